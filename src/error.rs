@@ -1,0 +1,114 @@
+//! The one error type: what failed, in what thing, what was expected, and what to do.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What sort of thing failed. Callers branch on this; people read the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system refused: a file is missing, unreadable, or the disk is full.
+    Io,
+    /// A weights file is damaged, or its tensors are not those of the architecture.
+    Weights,
+    /// A model configuration is malformed or describes something that this engine does not run.
+    Config,
+    /// An image cannot be decoded, or is outside the limits.
+    Image,
+    /// A prompt bank is damaged, of another format version, or of another model.
+    Bank,
+    /// An argument is out of range, or arguments contradict each other.
+    Argument,
+    /// The requested device is not there or has failed.
+    Device,
+    /// A result is not a finite number.
+    Numeric,
+    /// A bug in this library: an internal invariant does not hold.
+    Internal,
+}
+
+/// The error of every fallible function in this crate.
+///
+/// The message is a sentence that names the thing (file, tensor, argument), what was expected and found, and what to
+/// do. [`Error::kind`] is for code, [`std::error::Error::source`] for the cause underneath.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    path: Option<PathBuf>,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind`; `message` says what was expected, what was found and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner { kind, path: None, message: message.into(), source: None }))
+    }
+
+    /// An operating-system error while doing `action` ("read", "create") to `path`.
+    pub fn io(action: &str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Error::new(ErrorKind::Io, format!("cannot {action}")).at(path).because(source)
+    }
+
+    /// Names the file that the error is about; an error that already names one keeps it.
+    #[must_use]
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.0.path.get_or_insert_with(|| path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Attaches the cause underneath.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What sort of thing failed.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The file that the error is about, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// The message and every cause underneath on one line, for a log or a result row.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.path {
+            Some(path) => write!(f, "{}: {}", path.display(), self.0.message),
+            None => f.write_str(&self.0.message),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.chain())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,6 @@
+//! Few-shot anomaly detection (InCTRL, CVPR 2024).
+
+mod error;
+pub mod tensor;
+
+pub use error::{Error, ErrorKind, Result};
