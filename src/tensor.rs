@@ -95,7 +95,9 @@ impl<'a> TensorView<'a> {
     pub fn first_non_finite(&self) -> Option<usize> {
         // An exponent of all ones marks NaN and infinity in all three formats.
         match self.dtype {
-            DType::F32 => position(self.bytes.as_chunks::<4>().0, |b| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000),
+            DType::F32 => {
+                position(self.bytes.as_chunks::<4>().0, |b| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000)
+            }
             DType::F16 => position(self.bytes.as_chunks::<2>().0, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
             DType::Bf16 => position(self.bytes.as_chunks::<2>().0, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
         }
