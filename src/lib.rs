@@ -2,5 +2,6 @@
 
 mod error;
 pub mod tensor;
+pub mod text;
 
 pub use error::{Error, ErrorKind, Result};
