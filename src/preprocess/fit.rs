@@ -1,0 +1,148 @@
+//! Where on the square model input the picture goes: the geometry, before any pixel is touched.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+
+/// How a picture that is not square is brought to the square input of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The shorter side becomes `size` and the middle of the longer side is kept: torchvision's `Resize` and
+    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are not seen.
+    #[default]
+    Crop,
+    /// The longer side becomes `size`; the picture is centred on a canvas of the CLIP mean colour.
+    Letterbox,
+    /// Both sides become `size`; the aspect ratio is not kept.
+    Stretch,
+}
+
+impl Fit {
+    /// The lower-case name that files and the command line use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fit::Crop => "crop",
+            Fit::Letterbox => "letterbox",
+            Fit::Stretch => "stretch",
+        }
+    }
+
+    /// The geometry of both axes for a picture of `width` x `height` pixels, none of the three zero.
+    pub(super) fn spans(self, width: usize, height: usize, size: usize) -> [Span; 2] {
+        let (short, long) = (width.min(height), width.max(height));
+        [width, height].map(|source| {
+            let resized = match self {
+                // int(size * long / short): floor, as torchvision has it.
+                Fit::Crop if source == short => size,
+                Fit::Crop => scaled(size, long, short, 0),
+                Fit::Letterbox if source == long => size,
+                Fit::Letterbox => scaled(size, short, long, long / 2).max(1),
+                Fit::Stretch => size,
+            };
+            let first = half_to_even(resized.saturating_sub(size));
+            Span { source, resized, kept: first..first + resized.min(size), pad: size.saturating_sub(resized) / 2 }
+        })
+    }
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        [Fit::Crop, Fit::Letterbox, Fit::Stretch].into_iter().find(|fit| fit.name() == text).ok_or_else(|| {
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a fit: use crop, letterbox or stretch"))
+        })
+    }
+}
+
+/// `(size * numerator + addend) / denominator`, rounded down, in 64 bits.
+fn scaled(size: usize, numerator: usize, denominator: usize, addend: usize) -> usize {
+    ((size as u64 * numerator as u64 + addend as u64) / denominator as u64) as usize
+}
+
+/// Half of `n`, rounded to the even neighbour where `n` is odd: Python's `round(n / 2)`.
+fn half_to_even(n: usize) -> usize {
+    let half = n / 2;
+    half + (n & half & 1)
+}
+
+/// One axis: `source` pixels are resized to `resized`, of which `kept` go to the model input from index `pad` on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub source: usize,
+    pub resized: usize,
+    pub kept: Range<usize>,
+    pub pad: usize,
+}
+
+impl Span {
+    /// Start and extent, in source pixels, of the interval that `size` input pixels cover.
+    pub fn covered(&self, size: usize) -> (f64, f64) {
+        // Integers are multiplied before the division, so that whole results are exact.
+        let in_source = |length: f64| length * self.source as f64 / self.resized as f64;
+        (in_source(self.kept.start as f64 - self.pad as f64), in_source(size as f64))
+    }
+}
+
+/// The rectangle of the original picture that the model's square input covers.
+///
+/// Unit: pixels of the original; continuous coordinates in which pixel `i` spans `[i, i + 1)`, the origin at the top
+/// left corner. Column `u` (continuous, `0..=size`) of the input shows the original at `x + u * width / size`, and rows
+/// likewise: this lays a heat map over the original. With [`Fit::Letterbox`] it reaches outside the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placement {
+    /// Left edge.
+    pub x: f64,
+    /// Top edge.
+    pub y: f64,
+    /// Horizontal extent.
+    pub width: f64,
+    /// Vertical extent.
+    pub height: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crop_offsets_round_half_to_even_as_python_does() {
+        // [round(n / 2) for n in range(10)]
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(half_to_even), [0, 0, 1, 2, 2, 2, 3, 4, 4, 4]);
+    }
+
+    #[test]
+    fn sides_of_the_resized_picture() {
+        let resized = |fit: Fit, width, height, size| fit.spans(width, height, size).map(|span| span.resized);
+        assert_eq!(resized(Fit::Crop, 1280, 1024, 240), [300, 240]);
+        assert_eq!(resized(Fit::Crop, 207, 301, 240), [240, 348]); // 348.98 rounds down
+        assert_eq!(resized(Fit::Crop, 240, 999, 240), [240, 999]);
+        assert_eq!(resized(Fit::Letterbox, 1280, 1024, 240), [240, 192]);
+        assert_eq!(resized(Fit::Letterbox, 207, 301, 240), [165, 240]); // 165.05
+        assert_eq!(resized(Fit::Letterbox, 31, 48, 24), [16, 24]); // 15.5
+        assert_eq!(resized(Fit::Letterbox, 1, 9000, 24), [1, 24]);
+        assert_eq!(resized(Fit::Stretch, 1, 9000, 24), [24, 24]);
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
+            assert_eq!(fit.to_string().parse::<Fit>().unwrap(), fit);
+            assert_eq!(serde_json::to_string(&fit).unwrap(), format!("\"{fit}\""));
+        }
+        let error = "Crop".parse::<Fit>().unwrap_err();
+        assert!(error.to_string().contains("letterbox"), "{error}");
+        assert_eq!(Fit::default(), Fit::Crop);
+    }
+}

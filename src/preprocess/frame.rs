@@ -1,0 +1,168 @@
+//! Pixels in memory: [`Frame`] borrows them with a row stride, as a camera or a file reader hands them over.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How the bytes of one pixel lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PixelFormat {
+    /// One byte of luminance.
+    Grey8,
+    /// Red, green, blue, one byte each.
+    Rgb8,
+}
+
+impl PixelFormat {
+    /// Bytes of one pixel, which is also the number of channels.
+    pub fn channels(self) -> usize {
+        match self {
+            PixelFormat::Grey8 => 1,
+            PixelFormat::Rgb8 => 3,
+        }
+    }
+}
+
+/// A borrowed picture of 8-bit pixels, row by row from the top, each row `stride` bytes after the one above.
+#[derive(Clone, Copy)]
+pub struct Frame<'a> {
+    data: &'a [u8],
+    width: usize,
+    height: usize,
+    stride: usize,
+    format: PixelFormat,
+}
+
+impl<'a> Frame<'a> {
+    /// A view of `data`: `height` rows of `width` pixels, row `y` starting at byte `y * stride_bytes`.
+    ///
+    /// The last row may stop at its last pixel, and bytes after the picture are ignored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an empty picture, a stride shorter than a row, or too little data.
+    pub fn new(data: &'a [u8], width: usize, height: usize, stride_bytes: usize, format: PixelFormat) -> Result<Self> {
+        let fail = |text: String| Err(Error::new(ErrorKind::Argument, text));
+        if width == 0 || height == 0 {
+            return fail(format!("the frame is {width} x {height} pixels: both sides must be at least 1"));
+        }
+        let row = width.checked_mul(format.channels());
+        let needed = row.and_then(|row| (height - 1).checked_mul(stride_bytes)?.checked_add(row));
+        let (Some(row), Some(needed)) = (row, needed) else {
+            return fail(format!(
+                "a frame of {width} x {height} {format:?} pixels with a stride of {stride_bytes} bytes exceeds the \
+                 address space: check the order and the units of the arguments"
+            ));
+        };
+        if stride_bytes < row {
+            return fail(format!(
+                "the stride is {stride_bytes} bytes, but a row of {width} {format:?} pixels takes {row}: the stride \
+                 is counted in bytes and includes the padding"
+            ));
+        }
+        if data.len() < needed {
+            return fail(format!(
+                "the frame has {} bytes, but {width} x {height} {format:?} pixels with a stride of {stride_bytes} \
+                 bytes take {needed}",
+                data.len()
+            ));
+        }
+        Ok(Frame { data: &data[..needed], width, height, stride: stride_bytes, format })
+    }
+
+    /// A view of rows that follow one another without padding.
+    ///
+    /// # Errors
+    /// As [`Frame::new`].
+    pub fn packed(data: &'a [u8], width: usize, height: usize, format: PixelFormat) -> Result<Self> {
+        // A saturated stride is refused by `new`, which names the sizes.
+        Frame::new(data, width, height, width.saturating_mul(format.channels()), format)
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// How a pixel is stored.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// The `width * channels` bytes of row `y`, without padding.
+    ///
+    /// # Panics
+    /// If `y >= height`.
+    pub fn row(&self, y: usize) -> &'a [u8] {
+        let start = y * self.stride;
+        &self.data[start..start + self.width * self.format.channels()]
+    }
+
+    /// Identifies the picture by its content: a BLAKE3 hash over sizes, channels and pixels, whatever the stride.
+    ///
+    /// A grey picture and its three-channel copy differ, although the model sees the same.
+    pub fn content_hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"inctrl frame 1\0");
+        for number in [self.width, self.height, self.format.channels()] {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        for y in 0..self.height {
+            hasher.update(self.row(y));
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Frame<'_> {
+    /// The geometry alone: the pixels would bury any message.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({} x {} {:?}, stride {})", self.width, self.height, self.format, self.stride)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_row_may_lack_its_padding() {
+        let data: Vec<u8> = (0..19).collect();
+        let frame = Frame::new(&data, 3, 2, 10, PixelFormat::Rgb8).unwrap();
+        assert_eq!(frame.row(0), &data[..9]);
+        assert_eq!(frame.row(1), &data[10..19]);
+        let error = Frame::new(&data[..18], 3, 2, 10, PixelFormat::Rgb8).unwrap_err();
+        assert!(error.to_string().contains("18 bytes") && error.to_string().contains("19"), "{error}");
+    }
+
+    #[test]
+    fn impossible_geometry_is_an_argument_error() {
+        let data = [0; 64];
+        for (width, height, stride) in
+            [(0, 4, 8), (4, 0, 8), (4, 4, 11), (usize::MAX, 1, usize::MAX), (1, usize::MAX, 3), (4, 2, usize::MAX)]
+        {
+            let error = Frame::new(&data, width, height, stride, PixelFormat::Rgb8).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument, "{error}");
+        }
+        assert!(Frame::packed(&data, usize::MAX / 2, 2, PixelFormat::Rgb8).is_err());
+        assert!(Frame::packed(&data, 8, 8, PixelFormat::Grey8).is_ok());
+    }
+
+    #[test]
+    fn the_hash_sees_pixels_and_shape_but_not_the_stride() {
+        let hash = |data: &[u8], width, height, stride, format| {
+            Frame::new(data, width, height, stride, format).unwrap().content_hash()
+        };
+        let packed = hash(&[1, 2, 3, 4, 5, 6], 3, 2, 3, PixelFormat::Grey8);
+        assert_eq!(packed, hash(&[1, 2, 3, 99, 98, 4, 5, 6], 3, 2, 5, PixelFormat::Grey8));
+        let others = [
+            hash(&[1, 2, 3, 4, 5, 7], 3, 2, 3, PixelFormat::Grey8),
+            hash(&[1, 2, 3, 4, 5, 6], 2, 3, 2, PixelFormat::Grey8),
+            hash(&[1, 2, 3, 4, 5, 6], 2, 1, 6, PixelFormat::Rgb8),
+        ];
+        assert!(others.iter().all(|other| *other != packed));
+    }
+}

@@ -1,0 +1,30 @@
+//! From a file or a camera frame to the rows of the model's patch matrix, exactly as Pillow and torchvision do it.
+//!
+//! ```text
+//! file -> Image -> Frame [height, width, channels] u8          decode, 8 bits, grey or RGB
+//!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's bicubic, antialiased, one axis at a time
+//!   Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
+//!   patches::write    [patches, 3 * patch * patch] f32         CLIP's mean and standard deviation, unfolded
+//! ```
+//!
+//! Invariants: for 8-bit grey and RGB the resized bytes are those of Pillow; any split of the rows over threads gives
+//! the same bytes; after decoding nothing allocates ([`Plan::run`] is a convenience and does). Only what survives the
+//! crop is computed.
+//!
+//! Refused: floating-point pictures, which have no fixed range; sides over [`MAX_SIDE`]; files of more than
+//! [`MAX_PIXELS`] pixels. Not done: EXIF rotation, colour management, compositing of alpha.
+
+mod decode;
+mod fit;
+mod frame;
+pub mod patches;
+mod plan;
+mod resize;
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Image, MAX_PIXELS};
+pub use fit::{Fit, Placement};
+pub use frame::{Frame, PixelFormat};
+pub use plan::{MAX_SIDE, Plan};
+pub use resize::Taps;
