@@ -1,0 +1,219 @@
+//! `softmax(Q Kᵀ / sqrt(d)) V`, one head of one sequence at a time: keys and values are packed once, then strips of
+//! queries pass through scores, softmax and values without leaving the cache.
+#![allow(unsafe_code)]
+
+use super::pool::Disjoint;
+use super::simd::{Isa, Kernel, Simd};
+use super::tile::{Rows, Sink, multiply};
+use super::{Cpu, math, packed};
+use crate::backend::{HeadShape, Sequences, need};
+use crate::error::Result;
+
+/// Queries of a strip: a multiple of every tile height.
+const STRIP: usize = 12;
+
+/// The three operands of attention over all sequences and heads, as strided views.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    /// Queries: row `r` at `q[r * q_stride ..]`.
+    pub q: &'a [f32],
+    pub q_stride: usize,
+    /// Keys: row `t` at `k[t * kv_stride ..]`.
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub kv_stride: usize,
+}
+
+/// Which queries a sequence has and what they see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queries {
+    /// Every token, seeing every token.
+    All,
+    /// Every token, seeing none that follows it.
+    Causal,
+    /// One row a sequence, seeing every token.
+    One,
+}
+
+impl Cpu {
+    pub(super) fn attend(
+        &mut self,
+        operands: Operands<'_>,
+        sequences: Sequences<'_>,
+        shape: HeadShape,
+        queries: Queries,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let rows = if queries == Queries::One { sequences.count() } else { sequences.rows() };
+        need("attention", "out", out.len(), rows * shape.width())?;
+        let isa = self.isa;
+        let out = Disjoint::new(out);
+        self.pool.run(sequences.count() * shape.heads, |task, scratch| {
+            let (sequence, head) = (task / shape.heads, task % shape.heads);
+            let tokens = sequences.range(sequence);
+            let queries_at = if queries == Queries::One { sequence..sequence + 1 } else { tokens.clone() };
+            let column = head * shape.size;
+            let floats = scratch.take(scratch_len(isa, tokens.len(), shape.size));
+            isa.run(Head {
+                q: &operands.q[queries_at.start * operands.q_stride + column..],
+                k: &operands.k[tokens.start * operands.kv_stride + column..],
+                v: &operands.v[tokens.start * operands.kv_stride + column..],
+                operands,
+                size: shape.size,
+                queries: queries_at.len(),
+                tokens: tokens.len(),
+                causal: queries == Queries::Causal,
+                scratch: floats,
+                target: Target { out, first_row: queries_at.start, stride: shape.width(), column },
+            });
+        });
+        Ok(())
+    }
+}
+
+fn scratch_len(isa: Isa, tokens: usize, size: usize) -> usize {
+    packed::packed_len(isa, size, tokens)
+        + packed::packed_len(isa, tokens, size)
+        + STRIP * tokens.next_multiple_of(isa.panel_width())
+}
+
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    out: Disjoint<'a, f32>,
+    first_row: usize,
+    stride: usize,
+    column: usize,
+}
+
+/// One head of one sequence.
+struct Head<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    operands: Operands<'a>,
+    size: usize,
+    queries: usize,
+    tokens: usize,
+    causal: bool,
+    scratch: &'a mut [f32],
+    target: Target<'a>,
+}
+
+impl Kernel for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = 2 * S::LANES;
+        let (size, tokens, stride) = (self.size, self.tokens, self.operands.kv_stride);
+        let padded = tokens.next_multiple_of(width);
+        let (keys, rest) = self.scratch.split_at_mut(padded * size);
+        let (values, scores) = rest.split_at_mut(size.next_multiple_of(width) * tokens);
+        for (panel, first) in keys.chunks_exact_mut(width * size).zip((0..tokens).step_by(width)) {
+            let rows = first..tokens.min(first + width);
+            packed::pack_transposed(rows.map(|t| &self.k[t * stride..][..size]), width, panel);
+        }
+        for (panel, first) in values.chunks_exact_mut(width * tokens).zip((0..size).step_by(width)) {
+            let columns = first..size.min(first + width);
+            packed::pack((0..tokens).map(|t| &self.v[t * stride..][columns.clone()]), width, panel);
+        }
+
+        let q = Rows::new(self.q, self.operands.q_stride, size);
+        let scale = 1.0 / (size as f32).sqrt();
+        for first in (0..self.queries).step_by(STRIP) {
+            let rows = STRIP.min(self.queries - first);
+            for (i, panel) in keys.chunks_exact(width * size).enumerate() {
+                let mut sink = Scores { scores, stride: padded, column: i * width, scale };
+                multiply(simd, q.part(first, 0, size), rows, panel, &mut sink);
+            }
+            let mut inverse = [0.0; STRIP];
+            for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
+                let seen = if self.causal { first + r + 1 } else { tokens };
+                row[seen..].fill(f32::NEG_INFINITY);
+                inverse[r] = 1.0 / exp_and_sum(simd, row);
+            }
+            let weights = Rows::new(scores, padded, tokens);
+            for (i, panel) in values.chunks_exact(width * tokens).enumerate() {
+                let columns = width.min(size - i * width);
+                let target = Target {
+                    first_row: self.target.first_row + first,
+                    column: self.target.column + i * width,
+                    ..self.target
+                };
+                multiply(simd, weights, rows, panel, &mut Weighted { inverse: &inverse, target, columns });
+            }
+        }
+    }
+}
+
+/// Replaces a row of scores by `exp(x - max)`, whose sum it returns.
+#[inline(always)]
+fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
+    let mut largest = simd.splat(f32::NEG_INFINITY);
+    for x in row.chunks_exact(S::LANES) {
+        largest = simd.max(largest, simd.load(x));
+    }
+    let largest = simd.splat(simd.max_lanes(largest));
+    let mut sum = simd.splat(0.0);
+    for x in row.chunks_exact_mut(S::LANES) {
+        let e = math::exp(simd, simd.sub(simd.load(x), largest));
+        sum = simd.add(sum, e);
+        simd.store(e, x);
+    }
+    simd.sum_lanes(sum)
+}
+
+/// Takes `scale · q kᵀ`.
+struct Scores<'a> {
+    scores: &'a mut [f32],
+    stride: usize,
+    column: usize,
+    scale: f32,
+}
+
+impl<S: Simd> Sink<S> for Scores<'_> {
+    #[inline(always)]
+    fn start(&mut self, simd: S, _: usize) -> [S::V; 2] {
+        [simd.splat(0.0); 2]
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]) {
+        let out = &mut self.scores[row * self.stride + self.column..];
+        simd.store(simd.mul(sum[0], simd.splat(self.scale)), out);
+        simd.store(simd.mul(sum[1], simd.splat(self.scale)), &mut out[S::LANES..]);
+    }
+}
+
+/// Takes `Σ exp(s) v` and writes it divided by `Σ exp(s)`.
+struct Weighted<'a> {
+    inverse: &'a [f32; STRIP],
+    target: Target<'a>,
+    columns: usize,
+}
+
+impl<S: Simd> Sink<S> for Weighted<'_> {
+    #[inline(always)]
+    fn start(&mut self, simd: S, _: usize) -> [S::V; 2] {
+        [simd.splat(0.0); 2]
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]) {
+        let inverse = simd.splat(self.inverse[row]);
+        let sum = [simd.mul(sum[0], inverse), simd.mul(sum[1], inverse)];
+        let target = &self.target;
+        // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, and a task writes each of its
+        // elements once.
+        let out = unsafe { target.out.slice((target.first_row + row) * target.stride + target.column, self.columns) };
+        if self.columns == 2 * S::LANES {
+            simd.store(sum[0], out);
+            simd.store(sum[1], &mut out[S::LANES..]);
+        } else {
+            let mut edge = [0.0; 32];
+            simd.store(sum[0], &mut edge);
+            simd.store(sum[1], &mut edge[S::LANES..]);
+            out.copy_from_slice(&edge[..self.columns]);
+        }
+    }
+}

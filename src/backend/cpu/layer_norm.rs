@@ -1,0 +1,81 @@
+//! Layer normalisation, and the embedding of an image's tokens, which ends in one.
+
+use super::simd::{Kernel, Simd};
+use super::{Cpu, reduce};
+use crate::backend::{Norm, need};
+use crate::error::Result;
+
+/// CLIP's epsilon.
+const EPSILON: f32 = 1e-5;
+/// Rows of a task.
+const ROWS: usize = 16;
+
+impl Cpu {
+    pub(super) fn normalise_rows(&mut self, x: &[f32], rows: usize, norm: &Norm<Cpu>, out: &mut [f32]) -> Result<()> {
+        let width = norm.weight.len();
+        need("layer_norm", "x", x.len(), rows * width)?;
+        need("layer_norm", "out", out.len(), rows * width)?;
+        let isa = self.isa;
+        self.pool.run_chunks(&mut out[..rows * width], ROWS * width, |chunk, out, _| {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let row = chunk * ROWS + r;
+                out.copy_from_slice(&x[row * width..][..width]);
+                isa.run(NormaliseRow { row: out, weight: &norm.weight, bias: &norm.bias });
+            }
+        });
+        Ok(())
+    }
+
+    pub(super) fn embed_tokens(
+        &mut self,
+        patches: &[f32],
+        images: usize,
+        class: &[f32],
+        position: &[f32],
+        norm: &Norm<Cpu>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let width = class.len();
+        let tokens = position.len() / width;
+        need("embed", "patches", patches.len(), images * (tokens - 1) * width)?;
+        need("embed", "out", out.len(), images * tokens * width)?;
+        let isa = self.isa;
+        self.pool.run_chunks(&mut out[..images * tokens * width], ROWS * width, |chunk, out, _| {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let (image, token) = ((chunk * ROWS + r) / tokens, (chunk * ROWS + r) % tokens);
+                let content = match token {
+                    0 => class,
+                    _ => &patches[(image * (tokens - 1) + token - 1) * width..][..width],
+                };
+                for ((out, x), p) in out.iter_mut().zip(content).zip(&position[token * width..]) {
+                    *out = x + p;
+                }
+                isa.run(NormaliseRow { row: out, weight: &norm.weight, bias: &norm.bias });
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Normalises one row in place.
+struct NormaliseRow<'a> {
+    row: &'a mut [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Kernel for NormaliseRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let n = self.row.len() as f32;
+        let mean = reduce::sum(simd, self.row) / n;
+        let variance = reduce::squares(simd, self.row, mean) / n;
+        let scale = 1.0 / (variance + EPSILON).sqrt();
+        // A plain loop: lanes do not meet here, and the compiler vectorises it.
+        for ((x, w), b) in self.row.iter_mut().zip(self.weight).zip(self.bias) {
+            *x = (*x - mean) * scale * w + b;
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `y = x Wᵀ + b` with packed weights: the bulk of the work.
+//!
+//! A task owns a block of rows and a few panels of columns. It walks the inner dimension in pieces, so that a piece of a
+//! panel stays in the first cache and the rows' piece in the second; partial sums wait in the thread's scratch memory.
+//! Storing and reloading an f32 changes no bit, so the result is one chain of multiply-adds whatever the blocking.
+#![allow(unsafe_code)]
+
+use super::packed::{Aligned, pack_transposed, packed_len};
+use super::pool::Disjoint;
+use super::simd::{Kernel, Simd};
+use super::tile::{Rows, Sink, multiply};
+use super::{Cpu, math};
+use crate::backend::{Gelu, need};
+use crate::error::Result;
+
+/// Rows of a task: a multiple of every tile height, and few enough for their piece to stay in the second cache.
+const BLOCK_ROWS: usize = 240;
+/// Upper bound of the inner dimension's pieces: a panel's piece takes at most half of a 32 KiB cache.
+const BLOCK_DEPTH: usize = 256;
+/// Upper bound of the panels of a task.
+const BLOCK_PANELS: usize = 4;
+
+/// Floats of scratch that a task needs, at the widest instruction set.
+const SCRATCH: usize = BLOCK_ROWS * BLOCK_PANELS * 32;
+
+/// A linear layer, packed.
+pub struct Linear {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    /// Panels of `[inputs, panel_width]`.
+    pub(super) panels: Aligned,
+    /// One for each packed column, zero where the layer has none.
+    pub(super) bias: Aligned,
+}
+
+/// What happens to `x Wᵀ + b` before it is written.
+#[derive(Clone, Copy)]
+pub(super) enum Epilogue {
+    Store,
+    Add,
+    Gelu(Gelu),
+}
+
+impl Cpu {
+    /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one.
+    pub(super) fn pack_linear(
+        &mut self,
+        inputs: usize,
+        outputs: usize,
+        bias: Option<&[f32]>,
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Linear {
+        let width = self.isa.panel_width();
+        let mut panels = Aligned::zeros(packed_len(self.isa, inputs, outputs));
+        self.pool.run_chunks(panels.as_mut_slice(), width * inputs, |panel, packed, scratch| {
+            let rows = panel * width..outputs.min((panel + 1) * width);
+            let values = scratch.take(rows.len() * inputs);
+            for (output, values) in rows.zip(values.chunks_exact_mut(inputs)) {
+                row(output, values);
+            }
+            pack_transposed(values.chunks_exact(inputs), width, packed);
+        });
+        let mut padded = Aligned::zeros(outputs.next_multiple_of(width));
+        if let Some(bias) = bias {
+            padded.as_mut_slice()[..outputs].copy_from_slice(bias);
+        }
+        Linear { inputs, outputs, panels, bias: padded }
+    }
+
+    /// `x = gelu(x)` over the first `len` elements.
+    pub(super) fn activate(&mut self, kind: Gelu, len: usize, x: &mut [f32]) -> Result<()> {
+        need("gelu", "x", x.len(), len)?;
+        let isa = self.isa;
+        self.pool.run_chunks(&mut x[..len], 4096, |_, x, _| isa.run(Activate { kind, x }));
+        Ok(())
+    }
+
+    /// `out = epilogue(x Wᵀ + b)`.
+    pub(super) fn matmul(
+        &mut self,
+        x: &[f32],
+        rows: usize,
+        w: &Linear,
+        out: &mut [f32],
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        need("linear", "x", x.len(), rows * w.inputs)?;
+        need("linear", "out", out.len(), rows * w.outputs)?;
+        let isa = self.isa;
+        let width = isa.panel_width();
+        let panels = w.outputs.div_ceil(width);
+        let row_blocks = rows.div_ceil(BLOCK_ROWS);
+        // Several tasks a thread even out threads that are interrupted; the grouping does not change any sum.
+        let group = (panels * row_blocks).div_ceil(4 * self.pool.threads()).clamp(1, BLOCK_PANELS);
+        let groups = panels.div_ceil(group);
+        let x = &x[..rows * w.inputs];
+        let out = Disjoint::new(&mut out[..rows * w.outputs]);
+        self.pool.run(groups * row_blocks, |task, scratch| {
+            let first_row = task / groups * BLOCK_ROWS;
+            let first_panel = task % groups * group;
+            isa.run(Block {
+                x: Rows::new(&x[first_row * w.inputs..], w.inputs, w.inputs),
+                w,
+                rows: first_row..rows.min(first_row + BLOCK_ROWS),
+                panels: first_panel..panels.min(first_panel + group),
+                partial: scratch.take(SCRATCH),
+                out,
+                epilogue,
+            });
+        });
+        Ok(())
+    }
+}
+
+struct Activate<'a> {
+    kind: Gelu,
+    x: &'a mut [f32],
+}
+
+impl Kernel for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for x in self.x.chunks_mut(S::LANES) {
+            let mut lanes = [0.0; 16];
+            lanes[..x.len()].copy_from_slice(x);
+            let y = simd.lanes(math::gelu(simd, self.kind, simd.load(&lanes)));
+            x.copy_from_slice(&y[..x.len()]);
+        }
+    }
+}
+
+/// One task: rows by panels.
+struct Block<'a> {
+    x: Rows<'a>,
+    w: &'a Linear,
+    rows: std::ops::Range<usize>,
+    panels: std::ops::Range<usize>,
+    partial: &'a mut [f32],
+    out: Disjoint<'a, f32>,
+    epilogue: Epilogue,
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = 2 * S::LANES;
+        let (depth, count) = (self.w.inputs, self.rows.len());
+        let pieces = depth.div_ceil(BLOCK_DEPTH).max(1);
+        let piece = depth.div_ceil(pieces);
+        for from in (0..depth.max(1)).step_by(piece.max(1)) {
+            let length = piece.min(depth - from);
+            let x = self.x.part(0, from, length);
+            for panel in self.panels.clone() {
+                let start = panel * depth * width + from * width;
+                let weights = &self.w.panels.as_slice()[start..start + length * width];
+                let slot = (panel - self.panels.start) * BLOCK_ROWS * width;
+                let mut sink = Partial {
+                    sums: &mut self.partial[slot..slot + count * width],
+                    first: from == 0,
+                    last: (from + length == depth).then_some(Target {
+                        bias: &self.w.bias.as_slice()[panel * width..][..width],
+                        out: self.out,
+                        row: self.rows.start,
+                        stride: self.w.outputs,
+                        column: panel * width,
+                        epilogue: self.epilogue,
+                    }),
+                };
+                multiply(simd, x, count, weights, &mut sink);
+            }
+        }
+    }
+}
+
+/// Where a finished row goes.
+struct Target<'a> {
+    bias: &'a [f32],
+    out: Disjoint<'a, f32>,
+    row: usize,
+    stride: usize,
+    column: usize,
+    epilogue: Epilogue,
+}
+
+/// Partial sums `[rows, width]`, and the target of the last piece.
+struct Partial<'a> {
+    sums: &'a mut [f32],
+    first: bool,
+    last: Option<Target<'a>>,
+}
+
+impl<S: Simd> Sink<S> for Partial<'_> {
+    #[inline(always)]
+    fn start(&mut self, simd: S, row: usize) -> [S::V; 2] {
+        if self.first {
+            return [simd.splat(0.0); 2];
+        }
+        let sums = &self.sums[row * 2 * S::LANES..];
+        [simd.load(sums), simd.load(&sums[S::LANES..])]
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]) {
+        match &self.last {
+            Some(target) => target.write(simd, row, sum),
+            None => {
+                let sums = &mut self.sums[row * 2 * S::LANES..];
+                simd.store(sum[0], sums);
+                simd.store(sum[1], &mut sums[S::LANES..]);
+            }
+        }
+    }
+}
+
+impl Target<'_> {
+    #[inline(always)]
+    fn write<S: Simd>(&self, simd: S, row: usize, sum: [S::V; 2]) {
+        let width = 2 * S::LANES;
+        let columns = width.min(self.stride - self.column);
+        // SAFETY: tasks differ in rows or in panels, and a task writes each of its rows and panels once.
+        let out = unsafe { self.out.slice((self.row + row) * self.stride + self.column, columns) };
+        if columns == width {
+            self.write_full(simd, sum, out);
+        } else {
+            // Columns beyond the edge exist in the panel only.
+            let mut edge = [0.0; 32];
+            edge[..columns].copy_from_slice(out);
+            self.write_full(simd, sum, &mut edge);
+            out.copy_from_slice(&edge[..columns]);
+        }
+    }
+
+    #[inline(always)]
+    fn write_full<S: Simd>(&self, simd: S, sum: [S::V; 2], out: &mut [f32]) {
+        for (half, sum) in sum.into_iter().enumerate() {
+            let at = half * S::LANES;
+            let y = simd.add(sum, simd.load(&self.bias[at..]));
+            let y = match self.epilogue {
+                Epilogue::Store => y,
+                Epilogue::Add => simd.add(simd.load(&out[at..]), y),
+                Epilogue::Gelu(kind) => math::gelu(simd, kind, y),
+            };
+            simd.store(y, &mut out[at..]);
+        }
+    }
+}

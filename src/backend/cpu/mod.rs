@@ -1,0 +1,299 @@
+//! The CPU backend: f32 throughout, on threads of its own, with the widest instruction set of the processor.
+//!
+//! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
+//! ([`linear`]); a lane owns its threads and their scratch memory, so that lanes never wait for each other.
+//!
+//! `unsafe` lives in four files, each of which says why: `simd` (intrinsics), `tile` (the innermost loop), `pool` (work
+//! borrowed by threads), and the strided outputs of `linear`, `attention` and `patch_nn`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::backend::{Backend, BankVectors, Gelu, HeadLayers, HeadShape, Norm, Pool as Pooled, Sequences, need};
+use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::{Frame, Plan};
+use crate::tensor::TensorView;
+
+mod attention;
+mod heads;
+mod layer_norm;
+mod linear;
+mod math;
+mod packed;
+mod patch_nn;
+mod pool;
+mod preprocess;
+mod reduce;
+mod residual_mean;
+mod simd;
+mod tile;
+mod unit_patches;
+
+use attention::{Operands, Queries};
+use linear::{Epilogue, Linear};
+use pool::Pool;
+use simd::Isa;
+
+/// One lane of the CPU: a pool of threads and the instruction set that they use.
+pub struct Cpu {
+    isa: Isa,
+    pool: Pool<Scratch>,
+    preprocess: preprocess::Pixels,
+}
+
+/// A thread's working memory, which grows to what the largest operation needs and then stays.
+#[derive(Default)]
+struct Scratch {
+    floats: Vec<f32>,
+}
+
+impl Scratch {
+    /// `len` floats of any content.
+    fn take(&mut self, len: usize) -> &mut [f32] {
+        if self.floats.len() < len {
+            self.floats.resize(len, 0.0);
+        }
+        &mut self.floats[..len]
+    }
+}
+
+/// One class's prompts as the CPU reads them: the taps where the bank keeps them, row-major.
+pub struct Bank {
+    taps: Arc<[f32]>,
+    layers: usize,
+    prompts: usize,
+    patches: usize,
+    width: usize,
+    class_mean: Vec<f32>,
+    text_prototypes: Vec<f32>,
+}
+
+impl Cpu {
+    /// A lane with `threads` threads, the caller's included.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the system refuses to start a thread.
+    pub fn new(threads: usize) -> Result<Self> {
+        Self::with_isa(threads, Isa::detect())
+    }
+
+    fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+        let pool = Pool::new(threads, Scratch::default).map_err(|error| {
+            Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
+        })?;
+        Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default() })
+    }
+}
+
+impl Backend for Cpu {
+    type Buffer = Vec<f32>;
+    type Constant = Vec<f32>;
+    type Linear = Linear;
+    type Heads = HeadLayers;
+    type Bank = Bank;
+
+    fn fork(&self) -> Result<Self> {
+        Self::with_isa(self.pool.threads(), self.isa)
+    }
+
+    fn describe(&self) -> String {
+        format!("CPU, {}, {} threads", self.isa.name(), self.pool.threads())
+    }
+
+    fn buffer(&self, len: usize) -> Result<Vec<f32>> {
+        Ok(vec![0.0; len])
+    }
+
+    fn upload(&mut self, host: &[f32], out: &mut Vec<f32>) -> Result<()> {
+        need("upload", "out", out.len(), host.len())?;
+        out[..host.len()].copy_from_slice(host);
+        Ok(())
+    }
+
+    fn download(&mut self, buffer: &Vec<f32>, out: &mut [f32]) -> Result<()> {
+        need("download", "buffer", buffer.len(), out.len())?;
+        out.copy_from_slice(&buffer[..out.len()]);
+        Ok(())
+    }
+
+    fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Vec<f32>> {
+        Ok(tensor.to_f32())
+    }
+
+    fn linear_weights(
+        &mut self,
+        weight: &TensorView<'_>,
+        rows: Range<usize>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Linear> {
+        let inputs = weight.shape[1..].iter().product();
+        let bias = bias.map(|bias| {
+            let mut values = vec![0.0; rows.len()];
+            bias.read_f32(rows.start, &mut values);
+            values
+        });
+        Ok(self.pack_linear(inputs, rows.len(), bias.as_deref(), |output, values| {
+            weight.read_f32((rows.start + output) * inputs, values);
+        }))
+    }
+
+    fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Linear> {
+        let (inputs, outputs) = (weight.shape[0], weight.shape[1]);
+        let values = weight.to_f32();
+        Ok(self.pack_linear(inputs, outputs, None, |output, column| {
+            column.iter_mut().enumerate().for_each(|(input, x)| *x = values[input * outputs + output]);
+        }))
+    }
+
+    fn head_weights(&mut self, layers: &HeadLayers) -> Result<HeadLayers> {
+        Ok(layers.clone())
+    }
+
+    fn bank(&mut self, taps: &Arc<[f32]>, shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Bank> {
+        let [layers, prompts, patches, width] = shape;
+        need("bank", "taps", taps.len(), layers * prompts * patches * width)?;
+        Ok(Bank {
+            taps: Arc::clone(taps),
+            layers,
+            prompts,
+            patches,
+            width,
+            class_mean: vectors.class_mean.to_vec(),
+            text_prototypes: vectors.text_prototypes.to_vec(),
+        })
+    }
+
+    fn preprocess(
+        &mut self,
+        frame: Frame<'_>,
+        plan: &Plan,
+        patch: usize,
+        image: usize,
+        patches: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.patch_rows(frame, plan, patch, image, patches)
+    }
+
+    fn linear(&mut self, x: &Vec<f32>, rows: usize, w: &Linear, out: &mut Vec<f32>) -> Result<()> {
+        self.matmul(x, rows, w, out, Epilogue::Store)
+    }
+
+    fn linear_add(&mut self, x: &Vec<f32>, rows: usize, w: &Linear, out: &mut Vec<f32>) -> Result<()> {
+        self.matmul(x, rows, w, out, Epilogue::Add)
+    }
+
+    fn gelu(&mut self, kind: Gelu, len: usize, x: &mut Vec<f32>) -> Result<()> {
+        self.activate(kind, len, x)
+    }
+
+    fn linear_gelu(
+        &mut self,
+        x: &Vec<f32>,
+        rows: usize,
+        w: &Linear,
+        _columns: usize,
+        kind: Gelu,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.matmul(x, rows, w, out, Epilogue::Gelu(kind))
+    }
+
+    fn embed(
+        &mut self,
+        patches: &Vec<f32>,
+        images: usize,
+        class: &Vec<f32>,
+        position: &Vec<f32>,
+        norm: &Norm<Self>,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.embed_tokens(patches, images, class, position, norm, out)
+    }
+
+    fn layer_norm(&mut self, x: &Vec<f32>, rows: usize, norm: &Norm<Self>, out: &mut Vec<f32>) -> Result<()> {
+        self.normalise_rows(x, rows, norm, out)
+    }
+
+    fn attention(
+        &mut self,
+        qkv: &Vec<f32>,
+        sequences: Sequences<'_>,
+        shape: HeadShape,
+        causal: bool,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let width = shape.width();
+        need("attention", "qkv", qkv.len(), sequences.rows() * 3 * width)?;
+        let operands =
+            Operands { q: qkv, q_stride: 3 * width, k: &qkv[width..], v: &qkv[2 * width..], kv_stride: 3 * width };
+        let queries = if causal { Queries::Causal } else { Queries::All };
+        self.attend(operands, sequences, shape, queries, out)
+    }
+
+    fn class_attention(
+        &mut self,
+        q: &Vec<f32>,
+        kv: &Vec<f32>,
+        sequences: Sequences<'_>,
+        shape: HeadShape,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let width = shape.width();
+        need("class_attention", "q", q.len(), sequences.count() * width)?;
+        need("class_attention", "kv", kv.len(), sequences.rows() * 2 * width)?;
+        let operands = Operands { q, q_stride: width, k: kv, v: &kv[width..], kv_stride: 2 * width };
+        self.attend(operands, sequences, shape, Queries::One, out)
+    }
+
+    fn pool_rows(
+        &mut self,
+        x: &Vec<f32>,
+        sequences: Sequences<'_>,
+        width: usize,
+        pool: Pooled,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        need("pool_rows", "x", x.len(), sequences.rows() * width)?;
+        need("pool_rows", "out", out.len(), sequences.count() * width)?;
+        for (s, out) in out.chunks_exact_mut(width).take(sequences.count()).enumerate() {
+            out.copy_from_slice(&x[pool.row(sequences.range(s)) * width..][..width]);
+        }
+        Ok(())
+    }
+
+    fn unit_patches(
+        &mut self,
+        x: &Vec<f32>,
+        images: usize,
+        patches: usize,
+        width: usize,
+        tap: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.scale_patches(x, images, patches, width, tap, out)
+    }
+
+    fn patch_nn(&mut self, taps: &Vec<f32>, images: usize, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {
+        self.nearest(taps, images, bank, out)
+    }
+
+    fn residual_mean(&mut self, cosines: &Vec<f32>, taps: usize, cells: usize, map: &mut Vec<f32>) -> Result<()> {
+        self.mean_residual(cosines, taps, cells, map)
+    }
+
+    fn adapter(&mut self, class: &Vec<f32>, rows: usize, heads: &HeadLayers, out: &mut Vec<f32>) -> Result<()> {
+        self.adapt(class, rows, heads, out)
+    }
+
+    fn heads(
+        &mut self,
+        class: &Vec<f32>,
+        map: &Vec<f32>,
+        images: usize,
+        heads: &HeadLayers,
+        bank: &Bank,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.score(class, map, images, heads, bank, out)
+    }
+}

@@ -1,0 +1,54 @@
+//! From a frame to patch rows: the two resize passes of the plan, then normalisation and unfolding, rows shared out.
+
+use super::Cpu;
+use crate::backend::need;
+use crate::error::Result;
+use crate::preprocess::{Frame, Plan, patches};
+
+/// 8-bit memory between the passes, kept from frame to frame.
+#[derive(Default)]
+pub(super) struct Pixels {
+    intermediate: Vec<u8>,
+    resized: Vec<u8>,
+}
+
+/// Rows of a task in the resize passes.
+const ROWS: usize = 16;
+/// Patches of a task.
+const PATCHES: usize = 15;
+
+impl Cpu {
+    pub(super) fn patch_rows(
+        &mut self,
+        frame: Frame<'_>,
+        plan: &Plan,
+        patch: usize,
+        image: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let channels = frame.format().channels();
+        let size = plan.size();
+        let count = (size / patch) * (size / patch);
+        let depth = 3 * patch * patch;
+        need("preprocess", "patches", out.len(), (image + 1) * count * depth)?;
+        let Pixels { intermediate, resized } = &mut self.preprocess;
+
+        let stride = plan.columns().len() * channels;
+        intermediate.resize(plan.intermediate_len(channels), 0);
+        self.pool.run_chunks(intermediate, ROWS * stride, |chunk, out, _| {
+            let first = chunk * ROWS;
+            plan.horizontal(&frame, first..first + out.len() / stride, out);
+        });
+        resized.resize(size * size * channels, 0);
+        self.pool.run_chunks(resized, ROWS * size * channels, |chunk, out, _| {
+            let first = chunk * ROWS;
+            plan.vertical(intermediate, channels, first..first + out.len() / (size * channels), out);
+        });
+        let out = &mut out[image * count * depth..][..count * depth];
+        self.pool.run_chunks(out, PATCHES * depth, |chunk, out, _| {
+            let first = chunk * PATCHES;
+            patches::write(resized, channels, size, patch, first..first + out.len() / depth, out);
+        });
+        Ok(())
+    }
+}

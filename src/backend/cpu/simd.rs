@@ -1,0 +1,372 @@
+//! One vector vocabulary over the instruction sets, so that each kernel is written once.
+//!
+//! Holding an [`Avx2`] or [`Avx512`] value proves that the processor has it: only [`Isa::detect`] makes one. A
+//! [`Kernel`] runs inside a function compiled for that instruction set, and everything it inlines is compiled for it too.
+#![allow(unsafe_code)]
+
+/// The instruction sets that kernels are compiled for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Isa {
+    /// Plain Rust, which the compiler vectorises for the target's baseline.
+    Portable(Portable),
+    /// 8 lanes with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// 16 lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// Work that is written over [`Simd`] and run by [`Isa::run`].
+pub(crate) trait Kernel {
+    /// What the work returns.
+    type Output;
+    /// The work. Implementations are `#[inline(always)]`, as is all that they call: otherwise the code is compiled for the
+    /// baseline and not for the instruction set.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+impl Isa {
+    /// The widest instruction set of this processor.
+    pub(crate) fn detect() -> Isa {
+        *Isa::available().last().unwrap_or(&Isa::Portable(Portable))
+    }
+
+    /// Every instruction set of this processor, narrowest first.
+    pub(crate) fn available() -> Vec<Isa> {
+        #[allow(unused_mut)]
+        let mut found = vec![Isa::Portable(Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Isa::Avx2(Avx2(())));
+            }
+            if is_x86_feature_detected!("avx512f") {
+                found.push(Isa::Avx512(Avx512(())));
+            }
+        }
+        found
+    }
+
+    /// Name for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Isa::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "AVX-512",
+        }
+    }
+
+    /// Runs `kernel` compiled for this instruction set.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f")]
+        fn avx512<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        match self {
+            Isa::Portable(simd) => kernel.run(simd),
+            // SAFETY: an Avx2 value exists only after detection of AVX2 and FMA in `available`.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(simd) => unsafe { avx2(simd, kernel) },
+            // SAFETY: an Avx512 value exists only after detection of AVX-512F in `available`.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(simd) => unsafe { avx512(simd, kernel) },
+        }
+    }
+
+    /// Columns of one packed panel: two vectors.
+    pub(crate) fn panel_width(self) -> usize {
+        struct Width;
+        impl Kernel for Width {
+            type Output = usize;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                2 * S::LANES
+            }
+        }
+        self.run(Width)
+    }
+}
+
+/// Vectors of f32. All methods are lane-wise.
+pub(crate) trait Simd: Copy + Send + Sync {
+    /// Lanes of a vector.
+    const LANES: usize;
+    /// Rows of the register tile that a matrix product keeps: with two vectors a row it fills the register file.
+    const TILE_ROWS: usize;
+    /// A vector.
+    type V: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// Lanes from memory.
+    ///
+    /// # Safety
+    /// `LANES` floats are readable at `p`.
+    unsafe fn load_at(self, p: *const f32) -> Self::V;
+    /// Lanes to memory.
+    ///
+    /// # Safety
+    /// `LANES` floats are writable at `p`.
+    unsafe fn store_at(self, v: Self::V, p: *mut f32);
+    /// `a + b`.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, fused where the instruction set can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger lane; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller lane; `b` where either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `x < 0 ? a : b`.
+    fn where_negative(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// The bits of each lane moved 23 places up: turns a biased exponent in the low bits into a power of two.
+    fn exponent_bits(self, x: Self::V) -> Self::V;
+
+    /// The first `LANES` elements of a slice.
+    #[inline(always)]
+    fn load(self, s: &[f32]) -> Self::V {
+        assert!(s.len() >= Self::LANES);
+        // SAFETY: the slice holds LANES floats, checked above.
+        unsafe { self.load_at(s.as_ptr()) }
+    }
+
+    /// Writes the first `LANES` elements of a slice.
+    #[inline(always)]
+    fn store(self, v: Self::V, s: &mut [f32]) {
+        assert!(s.len() >= Self::LANES);
+        // SAFETY: the slice holds LANES floats, checked above.
+        unsafe { self.store_at(v, s.as_mut_ptr()) }
+    }
+
+    /// The lanes as an array of at least `LANES` elements, the rest zero.
+    #[inline(always)]
+    fn lanes(self, v: Self::V) -> [f32; 16] {
+        let mut out = [0.0; 16];
+        self.store(v, &mut out);
+        out
+    }
+
+    /// The sum of the lanes, in the order of their index.
+    #[inline(always)]
+    fn sum_lanes(self, v: Self::V) -> f32 {
+        self.lanes(v)[..Self::LANES].iter().sum()
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    fn max_lanes(self, v: Self::V) -> f32 {
+        self.lanes(v)[..Self::LANES].iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+/// Four lanes of plain Rust: what SSE2 and NEON registers hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
+
+#[inline(always)]
+fn zip(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
+    [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
+}
+
+impl Simd for Portable {
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 4;
+    type V = [f32; 4];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load_at(self, p: *const f32) -> [f32; 4] {
+        // SAFETY: the caller vouches for four readable floats; an array of floats has the alignment of one.
+        unsafe { p.cast::<[f32; 4]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn store_at(self, v: [f32; 4], p: *mut f32) {
+        // SAFETY: the caller vouches for four writable floats; an array of floats has the alignment of one.
+        unsafe { p.cast::<[f32; 4]>().write(v) }
+    }
+    #[inline(always)]
+    fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        // Where the baseline has no fused instruction, mul_add is a library call per lane.
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            [a[0].mul_add(b[0], c[0]), a[1].mul_add(b[1], c[1]), a[2].mul_add(b[2], c[2]), a[3].mul_add(b[3], c[3])]
+        } else {
+            self.add(self.mul(a, b), c)
+        }
+    }
+    #[inline(always)]
+    fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn where_negative(self, x: [f32; 4], a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        let pick = |i: usize| if x[i] < 0.0 { a[i] } else { b[i] };
+        [pick(0), pick(1), pick(2), pick(3)]
+    }
+    #[inline(always)]
+    fn exponent_bits(self, x: [f32; 4]) -> [f32; 4] {
+        x.map(|x| f32::from_bits(x.to_bits() << 23))
+    }
+}
+
+/// Proof of AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+/// Proof of AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86 {
+    ($isa:ident, $vector:ident, $lanes:literal, $rows:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident,
+     $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, |$x:ident, $a:ident, $b:ident| $negative:expr, |$e:ident| $exponent:expr) => {
+        impl Simd for $isa {
+            const LANES: usize = $lanes;
+            const TILE_ROWS: usize = $rows;
+            type V = std::arch::x86_64::$vector;
+
+            #[inline(always)]
+            fn splat(self, x: f32) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$splat(x) }
+            }
+            #[inline(always)]
+            unsafe fn load_at(self, p: *const f32) -> Self::V {
+                // SAFETY: `self` proves the instruction set, the caller the memory; unaligned is allowed.
+                unsafe { std::arch::x86_64::$load(p) }
+            }
+            #[inline(always)]
+            unsafe fn store_at(self, v: Self::V, p: *mut f32) {
+                // SAFETY: `self` proves the instruction set, the caller the memory; unaligned is allowed.
+                unsafe { std::arch::x86_64::$store(p, v) }
+            }
+            #[inline(always)]
+            fn add(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$add(a, b) }
+            }
+            #[inline(always)]
+            fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$sub(a, b) }
+            }
+            #[inline(always)]
+            fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$mul(a, b) }
+            }
+            #[inline(always)]
+            fn div(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$div(a, b) }
+            }
+            #[inline(always)]
+            fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$fma(a, b, c) }
+            }
+            #[inline(always)]
+            fn max(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$max(a, b) }
+            }
+            #[inline(always)]
+            fn min(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$min(a, b) }
+            }
+            #[inline(always)]
+            fn where_negative(self, $x: Self::V, $a: Self::V, $b: Self::V) -> Self::V {
+                use std::arch::x86_64::*;
+                // SAFETY: `self` proves the instruction set.
+                unsafe { $negative }
+            }
+            #[inline(always)]
+            fn exponent_bits(self, $e: Self::V) -> Self::V {
+                use std::arch::x86_64::*;
+                // SAFETY: `self` proves the instruction set.
+                unsafe { $exponent }
+            }
+        }
+    };
+}
+
+// 6 x 2 accumulators, two vectors of the panel and one broadcast fill the 16 registers of AVX2; AVX-512 has 32.
+#[cfg(target_arch = "x86_64")]
+x86!(
+    Avx2,
+    __m256,
+    8,
+    6,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_mul_ps,
+    _mm256_div_ps,
+    _mm256_fmadd_ps,
+    _mm256_max_ps,
+    _mm256_min_ps,
+    |x, a, b| _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())),
+    |x| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x)))
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    Avx512,
+    __m512,
+    16,
+    12,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_mul_ps,
+    _mm512_div_ps,
+    _mm512_fmadd_ps,
+    _mm512_max_ps,
+    _mm512_min_ps,
+    |x, a, b| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a),
+    |x| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(x)))
+);

@@ -1,0 +1,50 @@
+//! Patch tokens scaled to unit length, so that cosines are plain products.
+
+use super::simd::{Kernel, Simd};
+use super::{Cpu, reduce};
+use crate::backend::need;
+use crate::error::Result;
+
+/// Shorter vectors are divided by this instead, as PyTorch's `normalize` does: zero stays zero.
+const EPSILON: f32 = 1e-12;
+/// Rows of a task.
+const ROWS: usize = 15;
+
+impl Cpu {
+    pub(super) fn scale_patches(
+        &mut self,
+        x: &[f32],
+        images: usize,
+        patches: usize,
+        width: usize,
+        tap: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let rows = images * patches;
+        need("unit_patches", "x", x.len(), images * (patches + 1) * width)?;
+        need("unit_patches", "out", out.len(), (tap + 1) * rows * width)?;
+        let isa = self.isa;
+        let out = &mut out[tap * rows * width..][..rows * width];
+        self.pool.run_chunks(out, ROWS * width, |chunk, out, _| {
+            for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                let (image, patch) = ((chunk * ROWS + r) / patches, (chunk * ROWS + r) % patches);
+                out.copy_from_slice(&x[(image * (patches + 1) + 1 + patch) * width..][..width]);
+                isa.run(UnitRow(out));
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Scales one row to unit length in place.
+pub(super) struct UnitRow<'a>(pub(super) &'a mut [f32]);
+
+impl Kernel for UnitRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let scale = 1.0 / reduce::squares(simd, self.0, 0.0).sqrt().max(EPSILON);
+        self.0.iter_mut().for_each(|x| *x *= scale);
+    }
+}

@@ -1,0 +1,330 @@
+//! A class's normal images, reduced to what scoring needs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::atomic_file::write_atomically;
+use crate::backend::BankVectors;
+use crate::backend::cpu::{self, Cpu};
+use crate::error::{Error, ErrorKind, Result};
+use crate::method::{Lane, class_mean};
+use crate::preprocess::Fit;
+use crate::tensor::shape_text;
+use crate::weights::Arch;
+
+/// Version of the file format. A file of another version is refused.
+const VERSION: u32 = 1;
+/// The one metadata key of a bank file: [`Header`] as JSON.
+const KEY: &str = "inctrl.bank";
+
+/// The prompts of one class under one model: immutable; put it in an [`Arc`] and share it between scorers.
+///
+/// Holds the unit patch tokens of each prompt at every tap, the adapted class embeddings with their mean, and the class's
+/// text prototypes, so that scoring touches neither prompt images nor text again. Prompts lie in the order of their content
+/// hashes: the order in which they were given changes no bit.
+pub struct PromptBank {
+    header: Header,
+    id: String,
+    /// `[L, K, N, W]`
+    shape: [usize; 4],
+    taps: Arc<[f32]>,
+    /// `[K, E]`
+    adapted: Vec<f32>,
+    /// `[E]`
+    class_mean: Vec<f32>,
+    /// `[2, E]`
+    text_prototypes: Vec<f32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    class: String,
+    fit: Fit,
+    model: String,
+    /// Content hash of each prompt image, in hexadecimal, ascending.
+    prompts: Vec<String>,
+}
+
+/// What a bank keeps of one prompt image.
+pub(super) struct PromptFeatures {
+    /// Content hash of the frame.
+    pub hash: [u8; 32],
+    /// Unit patch tokens `[L, N, W]`.
+    pub taps: Vec<f32>,
+    /// Adapted class embedding `[E]`.
+    pub adapted: Vec<f32>,
+}
+
+/// Facts about a bank, for people.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PromptInfo {
+    /// Number of prompts, K.
+    pub prompts: usize,
+    /// How many of them are copies of another.
+    pub duplicates: usize,
+    /// Taps L, patches N, patch width W, embedding width E.
+    pub taps: usize,
+    /// Patches of an image.
+    pub patches: usize,
+    /// Width of a patch token.
+    pub width: usize,
+    /// Width of the joint embedding.
+    pub embedding: usize,
+    /// Bytes of the features in memory.
+    pub bytes: usize,
+}
+
+impl PromptBank {
+    /// Puts features in canonical order. There is at least one prompt.
+    pub(super) fn assemble(
+        class: String,
+        fit: Fit,
+        model: String,
+        arch: &Arch,
+        text_prototypes: Vec<f32>,
+        mut prompts: Vec<PromptFeatures>,
+    ) -> Result<Self> {
+        prompts.sort_by_key(|prompt| prompt.hash);
+        let (layers, patches, width) = (arch.taps.len(), arch.vision.patches(), arch.vision.width);
+        let layer_len = patches * width;
+        let taps = (0..layers)
+            .flat_map(|layer| prompts.iter().flat_map(move |p| &p.taps[layer * layer_len..(layer + 1) * layer_len]))
+            .copied()
+            .collect();
+        let adapted: Vec<f32> = prompts.iter().flat_map(|p| &p.adapted).copied().collect();
+        let hashes = prompts.iter().map(|p| hex(&p.hash)).collect();
+        let header = Header { version: VERSION, class, fit, model, prompts: hashes };
+        let mean = class_mean(&adapted, arch.embed_dim);
+        Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes)
+    }
+
+    fn new(
+        header: Header,
+        shape: [usize; 4],
+        taps: Arc<[f32]>,
+        adapted: Vec<f32>,
+        class_mean: Vec<f32>,
+        text_prototypes: Vec<f32>,
+    ) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(header_json(&header)?.as_bytes());
+        for values in [&taps[..], &adapted, &class_mean, &text_prototypes] {
+            values.chunks(4096).for_each(|chunk| {
+                hasher.update(&bytes(chunk));
+            });
+        }
+        let id = hasher.finalize().to_hex()[..16].to_owned();
+        Ok(PromptBank { header, id, shape, taps, adapted, class_mean, text_prototypes })
+    }
+
+    /// Reads a bank that [`PromptBank::save`] wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Bank`] if it is not a bank, is of another format version,
+    /// is truncated, or its content does not match its checksum.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = std::fs::read(path).map_err(|error| Error::io("read the bank", path, error))?;
+        Self::from_bytes(&file).map_err(|error| error.at(path))
+    }
+
+    /// Reads a bank from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bank`], as [`PromptBank::open`].
+    pub fn from_bytes(file: &[u8]) -> Result<Self> {
+        let (_, metadata) = SafeTensors::read_metadata(file).map_err(|error| {
+            damaged("this is not a prompt bank, or it is truncated; build it again with `inctrl bank build`")
+                .because(error)
+        })?;
+        let text =
+            metadata.metadata().as_ref().and_then(|entries| entries.get(KEY)).ok_or_else(|| {
+                damaged("this safetensors file is not a prompt bank; build one with `inctrl bank build`")
+            })?;
+        let (checksum, json) = text.split_once(' ').ok_or_else(|| damaged("the bank's header is damaged"))?;
+        let version: Version =
+            serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
+        if version.version != VERSION {
+            let found = version.version;
+            return Err(damaged(format!(
+                "bank format {found}, this program reads format {VERSION}; build the bank again"
+            )));
+        }
+        let header: Header =
+            serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
+
+        let tensors = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
+        let prompts = header.prompts.len();
+        let (taps, taps_shape) = read(&tensors, "taps")?;
+        let (adapted, adapted_shape) = read(&tensors, "adapted_class")?;
+        let (class_mean, mean_shape) = read(&tensors, "class_mean")?;
+        let (text_prototypes, text_shape) = read(&tensors, "text_prototypes")?;
+        let [layers, k, patches, width] = taps_shape[..] else { return Err(misshapen("taps", &taps_shape)) };
+        let embedding = *mean_shape.first().unwrap_or(&0);
+        for (name, shape, expected) in [
+            ("taps", &taps_shape, &[layers, prompts, patches, width][..]),
+            ("adapted_class", &adapted_shape, &[prompts, embedding]),
+            ("class_mean", &mean_shape, &[embedding]),
+            ("text_prototypes", &text_shape, &[2, embedding]),
+        ] {
+            if shape != expected || shape.contains(&0) {
+                return Err(misshapen(name, shape));
+            }
+        }
+        let bank = Self::new(header, [layers, k, patches, width], taps.into(), adapted, class_mean, text_prototypes)?;
+        if bank.id != checksum {
+            return Err(damaged(format!(
+                "checksum {checksum} in the header, {} of the content: the file was changed or damaged; build it again",
+                bank.id
+            )));
+        }
+        Ok(bank)
+    }
+
+    /// Writes the bank as one safetensors file. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let embedding = self.class_mean.len();
+        let shape = |dims: &[usize]| dims.to_vec();
+        let parts = [
+            ("taps", shape(&self.shape), bytes(&self.taps)),
+            ("adapted_class", shape(&[self.shape[1], embedding]), bytes(&self.adapted)),
+            ("class_mean", shape(&[embedding]), bytes(&self.class_mean)),
+            ("text_prototypes", shape(&[2, embedding]), bytes(&self.text_prototypes)),
+        ];
+        let internal = |error| Error::new(ErrorKind::Internal, "cannot lay out the bank").because(error);
+        let views = parts
+            .iter()
+            .map(|(name, shape, bytes)| {
+                Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(internal)?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let metadata = [(KEY.to_owned(), format!("{} {}", self.id, header_json(&self.header)?))].into();
+        let file = safetensors::serialize(views, Some(metadata)).map_err(internal)?;
+        let path = path.as_ref();
+        write_atomically(path, |out| out.write_all(&file).map_err(|error| Error::io("write the bank", path, error)))
+    }
+
+    /// Identity of the bank: the beginning of a hash of all its content, in hexadecimal.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The class name that its text prototypes were made from.
+    pub fn class(&self) -> &str {
+        &self.header.class
+    }
+
+    /// How its images were fitted to the model's square input, and how queries will be.
+    pub fn fit(&self) -> Fit {
+        self.header.fit
+    }
+
+    /// Hash of the model that it was built with.
+    pub fn model_hash(&self) -> &str {
+        &self.header.model
+    }
+
+    /// Content hash of each prompt image (size, channels and pixels), in hexadecimal, ascending.
+    pub fn prompt_hashes(&self) -> &[String] {
+        &self.header.prompts
+    }
+
+    /// Sizes, for people.
+    pub fn info(&self) -> PromptInfo {
+        let [taps, prompts, patches, width] = self.shape;
+        let duplicates = self.header.prompts.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let floats = self.taps.len() + self.adapted.len() + self.class_mean.len() + self.text_prototypes.len();
+        let embedding = self.class_mean.len();
+        PromptInfo { prompts, duplicates, taps, patches, width, embedding, bytes: floats * size_of::<f32>() }
+    }
+
+    /// Unit text prototypes F_n and F_a, `[2, E]`.
+    pub fn text_prototypes(&self) -> &[f32] {
+        &self.text_prototypes
+    }
+
+    /// I_p of equation 3: the mean adapted class embedding, `[E]`.
+    pub fn class_mean(&self) -> &[f32] {
+        &self.class_mean
+    }
+
+    /// An error where the bank belongs to another model.
+    pub(super) fn check_model(&self, model: &str) -> Result<()> {
+        if self.header.model == model {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Bank,
+            format!(
+                "the bank of class `{}` was built with model {}, the weights are model {model}; build it again with these weights",
+                self.header.class, self.header.model
+            ),
+        ))
+    }
+
+    pub(super) fn upload(&self, lane: &mut Lane<Cpu>) -> Result<cpu::Bank> {
+        let vectors = BankVectors { class_mean: &self.class_mean, text_prototypes: &self.text_prototypes };
+        lane.bank(&self.taps, self.shape[1], vectors)
+    }
+
+    /// The prompts one by one, as they were before they were put together.
+    pub(super) fn prompt_features(&self) -> impl Iterator<Item = PromptFeatures> + '_ {
+        let [layers, prompts, patches, width] = self.shape;
+        let (len, embedding) = (patches * width, self.class_mean.len());
+        self.header.prompts.iter().enumerate().map(move |(k, hash)| PromptFeatures {
+            hash: blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes()),
+            taps: (0..layers).flat_map(|l| &self.taps[(l * prompts + k) * len..][..len]).copied().collect(),
+            adapted: self.adapted[k * embedding..][..embedding].to_vec(),
+        })
+    }
+}
+
+impl std::fmt::Debug for PromptBank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromptBank").field("id", &self.id).field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// The part of the header that every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+fn header_json(header: &Header) -> Result<String> {
+    serde_json::to_string(header)
+        .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the bank's header").because(error))
+}
+
+fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Vec<usize>)> {
+    let tensor = tensors.tensor(name).map_err(|error| damaged(format!("tensor `{name}` is missing")).because(error))?;
+    if tensor.dtype() != Dtype::F32 {
+        return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())));
+    }
+    let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    Ok((values, tensor.shape().to_vec()))
+}
+
+fn damaged(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Bank, message)
+}
+
+fn misshapen(name: &str, shape: &[usize]) -> Error {
+    damaged(format!("tensor `{name}` has shape {}, which does not fit the bank's other tensors", shape_text(shape)))
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}

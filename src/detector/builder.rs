@@ -1,0 +1,80 @@
+//! Building a bank: texts once, then each prompt image once.
+
+use super::bank::{PromptBank, PromptFeatures};
+use super::engine::Engine;
+use crate::backend::cpu::Cpu;
+use crate::error::{Error, ErrorKind, Result};
+use crate::method::{Lane, text_prototypes};
+use crate::preprocess::{Fit, Frame, Plan};
+use crate::text::Tokeniser;
+
+/// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
+pub struct BankBuilder<'e> {
+    engine: &'e Engine,
+    lane: Lane<Cpu>,
+    class: String,
+    fit: Fit,
+    text_prototypes: Vec<f32>,
+    prompts: Vec<PromptFeatures>,
+}
+
+impl<'e> BankBuilder<'e> {
+    pub(super) fn new(engine: &'e Engine, class: &str, fit: Fit) -> Result<Self> {
+        let mut lane = engine.lane(1)?;
+        let text_prototypes = text_prototypes(lane.backend(), engine.weights(), &Tokeniser::new()?, class)?;
+        Ok(BankBuilder { engine, lane, class: class.to_owned(), fit, text_prototypes, prompts: Vec::new() })
+    }
+
+    pub(super) fn from_bank(engine: &'e Engine, bank: &PromptBank) -> Result<Self> {
+        Ok(BankBuilder {
+            engine,
+            lane: engine.lane(1)?,
+            class: bank.class().to_owned(),
+            fit: bank.fit(),
+            text_prototypes: bank.text_prototypes().to_vec(),
+            prompts: bank.prompt_features().collect(),
+        })
+    }
+
+    /// Encodes one normal image. The same image twice counts twice in the class mean and changes nothing in a map.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Image`] for a frame that cannot be resized, [`ErrorKind::Numeric`] where the model overflows on it.
+    pub fn add(&mut self, frame: Frame<'_>) -> Result<()> {
+        let plan = Plan::new(frame.width(), frame.height(), self.engine.arch().vision.image_size, self.fit)?;
+        self.lane.place(frame, &plan, 0)?;
+        self.lane.encode(1, |_, _| ())?;
+        let (taps, adapted) = self.lane.prompt_features()?;
+        self.prompts.push(PromptFeatures { hash: frame.content_hash(), taps, adapted });
+        Ok(())
+    }
+
+    /// Number of prompts so far.
+    pub fn len(&self) -> usize {
+        self.prompts.len()
+    }
+
+    /// Whether there is no prompt yet.
+    pub fn is_empty(&self) -> bool {
+        self.prompts.is_empty()
+    }
+
+    /// The bank.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] if no prompt was added.
+    pub fn finish(self) -> Result<PromptBank> {
+        if self.prompts.is_empty() {
+            let message = format!("no normal image of class `{}`: a bank needs at least one", self.class);
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        PromptBank::assemble(
+            self.class,
+            self.fit,
+            self.engine.model_hash().to_owned(),
+            self.engine.arch(),
+            self.text_prototypes,
+            self.prompts,
+        )
+    }
+}

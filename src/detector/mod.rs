@@ -1,0 +1,18 @@
+//! What users hold: an [`Engine`] (weights, shared), a [`PromptBank`] (one class's normal images, immutable), a
+//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map.
+//!
+//! Everything slow happens once: weights are packed when the engine opens, prompts and texts are encoded when a bank is
+//! built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads; it allocates
+//! nothing and takes no lock.
+
+mod bank;
+mod builder;
+mod engine;
+mod score;
+mod scorer;
+
+pub use bank::{PromptBank, PromptInfo};
+pub use builder::BankBuilder;
+pub use engine::{Device, Engine, EngineOptions};
+pub use score::{AnomalyMap, Score};
+pub use scorer::Scorer;

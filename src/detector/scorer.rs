@@ -1,0 +1,104 @@
+//! Scoring: the hot path.
+
+use std::sync::Arc;
+
+use super::{PromptBank, Score};
+use crate::backend::cpu::{self, Cpu};
+use crate::error::Result;
+use crate::method::Lane;
+use crate::preprocess::{Fit, Frame, Plan};
+use crate::weights::Arch;
+
+/// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
+///
+/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. After
+/// the first image of a size, scoring images of that size allocates nothing and takes no lock.
+pub struct Scorer {
+    lane: Lane<Cpu>,
+    model_hash: String,
+    image_size: usize,
+    bank: Arc<PromptBank>,
+    uploaded: cpu::Bank,
+    plan: Option<Plan>,
+    scores: Vec<Score>,
+}
+
+impl Scorer {
+    pub(super) fn new(mut lane: Lane<Cpu>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
+        bank.check_model(model_hash)?;
+        let uploaded = bank.upload(&mut lane)?;
+        Ok(Scorer {
+            scores: vec![Score::empty(arch.vision.grid()); lane.capacity()],
+            lane,
+            model_hash: model_hash.to_owned(),
+            image_size: arch.vision.image_size,
+            bank,
+            uploaded,
+            plan: None,
+        })
+    }
+
+    /// Scores one image.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Image`] for a frame that cannot be resized; [`crate::ErrorKind::Numeric`] where the model
+    /// overflows on it. The scorer stays usable.
+    pub fn score(&mut self, frame: Frame<'_>) -> Result<&Score> {
+        self.run(&[frame])?;
+        Ok(&self.scores[0])
+    }
+
+    /// Scores images in order, as many at a time as the scorer has memory for.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`], for the first image that fails.
+    pub fn score_batch(&mut self, frames: &[Frame<'_>]) -> Result<Vec<Score>> {
+        let mut scores = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(self.lane.capacity()) {
+            self.run(frames)?;
+            scores.extend_from_slice(&self.scores[..frames.len()]);
+        }
+        Ok(scores)
+    }
+
+    /// The bank in use.
+    pub fn bank(&self) -> &Arc<PromptBank> {
+        &self.bank
+    }
+
+    /// Scores against another bank of the same model from the next image on.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model; the old one stays in use.
+    pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
+        bank.check_model(&self.model_hash)?;
+        self.uploaded = bank.upload(&mut self.lane)?;
+        self.bank = bank;
+        Ok(())
+    }
+
+    /// Scores up to a batch into `self.scores`.
+    fn run(&mut self, frames: &[Frame<'_>]) -> Result<()> {
+        for (image, frame) in frames.iter().enumerate() {
+            let plan = plan(&mut self.plan, frame, self.image_size, self.bank.fit())?;
+            self.lane.place(*frame, plan, image)?;
+            let score = &mut self.scores[image];
+            score.map.placement = plan.placement();
+            (score.width, score.height) = (frame.width(), frame.height());
+        }
+        self.lane.encode(frames.len(), |_, _| ())?;
+        self.lane.residual_map(frames.len(), &self.uploaded)?;
+        let scores = &mut self.scores;
+        self.lane.scores(frames.len(), &self.uploaded, |image, parts, map| scores[image].fill(parts, map))
+    }
+}
+
+/// The plan of the last frame where it fits this one, else a new one.
+fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit) -> Result<&'a Plan> {
+    let (width, height) = (frame.width(), frame.height());
+    match kept {
+        Some(plan) if plan.matches(width, height) && plan.fit() == fit => {}
+        _ => *kept = Some(Plan::new(width, height, size, fit)?),
+    }
+    kept.as_ref().ok_or_else(|| crate::Error::new(crate::ErrorKind::Internal, "a plan was just made"))
+}

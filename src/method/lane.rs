@@ -1,0 +1,161 @@
+//! The pipeline from frames to scores on one lane of a device.
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, BankVectors, HEAD_OUTPUTS};
+use crate::error::{Error, ErrorKind, Result};
+use crate::method::head_layers;
+use crate::model::vision::VisionWorkspace;
+use crate::model::{Stage, Vision};
+use crate::preprocess::{Frame, Plan};
+use crate::weights::{Arch, Weights};
+
+/// The network on a device: vision tower, adapter and heads. Shared by all lanes.
+pub struct Detector<B: Backend> {
+    arch: Arch,
+    vision: Vision<B>,
+    heads: B::Heads,
+}
+
+impl<B: Backend> Detector<B> {
+    /// Uploads everything that scoring needs; the text tower stays in the file.
+    pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
+        let heads = backend.head_weights(&head_layers(weights)?)?;
+        Ok(Detector { arch: weights.arch().clone(), vision: Vision::load(backend, weights)?, heads })
+    }
+}
+
+/// The parts of one image's score, before any clamping.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// s(x), equation 7.
+    pub score: f32,
+    /// s_h, the holistic head on M_x + s_i + s_a.
+    pub holistic: f32,
+    /// s_p, the maximum of M_x.
+    pub patch_max: f32,
+    /// s_i, equation 5.
+    pub image_residual: f32,
+    /// s_a, equation 6.
+    pub text_prior: f32,
+}
+
+/// Everything that one thread needs to score: a lane of the device, its activations, and host memory for the results.
+pub struct Lane<B: Backend> {
+    backend: B,
+    detector: Arc<Detector<B>>,
+    vision: VisionWorkspace<B>,
+    adapted: B::Buffer,
+    cosines: B::Buffer,
+    map: B::Buffer,
+    parts: B::Buffer,
+    host_map: Vec<f32>,
+    host_parts: Vec<f32>,
+}
+
+impl<B: Backend> Lane<B> {
+    /// Memory for batches of up to `capacity` images.
+    pub fn new(backend: B, detector: Arc<Detector<B>>, capacity: usize) -> Result<Self> {
+        let arch = &detector.arch;
+        let (cells, taps) = (capacity * arch.vision.patches(), arch.taps.len());
+        Ok(Lane {
+            vision: detector.vision.workspace(&backend, capacity)?,
+            adapted: backend.buffer(capacity * arch.embed_dim)?,
+            cosines: backend.buffer(taps * cells)?,
+            map: backend.buffer(cells)?,
+            parts: backend.buffer(capacity * HEAD_OUTPUTS)?,
+            host_map: vec![0.0; cells],
+            host_parts: vec![0.0; capacity * HEAD_OUTPUTS],
+            backend,
+            detector,
+        })
+    }
+
+    /// Largest batch.
+    pub fn capacity(&self) -> usize {
+        self.vision.capacity()
+    }
+
+    /// The device lane, for work beside the pipeline.
+    pub fn backend(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// Uploads a bank: unit taps of shape `[L, K, N, W]` and the class's vectors.
+    pub fn bank(&mut self, taps: &Arc<[f32]>, prompts: usize, vectors: BankVectors<'_>) -> Result<B::Bank> {
+        let arch = &self.detector.arch;
+        let shape = [arch.taps.len(), prompts, arch.vision.patches(), arch.vision.width];
+        self.backend.bank(taps, shape, vectors)
+    }
+
+    /// Places a frame at `image` of the batch to come.
+    pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
+        self.detector.vision.place(&mut self.backend, &mut self.vision, frame, plan, image)
+    }
+
+    /// Encodes the first `images` placed frames, showing `observe` the residual stream on its way.
+    pub fn encode(&mut self, images: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
+        self.detector.vision.encode(&mut self.backend, &mut self.vision, images, observe)
+    }
+
+    /// What a prompt leaves in a bank, after [`Lane::encode`] of one image: its unit taps `[L, N, W]` and its adapted
+    /// class embedding `[E]`.
+    pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let arch = &self.detector.arch;
+        let mut taps = vec![0.0; arch.taps.len() * arch.vision.patches() * arch.vision.width];
+        let mut adapted = vec![0.0; arch.embed_dim];
+        self.backend.download(&self.vision.taps, &mut taps)?;
+        self.backend.adapter(&self.vision.class, 1, &self.detector.heads, &mut self.adapted)?;
+        self.backend.download(&self.adapted, &mut adapted)?;
+        if !taps.iter().chain(&adapted).all(|x| x.is_finite()) {
+            return Err(not_finite("the features of a prompt"));
+        }
+        Ok((taps, adapted))
+    }
+
+    /// M_x of the encoded images against a bank, equations 1 and 2.
+    pub fn residual_map(&mut self, images: usize, bank: &B::Bank) -> Result<()> {
+        let arch = &self.detector.arch;
+        self.backend.patch_nn(&self.vision.taps, images, bank, &mut self.cosines)?;
+        let cells = images * arch.vision.patches();
+        self.backend.residual_mean(&self.cosines, arch.taps.len(), cells, &mut self.map)
+    }
+
+    /// Equations 3 to 7 of the encoded images, after [`Lane::residual_map`]; then calls `each(image, parts, map)` with the
+    /// map `[N]` as computed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Numeric`] where a score is not finite.
+    pub fn scores(&mut self, images: usize, bank: &B::Bank, mut each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        let cells = self.detector.arch.vision.patches();
+        let (class, heads) = (&self.vision.class, &self.detector.heads);
+        self.backend.heads(class, &self.map, images, heads, bank, &mut self.parts)?;
+        let parts = &mut self.host_parts[..images * HEAD_OUTPUTS];
+        let map = &mut self.host_map[..images * cells];
+        self.backend.download(&self.parts, parts)?;
+        self.backend.download(&self.map, map)?;
+        if !parts.iter().chain(map.iter()).all(|x| x.is_finite()) {
+            return Err(not_finite("a score"));
+        }
+        for (image, (parts, map)) in parts.chunks_exact(HEAD_OUTPUTS).zip(map.chunks_exact(cells)).enumerate() {
+            let [score, holistic, patch_max, image_residual, text_prior] = *parts else { continue };
+            each(image, Parts { score, holistic, patch_max, image_residual, text_prior }, map);
+        }
+        Ok(())
+    }
+
+    /// The device buffers of the last batch, for comparing intermediates: class embeddings `[B, E]`, unit taps
+    /// `[L, B, N, W]`, cosines `[L, B, N]`.
+    pub fn intermediates(&self) -> [&B::Buffer; 3] {
+        [&self.vision.class, &self.vision.taps, &self.cosines]
+    }
+}
+
+fn not_finite(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Numeric,
+        format!(
+            "{what} is not a finite number: the weights overflow on this image; check them with `inctrl weights inspect`"
+        ),
+    )
+}

@@ -1,0 +1,12 @@
+//! CLIP: a vision tower and a text tower of pre-norm transformer blocks, written once over [`crate::backend::Backend`].
+//!
+//! The two towers differ in what goes in and in which token stands for the whole; [`block`] is shared. Where only that
+//! token is wanted from the last block, the last block computes nothing else: keys and values of all tokens, one query,
+//! one MLP row. That is exact, and saves most of a block.
+
+pub mod block;
+pub mod text;
+pub mod vision;
+
+pub use text::encode_texts;
+pub use vision::{Stage, Vision};

@@ -1,0 +1,157 @@
+//! The image encoder: patches in, tapped patch tokens and the class embedding out.
+
+use super::block::{Block, BlockShape, Workspace, load_norm};
+use crate::backend::{Backend, Gelu, HeadShape, Norm, Pool, Sequences};
+use crate::error::Result;
+use crate::preprocess::{Frame, Plan};
+use crate::weights::{Arch, Weights};
+
+/// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// After the embedding and `ln_pre`.
+    Embed,
+    /// After this block, counted from 1; a last block that serves the class token only is not observed.
+    Block(usize),
+}
+
+/// The vision tower's weights on a device.
+pub struct Vision<B: Backend> {
+    arch: Arch,
+    patch: B::Linear,
+    class: B::Constant,
+    position: B::Constant,
+    ln_pre: Norm<B>,
+    blocks: Vec<Block<B>>,
+    ln_post: Norm<B>,
+    projection: B::Linear,
+}
+
+/// Activations and results of one lane, for up to `capacity` images.
+pub struct VisionWorkspace<B: Backend> {
+    capacity: usize,
+    /// `sequences[..b]` describes a batch of `b` images.
+    ends: Vec<usize>,
+    rows: B::Buffer,
+    embedded: B::Buffer,
+    blocks: Workspace<B>,
+    normalised: B::Buffer,
+    /// Class embeddings f_v(x), not normalised, `[B, E]`.
+    pub class: B::Buffer,
+    /// Unit patch tokens of every tap, `[L, B, N, W]`.
+    pub taps: B::Buffer,
+}
+
+impl<B: Backend> VisionWorkspace<B> {
+    /// Largest batch.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+impl<B: Backend> Vision<B> {
+    /// Uploads the tower, and lets go of each tensor's pages as soon as it is uploaded.
+    pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
+        let arch = weights.arch().clone();
+        let conv = weights.tensor("visual.conv1.weight")?;
+        let patch = backend.linear_weights(&conv, 0..arch.vision.width, None)?;
+        let layers = arch.vision.layers;
+        let shape = block_shape(&arch);
+        let blocks = (0..layers)
+            .map(|i| {
+                let pooled = i + 1 == layers && !arch.taps.contains(&layers);
+                Block::load(backend, weights, &format!("visual.transformer.resblocks.{i}."), shape, pooled)
+            })
+            .collect::<Result<_>>()?;
+        let vision = Vision {
+            patch,
+            class: backend.constant(&weights.tensor("visual.class_embedding")?)?,
+            position: backend.constant(&weights.tensor("visual.positional_embedding")?)?,
+            ln_pre: load_norm(backend, weights, "visual.ln_pre")?,
+            blocks,
+            ln_post: load_norm(backend, weights, "visual.ln_post")?,
+            projection: backend.projection_weights(&weights.tensor("visual.proj")?)?,
+            arch,
+        };
+        weights.release("visual.");
+        Ok(vision)
+    }
+
+    /// Memory for batches of up to `capacity` images.
+    pub fn workspace(&self, backend: &B, capacity: usize) -> Result<VisionWorkspace<B>> {
+        let (vision, patches) = (&self.arch.vision, self.arch.vision.patches());
+        let tokens = vision.tokens();
+        Ok(VisionWorkspace {
+            capacity,
+            ends: (1..=capacity).map(|image| image * tokens).collect(),
+            rows: backend.buffer(capacity * patches * 3 * vision.patch_size * vision.patch_size)?,
+            embedded: backend.buffer(capacity * patches * vision.width)?,
+            blocks: Workspace::new(backend, block_shape(&self.arch), capacity * tokens, capacity)?,
+            normalised: backend.buffer(capacity * vision.width)?,
+            class: backend.buffer(capacity * self.arch.embed_dim)?,
+            taps: backend.buffer(self.arch.taps.len() * capacity * patches * vision.width)?,
+        })
+    }
+
+    /// Places a frame at `image` of the batch to come.
+    pub fn place(
+        &self,
+        backend: &mut B,
+        ws: &mut VisionWorkspace<B>,
+        frame: Frame<'_>,
+        plan: &Plan,
+        image: usize,
+    ) -> Result<()> {
+        backend.preprocess(frame, plan, self.arch.vision.patch_size, image, &mut ws.rows)
+    }
+
+    /// Encodes the first `images` placed frames into `ws.class` and `ws.taps`.
+    ///
+    /// Taps count blocks from 1 and take the residual stream as it is, without `ln_post`; the class token is dropped.
+    /// `observe` is shown the residual stream at each [`Stage`].
+    pub fn encode(
+        &self,
+        backend: &mut B,
+        ws: &mut VisionWorkspace<B>,
+        images: usize,
+        mut observe: impl FnMut(Stage, &B::Buffer),
+    ) -> Result<()> {
+        let (width, patches) = (self.arch.vision.width, self.arch.vision.patches());
+        let sequences = Sequences { ends: &ws.ends[..images] };
+        backend.linear(&ws.rows, images * patches, &self.patch, &mut ws.embedded)?;
+        backend.embed(&ws.embedded, images, &self.class, &self.position, &self.ln_pre, &mut ws.blocks.x)?;
+        observe(Stage::Embed, &ws.blocks.x);
+        let mut tap = 0;
+        for (i, block) in self.blocks.iter().enumerate() {
+            block.forward(backend, &mut ws.blocks, sequences, Pool::First)?;
+            if block.is_pooled() {
+                continue;
+            }
+            observe(Stage::Block(i + 1), &ws.blocks.x);
+            if self.arch.taps.get(tap) == Some(&(i + 1)) {
+                backend.unit_patches(&ws.blocks.x, images, patches, width, tap, &mut ws.taps)?;
+                tap += 1;
+            }
+        }
+        if self.blocks.last().is_none_or(|last| !last.is_pooled()) {
+            backend.pool_rows(&ws.blocks.x, sequences, width, Pool::First, &mut ws.blocks.pooled)?;
+        }
+        backend.layer_norm(&ws.blocks.pooled, images, &self.ln_post, &mut ws.normalised)?;
+        backend.linear(&ws.normalised, images, &self.projection, &mut ws.class)
+    }
+}
+
+fn block_shape(arch: &Arch) -> BlockShape {
+    let vision = &arch.vision;
+    BlockShape {
+        attention: HeadShape { heads: vision.heads, size: vision.width / vision.heads },
+        mlp_width: vision.mlp_width,
+        gelu: gelu(arch),
+        causal: false,
+    }
+}
+
+/// The activation that the weights were trained with, in both towers.
+pub(super) fn gelu(arch: &Arch) -> Gelu {
+    if arch.quick_gelu { Gelu::Quick } else { Gelu::Exact }
+}

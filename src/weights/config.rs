@@ -1,0 +1,426 @@
+//! open_clip's model JSON, with an `inctrl` section, to and from an [`Arch`].
+//!
+//! ```json
+//! {"embed_dim": 640, "quick_gelu": false,
+//!  "vision_cfg": {"image_size": 240, "layers": 12, "width": 896, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0},
+//!  "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 640, "heads": 10, "layers": 12, "mlp_ratio": 4.0},
+//!  "inctrl": {"taps": [7, 9, 11], "alpha": 1.0}}
+//! ```
+//!
+//! A configuration that would be computed differently by open_clip must not be run as if it were plain CLIP. Hence every
+//! key is either read, or known to change nothing (the lists below), or switched off (`null`, `false`, `{}`), or it is an
+//! error that names it.
+
+use std::cell::RefCell;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::arch::{Arch, HEAD_WIDTH, TextArch, VisionArch, default_taps, no_default_taps};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Options that change nothing at inference, whatever their value: start values of trained scalars, storage, training
+/// regularisation, extra outputs, and details of options that are refused themselves.
+const HARMLESS: [&str; 19] = [
+    "attn_pooler_heads",
+    "attn_pooler_queries",
+    "cast_dtype",
+    "eos_id",
+    "hf_model_pretrained",
+    "hf_pooler_type",
+    "hf_proj_type",
+    "init_logit_bias",
+    "init_logit_scale",
+    "nonscalar_logit_scale",
+    "output_tokens",
+    "pad_id",
+    "patch_dropout",
+    "timm_drop",
+    "timm_drop_path",
+    "timm_model_pretrained",
+    "timm_pool",
+    "timm_proj",
+    "timm_proj_bias",
+];
+
+/// Options that describe plain CLIP when they have this value: section, key, value.
+const PLAIN: [(&str, &str, &str); 4] = [
+    ("vision_cfg.", "pool_type", "tok"),
+    ("vision_cfg.", "pos_embed_type", "learnable"),
+    ("text_cfg.", "pool_type", "argmax"),
+    ("text_cfg.", "proj_type", "linear"),
+];
+
+impl Arch {
+    /// Reads open_clip's model JSON with the optional section `inctrl: {"taps": [..], "alpha": 1}`.
+    ///
+    /// Without taps a tower of 12 blocks gets 7, 9, 11 and one of 24 blocks 14, 18, 22. Taps are sorted and made unique.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for malformed JSON, a missing or misplaced value, an option that this engine does not run,
+    /// taps missing at another depth, and whatever [`Arch::validate`] refuses.
+    pub fn from_json(text: &str) -> Result<Arch> {
+        let json: Value = serde_json::from_str(text)
+            .map_err(|source| Error::new(ErrorKind::Config, "the model configuration is not JSON").because(source))?;
+        let root = Section::new("", &json)?;
+        let (vision, text) = (root.section("vision_cfg")?, root.section("text_cfg")?);
+        let inctrl = root.optional("inctrl").map(|value| Section::new("inctrl.", value)).transpose()?;
+
+        let width = vision.count("width", None)?;
+        let head_width = vision.count("head_width", Some(HEAD_WIDTH))?;
+        let vision_arch = VisionArch {
+            image_size: vision.side("image_size")?,
+            patch_size: vision.side("patch_size")?,
+            width,
+            layers: vision.count("layers", None)?,
+            heads: width / head_width,
+            mlp_width: vision.mlp_width(width)?,
+        };
+        let width = text.count("width", None)?;
+        let text_arch = TextArch {
+            context_length: text.count("context_length", Some(77))?,
+            vocab_size: text.count("vocab_size", Some(49408))?,
+            width,
+            heads: text.count("heads", None)?,
+            layers: text.count("layers", None)?,
+            mlp_width: text.mlp_width(width)?,
+        };
+        let mut taps = match inctrl.as_ref().and_then(|section| section.optional("taps")) {
+            Some(value) => taps(value)?,
+            None => default_taps(vision_arch.layers).ok_or_else(|| no_default_taps(vision_arch.layers))?,
+        };
+        taps.sort_unstable();
+        taps.dedup();
+        let arch = Arch {
+            embed_dim: root.count("embed_dim", None)?,
+            vision: vision_arch,
+            text: text_arch,
+            quick_gelu: root.flag("quick_gelu")?,
+            taps,
+            alpha: inctrl.as_ref().map_or(Ok(1.0), |section| section.number("alpha", 1.0))? as f32,
+        };
+        let refused: Vec<String> = [Some(&root), Some(&vision), Some(&text), inctrl.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(Section::refused)
+            .collect();
+        if !refused.is_empty() {
+            let message = format!(
+                "the model configuration has options that this engine does not run: {}; only plain CLIP vision \
+                 transformers are supported (an option that changes nothing can be removed from the file)",
+                refused.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        arch.validate()?;
+        Ok(arch)
+    }
+
+    /// The configuration as JSON on one line, in a fixed order; [`Arch::from_json`] gives an equal architecture back.
+    pub fn to_json(&self) -> String {
+        let (v, t) = (&self.vision, &self.text);
+        let json = ModelJson {
+            embed_dim: self.embed_dim,
+            quick_gelu: self.quick_gelu,
+            vision_cfg: VisionJson {
+                image_size: v.image_size,
+                layers: v.layers,
+                width: v.width,
+                patch_size: v.patch_size,
+                head_width: v.width.checked_div(v.heads).unwrap_or(0),
+                mlp_ratio: mlp_ratio(v.width, v.mlp_width),
+            },
+            text_cfg: TextJson {
+                context_length: t.context_length,
+                vocab_size: t.vocab_size,
+                width: t.width,
+                heads: t.heads,
+                layers: t.layers,
+                mlp_ratio: mlp_ratio(t.width, t.mlp_width),
+            },
+            inctrl: InctrlJson { taps: &self.taps, alpha: self.alpha },
+        };
+        serde_json::to_string(&json).expect("numbers, flags and lists under string keys always serialise")
+    }
+}
+
+// Structs rather than a `Value`, whose key order depends on a feature that any other crate may turn on.
+#[derive(Serialize)]
+struct ModelJson<'a> {
+    embed_dim: usize,
+    quick_gelu: bool,
+    vision_cfg: VisionJson,
+    text_cfg: TextJson,
+    inctrl: InctrlJson<'a>,
+}
+
+#[derive(Serialize)]
+struct VisionJson {
+    image_size: usize,
+    layers: usize,
+    width: usize,
+    patch_size: usize,
+    head_width: usize,
+    mlp_ratio: f64,
+}
+
+#[derive(Serialize)]
+struct TextJson {
+    context_length: usize,
+    vocab_size: usize,
+    width: usize,
+    heads: usize,
+    layers: usize,
+    mlp_ratio: f64,
+}
+
+#[derive(Serialize)]
+struct InctrlJson<'a> {
+    taps: &'a [usize],
+    alpha: f32,
+}
+
+/// A ratio from which `width * ratio`, truncated as open_clip does it, gives `mlp_width` back.
+fn mlp_ratio(width: usize, mlp_width: usize) -> f64 {
+    let ratio = mlp_width as f64 / width as f64;
+    // A short fraction such as 4 or 2.5 survives any decimal round trip. Any other is taken from the middle of those that
+    // truncate to the same width, out of reach of a last digit.
+    if (ratio * 256.0).fract() == 0.0 { ratio } else { (mlp_width as f64 + 0.5) / width as f64 }
+}
+
+/// One object of the configuration; remembers which keys were read, so that the rest can be judged.
+struct Section<'a> {
+    /// What stands before a key in messages: `vision_cfg.`, or nothing at the top.
+    prefix: &'static str,
+    entries: &'a Map<String, Value>,
+    read: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    fn new(prefix: &'static str, value: &'a Value) -> Result<Self> {
+        let entries = value.as_object().ok_or_else(|| {
+            let name = if prefix.is_empty() { "the model configuration" } else { prefix.trim_end_matches('.') };
+            Error::new(ErrorKind::Config, format!("{name}: expected a JSON object, found {value}"))
+        })?;
+        Ok(Section { prefix, entries, read: RefCell::default() })
+    }
+
+    /// The value of `key`, if it is there and not null.
+    fn optional(&self, key: &'static str) -> Option<&'a Value> {
+        self.read.borrow_mut().push(key);
+        self.entries.get(key).filter(|value| !value.is_null())
+    }
+
+    fn required(&self, key: &'static str, expected: &str) -> Result<&'a Value> {
+        self.optional(key).ok_or_else(|| {
+            let message =
+                format!("{}{key} is missing, expected {expected}, as in open_clip's model configurations", self.prefix);
+            Error::new(ErrorKind::Config, message)
+        })
+    }
+
+    fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
+        Error::new(ErrorKind::Config, format!("{}{key}: expected {expected}, found {found}", self.prefix))
+    }
+
+    fn section(&self, key: &'static str) -> Result<Section<'a>> {
+        let prefix = if key == "vision_cfg" { "vision_cfg." } else { "text_cfg." };
+        Section::new(prefix, self.required(key, "an object")?)
+    }
+
+    /// A positive whole number.
+    fn count(&self, key: &'static str, default: Option<usize>) -> Result<usize> {
+        const EXPECTED: &str = "a positive whole number";
+        let value = match (self.entries.get(key), default) {
+            (None | Some(Value::Null), Some(default)) => {
+                self.optional(key);
+                return Ok(default);
+            }
+            _ => self.required(key, EXPECTED)?,
+        };
+        if key == "layers" && value.is_array() {
+            return Err(self.wrong(
+                key,
+                "a positive whole number (a list is a ResNet, which this engine does not run)",
+                value,
+            ));
+        }
+        whole(value).filter(|&count| count > 0).ok_or_else(|| self.wrong(key, EXPECTED, value))
+    }
+
+    /// The side of a square: a number or a pair of equal numbers.
+    fn side(&self, key: &'static str) -> Result<usize> {
+        match self.entries.get(key) {
+            Some(Value::Array(pair)) if pair.len() == 2 && pair[0] == pair[1] => {
+                let value = self.required(key, "a number")?;
+                whole(&pair[0])
+                    .filter(|&side| side > 0)
+                    .ok_or_else(|| self.wrong(key, "a pair of equal positive whole numbers", value))
+            }
+            Some(value @ Value::Array(_)) => {
+                Err(self.wrong(key, "a number or a pair of equal numbers (only squares are supported)", value))
+            }
+            _ => self.count(key, None),
+        }
+    }
+
+    fn number(&self, key: &'static str, default: f64) -> Result<f64> {
+        match self.optional(key) {
+            None => Ok(default),
+            Some(value) => value.as_f64().ok_or_else(|| self.wrong(key, "a number", value)),
+        }
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool> {
+        match self.optional(key) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false", value)),
+        }
+    }
+
+    /// `int(width * mlp_ratio)`, open_clip's hidden width.
+    fn mlp_width(&self, width: usize) -> Result<usize> {
+        Ok((width as f64 * self.number("mlp_ratio", 4.0)?) as usize)
+    }
+
+    /// Keys that were not read and may change the computation, with their section.
+    fn refused(&self) -> Vec<String> {
+        let read = self.read.borrow();
+        let is_plain = |key: &str, value: &Value| {
+            PLAIN.iter().any(|&(prefix, known, plain)| prefix == self.prefix && known == key && value == plain)
+        };
+        self.entries
+            .iter()
+            .filter(|&(key, value)| {
+                !(read.contains(&key.as_str())
+                    || HARMLESS.contains(&key.as_str())
+                    || is_off(value)
+                    || is_plain(key, value))
+            })
+            .map(|(key, value)| format!("{}{key} = {value}", self.prefix))
+            .collect()
+    }
+}
+
+fn is_off(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false)) || value.as_object().is_some_and(Map::is_empty)
+}
+
+fn whole(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|number| usize::try_from(number).ok())
+}
+
+fn taps(value: &Value) -> Result<Vec<usize>> {
+    let taps = value.as_array().and_then(|list| list.iter().map(whole).collect());
+    taps.ok_or_else(|| {
+        let message = format!("inctrl.taps: expected a list of block numbers counted from 1, found {value}");
+        Error::new(ErrorKind::Config, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::weights::tests::tiny;
+
+    fn plus_240() -> Value {
+        json!({
+            "embed_dim": 640,
+            "vision_cfg": {"image_size": 240, "layers": 12, "width": 896, "patch_size": 16},
+            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 640, "heads": 10, "layers": 12}
+        })
+    }
+
+    fn read(json: &Value) -> Result<Arch> {
+        Arch::from_json(&json.to_string())
+    }
+
+    #[test]
+    fn open_clips_file_is_the_named_model() {
+        assert_eq!(Some(read(&plus_240()).unwrap()), Arch::named("vit-b-16-plus-240"));
+    }
+
+    #[test]
+    fn json_round_trips_whatever_the_ratio() {
+        for mlp_width in (1..400).chain([6144, 8191]) {
+            for width in [1, 2, 3, 32, 48, 49, 1408] {
+                let mut arch = tiny();
+                (arch.vision.width, arch.vision.heads, arch.vision.mlp_width) = (width, 1, mlp_width);
+                (arch.alpha, arch.quick_gelu) = (0.1, true);
+                assert_eq!(Arch::from_json(&arch.to_json()).unwrap(), arch);
+            }
+        }
+    }
+
+    #[test]
+    fn equal_pairs_harmless_and_switched_off_options_change_nothing() {
+        let mut json = plus_240();
+        json["vision_cfg"]["image_size"] = json!([240, 240]);
+        json["vision_cfg"]["patch_dropout"] = json!(0.5);
+        json["vision_cfg"]["ls_init_value"] = Value::Null;
+        json["vision_cfg"]["attentional_pool"] = json!(false);
+        json["vision_cfg"]["pool_type"] = json!("tok");
+        json["text_cfg"]["pool_type"] = json!("argmax");
+        json["text_cfg"]["norm_kwargs"] = json!({});
+        json["inctrl"] = json!({"taps": [11, 7, 9, 7]});
+        assert_eq!(Some(read(&json).unwrap()), Arch::named("vit-b-16-plus-240"));
+    }
+
+    #[test]
+    fn options_that_change_the_computation_are_refused_by_name() {
+        for (section, key, value) in [
+            ("vision_cfg", "timm_model_name", json!("vit_base")),
+            ("vision_cfg", "ls_init_value", json!(1e-5)),
+            ("vision_cfg", "attentional_pool", json!(true)),
+            ("vision_cfg", "pool_type", json!("avg")),
+            ("vision_cfg", "no_ln_pre", json!(true)),
+            ("vision_cfg", "act_kwargs", json!({"approximate": "tanh"})),
+            ("vision_cfg", "some_new_option", json!(3)),
+            ("text_cfg", "hf_model_name", json!("roberta")),
+            ("text_cfg", "no_causal_mask", json!(true)),
+            ("text_cfg", "embed_cls", json!(true)),
+            ("text_cfg", "pool_type", json!("tok")),
+            ("text_cfg", "norm_kwargs", json!({"eps": 1e-6})),
+        ] {
+            let mut json = plus_240();
+            json[section][key] = value;
+            let error = read(&json).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(&format!("{section}.{key}")), "{error}");
+        }
+        let mut json = plus_240();
+        json["multimodal_cfg"] = json!({"width": 512});
+        assert!(read(&json).unwrap_err().to_string().contains("multimodal_cfg"));
+    }
+
+    #[test]
+    fn malformed_values_are_named() {
+        for (pointer, value, part) in [
+            ("/embed_dim", json!("640"), "embed_dim: expected a positive whole number, found \"640\""),
+            ("/vision_cfg/layers", json!([3, 4, 6, 3]), "ResNet"),
+            ("/vision_cfg/layers", json!(10), "no default taps for a vision tower of 10 blocks"),
+            ("/vision_cfg/image_size", json!([240, 320]), "vision_cfg.image_size"),
+            ("/vision_cfg/image_size", json!(-1), "vision_cfg.image_size"),
+            ("/vision_cfg/image_size", Value::Null, "vision_cfg.image_size is missing"),
+            ("/vision_cfg", json!(1), "vision_cfg: expected a JSON object"),
+            ("/text_cfg/heads", json!(0), "text_cfg.heads"),
+            ("/text_cfg/vocab_size", json!(u64::MAX), "vocab_size"),
+        ] {
+            let mut json = plus_240();
+            *json.pointer_mut(pointer).unwrap() = value;
+            let error = read(&json).unwrap_err();
+            assert!(error.to_string().contains(part), "{error} does not say {part:?}");
+        }
+        for inctrl in [json!([]), json!({"taps": 7}), json!({"taps": []}), json!({"taps": [13]}), json!({"alpha": -1})]
+        {
+            let mut json = plus_240();
+            json["inctrl"] = inctrl;
+            assert_eq!(read(&json).unwrap_err().kind(), ErrorKind::Config);
+        }
+        for text in ["", "[]", "nonsense", "{}"] {
+            assert_eq!(Arch::from_json(text).unwrap_err().kind(), ErrorKind::Config);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Seeded random models: every tensor of a real checkpoint, the same bits everywhere.
+//!
+//! Benchmarks and parity checks need models of real size and no download. An element depends on the seed, the tensor's
+//! name and its index only: integers from a counter-based generator, four of them added up for a roughly normal
+//! distribution, then two IEEE operations. No random state, no library function whose last bit differs by platform.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::arch::Arch;
+use super::file::stored_as;
+use super::load::CONFIG_KEY;
+use super::table::{TensorSpec, table, unused};
+use crate::atomic_file::write_atomically;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::DType;
+
+/// Elements that are generated at a time.
+const CHUNK: usize = 1 << 16;
+
+/// Writes a random model of `arch` to `path` as safetensors, with its configuration in the metadata.
+///
+/// Equal arguments give equal bytes on every machine. The scales keep activations near one at any depth and the scores
+/// away from 0 and 1. Needs little memory; `path` appears only when complete.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for an invalid architecture, [`ErrorKind::Io`] if the file cannot be written.
+pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Result<()> {
+    arch.validate()?;
+    let path = path.as_ref();
+    let mut tensors = Vec::new();
+    for spec in table(arch).into_iter().chain(unused(arch)) {
+        let Some(values) = values(&spec, arch) else {
+            return Err(Error::new(ErrorKind::Internal, format!("no random distribution for tensor `{}`", spec.name)));
+        };
+        tensors.push((spec, values));
+    }
+    // Integers first, so that every tensor is aligned to its element size.
+    tensors.sort_by_key(|(_, values)| !matches!(values, Values::Count(_)));
+    let header = header(&tensors, arch, dtype)?;
+    write_atomically(path, |out| {
+        let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(|source| Error::io("write", path, source));
+        put(&(header.len() as u64).to_le_bytes())?;
+        put(&header)?;
+        let mut buffer = Vec::new();
+        for (spec, values) in &tensors {
+            match *values {
+                Values::Count(count) => put(&count.to_le_bytes())?,
+                Values::Normal { mean, std } => {
+                    let generator = Generator::new(seed, &spec.name, mean, std);
+                    let elements: usize = spec.shape.iter().product();
+                    for start in (0..elements).step_by(CHUNK) {
+                        generator.fill(start..elements.min(start + CHUNK), dtype, &mut buffer);
+                        put(&buffer)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The JSON header of a safetensors file with these tensors one after the other, padded to a multiple of eight bytes.
+fn header(tensors: &[(TensorSpec, Values)], arch: &Arch, dtype: DType) -> Result<Vec<u8>> {
+    let mut offset = 0;
+    let infos = tensors.iter().map(|(spec, values)| {
+        let (dtype, size) = match values {
+            Values::Count(_) => (Dtype::I64, size_of::<i64>()),
+            Values::Normal { .. } => (stored_as(dtype), dtype.size()),
+        };
+        let start = offset;
+        offset += spec.shape.iter().product::<usize>() * size;
+        (spec.name.clone(), TensorInfo { dtype, shape: spec.shape.clone(), data_offsets: (start, offset) })
+    });
+    let metadata = HashMap::from([(CONFIG_KEY.to_string(), arch.to_json())]);
+    let header = Metadata::new(Some(metadata), infos.collect()).map_err(|source| {
+        Error::new(ErrorKind::Internal, "the header of a random model is inconsistent").because(source)
+    })?;
+    let mut json = serde_json::to_vec(&header)
+        .map_err(|source| Error::new(ErrorKind::Internal, "a safetensors header does not serialise").because(source))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    Ok(json)
+}
+
+/// What a tensor is filled with.
+#[derive(Clone, Copy)]
+enum Values {
+    Normal { mean: f64, std: f64 },
+    Count(i64),
+}
+
+/// The distribution of a tensor, `None` for a name that no rule covers.
+///
+/// With layer inputs near unit variance, a weight of std 1/sqrt(inputs) keeps it. The two layers of a block that write
+/// into the residual stream shrink with the depth beyond four blocks, so that the sum of all blocks keeps its size.
+fn values(spec: &TensorSpec, arch: &Arch) -> Option<Values> {
+    let normal = |mean, std| Some(Values::Normal { mean, std });
+    let shape = &spec.shape;
+    // Inputs of a layer stored [out, in, ..].
+    let inputs = shape.iter().skip(1).product::<usize>() as f64;
+    let (module, field) = spec.name.rsplit_once('.').unwrap_or(("", &spec.name));
+    let (parent, layer) = module.rsplit_once('.').unwrap_or(("", module));
+    match (layer, field) {
+        (_, "num_batches_tracked") => Some(Values::Count(100)),
+        // CLIP's trained value, ln 100.
+        (_, "logit_scale") => normal(4.6052, 0.0),
+        (_, "class_embedding") | ("token_embedding", "weight") | ("visual", "positional_embedding") => normal(0.0, 0.3),
+        (_, "positional_embedding") => normal(0.0, 0.1),
+        ("conv1", "weight") => normal(0.0, 1.4 / inputs.sqrt()),
+        // The projections are stored [in, out].
+        (_, "proj" | "text_projection") => normal(0.0, 1.0 / (*shape.first()? as f64).sqrt()),
+        (_, "in_proj_weight") => normal(0.0, 1.5 / inputs.sqrt()),
+        ("c_fc", "weight") => normal(0.0, 1.0 / inputs.sqrt()),
+        ("out_proj" | "c_proj", "weight") => {
+            let layers = if parent.starts_with("visual.") { arch.vision.layers } else { arch.text.layers };
+            normal(0.0, (4.0 / layers as f64).min(1.0).sqrt() / inputs.sqrt())
+        }
+        ("ln_pre" | "ln_post" | "ln_1" | "ln_2" | "ln_final", "weight") => normal(1.0, 0.1),
+        (_, "in_proj_bias") => normal(0.0, 0.05),
+        ("ln_pre" | "ln_post" | "ln_1" | "ln_2" | "ln_final" | "out_proj" | "c_fc" | "c_proj", "bias") => {
+            normal(0.0, 0.05)
+        }
+        // The adapter: two layers, each followed by a ReLU, which halves the second moment.
+        ("0", "weight") => normal(0.0, 1.0 / inputs.sqrt()),
+        ("2", "weight") => normal(0.0, std::f64::consts::SQRT_2 / inputs.sqrt()),
+        ("projection1" | "projection2" | "projection3", "weight") => normal(0.0, 1.5 / inputs.sqrt()),
+        ("projection1" | "projection2" | "projection3", "bias") => normal(0.0, 0.1),
+        ("bn1" | "bn2" | "bn3", "weight" | "running_var") => normal(1.0, 0.1),
+        ("bn1" | "bn2" | "bn3", "bias") => normal(0.0, 0.1),
+        ("bn1" | "bn2" | "bn3", "running_mean") => normal(0.0, 0.2),
+        _ => None,
+    }
+}
+
+/// The elements of one tensor.
+struct Generator {
+    key: u64,
+    mean: f64,
+    scale: f64,
+}
+
+impl Generator {
+    fn new(seed: u64, name: &str, mean: f64, std: f64) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes()).update(name.as_bytes());
+        let mut key = [0; 8];
+        hasher.finalize_xof().fill(&mut key);
+        // The standard deviation of the sum of four uniform integers below 2^16, but for a relative 1e-10.
+        let unit = 65536.0 / 3.0_f64.sqrt();
+        Generator { key: u64::from_le_bytes(key), mean, scale: std / unit }
+    }
+
+    /// Element `index`: within 3.47 standard deviations of the mean.
+    fn at(&self, index: usize) -> f32 {
+        // splitmix64: a Weyl sequence and a bijective mixer.
+        let mut x = self.key.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        let sum = (x & 0xffff) + ((x >> 16) & 0xffff) + ((x >> 32) & 0xffff) + (x >> 48);
+        const MIDDLE: f64 = 4.0 * 65535.0 / 2.0;
+        (self.mean + (sum as f64 - MIDDLE) * self.scale) as f32
+    }
+
+    /// Replaces `out` by the elements of a range as stored.
+    fn fill(&self, range: std::ops::Range<usize>, dtype: DType, out: &mut Vec<u8>) {
+        out.resize(range.len() * dtype.size(), 0);
+        match dtype {
+            DType::F32 => fill(out.as_chunks_mut().0, range.map(|i| self.at(i).to_le_bytes())),
+            DType::F16 => fill(out.as_chunks_mut().0, range.map(|i| f16::from_f32(self.at(i)).to_le_bytes())),
+            DType::Bf16 => fill(out.as_chunks_mut().0, range.map(|i| bf16::from_f32(self.at(i)).to_le_bytes())),
+        }
+    }
+}
+
+fn fill<const N: usize>(out: &mut [[u8; N]], elements: impl Iterator<Item = [u8; N]>) {
+    for (slot, element) in out.iter_mut().zip(elements) {
+        *slot = element;
+    }
+}

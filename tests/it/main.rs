@@ -1,0 +1,4 @@
+//! Integration tests: the library from outside, and the binary as a user runs it.
+
+mod compare;
+mod goldens;
