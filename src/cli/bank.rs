@@ -26,7 +26,7 @@ pub enum Command {
 One bad image and nothing is written.
 
 Example:
-  inctrl bank build --weights inctrl.safetensors --class 'metal nut' --normals good/ -o nut.safetensors")]
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank")]
 pub struct BuildArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -49,7 +49,7 @@ pub struct BuildArgs {
 One bad image and the bank stays as it is.
 
 Example:
-  inctrl bank append --weights inctrl.safetensors --bank nut.safetensors --normals new.png")]
+  inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png")]
 pub struct AppendArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -68,7 +68,7 @@ pub struct AppendArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
-  inctrl bank info nut.safetensors")]
+  inctrl bank info nut.bank")]
 pub struct InfoArgs {
     /// The bank's file
     #[arg(value_name = "B")]

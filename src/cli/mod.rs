@@ -45,8 +45,8 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 done; 2 some inputs failed, the results of the rest are there; 1 anything else.
 
 Example:
-  inctrl bank build --weights inctrl.safetensors --class 'metal nut' --normals good/ -o nut.safetensors
-  inctrl score --weights inctrl.safetensors --bank nut.safetensors incoming/ --maps maps/";
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
+  inctrl score --weights W.safetensors --bank nut.bank incoming/ --maps maps/";
 
 #[derive(Subcommand)]
 enum Command {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use clap::ArgGroup;
 use inctrl::{Engine, Fit, PromptBank, Scorer};
 
 use super::Outcome;
@@ -18,7 +19,7 @@ use super::rows::{Format, Printer, Row};
 
 /// Score images: how anomalous each is, compared with a few normal ones
 #[derive(clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, override_usage = USAGE)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -43,28 +44,34 @@ pub struct Args {
     jobs: NonZeroUsize,
 }
 
+const USAGE: &str = "\
+inctrl score --weights W --bank B [OPTIONS] QUERY...
+       inctrl score --weights W --class NAME --normals PATH [OPTIONS] QUERY...";
+
 const AFTER_HELP: &str = "\
-Larger scores are more anomalous. score = (holistic + alpha * patch_max) / (1 + alpha), where
-  holistic        the trained head's judgement of map, image_residual and text_prior together
-  patch_max       the largest value of the heat map: how far the strangest patch is from the normals
-  image_residual  the same for the image as a whole
-  text_prior      how much better texts of damaged objects of the class fit than texts of flawless ones
+Larger scores are more anomalous. score = (holistic + alpha patch_max) / (1 + alpha):
+  holistic        the trained head, on heat map, image_residual and text_prior
+  patch_max       the largest value of the heat map, the strangest patch
+  image_residual  how far the image as a whole is from the normals
+  text_prior      how much better texts of a damaged object fit than of a flawless one
 
 A query that cannot be scored is a line with its error; the exit code is then 2.
 
-NAME is the query's path below the deepest folder that holds all queries, without extension; paths from standard
-input keep all their folders. Where two are the same, the later get -2, -3 and so on.
+NAME is the query's path below the deepest folder that holds all queries, without
+extension; paths from standard input keep all their folders. Where two are the same,
+the later ones get -2, -3 and so on.
 
 Examples:
-  inctrl score --weights inctrl.safetensors --class 'metal nut' --normals good/ incoming/ --maps maps/
-  inctrl score --weights inctrl.safetensors --bank nut.safetensors 'incoming/*.png' --format csv > scores.csv
-  camera | inctrl score --weights inctrl.safetensors --bank nut.safetensors - --format jsonl";
+  inctrl score --weights W.safetensors --class 'metal nut' --normals good/ incoming/
+  inctrl score --weights W.safetensors --bank nut.bank 'new/*.png' --format csv > new.csv
+  camera | inctrl score --weights W.safetensors --bank nut.bank - --format jsonl";
 
 /// A finished bank, or what one is made from.
 #[derive(clap::Args)]
+#[command(group = ArgGroup::new("prompts").args(["bank", "normals"]).required(true))]
 struct PromptArgs {
     /// The normal images as a bank, which inctrl bank build makes
-    #[arg(long, value_name = "B", required_unless_present = "normals", conflicts_with_all = ["class", "normals", "fit"])]
+    #[arg(long, value_name = "B", conflicts_with_all = ["class", "fit"])]
     bank: Option<PathBuf>,
     /// The class in words, such as 'metal nut'
     #[arg(long, value_name = "NAME", default_value = "object")]

@@ -23,7 +23,7 @@ pub enum Command {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
-  inctrl weights inspect clip.safetensors --heads inctrl_heads.safetensors")]
+  inctrl weights inspect clip.safetensors --heads heads.safetensors")]
 pub struct InspectArgs {
     /// A safetensors file
     #[arg(value_name = "W")]
@@ -42,7 +42,7 @@ pub struct InspectArgs {
 The same arguments give the same file on every machine.
 
 Example:
-  inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o random.safetensors")]
+  inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors")]
 pub struct RandomArgs {
     #[command(flatten)]
     arch: ArchArgs,
