@@ -12,11 +12,13 @@
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
+//! | `demo.rs` | `inctrl demo` |
 //! | `model.rs`, `normals.rs` | arguments that several commands share |
 //! | `console.rs` | the two output streams and the progress bar |
 
 mod bank;
 mod console;
+mod demo;
 mod lanes;
 mod maps;
 mod model;
@@ -55,6 +57,7 @@ enum Command {
     Bank(bank::Command),
     #[command(subcommand)]
     Weights(weights::Command),
+    Demo(demo::Args),
 }
 
 /// How a command that reached its end did so.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
         Command::Weights(command) => weights::run(command),
+        Command::Demo(args) => demo::run(args),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

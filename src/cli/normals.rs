@@ -9,8 +9,7 @@ use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
 use super::console::{Progress, say};
 
 /// File name extensions of the formats that the library decodes.
-const EXTENSIONS: [&str; 11] =
-    ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pnm", "pbm", "pgm", "ppm"];
+const EXTENSIONS: [&str; 11] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pnm", "pbm", "pgm", "ppm"];
 
 /// How images that are not square are fitted to the model's input.
 pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \

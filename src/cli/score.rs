@@ -11,7 +11,7 @@ use inctrl::{Engine, Fit, PromptBank, Scorer};
 use super::Outcome;
 use super::console::{Progress, result, say};
 use super::lanes;
-use super::maps::MapWriter;
+use super::maps::{DEFAULT_MAX, MapWriter};
 use super::model::ModelArgs;
 use super::normals::{self, FIT_HELP, parse_fit};
 use super::queries::Queries;
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
     /// The residual that gets the last colour of the scale, the same for all images
-    #[arg(long, value_name = "MAX", default_value_t = 0.25)]
+    #[arg(long, value_name = "MAX", default_value_t = DEFAULT_MAX)]
     map_max: f32,
     /// Images scored side by side; the results are the same, and in the same order
     #[arg(long, value_name = "N", default_value = "1")]
