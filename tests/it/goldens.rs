@@ -59,7 +59,7 @@ impl Case {
 
         let queries = self.images(&self.queries);
         let mut lane = Lane::new(backend, detector, queries.len()).unwrap();
-        let mut place = |lane: &mut Lane<Cpu>, image: &Image, at: usize| {
+        let place = |lane: &mut Lane<Cpu>, image: &Image, at: usize| {
             let plan = Plan::new(image.width(), image.height(), arch.vision.image_size, Fit::Crop).unwrap();
             lane.place(image.frame(), &plan, at).unwrap();
         };
