@@ -105,7 +105,8 @@ impl Backend for Cpu {
     }
 
     fn describe(&self) -> String {
-        format!("CPU, {}, {} threads", self.isa.name(), self.pool.threads())
+        let threads = self.pool.threads();
+        format!("CPU, {}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
     }
 
     fn buffer(&self, len: usize) -> Result<Vec<f32>> {
