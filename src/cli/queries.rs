@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Stdin};
 use std::path::{Component, Path, PathBuf};
 
+use glob::MatchOptions;
 use inctrl::Error;
 
 use super::normals::{is_picture, no_pictures};
@@ -127,7 +128,9 @@ fn folder(root: &Path) -> Vec<Query> {
 
 /// What a glob matches: files as they are, folders as if they had been given.
 fn matches(pattern: &str) -> Vec<Query> {
-    let paths = match glob::glob(pattern) {
+    // As in a shell, hidden files are matched only by name.
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let paths = match glob::glob_with(pattern, options) {
         Ok(paths) => paths,
         Err(error) => return vec![Query::failed(pattern, format!("neither a file nor a glob: {error}"))],
     };

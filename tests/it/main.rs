@@ -1,4 +1,10 @@
 //! Integration tests: the library from outside, and the binary as a user runs it.
 
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod cli_bad_input;
 mod compare;
 mod goldens;
+#[cfg(feature = "cli")]
+mod program;
