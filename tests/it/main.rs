@@ -6,5 +6,6 @@ mod cli;
 mod cli_bad_input;
 mod compare;
 mod goldens;
+mod ops;
 #[cfg(feature = "cli")]
 mod program;

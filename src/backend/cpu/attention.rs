@@ -2,10 +2,11 @@
 //! queries pass through scores, softmax and values without leaving the cache.
 #![allow(unsafe_code)]
 
+use super::packed::{self, MAX_PANEL};
 use super::pool::Disjoint;
 use super::simd::{Isa, Kernel, Simd};
-use super::tile::{Rows, Sink, multiply};
-use super::{Cpu, math, packed};
+use super::tile::{Product, Rows, multiply};
+use super::{Cpu, math};
 use crate::backend::{HeadShape, Sequences, need};
 use crate::error::Result;
 
@@ -85,6 +86,16 @@ struct Target<'a> {
     column: usize,
 }
 
+impl Target<'_> {
+    /// `columns` elements of a query's row, from `column` of this head on.
+    fn row(&self, query: usize, column: usize, columns: usize) -> &mut [f32] {
+        let at = (self.first_row + query) * self.stride + self.column + column;
+        // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, and a task writes each of its
+        // elements once.
+        unsafe { self.out.slice(at, columns) }
+    }
+}
+
 /// One head of one sequence.
 struct Head<'a> {
     q: &'a [f32],
@@ -123,97 +134,46 @@ impl Kernel for Head<'_> {
         for first in (0..self.queries).step_by(STRIP) {
             let rows = STRIP.min(self.queries - first);
             for (i, panel) in keys.chunks_exact(width * size).enumerate() {
-                let mut sink = Scores { scores, stride: padded, column: i * width, scale };
-                multiply(simd, q.part(first, 0, size), rows, panel, &mut sink);
+                let product = Product { a: q.part(first, 0, size), rows, panel, next: &[] };
+                multiply(simd, product, &mut scores[i * width..], padded, false);
             }
             let mut inverse = [0.0; STRIP];
             for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
                 let seen = if self.causal { first + r + 1 } else { tokens };
                 row[seen..].fill(f32::NEG_INFINITY);
-                inverse[r] = 1.0 / exp_and_sum(simd, row);
+                inverse[r] = 1.0 / exp_and_sum(simd, row, scale);
             }
             let weights = Rows::new(scores, padded, tokens);
+            let mut sums = [0.0; STRIP * MAX_PANEL];
             for (i, panel) in values.chunks_exact(width * tokens).enumerate() {
+                multiply(simd, Product { a: weights, rows, panel, next: &[] }, &mut sums, width, false);
                 let columns = width.min(size - i * width);
-                let target = Target {
-                    first_row: self.target.first_row + first,
-                    column: self.target.column + i * width,
-                    ..self.target
-                };
-                multiply(simd, weights, rows, panel, &mut Weighted { inverse: &inverse, target, columns });
+                for (r, sum) in sums.chunks_exact_mut(width).take(rows).enumerate() {
+                    let inverse = simd.splat(inverse[r]);
+                    for half in sum.chunks_exact_mut(S::LANES) {
+                        simd.store(simd.mul(simd.load(half), inverse), half);
+                    }
+                    self.target.row(first + r, i * width, columns).copy_from_slice(&sum[..columns]);
+                }
             }
         }
     }
 }
 
-/// Replaces a row of scores by `exp(x - max)`, whose sum it returns.
+/// Replaces a row of products by `exp(scale (x - max))`, whose sum it returns; `scale` is positive.
 #[inline(always)]
-fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32]) -> f32 {
+fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> f32 {
     let mut largest = simd.splat(f32::NEG_INFINITY);
     for x in row.chunks_exact(S::LANES) {
         largest = simd.max(largest, simd.load(x));
     }
     let largest = simd.splat(simd.max_lanes(largest));
+    let scale = simd.splat(scale);
     let mut sum = simd.splat(0.0);
     for x in row.chunks_exact_mut(S::LANES) {
-        let e = math::exp(simd, simd.sub(simd.load(x), largest));
+        let e = math::exp(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
         sum = simd.add(sum, e);
         simd.store(e, x);
     }
     simd.sum_lanes(sum)
-}
-
-/// Takes `scale · q kᵀ`.
-struct Scores<'a> {
-    scores: &'a mut [f32],
-    stride: usize,
-    column: usize,
-    scale: f32,
-}
-
-impl<S: Simd> Sink<S> for Scores<'_> {
-    #[inline(always)]
-    fn start(&mut self, simd: S, _: usize) -> [S::V; 2] {
-        [simd.splat(0.0); 2]
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]) {
-        let out = &mut self.scores[row * self.stride + self.column..];
-        simd.store(simd.mul(sum[0], simd.splat(self.scale)), out);
-        simd.store(simd.mul(sum[1], simd.splat(self.scale)), &mut out[S::LANES..]);
-    }
-}
-
-/// Takes `Σ exp(s) v` and writes it divided by `Σ exp(s)`.
-struct Weighted<'a> {
-    inverse: &'a [f32; STRIP],
-    target: Target<'a>,
-    columns: usize,
-}
-
-impl<S: Simd> Sink<S> for Weighted<'_> {
-    #[inline(always)]
-    fn start(&mut self, simd: S, _: usize) -> [S::V; 2] {
-        [simd.splat(0.0); 2]
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]) {
-        let inverse = simd.splat(self.inverse[row]);
-        let sum = [simd.mul(sum[0], inverse), simd.mul(sum[1], inverse)];
-        let target = &self.target;
-        // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, and a task writes each of its
-        // elements once.
-        let out = unsafe { target.out.slice((target.first_row + row) * target.stride + target.column, self.columns) };
-        if self.columns == 2 * S::LANES {
-            simd.store(sum[0], out);
-            simd.store(sum[1], &mut out[S::LANES..]);
-        } else {
-            let mut edge = [0.0; 32];
-            simd.store(sum[0], &mut edge);
-            simd.store(sum[1], &mut edge[S::LANES..]);
-            out.copy_from_slice(&edge[..self.columns]);
-        }
-    }
 }

@@ -100,8 +100,9 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// `max(x, 0)` that keeps NaN, as PyTorch's does: a feature that overflowed must not become a score.
 fn relu(x: &mut [f32]) {
-    x.iter_mut().for_each(|x| *x = x.max(0.0));
+    x.iter_mut().filter(|x| **x < 0.0).for_each(|x| *x = 0.0);
 }
 
 fn dense(isa: Isa, layer: &Dense, x: &[f32], out: &mut [f32]) {

@@ -5,10 +5,10 @@
 //! Storing and reloading an f32 changes no bit, so the result is one chain of multiply-adds whatever the blocking.
 #![allow(unsafe_code)]
 
-use super::packed::{Aligned, pack_transposed, packed_len};
+use super::packed::{Aligned, MAX_PANEL, pack_transposed, packed_len};
 use super::pool::Disjoint;
 use super::simd::{Kernel, Simd};
-use super::tile::{Rows, Sink, multiply};
+use super::tile::{Product, Rows, multiply};
 use super::{Cpu, math};
 use crate::backend::{Gelu, need};
 use crate::error::Result;
@@ -21,7 +21,7 @@ const BLOCK_DEPTH: usize = 256;
 const BLOCK_PANELS: usize = 4;
 
 /// Floats of scratch that a task needs, at the widest instruction set.
-const SCRATCH: usize = BLOCK_ROWS * BLOCK_PANELS * 32;
+const SCRATCH: usize = BLOCK_ROWS * BLOCK_PANELS * MAX_PANEL;
 
 /// A linear layer, packed.
 pub struct Linear {
@@ -146,105 +146,74 @@ impl Kernel for Block<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
+        let partial = std::mem::take(&mut self.partial);
         let width = 2 * S::LANES;
         let (depth, count) = (self.w.inputs, self.rows.len());
         let pieces = depth.div_ceil(BLOCK_DEPTH).max(1);
-        let piece = depth.div_ceil(pieces);
-        for from in (0..depth.max(1)).step_by(piece.max(1)) {
+        let piece = depth.div_ceil(pieces).max(1);
+        let strip = |panel: usize, from: usize| {
+            let start = (panel * depth + from) * width;
+            &self.w.panels.as_slice()[start..start + piece.min(depth - from) * width]
+        };
+        for from in (0..depth.max(1)).step_by(piece) {
             let length = piece.min(depth - from);
             let x = self.x.part(0, from, length);
             for panel in self.panels.clone() {
-                let start = panel * depth * width + from * width;
-                let weights = &self.w.panels.as_slice()[start..start + length * width];
-                let slot = (panel - self.panels.start) * BLOCK_ROWS * width;
-                let mut sink = Partial {
-                    sums: &mut self.partial[slot..slot + count * width],
-                    first: from == 0,
-                    last: (from + length == depth).then_some(Target {
-                        bias: &self.w.bias.as_slice()[panel * width..][..width],
-                        out: self.out,
-                        row: self.rows.start,
-                        stride: self.w.outputs,
-                        column: panel * width,
-                        epilogue: self.epilogue,
-                    }),
+                let next = if panel + 1 < self.panels.end {
+                    strip(panel + 1, from)
+                } else if from + length < depth {
+                    strip(self.panels.start, from + length)
+                } else {
+                    &[]
                 };
-                multiply(simd, x, count, weights, &mut sink);
+                let slot = (panel - self.panels.start) * BLOCK_ROWS * width;
+                let sums = &mut partial[slot..slot + count * width];
+                multiply(simd, Product { a: x, rows: count, panel: strip(panel, from), next }, sums, width, from > 0);
+                if from + length == depth {
+                    self.write(simd, panel * width, sums);
+                }
             }
         }
     }
 }
 
-/// Where a finished row goes.
-struct Target<'a> {
-    bias: &'a [f32],
-    out: Disjoint<'a, f32>,
-    row: usize,
-    stride: usize,
-    column: usize,
-    epilogue: Epilogue,
-}
-
-/// Partial sums `[rows, width]`, and the target of the last piece.
-struct Partial<'a> {
-    sums: &'a mut [f32],
-    first: bool,
-    last: Option<Target<'a>>,
-}
-
-impl<S: Simd> Sink<S> for Partial<'_> {
+impl Block<'_> {
+    /// Finishes the columns from `column` on: `sums` is `[rows, panel width]`.
     #[inline(always)]
-    fn start(&mut self, simd: S, row: usize) -> [S::V; 2] {
-        if self.first {
-            return [simd.splat(0.0); 2];
-        }
-        let sums = &self.sums[row * 2 * S::LANES..];
-        [simd.load(sums), simd.load(&sums[S::LANES..])]
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]) {
-        match &self.last {
-            Some(target) => target.write(simd, row, sum),
-            None => {
-                let sums = &mut self.sums[row * 2 * S::LANES..];
-                simd.store(sum[0], sums);
-                simd.store(sum[1], &mut sums[S::LANES..]);
-            }
-        }
-    }
-}
-
-impl Target<'_> {
-    #[inline(always)]
-    fn write<S: Simd>(&self, simd: S, row: usize, sum: [S::V; 2]) {
+    fn write<S: Simd>(&self, simd: S, column: usize, sums: &[f32]) {
         let width = 2 * S::LANES;
-        let columns = width.min(self.stride - self.column);
-        // SAFETY: tasks differ in rows or in panels, and a task writes each of its rows and panels once.
-        let out = unsafe { self.out.slice((self.row + row) * self.stride + self.column, columns) };
-        if columns == width {
-            self.write_full(simd, sum, out);
-        } else {
-            // Columns beyond the edge exist in the panel only.
-            let mut edge = [0.0; 32];
-            edge[..columns].copy_from_slice(out);
-            self.write_full(simd, sum, &mut edge);
-            out.copy_from_slice(&edge[..columns]);
+        let columns = width.min(self.w.outputs - column);
+        let bias = &self.w.bias.as_slice()[column..][..width];
+        for (row, sums) in self.rows.clone().zip(sums.chunks_exact(width)) {
+            // SAFETY: tasks differ in rows or in panels, and a task writes each of its rows and panels once.
+            let out = unsafe { self.out.slice(row * self.w.outputs + column, columns) };
+            if columns == width {
+                self.epilogue.apply(simd, sums, bias, out);
+            } else {
+                // Columns beyond the edge exist in the panel only.
+                let mut edge = [0.0; MAX_PANEL];
+                edge[..columns].copy_from_slice(out);
+                self.epilogue.apply(simd, sums, bias, &mut edge);
+                out.copy_from_slice(&edge[..columns]);
+            }
         }
     }
+}
 
+impl Epilogue {
+    /// `out = epilogue(sums + bias)` for a whole number of vectors.
     #[inline(always)]
-    fn write_full<S: Simd>(&self, simd: S, sum: [S::V; 2], out: &mut [f32]) {
-        for (half, sum) in sum.into_iter().enumerate() {
-            let at = half * S::LANES;
-            let y = simd.add(sum, simd.load(&self.bias[at..]));
-            let y = match self.epilogue {
+    fn apply<S: Simd>(self, simd: S, sums: &[f32], bias: &[f32], out: &mut [f32]) {
+        let vectors = sums.chunks_exact(S::LANES).zip(bias.chunks_exact(S::LANES));
+        for ((sums, bias), out) in vectors.zip(out.chunks_exact_mut(S::LANES)) {
+            let y = simd.add(simd.load(sums), simd.load(bias));
+            let y = match self {
                 Epilogue::Store => y,
-                Epilogue::Add => simd.add(simd.load(&out[at..]), y),
+                Epilogue::Add => simd.add(simd.load(out), y),
                 Epilogue::Gelu(kind) => math::gelu(simd, kind, y),
             };
-            simd.store(y, &mut out[at..]);
+            simd.store(y, out);
         }
     }
 }

@@ -77,6 +77,14 @@ impl Cpu {
         Self::with_isa(threads, Isa::detect())
     }
 
+    /// A lane for each instruction set of this processor, narrowest first, to hold them against each other.
+    ///
+    /// # Errors
+    /// As [`Cpu::new`].
+    pub fn of_each_instruction_set(threads: usize) -> Result<Vec<Self>> {
+        Isa::available().into_iter().map(|isa| Self::with_isa(threads, isa)).collect()
+    }
+
     fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)

@@ -5,6 +5,9 @@
 
 use super::simd::Isa;
 
+/// Largest [`Isa::panel_width`].
+pub(crate) const MAX_PANEL: usize = 32;
+
 /// f32 memory whose first element begins a cache line: a vector load that crosses lines costs twice.
 pub(crate) struct Aligned {
     data: Vec<f32>,

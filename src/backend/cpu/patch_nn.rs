@@ -1,9 +1,10 @@
 //! Fused patch-cosine nearest neighbour: the product of query patches and prompt patches, of which only the running
 //! maximum is kept. The cost is that of the product; the memory does not depend on the number of prompts.
 
+use super::packed::{self, MAX_PANEL};
 use super::simd::{Kernel, Simd};
-use super::tile::{Rows, Sink, multiply};
-use super::{Bank, Cpu, packed};
+use super::tile::{Product, Rows, multiply};
+use super::{Bank, Cpu};
 use crate::backend::need;
 use crate::error::Result;
 
@@ -61,37 +62,25 @@ impl Kernel for Nearest<'_> {
         for (panel, rows) in panels.zip(self.query.chunks(columns * self.width)) {
             packed::pack_transposed(rows.chunks_exact(self.width), columns, panel);
         }
-        let mut running = [Largest([simd.splat(f32::NEG_INFINITY); 2]); PANELS];
+        let mut running = [[simd.splat(f32::NEG_INFINITY); 2]; PANELS];
         let used = self.best.len().div_ceil(columns);
+        let mut cosines = [0.0; STRIP * MAX_PANEL];
         for first in (0..self.prompt_rows).step_by(STRIP) {
             let rows = STRIP.min(self.prompt_rows - first);
             let prompts = self.prompts.part(first, 0, self.width);
             for (panel, largest) in self.packed.chunks_exact(columns * self.width).zip(&mut running).take(used) {
-                multiply(simd, prompts, rows, panel, largest);
+                multiply(simd, Product { a: prompts, rows, panel, next: &[] }, &mut cosines, columns, false);
+                for row in cosines.chunks_exact(columns).take(rows) {
+                    largest[0] = simd.max(simd.load(row), largest[0]);
+                    largest[1] = simd.max(simd.load(&row[S::LANES..]), largest[1]);
+                }
             }
         }
         for (best, largest) in self.best.chunks_mut(columns).zip(running) {
-            let mut lanes = [0.0; 32];
-            simd.store(largest.0[0], &mut lanes);
-            simd.store(largest.0[1], &mut lanes[S::LANES..]);
+            let mut lanes = [0.0; MAX_PANEL];
+            simd.store(largest[0], &mut lanes);
+            simd.store(largest[1], &mut lanes[S::LANES..]);
             best.copy_from_slice(&lanes[..best.len()]);
         }
-    }
-}
-
-/// The running maximum of each column.
-#[derive(Clone, Copy)]
-struct Largest<V>([V; 2]);
-
-impl<S: Simd> Sink<S> for Largest<S::V> {
-    #[inline(always)]
-    fn start(&mut self, simd: S, _: usize) -> [S::V; 2] {
-        [simd.splat(0.0); 2]
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, simd: S, _: usize, sum: [S::V; 2]) {
-        let [left, right] = self.0;
-        self.0 = [simd.max(sum[0], left), simd.max(sum[1], right)];
     }
 }

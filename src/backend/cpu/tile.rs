@@ -9,6 +9,12 @@ use super::simd::Simd;
 /// Largest [`Simd::TILE_ROWS`].
 pub(crate) const MAX_TILE_ROWS: usize = 12;
 
+/// Steps of the inner dimension in one round of the innermost loop.
+const UNROLL: usize = 4;
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// The left operand of a product: rows of `depth` elements, `stride` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
@@ -32,63 +38,111 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What a tile hands its results to: `sink(row, [left, right])`, once for each row.
-pub(crate) trait Sink<S: Simd> {
-    /// Start value of row `row`.
-    fn start(&mut self, simd: S, row: usize) -> [S::V; 2];
-    /// Final value of row `row`.
-    fn finish(&mut self, simd: S, row: usize, sum: [S::V; 2]);
+/// `a · panel` for the first `rows` rows of `a`.
+pub(crate) struct Product<'a> {
+    pub a: Rows<'a>,
+    pub rows: usize,
+    /// `[a.depth, 2 * LANES]`.
+    pub panel: &'a [f32],
+    /// What is read soon after: brought into the first cache meanwhile, as weights come from far away.
+    pub next: &'a [f32],
 }
 
-/// `sink.start + a · panel` for the first `rows` rows of `a`; `panel` is `[a.depth, 2 * LANES]`.
+/// `sums = product`, or `sums += product` if `accumulate`; row `r` of the result is `sums[r * stride ..][..2 * LANES]`.
 #[inline(always)]
-pub(crate) fn multiply<S: Simd>(simd: S, a: Rows<'_>, rows: usize, panel: &[f32], sink: &mut impl Sink<S>) {
+pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32], stride: usize, accumulate: bool) {
+    let Product { a, rows, panel, next } = product;
+    let mut lines = next.chunks(LINE);
+    let lines_per_tile = lines.len().div_ceil(rows.div_ceil(S::TILE_ROWS).max(1));
     let mut row = 0;
     while row < rows {
+        lines.by_ref().take(lines_per_tile).for_each(|line| simd.prefetch(&line[0]));
         let count = (rows - row).min(S::TILE_ROWS);
+        let (a, sums) = (a.part(row, 0, a.depth), &mut sums[row * stride..]);
         // One compiled tile for each height: a partial tile costs what it computes.
         match count {
-            1 => tile::<S, 1>(simd, a, row, panel, sink),
-            2 => tile::<S, 2>(simd, a, row, panel, sink),
-            3 => tile::<S, 3>(simd, a, row, panel, sink),
-            4 => tile::<S, 4>(simd, a, row, panel, sink),
-            5 => tile::<S, 5>(simd, a, row, panel, sink),
-            6 => tile::<S, 6>(simd, a, row, panel, sink),
-            7 => tile::<S, 7>(simd, a, row, panel, sink),
-            8 => tile::<S, 8>(simd, a, row, panel, sink),
-            9 => tile::<S, 9>(simd, a, row, panel, sink),
-            10 => tile::<S, 10>(simd, a, row, panel, sink),
-            11 => tile::<S, 11>(simd, a, row, panel, sink),
-            _ => tile::<S, MAX_TILE_ROWS>(simd, a, row, panel, sink),
+            1 => tile::<S, 1>(simd, a, panel, sums, stride, accumulate),
+            2 => tile::<S, 2>(simd, a, panel, sums, stride, accumulate),
+            3 => tile::<S, 3>(simd, a, panel, sums, stride, accumulate),
+            4 => tile::<S, 4>(simd, a, panel, sums, stride, accumulate),
+            5 => tile::<S, 5>(simd, a, panel, sums, stride, accumulate),
+            6 => tile::<S, 6>(simd, a, panel, sums, stride, accumulate),
+            7 => tile::<S, 7>(simd, a, panel, sums, stride, accumulate),
+            8 => tile::<S, 8>(simd, a, panel, sums, stride, accumulate),
+            9 => tile::<S, 9>(simd, a, panel, sums, stride, accumulate),
+            10 => tile::<S, 10>(simd, a, panel, sums, stride, accumulate),
+            11 => tile::<S, 11>(simd, a, panel, sums, stride, accumulate),
+            _ => tile::<S, MAX_TILE_ROWS>(simd, a, panel, sums, stride, accumulate),
         }
         row += count;
     }
 }
 
+/// `R` rows at once, their sums in registers.
 #[inline(always)]
-fn tile<S: Simd, const R: usize>(simd: S, a: Rows<'_>, first: usize, panel: &[f32], sink: &mut impl Sink<S>) {
+fn tile<S: Simd, const R: usize>(
+    simd: S,
+    a: Rows<'_>,
+    panel: &[f32],
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
     if R > S::TILE_ROWS {
         // Never reached; tells the compiler not to generate heights that this instruction set does not use.
         return;
     }
-    let (depth, stride) = (a.depth, a.stride);
-    let a = &a.data[first * stride..];
-    assert!(panel.len() >= depth * 2 * S::LANES && a.len() >= (R - 1) * stride + depth);
-    let mut sums: [[S::V; 2]; R] = std::array::from_fn(|r| sink.start(simd, first + r));
-    let (mut b, a) = (panel.as_ptr(), a.as_ptr());
-    for p in 0..depth {
-        // SAFETY: p < depth, so both vectors lie in the panel and a[r * stride + p] in the rows, as asserted above.
-        unsafe {
-            let left = simd.load_at(b);
-            let right = simd.load_at(b.add(S::LANES));
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let x = simd.splat(*a.add(r * stride + p));
-                *sum = [simd.fma(x, left, sum[0]), simd.fma(x, right, sum[1])];
-            }
-            b = b.add(2 * S::LANES);
+    let depth = a.depth;
+    assert!(panel.len() >= depth * 2 * S::LANES && a.data.len() >= (R - 1) * a.stride + depth);
+    assert!(out.len() >= (R - 1) * stride + 2 * S::LANES);
+    let (rows, panel, out) = (a.data.as_ptr(), panel.as_ptr(), out.as_mut_ptr());
+    let mut sums = [[simd.splat(0.0); 2]; R];
+    if accumulate {
+        for (r, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: r < R, so both vectors lie in `out`, as asserted above.
+            *sum = unsafe { [simd.load_at(out.add(r * stride)), simd.load_at(out.add(r * stride + S::LANES))] };
         }
     }
+    // Unrolled, so that counting and addressing stay behind the multiply-adds.
+    let whole = depth / UNROLL * UNROLL;
+    for p in (0..whole).step_by(UNROLL) {
+        for q in 0..UNROLL {
+            // SAFETY: p + q < depth, so both vectors lie in the panel and the element in every row, as asserted above.
+            unsafe { step(simd, rows, a.stride, panel, p + q, &mut sums) };
+        }
+    }
+    for p in whole..depth {
+        // SAFETY: p < depth, as above.
+        unsafe { step(simd, rows, a.stride, panel, p, &mut sums) };
+    }
     for (r, sum) in sums.into_iter().enumerate() {
-        sink.finish(simd, first + r, sum);
+        // SAFETY: r < R, so both vectors lie in `out`, as asserted above.
+        unsafe {
+            simd.store_at(sum[0], out.add(r * stride));
+            simd.store_at(sum[1], out.add(r * stride + S::LANES));
+        }
+    }
+}
+
+/// `sums[r] += a[r, p] · panel[p]`.
+///
+/// # Safety
+/// `rows[r * stride + p]` is readable for every `r < R`, and `2 * LANES` floats at `panel[p * 2 * LANES]`.
+#[inline(always)]
+unsafe fn step<S: Simd, const R: usize>(
+    simd: S,
+    rows: *const f32,
+    stride: usize,
+    panel: *const f32,
+    p: usize,
+    sums: &mut [[S::V; 2]; R],
+) {
+    // SAFETY: the caller vouches for the panel.
+    let (left, right) =
+        unsafe { (simd.load_at(panel.add(p * 2 * S::LANES)), simd.load_at(panel.add((p * 2 + 1) * S::LANES))) };
+    for (r, sum) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for the rows.
+        let x = simd.splat(unsafe { *rows.add(r * stride + p) });
+        *sum = [simd.fma(x, left, sum[0]), simd.fma(x, right, sum[1])];
     }
 }

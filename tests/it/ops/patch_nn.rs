@@ -1,0 +1,118 @@
+//! The largest cosine of each query patch with any prompt patch of the same tap.
+
+use std::sync::Arc;
+
+use inctrl::backend::{Backend, BankVectors};
+
+use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
+
+on_every_backend! {
+    patch_nn => patch_nn_cpu,
+    an_image_does_not_know_its_neighbours => patch_nn_image_alone_cpu,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    taps: usize,
+    images: usize,
+    prompts: usize,
+    patches: usize,
+    width: usize,
+    /// Whether every cosine is negative.
+    opposed: bool,
+}
+
+const fn case(taps: usize, images: usize, prompts: usize, patches: usize, width: usize) -> Case {
+    Case { taps, images, prompts, patches, width, opposed: false }
+}
+
+const CASES: &[Case] = &[
+    case(1, 1, 1, 1, 1),
+    case(1, 1, 2, 225, 896),
+    case(3, 2, 3, 25, 128),
+    case(2, 3, 1, 4, 7),
+    case(2, 1, 5, 9, 17),
+    // Around one, two and six vectors of query patches, and odd numbers of prompt patches.
+    case(1, 2, 1, 15, 5),
+    case(1, 2, 1, 16, 5),
+    case(1, 2, 2, 17, 5),
+    case(1, 1, 1, 31, 8),
+    case(1, 1, 3, 33, 8),
+    case(2, 1, 1, 47, 3),
+    case(1, 1, 1, 49, 16),
+    case(1, 1, 1, 95, 9),
+    case(1, 1, 1, 97, 9),
+    Case { opposed: true, ..case(2, 2, 2, 9, 12) },
+    Case { opposed: true, ..case(1, 1, 1, 97, 3) },
+];
+
+impl Case {
+    fn queries(&self) -> Vec<f32> {
+        let x = random(1, self.taps * self.images * self.patches * self.width, 1.0);
+        self.unit(if self.opposed { x.iter().map(|x| x.abs()).collect() } else { x })
+    }
+
+    fn prompts(&self) -> Vec<f32> {
+        let x = random(2, self.taps * self.prompts * self.patches * self.width, 1.0);
+        self.unit(if self.opposed { x.iter().map(|x| -x.abs()).collect() } else { x })
+    }
+
+    fn unit(&self, x: Vec<f32>) -> Vec<f32> {
+        let unit = |row: &[f32]| {
+            let norm = dot(row, row).sqrt();
+            row.iter().map(|x| x / norm).collect::<Vec<_>>()
+        };
+        x.chunks(self.width).flat_map(unit).collect()
+    }
+
+    fn bank<B: Backend>(&self, backend: &mut B) -> B::Bank {
+        let mut taps = self.prompts();
+        // A bank may be longer than its shape: what follows is not read.
+        taps.extend([f32::NAN; 40]);
+        let vectors = BankVectors { class_mean: &[0.0; 8], text_prototypes: &[0.0; 16] };
+        backend.bank(&Arc::from(taps), [self.taps, self.prompts, self.patches, self.width], vectors).unwrap()
+    }
+
+    /// `max_j q_i · p_j` over all patches of all prompts.
+    fn formula<T: Real>(&self) -> Vec<T> {
+        let (queries, prompts) = (real::<T>(&self.queries()), real::<T>(&self.prompts()));
+        let layer = self.patches * self.width;
+        let mut out = Vec::new();
+        for (queries, prompts) in queries.chunks(self.images * layer).zip(prompts.chunks(self.prompts * layer)) {
+            for q in queries.chunks(self.width) {
+                out.extend(prompts.chunks(self.width).map(|p| dot(q, p)).reduce(Real::max));
+            }
+        }
+        out
+    }
+}
+
+fn patch_nn<B: Backend>(backends: &mut [B]) {
+    for case in CASES {
+        let (queries, exact, naive) = (case.queries(), case.formula::<f64>(), case.formula::<f32>());
+        for backend in &mut *backends {
+            let bank = case.bank(backend);
+            let (taps, mut out) = (input(backend, &queries), output(backend, exact.len()));
+            backend.patch_nn(&taps, case.images, &bank, &mut out).unwrap();
+            let found = finish(backend, &out, exact.len());
+            accurate(&format!("patch_nn, {}, {case:?}", backend.describe()), &found, &exact, &naive);
+        }
+    }
+}
+
+fn an_image_does_not_know_its_neighbours<B: Backend>(backends: &mut [B]) {
+    let case = case(1, 4, 2, 37, 29);
+    let (queries, patches) = (case.queries(), case.patches);
+    for backend in &mut *backends {
+        let bank = case.bank(backend);
+        let (taps, mut out) = (input(backend, &queries), output(backend, case.images * patches));
+        backend.patch_nn(&taps, case.images, &bank, &mut out).unwrap();
+        let all = finish(backend, &out, case.images * patches);
+        for (query, together) in queries.chunks(patches * case.width).zip(all.chunks(patches)) {
+            let (taps, mut out) = (input(backend, query), output(backend, patches));
+            backend.patch_nn(&taps, 1, &bank, &mut out).unwrap();
+            let alone = finish(backend, &out, patches);
+            same_bits(&format!("an image alone, {}", backend.describe()), &alone, together);
+        }
+    }
+}
