@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Stdin};
 use std::path::{Component, Path, PathBuf};
 
+use glob::MatchOptions;
 use inctrl::Error;
 
 use super::normals::{is_picture, no_pictures};
@@ -31,6 +32,15 @@ enum Part {
     Stdin,
 }
 
+impl Part {
+    fn known(&self) -> Option<&[Query]> {
+        match self {
+            Part::Known(queries) => Some(queries),
+            Part::Stdin => None,
+        }
+    }
+}
+
 impl Queries {
     /// Never fails: what cannot be read becomes a query with a problem, so that the others are scored.
     pub fn expand(arguments: &[PathBuf]) -> Self {
@@ -50,20 +60,12 @@ impl Queries {
 
     /// How many there are, unless standard input is among them.
     pub fn len(&self) -> Option<usize> {
-        let known = |part: &Part| match part {
-            Part::Known(queries) => Some(queries.len()),
-            Part::Stdin => None,
-        };
-        self.parts.iter().map(known).sum()
+        self.parts.iter().map(|part| part.known().map(<[_]>::len)).sum()
     }
 
     /// The paths that are known before standard input is read.
     pub fn known_paths(&self) -> impl Iterator<Item = &Path> {
-        let known = |part| match part {
-            &Part::Known(ref queries) => queries.as_slice(),
-            Part::Stdin => &[],
-        };
-        self.parts.iter().flat_map(known).map(|query| query.path.as_path())
+        self.parts.iter().filter_map(Part::known).flatten().map(|query| query.path.as_path())
     }
 
     /// Names for the output files of these queries.
@@ -127,7 +129,9 @@ fn folder(root: &Path) -> Vec<Query> {
 
 /// What a glob matches: files as they are, folders as if they had been given.
 fn matches(pattern: &str) -> Vec<Query> {
-    let paths = match glob::glob(pattern) {
+    // As in a shell, hidden files are matched only by name.
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let paths = match glob::glob_with(pattern, options) {
         Ok(paths) => paths,
         Err(error) => return vec![Query::failed(pattern, format!("neither a file nor a glob: {error}"))],
     };
@@ -220,20 +224,18 @@ impl Names {
         let base = if query.from_stdin { Path::new("") } else { self.base.as_path() };
         let below = query.path.strip_prefix(base).unwrap_or(&query.path).with_extension("");
         let name: PathBuf = below.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let key = |path: &Path| path.to_string_lossy().to_lowercase();
         let mut unique = name.clone();
-        loop {
-            // A numbered name may itself be that of another query.
-            let key = |path: &Path| path.to_string_lossy().to_lowercase();
-            if !self.given.contains_key(&key(&unique)) {
-                self.given.insert(key(&unique), 1);
-                return unique;
-            }
-            let times = self.given.entry(key(&name)).or_insert(1);
+        // A numbered name may itself be that of another query.
+        while self.given.contains_key(&key(&unique)) {
+            let times = self.given.entry(key(&name)).or_default();
             *times += 1;
             let mut numbered = name.clone().into_os_string();
             numbered.push(format!("-{times}"));
             unique = numbered.into();
         }
+        self.given.insert(key(&unique), 1);
+        unique
     }
 }
 

@@ -1,5 +1,11 @@
 //! Integration tests: the library from outside, and the binary as a user runs it.
 
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod cli_bad_input;
 mod compare;
 mod goldens;
 mod ops;
+#[cfg(feature = "cli")]
+mod program;
