@@ -2,4 +2,5 @@
 
 mod compare;
 mod goldens;
+mod invariance;
 mod ops;
