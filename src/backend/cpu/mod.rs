@@ -91,6 +91,14 @@ impl Cpu {
         })?;
         Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default() })
     }
+
+    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
+    /// one that first claims a large task late must not allocate then.
+    fn reserve(&mut self, floats: usize) {
+        self.pool.scratch_mut().for_each(|scratch| {
+            scratch.take(floats);
+        });
+    }
 }
 
 impl Backend for Cpu {
