@@ -1,4 +1,68 @@
-//! Few-shot anomaly detection (InCTRL, CVPR 2024).
+//! Few-shot anomaly detection: a handful of normal images in, an anomaly score and a heat map out.
+//!
+//! InCTRL (Zhu & Pang, CVPR 2024, arXiv 2403.06495) judges an image from K normal images of its class, the *prompts*, and a
+//! class name, with no training on that class. This crate is the engine for it: the whole method in Rust, with no Python, no
+//! pickles and no network, whose scores do not depend on batch size, position in the batch, number of threads or order of the
+//! prompts, to the last bit.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use inctrl::{Engine, Fit, Frame, PixelFormat};
+//! # use inctrl::{tensor::DType, weights::{Arch, random}};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let weights = folder.path().join("model.safetensors");
+//! # let arch = r#"{"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+//! #     "text_cfg": {"width": 32, "heads": 2, "layers": 1}, "inctrl": {"taps": [1, 2]}}"#;
+//! # random::write(&weights, &Arch::from_json(arch)?, 1, DType::F32)?;
+//! # let (normal, query) = (vec![90; 40 * 30], vec![160; 40 * 30]);
+//! let engine = Engine::open(&weights)?;
+//! let prompts = [Frame::packed(&normal, 40, 30, PixelFormat::Grey8)?]; // or Image::open(path)?.frame()
+//! let bank = engine.build_bank("metal nut", Fit::Crop, &prompts)?; // once; save and open it as a file
+//! let mut scorer = engine.scorer(Arc::new(bank))?; // one for each thread
+//! let score = scorer.score(Frame::packed(&query, 40, 30, PixelFormat::Grey8)?)?;
+//! println!("{:.3}, worst patch {:.3}", score.score, score.patch_max);
+//! # assert!(score.score > 0.0 && score.map.cells.len() == 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The pipeline, with the sizes of ViT-B/16+ at 240 pixels
+//!
+//! ```text
+//! file or frame  [height, width, 1 or 3] u8          preprocess   Pillow's bicubic, to the bit
+//!   -> patches   [225, 768] f32                      preprocess   normalised, unfolded
+//!   -> tokens    [226, 896], 12 blocks               model        CLIP's vision transformer
+//!   -> taps      [3, 225, 896] unit patch tokens     model        after blocks 7, 9 and 11
+//!      class     [640]                               model        embedding of the class token
+//!   -> map       [15, 15] residuals                  method       nearest prompt patch at each tap, equations 1 and 2
+//!   -> score     one number, and its four parts      method       heads and text prior, equations 3 to 7
+//! ```
+//!
+//! A bank holds what the prompts and the class name contribute: `[3, K, 225, 896]` unit taps, the mean adapted class
+//! embedding `[640]`, two text prototypes `[2, 640]`. Scoring touches neither prompt images nor text again.
+//!
+//! # Where to find what
+//!
+//! | module | job |
+//! |---|---|
+//! | this page: [`Engine`], [`PromptBank`], [`Scorer`], [`Score`] | all that an application needs |
+//! | [`method`] | the paper: equations 1 to 7 |
+//! | [`model`] | CLIP's two towers, written once over a backend |
+//! | [`backend`] | the operations, and the devices that run them |
+//! | [`preprocess`] | picture files and frames to patches |
+//! | [`text`] | class names to token ids |
+//! | [`weights`] | safetensors files to checked tensors; seeded random models |
+//! | [`metrics`] | how well scores separate good from defective |
+//! | `render`, `synth` | heat maps as pictures; procedural inspection images (feature `cli`) |
+//! | [`tensor`] | tensors in host memory |
+//!
+//! # Not supported
+//!
+//! Checkpoints other than safetensors; vision towers other than CLIP's plain transformers; devices other than the CPU;
+//! training; images that are not 8-bit or cannot be made so; video. Whatever lies outside the crop is not judged: use
+//! [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of an image matter.
 
 mod atomic_file;
 pub mod backend;

@@ -1,9 +1,9 @@
 //! Which tensors a model has, and how they come from disk.
 //!
-//! The one idea: an architecture ([`Arch`]) determines the name and shape of every tensor ([`table`]), so a file either
+//! The one idea: an architecture ([`Arch`]) determines the name and shape of every tensor ([`table()`]), so a file either
 //! holds exactly those tensors or is refused with every difference in one error. [`Weights::open`] finds the
 //! architecture, maps the files and checks them; [`random::write`] writes a seeded model of any architecture in the same
-//! layout; [`inspect`] reports on a file without failing at the first problem.
+//! layout; [`inspect()`] reports on a file without failing at the first problem.
 //!
 //! Names and shapes are open_clip's, as the published InCTRL checkpoint holds them.
 //!

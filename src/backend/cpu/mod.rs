@@ -1,7 +1,7 @@
 //! The CPU backend: f32 throughout, on threads of its own, with the widest instruction set of the processor.
 //!
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
-//! ([`linear`]); a lane owns its threads and their scratch memory, so that lanes never wait for each other.
+//! (`linear.rs`); a lane owns its threads and their scratch memory, so that lanes never wait for each other.
 //!
 //! `unsafe` lives in four files, each of which says why: `simd` (intrinsics), `tile` (the innermost loop), `pool` (work
 //! borrowed by threads), and the strided outputs of `linear`, `attention` and `patch_nn`.
