@@ -141,7 +141,7 @@ fn stain(relief: &mut Relief, stream: &mut Stream) {
     let tints = [rgb(70, 42, 18), rgb(24, 22, 24), rgb(30, 44, 92), rgb(96, 88, 30)];
     let liquid = distinct(relief, &spread(centre, radius), &tints, stream);
     let strength = stream.between(0.62, 0.85);
-    let soft = 0.008;
+    let soft = 0.006;
     for (i, point) in relief.points(around(centre, radius * 2.6)) {
         let inside = blobs.iter().map(|blob| -blob.distance(point)).fold(f32::MIN, f32::max);
         let cover = step(-soft, soft, inside) * relief.part[i];
@@ -156,7 +156,7 @@ fn stain(relief: &mut Relief, stream: &mut Stream) {
 }
 
 fn dent(relief: &mut Relief, stream: &mut Stream) {
-    let radius = stream.between(0.05, 0.075);
+    let radius = stream.between(0.065, 0.09);
     let [ax, ay] = stream.direction();
     let squeeze = stream.between(1.0, 1.5);
     let centre = best(relief, stream, |stream| spread([stream.unit(), stream.unit()], radius * 0.8))[0];
@@ -175,9 +175,9 @@ fn discolouration(relief: &mut Relief, stream: &mut Stream) {
     let radius = stream.between(0.07, 0.12);
     let centre = best(relief, stream, |stream| spread([stream.unit(), stream.unit()], radius * 0.8))[0];
     let (blob, speckle) = (Blob::new(centre, radius, stream), stream.noise());
-    let tints = [rgb(158, 84, 36), rgb(226, 216, 178), rgb(66, 58, 52), rgb(120, 128, 74)];
+    let tints = [rgb(150, 66, 18), rgb(226, 216, 178), rgb(66, 58, 52), rgb(120, 128, 74)];
     let tint = distinct(relief, &spread(centre, radius), &tints, stream);
-    let strength = stream.between(0.6, 0.8);
+    let strength = stream.between(0.7, 0.9);
     for (i, point) in relief.points(around(centre, radius * 1.8)) {
         let inside = step(-0.45 * radius, 0.55 * radius, -blob.distance(point));
         let patchy = 0.8 + 0.35 * speckle.cloud(point[0] * 45.0, point[1] * 45.0, 2);

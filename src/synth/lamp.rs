@@ -6,6 +6,9 @@
 use super::random::{Stream, mix, smooth, step};
 use super::relief::Relief;
 
+/// Height above the ground that a shadow is cast from at most; products are lower.
+const TALLEST: f32 = 0.17;
+
 /// The lighting of one photograph.
 #[derive(Clone, Debug)]
 pub struct Lamp {
@@ -51,7 +54,8 @@ impl Lamp {
                 let noise = mix(self.grain.wrapping_add((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
                 for (c, value) in colour.into_iter().enumerate() {
                     let grain = grain(noise >> (c * 21));
-                    pixels.push(((value * light).max(0.0).sqrt() * 255.0 + grain).clamp(0.0, 255.0).round() as u8);
+                    // The cast rounds down and stays within 0 to 255.
+                    pixels.push(((value * light).max(0.0).sqrt() * 255.0 + grain + 0.5) as u8);
                 }
             }
         }
@@ -83,36 +87,39 @@ impl Lamp {
 
     /// How much of the lamp is hidden from each point, 0 to 1.
     fn shadows(&self, relief: &Relief) -> Vec<f32> {
-        let side = relief.side as isize;
-        let highest = relief.height.iter().copied().fold(0.0, f32::max);
+        let side = relief.side;
         let [lx, ly, lz] = self.direction;
         let flat = (lx * lx + ly * ly).sqrt();
         let rise = lz / flat;
-        // Points towards the lamp: offsets, and height of the ray and width of the half shadow there.
-        let reach = highest / rise * side as f32;
+        // Points towards the lamp, up and to the left: offsets, height of the ray, and the half shadow's steepness there.
+        let reach = TALLEST / rise * side as f32;
         let count = (reach as usize).clamp(2, 48);
-        let stride = (reach / count as f32).max(1.0);
-        let ray: Vec<(isize, isize, f32, f32)> = (1..=count)
+        let ray: Vec<(usize, usize, f32, f32)> = (1..=count)
             .map(|k| {
-                let far = k as f32 * stride;
-                let [x, y] = [lx / flat * far, ly / flat * far].map(|at| at.round() as isize);
+                let far = k as f32 * (reach / count as f32).max(1.0);
+                let [x, y] = [-lx / flat * far, -ly / flat * far].map(|at| (at + 0.5).max(0.0) as usize);
                 let far = far / side as f32;
                 (x, y, far * rise, 1.0 / (0.5 * far + 0.6 / side as f32))
             })
             .collect();
-        let mut shadow = Vec::with_capacity(relief.height.len());
-        for y in 0..side {
-            for x in 0..side {
-                let here = relief.height[(y * side + x) as usize];
-                let room = highest - here;
-                let mut hidden = 0.0f32;
-                for &(dx, dy, up, softness) in ray.iter().take_while(|step| step.2 < room) {
-                    let (at_x, at_y) = ((x + dx).clamp(0, side - 1), (y + dy).clamp(0, side - 1));
-                    let over = relief.height[(at_y * side + at_x) as usize] - here - up;
-                    hidden = hidden.max(over * softness);
+        let margin = ray.iter().map(|step| step.0).max().unwrap_or(0);
+        // The picture's left column goes on to the left, and its top row upwards.
+        let wide: Vec<f32> = relief
+            .height
+            .chunks_exact(side)
+            .flat_map(|row| std::iter::repeat_n(row[0], margin).chain(row.iter().copied()))
+            .collect();
+        let highest = relief.height.iter().copied().fold(f32::MIN, f32::max);
+        let mut shadow = vec![0.0f32; side * side];
+        for (y, (row, hidden)) in relief.height.chunks_exact(side).zip(shadow.chunks_exact_mut(side)).enumerate() {
+            let lowest = row.iter().copied().fold(f32::MAX, f32::min);
+            for &(dx, dy, up, steepness) in ray.iter().take_while(|step| step.2 < highest - lowest) {
+                let start = y.saturating_sub(dy) * (side + margin) + margin - dx;
+                for ((hidden, here), there) in hidden.iter_mut().zip(row).zip(&wide[start..start + side]) {
+                    *hidden = hidden.max((there - here - up) * steepness);
                 }
-                shadow.push(smooth(hidden) * 0.9);
             }
+            hidden.iter_mut().for_each(|hidden| *hidden = smooth(*hidden) * 0.9);
         }
         shadow
     }

@@ -80,6 +80,7 @@ pub struct Noise(u32);
 
 impl Noise {
     /// 32 random bits for a point of the integer lattice.
+    #[inline]
     pub fn lattice(self, x: i32, y: i32) -> u32 {
         let mut h =
             self.0 ^ (x as u32).wrapping_mul(0x9e37_79b1) ^ (y as u32).wrapping_mul(0x85eb_ca77).rotate_left(15);
@@ -89,12 +90,13 @@ impl Noise {
     }
 
     /// Gradient noise, nearly always within -1 to 1, 0 on average.
+    #[inline]
     pub fn at(self, x: f32, y: f32) -> f32 {
         let ((i, u), (j, v)) = (split(x), split(y));
         let corner = |di: i32, dj: i32| {
             let bits = self.lattice(i + di, j + dj);
-            let component = |bits: u32| bits as f32 / 32_767.5 - 1.0;
-            component(bits & 0xffff) * (u - di as f32) + component(bits >> 16) * (v - dj as f32)
+            let component = |bits: u32| f32::from(bits as u16) * (1.0 / 32_767.5) - 1.0;
+            component(bits) * (u - di as f32) + component(bits >> 16) * (v - dj as f32)
         };
         let (s, t) = (smooth(u), smooth(v));
         2.0 * lerp(lerp(corner(0, 0), corner(1, 0), s), lerp(corner(0, 1), corner(1, 1), s), t)
@@ -114,8 +116,8 @@ impl Noise {
         for dj in -1..=1 {
             for di in -1..=1 {
                 let bits = self.lattice(i + di, j + dj);
-                let dx = di as f32 + (bits & 0xffff) as f32 / 65_535.0 - u;
-                let dy = dj as f32 + (bits >> 16) as f32 / 65_535.0 - v;
+                let dx = di as f32 + f32::from(bits as u16) * (1.0 / 65_535.0) - u;
+                let dy = dj as f32 + f32::from((bits >> 16) as u16) * (1.0 / 65_535.0) - v;
                 let square = dx * dx + dy * dy;
                 if square < first {
                     (first, second) = (square, first);

@@ -21,6 +21,11 @@ impl Pose {
         Pose { centre, axis: turned(stream.between(-turn, turn)) }
     }
 
+    /// The direction of the product's x axis in the picture.
+    pub fn axis(&self) -> [f32; 2] {
+        self.axis
+    }
+
     /// From the picture to the product.
     pub fn local(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [dx, dy] = [x - self.centre[0], y - self.centre[1]];
@@ -85,7 +90,7 @@ impl Blob {
     /// About the distance to the outline.
     pub fn distance(&self, [x, y]: [f32; 2]) -> f32 {
         let [dx, dy] = [(x - self.centre[0]) / self.radius, (y - self.centre[1]) / self.radius];
-        let wobble = 0.34 * self.noise.cloud(dx * 1.1, dy * 1.1, 3);
+        let wobble = 0.27 * self.noise.cloud(dx * 1.6, dy * 1.6, 2);
         (length([dx, dy]) - 1.0 + wobble) * self.radius
     }
 }

@@ -30,22 +30,22 @@ pub fn draw(order: Order) -> Relief {
     let sheen = specimen.direction();
     let edge = relief.edge();
     let [outer, outer_bore, path, inner, inner_bore] = RADII;
+    let trench = Material::glossy(rgb(34, 33, 34), 0.2);
+    relief.paint(around(pose.global([0.0; 2]), outer), |point| {
+        let radius = length(pose.local(point));
+        let cover = edge.cover((radius - outer_bore).max(inner - radius));
+        let caged = edge.cover((radius - path).abs() - 0.021);
+        let (height, material) = (0.012 + 0.023 * caged, trench.towards(cage, caged));
+        (cover > 0.0).then_some(Spot { cover, height, material })
+    });
     relief.paint(around(pose.global([0.0; 2]), outer + 0.01), |point| {
         let [u, v] = pose.local(point);
         let radius = length([u, v]);
-        let cover = edge.cover((radius - outer).max(inner_bore - radius));
+        let [rim, bore] = if radius > path { [outer, outer_bore] } else { [inner, inner_bore] };
+        let inside = (radius - rim).max(bore - radius);
+        let cover = edge.cover(inside);
         if cover == 0.0 {
             return None;
-        }
-        let inside = if radius > path {
-            (radius - outer).max(outer_bore - radius)
-        } else {
-            (radius - inner).max(inner_bore - radius)
-        };
-        if inside > 0.0 {
-            let ring = (radius - path).abs() - 0.021;
-            let material = if ring < 0.0 { cage } else { Material::glossy(rgb(34, 33, 34), 0.2) };
-            return Some(Spot { cover, height: if ring < 0.0 { 0.035 } else { 0.012 }, material });
         }
         let along = (u * sheen[0] + v * sheen[1]) / radius;
         let mark = marks.at(radius * 170.0, 0.5 + u);

@@ -6,7 +6,7 @@ use super::{Order, belt};
 use crate::synth::defect::Defect;
 use crate::synth::random::{Stream, smooth, step, wave};
 use crate::synth::relief::{Material, Relief, Spot, around, rgb};
-use crate::synth::shape::{Pose, compose, length, rounded_box, turned};
+use crate::synth::shape::{Pose, compose, rounded_box, turned};
 
 const COLUMNS: usize = 3;
 const ROWS: usize = 4;
@@ -72,7 +72,7 @@ pub fn draw(order: Order) -> Relief {
         if let Some((_, shift, turn)) = misplaced.filter(|fault| fault.0 == [column, row]) {
             (offset, axis) = ([at[0] + shift[0], at[1] + shift[1]], turn);
         }
-        let lies = Pose::new(pose.global(offset), compose(axis, direction(&pose)));
+        let lies = Pose::new(pose.global(offset), compose(axis, pose.axis()));
         relief.paint(around(pose.global(offset), half[0] + 0.01), |point| {
             let [u, v] = lies.local(point);
             let d = rounded_box([u, v], half, half[1]);
@@ -89,12 +89,5 @@ pub fn draw(order: Order) -> Relief {
             })
         });
     }
-    debug_assert!(length(sheet) < 0.62);
     relief
-}
-
-/// The direction of the x axis of `pose` in the picture.
-fn direction(pose: &Pose) -> [f32; 2] {
-    let ([ax, ay], [bx, by]) = (pose.global([0.0; 2]), pose.global([1.0, 0.0]));
-    [bx - ax, by - ay]
 }

@@ -4,7 +4,7 @@
 
 use super::Order;
 use crate::synth::defect::Defect;
-use crate::synth::random::{step, wave};
+use crate::synth::random::{Stream, step, wave};
 use crate::synth::relief::{Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Pose, compose, rounded_box, turned};
 
@@ -13,7 +13,7 @@ const JOINT: f32 = 0.028;
 
 pub fn draw(order: Order) -> Relief {
     // Any tile of the middle, whole in every pose.
-    let choose = |stream: &mut crate::synth::random::Stream| [1 + stream.below(2), 1 + stream.below(2)];
+    let choose = |stream: &mut Stream| [1 + stream.below(2), 1 + stream.below(2)];
     let missing = order.fault(Defect::MissingPart).map(|mut stream| choose(&mut stream));
     let misplaced = order.fault(Defect::MisplacedPart).map(|mut stream| {
         let turn = stream.pick(&[-1.0, 1.0]) * stream.between(0.10, 0.17);
@@ -31,7 +31,7 @@ pub fn draw(order: Order) -> Relief {
     let origin = [0.5 + specimen.between(-0.03, 0.03), 0.5 + specimen.between(-0.03, 0.03)];
     let whole = Pose::new(origin, axis);
     let (mortar, glaze, tones) = (specimen.noise(), specimen.noise(), specimen.noise());
-    let grout = Material::matt(rgb(188, 182, 172));
+    let grout = Material::matt(rgb(150, 146, 140));
     let bed = Material::matt(rgb(148, 136, 120));
     let pitch = 0.29;
     let mut relief = Relief::sheet(side, |[x, y]| {
@@ -72,7 +72,7 @@ pub fn draw(order: Order) -> Relief {
                 let material = Material::glossy(light, 0.55)
                     .towards(Material::glossy(dark, 0.55), (0.30 + 0.45 * cloud + 0.22 * vein).clamp(0.0, 1.0));
                 let bevel = 1.0 - (1.0 + inside / 0.018).clamp(0.0, 1.0);
-                let height = 0.010 + 0.010 * bevel * (2.0 - bevel);
+                let height = 0.012 + 0.008 * bevel * (2.0 - bevel);
                 Some(Spot { cover, height, material: material.shaded(own) })
             });
         }

@@ -4,7 +4,7 @@
 
 use super::{Order, belt};
 use crate::synth::defect::Defect;
-use crate::synth::random::{smooth, step};
+use crate::synth::random::{mix, smooth, split, step};
 use crate::synth::relief::{Edge, Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Pose, compose, length, rounded_box, segment, turned};
 
@@ -132,10 +132,7 @@ pub fn draw(order: Order) -> Relief {
     for (number, (kind, centre, upright)) in COMPONENTS.into_iter().enumerate() {
         let centre = flip(centre);
         let quarter = if upright { [0.0, 1.0] } else { [1.0, 0.0] };
-        let x_axis = {
-            let ([ax, ay], [bx, by]) = (pose.global([0.0; 2]), pose.global(quarter));
-            [bx - ax, by - ay]
-        };
+        let x_axis = compose(pose.axis(), quarter);
         let seat = Pose::new(pose.global(centre), x_axis);
         let jitter = [specimen.between(-0.003, 0.003), specimen.between(-0.003, 0.003)];
         let lean = specimen.between(-0.025, 0.025);
@@ -235,14 +232,11 @@ fn body(kind: Kind, p: [f32; 2], edge: Edge) -> Option<Spot> {
     Some(Spot { cover, height, material })
 }
 
-/// Two lines of marks that look like print, in a body of half sides 1.
+/// Two lines of marks that look like print, in a body of half sides 1: 1 on a mark.
 fn lettering([u, v]: [f32; 2]) -> f32 {
-    let line = |middle: f32, from: f32, to: f32| -> bool { (v - middle).abs() < 0.11 && (from..to).contains(&u) };
-    if !line(0.06, -0.6, 0.55) && !line(0.42, -0.6, 0.2) {
-        return 0.0;
-    }
-    let cell = ((u + 2.0) * 9.0, (v + 2.0) * 14.0);
-    let stroke = (cell.0 - cell.0.trunc(), (cell.0.trunc() as u32).wrapping_mul(0x9e37_79b1) >> 28);
-    let rows = (cell.1.trunc() as u32 & 1, stroke.1 & 1);
-    if stroke.0 < 0.62 && (stroke.1 & 6 != 0 || rows.0 == rows.1) { 1.0 } else { 0.0 }
+    let line = |middle: f32, end: f32| (v - middle).abs() < 0.11 && (-0.6..end).contains(&u);
+    let ((letter, across), (stroke, _)) = (split(u * 9.0), split(v * 14.0));
+    let bits = mix((letter + 32) as u64 + if v > 0.24 { 64 } else { 0 }) >> 61;
+    let marked = bits & 6 != 0 || (stroke & 1) as u64 == bits & 1;
+    if (line(0.06, 0.55) || line(0.42, 0.2)) && across < 0.62 && marked { 1.0 } else { 0.0 }
 }

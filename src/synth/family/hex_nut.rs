@@ -4,7 +4,7 @@
 
 use super::{Order, belt, steel};
 use crate::synth::defect::Defect;
-use crate::synth::random::{smooth, split, wave};
+use crate::synth::random::{smooth, wave};
 use crate::synth::relief::{Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Blob, Pose, length};
 
@@ -55,8 +55,7 @@ pub fn draw(order: Order) -> Relief {
         let mouth = smooth(1.0 - (radius - hole) / 0.022);
         let rim = (1.0 + outline / 0.012).clamp(0.0, 1.0);
         let height = HEIGHT * (1.0 - 0.55 * chamfer - 0.3 * mouth - 0.12 * rim * rim);
-        let (_, lay) = split(v * 3.0);
-        let tone = 0.93 + 0.07 * face.at(u * 30.0 + lay, v * 150.0) + 0.07 * haze.at(u * 5.0, v * 5.0) - 0.08 * chamfer;
+        let tone = 0.93 + 0.07 * face.at(u * 30.0, v * 150.0) + 0.07 * haze.at(u * 5.0, v * 5.0) - 0.08 * chamfer;
         Some(Spot { cover, height, material: metal.shaded(tone) })
     });
     // Seen through the hole, the belt lies in the nut's shade.

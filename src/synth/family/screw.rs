@@ -42,7 +42,7 @@ pub fn draw(order: Order) -> Relief {
             let gone = stripped.map_or(0.0, |[from, to]| step(from, from + 0.01, u) * (1.0 - step(to - 0.01, to, u)));
             let turn = wave((u + 0.22 * v) / PITCH + phase);
             let taper = ((point_end - u) / (point_end - tip)).clamp(0.0, 1.0);
-            (HALF[1] * taper.min(1.0) * (0.90 - 0.10 * gone), threaded * (1.0 - gone) * turn)
+            (HALF[1] * taper * (0.90 - 0.10 * gone), threaded * (1.0 - gone) * turn)
         };
         let half = half + 0.012 * thread * (half / HALF[1]).min(1.0);
         if half <= 0.0 {

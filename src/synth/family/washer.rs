@@ -4,13 +4,13 @@
 
 use super::{Order, belt, steel};
 use crate::synth::defect::Defect;
-use crate::synth::relief::{Spot, around};
+use crate::synth::relief::{Relief, Spot, around};
 use crate::synth::shape::{Blob, Pose, length};
 
 /// Thickness.
 const HEIGHT: f32 = 0.05;
 
-pub fn draw(order: Order) -> crate::synth::relief::Relief {
+pub fn draw(order: Order) -> Relief {
     let bite = order.fault(Defect::MissingPart);
     let Order { side, mut product, mut specimen, .. } = order;
     let mut relief = belt(side, &mut product, &mut specimen);
