@@ -1,7 +1,7 @@
 //! Procedural inspection images with the truth about them: products, their normal variation, and their defects.
 //!
-//! A sample is a [`relief`] (height, colour and finish of a surface) drawn by a [`family`], perhaps damaged by a
-//! [`defect`], and photographed under a [`lamp`]. The seed chooses the product (layout, colours); the index chooses the
+//! A sample is a `relief` (height, colour and finish of a surface) drawn by a `family`, perhaps damaged by a
+//! `defect`, and photographed under a `lamp`. The seed chooses the product (layout, colours); the index chooses the
 //! specimen (pose, grain, lighting, sensor noise). A specimen is photographed twice, without and with its defect, from
 //! the same random numbers: the mask is where the two photographs differ visibly.
 //!
@@ -11,7 +11,7 @@
 //!
 //! Refused: sides outside 32 to 4096 pixels, and defects that a family does not have.
 //!
-//! Adding a family: a file in `family/` with a function from an [`Order`](family::Order) to a relief, a variant of
+//! Adding a family: a file in `family/` with a function from an `Order` to a relief, a variant of
 //! [`Family`], and its lines in `family/mod.rs`. The tests go through [`Family::ALL`].
 
 mod defect;
