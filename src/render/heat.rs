@@ -7,7 +7,7 @@ use crate::detector::AnomalyMap;
 use crate::preprocess::Frame;
 
 /// The largest share of a heat colour in a picture: the image stays visible under it.
-const STRONGEST: f32 = 0.78;
+const STRONGEST: f32 = 0.85;
 
 /// The map over the original: `height * width` values, row by row, one for each pixel of an image of these sides.
 ///
@@ -70,7 +70,7 @@ pub(super) fn lay_over(image: &mut Picture, values: &[f32], scale: &ColourScale)
             blend(pixel, GROUND, 0.65);
         } else {
             let t = scale.fraction(value);
-            blend(pixel, scale.colour(value), STRONGEST * t * (2.0 - t));
+            blend(pixel, scale.colour(value), STRONGEST * t * t * (3.0 - 2.0 * t));
         }
     }
 }
