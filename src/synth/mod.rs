@@ -1,57 +1,46 @@
-//! Procedural inspection images.
+//! Procedural inspection images with the truth about them: products, their normal variation, and their defects.
+//!
+//! A sample is a [`relief`] (height, colour and finish of a surface) drawn by a [`family`], perhaps damaged by a
+//! [`defect`], and photographed under a [`lamp`]. The seed chooses the product (layout, colours); the index chooses the
+//! specimen (pose, grain, lighting, sensor noise). A specimen is photographed twice, without and with its defect, from
+//! the same random numbers: the mask is where the two photographs differ visibly.
+//!
+//! Invariants: equal arguments give equal bytes, on every machine whose floating point is that of IEEE 754, since
+//! nothing else than correctly rounded operations is used; a sample without a defect is the clean twin of every
+//! defective one with the same seed and index; the mask is empty exactly when there is no defect.
+//!
+//! Refused: sides outside 32 to 4096 pixels, and defects that a family does not have.
+//!
+//! Adding a family: a file in `family/` with a function from an [`Order`](family::Order) to a relief, a variant of
+//! [`Family`], and its lines in `family/mod.rs`. The tests go through [`Family::ALL`].
+
+mod defect;
+mod family;
+mod lamp;
+mod mask;
+mod random;
+mod relief;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+pub use defect::Defect;
+pub use family::Family;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Frame, PixelFormat};
+use family::Order;
+use lamp::Lamp;
+use random::Stream;
 
-/// A kind of product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Family {
-    /// A sheet of brushed steel.
-    BrushedMetal,
-    /// A plain weave of coloured yarn.
-    WovenFabric,
-    /// Planed wood.
-    WoodGrain,
-    /// Glazed tiles with grout.
-    CeramicTiles,
-    /// Grained leather.
-    Leather,
-    /// A turned metal washer on a belt.
-    Washer,
-    /// A hexagonal nut on a belt.
-    HexNut,
-    /// A tablet with a score line.
-    Pill,
-    /// A printed circuit board with its components.
-    CircuitBoard,
-    /// A ball bearing seen from the side.
-    BallBearing,
-    /// Pills in their blisters.
-    BlisterPack,
-    /// A screw lying on a belt.
-    Screw,
-}
+/// Sides of a picture that are drawn, in pixels.
+const SIDES: std::ops::RangeInclusive<usize> = 32..=4096;
 
-/// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Defect {
-    /// A thin groove.
-    Scratch,
-    /// A jagged, branching break.
-    Crack,
-    /// A blot of something spilt.
-    Stain,
-    /// A hollow in the surface.
-    Dent,
-    /// A part that is not there.
-    MissingPart,
-    /// A part in the wrong place.
-    MisplacedPart,
-    /// A change of colour with soft edges.
-    Discolouration,
-}
+/// The share of the picture that a defect covers, in parts of 10,000. Draws outside are repeated.
+const AREA: std::ops::RangeInclusive<usize> = 5..=4000;
+
+/// Draws of a defect before giving up.
+const ATTEMPTS: u64 = 32;
 
 /// An image with the truth about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,110 +72,53 @@ impl Sample {
     }
 }
 
-impl Family {
-    /// Every family.
-    pub const ALL: &[Family] = &[
-        Family::BrushedMetal,
-        Family::WovenFabric,
-        Family::WoodGrain,
-        Family::CeramicTiles,
-        Family::Leather,
-        Family::Washer,
-        Family::HexNut,
-        Family::Pill,
-        Family::CircuitBoard,
-        Family::BallBearing,
-        Family::BlisterPack,
-        Family::Screw,
-    ];
-
-    /// The identifier that files and the command line use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::BrushedMetal => "brushed_metal",
-            Family::WovenFabric => "woven_fabric",
-            Family::WoodGrain => "wood_grain",
-            Family::CeramicTiles => "ceramic_tiles",
-            Family::Leather => "leather",
-            Family::Washer => "washer",
-            Family::HexNut => "hex_nut",
-            Family::Pill => "pill",
-            Family::CircuitBoard => "circuit_board",
-            Family::BallBearing => "ball_bearing",
-            Family::BlisterPack => "blister_pack",
-            Family::Screw => "screw",
-        }
-    }
-
-    /// The product in words, for text prompts.
-    pub fn class(self) -> &'static str {
-        match self {
-            Family::BrushedMetal => "brushed metal",
-            Family::WovenFabric => "woven fabric",
-            Family::WoodGrain => "wood",
-            Family::CeramicTiles => "ceramic tiles",
-            Family::Leather => "leather",
-            Family::Washer => "metal washer",
-            Family::HexNut => "hex nut",
-            Family::Pill => "pill",
-            Family::CircuitBoard => "printed circuit board",
-            Family::BallBearing => "ball bearing",
-            Family::BlisterPack => "blister pack",
-            Family::Screw => "metal screw",
-        }
-    }
-
-    /// The defects that this product can have.
-    pub fn defects(self) -> &'static [Defect] {
-        use Defect::*;
-        match self {
-            Family::BrushedMetal => &[Scratch, Stain, Dent, Discolouration],
-            Family::WovenFabric => &[Crack, Stain, MissingPart, Discolouration],
-            Family::WoodGrain => &[Scratch, Crack, Stain, Dent, Discolouration],
-            Family::CeramicTiles => &[Scratch, Crack, Stain, MissingPart, MisplacedPart],
-            Family::Leather => &[Scratch, Crack, Stain, Dent, Discolouration],
-            Family::Washer => &[Scratch, Crack, Dent, MissingPart, Discolouration],
-            Family::HexNut => &[Scratch, Crack, Dent, MissingPart, Discolouration],
-            Family::Pill => &[Scratch, Crack, Stain, MissingPart, Discolouration],
-            Family::CircuitBoard => &[Scratch, Stain, MissingPart, MisplacedPart, Discolouration],
-            Family::BallBearing => &[Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
-            Family::BlisterPack => &[Scratch, Crack, MissingPart, MisplacedPart, Discolouration],
-            Family::Screw => &[Scratch, Dent, MissingPart, Discolouration],
-        }
-    }
-}
-
-impl Defect {
-    /// The identifier that files and the command line use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Defect::Scratch => "scratch",
-            Defect::Crack => "crack",
-            Defect::Stain => "stain",
-            Defect::Dent => "dent",
-            Defect::MissingPart => "missing_part",
-            Defect::MisplacedPart => "misplaced_part",
-            Defect::Discolouration => "discolouration",
-        }
-    }
-}
-
-/// Draws a sample.
+/// Specimen number `index` of the product that `family` and `seed` make, `side` pixels a side, with `defect`.
+///
+/// A defect covers between 0.05 % and 40 % of the picture.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] for a side outside 32 to 4096, or a defect that the family does not have.
 pub fn sample(family: Family, defect: Option<Defect>, side: usize, seed: u64, index: u64) -> Result<Sample> {
-    if !(32..=4096).contains(&side) {
-        return Err(Error::new(ErrorKind::Argument, format!("the side is {side} pixels: use 32 to 4096")));
+    let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
+    if !SIDES.contains(&side) {
+        return fail(format!(
+            "the side of a synthetic image is {side} pixels: use {} to {}",
+            SIDES.start(),
+            SIDES.end()
+        ));
     }
-    let shade = (seed ^ index.wrapping_mul(37)) as u8 | 16;
-    let mut pixels = vec![shade; side * side * 3];
-    let mut mask = vec![0; side * side];
-    if defect.is_some() {
-        for y in side / 3..side / 2 {
-            mask[y * side + side / 3..y * side + side / 2].fill(255);
-            pixels[(y * side + side / 3) * 3..(y * side + side / 2) * 3].fill(0);
+    let order = Order {
+        side,
+        product: Stream::named(&[family.name(), "product"], &[seed]),
+        specimen: Stream::named(&[family.name(), "specimen"], &[seed, index]),
+        fault: None,
+    };
+    let lamp = Lamp::new(&mut Stream::named(&[family.name(), "lamp"], &[seed, index]));
+    let relief = family.draw(order.clone());
+    let clean = lamp.photograph(&relief);
+    let Some(defect) = defect else {
+        return Ok(Sample { family, defect, side, pixels: clean, mask: vec![0; side * side] });
+    };
+    if !family.defects().contains(&defect) {
+        let known: Vec<&str> = family.defects().iter().map(|defect| defect.name()).collect();
+        return fail(format!("{} has no {}: use {}", family.name(), defect.name(), known.join(", ")));
+    }
+    for attempt in 0..ATTEMPTS {
+        let mut stream = Stream::named(&[family.name(), defect.name()], &[seed, index, attempt]);
+        let mut damaged = match defect {
+            Defect::MissingPart | Defect::MisplacedPart => {
+                family.draw(Order { fault: Some((defect, stream.clone())), ..order.clone() })
+            }
+            _ => relief.clone(),
+        };
+        defect.apply(&mut damaged, &mut stream);
+        let pixels = lamp.photograph(&damaged);
+        let mask = mask::difference(&clean, &pixels, side);
+        let area = mask.iter().filter(|&&byte| byte != 0).count();
+        if AREA.contains(&(area * 10_000 / (side * side))) {
+            return Ok(Sample { family, defect: Some(defect), side, pixels, mask });
         }
     }
-    Ok(Sample { family, defect, side, pixels, mask })
+    let message = format!("no visible {} of {} in {ATTEMPTS} draws", defect.name(), family.name());
+    Err(Error::new(ErrorKind::Internal, message))
 }
