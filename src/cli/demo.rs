@@ -38,8 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Width and height of the images in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = 240)]
-    side: usize,
+    #[arg(long, value_name = "PIXELS", default_value_t = 240, value_parser = clap::value_parser!(u16).range(32..=4096))]
+    side: u16,
 }
 
 /// Queries with each kind of defect of a product; there are as many good ones in all.
@@ -119,7 +119,7 @@ impl Shelf {
         let mut index = 0;
         let mut draw = |defect: Option<Defect>| {
             index += 1;
-            sample(family, defect, args.side, args.seed, index)
+            sample(family, defect, usize::from(args.side), args.seed, index)
         };
         let normals: Vec<Sample> = (0..args.shots).map(|_| draw(None)).collect::<inctrl::Result<_>>()?;
         let frames: Vec<Frame<'_>> = normals.iter().map(Sample::frame).collect::<inctrl::Result<_>>()?;
