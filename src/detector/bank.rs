@@ -113,6 +113,9 @@ impl PromptBank {
     ) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(header_json(&header)?.as_bytes());
+        for extent in shape.into_iter().chain([class_mean.len()]) {
+            hasher.update(&(extent as u64).to_le_bytes());
+        }
         for values in [&taps[..], &adapted, &class_mean, &text_prototypes] {
             values.chunks(4096).for_each(|chunk| {
                 hasher.update(&bytes(chunk));
@@ -257,9 +260,9 @@ impl PromptBank {
     }
 
     /// An error where the bank belongs to another model.
-    pub(super) fn check_model(&self, model: &str) -> Result<()> {
+    pub(super) fn check_model(&self, model: &str, arch: &Arch) -> Result<()> {
         if self.header.model == model {
-            return Ok(());
+            return self.check_sizes(arch);
         }
         Err(Error::new(
             ErrorKind::Bank,
@@ -268,6 +271,20 @@ impl PromptBank {
                 self.header.class, self.header.model
             ),
         ))
+    }
+
+    /// An error where the tensors are not of the sizes that the bank's own model gives.
+    fn check_sizes(&self, arch: &Arch) -> Result<()> {
+        let expected = [arch.taps.len(), self.header.prompts.len(), arch.vision.patches(), arch.vision.width];
+        if self.shape != expected {
+            let (found, expected) = (shape_text(&self.shape), shape_text(&expected));
+            return Err(damaged(format!("tensor `taps` has shape {found}, its model gives {expected}")));
+        }
+        if self.class_mean.len() != arch.embed_dim {
+            let (found, expected) = (self.class_mean.len(), arch.embed_dim);
+            return Err(damaged(format!("the bank's embedding has {found} elements, its model's {expected}")));
+        }
+        Ok(())
     }
 
     pub(super) fn upload(&self, lane: &mut Lane<Cpu>) -> Result<cpu::Bank> {
@@ -309,7 +326,10 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Vec<usize>)>
     if tensor.dtype() != Dtype::F32 {
         return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())));
     }
-    let values = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let values: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    if !values.iter().all(|x| x.is_finite()) {
+        return Err(damaged(format!("tensor `{name}` holds NaN or infinity")));
+    }
     Ok((values, tensor.shape().to_vec()))
 }
 

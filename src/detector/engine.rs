@@ -114,7 +114,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model.
     pub fn append_to(&self, bank: &PromptBank) -> Result<BankBuilder<'_>> {
-        bank.check_model(self.model_hash())?;
+        bank.check_model(self.model_hash(), self.arch())?;
         BankBuilder::from_bank(self, bank)
     }
 

@@ -16,7 +16,7 @@ use crate::weights::Arch;
 pub struct Scorer {
     lane: Lane<Cpu>,
     model_hash: String,
-    image_size: usize,
+    arch: Arch,
     bank: Arc<PromptBank>,
     uploaded: cpu::Bank,
     plan: Option<Plan>,
@@ -25,13 +25,13 @@ pub struct Scorer {
 
 impl Scorer {
     pub(super) fn new(mut lane: Lane<Cpu>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
-        bank.check_model(model_hash)?;
+        bank.check_model(model_hash, arch)?;
         let uploaded = bank.upload(&mut lane)?;
         Ok(Scorer {
             scores: vec![Score::empty(arch.vision.grid()); lane.capacity()],
             lane,
             model_hash: model_hash.to_owned(),
-            image_size: arch.vision.image_size,
+            arch: arch.clone(),
             bank,
             uploaded,
             plan: None,
@@ -71,7 +71,7 @@ impl Scorer {
     /// # Errors
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model; the old one stays in use.
     pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
-        bank.check_model(&self.model_hash)?;
+        bank.check_model(&self.model_hash, &self.arch)?;
         self.uploaded = bank.upload(&mut self.lane)?;
         self.bank = bank;
         Ok(())
@@ -80,7 +80,7 @@ impl Scorer {
     /// Scores up to a batch into `self.scores`.
     fn run(&mut self, frames: &[Frame<'_>]) -> Result<()> {
         for (image, frame) in frames.iter().enumerate() {
-            let plan = plan(&mut self.plan, frame, self.image_size, self.bank.fit())?;
+            let plan = plan(&mut self.plan, frame, self.arch.vision.image_size, self.bank.fit())?;
             self.lane.place(*frame, plan, image)?;
             let score = &mut self.scores[image];
             score.map.placement = plan.placement();

@@ -16,7 +16,7 @@ pub enum Fit {
     /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are not seen.
     #[default]
     Crop,
-    /// The longer side becomes `size`; the picture is centred on a canvas of the CLIP mean colour.
+    /// The longer side becomes `size`; the picture is centred on a canvas of neutral grey.
     Letterbox,
     /// Both sides become `size`; the aspect ratio is not kept.
     Stretch,

@@ -9,10 +9,9 @@ pub const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 #[expect(clippy::excessive_precision, reason = "the digits that CLIP publishes")]
 pub const STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-/// The mean colour in 8 bits, `round(255 * MEAN)`.
-pub(super) const MEAN_RGB: [u8; 3] = [123, 117, 104];
-/// The luminance of [`MEAN_RGB`] (ITU-R 601, Pillow's `L`).
-pub(super) const MEAN_GREY: u8 = 117;
+/// What surrounds a letterboxed picture: a neutral grey, near zero once normalised (the luminance of CLIP's mean colour),
+/// and equal in all channels, so that a grey picture and its three-channel copy look the same to the model.
+pub(super) const PADDING: u8 = 117;
 
 /// `NORMALISED[channel][value]` is `(value / 255 - mean) / std`, each step rounded to f32 as torch does.
 static NORMALISED: [[f32; 256]; 3] = normalised();
@@ -73,10 +72,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_colour_is_the_rounded_mean() {
-        assert_eq!(MEAN.map(|mean| (255.0 * f64::from(mean)).round() as u8), MEAN_RGB);
-        let [r, g, b] = MEAN_RGB.map(f64::from);
-        assert_eq!((0.299 * r + 0.587 * g + 0.114 * b).round() as u8, MEAN_GREY);
+    fn padding_is_the_luminance_of_the_mean_colour() {
+        // ITU-R 601, Pillow's `L`.
+        let luminance: f32 = MEAN.iter().zip([0.299, 0.587, 0.114]).map(|(mean, weight)| 255.0 * mean * weight).sum();
+        assert_eq!(luminance.round() as u8, PADDING);
     }
 
     #[test]

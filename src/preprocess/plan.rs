@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::fit::{Fit, Placement, Span};
 use super::frame::Frame;
-use super::patches::{MEAN_GREY, MEAN_RGB};
+use super::patches::PADDING;
 use super::resize::Taps;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -129,27 +129,20 @@ impl Plan {
     /// Second pass: `rows` of the output, padding included, into `out`, which holds exactly those rows of
     /// `size * channels` bytes. `intermediate` is the whole intermediate image.
     ///
-    /// Padding is the CLIP mean colour, in a grey picture the luminance of it.
-    ///
     /// # Panics
     /// If `channels` is neither 1 nor 3, `rows` leaves the output, or a slice has another length.
     pub fn vertical(&self, intermediate: &[u8], channels: usize, rows: Range<usize>, out: &mut [u8]) {
-        let padding: &[u8] = match channels {
-            1 => &[MEAN_GREY],
-            3 => &MEAN_RGB,
-            _ => panic!("{channels} channels: only 1 and 3 are supported"),
-        };
         assert_eq!(intermediate.len(), self.intermediate_len(channels), "bytes of the intermediate image");
         let stride = self.size * channels;
         check_rows(&rows, self.size, stride, out);
         let (filled_rows, filled) = (self.rows(), self.columns());
         for (row, out) in rows.zip(out.chunks_exact_mut(stride)) {
             if !filled_rows.contains(&row) {
-                fill(out, padding);
+                out.fill(PADDING);
                 continue;
             }
-            fill(&mut out[..filled.start * channels], padding);
-            fill(&mut out[filled.end * channels..], padding);
+            out[..filled.start * channels].fill(PADDING);
+            out[filled.end * channels..].fill(PADDING);
             let middle = &mut out[filled.start * channels..filled.end * channels];
             self.vertical.down(row - filled_rows.start, intermediate, self.source_rows.start, middle);
         }
@@ -173,11 +166,4 @@ impl Plan {
 fn check_rows(rows: &Range<usize>, height: usize, stride: usize, out: &[u8]) {
     assert!(rows.start <= rows.end && rows.end <= height, "rows {rows:?} of an image of {height}");
     assert_eq!(out.len(), rows.len() * stride, "bytes for rows {rows:?} of {stride} bytes each");
-}
-
-/// Repeats `pixel` over `out`.
-fn fill(out: &mut [u8], pixel: &[u8]) {
-    for out in out.chunks_exact_mut(pixel.len()) {
-        out.copy_from_slice(pixel);
-    }
 }

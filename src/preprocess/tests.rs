@@ -130,6 +130,19 @@ proptest! {
     }
 
     #[test]
+    fn a_grey_picture_and_its_three_channel_copy_look_the_same((width, height, size, _) in sizes(), seed: u64) {
+        let grey: Vec<u8> =
+            (0..(width * height) as u64).map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]).collect();
+        let rgb: Vec<u8> = grey.iter().flat_map(|&v| [v; 3]).collect();
+        for fit in FITS {
+            let plan = Plan::new(width, height, size, fit).unwrap();
+            let grey = plan.run(&Frame::packed(&grey, width, height, PixelFormat::Grey8).unwrap());
+            let rgb = plan.run(&Frame::packed(&rgb, width, height, PixelFormat::Rgb8).unwrap());
+            prop_assert!(grey.iter().flat_map(|&v| [v; 3]).eq(rgb), "{fit}");
+        }
+    }
+
+    #[test]
     fn any_split_and_any_stride_give_the_same_bytes(
         (width, height, size, channels) in sizes(),
         padding in 0..7usize,

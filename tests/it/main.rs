@@ -6,6 +6,7 @@ mod cli;
 mod cli_bad_input;
 mod compare;
 mod goldens;
+mod invariance;
 mod ops;
 #[cfg(feature = "cli")]
 mod program;

@@ -48,6 +48,8 @@ impl Cpu {
         let rows = if queries == Queries::One { sequences.count() } else { sequences.rows() };
         need("attention", "out", out.len(), rows * shape.width())?;
         let isa = self.isa;
+        let longest = (0..sequences.count()).map(|s| sequences.range(s).len()).max().unwrap_or(0);
+        self.reserve(scratch_len(isa, longest, shape.size));
         let out = Disjoint::new(out);
         self.pool.run(sequences.count() * shape.heads, |task, scratch| {
             let (sequence, head) = (task / shape.heads, task % shape.heads);

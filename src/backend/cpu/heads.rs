@@ -16,8 +16,10 @@ impl Cpu {
         need("adapter", "class", class.len(), rows * width)?;
         need("adapter", "out", out.len(), rows * width)?;
         let isa = self.isa;
+        let hidden = layers.adapter[0].rows;
+        self.reserve(hidden);
         self.pool.run_chunks(&mut out[..rows * width], width, |row, out, scratch| {
-            adapter(isa, layers, &class[row * width..][..width], scratch.take(layers.adapter[0].rows), out);
+            adapter(isa, layers, &class[row * width..][..width], scratch.take(hidden), out);
         });
         Ok(())
     }
@@ -36,10 +38,12 @@ impl Cpu {
         need("heads", "map", map.len(), images * cells)?;
         need("heads", "out", out.len(), images * HEAD_OUTPUTS)?;
         let isa = self.isa;
+        let scratch_len = 2 * width.max(cells) + hidden_len(layers);
+        self.reserve(scratch_len);
         self.pool.run_chunks(&mut out[..images * HEAD_OUTPUTS], HEAD_OUTPUTS, |image, out, scratch| {
             let class = &class[image * width..][..width];
             let map = &map[image * cells..][..cells];
-            let floats = scratch.take(2 * width.max(cells) + hidden_len(layers));
+            let floats = scratch.take(scratch_len);
             let (first, rest) = floats.split_at_mut(width.max(cells));
             let (second, hidden) = rest.split_at_mut(width.max(cells));
 

@@ -91,6 +91,14 @@ impl Cpu {
         })?;
         Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default() })
     }
+
+    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
+    /// one that first claims a large task late must not allocate then.
+    fn reserve(&mut self, floats: usize) {
+        self.pool.scratch_mut().for_each(|scratch| {
+            scratch.take(floats);
+        });
+    }
 }
 
 impl Backend for Cpu {
@@ -105,7 +113,8 @@ impl Backend for Cpu {
     }
 
     fn describe(&self) -> String {
-        format!("CPU, {}, {} threads", self.isa.name(), self.pool.threads())
+        let threads = self.pool.threads();
+        format!("CPU, {}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
     }
 
     fn buffer(&self, len: usize) -> Result<Vec<f32>> {

@@ -23,6 +23,8 @@ impl Cpu {
         let isa = self.isa;
         let columns = PANELS * isa.panel_width();
         let groups = patches.div_ceil(columns);
+        let scratch_len = packed::packed_len(isa, width, columns);
+        self.reserve(scratch_len);
         let out = super::pool::Disjoint::new(out);
         self.pool.run(layers * images * groups, |task, scratch| {
             let (pair, group) = (task / groups, task % groups);
@@ -33,7 +35,7 @@ impl Cpu {
             // SAFETY: each (pair, group) names its own elements of `out` and is run once.
             #[allow(unsafe_code)]
             let best = unsafe { out.slice(pair * patches + first, count) };
-            let packed = scratch.take(packed::packed_len(isa, width, columns));
+            let packed = scratch.take(scratch_len);
             isa.run(Nearest { query, prompts: Rows::new(prompts, width, width), prompt_rows, width, packed, best });
         });
         Ok(())

@@ -33,6 +33,8 @@ struct Shared {
     /// Counts jobs, so that a waiting thread sees a new one.
     epoch: AtomicUsize,
     asleep: Vec<AtomicBool>,
+    /// Threads that have started.
+    up: AtomicUsize,
     quit: AtomicBool,
     panicked: AtomicBool,
 }
@@ -63,6 +65,7 @@ impl<S: Send> Pool<S> {
             next: AtomicUsize::new(0),
             epoch: AtomicUsize::new(0),
             asleep: (0..threads).map(|_| AtomicBool::new(false)).collect(),
+            up: AtomicUsize::new(1),
             quit: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
         });
@@ -73,12 +76,21 @@ impl<S: Send> Pool<S> {
             let builder = thread::Builder::new().name(format!("inctrl-{index}"));
             pool.threads.push(builder.spawn(move || shared.work(index))?);
         }
+        // A thread allocates when it starts, which must not happen in the middle of somebody's work.
+        while pool.shared.up.load(Ordering::Acquire) < threads {
+            thread::yield_now();
+        }
         Ok(pool)
     }
 
     /// Number of threads, the caller's included.
     pub(crate) fn threads(&self) -> usize {
         self.scratch.len()
+    }
+
+    /// The scratch of every thread.
+    pub(crate) fn scratch_mut(&mut self) -> impl Iterator<Item = &mut S> {
+        self.scratch.iter_mut().map(UnsafeCell::get_mut)
     }
 
     /// Runs `body(task, scratch)` for every task in `0..tasks`, on all threads, and returns when all are done.
@@ -190,6 +202,7 @@ impl Shared {
 
     /// The life of a worker thread.
     fn work(&self, index: usize) {
+        self.up.fetch_add(1, Ordering::Release);
         let mut seen = 0;
         loop {
             seen = self.wait(seen, index);
