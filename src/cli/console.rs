@@ -50,12 +50,19 @@ impl Progress {
         self.0.set_message(doing.into());
     }
 
+    /// Writes something else without the two getting mixed up.
+    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
+    }
+
     /// From now on results are written, `total` of them where known. On a terminal the results themselves show the
     /// progress, and a bar would only get between them.
     pub fn results(&self, total: Option<usize>) {
         if io::stdout().is_terminal() {
             return self.0.finish_and_clear();
         }
+        // The time that the model took to open says nothing about the rate.
+        self.0.reset();
         self.0.set_message("scored");
         let template = match total {
             Some(total) => {

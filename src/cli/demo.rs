@@ -38,8 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Width and height of the images in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = 240)]
-    side: usize,
+    #[arg(long, value_name = "PIXELS", default_value_t = 240, value_parser = clap::value_parser!(u16).range(32..=4096))]
+    side: u16,
 }
 
 /// Queries with each kind of defect of a product; there are as many good ones in all.
@@ -57,36 +57,47 @@ pub fn run(args: Args) -> Result<Outcome> {
         None => random_engine(args.seed)?,
     };
 
+    if args.weights.is_none() {
+        result(
+            "The weights are RANDOM, not trained: these numbers show that the program works, not how well the method \
+             does.\nThey reflect nothing but distances between patch features of a random network.\n",
+        )?;
+    }
+    result(&line(["product", "queries", "score good", "score defective", "AUROC score", "AUROC patch_max"]))?;
     let mut shelves = Vec::new();
     for (i, &family) in Family::ALL.iter().enumerate() {
         progress.step(format!("{} ({} of {})", family.class(), i + 1, Family::ALL.len()));
-        shelves.push(Shelf::new(&engine, family, &args)?);
+        let shelf = Shelf::new(&engine, family, &args)?;
+        progress.aside(|| result(&shelf.line()))?;
+        shelves.push(shelf);
     }
     progress.step("drawing the contact sheet");
     write_sheet(&sheet_path, &shelves)?;
     drop(progress);
 
-    for line in table(&shelves) {
-        result(&line)?;
-    }
-    if args.weights.is_none() {
-        result(
-            "The weights are RANDOM, not trained: these numbers show that the program works, not how well the method \
-             does.\nThey reflect nothing but distances between patch features of a random network.",
-        )?;
-    }
-    result(&format!("Images and heat maps: {}", sheet_path.display()))?;
+    let queries = shelves.iter().map(|shelf| shelf.queries.len()).sum::<usize>().to_string();
+    let mean = |part| shelves.iter().map(|shelf| shelf.auroc(part)).sum::<f64>() / shelves.len() as f64;
+    let [score, patch_max] = PARTS.map(|part| format!("{:.3}", mean(part)));
+    result(&line(["mean of the products", &queries, "", "", &score, &patch_max]))?;
+    result(&format!("\nImages and heat maps: {}", sheet_path.display()))?;
     Ok(Outcome::Done)
+}
+
+/// The parts of a score whose AUROC is shown.
+const PARTS: [fn(&Score) -> f32; 2] = [|score| score.score, |score| score.patch_max];
+
+fn line([product, queries, good, defective, score, patch_max]: [&str; 6]) -> String {
+    format!("{product:<21}  {queries:>7}  {good:>10}  {defective:>15}  {score:>11}  {patch_max:>15}")
 }
 
 /// A small model with seeded random weights, and the folder that its file is in: it is mapped while the engine is there.
 fn random_engine(seed: u64) -> Result<(Option<TempDir>, Engine)> {
     let arch = Arch {
         embed_dim: 64,
-        vision: VisionArch { image_size: 240, patch_size: 16, width: 256, layers: 3, heads: 4, mlp_width: 1024 },
+        vision: VisionArch { image_size: 240, patch_size: 16, width: 128, layers: 2, heads: 2, mlp_width: 512 },
         text: TextArch { context_length: 77, vocab_size: 49408, width: 32, heads: 2, layers: 1, mlp_width: 128 },
         quick_gelu: false,
-        taps: vec![1, 2],
+        taps: vec![1],
         alpha: 1.0,
     };
     let folder = tempfile::tempdir().context("cannot create a temporary folder for the random model")?;
@@ -105,12 +116,12 @@ struct Shelf {
 
 impl Shelf {
     fn new(engine: &Engine, family: Family, args: &Args) -> Result<Self> {
-        let mut index = 0..;
+        let mut index = 0;
         let mut draw = |defect: Option<Defect>| {
-            let index = index.next().context("fewer than 2^64 images are drawn")?;
-            anyhow::Ok(sample(family, defect, args.side, args.seed, index)?)
+            index += 1;
+            sample(family, defect, usize::from(args.side), args.seed, index)
         };
-        let normals: Vec<Sample> = (0..args.shots).map(|_| draw(None)).collect::<Result<_>>()?;
+        let normals: Vec<Sample> = (0..args.shots).map(|_| draw(None)).collect::<inctrl::Result<_>>()?;
         let frames: Vec<Frame<'_>> = normals.iter().map(Sample::frame).collect::<inctrl::Result<_>>()?;
         let bank = engine.build_bank(family.class(), Fit::Crop, &frames)?;
         let mut scorer = engine.scorer(Arc::new(bank))?;
@@ -134,33 +145,17 @@ impl Shelf {
         auroc(&scores, &anomalous).unwrap_or(f64::NAN)
     }
 
+    fn line(&self) -> String {
+        let [good, defective] = [false, true].map(|anomalous| format!("{:.3}", self.mean_score(anomalous)));
+        let [score, patch_max] = PARTS.map(|part| format!("{:.3}", self.auroc(part)));
+        line([self.family.class(), &self.queries.len().to_string(), &good, &defective, &score, &patch_max])
+    }
+
     fn mean_score(&self, anomalous: bool) -> f64 {
         let kind = self.queries.iter().filter(|(sample, _)| sample.is_anomalous() == anomalous);
         let scores: Vec<f64> = kind.map(|(_, score)| f64::from(score.score)).collect();
         scores.iter().sum::<f64>() / scores.len() as f64
     }
-}
-
-fn table(shelves: &[Shelf]) -> Vec<String> {
-    type Part = fn(&Score) -> f32;
-    let parts: [Part; 2] = [|score| score.score, |score| score.patch_max];
-    let row = |name: &str, good: &str, bad: &str, count: &str, [score, patch_max]: [f64; 2]| {
-        format!("{name:<22}  {count:>7}  {good:>10}  {bad:>15}  {score:>11.3}  {patch_max:>15.3}")
-    };
-    let mut lines = vec![format!(
-        "{:<22}  {:>7}  {:>10}  {:>15}  {:>11}  {:>15}",
-        "product", "queries", "score good", "score defective", "AUROC score", "AUROC patch_max"
-    )];
-    let mut sums = [0.0; 2];
-    for shelf in shelves {
-        let aurocs = parts.map(|part| shelf.auroc(part));
-        sums = [sums[0] + aurocs[0], sums[1] + aurocs[1]];
-        let [good, bad] = [false, true].map(|anomalous| format!("{:.3}", shelf.mean_score(anomalous)));
-        lines.push(row(shelf.family.class(), &good, &bad, &shelf.queries.len().to_string(), aurocs));
-    }
-    let count = shelves.iter().map(|shelf| shelf.queries.len()).sum::<usize>().to_string();
-    lines.push(row("mean of the products", "", "", &count, sums.map(|sum| sum / shelves.len() as f64)));
-    lines
 }
 
 /// For each product a good query and one with each kind of defect.

@@ -277,7 +277,8 @@ fn wrong_usage_is_exit_code_1() {
     bench.write("c.json", "{}");
     bench.run(&[&random[..], &["--config", "c.json"]].concat()).refused(&["c.json", "vision_cfg"]);
     assert!(!bench.path("x").exists());
-    bench.run(&["demo", "--side", "5", "-o", "d"]).refused(&["32 to 4096"]);
+    bench.run(&["demo", "--side", "5", "-o", "d"]).refused(&["--side", "32..=4096"]);
+    assert!(!bench.path("d").exists());
     bench.run(&["demo", "--shots", "0"]).refused(&["--shots"]);
 }
 
