@@ -5,8 +5,13 @@ pub mod backend;
 mod detector;
 mod error;
 pub mod method;
+pub mod metrics;
 pub mod model;
 pub mod preprocess;
+#[cfg(feature = "cli")]
+pub mod render;
+#[cfg(feature = "cli")]
+pub mod synth;
 pub mod tensor;
 pub mod text;
 pub mod weights;

@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The program `inctrl`: anomaly scores and heat maps on the command line.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

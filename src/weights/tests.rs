@@ -368,11 +368,3 @@ fn an_invalid_architecture_is_not_written() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
-
-#[test]
-#[ignore]
-fn zz_gen() {
-    for n in ["vit-b-16-plus-240", "vit-l-14"] {
-        random::write(format!("/tmp/weights-check/{n}.safetensors"), &Arch::named(n).unwrap(), 1, DType::F32).unwrap();
-    }
-}

@@ -5,7 +5,7 @@
 use super::packed::{self, MAX_PANEL};
 use super::pool::Disjoint;
 use super::simd::{Isa, Kernel, Simd};
-use super::tile::{Rows, multiply};
+use super::tile::{Product, Rows, multiply};
 use super::{Cpu, math};
 use crate::backend::{HeadShape, Sequences, need};
 use crate::error::Result;
@@ -136,7 +136,8 @@ impl Kernel for Head<'_> {
         for first in (0..self.queries).step_by(STRIP) {
             let rows = STRIP.min(self.queries - first);
             for (i, panel) in keys.chunks_exact(width * size).enumerate() {
-                multiply(simd, q.part(first, 0, size), rows, panel, &mut scores[i * width..], padded, false);
+                let product = Product { a: q.part(first, 0, size), rows, panel, next: &[] };
+                multiply(simd, product, &mut scores[i * width..], padded, false);
             }
             let mut inverse = [0.0; STRIP];
             for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
@@ -147,7 +148,7 @@ impl Kernel for Head<'_> {
             let weights = Rows::new(scores, padded, tokens);
             let mut sums = [0.0; STRIP * MAX_PANEL];
             for (i, panel) in values.chunks_exact(width * tokens).enumerate() {
-                multiply(simd, weights, rows, panel, &mut sums, width, false);
+                multiply(simd, Product { a: weights, rows, panel, next: &[] }, &mut sums, width, false);
                 let columns = width.min(size - i * width);
                 for (r, sum) in sums.chunks_exact_mut(width).take(rows).enumerate() {
                     let inverse = simd.splat(inverse[r]);

@@ -8,7 +8,7 @@
 use super::packed::{Aligned, MAX_PANEL, pack_transposed, packed_len};
 use super::pool::Disjoint;
 use super::simd::{Kernel, Simd};
-use super::tile::{Rows, multiply};
+use super::tile::{Product, Rows, multiply};
 use super::{Cpu, math};
 use crate::backend::{Gelu, need};
 use crate::error::Result;
@@ -151,16 +151,25 @@ impl Kernel for Block<'_> {
         let width = 2 * S::LANES;
         let (depth, count) = (self.w.inputs, self.rows.len());
         let pieces = depth.div_ceil(BLOCK_DEPTH).max(1);
-        let piece = depth.div_ceil(pieces);
-        for from in (0..depth.max(1)).step_by(piece.max(1)) {
+        let piece = depth.div_ceil(pieces).max(1);
+        let strip = |panel: usize, from: usize| {
+            let start = (panel * depth + from) * width;
+            &self.w.panels.as_slice()[start..start + piece.min(depth - from) * width]
+        };
+        for from in (0..depth.max(1)).step_by(piece) {
             let length = piece.min(depth - from);
             let x = self.x.part(0, from, length);
             for panel in self.panels.clone() {
-                let start = panel * depth * width + from * width;
-                let weights = &self.w.panels.as_slice()[start..start + length * width];
+                let next = if panel + 1 < self.panels.end {
+                    strip(panel + 1, from)
+                } else if from + length < depth {
+                    strip(self.panels.start, from + length)
+                } else {
+                    &[]
+                };
                 let slot = (panel - self.panels.start) * BLOCK_ROWS * width;
                 let sums = &mut partial[slot..slot + count * width];
-                multiply(simd, x, count, weights, sums, width, from > 0);
+                multiply(simd, Product { a: x, rows: count, panel: strip(panel, from), next }, sums, width, from > 0);
                 if from + length == depth {
                     self.write(simd, panel * width, sums);
                 }

@@ -3,7 +3,7 @@
 
 use super::packed::{self, MAX_PANEL};
 use super::simd::{Kernel, Simd};
-use super::tile::{Rows, multiply};
+use super::tile::{Product, Rows, multiply};
 use super::{Bank, Cpu};
 use crate::backend::need;
 use crate::error::Result;
@@ -71,7 +71,7 @@ impl Kernel for Nearest<'_> {
             let rows = STRIP.min(self.prompt_rows - first);
             let prompts = self.prompts.part(first, 0, self.width);
             for (panel, largest) in self.packed.chunks_exact(columns * self.width).zip(&mut running).take(used) {
-                multiply(simd, prompts, rows, panel, &mut cosines, columns, false);
+                multiply(simd, Product { a: prompts, rows, panel, next: &[] }, &mut cosines, columns, false);
                 for row in cosines.chunks_exact(columns).take(rows) {
                     largest[0] = simd.max(simd.load(row), largest[0]);
                     largest[1] = simd.max(simd.load(&row[S::LANES..]), largest[1]);

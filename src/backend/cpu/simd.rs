@@ -137,6 +137,18 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// The bits of each lane moved 23 places up: turns a biased exponent in the low bits into a power of two.
     fn exponent_bits(self, x: Self::V) -> Self::V;
 
+    /// Asks for the cache line of `p`; changes nothing that can be observed.
+    #[inline(always)]
+    fn prefetch(self, p: &f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint, which faults on no address, and SSE is part of x86-64.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(p).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+
     /// The first `LANES` elements of a slice.
     #[inline(always)]
     fn load(self, s: &[f32]) -> Self::V {

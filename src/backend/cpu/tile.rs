@@ -12,6 +12,9 @@ pub(crate) const MAX_TILE_ROWS: usize = 12;
 /// Steps of the inner dimension in one round of the innermost loop.
 const UNROLL: usize = 4;
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// The left operand of a product: rows of `depth` elements, `stride` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
@@ -35,21 +38,25 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// `sums = a · panel` for the first `rows` rows of `a`, or `sums += a · panel` if `accumulate`.
-///
-/// `panel` is `[a.depth, 2 * LANES]`; row `r` of the result is `sums[r * stride ..][..2 * LANES]`.
+/// `a · panel` for the first `rows` rows of `a`.
+pub(crate) struct Product<'a> {
+    pub a: Rows<'a>,
+    pub rows: usize,
+    /// `[a.depth, 2 * LANES]`.
+    pub panel: &'a [f32],
+    /// What is read soon after: brought into the first cache meanwhile, as weights come from far away.
+    pub next: &'a [f32],
+}
+
+/// `sums = product`, or `sums += product` if `accumulate`; row `r` of the result is `sums[r * stride ..][..2 * LANES]`.
 #[inline(always)]
-pub(crate) fn multiply<S: Simd>(
-    simd: S,
-    a: Rows<'_>,
-    rows: usize,
-    panel: &[f32],
-    sums: &mut [f32],
-    stride: usize,
-    accumulate: bool,
-) {
+pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32], stride: usize, accumulate: bool) {
+    let Product { a, rows, panel, next } = product;
+    let mut lines = next.chunks(LINE);
+    let lines_per_tile = lines.len().div_ceil(rows.div_ceil(S::TILE_ROWS).max(1));
     let mut row = 0;
     while row < rows {
+        lines.by_ref().take(lines_per_tile).for_each(|line| simd.prefetch(&line[0]));
         let count = (rows - row).min(S::TILE_ROWS);
         let (a, sums) = (a.part(row, 0, a.depth), &mut sums[row * stride..]);
         // One compiled tile for each height: a partial tile costs what it computes.

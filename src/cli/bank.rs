@@ -1,0 +1,179 @@
+//! `inctrl bank`: build, append, info.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Subcommand, ValueEnum};
+use inctrl::{Fit, PromptBank};
+use serde::Serialize;
+
+use super::Outcome;
+use super::console::{Progress, result};
+use super::model::ModelArgs;
+use super::normals::{self, FIT_HELP, parse_fit};
+
+/// Make and look at banks: the normal images of a class, encoded once
+#[derive(Subcommand)]
+pub enum Command {
+    Build(BuildArgs),
+    Append(AppendArgs),
+    Info(InfoArgs),
+}
+
+/// Encode a class name and its normal images to a file
+#[derive(clap::Args)]
+#[command(after_help = "\
+One bad image and nothing is written.
+
+Example:
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank")]
+pub struct BuildArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The class in words, such as 'metal nut'
+    #[arg(long, value_name = "NAME", default_value = "object")]
+    class: String,
+    /// Normal images, or folders of them (without their subfolders)
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    normals: Vec<PathBuf>,
+    #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
+    fit: Option<Fit>,
+    /// The bank's file
+    #[arg(short, long, value_name = "B")]
+    output: PathBuf,
+}
+
+/// Add normal images to a bank
+#[derive(clap::Args)]
+#[command(after_help = "\
+One bad image and the bank stays as it is.
+
+Example:
+  inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png")]
+pub struct AppendArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The bank to add to
+    #[arg(long, value_name = "B")]
+    bank: PathBuf,
+    /// Normal images, or folders of them (without their subfolders)
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    normals: Vec<PathBuf>,
+    /// Where the longer bank goes; by default it takes the place of B
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+}
+
+/// Show what a bank holds
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  inctrl bank info nut.bank")]
+pub struct InfoArgs {
+    /// The bank's file
+    #[arg(value_name = "B")]
+    bank: PathBuf,
+    /// How it is written
+    #[arg(long, value_enum, default_value = "text")]
+    format: InfoFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum InfoFormat {
+    Text,
+    Json,
+}
+
+pub fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Build(args) => build(args)?,
+        Command::Append(args) => append(args)?,
+        Command::Info(args) => {
+            let bank = PromptBank::open(&args.bank)?;
+            match args.format {
+                InfoFormat::Text => tell(&args.bank, &bank)?,
+                InfoFormat::Json => result(&serde_json::to_string(&Info::of(&bank))?)?,
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn build(args: BuildArgs) -> Result<()> {
+    let progress = Progress::new();
+    let files = normals::list(&args.normals)?;
+    progress.step("opening the model");
+    let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
+    progress.step(format!("encoding the texts of class `{}`", args.class));
+    let builder = engine.bank_builder(&args.class, args.fit.unwrap_or_default())?;
+    let bank = normals::finish(builder, &files, &progress)?;
+    bank.save(&args.output)?;
+    drop(progress);
+    tell(&args.output, &bank)
+}
+
+fn append(args: AppendArgs) -> Result<()> {
+    let progress = Progress::new();
+    let files = normals::list(&args.normals)?;
+    let bank = PromptBank::open(&args.bank)?;
+    progress.step("opening the model");
+    let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
+    let builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
+    let longer = normals::finish(builder, &files, &progress)?;
+    let output = args.output.unwrap_or(args.bank);
+    longer.save(&output)?;
+    drop(progress);
+    tell(&output, &longer)
+}
+
+/// What is known of a bank.
+#[derive(Serialize)]
+struct Info<'a> {
+    id: &'a str,
+    class: &'a str,
+    fit: Fit,
+    model: &'a str,
+    taps: usize,
+    patches: usize,
+    width: usize,
+    embedding: usize,
+    bytes: usize,
+    duplicates: usize,
+    prompts: &'a [String],
+}
+
+impl<'a> Info<'a> {
+    fn of(bank: &'a PromptBank) -> Self {
+        let sizes = bank.info();
+        Info {
+            id: bank.id(),
+            class: bank.class(),
+            fit: bank.fit(),
+            model: bank.model_hash(),
+            taps: sizes.taps,
+            patches: sizes.patches,
+            width: sizes.width,
+            embedding: sizes.embedding,
+            bytes: sizes.bytes,
+            duplicates: sizes.duplicates,
+            prompts: bank.prompt_hashes(),
+        }
+    }
+}
+
+fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
+    let Info { id, class, fit, model, taps, patches, width, embedding, bytes, duplicates, prompts } = Info::of(bank);
+    let copies = if duplicates > 0 { format!(", {duplicates} of them copies of others") } else { String::new() };
+    let mut text = format!(
+        "{}: bank {id}\n  class    {class}\n  fit      {fit}\n  model    {model}\n  features {taps} taps x {patches} \
+         patches x {width}, embedding {embedding}: {:.1} MB\n  prompts  {}{copies}",
+        path.display(),
+        bytes as f64 / 1e6,
+        prompts.len()
+    );
+    for hash in prompts {
+        text.push_str("\n    ");
+        text.push_str(hash);
+    }
+    result(&text)
+}

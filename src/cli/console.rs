@@ -1,0 +1,82 @@
+//! The two output streams and the progress bar.
+
+use std::fmt;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Writes a line of results to standard output; it is there when this returns.
+///
+/// Fails with [`ReaderGone`] where nobody reads any more, as under `| head`.
+pub fn result(line: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        written => written.context("cannot write the results to standard output"),
+    }
+}
+
+/// Says something to the user, on standard error. There is nobody to tell if that fails.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The reader of standard output has closed it: no failure, but no reason to go on either.
+#[derive(Debug)]
+pub struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("standard output was closed by its reader")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// What the program is busy with, shown while standard error is a terminal and gone afterwards.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    pub fn new() -> Self {
+        let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Progress(bar)
+    }
+
+    /// A step that takes seconds.
+    pub fn step(&self, doing: impl Into<String>) {
+        self.0.set_message(doing.into());
+    }
+
+    /// From now on results are written, `total` of them where known. On a terminal the results themselves show the
+    /// progress, and a bar would only get between them.
+    pub fn results(&self, total: Option<usize>) {
+        if io::stdout().is_terminal() {
+            return self.0.finish_and_clear();
+        }
+        self.0.set_message("scored");
+        let template = match total {
+            Some(total) => {
+                self.0.set_length(total as u64);
+                "{bar:40} {pos} of {len} {msg}, {per_sec}, {eta} left"
+            }
+            None => "{spinner} {pos} {msg}, {per_sec}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
+    }
+
+    /// One more result.
+    pub fn advance(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,153 @@
+//! Decoding and scoring on threads: while one image is scored the next is decoded, and results keep the input order.
+//!
+//! ```text
+//! queries -> decoders (one for each scorer) -> scorers -> rows put in order -> the caller
+//! ```
+//!
+//! Each decoder waits with one finished image until a scorer takes it, so memory does not grow with the input, and a
+//! query that arrives alone (a line of standard input) is answered before the next one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use inctrl::{Image, Score, Scorer};
+
+use super::maps::MapWriter;
+use super::queries::{Names, Query};
+use super::rows::{Numbers, Row};
+
+/// A query on its way from a decoder to a scorer.
+struct Job {
+    index: usize,
+    path: PathBuf,
+    /// Where its map goes, without extension.
+    name: Option<PathBuf>,
+    image: Result<Image, String>,
+}
+
+/// The queries not yet taken, shared by the decoders.
+struct Source<I> {
+    queries: std::iter::Enumerate<I>,
+    names: Option<Names>,
+}
+
+/// Scores `queries` on one thread for each of `scorers` and hands the rows to `each` in input order.
+///
+/// A query that fails is a row that says so. An error of `each`, or of a map that cannot be written, ends everything:
+/// it is returned after the rows before it, and threads may be left waiting for input.
+pub fn run(
+    queries: impl Iterator<Item = Query> + Send + 'static,
+    scorers: Vec<Scorer>,
+    maps: Option<(Arc<MapWriter>, Names)>,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<()> {
+    let (writer, names) = maps.unzip();
+    let source = Arc::new(Mutex::new(Source { queries: queries.enumerate(), names }));
+    let (to_scorers, jobs) = sync_channel(0);
+    let jobs = Arc::new(Mutex::new(jobs));
+    let (to_caller, rows) = channel();
+    let mut threads = Vec::new();
+    for scorer in scorers {
+        let (jobs, to_caller, writer) = (Arc::clone(&jobs), to_caller.clone(), writer.clone());
+        threads.push(thread::spawn(move || {
+            let mut scorer = scorer;
+            while let Some(job) = next_job(&jobs) {
+                let index = job.index;
+                if to_caller.send((index, row(&mut scorer, job, writer.as_deref()))).is_err() {
+                    return;
+                }
+            }
+        }));
+        let (source, to_scorers) = (Arc::clone(&source), to_scorers.clone());
+        threads.push(thread::spawn(move || decode(&source, &to_scorers)));
+    }
+    // What is left are the ends that the threads hold: the channels close when they are done.
+    drop((jobs, to_scorers, to_caller));
+
+    let in_order = || {
+        let (mut waiting, mut next) = (BTreeMap::new(), 0);
+        for (index, row) in rows {
+            waiting.insert(index, row);
+            while let Some(row) = waiting.remove(&next) {
+                each(row?)?;
+                next += 1;
+            }
+        }
+        Ok(())
+    };
+    let result = in_order();
+    if result.is_err() {
+        writer.inspect(|writer| writer.close());
+        return result;
+    }
+    for thread in threads {
+        thread.join().map_err(|_| anyhow!("a thread panicked; this is a bug, please report it"))?;
+    }
+    Ok(())
+}
+
+fn next_job(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {
+    jobs.lock().ok()?.recv().ok()
+}
+
+/// Decodes queries until there are no more, or nobody takes them.
+fn decode(source: &Mutex<Source<impl Iterator<Item = Query>>>, to_scorers: &SyncSender<Job>) {
+    let take = || {
+        let mut source = source.lock().ok()?;
+        let (index, query) = source.queries.next()?;
+        let name = source.names.as_mut().map(|names| names.name(&query));
+        Some((index, query, name))
+    };
+    while let Some((index, query, name)) = take() {
+        let image = match query.problem {
+            Some(problem) => Err(problem),
+            None => Image::open(&query.path).map_err(|error| without_path(&error, &query.path)),
+        };
+        if to_scorers.send(Job { index, path: query.path, name, image }).is_err() {
+            return;
+        }
+    }
+}
+
+/// The row of a job. Only a map that cannot be written is an error.
+fn row(scorer: &mut Scorer, job: Job, writer: Option<&MapWriter>) -> Result<Row> {
+    let Job { path, name, image, .. } = job;
+    let scored = image.and_then(|image| {
+        let score = scorer.score(image.frame()).map_err(|error| without_path(&error, &path))?;
+        Ok((image, score))
+    });
+    let numbers = match scored {
+        Err(error) => Err(error),
+        Ok((image, score)) => {
+            if let Some((writer, name)) = writer.zip(name) {
+                writer.write(&name, &image, score)?;
+            }
+            Ok(numbers(score))
+        }
+    };
+    Ok(Row { path, numbers })
+}
+
+fn numbers(score: &Score) -> Numbers {
+    let (width, height, seen) = (score.width as f64, score.height as f64, score.map.placement);
+    Numbers {
+        score: score.score,
+        holistic: score.holistic,
+        patch_max: score.patch_max,
+        image_residual: score.image_residual,
+        text_prior: score.text_prior,
+        width: score.width,
+        height: score.height,
+        seen: (seen.width.min(width) * seen.height.min(height)) / (width * height),
+    }
+}
+
+/// The error's whole text without the path, which a row has anyway.
+fn without_path(error: &inctrl::Error, path: &Path) -> String {
+    let text = error.chain();
+    text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text).to_owned()
+}

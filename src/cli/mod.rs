@@ -1,0 +1,95 @@
+//! The command line: arguments become calls of the library, results become text. Nothing is computed here.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done; 2 some inputs failed and the
+//! results of the rest are there; 1 anything else, wrong usage included. An output file appears whole or not at all.
+//!
+//! | file | job |
+//! |---|---|
+//! | `score.rs` | `inctrl score`: arguments, and what is said at the end |
+//! | `queries.rs` | files, folders, globs and standard input to a sequence of paths |
+//! | `lanes.rs` | decoding and scoring on threads, results in input order |
+//! | `rows.rs` | a result as a line of a table, JSON or CSV |
+//! | `maps.rs` | heat maps as files |
+//! | `bank.rs` | `inctrl bank`: build, append, info |
+//! | `weights.rs` | `inctrl weights`: inspect, random |
+//! | `demo.rs` | `inctrl demo` |
+//! | `model.rs`, `normals.rs` | arguments that several commands share |
+//! | `console.rs` | the two output streams and the progress bar |
+
+mod bank;
+mod console;
+mod demo;
+mod lanes;
+mod maps;
+mod model;
+mod normals;
+mod queries;
+mod rows;
+mod score;
+mod weights;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use console::{ReaderGone, say};
+
+/// Few-shot anomaly detection with InCTRL: a handful of normal images in, an anomaly score and a heat map out.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 2 some inputs failed, the results of the rest are there; 1 anything else.
+
+Example:
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
+  inctrl score --weights W.safetensors --bank nut.bank incoming/ --maps maps/";
+
+#[derive(Subcommand)]
+enum Command {
+    Score(score::Args),
+    #[command(subcommand)]
+    Bank(bank::Command),
+    #[command(subcommand)]
+    Weights(weights::Command),
+    Demo(demo::Args),
+}
+
+/// How a command that reached its end did so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    SomeInputsFailed,
+}
+
+/// Runs the command that the arguments of the process name.
+pub fn main() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(message) => {
+            // A closed standard output has seen as much of the help as it wanted.
+            let lost = message.print().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe);
+            return ExitCode::from(u8::from(lost || message.use_stderr()));
+        }
+    };
+    let result = match command {
+        Command::Score(args) => score::run(args),
+        Command::Bank(command) => bank::run(command),
+        Command::Weights(command) => weights::run(command),
+        Command::Demo(args) => demo::run(args),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeInputsFailed) => ExitCode::from(2),
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The arguments that name a model and the machine it runs on.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use inctrl::weights::LoadOptions;
+use inctrl::{Device, Engine, EngineOptions};
+
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// The model: a safetensors file with InCTRL's heads, or a CLIP model whose heads are given with --heads
+    #[arg(long, value_name = "W")]
+    pub weights: PathBuf,
+    /// The adapter and scoring heads, where the weights file has none
+    #[arg(long, value_name = "H")]
+    heads: Option<PathBuf>,
+    /// open_clip's model JSON, with {"inctrl": {"taps": [..], "alpha": 1}}; without it, W's own name with .json or
+    /// config.json beside W, else W's metadata, else what the shapes of its tensors tell
+    #[arg(long, value_name = "C")]
+    config: Option<PathBuf>,
+    /// Where to run
+    #[arg(long, value_enum, default_value = "auto", value_name = "auto|cpu", hide_possible_values = true)]
+    device: DeviceName,
+    /// Threads in all; by default one for each core
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceName {
+    Auto,
+    Cpu,
+}
+
+impl ModelArgs {
+    /// Opens the model for `jobs` scorers at a time, which share the threads.
+    pub fn open(&self, jobs: NonZeroUsize) -> inctrl::Result<Engine> {
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = self.threads.unwrap_or_else(cores);
+        Engine::with(&EngineOptions {
+            weights: LoadOptions {
+                weights: self.weights.clone(),
+                heads: self.heads.clone(),
+                config: self.config.clone(),
+            },
+            device: match self.device {
+                DeviceName::Auto => Device::Auto,
+                DeviceName::Cpu => Device::Cpu,
+            },
+            threads: NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN)),
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! The normal images of a class, from files and folders to a bank.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
+
+use super::console::{Progress, say};
+
+/// File name extensions of the formats that the library decodes.
+const EXTENSIONS: [&str; 11] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pnm", "pbm", "pgm", "ppm"];
+
+/// How images that are not square are fitted to the model's input.
+pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \
+                            (all of it, on a plain ground) or stretch (all of it) [default: crop]";
+
+/// Whether a file in a folder counts as a picture: by its extension, and hidden files never do.
+pub fn is_picture(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && extension.is_some_and(|e| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
+}
+
+/// What to say of a folder without pictures.
+pub fn no_pictures() -> String {
+    format!("the folder holds no picture file ({})", EXTENSIONS.join(", "))
+}
+
+/// Parses a fit, for clap.
+pub fn parse_fit(text: &str) -> Result<Fit, String> {
+    text.parse().map_err(|error: Error| error.to_string())
+}
+
+/// The files that `paths` name: a file itself, a folder's pictures in the order of their names (not its subfolders').
+pub fn list(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path).map_err(|error| Error::io("read the folder", path, error))? {
+            let file = entry.map_err(|error| Error::io("read the folder", path, error))?.path();
+            if is_picture(&file) && file.is_file() {
+                found.push(file);
+            }
+        }
+        if found.is_empty() {
+            bail!("{}: {}: K = 0, but at least one normal image is needed", path.display(), no_pictures());
+        }
+        found.sort();
+        files.append(&mut found);
+    }
+    Ok(files)
+}
+
+/// Encodes `files` into the builder's bank. Fails with every file that is no good, not only the first.
+pub fn finish(mut builder: BankBuilder<'_>, files: &[PathBuf], progress: &Progress) -> anyhow::Result<PromptBank> {
+    let mut bad: Vec<String> = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        progress.step(format!("encoding normal image {} of {}", i + 1, files.len()));
+        // After a failure the rest is only checked.
+        let added = Image::open(file).and_then(|image| match bad.is_empty() {
+            true => builder.add(image.frame()).map_err(|error| error.at(file)),
+            false => Ok(()),
+        });
+        bad.extend(added.err().map(|error| error.chain()));
+    }
+    if !bad.is_empty() {
+        let list: String = bad.iter().map(|line| format!("\n  {line}")).collect();
+        bail!("{} of {} normal images cannot be used:{list}", bad.len(), files.len());
+    }
+    let bank = builder.finish().context("cannot build the bank")?;
+    let duplicates = bank.info().duplicates;
+    if duplicates > 0 {
+        say(&format!("note: {duplicates} of the {} normal images are copies of others", bank.info().prompts));
+    }
+    Ok(bank)
+}

@@ -1,0 +1,146 @@
+//! A result as a line of text: an aligned table for people, JSON lines or CSV for programs.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// How results are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns, rounded to four digits
+    Table,
+    /// One JSON object a line, numbers in full precision
+    Jsonl,
+    /// The same fields as comma-separated values (RFC 4180) under a header
+    Csv,
+}
+
+/// The result of one query.
+pub struct Row {
+    pub path: PathBuf,
+    /// The numbers, or why there are none.
+    pub numbers: Result<Numbers, String>,
+}
+
+/// The numbers of an image, as in [`inctrl::Score`].
+pub struct Numbers {
+    pub score: f32,
+    pub holistic: f32,
+    pub patch_max: f32,
+    pub image_residual: f32,
+    pub text_prior: f32,
+    pub width: usize,
+    pub height: usize,
+    /// Share of the image's area that the model sees, in [0, 1].
+    pub seen: f64,
+}
+
+/// The fields of a JSON line and the columns of CSV, in their order.
+#[derive(Serialize)]
+struct Record<'a> {
+    path: Cow<'a, str>,
+    score: Option<f32>,
+    holistic: Option<f32>,
+    patch_max: Option<f32>,
+    image_residual: Option<f32>,
+    text_prior: Option<f32>,
+    width: Option<usize>,
+    height: Option<usize>,
+    bank: &'a str,
+    error: Option<&'a str>,
+}
+
+const CSV_HEADER: &str = "path,score,holistic,patch_max,image_residual,text_prior,width,height,bank,error";
+
+/// Writes rows in one format.
+pub struct Printer {
+    format: Format,
+    /// Identity of the bank, which JSON and CSV repeat in every line.
+    bank: String,
+    /// Characters of the table's first column.
+    path_width: usize,
+}
+
+impl Printer {
+    /// `paths` are those that will come, as far as they are known: the table is aligned to the longest.
+    pub fn new<'a>(format: Format, bank: &str, paths: impl Iterator<Item = &'a Path>) -> Self {
+        let path_width = paths.map(|path| printable(&path.to_string_lossy()).chars().count()).max();
+        Printer { format, bank: bank.to_owned(), path_width: path_width.unwrap_or(40).max("path".len()) }
+    }
+
+    /// The line above all rows.
+    pub fn header(&self) -> Option<String> {
+        match self.format {
+            Format::Table => Some(format!(
+                "{:<w$}   score  holistic  patch_max  image_residual  text_prior  size",
+                "path",
+                w = self.path_width
+            )),
+            Format::Jsonl => None,
+            Format::Csv => Some(CSV_HEADER.to_owned()),
+        }
+    }
+
+    /// The line of one row.
+    pub fn line(&self, row: &Row) -> anyhow::Result<String> {
+        match self.format {
+            Format::Table => Ok(self.table_line(row)),
+            Format::Jsonl => Ok(serde_json::to_string(&self.record(row))?),
+            Format::Csv => Ok(self.csv_line(row)),
+        }
+    }
+
+    fn csv_line(&self, row: &Row) -> String {
+        let r = self.record(row);
+        let parts = [r.score, r.holistic, r.patch_max, r.image_residual, r.text_prior];
+        let parts = parts.map(|part| part.map_or(String::new(), |x| x.to_string())).join(",");
+        let [width, height] = [r.width, r.height].map(|side| side.map_or(String::new(), |pixels| pixels.to_string()));
+        let error = quoted(r.error.unwrap_or_default());
+        format!("{},{parts},{width},{height},{},{error}", quoted(&r.path), r.bank)
+    }
+
+    fn table_line(&self, row: &Row) -> String {
+        let path = row.path.to_string_lossy();
+        let (path, w) = (printable(&path), self.path_width);
+        match &row.numbers {
+            Ok(n) => format!(
+                "{path:<w$}  {:>6.4}  {:>8.4}  {:>9.4}  {:>14.4}  {:>10.4}  {}x{}",
+                n.score, n.holistic, n.patch_max, n.image_residual, n.text_prior, n.width, n.height
+            ),
+            Err(error) => format!("{path:<w$}  error: {}", printable(error)),
+        }
+    }
+
+    fn record<'a>(&'a self, row: &'a Row) -> Record<'a> {
+        let numbers = row.numbers.as_ref();
+        let part = |part: fn(&Numbers) -> f32| numbers.ok().map(part);
+        Record {
+            path: row.path.to_string_lossy(),
+            score: part(|n| n.score),
+            holistic: part(|n| n.holistic),
+            patch_max: part(|n| n.patch_max),
+            image_residual: part(|n| n.image_residual),
+            text_prior: part(|n| n.text_prior),
+            width: numbers.ok().map(|n| n.width),
+            height: numbers.ok().map(|n| n.height),
+            bank: &self.bank,
+            error: numbers.err().map(String::as_str),
+        }
+    }
+}
+
+/// A name on one line: control characters, which a file name may hold, would break the table or the terminal.
+fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    } else {
+        text.into()
+    }
+}
+
+/// A CSV cell, in quotation marks where it needs them.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}

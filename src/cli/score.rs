@@ -1,0 +1,197 @@
+//! `inctrl score`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::ArgGroup;
+use inctrl::{Engine, Fit, PromptBank, Scorer};
+
+use super::Outcome;
+use super::console::{Progress, result, say};
+use super::lanes;
+use super::maps::{DEFAULT_MAX, MapWriter};
+use super::model::ModelArgs;
+use super::normals::{self, FIT_HELP, parse_fit};
+use super::queries::Queries;
+use super::rows::{Format, Printer, Row};
+
+/// Score images: how anomalous each is, compared with a few normal ones
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP, override_usage = USAGE)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    /// Images, folders (with their subfolders), globs, or - for paths from standard input, one a line; each of those is
+    /// answered at once
+    #[arg(required = true, value_name = "QUERY")]
+    queries: Vec<PathBuf>,
+    /// How results are written
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Also write heat maps: for each query DIR/NAME.overlay.png to look at, and DIR/NAME.map.tiff (32-bit float, the
+    /// image's own size, NaN where the model does not see)
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
+    /// The residual that gets the last colour of the scale, the same for all images
+    #[arg(long, value_name = "MAX", default_value_t = DEFAULT_MAX)]
+    map_max: f32,
+    /// Images scored side by side; the results are the same, and in the same order
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
+}
+
+const USAGE: &str = "\
+inctrl score --weights W --bank B [OPTIONS] QUERY...
+       inctrl score --weights W --class NAME --normals PATH [OPTIONS] QUERY...";
+
+const AFTER_HELP: &str = "\
+Larger scores are more anomalous. score = (holistic + alpha patch_max) / (1 + alpha):
+  holistic        the trained head, on heat map, image_residual and text_prior
+  patch_max       the largest value of the heat map, the strangest patch
+  image_residual  how far the image as a whole is from the normals
+  text_prior      how much better texts of a damaged object fit than of a flawless one
+
+A query that cannot be scored is a line with its error; the exit code is then 2.
+
+NAME is the query's path below the deepest folder that holds all queries, without
+extension; paths from standard input keep all their folders. Where two are the same,
+the later ones get -2, -3 and so on.
+
+Examples:
+  inctrl score --weights W.safetensors --class 'metal nut' --normals good/ incoming/
+  inctrl score --weights W.safetensors --bank nut.bank 'new/*.png' --format csv > new.csv
+  camera | inctrl score --weights W.safetensors --bank nut.bank - --format jsonl";
+
+/// A finished bank, or what one is made from.
+#[derive(clap::Args)]
+#[command(group = ArgGroup::new("prompts").args(["bank", "normals"]).required(true))]
+struct PromptArgs {
+    /// The normal images as a bank, which inctrl bank build makes
+    #[arg(long, value_name = "B", conflicts_with_all = ["class", "fit"])]
+    bank: Option<PathBuf>,
+    /// The class in words, such as 'metal nut'
+    #[arg(long, value_name = "NAME", default_value = "object")]
+    class: String,
+    /// A normal image, or a folder of them (without its subfolders); can be given several times
+    #[arg(long, value_name = "PATH")]
+    normals: Vec<PathBuf>,
+    #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
+    fit: Option<Fit>,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    let progress = Progress::new();
+    // What can be wrong without the model is found before the seconds that it takes to load.
+    let maps = args.maps.map(|folder| MapWriter::new(folder, args.map_max)).transpose()?;
+    let prompts = args.prompts.read()?;
+    progress.step("looking for images");
+    let queries = Queries::expand(&args.queries);
+    progress.step("opening the model");
+    let engine = args.model.open(args.jobs)?;
+    let (bank, source) = prompts.into_bank(&engine, &progress)?;
+    let scorers: Vec<Scorer> = (0..args.jobs.get())
+        .map(|_| engine.scorer(Arc::clone(&bank)))
+        .collect::<inctrl::Result<_>>()
+        .context(source)?;
+    drop(engine);
+
+    let printer = Printer::new(args.format, bank.id(), queries.known_paths());
+    progress.results(queries.len());
+    if let Some(header) = printer.header() {
+        result(&header)?;
+    }
+    let mut tally = Tally::default();
+    let maps = maps.map(|writer| (Arc::new(writer), queries.names()));
+    lanes::run(queries.into_iter(), scorers, maps, |row| {
+        result(&printer.line(&row)?)?;
+        progress.advance();
+        tally.count(&row);
+        Ok(())
+    })?;
+    drop(progress);
+    Ok(tally.tell(bank.fit()))
+}
+
+/// Prompts as far as they can be read without a model.
+enum Prompts {
+    /// The bank and its file.
+    Bank(PromptBank, PathBuf),
+    Normals {
+        class: String,
+        fit: Fit,
+        files: Vec<PathBuf>,
+    },
+}
+
+impl PromptArgs {
+    fn read(self) -> Result<Prompts> {
+        Ok(match self.bank {
+            Some(path) => Prompts::Bank(PromptBank::open(&path)?, path),
+            None => {
+                let files = normals::list(&self.normals)?;
+                Prompts::Normals { class: self.class, fit: self.fit.unwrap_or_default(), files }
+            }
+        })
+    }
+}
+
+impl Prompts {
+    /// The bank, and where it comes from.
+    fn into_bank(self, engine: &Engine, progress: &Progress) -> Result<(Arc<PromptBank>, String)> {
+        let (bank, source) = match self {
+            Prompts::Bank(bank, path) => (bank, path.display().to_string()),
+            Prompts::Normals { class, fit, files } => {
+                progress.step(format!("encoding the texts of class `{class}`"));
+                let builder = engine.bank_builder(&class, fit)?;
+                (normals::finish(builder, &files, progress)?, "the normal images".to_owned())
+            }
+        };
+        Ok((Arc::new(bank), source))
+    }
+}
+
+/// What is said when all is scored.
+#[derive(Default)]
+struct Tally {
+    queries: usize,
+    failed: usize,
+    /// Images of which the model does not see all.
+    cut: usize,
+    /// The smallest share of one that it sees.
+    least_seen: f64,
+}
+
+impl Tally {
+    fn count(&mut self, row: &Row) {
+        self.queries += 1;
+        match &row.numbers {
+            Err(_) => self.failed += 1,
+            // Less than a percent is rounding of the sides.
+            Ok(numbers) if numbers.seen < 0.99 => {
+                self.least_seen = if self.cut == 0 { numbers.seen } else { self.least_seen.min(numbers.seen) };
+                self.cut += 1;
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn tell(&self, fit: Fit) -> Outcome {
+        let Tally { queries, failed, cut, least_seen } = *self;
+        if cut > 0 {
+            say(&format!(
+                "note: {cut} of {queries} images are not square, and with fit {fit} their ends are not judged (up to \
+                 {:.0} % of the area); letterbox and stretch see all",
+                100.0 * (1.0 - least_seen)
+            ));
+        }
+        if failed == 0 {
+            return Outcome::Done;
+        }
+        say(&format!("error: {failed} of {queries} queries failed; their lines say why"));
+        Outcome::SomeInputsFailed
+    }
+}

@@ -1,0 +1,124 @@
+//! `inctrl weights`: inspect, random.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Subcommand, ValueEnum};
+use inctrl::Error;
+use inctrl::tensor::DType;
+use inctrl::weights::{Arch, LoadOptions, inspect, random};
+
+use super::Outcome;
+use super::console::{Progress, result};
+
+/// Look at model files, or make one to try things with
+#[derive(Subcommand)]
+pub enum Command {
+    Inspect(InspectArgs),
+    Random(RandomArgs),
+}
+
+/// Report on a model: files, architecture, size, and every problem; exit code 1 where it cannot be used
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  inctrl weights inspect clip.safetensors --heads heads.safetensors")]
+pub struct InspectArgs {
+    /// A safetensors file
+    #[arg(value_name = "W")]
+    weights: PathBuf,
+    /// The adapter and scoring heads, where the weights file has none
+    #[arg(long, value_name = "H")]
+    heads: Option<PathBuf>,
+    /// open_clip's model JSON
+    #[arg(long, value_name = "C")]
+    config: Option<PathBuf>,
+}
+
+/// Write a model with random weights, for benchmarks and tests: its scores mean nothing
+#[derive(clap::Args)]
+#[command(after_help = "\
+The same arguments give the same file on every machine.
+
+Example:
+  inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors")]
+pub struct RandomArgs {
+    #[command(flatten)]
+    arch: ArchArgs,
+    /// Another seed gives other weights
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How numbers are stored
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DTypeName,
+    /// The file to write
+    #[arg(short, long, value_name = "W")]
+    output: PathBuf,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct ArchArgs {
+    #[arg(long, value_name = "NAME", value_parser = parse_arch, help = arch_help())]
+    arch: Option<Arch>,
+    /// open_clip's model JSON, with {"inctrl": {"taps": [..], "alpha": 1}}, in place of a name
+    #[arg(long, value_name = "C")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DTypeName {
+    F32,
+    F16,
+    Bf16,
+}
+
+fn arch_help() -> String {
+    format!("The architecture: {}", Arch::names().join(", "))
+}
+
+fn parse_arch(name: &str) -> Result<Arch, String> {
+    Arch::named(name).ok_or_else(|| {
+        format!("known architectures are {}; any other is described by a file, see --config", Arch::names().join(", "))
+    })
+}
+
+pub fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command::Inspect(args) => {
+            let InspectArgs { weights, heads, config } = args;
+            let report = inspect(&LoadOptions { weights: weights.clone(), heads, config })?;
+            result(&report.to_string())?;
+            if !report.problems.is_empty() {
+                bail!("{}: the model cannot be used as it is", weights.display());
+            }
+        }
+        Command::Random(args) => {
+            let arch = args.arch.read()?;
+            let dtype = match args.dtype {
+                DTypeName::F32 => DType::F32,
+                DTypeName::F16 => DType::F16,
+                DTypeName::Bf16 => DType::Bf16,
+            };
+            let progress = Progress::new();
+            progress.step("writing random weights");
+            random::write(&args.output, &arch, args.seed, dtype)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+impl ArchArgs {
+    /// One of the two is there: clap sees to it.
+    fn read(self) -> Result<Arch> {
+        match (self.arch, self.config) {
+            (Some(arch), _) => Ok(arch),
+            (None, Some(path)) => {
+                let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+                Ok(Arch::from_json(&text).map_err(|error| error.at(&path))?)
+            }
+            (None, None) => bail!("--arch or --config is needed"),
+        }
+    }
+}
