@@ -1,6 +1,7 @@
 //! What must not matter does not: batches, threads, the order of prompts, what a scorer did before, a trip through a file.
 //! Equality is equality of bits. And what does matter is noticed: another model's bank, a damaged file.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use inctrl::tensor::DType;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
 use inctrl::{Engine, EngineOptions, ErrorKind, Fit, Frame, PixelFormat, PromptBank, Score, Scorer};
 use proptest::prelude::*;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tempfile::TempDir;
 
 /// A last block that serves the class token only; one that is a tap; sizes that are a multiple of nothing.
@@ -418,6 +420,65 @@ fn reshaped_tensors_are_noticed() {
     damaged.extend(&file[data..]);
     let error = PromptBank::from_bytes(&damaged).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Bank);
+}
+
+/// A bank's file with a checksum that fits whatever `change` made of its header and tensors.
+fn forged(file: &[u8], change: impl Fn(&mut String, &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>)) -> Vec<u8> {
+    let (_, metadata) = SafeTensors::read_metadata(file).unwrap();
+    let (key, text) = metadata.metadata().as_ref().unwrap().iter().next().unwrap();
+    let mut header = text.split_once(' ').unwrap().1.to_owned();
+    let numbers = |bytes: &[u8]| bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let read = |(name, t): (String, TensorView<'_>)| (name, (t.shape().to_vec(), numbers(t.data())));
+    let mut tensors = SafeTensors::deserialize(file).unwrap().tensors().into_iter().map(read).collect();
+    change(&mut header, &mut tensors);
+
+    let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header.as_bytes());
+    for extent in tensors["taps"].0.iter().chain(&tensors["class_mean"].0) {
+        hasher.update(&(*extent as u64).to_le_bytes());
+    }
+    for name in ["taps", "adapted_class", "class_mean", "text_prototypes"] {
+        hasher.update(&bytes(&tensors[name].1));
+    }
+    let id = &hasher.finalize().to_hex()[..16];
+    let parts: Vec<_> = tensors.iter().map(|(name, (shape, x))| (name, shape, bytes(x))).collect();
+    let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap();
+    let views = parts.iter().map(|(name, shape, bytes)| (name.as_str(), view(shape, bytes)));
+    safetensors::serialize(views, Some([(key.clone(), format!("{id} {header}"))].into())).unwrap()
+}
+
+/// A valid checksum does not make a bank valid: it says who it is of, and must have that model's sizes.
+#[test]
+fn forged_banks_are_refused() {
+    let engines = [0, 1].map(|i| Model::new(MODELS[i].1, 7).engine(1));
+    let picture = Picture::new(0);
+    let files = [0, 1].map(|i| saved(&bank(&engines[i], &[picture.frame()])));
+    let unchanged = forged(&files[0], |_, _| ());
+    engines[0].scorer(Arc::new(PromptBank::from_bytes(&unchanged).unwrap())).unwrap();
+
+    let nan = forged(&files[0], |_, tensors| tensors.get_mut("taps").unwrap().1[5] = f32::NAN);
+    let error = PromptBank::from_bytes(&nan).unwrap_err();
+    assert!(error.kind() == ErrorKind::Bank && error.to_string().contains("taps"), "{error}");
+
+    let [own, foreign] = [0, 1].map(|i| engines[i].model_hash());
+    let renamed = forged(&files[1], |header, _| *header = header.replace(foreign, own));
+    let narrow = forged(&files[0], |_, tensors| {
+        for (name, shape) in [("adapted_class", vec![1, 4]), ("class_mean", vec![4]), ("text_prototypes", vec![2, 4])] {
+            let elements = shape.iter().product();
+            tensors.insert(name.into(), (shape, vec![0.5; elements]));
+        }
+    });
+    for file in [renamed, narrow] {
+        let forged = Arc::new(PromptBank::from_bytes(&file).unwrap());
+        let mut scorer = engines[0].scorer(bank(&engines[0], &[picture.frame()])).unwrap();
+        let errors = [
+            engines[0].scorer(Arc::clone(&forged)).err().unwrap(),
+            engines[0].append_to(&forged).err().unwrap(),
+            scorer.set_bank(forged).unwrap_err(),
+        ];
+        assert!(errors.iter().all(|error| error.kind() == ErrorKind::Bank), "{errors:?}");
+    }
 }
 
 #[test]
