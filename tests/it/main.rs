@@ -1,5 +1,6 @@
 //! Integration tests: the library from outside, and the binary as a user runs it.
 
+mod bank_files;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
@@ -10,3 +11,4 @@ mod invariance;
 mod ops;
 #[cfg(feature = "cli")]
 mod program;
+mod tiny;

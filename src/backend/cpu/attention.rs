@@ -80,7 +80,6 @@ fn scratch_len(isa: Isa, tokens: usize, size: usize) -> usize {
         + STRIP * tokens.next_multiple_of(isa.panel_width())
 }
 
-#[derive(Clone, Copy)]
 struct Target<'a> {
     out: Disjoint<'a, f32>,
     first_row: usize,
@@ -90,7 +89,7 @@ struct Target<'a> {
 
 impl Target<'_> {
     /// `columns` elements of a query's row, from `column` of this head on.
-    fn row(&self, query: usize, column: usize, columns: usize) -> &mut [f32] {
+    fn row(&mut self, query: usize, column: usize, columns: usize) -> &mut [f32] {
         let at = (self.first_row + query) * self.stride + self.column + column;
         // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, and a task writes each of its
         // elements once.
@@ -116,7 +115,7 @@ impl Kernel for Head<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let width = 2 * S::LANES;
         let (size, tokens, stride) = (self.size, self.tokens, self.operands.kv_stride);
         let padded = tokens.next_multiple_of(width);

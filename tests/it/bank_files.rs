@@ -1,0 +1,180 @@
+//! A bank that is not what it should be is refused: another model's, damaged, or made up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use inctrl::{ErrorKind, Fit, PromptBank};
+use proptest::prelude::*;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::tiny::{MODELS, Model, Picture, bank, frames, pictures, same, saved, score};
+
+#[test]
+fn the_bank_of_another_model_is_refused() {
+    let (_, config) = MODELS[1];
+    let (engine, other) = (Model::new(config, 7).engine(1), Model::new(config, 8).engine(1));
+    assert_ne!(engine.model_hash(), other.model_hash());
+    let picture = Picture::new(0);
+    let (own, foreign) = (bank(&engine, &[picture.frame()]), bank(&other, &[picture.frame()]));
+    let mut scorer = engine.scorer(own).unwrap();
+    let before = score(&mut scorer, picture.frame());
+    let errors = [
+        engine.scorer(Arc::clone(&foreign)).err().unwrap(),
+        engine.append_to(&foreign).err().unwrap(),
+        scorer.set_bank(foreign).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Bank);
+        let text = error.to_string();
+        assert!(text.contains(engine.model_hash()) && text.contains(other.model_hash()), "{text}");
+    }
+    same("after a refused bank", &score(&mut scorer, picture.frame()), &before);
+}
+
+/// A small bank, its file, and where the tensors begin in it.
+fn small_bank() -> (PromptBank, Vec<u8>, usize) {
+    let engine = Model::new(MODELS[1].1, 7).engine(1);
+    let prompts = pictures(0..2);
+    let bank = engine.build_bank("cat", Fit::Crop, &frames(&prompts)).unwrap();
+    let file = saved(&bank);
+    let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    (bank, file, 8 + header)
+}
+
+/// Fails unless `file` is refused, or is `bank` to the last bit.
+#[track_caller]
+fn refused_or_same(what: &str, bank: &PromptBank, file: &[u8]) {
+    match PromptBank::from_bytes(file) {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Bank, "{what}: {error}"),
+        Ok(found) => assert_eq!(saved(&found), saved(bank), "{what} was not noticed"),
+    }
+}
+
+#[test]
+fn every_damaged_bit_of_a_header_is_noticed() {
+    let (bank, file, data) = small_bank();
+    let mut harmless = 0;
+    for at in 0..data {
+        for bit in 0..8 {
+            let mut damaged = file.clone();
+            damaged[at] ^= 1 << bit;
+            match PromptBank::from_bytes(&damaged) {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Bank, "bit {bit} of byte {at}: {error}"),
+                Ok(_) => {
+                    harmless += 1;
+                    refused_or_same(&format!("bit {bit} of byte {at}"), &bank, &damaged);
+                }
+            }
+        }
+    }
+    // Blanks that pad the header may become other blanks, and nothing else.
+    let blanks = file[..data].iter().rev().take_while(|byte| **byte == b' ').count();
+    assert!(harmless <= 8 * blanks, "{harmless} damaged bits were accepted, with {blanks} blanks of padding");
+}
+
+#[test]
+fn reshaped_tensors_are_noticed() {
+    let (bank, file, data) = small_bank();
+    let header = std::str::from_utf8(&file[8..data]).unwrap();
+    let info = bank.info();
+    let shape = format!("[{},{},{},{}]", info.taps, info.prompts, info.patches, info.width);
+    let turned = format!("[{},{},{},{}]", info.taps, info.prompts, info.width, info.patches);
+    assert!(header.contains(&shape), "{header}");
+    let mut damaged = file[..8].to_vec();
+    damaged.extend(header.replace(&shape, &turned).bytes());
+    damaged.extend(&file[data..]);
+    let error = PromptBank::from_bytes(&damaged).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Bank);
+}
+
+/// A bank's file with a checksum that fits whatever `change` made of its header and tensors.
+fn forged(file: &[u8], change: impl Fn(&mut String, &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>)) -> Vec<u8> {
+    let (_, metadata) = SafeTensors::read_metadata(file).unwrap();
+    let (key, text) = metadata.metadata().as_ref().unwrap().iter().next().unwrap();
+    let mut header = text.split_once(' ').unwrap().1.to_owned();
+    let numbers = |bytes: &[u8]| bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let read = |(name, t): (String, TensorView<'_>)| (name, (t.shape().to_vec(), numbers(t.data())));
+    let mut tensors = SafeTensors::deserialize(file).unwrap().tensors().into_iter().map(read).collect();
+    change(&mut header, &mut tensors);
+
+    let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header.as_bytes());
+    for extent in tensors["taps"].0.iter().chain(&tensors["class_mean"].0) {
+        hasher.update(&(*extent as u64).to_le_bytes());
+    }
+    for name in ["taps", "adapted_class", "class_mean", "text_prototypes"] {
+        hasher.update(&bytes(&tensors[name].1));
+    }
+    let id = &hasher.finalize().to_hex()[..16];
+    let parts: Vec<_> = tensors.iter().map(|(name, (shape, x))| (name, shape, bytes(x))).collect();
+    let view = |shape: &[usize], bytes| TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap();
+    let views = parts.iter().map(|(name, shape, bytes)| (name.as_str(), view(shape, bytes)));
+    safetensors::serialize(views, Some([(key.clone(), format!("{id} {header}"))].into())).unwrap()
+}
+
+/// A valid checksum does not make a bank valid: it says who it is of, and must have that model's sizes.
+#[test]
+fn forged_banks_are_refused() {
+    let engines = [0, 1].map(|i| Model::new(MODELS[i].1, 7).engine(1));
+    let picture = Picture::new(0);
+    let files = [0, 1].map(|i| saved(&bank(&engines[i], &[picture.frame()])));
+    let unchanged = forged(&files[0], |_, _| ());
+    engines[0].scorer(Arc::new(PromptBank::from_bytes(&unchanged).unwrap())).unwrap();
+
+    let nan = forged(&files[0], |_, tensors| tensors.get_mut("taps").unwrap().1[5] = f32::NAN);
+    let error = PromptBank::from_bytes(&nan).unwrap_err();
+    assert!(error.kind() == ErrorKind::Bank && error.to_string().contains("taps"), "{error}");
+
+    let [own, foreign] = [0, 1].map(|i| engines[i].model_hash());
+    let renamed = forged(&files[1], |header, _| *header = header.replace(foreign, own));
+    let narrow = forged(&files[0], |_, tensors| {
+        for (name, shape) in [("adapted_class", vec![1, 4]), ("class_mean", vec![4]), ("text_prototypes", vec![2, 4])] {
+            let elements = shape.iter().product();
+            tensors.insert(name.into(), (shape, vec![0.5; elements]));
+        }
+    });
+    for file in [renamed, narrow] {
+        let forged = Arc::new(PromptBank::from_bytes(&file).unwrap());
+        let mut scorer = engines[0].scorer(bank(&engines[0], &[picture.frame()])).unwrap();
+        let errors = [
+            engines[0].scorer(Arc::clone(&forged)).err().unwrap(),
+            engines[0].append_to(&forged).err().unwrap(),
+            scorer.set_bank(forged).unwrap_err(),
+        ];
+        assert!(errors.iter().all(|error| error.kind() == ErrorKind::Bank), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_bank_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = Model::new(MODELS[1].1, 7);
+    let (empty, absent) = (folder.path().join("empty"), folder.path().join("absent"));
+    std::fs::write(&empty, []).unwrap();
+    let check = |path: &Path, kind: ErrorKind| {
+        let error = PromptBank::open(path).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (kind, Some(path)), "{error}");
+    };
+    check(&empty, ErrorKind::Bank);
+    check(&absent, ErrorKind::Io);
+    check(&weights.path, ErrorKind::Bank);
+}
+
+#[test]
+fn damaged_files_are_noticed() {
+    let (bank, file, _) = small_bank();
+    let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(at in 0..file.len(), byte: u8, cut in 0..file.len(), tail in prop::collection::vec(any::<u8>(), 1..9))| {
+        let mut changed = file.clone();
+        changed[at] = byte;
+        refused_or_same(&format!("byte {at} as {byte}"), &bank, &changed);
+        refused_or_same(&format!("cut to {cut} bytes"), &bank, &file[..cut]);
+        let longer = [&file[..], &tail].concat();
+        refused_or_same("bytes after the end", &bank, &longer);
+        let mut gone = file.clone();
+        gone.remove(at);
+        refused_or_same(&format!("without byte {at}"), &bank, &gone);
+    });
+}
