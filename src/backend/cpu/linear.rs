@@ -94,6 +94,7 @@ impl Cpu {
         let group = (panels * row_blocks).div_ceil(4 * self.pool.threads()).clamp(1, BLOCK_PANELS);
         let groups = panels.div_ceil(group);
         let x = &x[..rows * w.inputs];
+        self.reserve(SCRATCH);
         let out = Disjoint::new(&mut out[..rows * w.outputs]);
         self.pool.run(groups * row_blocks, |task, scratch| {
             let first_row = task / groups * BLOCK_ROWS;
