@@ -83,3 +83,7 @@ pub mod weights;
 pub use detector::{AnomalyMap, BankBuilder, Device, Engine, EngineOptions, PromptBank, PromptInfo, Score, Scorer};
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
