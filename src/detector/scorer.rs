@@ -96,9 +96,9 @@ impl Scorer {
 /// The plan of the last frame where it fits this one, else a new one.
 fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit) -> Result<&'a Plan> {
     let (width, height) = (frame.width(), frame.height());
-    match kept {
-        Some(plan) if plan.matches(width, height) && plan.fit() == fit => {}
-        _ => *kept = Some(Plan::new(width, height, size, fit)?),
-    }
-    kept.as_ref().ok_or_else(|| crate::Error::new(crate::ErrorKind::Internal, "a plan was just made"))
+    let plan = match kept.take() {
+        Some(plan) if plan.matches(width, height) && plan.fit() == fit => plan,
+        _ => Plan::new(width, height, size, fit)?,
+    };
+    Ok(kept.insert(plan))
 }
