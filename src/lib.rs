@@ -80,7 +80,7 @@ pub mod tensor;
 pub mod text;
 pub mod weights;
 
-pub use detector::{AnomalyMap, BankBuilder, Device, Engine, EngineOptions, PromptBank, PromptInfo, Score, Scorer};
+pub use detector::{AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, PromptBank, Score, Scorer};
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};
 

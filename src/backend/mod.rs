@@ -1,7 +1,7 @@
 //! Devices: the dozen coarse operations that CLIP and InCTRL need, and the machines that run them.
 //!
-//! The forward pass is written once, in [`crate::model`] and [`crate::method`], over the trait [`Backend`]; everything
-//! above this folder is free of the words thread, stream and grid. Invariants that every backend keeps:
+//! The forward pass is written once, in [`crate::model`] and [`crate::method`], over the trait [`Backend`]; nothing above
+//! this folder knows how work is spread over a device. Invariants that every backend keeps:
 //!
 //! - **A row does not know its neighbours.** Each output element is a sum in one fixed order over its own inputs, so the
 //!   bits of a score depend neither on the batch, nor on the place in it, nor on the number of threads.
@@ -12,7 +12,7 @@
 //! 1. The method on [`Backend`], with its formula, shapes and source; a fused operation has its composed form as default.
 //! 2. `cpu/<op>.rs`: the launcher (checks, tasks), and its kernel for every instruction set.
 //! 3. `tests/it/ops/<op>.rs`: against a loop in f64 that reads like the formula, shapes in a table.
-//! 4. `benches/ops.rs`: group `<op>`, result checked before it is timed.
+//! 4. `benches/ops.rs`, where it takes time that counts: group `<op>`, result checked before it is timed.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use inctrl::weights::LoadOptions;
 use inctrl::{Device, Engine, EngineOptions};
 
 #[derive(clap::Args)]
@@ -22,7 +21,7 @@ pub struct ModelArgs {
     /// Where to run
     #[arg(long, value_enum, default_value = "auto", value_name = "auto|cpu", hide_possible_values = true)]
     device: DeviceName,
-    /// Threads in all; by default one for each core
+    /// Threads that compute, in all, and at least one for each job; by default one for each core
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
@@ -38,17 +37,14 @@ impl ModelArgs {
     pub fn open(&self, jobs: NonZeroUsize) -> inctrl::Result<Engine> {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or_else(cores);
-        Engine::with(&EngineOptions {
-            weights: LoadOptions {
-                weights: self.weights.clone(),
-                heads: self.heads.clone(),
-                config: self.config.clone(),
-            },
-            device: match self.device {
-                DeviceName::Auto => Device::Auto,
-                DeviceName::Cpu => Device::Cpu,
-            },
-            threads: NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN)),
-        })
+        let mut options = EngineOptions::new(&self.weights);
+        options.weights.heads.clone_from(&self.heads);
+        options.weights.config.clone_from(&self.config);
+        options.device = match self.device {
+            DeviceName::Auto => Device::Auto,
+            DeviceName::Cpu => Device::Cpu,
+        };
+        options.threads = NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN));
+        Engine::with(&options)
     }
 }

@@ -36,6 +36,7 @@ pub fn parse_fit(text: &str) -> Result<Fit, String> {
 pub fn list(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
+        // A file that is not there is named later, together with all others that are no good.
         if !path.is_dir() {
             files.push(path.clone());
             continue;

@@ -42,15 +42,17 @@ impl Part {
 }
 
 impl Queries {
-    /// Never fails: what cannot be read becomes a query with a problem, so that the others are scored.
-    pub fn expand(arguments: &[PathBuf]) -> Self {
+    /// Never fails: what cannot be read becomes a query with a problem, so that the others are scored. Folders are searched
+    /// but for `maps`, whose pictures are results of an earlier run.
+    pub fn expand(arguments: &[PathBuf], maps: Option<&Path>) -> Self {
+        let maps = maps.and_then(|folder| folder.canonicalize().ok());
         let (mut parts, mut roots) = (Vec::new(), Vec::new());
         for argument in arguments {
             if argument.as_os_str() == "-" {
                 parts.push(Part::Stdin);
                 continue;
             }
-            let (root, queries) = expand(argument);
+            let (root, queries) = expand(argument, maps.as_deref());
             roots.push(root);
             parts.push(Part::Known(queries));
         }
@@ -85,21 +87,21 @@ impl Queries {
 }
 
 /// The folder that an argument's queries lie below, and the queries.
-fn expand(argument: &Path) -> (PathBuf, Vec<Query>) {
+fn expand(argument: &Path, skipped: Option<&Path>) -> (PathBuf, Vec<Query>) {
     let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_path_buf();
     match fs::metadata(argument) {
-        Ok(found) if found.is_dir() => (argument.to_path_buf(), folder(argument)),
+        Ok(found) if found.is_dir() => (argument.to_path_buf(), folder(argument, skipped)),
         Ok(_) => (parent(argument), vec![Query::at(argument)]),
         Err(_) => match argument.to_str().filter(|text| text.contains(['*', '?', '['])) {
-            Some(pattern) => (literal_prefix(argument), matches(pattern)),
+            Some(pattern) => (literal_prefix(argument), matches(pattern, skipped)),
             // Opening it says why it cannot be read.
             None => (parent(argument), vec![Query::at(argument)]),
         },
     }
 }
 
-/// The picture files below a folder, in the order of their paths.
-fn folder(root: &Path) -> Vec<Query> {
+/// The picture files below a folder, in the order of their paths, but for those in the folder `skipped`, which is canonical.
+fn folder(root: &Path, skipped: Option<&Path>) -> Vec<Query> {
     let mut queries = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -109,7 +111,9 @@ fn folder(root: &Path) -> Vec<Query> {
                 let (kind, path) = (entry.file_type()?, entry.path());
                 // A link to a folder is not followed: it may lead back up.
                 if kind.is_dir() {
-                    folders.push(path);
+                    if skipped.is_none() || path.canonicalize().ok().as_deref() != skipped {
+                        folders.push(path);
+                    }
                 } else if is_picture(&path) && path.is_file() {
                     queries.push(Query::at(path));
                 }
@@ -128,7 +132,7 @@ fn folder(root: &Path) -> Vec<Query> {
 }
 
 /// What a glob matches: files as they are, folders as if they had been given.
-fn matches(pattern: &str) -> Vec<Query> {
+fn matches(pattern: &str, skipped: Option<&Path>) -> Vec<Query> {
     // As in a shell, hidden files are matched only by name.
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
     let paths = match glob::glob_with(pattern, options) {
@@ -138,7 +142,7 @@ fn matches(pattern: &str) -> Vec<Query> {
     let mut queries = Vec::new();
     for found in paths {
         match found {
-            Ok(path) if path.is_dir() => queries.append(&mut folder(&path)),
+            Ok(path) if path.is_dir() => queries.append(&mut folder(&path, skipped)),
             Ok(path) => queries.push(Query::at(path)),
             Err(error) => {
                 let problem = format!("cannot read the folder: {}", error.error());
@@ -261,7 +265,7 @@ mod tests {
     fn a_base_is_the_deepest_folder_of_all() {
         let base = |arguments: &[&str]| {
             let arguments: Vec<_> = arguments.iter().map(PathBuf::from).collect();
-            Queries::expand(&arguments).base.display().to_string()
+            Queries::expand(&arguments, None).base.display().to_string()
         };
         assert_eq!(base(&["absent/a/x.png"]), "absent/a");
         assert_eq!(base(&["absent/a/x.png", "absent/b/x.png", "-"]), "absent");

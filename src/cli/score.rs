@@ -86,10 +86,10 @@ struct PromptArgs {
 pub fn run(args: Args) -> Result<Outcome> {
     let progress = Progress::new();
     // What can be wrong without the model is found before the seconds that it takes to load.
-    let maps = args.maps.map(|folder| MapWriter::new(folder, args.map_max)).transpose()?;
+    let maps = args.maps.as_ref().map(|folder| MapWriter::new(folder.clone(), args.map_max)).transpose()?;
     let prompts = args.prompts.read()?;
     progress.step("looking for images");
-    let queries = Queries::expand(&args.queries);
+    let queries = Queries::expand(&args.queries, args.maps.as_deref());
     progress.step("opening the model");
     let engine = args.model.open(args.jobs)?;
     let (bank, source) = prompts.into_bank(&engine, &progress)?;

@@ -62,7 +62,7 @@ pub(super) struct PromptFeatures {
 /// Facts about a bank, for people.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct PromptInfo {
+pub struct BankInfo {
     /// Number of prompts, K.
     pub prompts: usize,
     /// How many of them are copies of another.
@@ -141,22 +141,19 @@ impl PromptBank {
     /// # Errors
     /// [`ErrorKind::Bank`], as [`PromptBank::open`].
     pub fn from_bytes(file: &[u8]) -> Result<Self> {
-        let (_, metadata) = SafeTensors::read_metadata(file).map_err(|error| {
-            damaged("this is not a prompt bank, or it is truncated; build it again with `inctrl bank build`")
-                .because(error)
-        })?;
-        let text =
-            metadata.metadata().as_ref().and_then(|entries| entries.get(KEY)).ok_or_else(|| {
-                damaged("this safetensors file is not a prompt bank; build one with `inctrl bank build`")
-            })?;
+        let (_, metadata) = SafeTensors::read_metadata(file)
+            .map_err(|error| damaged("this is not a prompt bank, or it is truncated").because(error))?;
+        let text = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|entries| entries.get(KEY))
+            .ok_or_else(|| damaged("this safetensors file is not a prompt bank"))?;
         let (checksum, json) = text.split_once(' ').ok_or_else(|| damaged("the bank's header is damaged"))?;
         let version: Version =
             serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
         if version.version != VERSION {
             let found = version.version;
-            return Err(damaged(format!(
-                "bank format {found}, this program reads format {VERSION}; build the bank again"
-            )));
+            return Err(damaged(format!("bank format {found}, this program reads format {VERSION}")));
         }
         let header: Header =
             serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
@@ -182,7 +179,7 @@ impl PromptBank {
         let bank = Self::new(header, [layers, k, patches, width], taps.into(), adapted, class_mean, text_prototypes)?;
         if bank.id != checksum {
             return Err(damaged(format!(
-                "checksum {checksum} in the header, {} of the content: the file was changed or damaged; build it again",
+                "checksum {checksum} in the header, {} of the content: the file was changed or damaged",
                 bank.id
             )));
         }
@@ -241,12 +238,12 @@ impl PromptBank {
     }
 
     /// Sizes, for people.
-    pub fn info(&self) -> PromptInfo {
+    pub fn info(&self) -> BankInfo {
         let [taps, prompts, patches, width] = self.shape;
         let duplicates = self.header.prompts.windows(2).filter(|pair| pair[0] == pair[1]).count();
         let floats = self.taps.len() + self.adapted.len() + self.class_mean.len() + self.text_prototypes.len();
         let embedding = self.class_mean.len();
-        PromptInfo { prompts, duplicates, taps, patches, width, embedding, bytes: floats * size_of::<f32>() }
+        BankInfo { prompts, duplicates, taps, patches, width, embedding, bytes: floats * size_of::<f32>() }
     }
 
     /// Unit text prototypes F_n and F_a, `[2, E]`.
@@ -333,8 +330,9 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Vec<usize>)>
     Ok((values, tensor.shape().to_vec()))
 }
 
+/// An error about the content of a bank's file; building the bank again is the only remedy.
 fn damaged(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Bank, message)
+    Error::new(ErrorKind::Bank, format!("{}; build the bank again", message.into()))
 }
 
 fn misshapen(name: &str, shape: &[usize]) -> Error {

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use super::{BankBuilder, PromptBank, Scorer};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Detector, Lane};
 use crate::preprocess::{Fit, Frame};
 use crate::weights::{Arch, LoadOptions, Weights};
+
+/// Most images that a scorer encodes at once; more are no faster.
+const MAX_CAPACITY: usize = 1024;
 
 /// Where an engine runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub enum Device {
 
 /// How to open an [`Engine`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct EngineOptions {
     /// The weights: files and configuration.
     pub weights: LoadOptions,
@@ -129,9 +133,14 @@ impl Engine {
     /// A scorer that encodes up to `capacity` images at once. Scores do not depend on it, speed and memory do.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the
+    /// [`crate::ErrorKind::Argument`] for a capacity over 1024, [`crate::ErrorKind::Bank`] if the bank was built with
+    /// another model, [`crate::ErrorKind::Device`] where the
     /// device has no more memory or threads.
     pub fn batch_scorer(&self, bank: Arc<PromptBank>, capacity: NonZeroUsize) -> Result<Scorer> {
+        if capacity.get() > MAX_CAPACITY {
+            let message = format!("a capacity of {capacity} images asked for, at most {MAX_CAPACITY} are supported");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let lane = self.lane(capacity.get())?;
         Scorer::new(lane, self.model_hash(), self.arch(), bank)
     }

@@ -11,7 +11,7 @@ mod engine;
 mod score;
 mod scorer;
 
-pub use bank::{PromptBank, PromptInfo};
+pub use bank::{BankInfo, PromptBank};
 pub use builder::BankBuilder;
 pub use engine::{Device, Engine, EngineOptions};
 pub use score::{AnomalyMap, Score};

@@ -5,6 +5,7 @@ use crate::preprocess::Placement;
 
 /// How anomalous an image is, and why: equation 7 and its parts. Larger is more anomalous.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Score {
     /// s(x) = (s_h + α s_p) / (1 + α): the score to rank and threshold by.
     pub score: f32,

@@ -6,13 +6,13 @@ use super::{PromptBank, Score};
 use crate::backend::cpu::{self, Cpu};
 use crate::error::Result;
 use crate::method::Lane;
-use crate::preprocess::{Fit, Frame, Plan};
-use crate::weights::Arch;
+use crate::preprocess::{Fit, Frame, Placement, Plan};
+use crate::weights::{Arch, VisionArch};
 
 /// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
 ///
-/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. After
-/// the first image of a size, scoring images of that size allocates nothing and takes no lock.
+/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. From the
+/// second image on, for as long as images keep their size, [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
     lane: Lane<Cpu>,
     model_hash: String,
@@ -83,7 +83,7 @@ impl Scorer {
             let plan = plan(&mut self.plan, frame, self.arch.vision.image_size, self.bank.fit())?;
             self.lane.place(*frame, plan, image)?;
             let score = &mut self.scores[image];
-            score.map.placement = plan.placement();
+            score.map.placement = seen_by_patches(plan.placement(), &self.arch.vision);
             (score.width, score.height) = (frame.width(), frame.height());
         }
         self.lane.encode(frames.len(), |_, _| ())?;
@@ -101,4 +101,23 @@ fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit
         _ => Plan::new(width, height, size, fit)?,
     };
     Ok(kept.insert(plan))
+}
+
+/// The part of the model's input that whole patches cover: pixels beyond the last one are not looked at.
+fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
+    let share = (vision.grid() * vision.patch_size) as f64 / vision.image_size as f64;
+    Placement { width: input.width * share, height: input.height * share, ..input }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_lies_over_the_whole_patches_only() {
+        let vision = VisionArch { image_size: 50, patch_size: 7, width: 64, layers: 1, heads: 1, mlp_width: 64 };
+        let input = Placement { x: 10.0, y: 0.0, width: 100.0, height: 200.0 };
+        let seen = seen_by_patches(input, &vision);
+        assert_eq!(seen, Placement { x: 10.0, y: 0.0, width: 98.0, height: 196.0 });
+    }
 }

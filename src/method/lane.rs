@@ -94,7 +94,11 @@ impl<B: Backend> Lane<B> {
     }
 
     /// Encodes the first `images` placed frames, showing `observe` the residual stream on its way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for more images than the lane has memory for, here and in the steps that follow.
     pub fn encode(&mut self, images: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
+        self.check(images)?;
         self.detector.vision.encode(&mut self.backend, &mut self.vision, images, observe)
     }
 
@@ -115,6 +119,7 @@ impl<B: Backend> Lane<B> {
 
     /// M_x of the encoded images against a bank, equations 1 and 2.
     pub fn residual_map(&mut self, images: usize, bank: &B::Bank) -> Result<()> {
+        self.check(images)?;
         let arch = &self.detector.arch;
         self.backend.patch_nn(&self.vision.taps, images, bank, &mut self.cosines)?;
         let cells = images * arch.vision.patches();
@@ -127,6 +132,7 @@ impl<B: Backend> Lane<B> {
     /// # Errors
     /// [`ErrorKind::Numeric`] where a score is not finite.
     pub fn scores(&mut self, images: usize, bank: &B::Bank, mut each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        self.check(images)?;
         let cells = self.detector.arch.vision.patches();
         let (class, heads) = (&self.vision.class, &self.detector.heads);
         self.backend.heads(class, &self.map, images, heads, bank, &mut self.parts)?;
@@ -134,14 +140,24 @@ impl<B: Backend> Lane<B> {
         let map = &mut self.host_map[..images * cells];
         self.backend.download(&self.parts, parts)?;
         self.backend.download(&self.map, map)?;
-        if !parts.iter().chain(map.iter()).all(|x| x.is_finite()) {
-            return Err(not_finite("a score"));
+        let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
+        let rows = || parts.chunks_exact(HEAD_OUTPUTS).zip(map.chunks_exact(cells));
+        if let Some(image) = rows().position(|(parts, map)| !finite(parts) || !finite(map)) {
+            return Err(not_finite(&format!("the score of image {image} of the batch")));
         }
-        for (image, (parts, map)) in parts.chunks_exact(HEAD_OUTPUTS).zip(map.chunks_exact(cells)).enumerate() {
+        for (image, (parts, map)) in rows().enumerate() {
             let [score, holistic, patch_max, image_residual, text_prior] = *parts else { continue };
             each(image, Parts { score, holistic, patch_max, image_residual, text_prior }, map);
         }
         Ok(())
+    }
+
+    fn check(&self, images: usize) -> Result<()> {
+        if images <= self.capacity() {
+            return Ok(());
+        }
+        let message = format!("a batch of {images} images, but the lane has memory for {}", self.capacity());
+        Err(Error::new(ErrorKind::Argument, message))
     }
 
     /// The device buffers of the last batch, for comparing intermediates: class embeddings `[B, E]`, unit taps
@@ -151,11 +167,11 @@ impl<B: Backend> Lane<B> {
     }
 }
 
-fn not_finite(what: &str) -> Error {
+pub(super) fn not_finite(what: &str) -> Error {
     Error::new(
         ErrorKind::Numeric,
         format!(
-            "{what} is not a finite number: the weights overflow on this image; check them with `inctrl weights inspect`"
+            "{what} is not a finite number: the weights overflow on this input; make sure that they are what was trained"
         ),
     )
 }

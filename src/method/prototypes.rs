@@ -1,5 +1,6 @@
 //! What a class contributes besides its patches: the mean adapted class embedding and the text prototypes.
 
+use super::lane::not_finite;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::encode_texts;
@@ -18,7 +19,7 @@ pub fn class_mean(adapted: &[f32], width: usize) -> Vec<f32> {
 /// prompt ensembles of `class`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Argument`] for an empty class name.
+/// [`crate::ErrorKind::Argument`] for an empty class name, [`crate::ErrorKind::Numeric`] where the text tower overflows.
 pub fn text_prototypes<B: Backend>(
     backend: &mut B,
     weights: &Weights,
@@ -34,6 +35,9 @@ pub fn text_prototypes<B: Backend>(
         .map(|text| tokeniser.encode(text, context))
         .collect::<Result<_>>()?;
     let features = encode_texts(backend, weights, &texts)?;
+    if !features.iter().all(|x| x.is_finite()) {
+        return Err(not_finite("the embedding of a text"));
+    }
     let (normal, anomaly) = features.split_at(ensemble.normal.len() * width);
     Ok([normal, anomaly].iter().flat_map(|features| prototype(features, width)).collect())
 }

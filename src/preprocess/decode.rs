@@ -3,7 +3,8 @@
 //! Pillow resizes a picture in the file's own mode; here palette, alpha, 1-bit and 16-bit pictures become 8-bit grey or
 //! RGB *first*. Alpha is dropped, not composited, and the EXIF orientation is ignored, as the published code does.
 
-use std::io::{self, Cursor};
+use std::fs::File;
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use image::error::ImageError;
@@ -15,6 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Most pixels of a picture: where Pillow, too, refuses a file as a decompression bomb.
 pub const MAX_PIXELS: u64 = 178_956_970;
+/// Longest file: a picture of [`MAX_PIXELS`] at 16 bits and four channels, uncompressed, and its metadata.
+const MAX_FILE: u64 = 8 * MAX_PIXELS + (64 << 20);
 /// Memory that a decoder may take whatever the size of the picture.
 const BASE_ALLOCATION: u64 = 64 << 20;
 
@@ -34,7 +37,12 @@ impl Image {
     /// [`ErrorKind::Io`] where the file cannot be read, otherwise as [`Image::decode`]; either names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+        read.map_err(|error| Error::io("read", path, error))?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(refuse(format!("the file is longer than {MAX_FILE} bytes, which no picture needs")).at(path));
+        }
         Image::decode(&bytes).map_err(|error| error.at(path))
     }
 

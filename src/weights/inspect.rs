@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::arch::Arch;
-use super::load::{ArchSource, LoadOptions, find_arch, match_table, non_finite, open_files};
+use super::load::{ArchSource, LoadOptions, find_arch, match_table, negative_variances, non_finite, open_files};
 use super::scan::{Entry, model_hash, scan};
 use super::table::Tower;
 use crate::error::Result;
@@ -71,6 +71,8 @@ pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
     let scans = scan(&entries, &files);
     let damaged = non_finite(&entries, &scans, &files);
     report.problems.extend(damaged.into_iter().map(|line| format!("not finite: {line}")));
+    let negative = negative_variances(&entries, &files);
+    report.problems.extend(negative.into_iter().map(|line| format!("negative, which no variance is: {line}")));
     if report.problems.is_empty() {
         report.hash = Some(model_hash(&arch, &entries, &scans));
     }

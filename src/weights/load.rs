@@ -80,14 +80,23 @@ impl Weights {
         let (arch, source) = find_arch(options, &files)?;
         let (entries, problems) = match_table(&arch, &files);
         if !problems.is_empty() {
-            let message = format!("the tensors are not those of the architecture ({source})\n{problems}");
+            let message = format!(
+                "the tensors are not those of the architecture ({source}); check the configuration and the file\n{problems}"
+            );
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
         let scans = scan(&entries, &files);
         let non_finite = non_finite(&entries, &scans, &files);
         if !non_finite.is_empty() {
             let text = listing(&[("not finite", &non_finite)]);
-            let message = format!("the model is damaged: numbers are NaN or infinite\n{text}");
+            let message =
+                format!("the model is damaged: numbers are NaN or infinite; copy or convert the file again\n{text}");
+            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
+        }
+        let negative = negative_variances(&entries, &files);
+        if !negative.is_empty() {
+            let text = listing(&[("negative, which no variance is", &negative)]);
+            let message = format!("the heads are damaged; copy or convert the file again\n{text}");
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
         let hash = model_hash(&arch, &entries, &scans);
@@ -208,18 +217,12 @@ impl fmt::Display for Problems {
     }
 }
 
-/// Non-empty groups under their headings, at most about 40 lines in all.
+/// Non-empty groups under their headings.
 fn listing(groups: &[(&str, &[String])]) -> String {
-    const LINES: usize = 40;
-    let groups: Vec<_> = groups.iter().filter(|(_, lines)| !lines.is_empty()).collect();
-    let share = LINES / groups.len().max(1);
     let mut text = Vec::new();
-    for (heading, lines) in groups {
+    for (heading, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
         text.push(format!("{} {heading}:", lines.len()));
-        text.extend(lines.iter().take(share).map(|line| format!("  {line}")));
-        if lines.len() > share {
-            text.push(format!("  ... and {} more", lines.len() - share));
-        }
+        text.extend(lines.iter().map(|line| format!("  {line}")));
     }
     text.join("\n")
 }
@@ -276,4 +279,15 @@ pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[MappedFile]
         Some(format!("{} {}: element {at} is {}", entry.spec.name, shape_text(&entry.spec.shape), value[0]))
     };
     entries.iter().zip(scans).filter_map(describe).collect()
+}
+
+/// One line for each running variance with an element below zero, whose square root would be NaN.
+pub(super) fn negative_variances(entries: &[Entry], files: &[MappedFile]) -> Vec<String> {
+    let variances = entries.iter().filter(|entry| entry.spec.name.ends_with(".running_var"));
+    let negative = |entry: &Entry| {
+        let values = entry.view(files).to_f32();
+        let at = values.iter().position(|&x| x < 0.0)?;
+        Some(format!("{}: element {at} is {}", entry.spec.name, values[at]))
+    };
+    variances.filter_map(negative).collect()
 }

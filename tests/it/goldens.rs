@@ -31,6 +31,8 @@ struct Case {
     prompts: Vec<PathBuf>,
     queries: Vec<PathBuf>,
     goldens: Goldens,
+    /// Whether the goldens hold every stage of the residual stream.
+    whole_stream: bool,
 }
 
 impl Case {
@@ -76,6 +78,7 @@ impl Case {
         for (i, image) in queries.iter().enumerate() {
             place(&mut lane, image, i);
         }
+        let mut compared = 0;
         lane.encode(queries.len(), |stage, x| {
             let name = match stage {
                 Stage::Embed => "embed".to_owned(),
@@ -84,9 +87,13 @@ impl Case {
             // Files of the whole stream are large: not every one has it.
             if self.goldens.find(&name).is_some() {
                 self.compare(&name, x);
+                compared += 1;
             }
         })
         .unwrap();
+        // A tapped last block runs in full and is seen; otherwise it serves the class token only.
+        let blocks = arch.taps.last().map_or(0, |&last| last.max(arch.vision.layers - 1));
+        assert!(!self.whole_stream || compared == 1 + blocks, "{compared} stages compared of {}", 1 + blocks);
         self.check_taps(arch, lane.intermediates()[1]);
         self.compare("class_query", lane.intermediates()[0]);
 
@@ -174,6 +181,7 @@ fn check_fixture(name: &str) {
         prompts: paths(&case.normals),
         queries: paths(&case.queries),
         goldens: Goldens::open(&dir.join(format!("{name}.safetensors"))),
+        whole_stream: true,
     }
     .check();
 }
@@ -218,6 +226,7 @@ fn external_goldens() {
             prompts: (0..shots).map(|i| image(format!("normal_{i}.png"))).collect(),
             queries: ["query_good.png", "query_defect.png", "normal_0.png"].map(|n| image(n.into())).to_vec(),
             goldens: Goldens::open(&dir.join("tiny").join(format!("{file}.safetensors"))),
+            whole_stream: false,
         }
         .check();
     }

@@ -1,4 +1,4 @@
-//! Layer normalisation, and the embedding of an image's tokens, which ends in one.
+//! Layer normalisation of rows, in f32.
 
 use super::simd::{Kernel, Simd};
 use super::{Cpu, reduce};
@@ -25,43 +25,13 @@ impl Cpu {
         });
         Ok(())
     }
-
-    pub(super) fn embed_tokens(
-        &mut self,
-        patches: &[f32],
-        images: usize,
-        class: &[f32],
-        position: &[f32],
-        norm: &Norm<Cpu>,
-        out: &mut [f32],
-    ) -> Result<()> {
-        let width = class.len();
-        let tokens = position.len() / width;
-        need("embed", "patches", patches.len(), images * (tokens - 1) * width)?;
-        need("embed", "out", out.len(), images * tokens * width)?;
-        let isa = self.isa;
-        self.pool.run_chunks(&mut out[..images * tokens * width], ROWS * width, |chunk, out, _| {
-            for (r, out) in out.chunks_exact_mut(width).enumerate() {
-                let (image, token) = ((chunk * ROWS + r) / tokens, (chunk * ROWS + r) % tokens);
-                let content = match token {
-                    0 => class,
-                    _ => &patches[(image * (tokens - 1) + token - 1) * width..][..width],
-                };
-                for ((out, x), p) in out.iter_mut().zip(content).zip(&position[token * width..]) {
-                    *out = x + p;
-                }
-                isa.run(NormaliseRow { row: out, weight: &norm.weight, bias: &norm.bias });
-            }
-        });
-        Ok(())
-    }
 }
 
 /// Normalises one row in place.
-struct NormaliseRow<'a> {
-    row: &'a mut [f32],
-    weight: &'a [f32],
-    bias: &'a [f32],
+pub(super) struct NormaliseRow<'a> {
+    pub row: &'a mut [f32],
+    pub weight: &'a [f32],
+    pub bias: &'a [f32],
 }
 
 impl Kernel for NormaliseRow<'_> {

@@ -3,8 +3,8 @@
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
 //! (`linear.rs`); a lane owns its threads and their scratch memory, so that lanes never wait for each other.
 //!
-//! `unsafe` lives in four files, each of which says why: `simd` (intrinsics), `tile` (the innermost loop), `pool` (work
-//! borrowed by threads), and the strided outputs of `linear`, `attention` and `patch_nn`.
+//! `unsafe` lives where a comment says why: in `simd` (intrinsics), `tile` (the innermost loop), `pool` (work borrowed by
+//! threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use crate::preprocess::{Frame, Plan};
 use crate::tensor::TensorView;
 
 mod attention;
+mod embed;
+mod gelu;
 mod heads;
 mod layer_norm;
 mod linear;
@@ -22,6 +24,7 @@ mod math;
 mod packed;
 mod patch_nn;
 mod pool;
+mod pool_rows;
 mod preprocess;
 mod reduce;
 mod residual_mean;
@@ -33,6 +36,9 @@ use attention::{Operands, Queries};
 use linear::{Epilogue, Linear};
 use pool::Pool;
 use simd::Isa;
+
+/// Most threads of a lane.
+const MAX_THREADS: usize = 1024;
 
 /// One lane of the CPU: a pool of threads and the instruction set that they use.
 pub struct Cpu {
@@ -72,7 +78,7 @@ impl Cpu {
     /// A lane with `threads` threads, the caller's included.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the system refuses to start a thread.
+    /// [`ErrorKind::Argument`] for more than 1024 threads, [`ErrorKind::Device`] where the system refuses to start one.
     pub fn new(threads: usize) -> Result<Self> {
         Self::with_isa(threads, Isa::detect())
     }
@@ -86,6 +92,10 @@ impl Cpu {
     }
 
     fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+        if threads > MAX_THREADS {
+            let message = format!("{threads} threads asked for, at most {MAX_THREADS} are supported: ask for fewer");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
@@ -270,12 +280,7 @@ impl Backend for Cpu {
         pool: Pooled,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        need("pool_rows", "x", x.len(), sequences.rows() * width)?;
-        need("pool_rows", "out", out.len(), sequences.count() * width)?;
-        for (s, out) in out.chunks_exact_mut(width).take(sequences.count()).enumerate() {
-            out.copy_from_slice(&x[pool.row(sequences.range(s)) * width..][..width]);
-        }
-        Ok(())
+        self.pool_tokens(x, sequences, width, pool, out)
     }
 
     fn unit_patches(

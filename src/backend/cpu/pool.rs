@@ -186,6 +186,8 @@ impl Shared {
         // SAFETY: the gate is closed and no thread is inside (`Closing` waited for that), so nobody reads the job.
         unsafe { *self.job.get() = Job { body, tasks } };
         self.next.store(0, Ordering::Relaxed);
+        // A panic of the caller's own task leaves that of a worker unreported.
+        self.panicked.store(false, Ordering::Relaxed);
         self.gate.fetch_and(!CLOSED, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
