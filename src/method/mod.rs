@@ -8,6 +8,9 @@
 //! | 6 | text prior s_a, its prototypes | [`text_prototypes`] |
 //! | 7 | holistic map, its score, the final score | [`crate::backend::Backend::heads`] |
 //!
+//! The arithmetic of equations 3 to 7 is one operation of the backend: a few thousand multiply-adds that a GPU runs in one
+//! launch. What goes in and comes out is arranged here.
+//!
 //! The scale of equations 1 and 7 is the published code's, as the published heads were trained on it: a residual is
 //! `0.5 (1 - cosine)` and the final score is divided by `1 + α`. Unlike that code, no image's score depends on the others
 //! of its batch.
