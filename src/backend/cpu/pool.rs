@@ -323,7 +323,7 @@ mod tests {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(64, |task, ()| {
                     if bad.contains(&task) {
-                        panic!("task {bad}");
+                        panic!("task {task}");
                     }
                 });
             }));
