@@ -6,6 +6,7 @@ mod cli;
 #[cfg(feature = "cli")]
 mod cli_bad_input;
 mod compare;
+mod external;
 mod goldens;
 mod invariance;
 mod ops;
