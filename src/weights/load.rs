@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{TensorView, shape_text};
 
 /// The metadata key of a safetensors file under which a model configuration may stand.
-pub(super) const CONFIG_KEY: &str = "inctrl.config";
+pub(crate) const CONFIG_KEY: &str = "inctrl.config";
 
 /// Which files make up a model.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ impl fmt::Display for Problems {
 }
 
 /// Non-empty groups under their headings, at most about 40 lines in all.
-fn listing(groups: &[(&str, &[String])]) -> String {
+pub(crate) fn listing(groups: &[(&str, &[String])]) -> String {
     const LINES: usize = 40;
     let groups: Vec<_> = groups.iter().filter(|(_, lines)| !lines.is_empty()).collect();
     let share = LINES / groups.len().max(1);
