@@ -66,8 +66,10 @@
 
 mod atomic_file;
 pub mod backend;
+pub mod checkpoint;
 mod detector;
 mod error;
+mod mapped;
 pub mod method;
 pub mod metrics;
 pub mod model;

@@ -76,6 +76,20 @@ impl Progress {
         }
     }
 
+    /// From now on `total` bytes are written; see [`Progress::bytes_done`].
+    pub fn bytes(&self, total: u64, doing: &'static str) {
+        self.0.set_length(total);
+        self.0.set_message(doing);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} {msg}, {eta} left") {
+            self.0.set_style(style);
+        }
+    }
+
+    /// So many bytes are written.
+    pub fn bytes_done(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
     /// One more result.
     pub fn advance(&self) {
         self.0.inc(1);

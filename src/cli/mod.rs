@@ -12,12 +12,14 @@
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
+//! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
 //! | `model.rs`, `normals.rs` | arguments that several commands share |
 //! | `console.rs` | the two output streams and the progress bar |
 
 mod bank;
 mod console;
+mod convert;
 mod demo;
 mod lanes;
 mod maps;
@@ -57,6 +59,7 @@ enum Command {
     Bank(bank::Command),
     #[command(subcommand)]
     Weights(weights::Command),
+    Convert(convert::Args),
     Demo(demo::Args),
 }
 
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
         Command::Weights(command) => weights::run(command),
+        Command::Convert(args) => convert::run(args),
         Command::Demo(args) => demo::run(args),
     };
     match result {

@@ -68,10 +68,20 @@ struct ArchArgs {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum DTypeName {
+pub enum DTypeName {
     F32,
     F16,
     Bf16,
+}
+
+impl From<DTypeName> for DType {
+    fn from(name: DTypeName) -> DType {
+        match name {
+            DTypeName::F32 => DType::F32,
+            DTypeName::F16 => DType::F16,
+            DTypeName::Bf16 => DType::Bf16,
+        }
+    }
 }
 
 fn arch_help() -> String {
@@ -96,14 +106,9 @@ pub fn run(command: Command) -> Result<Outcome> {
         }
         Command::Random(args) => {
             let arch = args.arch.read()?;
-            let dtype = match args.dtype {
-                DTypeName::F32 => DType::F32,
-                DTypeName::F16 => DType::F16,
-                DTypeName::Bf16 => DType::Bf16,
-            };
             let progress = Progress::new();
             progress.step("writing random weights");
-            random::write(&args.output, &arch, args.seed, dtype)?;
+            random::write(&args.output, &arch, args.seed, args.dtype.into())?;
         }
     }
     Ok(Outcome::Done)

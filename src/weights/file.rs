@@ -1,15 +1,16 @@
 //! One memory-mapped safetensors file: a length, a JSON header, and the tensors' bytes.
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::arch::Arch;
+use super::load::CONFIG_KEY;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mapped::Mapped;
 use crate::tensor::DType;
 
 /// Bytes before the header: its length as a little-endian u64.
@@ -18,7 +19,7 @@ const PREFIX: usize = 8;
 const MAX_HEADER: usize = 100_000_000;
 
 /// A tensor as the header describes it. Offset, shape and type agree with each other and lie inside the file.
-pub(super) struct Stored {
+pub(crate) struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     /// Where its bytes lie, for [`MappedFile::bytes`].
@@ -26,9 +27,9 @@ pub(super) struct Stored {
 }
 
 /// A safetensors file with a valid header.
-pub(super) struct MappedFile {
+pub(crate) struct MappedFile {
     pub path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     pub tensors: BTreeMap<String, Stored>,
     /// The free-form strings of the header.
     pub metadata: BTreeMap<String, String>,
@@ -36,20 +37,8 @@ pub(super) struct MappedFile {
 
 impl MappedFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let broken = |message: &str| Error::new(ErrorKind::Weights, message).at(path);
-        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-        let found = file.metadata().map_err(|source| Error::io("read", path, source))?;
-        if found.is_dir() {
-            return Err(broken("is a folder, expected a safetensors file"));
-        }
-        if !found.is_file() {
-            return Err(broken("is not a regular file and cannot be mapped, expected a safetensors file"));
-        }
-        if found.len() == 0 {
-            return Err(broken("is empty (0 bytes), expected a safetensors file"));
-        }
-        let map = map(&file).map_err(|source| Error::io("map", path, source))?;
-        let (header, data_start) = header(&map).map_err(|error| error.at(path))?;
+        let map = Mapped::open(path, "a safetensors file")?;
+        let (header, data_start) = header(map.bytes(0..map.len())).map_err(|error| error.at(path))?;
         let mut tensors = BTreeMap::new();
         for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
@@ -68,38 +57,35 @@ impl MappedFile {
 
     /// The bytes of a range of this file.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.map[range]
+        self.map.bytes(range)
     }
 
-    /// Tells the system that the pages of `range` can leave memory; a later access reads them from the file again.
-    ///
-    /// Partly covered pages at both ends go too: a neighbour that needs one has it back at its next access.
-    #[cfg(unix)]
-    #[allow(unsafe_code)]
+    /// See [`Mapped::release`].
     pub fn release(&self, range: Range<usize>) {
-        use memmap2::UncheckedAdvice;
-        debug_assert!(range.end <= self.map.len());
-        // SAFETY: the map is shared, read-only and backed by a file. For such a map MADV_DONTNEED changes no content: it
-        // drops page-table entries, and the next access finds the same bytes in the page cache or the file. References
-        // into the range therefore stay valid and keep their values. memmap2 checks that the range lies in the map.
-        let advised = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-        // Advice only: a system that does not take it keeps the pages, and nothing else changes.
-        let _ = advised;
+        self.map.release(range);
     }
-
-    /// Elsewhere the system decides by itself.
-    #[cfg(not(unix))]
-    pub fn release(&self, _range: Range<usize>) {}
 }
 
-#[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the file was opened for reading only and the map is never written. The bytes are read as plain numbers, for
-    // which every bit pattern is valid, and no length or offset is read from the map again after it was checked. What
-    // cannot be ruled out is another process changing the file meanwhile: numbers would change under a reader, and
-    // truncation would end the process with a bus error (never a read outside the map). The documentation of
-    // `Weights::open` makes leaving the file alone the caller's duty, as everything that maps files must.
-    unsafe { Mmap::map(file) }
+/// The bytes before the tensors of a safetensors file that holds these tensors (name, type, shape) one after the other:
+/// length and JSON header, padded to a multiple of eight bytes, with the configuration in the metadata.
+pub(crate) fn header_for(tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>, arch: &Arch) -> Result<Vec<u8>> {
+    let internal = |message: &str| Error::new(ErrorKind::Internal, message);
+    let mut offset = 0;
+    let infos = tensors.map(|(name, dtype, shape)| {
+        let start = offset;
+        offset += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (name, TensorInfo { dtype, shape, data_offsets: (start, offset) })
+    });
+    let metadata = HashMap::from([(CONFIG_KEY.to_string(), arch.to_json())]);
+    let header = Metadata::new(Some(metadata), infos.collect())
+        .map_err(|source| internal("the header of a new safetensors file is inconsistent").because(source))?;
+    let json = serde_json::to_vec(&header)
+        .map_err(|source| internal("a safetensors header does not serialise").because(source))?;
+    let length = json.len().next_multiple_of(8);
+    let mut bytes = (length as u64).to_le_bytes().to_vec();
+    bytes.extend(json);
+    bytes.resize(PREFIX + length, b' ');
+    Ok(bytes)
 }
 
 /// The checked header and the offset of the first tensor.
@@ -139,14 +125,14 @@ fn header(bytes: &[u8]) -> Result<(Metadata, usize)> {
 fn what_else(bytes: &[u8]) -> &'static str {
     // torch.save writes a zip archive, and a bare pickle (protocol 2 to 5) in its old format.
     if bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]) {
-        "this is a PyTorch checkpoint, convert it (pickles can run code and are never opened)"
+        "this is a PyTorch checkpoint, convert it with `inctrl convert` (which runs nothing in it)"
     } else {
-        "it does not start with the length of a JSON header and the header; convert it"
+        "it does not start with the length of a JSON header and the header"
     }
 }
 
 /// The storage types that a used tensor may have.
-pub(super) fn storage(dtype: Dtype) -> Option<DType> {
+pub(crate) fn storage(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F32 => Some(DType::F32),
         Dtype::F16 => Some(DType::F16),
@@ -156,7 +142,7 @@ pub(super) fn storage(dtype: Dtype) -> Option<DType> {
 }
 
 /// The inverse of [`storage`].
-pub(super) fn stored_as(dtype: DType) -> Dtype {
+pub(crate) fn stored_as(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,

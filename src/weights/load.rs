@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{TensorView, shape_text};
 
 /// The metadata key of a safetensors file under which a model configuration may stand.
-pub(super) const CONFIG_KEY: &str = "inctrl.config";
+pub(crate) const CONFIG_KEY: &str = "inctrl.config";
 
 /// Which files make up a model.
 #[derive(Clone, Debug)]
@@ -218,7 +218,7 @@ impl fmt::Display for Problems {
 }
 
 /// Non-empty groups under their headings.
-fn listing(groups: &[(&str, &[String])]) -> String {
+pub(crate) fn listing(groups: &[(&str, &[String])]) -> String {
     let mut text = Vec::new();
     for (heading, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
         text.push(format!("{} {heading}:", lines.len()));

@@ -38,6 +38,8 @@ mod table;
 mod tests;
 
 pub use arch::{Arch, TextArch, VisionArch};
+pub(crate) use file::{MappedFile, header_for, storage, stored_as};
 pub use inspect::{FileSummary, Inspection, inspect};
 pub use load::{ArchSource, LoadOptions, Weights};
+pub(crate) use load::{CONFIG_KEY, listing};
 pub use table::{TensorSpec, Tower, ignored, table};

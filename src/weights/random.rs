@@ -4,16 +4,13 @@
 //! name and its index only: integers from a counter-based generator, four of them added up for a roughly normal
 //! distribution, then two IEEE operations. No random state, no library function whose last bit differs by platform.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::arch::Arch;
-use super::file::stored_as;
-use super::load::CONFIG_KEY;
+use super::file::{header_for, stored_as};
 use super::table::{TensorSpec, table, unused};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,10 +38,13 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
     }
     // Integers first, so that every tensor is aligned to its element size.
     tensors.sort_by_key(|(_, values)| !matches!(values, Values::Count(_)));
-    let header = header(&tensors, arch, dtype)?;
+    let rows = tensors.iter().map(|(spec, values)| {
+        let dtype = if matches!(values, Values::Count(_)) { Dtype::I64 } else { stored_as(dtype) };
+        (spec.name.clone(), dtype, spec.shape.clone())
+    });
+    let header = header_for(rows, arch)?;
     write_atomically(path, |out| {
         let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(|source| Error::io("write", path, source));
-        put(&(header.len() as u64).to_le_bytes())?;
         put(&header)?;
         let mut buffer = Vec::new();
         for (spec, values) in &tensors {
@@ -62,28 +62,6 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
         }
         Ok(())
     })
-}
-
-/// The JSON header of a safetensors file with these tensors one after the other, padded to a multiple of eight bytes.
-fn header(tensors: &[(TensorSpec, Values)], arch: &Arch, dtype: DType) -> Result<Vec<u8>> {
-    let mut offset = 0;
-    let infos = tensors.iter().map(|(spec, values)| {
-        let (dtype, size) = match values {
-            Values::Count(_) => (Dtype::I64, size_of::<i64>()),
-            Values::Normal { .. } => (stored_as(dtype), dtype.size()),
-        };
-        let start = offset;
-        offset += spec.shape.iter().product::<usize>() * size;
-        (spec.name.clone(), TensorInfo { dtype, shape: spec.shape.clone(), data_offsets: (start, offset) })
-    });
-    let metadata = HashMap::from([(CONFIG_KEY.to_string(), arch.to_json())]);
-    let header = Metadata::new(Some(metadata), infos.collect()).map_err(|source| {
-        Error::new(ErrorKind::Internal, "the header of a random model is inconsistent").because(source)
-    })?;
-    let mut json = serde_json::to_vec(&header)
-        .map_err(|source| Error::new(ErrorKind::Internal, "a safetensors header does not serialise").because(source))?;
-    json.resize(json.len().next_multiple_of(8), b' ');
-    Ok(json)
 }
 
 /// What a tensor is filled with.

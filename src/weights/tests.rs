@@ -291,8 +291,8 @@ fn files_that_are_no_intact_safetensors_say_what_they_are() {
     let cases: [(&[u8], &str); 11] = [
         (b"", "empty"),
         (b"1234", "too few"),
-        (b"PK\x03\x04 and a long archive follows", "PyTorch checkpoint, convert it"),
-        (b"\x80\x02}q\x00X\x0a\x00\x00\x00state_dict", "PyTorch checkpoint, convert it"),
+        (b"PK\x03\x04 and a long archive follows", "PyTorch checkpoint, convert it with `inctrl convert`"),
+        (b"\x80\x02}q\x00X\x0a\x00\x00\x00state_dict", "PyTorch checkpoint, convert it with `inctrl convert`"),
         (b"GGUF and other formats that are not ours", "not a safetensors file"),
         (b"\x40\0\0\0\0\0\0\0{\"a\":", "truncated"),
         (b"\x02\0\0\0\0\0\0\0{]", "damaged"),

@@ -1,6 +1,7 @@
 //! Integration tests: the library from outside, and the binary as a user runs it.
 
 mod bank_files;
+mod checkpoints;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

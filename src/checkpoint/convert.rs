@@ -1,0 +1,294 @@
+//! Sources to one safetensors file, tensor by tensor.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+
+use super::names::{Naming, translate};
+use super::{Checkpoint, Tensor, config};
+use crate::atomic_file::write_atomically;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{DType, TensorView, shape_text};
+use crate::weights::{Arch, TensorSpec, Tower, header_for, ignored, listing, storage, stored_as, table};
+
+/// Elements that are held at a time.
+const CHUNK: usize = 1 << 16;
+
+/// What is converted.
+#[derive(Clone, Debug)]
+pub struct ConvertOptions {
+    /// A checkpoint of a CLIP model, with InCTRL's heads or without.
+    pub source: PathBuf,
+    /// A checkpoint with InCTRL's heads; its other tensors are left out.
+    pub heads: Option<PathBuf>,
+    /// The configuration of open_clip or Hugging Face; without it, `<stem>.json`, `open_clip_config.json` or `config.json`
+    /// beside the source, else the source's own metadata, else what shapes tell.
+    pub config: Option<PathBuf>,
+    /// How numbers are stored in the output; as in the source without it.
+    pub dtype: Option<DType>,
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Converted {
+    /// The architecture, as in the output's metadata.
+    pub arch: Arch,
+    /// Whether the heads are in the output; without them it is a CLIP model that needs a file of heads.
+    pub heads: bool,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Size of the output.
+    pub bytes: u64,
+}
+
+/// A tensor of the output.
+struct Job<'a> {
+    spec: TensorSpec,
+    dtype: DType,
+    from: &'a Checkpoint,
+    parts: &'a [Tensor],
+}
+
+/// Converts a checkpoint of open_clip, InCTRL, Hugging Face or OpenAI to `output`, a safetensors file that
+/// [`Engine::open`](crate::Engine::open) takes where the heads are in it.
+///
+/// Nothing in the source is executed. `progress` is told the bytes written and their total. The output appears whole or
+/// not at all, and the sources must not be changed meanwhile, as [`Weights::open`](crate::weights::Weights::open) says.
+///
+/// # Errors
+/// - [`ErrorKind::Io`]: a file cannot be read or written.
+/// - [`ErrorKind::Config`]: the configuration is needed and missing, malformed, or not of plain CLIP.
+/// - [`ErrorKind::Weights`]: a source is damaged or refused (the module's documentation says what is), its tensors are not
+///   those of the architecture (all differences in one error), or a number is not finite in the output's type.
+pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Converted> {
+    let source = Checkpoint::open(&options.source)?;
+    let heads = options.heads.as_deref().map(Checkpoint::open).transpose()?;
+    let translated =
+        |checkpoint: &Checkpoint| translate(&checkpoint.content.tensors).map_err(|error| error.at(&checkpoint.path));
+    let (naming, tensors) = translated(&source)?;
+    let mut extra = BTreeMap::new();
+    if let Some(heads) = &heads {
+        extra = translated(heads)?.1;
+        extra.retain(|name, _| is_head(name));
+        if extra.is_empty() {
+            let message = "has no adapter.* and no diff_head* tensor, expected InCTRL's heads";
+            return Err(Error::new(ErrorKind::Weights, message).at(&heads.path));
+        }
+    }
+    let arch = architecture(options, naming, &source, heads.as_ref(), &tensors)?;
+    let inputs = [Some((&source, &tensors)), heads.as_ref().map(|heads| (heads, &extra))];
+    let inputs: Vec<_> = inputs.into_iter().flatten().collect();
+    let jobs = plan(&arch, &inputs, options.dtype).map_err(|error| error.at(&options.source))?;
+
+    let rows = jobs.iter().map(|job| (job.spec.name.clone(), stored_as(job.dtype), job.spec.shape.clone()));
+    let header = header_for(rows, &arch)?;
+    let size = |job: &Job<'_>| (job.spec.shape.iter().product::<usize>() * job.dtype.size()) as u64;
+    let total = header.len() as u64 + jobs.iter().map(size).sum::<u64>();
+    write_atomically(output, |out| {
+        let put = |out: &mut dyn Write, bytes: &[u8]| {
+            out.write_all(bytes).map_err(|source| Error::io("write", output, source))
+        };
+        put(out, &header)?;
+        let mut done = header.len() as u64;
+        for job in &jobs {
+            for part in job.parts {
+                copy(job, part, &mut |bytes| {
+                    done += bytes.len() as u64;
+                    put(out, bytes)?;
+                    progress(done, total);
+                    Ok(())
+                })?;
+                job.from.map.release(part.range.clone());
+            }
+        }
+        Ok(())
+    })?;
+    let heads = jobs.iter().any(|job| job.spec.tower == Tower::Heads);
+    Ok(Converted { arch, heads, tensors: jobs.len(), bytes: total })
+}
+
+fn is_head(name: &str) -> bool {
+    ["adapter.", "diff_head.", "diff_head_ref."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn architecture(
+    options: &ConvertOptions,
+    naming: Naming,
+    source: &Checkpoint,
+    heads: Option<&Checkpoint>,
+    tensors: &BTreeMap<String, Vec<Tensor>>,
+) -> Result<Arch> {
+    let own = [heads, Some(source)].into_iter().flatten().find_map(|file| Some((file, file.content.config.as_ref()?)));
+    let mut arch = match (config::find(options.config.as_deref(), &options.source), own) {
+        (Some(path), _) => config::read(&path)?,
+        (None, Some((file, json))) => Arch::from_json(json).map_err(|error| error.at(&file.path))?,
+        (None, None) => {
+            let shapes = tensors.iter().filter_map(|(name, parts)| Some((name.as_str(), &*parts.first()?.shape)));
+            config::infer(naming, shapes).map_err(|error| error.at(&options.source))?
+        }
+    };
+    // OpenAI's own models have it, whatever a configuration that was written for others of this shape leaves out.
+    arch.quick_gelu |= naming == Naming::OpenAi || source.content.script;
+    Ok(arch)
+}
+
+/// The tensors of the output, or everything that is wrong with the sources' tensors.
+fn plan<'a>(
+    arch: &Arch,
+    inputs: &[(&'a Checkpoint, &'a BTreeMap<String, Vec<Tensor>>)],
+    dtype: Option<DType>,
+) -> Result<Vec<Job<'a>>> {
+    let has_heads = inputs.iter().any(|(_, tensors)| tensors.keys().any(|name| is_head(name)));
+    let mut specs = table(arch);
+    specs.retain(|spec| has_heads || spec.tower != Tower::Heads);
+    let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let found = inputs.iter().flat_map(|(_, tensors)| tensors.iter());
+    let unexpected: Vec<String> = found
+        .filter(|(name, _)| !ignored(name) && !names.contains(name.as_str()))
+        .map(|(name, parts)| format!("{} {}", name.escape_debug(), shape_text(&joined(parts))))
+        .collect();
+    let (mut missing, mut misshaped, mut wrong_type, mut duplicate) = (vec![], vec![], vec![], vec![]);
+    let mut jobs = Vec::new();
+    for spec in specs {
+        let holders: Vec<_> =
+            inputs.iter().filter_map(|(from, tensors)| Some((*from, tensors.get(&spec.name)?))).collect();
+        let (from, parts) = match holders[..] {
+            [] => {
+                missing.push(format!("{} {}", spec.name, shape_text(&spec.shape)));
+                continue;
+            }
+            [found] => found,
+            _ => {
+                duplicate.push(spec.name);
+                continue;
+            }
+        };
+        if joined(parts) != spec.shape {
+            let (expected, found) = (shape_text(&spec.shape), joined(parts));
+            misshaped.push(format!("{}: expected {expected}, found {}", spec.name, shape_text(&found)));
+        }
+        let types: Option<Vec<DType>> = parts.iter().map(|part| storage(part.dtype)).collect();
+        match types.as_deref() {
+            Some([first, rest @ ..]) => {
+                let kept = if rest.iter().all(|other| other == first) { *first } else { DType::F32 };
+                jobs.push(Job { spec, dtype: dtype.unwrap_or(kept), from, parts });
+            }
+            _ => wrong_type.push(spec.name),
+        }
+    }
+    let groups: [(&str, &[String]); 5] = [
+        ("missing", &missing),
+        ("unexpected", &unexpected),
+        ("misshaped", &misshaped),
+        ("of a storage type other than f32, f16 and bf16", &wrong_type),
+        ("in both files", &duplicate),
+    ];
+    if groups.iter().any(|(_, lines)| !lines.is_empty()) {
+        let message = format!("the tensors are not those of the architecture\n{arch}\n{}", listing(&groups));
+        return Err(Error::new(ErrorKind::Weights, message));
+    }
+    distinct(&jobs)?;
+    // Wide elements first, so that every tensor is aligned to its own.
+    jobs.sort_by_key(|job| Reverse(job.dtype.size()));
+    Ok(jobs)
+}
+
+/// The shape of parts that follow each other; the differing rest of a part shows as no dimension at all.
+fn joined(parts: &[Tensor]) -> Vec<usize> {
+    let Some((first, rest)) = parts.split_first() else { return vec![] };
+    let mut shape = first.shape.clone();
+    for part in rest {
+        match (shape.first_mut(), part.shape.first()) {
+            (Some(rows), Some(more)) if first.shape[1..] == part.shape[1..] => *rows = rows.saturating_add(*more),
+            _ => return vec![],
+        }
+    }
+    shape
+}
+
+/// Two tensors of the model in the same bytes of a file: no model that was trained has this.
+fn distinct(jobs: &[Job<'_>]) -> Result<()> {
+    let mut spans: Vec<_> = jobs
+        .iter()
+        .flat_map(|job| job.parts.iter().map(|part| (&job.from.path, &part.range, &job.spec.name)))
+        .collect();
+    spans.sort_unstable_by_key(|(path, range, _)| (*path, range.start, range.end));
+    match spans.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1.end > pair[1].1.start) {
+        Some(pair) => {
+            let message = format!("tensors `{}` and `{}` share bytes of their storage", pair[0].2, pair[1].2);
+            Err(Error::new(ErrorKind::Weights, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Passes a tensor's elements on in the output's type, row-major.
+fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let Some(from) = storage(part.dtype) else {
+        return Err(Error::new(ErrorKind::Internal, format!("tensor `{}` has no usable type", job.spec.name)));
+    };
+    let (size, bytes) = (from.size(), job.from.map.bytes(part.range.clone()));
+    let total: usize = part.shape.iter().product();
+    let mut gathered = Vec::new();
+    let mut index = vec![0; part.shape.len()];
+    let mut converted = Vec::new();
+    for start in (0..total).step_by(CHUNK) {
+        let count = CHUNK.min(total - start);
+        let chunk = if part.is_dense() {
+            &bytes[start * size..(start + count) * size]
+        } else {
+            gathered.clear();
+            for _ in 0..count {
+                let at: usize = index.iter().zip(&part.strides).map(|(i, stride)| i * stride).sum();
+                gathered.extend_from_slice(&bytes[at * size..(at + 1) * size]);
+                advance(&mut index, &part.shape);
+            }
+            &gathered
+        };
+        if from == job.dtype {
+            check(job, from, chunk)?;
+            put(chunk)?;
+            continue;
+        }
+        let values = TensorView { name: "", shape: &[], dtype: from, bytes: chunk }.to_f32();
+        converted.clear();
+        match job.dtype {
+            DType::F32 => values.iter().for_each(|v| converted.extend_from_slice(&v.to_le_bytes())),
+            DType::F16 => values.iter().for_each(|v| converted.extend_from_slice(&f16::from_f32(*v).to_le_bytes())),
+            DType::Bf16 => values.iter().for_each(|v| converted.extend_from_slice(&bf16::from_f32(*v).to_le_bytes())),
+        }
+        check(job, job.dtype, &converted)?;
+        put(&converted)?;
+    }
+    Ok(())
+}
+
+/// The next index in row-major order.
+fn advance(index: &mut [usize], shape: &[usize]) {
+    for (i, extent) in index.iter_mut().zip(shape).rev() {
+        *i += 1;
+        if *i < *extent {
+            return;
+        }
+        *i = 0;
+    }
+}
+
+fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
+    match (TensorView { name: "", shape: &[], dtype, bytes }).first_non_finite() {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!(
+                "tensor `{}` holds a number that is not finite in {}: choose a type with a larger range (--dtype bf16 or \
+                 f32), or the source is damaged",
+                job.spec.name,
+                dtype.name()
+            );
+            Err(Error::new(ErrorKind::Weights, message).at(&job.from.path))
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Foreign checkpoints: files of PyTorch, open_clip, Hugging Face and OpenAI, converted to the one layout of [`weights`].
+//!
+//! The one idea: a checkpoint is *read*, never run. What a pickle says is taken as a description of tensors, by a reader
+//! that knows the few opcodes and names that weights need and can do nothing but build values ([`convert()`] never
+//! executes code of the file); every description is checked against the bytes that are there.
+//!
+//! Invariants: every tensor lies inside its file, has as many elements as its shape says and at most as many as its
+//! storage; the output holds the tensors of [`weights::table`], finite, or does not appear at all. Sources are mapped and
+//! tensors streamed, so that memory is a few megabytes beyond the pages that the system keeps of the source.
+//!
+//! Refused, by name and byte offset: unknown opcodes and globals; compressed, encrypted or overlapping archive members;
+//! sizes, strides or offsets that leave a storage; a storage used as two types; negative strides; two tensors of the model
+//! in the same bytes; everything that [`weights`] refuses of names and shapes.
+//!
+//! | file | job |
+//! |---|---|
+//! | `zip.rs` | the directory of an archive |
+//! | `pickle.rs` | a pickle to values |
+//! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
+//! | `names.rs` | names of open_clip, InCTRL, Hugging Face and OpenAI to those of the table |
+//! | `config.rs` | the architecture: open_clip's and Hugging Face's JSON, else shapes |
+//! | `convert.rs` | sources to one safetensors file |
+//!
+//! [`weights`]: crate::weights
+//! [`weights::table`]: crate::weights::table()
+
+mod config;
+mod convert;
+mod names;
+mod pickle;
+#[cfg(test)]
+mod tests;
+mod torch;
+mod zip;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+pub use convert::{ConvertOptions, Converted, convert};
+
+use crate::error::Result;
+use crate::mapped::Mapped;
+use crate::weights::{CONFIG_KEY, MappedFile};
+
+/// A tensor inside a file: checked to lie there.
+#[derive(Clone, Debug, PartialEq)]
+struct Tensor {
+    dtype: Dtype,
+    /// Extent of each dimension, outermost first.
+    shape: Vec<usize>,
+    /// Distance between neighbours along each dimension, in elements.
+    strides: Vec<usize>,
+    /// From the first element to the last, in bytes of the file.
+    range: Range<usize>,
+}
+
+impl Tensor {
+    /// Row-major, in all of `range`.
+    fn dense(dtype: Dtype, shape: Vec<usize>, range: Range<usize>) -> Tensor {
+        let mut strides = vec![1; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = strides[i] * shape[i];
+        }
+        Tensor { dtype, shape, strides, range }
+    }
+
+    fn is_dense(&self) -> bool {
+        let mut stride = 1;
+        self.shape.iter().zip(&self.strides).rev().all(|(&extent, &found)| {
+            let follows = extent == 1 || found == stride;
+            stride *= extent;
+            follows
+        })
+    }
+
+    fn transposed(mut self) -> Tensor {
+        self.shape.reverse();
+        self.strides.reverse();
+        self
+    }
+}
+
+/// What a file says of itself.
+struct Content {
+    tensors: BTreeMap<String, Tensor>,
+    /// Our own configuration, in the metadata of a safetensors file.
+    config: Option<String>,
+    /// A TorchScript archive.
+    script: bool,
+}
+
+/// An open checkpoint.
+struct Checkpoint {
+    path: PathBuf,
+    map: Mapped,
+    content: Content,
+}
+
+impl Checkpoint {
+    /// Maps a file and reads where its tensors lie.
+    fn open(path: &Path) -> Result<Checkpoint> {
+        let map = Mapped::open(path, "a checkpoint (.pt, .pth, .bin or .safetensors)")?;
+        let content = if torch::is_torch(map.bytes(0..map.len())) {
+            torch::read(map.bytes(0..map.len())).map_err(|error| error.at(path))?
+        } else {
+            let mut file = MappedFile::open(path)?;
+            let stored = std::mem::take(&mut file.tensors).into_iter();
+            let tensors = stored.map(|(name, t)| (name, Tensor::dense(t.dtype, t.shape, t.range))).collect();
+            Content { tensors, config: file.metadata.remove(CONFIG_KEY), script: false }
+        };
+        Ok(Checkpoint { path: path.to_path_buf(), map, content })
+    }
+}

@@ -1,0 +1,112 @@
+//! From the names of other programs to those of [`weights::table`](crate::weights::table()).
+
+use std::collections::BTreeMap;
+
+use super::Tensor;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Who named the tensors, which tells what the activation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    OpenClip,
+    /// OpenAI's own files: open_clip's names, and three numbers that no one else stores as tensors. QuickGELU.
+    OpenAi,
+    HuggingFace,
+}
+
+/// Numbers that OpenAI's archives hold as tensors.
+const OPENAI_NUMBERS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
+/// What wrappers put before every name: DistributedDataParallel, torch.compile, a module that holds the model; and
+/// `text.`, where open_clip keeps the text tower as a part of its own.
+const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "text."];
+
+/// The tensors of one file under the table's names. A tensor is a list of parts that follow each other along the first
+/// dimension: Hugging Face stores query, key and value apart.
+pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, BTreeMap<String, Vec<Tensor>>)> {
+    let mut stripped = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let mut short = name.as_str();
+        while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| short.strip_prefix(wrapper)) {
+            short = rest;
+        }
+        if let Some((other, _)) = stripped.insert(short, (name, tensor)) {
+            let message = format!("`{}` and `{}` are the same tensor", other.escape_debug(), name.escape_debug());
+            return Err(Error::new(ErrorKind::Weights, message));
+        }
+    }
+    let theirs = stripped.keys().any(|name| name.starts_with("vision_model.") || name.starts_with("text_model."));
+    let tensors = stripped.into_iter().map(|(short, (_, tensor))| (short, tensor.clone()));
+    if theirs {
+        return Ok((Naming::HuggingFace, hugging_face(tensors.collect())));
+    }
+    let mut named: BTreeMap<_, _> = tensors.map(|(name, tensor)| (name.to_owned(), vec![tensor])).collect();
+    let numbers = OPENAI_NUMBERS.iter().filter(|name| named.remove(**name).is_some()).count();
+    Ok((if numbers > 0 { Naming::OpenAi } else { Naming::OpenClip }, named))
+}
+
+fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Vec<Tensor>> {
+    let mut named = BTreeMap::new();
+    while let Some((name, tensor)) = tensors.pop_first() {
+        // Row numbers of the position embeddings, which older versions store.
+        if name.ends_with(".embeddings.position_ids") {
+            continue;
+        }
+        if let Some((module, field)) = name.split_once(".self_attn.k_proj.") {
+            let [query, value] =
+                ["q", "v"].map(|part| tensors.remove(format!("{module}.self_attn.{part}_proj.{field}").as_str()));
+            // A missing part shows as a wrong shape.
+            let parts = [query, Some(tensor), value].into_iter().flatten().collect();
+            named.insert(block(&format!("{module}.attn.in_proj_{field}")), parts);
+            continue;
+        }
+        // Linear layers there; matrices that stand on the right in CLIP.
+        let (name, tensor) = match name {
+            "visual_projection.weight" => ("visual.proj".to_owned(), tensor.transposed()),
+            "text_projection.weight" => ("text_projection".to_owned(), tensor.transposed()),
+            _ => (block(name), tensor),
+        };
+        named.insert(name, vec![tensor]);
+    }
+    named
+}
+
+/// The table's name of a tensor of Hugging Face's towers; any other name stays, to be reported.
+fn block(name: &str) -> String {
+    let (prefix, rest) = match (name.strip_prefix("vision_model."), name.strip_prefix("text_model.")) {
+        (Some(rest), _) => ("visual.", rest),
+        (_, Some(rest)) => ("", rest),
+        _ => return name.to_owned(),
+    };
+    let top = match rest {
+        "embeddings.class_embedding" => Some("class_embedding"),
+        "embeddings.patch_embedding.weight" => Some("conv1.weight"),
+        "embeddings.position_embedding.weight" => Some("positional_embedding"),
+        "embeddings.token_embedding.weight" => Some("token_embedding.weight"),
+        _ => None,
+    };
+    if let Some(top) = top {
+        return format!("{prefix}{top}");
+    }
+    const MODULES: [(&str, &str); 9] = [
+        ("pre_layrnorm.", "ln_pre."),
+        ("pre_layernorm.", "ln_pre."),
+        ("post_layernorm.", "ln_post."),
+        ("final_layer_norm.", "ln_final."),
+        ("layer_norm1.", "ln_1."),
+        ("layer_norm2.", "ln_2."),
+        ("self_attn.out_proj.", "attn.out_proj."),
+        ("mlp.fc1.", "mlp.c_fc."),
+        ("mlp.fc2.", "mlp.c_proj."),
+    ];
+    let (layer, rest) = match rest.strip_prefix("encoder.layers.").and_then(|rest| rest.split_once('.')) {
+        Some((number, rest)) => (format!("transformer.resblocks.{number}."), rest),
+        None => (String::new(), rest),
+    };
+    let known = MODULES.iter().find_map(|(theirs, ours)| Some((ours, rest.strip_prefix(theirs)?)));
+    match known {
+        Some((ours, field)) => format!("{prefix}{layer}{ours}{field}"),
+        // Joined by the caller.
+        None if rest.starts_with("attn.in_proj_") => format!("{prefix}{layer}{rest}"),
+        None => name.to_owned(),
+    }
+}

@@ -1,0 +1,475 @@
+//! A pickle as data: the opcodes that build values, and a closed list of names in place of imports.
+//!
+//! Python's own reader imports whatever a pickle names and calls it. Here a name is looked up in [`Global`]; none of them
+//! runs anything, and any other name, like any other opcode, is an error with its byte offset. Work is linear in the
+//! pickle: each opcode does what its own bytes or the values it takes off the stack pay for, and values that are used
+//! twice are shared, not copied.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use safetensors::Dtype;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The deepest nesting of modules that is followed.
+const MAX_DEPTH: usize = 64;
+/// A tensor takes some 30 opcodes, so that this is enough for any model with its optimiser, and each opcode keeps at most
+/// about 100 bytes, so that it bounds memory.
+const MAX_OPCODES: usize = 500_000;
+/// The longest name of a class or function.
+const MAX_NAME: usize = 1024;
+
+/// A value; containers are shared, by their place in the [`Pickle`].
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    None,
+    Bool,
+    Int(i64),
+    Float,
+    /// Bytes of the pickle: text that is UTF-8, unless it was a byte string.
+    Text(Range<usize>),
+    Global(Global),
+    Node(usize),
+}
+
+/// A container.
+#[derive(Debug)]
+pub(super) enum Node {
+    /// A list or a tuple.
+    List(Vec<Value>),
+    Dict(Vec<(Value, Value)>),
+    /// An instance of a TorchScript class: its attributes.
+    Object(Option<usize>),
+    /// What stands for a storage in the pickle; the node is the list of its arguments.
+    Persistent(usize),
+    /// A tensor: the arguments of its rebuilding.
+    Tensor(usize),
+    /// Something that holds no tensor.
+    Inert,
+}
+
+/// What a pickle may name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    /// Returns its first argument: torch.Size, TorchScript's typed lists.
+    First,
+    /// torch.device.
+    Inert,
+    Storage(Dtype),
+    /// A class of a TorchScript archive.
+    ScriptClass,
+}
+
+impl Global {
+    fn named(module: &str, name: &str, script: bool) -> Option<Global> {
+        Some(match (module, name) {
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch", "Size") => Global::First,
+            ("torch", "device") => Global::Inert,
+            ("torch", "DoubleStorage") => Global::Storage(Dtype::F64),
+            ("torch", "FloatStorage") => Global::Storage(Dtype::F32),
+            ("torch", "HalfStorage") => Global::Storage(Dtype::F16),
+            ("torch", "BFloat16Storage") => Global::Storage(Dtype::BF16),
+            ("torch", "LongStorage") => Global::Storage(Dtype::I64),
+            ("torch", "IntStorage") => Global::Storage(Dtype::I32),
+            ("torch", "ShortStorage") => Global::Storage(Dtype::I16),
+            ("torch", "CharStorage") => Global::Storage(Dtype::I8),
+            ("torch", "ByteStorage") => Global::Storage(Dtype::U8),
+            ("torch", "BoolStorage") => Global::Storage(Dtype::BOOL),
+            ("torch.jit._pickle", "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist")
+                if script =>
+            {
+                Global::First
+            }
+            _ if script && (module == "__torch__" || module.starts_with("__torch__.")) => Global::ScriptClass,
+            _ => return None,
+        })
+    }
+}
+
+/// A pickle that was read.
+pub(super) struct Pickle<'a> {
+    bytes: &'a [u8],
+    nodes: Vec<Node>,
+    pub root: Value,
+    /// Bytes up to and including STOP.
+    pub length: usize,
+}
+
+impl<'a> Pickle<'a> {
+    /// Reads the pickle at the start of `bytes`; `script` allows the class names of a TorchScript archive.
+    pub fn read(bytes: &'a [u8], script: bool) -> Result<Self> {
+        let mut machine =
+            Machine { bytes, at: 0, op: 0, script, stack: vec![], marks: vec![], memo: HashMap::new(), nodes: vec![] };
+        let root = machine.run().map_err(|message| {
+            let message = format!("{message} at byte {} of its pickle", machine.op);
+            Error::new(ErrorKind::Weights, message)
+        })?;
+        Ok(Pickle { bytes, nodes: machine.nodes, root, length: machine.at })
+    }
+
+    /// Number of containers.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn text(&self, value: &Value) -> Option<&'a str> {
+        match value {
+            Value::Text(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
+            _ => None,
+        }
+    }
+
+    pub fn node(&self, value: &Value) -> Option<&Node> {
+        match value {
+            Value::Node(at) => self.nodes.get(*at),
+            _ => None,
+        }
+    }
+
+    /// The items of a list or a tuple.
+    pub fn list(&self, value: &Value) -> Option<&[Value]> {
+        match self.node(value)? {
+            Node::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The entries of a dictionary, or the attributes of an object.
+    pub fn entries(&self, value: &Value) -> Option<&[(Value, Value)]> {
+        match self.node(value)? {
+            Node::Dict(entries) => Some(entries),
+            Node::Object(Some(state)) => match &self.nodes[*state] {
+                Node::Dict(entries) => Some(entries),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The entry of a dictionary under a text key, the last one where there are several.
+    pub fn entry(&self, value: &Value, key: &str) -> Option<&Value> {
+        self.entries(value)?.iter().rev().find(|(found, _)| self.text(found) == Some(key)).map(|(_, value)| value)
+    }
+
+    /// Every tensor under `value` with its name: keys and attributes joined by dots, list positions not followed.
+    /// `arguments` is what it is rebuilt from.
+    pub fn tensors(&self, value: &Value) -> Result<Vec<(String, &[Value])>> {
+        // Shared parts are visited once for each path to them, which can be exponentially many.
+        let mut budget = 200_000;
+        let mut found = Vec::new();
+        self.gather(value, String::new(), 0, &mut budget, &mut found)?;
+        Ok(found)
+    }
+
+    fn gather<'s>(
+        &'s self,
+        value: &Value,
+        name: String,
+        depth: usize,
+        budget: &mut usize,
+        found: &mut Vec<(String, &'s [Value])>,
+    ) -> Result<()> {
+        if let Some(arguments) = self.tensor(value) {
+            found.push((name, arguments));
+            return Ok(());
+        }
+        // The attributes of an object are its parameters and its parts; a plain dictionary's inner ones hold no weights.
+        let is_object = matches!(self.node(value), Some(Node::Object(_)));
+        let Some(entries) = self.entries(value).filter(|_| is_object || depth == 0) else { return Ok(()) };
+        for (key, value) in entries {
+            let Some(key) = self.text(key) else { continue };
+            let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+            *budget = budget.saturating_sub(1 + name.len() / 64);
+            if depth == MAX_DEPTH || *budget == 0 {
+                return Err(Error::new(ErrorKind::Weights, "is nested too deeply or has too many names for a model"));
+            }
+            self.gather(value, name, depth + 1, budget, found)?;
+        }
+        Ok(())
+    }
+
+    /// What a tensor is rebuilt from.
+    pub fn tensor(&self, value: &Value) -> Option<&[Value]> {
+        match self.node(value)? {
+            Node::Tensor(arguments) => self.list(&Value::Node(*arguments)),
+            _ => None,
+        }
+    }
+
+    /// The arguments of a storage reference.
+    pub fn persistent(&self, value: &Value) -> Option<&[Value]> {
+        match self.node(value)? {
+            Node::Persistent(arguments) => self.list(&Value::Node(*arguments)),
+            _ => None,
+        }
+    }
+}
+
+type Step<T> = std::result::Result<T, String>;
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    /// The next byte.
+    at: usize,
+    /// The opcode that is being carried out.
+    op: usize,
+    script: bool,
+    stack: Vec<Value>,
+    /// Stack heights.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value>,
+    nodes: Vec<Node>,
+}
+
+impl Machine<'_> {
+    fn run(&mut self) -> Step<Value> {
+        for _ in 0..MAX_OPCODES {
+            self.op = self.at;
+            let opcode = self.take(1)?[0];
+            match opcode {
+                // PROTO
+                0x80 => match self.take(1)?[0] {
+                    0..=5 => {}
+                    version => return Err(format!("unknown pickle protocol {version}")),
+                },
+                // FRAME
+                0x95 => self.at = self.range(8).map(|range| range.end)?,
+                b'.' => return self.pop(),
+                b'(' => self.marks.push(self.stack.len()),
+                b'0' => {
+                    self.pop()?;
+                }
+                b'N' => self.stack.push(Value::None),
+                0x88 | 0x89 => self.stack.push(Value::Bool),
+                b'K' | b'M' | b'J' => {
+                    let value = match opcode {
+                        b'K' => self.int::<1>()? as i64,
+                        b'M' => self.int::<2>()? as i64,
+                        _ => i64::from(self.int::<4>()? as u32 as i32),
+                    };
+                    self.stack.push(Value::Int(value));
+                }
+                // LONG1
+                0x8a => {
+                    let length = self.int::<1>()? as usize;
+                    let digits = self.take(length)?;
+                    let fill = if digits.last().is_some_and(|&top| top >= 0x80) { 0xff } else { 0 };
+                    // Longer numbers are no sizes; the magic number of the old format is one.
+                    let value = match digits.len() {
+                        0..=8 => {
+                            let mut bytes = [fill; 8];
+                            bytes[..length].copy_from_slice(digits);
+                            Value::Int(i64::from_le_bytes(bytes))
+                        }
+                        _ => Value::Float,
+                    };
+                    self.stack.push(value);
+                }
+                // BINFLOAT
+                b'G' => {
+                    self.take(8)?;
+                    self.stack.push(Value::Float);
+                }
+                // Texts and byte strings, by the width of their length: BINUNICODE, BINBYTES, BINSTRING; SHORT_*.
+                b'X' | b'B' | b'T' | 0x8c | b'C' | b'U' => {
+                    let length = if matches!(opcode, b'X' | b'B' | b'T') { self.int::<4>()? } else { self.int::<1>()? };
+                    let range = self.range(length as usize)?;
+                    self.at = range.end;
+                    self.stack.push(Value::Text(range));
+                }
+                b']' | b')' => self.push(Node::List(vec![])),
+                b'}' => self.push(Node::Dict(vec![])),
+                // TUPLE
+                b't' => {
+                    let items = self.pop_mark()?;
+                    self.push(Node::List(items));
+                }
+                // TUPLE1 to TUPLE3
+                0x85..=0x87 => {
+                    let items = self.pop_many(usize::from(opcode - 0x84))?;
+                    self.push(Node::List(items));
+                }
+                // APPEND, APPENDS
+                b'a' | b'e' => {
+                    let items = if opcode == b'a' { self.pop_many(1)? } else { self.pop_mark()? };
+                    match self.top()? {
+                        Node::List(list) => list.extend(items),
+                        _ => return Err("items are added to something that is no list".into()),
+                    }
+                }
+                // SETITEM, SETITEMS
+                b's' | b'u' => {
+                    let items = if opcode == b's' { self.pop_many(2)? } else { self.pop_mark()? };
+                    if items.len() % 2 != 0 {
+                        return Err("a key has no value".into());
+                    }
+                    let mut items = items.into_iter();
+                    match self.top()? {
+                        Node::Dict(dict) => {
+                            while let (Some(key), Some(value)) = (items.next(), items.next()) {
+                                dict.push((key, value));
+                            }
+                        }
+                        _ => return Err("entries are added to something that is no dictionary".into()),
+                    }
+                }
+                // BINPUT, LONG_BINPUT, MEMOIZE
+                b'q' | b'r' | 0x94 => {
+                    let key = match opcode {
+                        b'q' => self.int::<1>()? as u32,
+                        b'r' => self.int::<4>()? as u32,
+                        _ => self.memo.len() as u32,
+                    };
+                    let value = self.stack.last().cloned().ok_or("the stack is empty")?;
+                    self.memo.insert(key, value);
+                }
+                // BINGET, LONG_BINGET
+                b'h' | b'j' => {
+                    let key = if opcode == b'h' { self.int::<1>()? } else { self.int::<4>()? } as u32;
+                    let value = self.memo.get(&key).cloned();
+                    self.stack.push(value.ok_or_else(|| format!("memo {key} was never set"))?);
+                }
+                // GLOBAL
+                b'c' => {
+                    let (module, name) = (self.line()?, self.line()?);
+                    self.global(module, name)?;
+                }
+                // STACK_GLOBAL
+                0x93 => {
+                    let names = self.pop_many(2)?;
+                    let [Value::Text(module), Value::Text(name)] = &names[..] else {
+                        return Err("a global has no name".into());
+                    };
+                    self.global(module.clone(), name.clone())?;
+                }
+                // REDUCE, NEWOBJ
+                b'R' | 0x81 => {
+                    let call = self.pop_many(2)?;
+                    self.call(&call[0], &call[1], opcode == 0x81)?;
+                }
+                // BUILD
+                b'b' => {
+                    let state = self.pop()?;
+                    // The state of a dictionary is attributes (`_metadata`), not entries.
+                    if let (Node::Object(slot), Value::Node(state)) = (self.top()?, state) {
+                        *slot = Some(state);
+                    }
+                }
+                // BINPERSID
+                b'Q' => match self.pop()? {
+                    Value::Node(arguments) if matches!(self.nodes[arguments], Node::List(_)) => {
+                        self.push(Node::Persistent(arguments));
+                    }
+                    _ => return Err("a storage reference is no tuple".into()),
+                },
+                _ => return Err(format!("refused opcode 0x{opcode:02x}, which no plain checkpoint has,")),
+            }
+        }
+        Err(format!("more than {MAX_OPCODES} opcodes"))
+    }
+
+    fn call(&mut self, function: &Value, arguments: &Value, construct: bool) -> Step<()> {
+        let Value::Global(function) = function else {
+            return Err("refused call of something that is no known function".into());
+        };
+        let Value::Node(at) = *arguments else { return Err("a call has no tuple of arguments".into()) };
+        let Node::List(items) = &self.nodes[at] else { return Err("a call has no tuple of arguments".into()) };
+        let first = items.first().cloned();
+        match (function, construct) {
+            (Global::OrderedDict, false) => {
+                if !items.is_empty() {
+                    return Err("refused OrderedDict with arguments".into());
+                }
+                self.push(Node::Dict(vec![]));
+            }
+            (Global::RebuildTensor, false) => self.push(Node::Tensor(at)),
+            (Global::RebuildParameter | Global::First, false) => {
+                self.stack.push(first.ok_or("a call has no arguments")?);
+            }
+            (Global::Inert, false) => self.push(Node::Inert),
+            (Global::ScriptClass, true) => self.push(Node::Object(None)),
+            _ => return Err(format!("refused call of {function:?}")),
+        }
+        Ok(())
+    }
+
+    fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Step<()> {
+        let text = |range: &Range<usize>| {
+            let bytes = self.bytes.get(range.clone()).filter(|bytes| bytes.len() <= MAX_NAME);
+            bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or("a global's name is no text of usual length")
+        };
+        let (module, name) = (text(&module)?, text(&name)?);
+        let Some(global) = Global::named(module, name, self.script) else {
+            let shown: String = format!("{module}.{name}").chars().take(120).collect();
+            return Err(format!(
+                "refused global `{}`, which is not among the few names that weights need (the file may hold training \
+                 state or worse; where its origin is trusted, save its state_dict alone with torch.save),",
+                shown.escape_debug()
+            ));
+        };
+        self.stack.push(Value::Global(global));
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node) {
+        self.stack.push(Value::Node(self.nodes.len()));
+        self.nodes.push(node);
+    }
+
+    fn pop(&mut self) -> Step<Value> {
+        match self.stack.len() > self.marks.last().copied().unwrap_or(0) {
+            true => self.stack.pop().ok_or_else(|| "the stack is empty".into()),
+            false => Err("the stack is empty".into()),
+        }
+    }
+
+    fn pop_many(&mut self, count: usize) -> Step<Vec<Value>> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
+        Ok(self.stack.split_off(from.ok_or("the stack is empty")?))
+    }
+
+    fn pop_mark(&mut self) -> Step<Vec<Value>> {
+        let mark = self.marks.pop().ok_or("no mark is set")?;
+        // No opcode takes the stack below its last mark.
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    /// The container on top of the stack.
+    fn top(&mut self) -> Step<&mut Node> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.last() {
+            Some(Value::Node(at)) if self.stack.len() > floor => Ok(&mut self.nodes[*at]),
+            _ => Err("something that is no container is added to".into()),
+        }
+    }
+
+    fn range(&self, length: usize) -> Step<Range<usize>> {
+        let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len());
+        Ok(self.at..end.ok_or("the file ends inside the value")?)
+    }
+
+    fn take(&mut self, length: usize) -> Step<&[u8]> {
+        let range = self.range(length)?;
+        self.at = range.end;
+        Ok(&self.bytes[range])
+    }
+
+    fn int<const N: usize>(&mut self) -> Step<u64> {
+        Ok(self.take(N)?.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+    }
+
+    fn line(&mut self) -> Step<Range<usize>> {
+        let length = self.bytes[self.at..].iter().position(|&byte| byte == b'\n');
+        let range = self.at..self.at + length.ok_or("a name has no end")?;
+        self.at = range.end + 1;
+        Ok(range)
+    }
+}

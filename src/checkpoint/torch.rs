@@ -1,0 +1,216 @@
+//! `torch.save` and TorchScript files, by what their pickle says of tensors and what the file holds for it.
+//!
+//! Believed of the pickle: names. Checked: every size, stride and offset, against the bytes of the storage.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use safetensors::Dtype;
+
+use super::pickle::{Global, Pickle, Value};
+use super::zip;
+use super::{Content, Tensor};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::shape_text;
+
+/// The pickle of a real model has some 150 bytes for each tensor. What is read from a pickle takes a multiple of its
+/// size, so that this bounds memory too.
+const MAX_PICKLE: usize = 16 << 20;
+/// What a file of the format before zip archives starts with: a pickle of torch's magic number.
+const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// Where training scripts put the weights in what they save.
+const STATES: [&str; 4] = ["state_dict", "model_state", "model_state_dict", "model"];
+
+/// What the pickle's storage reference names: a range of the file and the type of its elements.
+type Storages = BTreeMap<String, Range<usize>>;
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Weights, message)
+}
+
+/// Whether the file is one of torch's.
+pub(super) fn is_torch(bytes: &[u8]) -> bool {
+    zip::is_zip(bytes) || matches!(bytes, [0x80, 2..=5, ..])
+}
+
+/// Reads either format.
+pub(super) fn read(bytes: &[u8]) -> Result<Content> {
+    if zip::is_zip(bytes) { archive(bytes) } else { legacy(bytes) }
+}
+
+fn archive(bytes: &[u8]) -> Result<Content> {
+    let files = zip::directory(bytes)?;
+    let mut roots = files.keys().filter_map(|name| name.strip_suffix("data.pkl")).filter(|root| {
+        // The model's own pickle is at the archive's root: a folder, or nothing.
+        root.is_empty() || root.find('/') == Some(root.len() - 1)
+    });
+    let (Some(root), None) = (roots.next(), roots.next()) else {
+        return Err(broken("is a zip archive, but not one of PyTorch: expected one data.pkl in it"));
+    };
+    let stored = |name: &str| match files.get(name) {
+        Some(Some(range)) => Ok(range.clone()),
+        Some(None) => Err(broken(format!("`{name}` is compressed; save the model again with torch.save"))),
+        None => Err(broken(format!("`{name}` is missing from the archive"))),
+    };
+    if let Ok(order) = stored(&format!("{root}byteorder"))
+        && &bytes[order] != b"little"
+    {
+        return Err(broken("was saved on a big-endian machine; save it again on a little-endian one"));
+    }
+    let script = files.contains_key(&format!("{root}constants.pkl"));
+    let range = stored(&format!("{root}data.pkl"))?;
+    if range.len() > MAX_PICKLE {
+        return Err(broken(format!("its pickle has {} bytes, expected at most {MAX_PICKLE}", range.len())));
+    }
+    let pickle = Pickle::read(&bytes[range], script)?;
+    let folder = format!("{root}data/");
+    let storages =
+        files.iter().filter_map(|(name, range)| Some((name.strip_prefix(&folder)?.to_owned(), range.clone()?)));
+    content(&pickle, &storages.collect(), script)
+}
+
+/// Pickles of the magic number, the version, the machine, the value and the list of storage keys; then the storages, each
+/// a count of elements and the elements.
+fn legacy(bytes: &[u8]) -> Result<Content> {
+    if !bytes.starts_with(MAGIC) {
+        let message = "is a pickle, but not one that torch.save writes: save the model's state_dict with torch.save";
+        return Err(broken(message));
+    }
+    let window = |at: usize| &bytes[at..bytes.len().min(at.saturating_add(MAX_PICKLE))];
+    let mut at = MAGIC.len();
+    for _ in ["version", "machine"] {
+        at += Pickle::read(window(at), false)?.length;
+    }
+    let pickle = Pickle::read(window(at), false)?;
+    at += pickle.length;
+    let keys = Pickle::read(window(at), false)?;
+    at += keys.length;
+
+    let items = keys.list(&keys.root).ok_or_else(|| broken("its list of storages is missing"))?;
+    let mut sizes = BTreeMap::new();
+    pickle.storages(|key, dtype| {
+        sizes.insert(key.to_owned(), dtype.bitsize() / 8);
+    });
+    let mut storages = Storages::new();
+    for item in items {
+        let key = keys.text(item).ok_or_else(|| broken("a storage has no key"))?;
+        let size = *sizes.get(key).ok_or_else(|| broken(format!("no tensor uses storage `{}`", key.escape_debug())))?;
+        let count = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
+        let count = count.map_or(usize::MAX, |count| usize::try_from(u64::from_le_bytes(*count)).unwrap_or(usize::MAX));
+        let end = count.checked_mul(size).and_then(|length| length.checked_add(at + 8));
+        let Some(end) = end.filter(|&end| end <= bytes.len()) else {
+            return Err(broken(format!("is truncated: storage `{}` reaches beyond its end", key.escape_debug())));
+        };
+        if storages.insert(key.to_owned(), at + 8..end).is_some() {
+            return Err(broken(format!("storage `{}` is there twice", key.escape_debug())));
+        }
+        at = end;
+    }
+    content(&pickle, &storages, false)
+}
+
+/// The tensors of the model in a pickle.
+fn content(pickle: &Pickle<'_>, storages: &Storages, script: bool) -> Result<Content> {
+    let mut state = &pickle.root;
+    // A wrapper in a wrapper is as deep as training scripts go.
+    for _ in 0..2 {
+        let has_tensors = pickle.entries(state).is_some_and(|all| all.iter().any(|(_, v)| pickle.tensor(v).is_some()));
+        let inner = STATES.iter().find_map(|key| pickle.entry(state, key).filter(|v| pickle.entries(v).is_some()));
+        match inner {
+            Some(inner) if !has_tensors && !script => state = inner,
+            _ => break,
+        }
+    }
+    let mut types = BTreeMap::new();
+    let mut clash = None;
+    pickle.storages(|key, dtype| {
+        if *types.entry(key.to_owned()).or_insert(dtype) != dtype {
+            clash = Some(key.to_owned());
+        }
+    });
+    if let Some(key) = clash {
+        return Err(broken(format!("storage `{}` is used as two types", key.escape_debug())));
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, arguments) in pickle.tensors(state)? {
+        let tensor = tensor(pickle, arguments, storages)
+            .map_err(|message| broken(format!("tensor `{}`: {message}", name.escape_debug())))?;
+        // As in Python, the last of two equal keys counts.
+        tensors.insert(name, tensor);
+    }
+    if tensors.is_empty() {
+        let message = format!(
+            "holds no named tensors at its top level or under {}: save the model's state_dict with torch.save",
+            STATES.join(", ")
+        );
+        return Err(broken(message));
+    }
+    Ok(Content { tensors, config: None, script })
+}
+
+/// `_rebuild_tensor_v2(storage, offset, size, stride, ...)`, where storage is `('storage', type, key, device, count, ...)`.
+fn tensor(pickle: &Pickle<'_>, arguments: &[Value], storages: &Storages) -> Result<Tensor, String> {
+    let malformed = || "its description is malformed".to_owned();
+    let [storage, Value::Int(offset), size, stride, ..] = arguments else { return Err(malformed()) };
+    let (key, dtype) = storage_reference(pickle, storage).ok_or_else(malformed)?;
+    let whole = |value: &Value| match value {
+        Value::Int(number) => usize::try_from(*number).map_err(|_| format!("{number} among its sizes and strides")),
+        _ => Err(malformed()),
+    };
+    let numbers = |value| pickle.list(value).ok_or_else(malformed)?.iter().map(whole).collect::<Result<Vec<_>, _>>();
+    let (shape, strides) = (numbers(size)?, numbers(stride)?);
+    if shape.len() != strides.len() || shape.len() > 8 {
+        return Err(format!("{} sizes and {} strides", shape.len(), strides.len()));
+    }
+    let offset = whole(&Value::Int(*offset))?;
+    let bytes = storages.get(key).ok_or_else(|| format!("its storage `{}` is not there", key.escape_debug()))?;
+    Tensor::new(dtype, shape, strides, offset, bytes.clone())
+}
+
+fn storage_reference<'a>(pickle: &Pickle<'a>, value: &Value) -> Option<(&'a str, Dtype)> {
+    let [kind, Value::Global(Global::Storage(dtype)), key, ..] = pickle.persistent(value)? else { return None };
+    (pickle.text(kind)? == "storage").then_some((pickle.text(key)?, *dtype))
+}
+
+impl Pickle<'_> {
+    /// Every storage that the pickle refers to.
+    fn storages(&self, mut each: impl FnMut(&str, Dtype)) {
+        for at in 0..self.nodes() {
+            if let Some((key, dtype)) = storage_reference(self, &Value::Node(at)) {
+                each(key, dtype);
+            }
+        }
+    }
+}
+
+impl Tensor {
+    /// A tensor in a storage of the file, in elements; refuses what leaves the storage or repeats elements.
+    pub(super) fn new(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+        offset: usize,
+        storage: Range<usize>,
+    ) -> Result<Tensor, String> {
+        let size = dtype.bitsize() / 8;
+        let held = storage.len() / size;
+        let outside = || {
+            format!(
+                "shape {} with strides {strides:?} at {offset} does not fit its storage of {held} elements",
+                shape_text(&shape)
+            )
+        };
+        let count = shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent)).ok_or_else(outside)?;
+        if count == 0 {
+            return Ok(Tensor { dtype, strides, range: storage.start..storage.start, shape });
+        }
+        let reach = shape
+            .iter()
+            .zip(&strides)
+            .try_fold(0_usize, |reach, (&extent, &stride)| reach.checked_add((extent - 1).checked_mul(stride)?));
+        let end = reach.and_then(|reach| reach.checked_add(offset)?.checked_add(1)).filter(|&end| end <= held);
+        let end = end.filter(|_| count <= held).ok_or_else(outside)?;
+        let range = storage.start + offset * size..storage.start + end * size;
+        Ok(Tensor { dtype, shape, strides, range })
+    }
+}

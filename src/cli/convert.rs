@@ -1,0 +1,58 @@
+//! `inctrl convert`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use inctrl::checkpoint::{ConvertOptions, convert};
+
+use super::Outcome;
+use super::console::{Progress, result, say};
+use super::weights::DTypeName;
+
+/// Turn a checkpoint of PyTorch, open_clip, Hugging Face or OpenAI into a safetensors file for --weights
+#[derive(clap::Args)]
+#[command(after_help = "\
+Nothing in the checkpoint is executed: what is not plain weights is refused.
+
+Examples:
+  inctrl convert InCTRL.pyth --config ViT-B-16-plus-240.json -o W.safetensors
+  inctrl convert clip.pt --heads InCTRL.pyth --dtype f16 -o W.safetensors")]
+pub struct Args {
+    /// A checkpoint: .pt, .pth, .pyth, .bin or .safetensors
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// A checkpoint with InCTRL's adapter and scoring heads, where SRC has none; only these are taken from it
+    #[arg(long, value_name = "SRC2")]
+    heads: Option<PathBuf>,
+    /// The model's JSON, of open_clip or Hugging Face; without it, SRC's own name with .json, open_clip_config.json or
+    /// config.json beside SRC, else what the tensors tell
+    #[arg(long, value_name = "C")]
+    config: Option<PathBuf>,
+    /// How numbers are stored [default: as in SRC]
+    #[arg(long, value_enum)]
+    dtype: Option<DTypeName>,
+    /// The file to write
+    #[arg(short, long, value_name = "W")]
+    output: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    let Args { source, heads, config, dtype, output } = args;
+    let progress = Progress::new();
+    progress.step("reading the checkpoint");
+    let options = ConvertOptions { source, heads, config, dtype: dtype.map(Into::into) };
+    let mut started = false;
+    let converted = convert(&options, &output, |done, total| {
+        if !std::mem::replace(&mut started, true) {
+            progress.bytes(total, "converted");
+        }
+        progress.bytes_done(done);
+    })?;
+    drop(progress);
+    let (tensors, megabytes) = (converted.tensors, converted.bytes as f64 / 1e6);
+    result(&format!("{}: {tensors} tensors, {megabytes:.1} MB\n{}", output.display(), converted.arch))?;
+    if !converted.heads {
+        say("note: this is a CLIP model; scoring needs InCTRL's heads as well (--heads FILE)");
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,172 @@
+//! Checkpoints of other programs, made by `scripts/fixtures/checkpoints.py` with the programs' own libraries.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use inctrl::checkpoint::{ConvertOptions, Converted, convert};
+use inctrl::tensor::DType;
+use inctrl::weights::{LoadOptions, Tower, Weights, table};
+use inctrl::{ErrorKind, Result};
+use safetensors::SafeTensors;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
+}
+
+fn options(source: &str, heads: Option<&str>) -> ConvertOptions {
+    ConvertOptions { source: fixture(source), heads: heads.map(fixture), config: None, dtype: None }
+}
+
+/// What the libraries saved, as numbers.
+fn expected() -> BTreeMap<String, Vec<f32>> {
+    let bytes = fs::read(fixture("expected.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = file.iter().filter(|(_, tensor)| tensor.dtype() == safetensors::Dtype::F32);
+    let numbers = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    floats.map(|(name, tensor)| (name.to_owned(), numbers(tensor.data()))).collect()
+}
+
+fn to_file(options: &ConvertOptions, check: impl FnOnce(&Path, &Converted)) -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("w.safetensors");
+    let (mut last, mut whole) = (0, 0);
+    let converted = convert(options, &output, |done, total| {
+        assert!(done > last && done <= total);
+        (last, whole) = (done, total);
+    });
+    let left = fs::read_dir(folder.path()).unwrap().count();
+    let converted = converted.inspect_err(|_| assert_eq!(left, 0, "a refused file leaves nothing"))?;
+    assert_eq!((left, last), (1, whole));
+    assert_eq!(fs::metadata(&output).unwrap().len(), converted.bytes);
+    check(&output, &converted);
+    Ok(())
+}
+
+fn open(path: &Path) -> Weights {
+    Weights::open(&LoadOptions { weights: path.to_owned(), heads: None, config: None }).unwrap()
+}
+
+/// Fails unless every tensor of the model is what `round` makes of the number that was saved.
+#[track_caller]
+fn same(weights: &Weights, towers: &[Tower], round: impl Fn(f32) -> f32) {
+    let expected = expected();
+    for spec in table(weights.arch()).iter().filter(|spec| towers.contains(&spec.tower)) {
+        let found = weights.tensor(&spec.name).unwrap().to_f32();
+        let wanted = &expected[&spec.name];
+        assert_eq!(found.len(), wanted.len(), "{}", spec.name);
+        for (a, b) in found.iter().zip(wanted) {
+            assert_eq!(a.to_bits(), round(*b).to_bits(), "{}: {a} and {b}", spec.name);
+        }
+    }
+}
+
+const ALL: [Tower; 3] = [Tower::Vision, Tower::Text, Tower::Heads];
+
+#[test]
+fn every_program_s_file_becomes_the_same_model() {
+    let mut hashes = Vec::new();
+    for (source, heads) in [
+        ("inctrl.pyth", None),
+        ("expected.safetensors", None),
+        ("open_clip.pt", Some("heads.pth")),
+        ("open_clip.safetensors", Some("inctrl.pyth")),
+        ("open_clip_training.pt", Some("heads.pth")),
+        ("open_clip_legacy.pt", Some("heads.pth")),
+        ("hf/model.safetensors", Some("heads.pth")),
+        ("hf_bin/pytorch_model.bin", Some("heads.pth")),
+    ] {
+        println!("{source}");
+        to_file(&options(source, heads), |path, converted| {
+            assert!(converted.heads && converted.arch.quick_gelu);
+            let weights = open(path);
+            assert_eq!(weights.arch(), &converted.arch);
+            same(&weights, &ALL, |x| x);
+            hashes.push(weights.hash().to_owned());
+        })
+        .unwrap();
+    }
+    hashes.dedup();
+    assert_eq!(hashes.len(), 1, "the identity of a model does not depend on where it came from");
+}
+
+#[test]
+fn a_torchscript_archive_has_quick_gelu_whatever_the_configuration_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain.json");
+    let text = fs::read_to_string(fixture("config.json")).unwrap();
+    fs::write(&plain, text.replace("\"quick_gelu\": true", "\"quick_gelu\": false")).unwrap();
+    let mut options = options("script.pt", Some("heads.pth"));
+    options.config = Some(plain);
+    to_file(&options, |path, converted| {
+        assert!(converted.arch.quick_gelu);
+        let weights = open(path);
+        assert_eq!(weights.tensor("visual.proj").unwrap().dtype, DType::F16);
+        assert_eq!(weights.tensor("adapter.fc.0.weight").unwrap().dtype, DType::F32);
+        same(&weights, &[Tower::Vision, Tower::Text], |x| f16::from_f32(x).to_f32());
+        same(&weights, &[Tower::Heads], |x| x);
+    })
+    .unwrap();
+}
+
+#[test]
+fn numbers_are_stored_as_asked() {
+    for (dtype, round) in [
+        (DType::F32, (|x| x) as fn(f32) -> f32),
+        (DType::F16, |x| f16::from_f32(x).to_f32()),
+        (DType::Bf16, |x| bf16::from_f32(x).to_f32()),
+    ] {
+        let options = ConvertOptions { dtype: Some(dtype), ..options("inctrl.pyth", None) };
+        to_file(&options, |path, _| {
+            let weights = open(path);
+            assert_eq!(weights.tensor("visual.proj").unwrap().dtype, dtype);
+            same(&weights, &ALL, round);
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_clip_model_alone_is_converted_and_scores_nothing() {
+    to_file(&options("hf/model.safetensors", None), |path, converted| {
+        assert!(!converted.heads);
+        let alone = Weights::open(&LoadOptions { weights: path.to_owned(), heads: None, config: None });
+        assert!(alone.unwrap_err().to_string().contains("--heads"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn one_error_names_every_difference() {
+    let error = to_file(&options("heads.pth", None), |_, _| ()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("missing:") && text.contains("visual.conv1.weight [32, 3, 4, 4]"), "{text}");
+
+    let both = to_file(&options("inctrl.pyth", Some("heads.pth")), |_, _| ()).unwrap_err();
+    assert!(both.to_string().contains("30 in both files"), "{both}");
+    let none = to_file(&options("inctrl.pyth", Some("open_clip.pt")), |_, _| ()).unwrap_err();
+    assert!(none.to_string().contains("expected InCTRL's heads"), "{none}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let lone = folder.path().join("model.safetensors");
+    fs::copy(fixture("hf/model.safetensors"), &lone).unwrap();
+    let error = to_file(&ConvertOptions { source: lone, ..options("", None) }, |_, _| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("config.json"), "{error}");
+}
+
+#[test]
+fn damaged_numbers_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("open_clip.pt");
+    let mut bytes = fs::read(fixture("open_clip.pt")).unwrap();
+    // A NaN in the middle of every storage that is large enough to be hit.
+    let at = bytes.len() / 2 / 4 * 4;
+    bytes[at..at + 1024].copy_from_slice(&[0xff; 1024]);
+    fs::write(&broken, bytes).unwrap();
+    let mut options = ConvertOptions { source: broken, ..options("", None) };
+    options.config = Some(fixture("config.json"));
+    let error = to_file(&options, |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("not finite"), "{error}");
+}
