@@ -54,13 +54,14 @@
 //! | [`preprocess`] | picture files and frames to patches |
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
+//! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | `render`, `synth` | heat maps as pictures; procedural inspection images (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
 //! # Not supported
 //!
-//! Checkpoints other than safetensors; vision towers other than CLIP's plain transformers; devices other than the CPU;
+//! Scoring straight from a checkpoint that is not safetensors (convert it first); vision towers other than CLIP's plain transformers; devices other than the CPU;
 //! training; images that are not 8-bit or cannot be made so; video. Whatever lies outside the crop is not judged: use
 //! [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of an image matter.
 
