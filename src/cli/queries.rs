@@ -1,12 +1,12 @@
 //! Which images are to be scored: files, folders, globs and standard input to one sequence of paths.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Stdin};
 use std::path::{Component, Path, PathBuf};
 
-use glob::MatchOptions;
+use glob::{MatchOptions, Pattern};
 use inctrl::Error;
 
 use super::normals::{is_picture, no_pictures};
@@ -92,7 +92,7 @@ fn expand(argument: &Path, skipped: Option<&Path>) -> (PathBuf, Vec<Query>) {
     match fs::metadata(argument) {
         Ok(found) if found.is_dir() => (argument.to_path_buf(), folder(argument, skipped)),
         Ok(_) => (parent(argument), vec![Query::at(argument)]),
-        Err(_) => match argument.to_str().filter(|text| text.contains(['*', '?', '['])) {
+        Err(_) => match argument.to_str().filter(|text| is_special(text)) {
             Some(pattern) => (literal_prefix(argument), matches(pattern, skipped)),
             // Opening it says why it cannot be read.
             None => (parent(argument), vec![Query::at(argument)]),
@@ -131,23 +131,43 @@ fn folder(root: &Path, skipped: Option<&Path>) -> Vec<Query> {
     queries
 }
 
-/// What a glob matches: files as they are, folders as if they had been given.
+/// What a glob matches: files as they are, folders as if they had been given. File names need not be UTF-8.
 fn matches(pattern: &str, skipped: Option<&Path>) -> Vec<Query> {
-    // As in a shell, hidden files are matched only by name.
-    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let paths = match glob::glob_with(pattern, options) {
-        Ok(paths) => paths,
-        Err(error) => return vec![Query::failed(pattern, format!("neither a file nor a glob: {error}"))],
-    };
-    let mut queries = Vec::new();
-    for found in paths {
-        match found {
-            Ok(path) if path.is_dir() => queries.append(&mut folder(&path, skipped)),
-            Ok(path) => queries.push(Query::at(path)),
-            Err(error) => {
-                let problem = format!("cannot read the folder: {}", error.error());
-                queries.push(Query::failed(error.path(), problem));
+    let prefix = literal_prefix(Path::new(pattern));
+    let rest = Path::new(pattern).components().skip(prefix.components().count());
+    let (mut found, mut queries) = (vec![prefix], Vec::new());
+    let mut rest = rest.map(|part| part.as_os_str().to_string_lossy()).peekable();
+    while let Some(part) = rest.next() {
+        if part == "**" {
+            // At the end of a pattern it names folders, and those are searched to the bottom anyway.
+            if rest.peek().is_some() {
+                let below = found.iter().flat_map(|folder| folders_below(folder)).collect::<Vec<_>>();
+                found.extend(below);
             }
+            continue;
+        }
+        if !is_special(&part) {
+            found = found.iter().map(|folder| folder.join(&*part)).filter(|path| path.exists()).collect();
+            continue;
+        }
+        let part = match Pattern::new(&part) {
+            Ok(part) => part,
+            Err(error) => return vec![Query::failed(pattern, format!("neither a file nor a glob: {error}"))],
+        };
+        let mut next = Vec::new();
+        for folder in found.iter().filter(|path| path.as_os_str().is_empty() || path.is_dir()) {
+            match names(folder) {
+                Ok(names) => next.extend(names.iter().filter(|name| fits(&part, name)).map(|name| folder.join(name))),
+                Err(error) => queries.push(Query::failed(folder, format!("cannot read the folder: {error}"))),
+            }
+        }
+        found = next;
+    }
+    found.sort();
+    for path in found {
+        match path.is_dir() {
+            true => queries.append(&mut folder(&path, skipped)),
+            false => queries.push(Query::at(path)),
         }
     }
     if queries.is_empty() {
@@ -156,10 +176,39 @@ fn matches(pattern: &str, skipped: Option<&Path>) -> Vec<Query> {
     queries
 }
 
+/// Whether a name matches one part of a glob. As in a shell, hidden files are matched only by name.
+fn fits(part: &Pattern, name: &OsStr) -> bool {
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    part.matches_with(&name.to_string_lossy(), options)
+}
+
+/// What a folder holds; the empty path is the working folder.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// The folders below one, at any depth, but for hidden ones, links, and those that cannot be read.
+fn folders_below(root: &Path) -> Vec<PathBuf> {
+    let (mut below, mut open) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = open.pop() {
+        let shown = |name: &OsString| !name.as_encoded_bytes().starts_with(b".");
+        let paths = names(&folder).unwrap_or_default().into_iter().filter(shown).map(|name| folder.join(name));
+        let found: Vec<_> = paths.filter(|path| path.is_dir() && !path.is_symlink()).collect();
+        below.extend_from_slice(&found);
+        open.extend(found);
+    }
+    below
+}
+
 /// The folders of a glob before its first special character.
 fn literal_prefix(pattern: &Path) -> PathBuf {
-    let special = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
-    pattern.components().take_while(|part| !special(part)).collect()
+    let literal = |part: &Component<'_>| !is_special(&part.as_os_str().to_string_lossy());
+    pattern.components().take_while(literal).collect()
+}
+
+fn is_special(part: &str) -> bool {
+    part.contains(['*', '?', '['])
 }
 
 fn common_folder(a: &Path, b: &Path) -> PathBuf {
@@ -272,5 +321,33 @@ mod tests {
         assert_eq!(base(&["absent/*/good/?.png"]), "absent");
         assert_eq!(base(&["absent/x.png", "/absent/x.png"]), "");
         assert_eq!(base(&["-"]), "");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn globs_match_as_in_a_shell_and_pass_over_nothing() {
+        use std::os::unix::ffi::OsStrExt;
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for folder in ["a", "a/deep", "b", ".hidden"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+        let odd = root.join("a").join(OsStr::from_bytes(b"z\xff.png"));
+        for file in ["a/1.png", "a/2.png", "a/deep/3.png", "b/4.png", "b/5.jpg", ".hidden/6.png", "a/.7.png"] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        fs::write(&odd, "").unwrap();
+        let found = |pattern: &str| -> Vec<String> {
+            let queries = matches(&format!("{}/{pattern}", root.display()), None);
+            let below = |query: &Query| query.path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            queries.iter().filter(|query| query.problem.is_none()).map(below).collect()
+        };
+        assert_eq!(found("a/*.png"), ["a/1.png", "a/2.png", "a/z\u{fffd}.png"]);
+        assert_eq!(found("*/[14].png"), ["a/1.png", "b/4.png"]);
+        assert_eq!(found("**/[1-5].png"), ["a/1.png", "a/2.png", "a/deep/3.png", "b/4.png"]);
+        assert_eq!(found("b*"), ["b/4.png", "b/5.jpg"]);
+        assert_eq!(found("*/../b/4.png"), ["a/../b/4.png", "b/../b/4.png"]);
+        assert!(found("c*").is_empty() && found("a/[.png").is_empty());
+        assert_eq!(matches(&format!("{}/c*", root.display()), None).len(), 1);
     }
 }
