@@ -83,7 +83,9 @@ pub mod tensor;
 pub mod text;
 pub mod weights;
 
-pub use detector::{AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, PromptBank, Score, Scorer};
+pub use detector::{
+    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Frame, Plan};
-use crate::tensor::{Dense, TensorView};
+use crate::tensor::{DType, Dense, TensorView};
 
 pub mod cpu;
 
@@ -98,6 +98,19 @@ pub struct BankVectors<'a> {
     pub text_prototypes: &'a [f32],
 }
 
+/// What a buffer holds, which tells a device how to store it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sums that many operations add to, and whatever needs all of f32: residual stream, class embeddings, maps.
+    Stream,
+    /// What products read: normalised activations, queries, keys and values, unit taps. In [`Backend::precision`].
+    Operand,
+    /// Nearest neighbours, the output of [`Backend::patch_nn`]; a device may keep more than the cosine.
+    Nearest,
+    /// What the host reads after every batch.
+    Result,
+}
+
 /// Numbers per image in the output of [`Backend::heads`]: score, s_h, s_p, s_i, s_a.
 pub const HEAD_OUTPUTS: usize = 5;
 
@@ -116,6 +129,8 @@ pub trait Backend: Send + Sized + 'static {
     type Heads: Send + Sync;
     /// One class's prompts: taps and vectors.
     type Bank: Send + Sync;
+    /// Sequences of operations that [`Backend::replay`] has recorded.
+    type Recordings: Default + Send;
 
     /// Another lane on the same device, able to use the same weights and banks.
     fn fork(&self) -> Result<Self>;
@@ -123,8 +138,11 @@ pub trait Backend: Send + Sized + 'static {
     /// One line for people: device, instruction set, threads.
     fn describe(&self) -> String;
 
+    /// How operands are stored: products round to this, and accumulate in f32.
+    fn precision(&self) -> DType;
+
     /// A zeroed buffer of `len` elements.
-    fn buffer(&self, len: usize) -> Result<Self::Buffer>;
+    fn buffer(&self, role: Role, len: usize) -> Result<Self::Buffer>;
 
     /// Copies host numbers to the beginning of a buffer.
     fn upload(&mut self, host: &[f32], out: &mut Self::Buffer) -> Result<()>;
@@ -151,6 +169,17 @@ pub trait Backend: Send + Sized + 'static {
 
     /// A bank: unit taps of shape `[L, K, N, W]` and the class's vectors.
     fn bank(&mut self, taps: &Arc<[f32]>, shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Self::Bank>;
+
+    /// Runs `work`: operations on the same buffers and weights at every call with the same `recordings`, `images` and
+    /// number of prompts, ending with the results of `bank`. A device may record them at the first call and repeat the
+    /// recording at the next, with the bank of that call.
+    fn replay(
+        &mut self,
+        recordings: &mut Self::Recordings,
+        images: usize,
+        bank: &Self::Bank,
+        work: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()>;
 
     /// 8-bit frame → the rows of the patch convolution: resized, cropped or padded as `plan` says, normalised, cut into
     /// patches of `patch` x `patch`; writes rows `image * N ..` of `patches`, `[B * N, 3 * patch * patch]` in (channel, y, x) order.
@@ -187,16 +216,28 @@ pub trait Backend: Send + Sized + 'static {
     }
 
     /// Token rows of an image: the class embedding, then the patches, plus position, then layer norm (`ln_pre`).
-    /// `patches` is `[B * N, W]`, `class` `[W]`, `position` `[1 + N, W]`, `out` `[B * (1 + N), W]`.
+    /// `patches` is `[B * N, W]`, `out` `[B * (1 + N), W]`.
     fn embed(
         &mut self,
         patches: &Self::Buffer,
         images: usize,
-        class: &Self::Constant,
-        position: &Self::Constant,
-        norm: &Norm<Self>,
+        embedding: &Embedding<Self>,
         out: &mut Self::Buffer,
     ) -> Result<()>;
+
+    /// [`Backend::embed`], then [`Backend::layer_norm`] of its output by `next` into `normalised`.
+    fn embed_norm(
+        &mut self,
+        patches: &Self::Buffer,
+        images: usize,
+        embedding: &Embedding<Self>,
+        out: &mut Self::Buffer,
+        next: &Norm<Self>,
+        normalised: &mut Self::Buffer,
+    ) -> Result<()> {
+        self.embed(patches, images, embedding, out)?;
+        self.layer_norm(out, images * embedding.tokens, next, normalised)
+    }
 
     /// `out = (x - mean(x)) / sqrt(var(x) + 1e-5) * weight + bias` for each row of `[rows, W]`.
     fn layer_norm(&mut self, x: &Self::Buffer, rows: usize, norm: &Norm<Self>, out: &mut Self::Buffer) -> Result<()>;
@@ -244,6 +285,24 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
+    /// [`Backend::layer_norm`] of all token rows of `images` images into `normalised`, and [`Backend::unit_patches`] of the
+    /// same rows into `taps`: the norm that follows a tapped block.
+    #[expect(clippy::too_many_arguments, reason = "the two operations' arguments")]
+    fn layer_norm_unit_patches(
+        &mut self,
+        x: &Self::Buffer,
+        images: usize,
+        patches: usize,
+        width: usize,
+        norm: &Norm<Self>,
+        normalised: &mut Self::Buffer,
+        tap: usize,
+        taps: &mut Self::Buffer,
+    ) -> Result<()> {
+        self.layer_norm(x, images * (1 + patches), norm, normalised)?;
+        self.unit_patches(x, images, patches, width, tap, taps)
+    }
+
     /// Largest cosine of each query patch with any patch of any prompt at the same tap, the inner part of equation 1:
     /// `taps` is `[L, B, N, W]`, the bank's `[L, K, N, W]`, `out` `[L, B, N]`. No similarity matrix is kept.
     fn patch_nn(&mut self, taps: &Self::Buffer, images: usize, bank: &Self::Bank, out: &mut Self::Buffer)
@@ -286,6 +345,18 @@ pub struct Norm<B: Backend> {
     pub weight: B::Constant,
     /// Offset.
     pub bias: B::Constant,
+}
+
+/// What turns patches into the tokens of an image.
+pub struct Embedding<B: Backend> {
+    /// The class token, `[W]`.
+    pub class: B::Constant,
+    /// Position of each token, `[1 + N, W]`.
+    pub position: B::Constant,
+    /// `ln_pre`.
+    pub norm: Norm<B>,
+    /// Tokens of an image, `1 + N`.
+    pub tokens: usize,
 }
 
 /// How the width of attention splits into heads.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use inctrl::{Device, Engine, EngineOptions};
+use inctrl::{Device, Engine, EngineOptions, Precision};
 
 #[derive(clap::Args)]
 pub struct ModelArgs {
@@ -19,17 +19,20 @@ pub struct ModelArgs {
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
     /// Where to run
-    #[arg(long, value_enum, default_value = "auto", value_name = "auto|cpu", hide_possible_values = true)]
-    device: DeviceName,
+    #[arg(long, default_value_t, value_name = "auto|cpu|cuda:N")]
+    device: Device,
+    /// Arithmetic of a GPU: half precision, or single precision for diagnosis
+    #[arg(long, value_enum, default_value = "f16", value_name = "f16|f32", hide_possible_values = true)]
+    precision: PrecisionName,
     /// Threads that compute, in all, and at least one for each job; by default one for each core
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum DeviceName {
-    Auto,
-    Cpu,
+enum PrecisionName {
+    F16,
+    F32,
 }
 
 impl ModelArgs {
@@ -40,9 +43,10 @@ impl ModelArgs {
         let mut options = EngineOptions::new(&self.weights);
         options.weights.heads.clone_from(&self.heads);
         options.weights.config.clone_from(&self.config);
-        options.device = match self.device {
-            DeviceName::Auto => Device::Auto,
-            DeviceName::Cpu => Device::Cpu,
+        options.device = self.device;
+        options.precision = match self.precision {
+            PrecisionName::F16 => Precision::F16,
+            PrecisionName::F32 => Precision::F32,
         };
         options.threads = NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN));
         Engine::with(&options)

@@ -7,8 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::write_atomically;
-use crate::backend::BankVectors;
-use crate::backend::cpu::{self, Cpu};
+use crate::backend::{Backend, BankVectors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Lane, class_mean};
 use crate::preprocess::Fit;
@@ -284,7 +283,7 @@ impl PromptBank {
         Ok(())
     }
 
-    pub(super) fn upload(&self, lane: &mut Lane<Cpu>) -> Result<cpu::Bank> {
+    pub(super) fn upload<B: Backend>(&self, lane: &mut Lane<B>) -> Result<B::Bank> {
         let vectors = BankVectors { class_mean: &self.class_mean, text_prototypes: &self.text_prototypes };
         lane.bank(&self.taps, self.shape[1], vectors)
     }

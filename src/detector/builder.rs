@@ -2,16 +2,14 @@
 
 use super::bank::{PromptBank, PromptFeatures};
 use super::engine::Engine;
-use crate::backend::cpu::Cpu;
+use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::method::{Lane, text_prototypes};
 use crate::preprocess::{Fit, Frame, Plan};
-use crate::text::Tokeniser;
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
     engine: &'e Engine,
-    lane: Lane<Cpu>,
+    session: Session,
     class: String,
     fit: Fit,
     text_prototypes: Vec<f32>,
@@ -20,15 +18,15 @@ pub struct BankBuilder<'e> {
 
 impl<'e> BankBuilder<'e> {
     pub(super) fn new(engine: &'e Engine, class: &str, fit: Fit) -> Result<Self> {
-        let mut lane = engine.lane(1)?;
-        let text_prototypes = text_prototypes(lane.backend(), engine.weights(), &Tokeniser::new()?, class)?;
-        Ok(BankBuilder { engine, lane, class: class.to_owned(), fit, text_prototypes, prompts: Vec::new() })
+        let mut session = engine.session(1)?;
+        let text_prototypes = session.text_prototypes(engine.options(), engine.weights(), class)?;
+        Ok(BankBuilder { engine, session, class: class.to_owned(), fit, text_prototypes, prompts: Vec::new() })
     }
 
     pub(super) fn from_bank(engine: &'e Engine, bank: &PromptBank) -> Result<Self> {
         Ok(BankBuilder {
             engine,
-            lane: engine.lane(1)?,
+            session: engine.session(1)?,
             class: bank.class().to_owned(),
             fit: bank.fit(),
             text_prototypes: bank.text_prototypes().to_vec(),
@@ -42,9 +40,8 @@ impl<'e> BankBuilder<'e> {
     /// [`ErrorKind::Image`] for a frame that cannot be resized, [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add(&mut self, frame: Frame<'_>) -> Result<()> {
         let plan = Plan::new(frame.width(), frame.height(), self.engine.arch().vision.image_size, self.fit)?;
-        self.lane.place(frame, &plan, 0)?;
-        self.lane.encode(1, |_, _| ())?;
-        let (taps, adapted) = self.lane.prompt_features()?;
+        self.session.place(frame, &plan, 0)?;
+        let (taps, adapted) = self.session.prompt_features()?;
         self.prompts.push(PromptFeatures { hash: frame.content_hash(), taps, adapted });
         Ok(())
     }

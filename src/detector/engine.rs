@@ -1,14 +1,17 @@
 //! The engine: a model's weights on a device.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
+use super::session::{Model, Session};
 use super::{BankBuilder, PromptBank, Scorer};
-use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::CudaOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::method::{Detector, Lane};
 use crate::preprocess::{Fit, Frame};
 use crate::weights::{Arch, LoadOptions, Weights};
 
@@ -24,6 +27,47 @@ pub enum Device {
     Auto,
     /// The processor.
     Cpu,
+    /// An NVIDIA GPU, counted from 0 as the driver counts them.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => return Ok(Device::Auto),
+            "cpu" => return Ok(Device::Cpu),
+            "cuda" => return Ok(Device::Cuda(0)),
+            _ => {}
+        }
+        let ordinal = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        ordinal.map(Device::Cuda).ok_or_else(|| {
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a device: use auto, cpu, cuda or cuda:N"))
+        })
+    }
+}
+
+/// How a GPU stores what products read. Sums are f32 always, and so is everything on the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Half precision: fast, scores within 2e-3 of f32.
+    #[default]
+    F16,
+    /// Single precision: slow, for diagnosis.
+    F32,
 }
 
 /// How to open an [`Engine`].
@@ -34,15 +78,27 @@ pub struct EngineOptions {
     pub weights: LoadOptions,
     /// Where to run.
     pub device: Device,
-    /// Threads of each scorer; all cores where absent.
+    /// Threads of each scorer on the processor; all cores where absent.
     pub threads: Option<NonZeroUsize>,
+    /// Arithmetic of a GPU.
+    pub precision: Precision,
 }
 
 impl EngineOptions {
     /// Everything in one safetensors file, on the fastest device, with all cores.
     pub fn new(weights: impl Into<PathBuf>) -> Self {
         let weights = LoadOptions { weights: weights.into(), heads: None, config: None };
-        EngineOptions { weights, device: Device::Auto, threads: None }
+        EngineOptions { weights, device: Device::Auto, threads: None, precision: Precision::F16 }
+    }
+
+    pub(super) fn cpu(&self) -> Result<Cpu> {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Cpu::new(self.threads.map_or_else(cores, NonZeroUsize::get))
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn cuda(&self) -> CudaOptions {
+        CudaOptions { half: self.precision == Precision::F16, ..CudaOptions::default() }
     }
 }
 
@@ -50,9 +106,9 @@ impl EngineOptions {
 ///
 /// The weights file stays mapped (the text tower is read from it when a bank is built) and must not be changed meanwhile.
 pub struct Engine {
+    options: EngineOptions,
     weights: Weights,
-    backend: Cpu,
-    detector: Arc<Detector<Cpu>>,
+    model: Model,
 }
 
 impl Engine {
@@ -72,10 +128,8 @@ impl Engine {
     /// run; [`crate::ErrorKind::Device`] where the device is not there.
     pub fn with(options: &EngineOptions) -> Result<Self> {
         let weights = Weights::open(&options.weights)?;
-        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let mut backend = Cpu::new(options.threads.map_or_else(cores, NonZeroUsize::get))?;
-        let detector = Arc::new(Detector::load(&mut backend, &weights)?);
-        Ok(Engine { weights, backend, detector })
+        let model = Model::load(options, &weights)?;
+        Ok(Engine { options: options.clone(), weights, model })
     }
 
     /// The model's architecture.
@@ -90,7 +144,12 @@ impl Engine {
 
     /// One line for people: the device and how it is used.
     pub fn device(&self) -> String {
-        self.backend.describe()
+        self.model.describe()
+    }
+
+    /// Why [`Device::Auto`] came to this device, in words; empty where the device was named.
+    pub fn device_reason(&self) -> &str {
+        self.model.reason()
     }
 
     /// Builds the bank of one class from its normal images; [`Engine::bank_builder`] takes them one by one.
@@ -141,15 +200,19 @@ impl Engine {
             let message = format!("a capacity of {capacity} images asked for, at most {MAX_CAPACITY} are supported");
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        let lane = self.lane(capacity.get())?;
-        Scorer::new(lane, self.model_hash(), self.arch(), bank)
+        let session = self.session(capacity.get())?;
+        Scorer::new(session, self.model_hash(), self.arch(), bank)
     }
 
     pub(super) fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    pub(super) fn lane(&self, capacity: usize) -> Result<Lane<Cpu>> {
-        Lane::new(self.backend.fork()?, Arc::clone(&self.detector), capacity)
+    pub(super) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    pub(super) fn session(&self, capacity: usize) -> Result<Session> {
+        self.model.session(capacity)
     }
 }

@@ -10,9 +10,10 @@ mod builder;
 mod engine;
 mod score;
 mod scorer;
+mod session;
 
 pub use bank::{BankInfo, PromptBank};
 pub use builder::BankBuilder;
-pub use engine::{Device, Engine, EngineOptions};
+pub use engine::{Device, Engine, EngineOptions, Precision};
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;

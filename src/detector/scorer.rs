@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use super::session::Session;
 use super::{PromptBank, Score};
-use crate::backend::cpu::{self, Cpu};
 use crate::error::Result;
-use crate::method::Lane;
 use crate::preprocess::{Fit, Frame, Placement, Plan};
 use crate::weights::{Arch, VisionArch};
 
@@ -14,26 +13,24 @@ use crate::weights::{Arch, VisionArch};
 /// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. From the
 /// second image on, for as long as images keep their size, [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
-    lane: Lane<Cpu>,
+    session: Session,
     model_hash: String,
     arch: Arch,
     bank: Arc<PromptBank>,
-    uploaded: cpu::Bank,
     plan: Option<Plan>,
     scores: Vec<Score>,
 }
 
 impl Scorer {
-    pub(super) fn new(mut lane: Lane<Cpu>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
+    pub(super) fn new(mut session: Session, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
         bank.check_model(model_hash, arch)?;
-        let uploaded = bank.upload(&mut lane)?;
+        session.set_bank(&bank)?;
         Ok(Scorer {
-            scores: vec![Score::empty(arch.vision.grid()); lane.capacity()],
-            lane,
+            scores: vec![Score::empty(arch.vision.grid()); session.capacity()],
+            session,
             model_hash: model_hash.to_owned(),
             arch: arch.clone(),
             bank,
-            uploaded,
             plan: None,
         })
     }
@@ -54,7 +51,7 @@ impl Scorer {
     /// As [`Scorer::score`], for the first image that fails.
     pub fn score_batch(&mut self, frames: &[Frame<'_>]) -> Result<Vec<Score>> {
         let mut scores = Vec::with_capacity(frames.len());
-        for frames in frames.chunks(self.lane.capacity()) {
+        for frames in frames.chunks(self.session.capacity()) {
             self.run(frames)?;
             scores.extend_from_slice(&self.scores[..frames.len()]);
         }
@@ -72,7 +69,7 @@ impl Scorer {
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model; the old one stays in use.
     pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
         bank.check_model(&self.model_hash, &self.arch)?;
-        self.uploaded = bank.upload(&mut self.lane)?;
+        self.session.set_bank(&bank)?;
         self.bank = bank;
         Ok(())
     }
@@ -81,15 +78,13 @@ impl Scorer {
     fn run(&mut self, frames: &[Frame<'_>]) -> Result<()> {
         for (image, frame) in frames.iter().enumerate() {
             let plan = plan(&mut self.plan, frame, self.arch.vision.image_size, self.bank.fit())?;
-            self.lane.place(*frame, plan, image)?;
+            self.session.place(*frame, plan, image)?;
             let score = &mut self.scores[image];
             score.map.placement = seen_by_patches(plan.placement(), &self.arch.vision);
             (score.width, score.height) = (frame.width(), frame.height());
         }
-        self.lane.encode(frames.len(), |_, _| ())?;
-        self.lane.residual_map(frames.len(), &self.uploaded)?;
         let scores = &mut self.scores;
-        self.lane.scores(frames.len(), &self.uploaded, |image, parts, map| scores[image].fill(parts, map))
+        self.session.score(frames.len(), |image, parts, map| scores[image].fill(parts, map))
     }
 }
 

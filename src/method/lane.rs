@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, BankVectors, HEAD_OUTPUTS};
+use crate::backend::{Backend, BankVectors, HEAD_OUTPUTS, Role};
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::head_layers;
 use crate::model::vision::VisionWorkspace;
@@ -43,14 +43,35 @@ pub struct Parts {
 /// Everything that one thread needs to score: a lane of the device, its activations, and host memory for the results.
 pub struct Lane<B: Backend> {
     backend: B,
+    work: Work<B>,
+    recordings: B::Recordings,
+    host_map: Vec<f32>,
+    host_parts: Vec<f32>,
+}
+
+/// The network and the activations of one lane.
+struct Work<B: Backend> {
     detector: Arc<Detector<B>>,
     vision: VisionWorkspace<B>,
     adapted: B::Buffer,
     cosines: B::Buffer,
     map: B::Buffer,
     parts: B::Buffer,
-    host_map: Vec<f32>,
-    host_parts: Vec<f32>,
+}
+
+impl<B: Backend> Work<B> {
+    fn encode(&mut self, backend: &mut B, images: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
+        self.detector.vision.encode(backend, &mut self.vision, images, observe)
+    }
+
+    /// M_x against a bank, equations 1 and 2; then equations 3 to 7.
+    fn compare(&mut self, backend: &mut B, images: usize, bank: &B::Bank) -> Result<()> {
+        let arch = &self.detector.arch;
+        backend.patch_nn(&self.vision.taps, images, bank, &mut self.cosines)?;
+        let cells = images * arch.vision.patches();
+        backend.residual_mean(&self.cosines, arch.taps.len(), cells, &mut self.map)?;
+        backend.heads(&self.vision.class, &self.map, images, &self.detector.heads, bank, &mut self.parts)
+    }
 }
 
 impl<B: Backend> Lane<B> {
@@ -59,21 +80,24 @@ impl<B: Backend> Lane<B> {
         let arch = &detector.arch;
         let (cells, taps) = (capacity * arch.vision.patches(), arch.taps.len());
         Ok(Lane {
-            vision: detector.vision.workspace(&backend, capacity)?,
-            adapted: backend.buffer(capacity * arch.embed_dim)?,
-            cosines: backend.buffer(taps * cells)?,
-            map: backend.buffer(cells)?,
-            parts: backend.buffer(capacity * HEAD_OUTPUTS)?,
+            work: Work {
+                vision: detector.vision.workspace(&backend, capacity)?,
+                adapted: backend.buffer(Role::Stream, capacity * arch.embed_dim)?,
+                cosines: backend.buffer(Role::Nearest, taps * cells)?,
+                map: backend.buffer(Role::Result, cells)?,
+                parts: backend.buffer(Role::Result, capacity * HEAD_OUTPUTS)?,
+                detector,
+            },
+            recordings: B::Recordings::default(),
             host_map: vec![0.0; cells],
             host_parts: vec![0.0; capacity * HEAD_OUTPUTS],
             backend,
-            detector,
         })
     }
 
     /// Largest batch.
     pub fn capacity(&self) -> usize {
-        self.vision.capacity()
+        self.work.vision.capacity()
     }
 
     /// The device lane, for work beside the pipeline.
@@ -83,63 +107,74 @@ impl<B: Backend> Lane<B> {
 
     /// Uploads a bank: unit taps of shape `[L, K, N, W]` and the class's vectors.
     pub fn bank(&mut self, taps: &Arc<[f32]>, prompts: usize, vectors: BankVectors<'_>) -> Result<B::Bank> {
-        let arch = &self.detector.arch;
+        let arch = &self.work.detector.arch;
         let shape = [arch.taps.len(), prompts, arch.vision.patches(), arch.vision.width];
         self.backend.bank(taps, shape, vectors)
     }
 
     /// Places a frame at `image` of the batch to come.
     pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
-        self.detector.vision.place(&mut self.backend, &mut self.vision, frame, plan, image)
+        self.work.detector.vision.place(&mut self.backend, &mut self.work.vision, frame, plan, image)
+    }
+
+    /// Scores the first `images` placed frames against a bank, equations 1 to 7: encodes and compares them as one recording
+    /// of the device, then calls `each(image, parts, map)` with the map `[N]` as computed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Numeric`] where a score is not finite; [`ErrorKind::Argument`] for more images than the lane has memory
+    /// for, here and below.
+    pub fn score(&mut self, images: usize, bank: &B::Bank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        self.check(images)?;
+        let work = &mut self.work;
+        self.backend.replay(&mut self.recordings, images, bank, |backend| {
+            work.encode(backend, images, |_, _| ())?;
+            work.compare(backend, images, bank)
+        })?;
+        self.read(images, each)
     }
 
     /// Encodes the first `images` placed frames, showing `observe` the residual stream on its way.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for more images than the lane has memory for, here and in the steps that follow.
+    /// As [`Lane::score`].
     pub fn encode(&mut self, images: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
         self.check(images)?;
-        self.detector.vision.encode(&mut self.backend, &mut self.vision, images, observe)
+        self.work.encode(&mut self.backend, images, observe)
+    }
+
+    /// Compares images that [`Lane::encode`] encoded with a bank, and reports as [`Lane::score`]: what is encoded once can be
+    /// held against many banks.
+    ///
+    /// # Errors
+    /// As [`Lane::score`].
+    pub fn compare(&mut self, images: usize, bank: &B::Bank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        self.check(images)?;
+        self.work.compare(&mut self.backend, images, bank)?;
+        self.read(images, each)
     }
 
     /// What a prompt leaves in a bank, after [`Lane::encode`] of one image: its unit taps `[L, N, W]` and its adapted
     /// class embedding `[E]`.
     pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        let arch = &self.detector.arch;
+        let Work { detector, vision, adapted: device, .. } = &mut self.work;
+        let arch = &detector.arch;
         let mut taps = vec![0.0; arch.taps.len() * arch.vision.patches() * arch.vision.width];
         let mut adapted = vec![0.0; arch.embed_dim];
-        self.backend.download(&self.vision.taps, &mut taps)?;
-        self.backend.adapter(&self.vision.class, 1, &self.detector.heads, &mut self.adapted)?;
-        self.backend.download(&self.adapted, &mut adapted)?;
+        self.backend.download(&vision.taps, &mut taps)?;
+        self.backend.adapter(&vision.class, 1, &detector.heads, device)?;
+        self.backend.download(device, &mut adapted)?;
         if !taps.iter().chain(&adapted).all(|x| x.is_finite()) {
             return Err(not_finite("the features of a prompt"));
         }
         Ok((taps, adapted))
     }
 
-    /// M_x of the encoded images against a bank, equations 1 and 2.
-    pub fn residual_map(&mut self, images: usize, bank: &B::Bank) -> Result<()> {
-        self.check(images)?;
-        let arch = &self.detector.arch;
-        self.backend.patch_nn(&self.vision.taps, images, bank, &mut self.cosines)?;
-        let cells = images * arch.vision.patches();
-        self.backend.residual_mean(&self.cosines, arch.taps.len(), cells, &mut self.map)
-    }
-
-    /// Equations 3 to 7 of the encoded images, after [`Lane::residual_map`]; then calls `each(image, parts, map)` with the
-    /// map `[N]` as computed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Numeric`] where a score is not finite.
-    pub fn scores(&mut self, images: usize, bank: &B::Bank, mut each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
-        self.check(images)?;
-        let cells = self.detector.arch.vision.patches();
-        let (class, heads) = (&self.vision.class, &self.detector.heads);
-        self.backend.heads(class, &self.map, images, heads, bank, &mut self.parts)?;
+    fn read(&mut self, images: usize, mut each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        let cells = self.work.detector.arch.vision.patches();
         let parts = &mut self.host_parts[..images * HEAD_OUTPUTS];
         let map = &mut self.host_map[..images * cells];
-        self.backend.download(&self.parts, parts)?;
-        self.backend.download(&self.map, map)?;
+        self.backend.download(&self.work.parts, parts)?;
+        self.backend.download(&self.work.map, map)?;
         let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
         let rows = || parts.chunks_exact(HEAD_OUTPUTS).zip(map.chunks_exact(cells));
         if let Some(image) = rows().position(|(parts, map)| !finite(parts) || !finite(map)) {
@@ -163,7 +198,7 @@ impl<B: Backend> Lane<B> {
     /// The device buffers of the last batch, for comparing intermediates: class embeddings `[B, E]`, unit taps
     /// `[L, B, N, W]`, cosines `[L, B, N]`.
     pub fn intermediates(&self) -> [&B::Buffer; 3] {
-        [&self.vision.class, &self.vision.taps, &self.cosines]
+        [&self.work.vision.class, &self.work.vision.taps, &self.work.cosines]
     }
 }
 

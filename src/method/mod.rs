@@ -2,7 +2,7 @@
 //!
 //! | Equation | What | Where |
 //! |---|---|---|
-//! | 1, 2 | patch residual per tap, residual map M_x | [`Lane::residual_map`] |
+//! | 1, 2 | patch residual per tap, residual map M_x | [`Lane::compare`] |
 //! | 3 | prompt prototype I_p: mean adapted class embedding | [`class_mean`] |
 //! | 4, 5 | image residual F_x and its score s_i | [`crate::backend::Backend::heads`] |
 //! | 6 | text prior s_a, its prototypes | [`text_prototypes`] |

@@ -1,6 +1,6 @@
 //! One pre-norm transformer block: `x += attention(ln_1(x))`, then `x += mlp(ln_2(x))`.
 
-use crate::backend::{Backend, Gelu, HeadShape, Norm, Pool, Sequences};
+use crate::backend::{Backend, Gelu, HeadShape, Norm, Pool, Role, Sequences};
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -22,7 +22,7 @@ pub struct Workspace<B: Backend> {
     /// Residual stream `[T, W]`.
     pub x: B::Buffer,
     /// Normalised input of a sublayer, then attention's output, `[T, W]`.
-    h: B::Buffer,
+    pub h: B::Buffer,
     /// Queries, keys, values `[T, 3W]`, or keys and values `[T, 2W]`.
     qkv: B::Buffer,
     /// Hidden layer of the MLP `[T, M]`.
@@ -38,13 +38,13 @@ impl<B: Backend> Workspace<B> {
     pub fn new(backend: &B, shape: BlockShape, rows: usize, sequences: usize) -> Result<Self> {
         let width = shape.attention.width();
         Ok(Workspace {
-            x: backend.buffer(rows * width)?,
-            h: backend.buffer(rows * width)?,
-            qkv: backend.buffer(rows * 3 * width)?,
-            hidden: backend.buffer(rows * shape.mlp_width)?,
-            pooled: backend.buffer(sequences * width)?,
-            pooled_h: backend.buffer(sequences * width)?,
-            pooled_q: backend.buffer(sequences * width)?,
+            x: backend.buffer(Role::Stream, rows * width)?,
+            h: backend.buffer(Role::Operand, rows * width)?,
+            qkv: backend.buffer(Role::Operand, rows * 3 * width)?,
+            hidden: backend.buffer(Role::Operand, rows * shape.mlp_width)?,
+            pooled: backend.buffer(Role::Stream, sequences * width)?,
+            pooled_h: backend.buffer(Role::Operand, sequences * width)?,
+            pooled_q: backend.buffer(Role::Operand, sequences * width)?,
         })
     }
 }
@@ -53,7 +53,8 @@ impl<B: Backend> Workspace<B> {
 /// apart from keys and values.
 pub struct Block<B: Backend> {
     shape: BlockShape,
-    ln_1: Norm<B>,
+    /// The norm of the first sublayer, which [`Block::forward`] expects to have been applied.
+    pub ln_1: Norm<B>,
     input: Projection<B>,
     output: B::Linear,
     ln_2: Norm<B>,
@@ -101,12 +102,12 @@ impl<B: Backend> Block<B> {
         Ok(Block { shape, ln_1, input, output, ln_2, expand, contract })
     }
 
-    /// Runs the block on every token of `ws.x`; where the block was loaded pooled, on the pooled tokens only, which then
+    /// Runs the block on every token of `ws.x`, whose normalised form by [`Block::ln_1`] stands in `ws.h` (what precedes the
+    /// block computes it together with its own output); where the block was loaded pooled, on the pooled tokens only, which then
     /// stand in `ws.pooled`.
     pub fn forward(&self, backend: &mut B, ws: &mut Workspace<B>, sequences: Sequences<'_>, pool: Pool) -> Result<()> {
         let BlockShape { attention: heads, causal, .. } = self.shape;
         let rows = sequences.rows();
-        backend.layer_norm(&ws.x, rows, &self.ln_1, &mut ws.h)?;
         match &self.input {
             Projection::Joint(qkv) => {
                 backend.linear(&ws.h, rows, qkv, &mut ws.qkv)?;

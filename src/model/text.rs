@@ -5,7 +5,7 @@
 
 use super::block::{Block, BlockShape, Workspace, load_norm};
 use super::vision::gelu;
-use crate::backend::{Backend, HeadShape, Pool, Sequences};
+use crate::backend::{Backend, HeadShape, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Weights;
 
@@ -39,12 +39,13 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     for i in 0..arch.text.layers {
         let pooled = i + 1 == arch.text.layers;
         let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, pooled)?;
+        backend.layer_norm(&ws.x, rows, &block.ln_1, &mut ws.h)?;
         block.forward(backend, &mut ws, sequences, Pool::Last)?;
     }
     let ln_final = load_norm(backend, weights, "ln_final")?;
     let projection = backend.projection_weights(&weights.tensor("text_projection")?)?;
-    let mut normalised = backend.buffer(count * width)?;
-    let mut embeddings = backend.buffer(count * arch.embed_dim)?;
+    let mut normalised = backend.buffer(Role::Operand, count * width)?;
+    let mut embeddings = backend.buffer(Role::Stream, count * arch.embed_dim)?;
     backend.layer_norm(&ws.pooled, count, &ln_final, &mut normalised)?;
     backend.linear(&normalised, count, &projection, &mut embeddings)?;
     let mut out = vec![0.0; count * arch.embed_dim];

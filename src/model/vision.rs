@@ -1,7 +1,7 @@
 //! The image encoder: patches in, tapped patch tokens and the class embedding out.
 
 use super::block::{Block, BlockShape, Workspace, load_norm};
-use crate::backend::{Backend, Gelu, HeadShape, Norm, Pool, Sequences};
+use crate::backend::{Backend, Embedding, Gelu, HeadShape, Norm, Pool, Role, Sequences};
 use crate::error::Result;
 use crate::preprocess::{Frame, Plan};
 use crate::weights::{Arch, Weights};
@@ -19,9 +19,7 @@ pub enum Stage {
 pub struct Vision<B: Backend> {
     arch: Arch,
     patch: B::Linear,
-    class: B::Constant,
-    position: B::Constant,
-    ln_pre: Norm<B>,
+    embedding: Embedding<B>,
     blocks: Vec<Block<B>>,
     ln_post: Norm<B>,
     projection: B::Linear,
@@ -65,9 +63,12 @@ impl<B: Backend> Vision<B> {
             .collect::<Result<_>>()?;
         let vision = Vision {
             patch,
-            class: backend.constant(&weights.tensor("visual.class_embedding")?)?,
-            position: backend.constant(&weights.tensor("visual.positional_embedding")?)?,
-            ln_pre: load_norm(backend, weights, "visual.ln_pre")?,
+            embedding: Embedding {
+                class: backend.constant(&weights.tensor("visual.class_embedding")?)?,
+                position: backend.constant(&weights.tensor("visual.positional_embedding")?)?,
+                norm: load_norm(backend, weights, "visual.ln_pre")?,
+                tokens: arch.vision.tokens(),
+            },
             blocks,
             ln_post: load_norm(backend, weights, "visual.ln_post")?,
             projection: backend.projection_weights(&weights.tensor("visual.proj")?)?,
@@ -84,12 +85,12 @@ impl<B: Backend> Vision<B> {
         Ok(VisionWorkspace {
             capacity,
             ends: (1..=capacity).map(|image| image * tokens).collect(),
-            rows: backend.buffer(capacity * patches * 3 * vision.patch_size * vision.patch_size)?,
-            embedded: backend.buffer(capacity * patches * vision.width)?,
+            rows: backend.buffer(Role::Operand, capacity * patches * 3 * vision.patch_size * vision.patch_size)?,
+            embedded: backend.buffer(Role::Stream, capacity * patches * vision.width)?,
             blocks: Workspace::new(backend, block_shape(&self.arch), capacity * tokens, capacity)?,
-            normalised: backend.buffer(capacity * vision.width)?,
-            class: backend.buffer(capacity * self.arch.embed_dim)?,
-            taps: backend.buffer(self.arch.taps.len() * capacity * patches * vision.width)?,
+            normalised: backend.buffer(Role::Operand, capacity * vision.width)?,
+            class: backend.buffer(Role::Stream, capacity * self.arch.embed_dim)?,
+            taps: backend.buffer(Role::Operand, self.arch.taps.len() * capacity * patches * vision.width)?,
         })
     }
 
@@ -119,19 +120,30 @@ impl<B: Backend> Vision<B> {
         let (width, patches) = (self.arch.vision.width, self.arch.vision.patches());
         let sequences = Sequences { ends: &ws.ends[..images] };
         backend.linear(&ws.rows, images * patches, &self.patch, &mut ws.embedded)?;
-        backend.embed(&ws.embedded, images, &self.class, &self.position, &self.ln_pre, &mut ws.blocks.x)?;
+        let (x, h) = (&mut ws.blocks.x, &mut ws.blocks.h);
+        match self.blocks.first() {
+            Some(first) => backend.embed_norm(&ws.embedded, images, &self.embedding, x, &first.ln_1, h)?,
+            None => backend.embed(&ws.embedded, images, &self.embedding, x)?,
+        }
         observe(Stage::Embed, &ws.blocks.x);
         let mut tap = 0;
         for (i, block) in self.blocks.iter().enumerate() {
             block.forward(backend, &mut ws.blocks, sequences, Pool::First)?;
             if block.is_pooled() {
-                continue;
+                break;
             }
             observe(Stage::Block(i + 1), &ws.blocks.x);
-            if self.arch.taps.get(tap) == Some(&(i + 1)) {
-                backend.unit_patches(&ws.blocks.x, images, patches, width, tap, &mut ws.taps)?;
-                tap += 1;
+            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut ws.taps);
+            let tapped = self.arch.taps.get(tap) == Some(&(i + 1));
+            match self.blocks.get(i + 1) {
+                Some(next) if tapped => {
+                    backend.layer_norm_unit_patches(x, images, patches, width, &next.ln_1, h, tap, taps)?;
+                }
+                Some(next) => backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?,
+                None if tapped => backend.unit_patches(x, images, patches, width, tap, taps)?,
+                None => {}
             }
+            tap += usize::from(tapped);
         }
         if self.blocks.last().is_none_or(|last| !last.is_pooled()) {
             backend.pool_rows(&ws.blocks.x, sequences, width, Pool::First, &mut ws.blocks.pooled)?;

@@ -104,7 +104,7 @@ impl Case {
         let mean = class_mean(&adapted, arch.embed_dim);
         let vectors = BankVectors { class_mean: &mean, text_prototypes: &text };
         let bank = lane.bank(&taps, features.len(), vectors).unwrap();
-        lane.residual_map(queries.len(), &bank).unwrap();
+        lane.compare(queries.len(), &bank, |_, _, _| ()).unwrap();
         let layer_maps: Vec<f32> = lane.intermediates()[2].iter().map(|cosine| 0.5 * (1.0 - cosine)).collect();
         self.compare("layer_maps", &layer_maps);
     }

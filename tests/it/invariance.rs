@@ -155,12 +155,11 @@ fn a_prompt_has_no_residual_against_itself_before_clamping() {
             let text_prototypes = vec![0.1; 2 * arch.embed_dim];
             let vectors = BankVectors { class_mean: &class_mean, text_prototypes: &text_prototypes };
             let bank = lane.bank(&Arc::from(taps), 1, vectors).unwrap();
-            lane.residual_map(1, &bank).unwrap();
             let check = |_, parts: inctrl::method::Parts, map: &[f32]| {
                 assert!(map.iter().all(|r| r.abs() < 1e-6), "{name}: {map:?}");
                 assert!(parts.patch_max.abs() < 1e-6, "{name}: {parts:?}");
             };
-            lane.scores(1, &bank, check).unwrap();
+            lane.compare(1, &bank, check).unwrap();
         }
     }
 }

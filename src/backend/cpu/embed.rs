@@ -2,7 +2,7 @@
 
 use super::Cpu;
 use super::layer_norm::NormaliseRow;
-use crate::backend::{Norm, need};
+use crate::backend::{Embedding, need};
 use crate::error::Result;
 
 /// Rows of a task.
@@ -13,13 +13,12 @@ impl Cpu {
         &mut self,
         patches: &[f32],
         images: usize,
-        class: &[f32],
-        position: &[f32],
-        norm: &Norm<Cpu>,
+        embedding: &Embedding<Cpu>,
         out: &mut [f32],
     ) -> Result<()> {
-        let width = class.len();
-        let tokens = position.len() / width;
+        let Embedding { class, position, norm, tokens } = embedding;
+        let (width, tokens) = (class.len(), *tokens);
+        need("embed", "position", position.len(), tokens * width)?;
         need("embed", "patches", patches.len(), images * (tokens - 1) * width)?;
         need("embed", "out", out.len(), images * tokens * width)?;
         let isa = self.isa;

@@ -9,10 +9,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::backend::{Backend, BankVectors, Gelu, HeadLayers, HeadShape, Norm, Pool as Pooled, Sequences, need};
+use crate::backend::{
+    Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool as Pooled, Role, Sequences, need,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Frame, Plan};
-use crate::tensor::TensorView;
+use crate::tensor::{DType, TensorView};
 
 mod attention;
 mod embed;
@@ -117,6 +119,7 @@ impl Backend for Cpu {
     type Linear = Linear;
     type Heads = HeadLayers;
     type Bank = Bank;
+    type Recordings = ();
 
     fn fork(&self) -> Result<Self> {
         Self::with_isa(self.pool.threads(), self.isa)
@@ -127,7 +130,11 @@ impl Backend for Cpu {
         format!("CPU, {}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
     }
 
-    fn buffer(&self, len: usize) -> Result<Vec<f32>> {
+    fn precision(&self) -> DType {
+        DType::F32
+    }
+
+    fn buffer(&self, _role: Role, len: usize) -> Result<Vec<f32>> {
         Ok(vec![0.0; len])
     }
 
@@ -190,6 +197,16 @@ impl Backend for Cpu {
         })
     }
 
+    fn replay(
+        &mut self,
+        _recordings: &mut (),
+        _images: usize,
+        _bank: &Bank,
+        work: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        work(self)
+    }
+
     fn preprocess(
         &mut self,
         frame: Frame<'_>,
@@ -229,12 +246,10 @@ impl Backend for Cpu {
         &mut self,
         patches: &Vec<f32>,
         images: usize,
-        class: &Vec<f32>,
-        position: &Vec<f32>,
-        norm: &Norm<Self>,
+        embedding: &Embedding<Self>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.embed_tokens(patches, images, class, position, norm, out)
+        self.embed_tokens(patches, images, embedding, out)
     }
 
     fn layer_norm(&mut self, x: &Vec<f32>, rows: usize, norm: &Norm<Self>, out: &mut Vec<f32>) -> Result<()> {

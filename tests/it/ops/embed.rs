@@ -1,6 +1,6 @@
 //! The token rows of an image: class embedding, patches, positions, layer norm.
 
-use inctrl::backend::Backend;
+use inctrl::backend::{Backend, Embedding};
 
 use super::{Real, Stored, accurate, finish, input, layer_norm, output, random, real};
 
@@ -43,10 +43,14 @@ fn embed<B: Backend>(backends: &mut [B]) {
         let naive = formula::<f32>(&host, &class, &position, &parameters);
         for backend in &mut *backends {
             let norm = layer_norm::norm(backend, &parameters);
-            let class = backend.constant(&Stored::f32(&[width], &class).view()).unwrap();
-            let position = backend.constant(&Stored::f32(&[1 + patches, width], &position).view()).unwrap();
+            let embedding = Embedding {
+                class: backend.constant(&Stored::f32(&[width], &class).view()).unwrap(),
+                position: backend.constant(&Stored::f32(&[1 + patches, width], &position).view()).unwrap(),
+                norm,
+                tokens: 1 + patches,
+            };
             let (x, mut out) = (input(backend, &host), output(backend, exact.len()));
-            backend.embed(&x, images, &class, &position, &norm, &mut out).unwrap();
+            backend.embed(&x, images, &embedding, &mut out).unwrap();
             let found = finish(backend, &out, exact.len());
             let what = format!("embed, {}, {images} x {patches} x {width}", backend.describe());
             accurate(&what, &found, &exact, &naive);

@@ -1,6 +1,6 @@
 //! `y = x Wᵀ + b`, and what may follow it.
 
-use inctrl::backend::{Backend, Gelu};
+use inctrl::backend::{Backend, Gelu, Role};
 use inctrl::tensor::DType;
 
 use super::{Real, Stored, ULP, accurate, dot, finish, gelu, input, output, random, real, rounding, same_bits, within};
@@ -222,8 +222,9 @@ fn short_buffers_are_errors<B: Backend>(backends: &mut [B]) {
     let data = Data::new(case(4, 8, 8));
     for backend in &mut *backends {
         let layer = data.layer(backend);
-        let (full, mut long) = (backend.buffer(32).unwrap(), backend.buffer(32).unwrap());
-        let (short, mut stub) = (backend.buffer(31).unwrap(), backend.buffer(31).unwrap());
+        let (full, mut long) = (backend.buffer(Role::Operand, 32).unwrap(), backend.buffer(Role::Operand, 32).unwrap());
+        let (short, mut stub) =
+            (backend.buffer(Role::Operand, 31).unwrap(), backend.buffer(Role::Operand, 31).unwrap());
         for error in [backend.linear(&short, 4, &layer, &mut long), backend.linear(&full, 4, &layer, &mut stub)] {
             let error = error.unwrap_err();
             assert_eq!(error.kind(), inctrl::ErrorKind::Internal);

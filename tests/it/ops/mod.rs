@@ -8,7 +8,7 @@
 use std::iter::Sum;
 use std::ops::{Add, Div, Mul, Sub};
 
-use inctrl::backend::Backend;
+use inctrl::backend::{Backend, Role};
 use inctrl::tensor::{DType, TensorView};
 
 /// Stamps `fn test<B: Backend>(backends: &mut [B])` for every device.
@@ -119,7 +119,7 @@ pub fn output<B: Backend>(backend: &mut B, len: usize) -> B::Buffer {
 fn guarded<B: Backend>(backend: &mut B, host: &[f32], marked: usize) -> B::Buffer {
     let mut all = host.to_vec();
     all.resize(host.len() + marked + GUARD, f32::from_bits(MARK));
-    let mut buffer = backend.buffer(all.len()).unwrap();
+    let mut buffer = backend.buffer(Role::Stream, all.len()).unwrap();
     backend.upload(&all, &mut buffer).unwrap();
     buffer
 }
