@@ -22,6 +22,8 @@ use crate::preprocess::{Frame, Plan};
 use crate::tensor::{DType, Dense, TensorView};
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 /// The activation of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +180,7 @@ pub trait Backend: Send + Sized + 'static {
         recordings: &mut Self::Recordings,
         images: usize,
         bank: &Self::Bank,
-        work: impl FnOnce(&mut Self) -> Result<()>,
+        work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()>;
 
     /// 8-bit frame → the rows of the patch convolution: resized, cropped or padded as `plan` says, normalised, cut into

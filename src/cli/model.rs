@@ -24,6 +24,12 @@ pub struct ModelArgs {
     /// Arithmetic of a GPU: half precision, or single precision for diagnosis
     #[arg(long, value_enum, default_value = "f16", value_name = "f16|f32", hide_possible_values = true)]
     precision: PrecisionName,
+    /// Let a GPU choose its algorithms for each batch size: faster, but scores then depend on the batch in their last bits
+    #[arg(long)]
+    fast: bool,
+    /// A table of a GPU's algorithms, from `inctrl tune`
+    #[arg(long, value_name = "FILE")]
+    algorithms: Option<PathBuf>,
     /// Threads that compute, in all, and at least one for each job; by default one for each core
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -48,6 +54,8 @@ impl ModelArgs {
             PrecisionName::F16 => Precision::F16,
             PrecisionName::F32 => Precision::F32,
         };
+        options.fast = self.fast;
+        options.algorithms.clone_from(&self.algorithms);
         options.threads = NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN));
         Engine::with(&options)
     }

@@ -82,13 +82,18 @@ pub struct EngineOptions {
     pub threads: Option<NonZeroUsize>,
     /// Arithmetic of a GPU.
     pub precision: Precision,
+    /// Let a GPU's library choose its algorithms for each batch size: faster, but then the bits of a score depend on the
+    /// batch that it was in.
+    pub fast: bool,
+    /// A table of a GPU's algorithms that `inctrl tune` wrote.
+    pub algorithms: Option<PathBuf>,
 }
 
 impl EngineOptions {
     /// Everything in one safetensors file, on the fastest device, with all cores.
     pub fn new(weights: impl Into<PathBuf>) -> Self {
         let weights = LoadOptions { weights: weights.into(), heads: None, config: None };
-        EngineOptions { weights, device: Device::Auto, threads: None, precision: Precision::F16 }
+        EngineOptions { weights, device: Device::Auto, threads: None, precision: Precision::F16, fast: false, algorithms: None }
     }
 
     pub(super) fn cpu(&self) -> Result<Cpu> {
@@ -98,7 +103,11 @@ impl EngineOptions {
 
     #[cfg(feature = "cuda")]
     pub(super) fn cuda(&self) -> CudaOptions {
-        CudaOptions { half: self.precision == Precision::F16, ..CudaOptions::default() }
+        CudaOptions {
+            half: self.precision == Precision::F16,
+            fast: self.fast,
+            algorithms: self.algorithms.clone(),
+        }
     }
 }
 

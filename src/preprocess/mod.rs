@@ -26,5 +26,6 @@ mod tests;
 pub use decode::{Image, MAX_PIXELS};
 pub use fit::{Fit, Placement};
 pub use frame::{Frame, PixelFormat};
+pub use patches::{PADDING, normalised};
 pub use plan::{MAX_SIDE, Plan};
 pub use resize::Taps;

@@ -11,12 +11,18 @@ pub const STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 /// What surrounds a letterboxed picture: a neutral grey, near zero once normalised (the luminance of CLIP's mean colour),
 /// and equal in all channels, so that a grey picture and its three-channel copy look the same to the model.
-pub(super) const PADDING: u8 = 117;
+pub const PADDING: u8 = 117;
 
 /// `NORMALISED[channel][value]` is `(value / 255 - mean) / std`, each step rounded to f32 as torch does.
-static NORMALISED: [[f32; 256]; 3] = normalised();
+static NORMALISED: [[f32; 256]; 3] = tabulated();
 
-const fn normalised() -> [[f32; 256]; 3] {
+/// `[channel][value]`: `(value / 255 - mean) / std` with CLIP's mean and standard deviation, each step rounded to f32 as
+/// torch does.
+pub fn normalised() -> &'static [[f32; 256]; 3] {
+    &NORMALISED
+}
+
+const fn tabulated() -> [[f32; 256]; 3] {
     let mut table = [[0.0; 256]; 3];
     let mut c = 0;
     while c < 3 {

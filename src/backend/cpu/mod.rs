@@ -202,7 +202,7 @@ impl Backend for Cpu {
         _recordings: &mut (),
         _images: usize,
         _bank: &Bank,
-        work: impl FnOnce(&mut Self) -> Result<()>,
+        mut work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
         work(self)
     }

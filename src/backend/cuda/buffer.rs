@@ -1,0 +1,178 @@
+//! Buffers: device memory with a type, uploaded from and downloaded to f32.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::Cuda;
+use super::memory::{DeviceMemory, HostMemory};
+use crate::backend::{Role, need};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Numbers converted at a time.
+const CHUNK: usize = 1 << 18;
+
+/// How elements are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Storage {
+    F32,
+    F16,
+    /// Order-preserving bits of a cosine over the complement of an index: the keys of `kernels/patch_nn.cu`.
+    Key,
+}
+
+impl Storage {
+    pub fn size(self) -> usize {
+        match self {
+            Storage::F16 => 2,
+            Storage::F32 => 4,
+            Storage::Key => 8,
+        }
+    }
+}
+
+/// Activations on the device.
+pub struct Buffer {
+    pub(super) storage: Storage,
+    pub(super) memory: DeviceMemory,
+    len: usize,
+    /// A copy that kernels write beside the device's, for the host to read.
+    mirror: Option<HostMemory>,
+}
+
+impl Buffer {
+    pub(super) fn new(cuda: &Cuda, role: Role, len: usize) -> Result<Self> {
+        let storage = match role {
+            Role::Stream | Role::Result => Storage::F32,
+            Role::Operand => cuda.operand(),
+            Role::Nearest => Storage::Key,
+        };
+        let context = &cuda.shared.context;
+        let memory = DeviceMemory::zeroed(context, "memory for activations", len * storage.size())?;
+        let mirror = (role == Role::Result).then(|| HostMemory::new(context, "memory for results", len * 4)).transpose()?;
+        Ok(Buffer { storage, memory, len, mirror })
+    }
+
+    /// The device address of the first element, where there are `wanted` elements stored as `storage`.
+    pub(super) fn pointer(&self, op: &'static str, name: &'static str, storage: Storage, wanted: usize) -> Result<u64> {
+        need(op, name, self.len, wanted)?;
+        if self.storage == storage {
+            return Ok(self.memory.pointer());
+        }
+        let message = format!("{op}: {name} is stored as {:?}, the operation takes {storage:?}", self.storage);
+        Err(Error::new(ErrorKind::Internal, message))
+    }
+
+    /// The address by which kernels reach the host's copy; 0 where there is none.
+    pub(super) fn mirror(&self) -> u64 {
+        self.mirror.as_ref().map_or(0, HostMemory::device)
+    }
+
+    /// The nearest prompt patch of each query patch, as row `prompt * N + patch` of the bank's taps, with its cosine:
+    /// what [`crate::backend::Backend::patch_nn`] leaves in a buffer for nearest neighbours.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the device fails.
+    pub fn nearest(&self, len: usize) -> Result<Vec<(f32, u32)>> {
+        need("nearest", "buffer", self.len, len)?;
+        let mut keys = vec![0u64; len];
+        self.memory.read(0, &mut keys)?;
+        Ok(keys.into_iter().map(|key| (cosine(key), !(key as u32))).collect())
+    }
+}
+
+/// The cosine of a key: the inverse of `ordered` in `kernels/patch_nn.cu`.
+fn cosine(key: u64) -> f32 {
+    let bits = (key >> 32) as u32;
+    f32::from_bits(if bits & 0x8000_0000 != 0 { bits & 0x7fff_ffff } else { !bits })
+}
+
+impl Cuda {
+    /// How operands are stored.
+    pub(super) fn operand(&self) -> Storage {
+        if self.shared.options.half { Storage::F16 } else { Storage::F32 }
+    }
+
+    /// One of two kernels, by the type of operands.
+    pub(super) fn pick<T>(&self, half: T, single: T) -> T {
+        if self.shared.options.half { half } else { single }
+    }
+
+    pub(super) fn upload_floats(&mut self, host: &[f32], out: &mut Buffer) -> Result<()> {
+        need("upload", "out", out.len, host.len())?;
+        self.wait()?;
+        match out.storage {
+            Storage::F32 => out.memory.write(0, host)?,
+            Storage::F16 => write_halves(&mut out.memory, 0, host)?,
+            Storage::Key => {
+                let keys: Vec<u64> = host.iter().map(|&x| key(x)).collect();
+                out.memory.write(0, &keys)?;
+            }
+        }
+        if let Some(mirror) = &mut out.mirror {
+            for (bytes, x) in mirror.bytes_mut().as_chunks_mut::<4>().0.iter_mut().zip(host) {
+                *bytes = x.to_ne_bytes();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn download_floats(&mut self, buffer: &Buffer, out: &mut [f32]) -> Result<()> {
+        need("download", "buffer", buffer.len, out.len())?;
+        self.wait()?;
+        if let Some(mirror) = &buffer.mirror {
+            return mirror.read(out);
+        }
+        match buffer.storage {
+            Storage::F32 => buffer.memory.read(0, out),
+            Storage::F16 => {
+                let mut halves = vec![0u16; CHUNK.min(out.len())];
+                for (at, out) in (0..).step_by(CHUNK).zip(out.chunks_mut(CHUNK)) {
+                    let halves = &mut halves[..out.len()];
+                    buffer.memory.read(2 * at, halves)?;
+                    out.iter_mut().zip(halves).for_each(|(x, bits)| *x = f16::from_bits(*bits).to_f32());
+                }
+                Ok(())
+            }
+            Storage::Key => {
+                let nearest = buffer.nearest(out.len())?;
+                out.iter_mut().zip(nearest).for_each(|(x, (cosine, _))| *x = cosine);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A key with this cosine and the first index.
+fn key(cosine: f32) -> u64 {
+    let bits = cosine.to_bits();
+    let ordered = if bits & 0x8000_0000 != 0 { !bits } else { bits | 0x8000_0000 };
+    u64::from(ordered) << 32 | 0xffff_ffff
+}
+
+/// Rounds `values` to halves at element `at` of `memory`.
+pub(super) fn write_halves(memory: &mut DeviceMemory, at: usize, values: &[f32]) -> Result<()> {
+    let mut halves = vec![f16::ZERO; CHUNK.min(values.len())];
+    for (start, values) in (at..).step_by(CHUNK).zip(values.chunks(CHUNK)) {
+        let halves = &mut halves[..values.len()];
+        halves.convert_from_f32_slice(values);
+        memory.write(2 * start, halves.reinterpret_cast())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_the_order_of_cosines() {
+        let cosines = [-1.5f32, -1.0, -1e-30, -0.0, 0.0, 1e-30, 0.25, 1.0, 1.0000001];
+        for pair in cosines.windows(2) {
+            assert!(key(pair[0]) < key(pair[1]), "{pair:?}");
+        }
+        for x in cosines {
+            assert_eq!(cosine(key(x)).to_bits(), x.to_bits());
+        }
+        assert!(key(f32::NAN) > key(f32::INFINITY) && cosine(key(f32::NAN)).is_nan());
+    }
+}

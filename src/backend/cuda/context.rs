@@ -1,0 +1,132 @@
+//! The device: whether it can be used at all, its context, and what all lanes share.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use cudarc::driver::sys::{CUctx_flags, CUdevice_attribute as Attribute};
+use cudarc::driver::{CudaContext, result, sys};
+
+use super::CudaOptions;
+use super::algorithms::Algorithms;
+use super::error::{driver, name};
+use super::kernels::{self, Kernels};
+use super::memory::DeviceMemory;
+use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::normalised;
+
+/// Oldest CUDA version whose driver has every function that is called.
+const MIN_VERSION: i32 = 12_000;
+/// Oldest compute capability with the asynchronous copies and tensor-core shapes of the kernels.
+const MIN_CAPABILITY: (i32, i32) = (8, 0);
+
+/// A device and what is loaded on it once, for all lanes.
+pub(super) struct Shared {
+    pub context: Arc<CudaContext>,
+    pub kernels: Kernels,
+    pub algorithms: Algorithms,
+    pub options: CudaOptions,
+    /// [`normalised`] on the device, `[3, 256]` f32.
+    pub table: DeviceMemory,
+    /// Multiprocessors of the device.
+    pub processors: usize,
+    description: String,
+}
+
+impl Shared {
+    /// The device `ordinal` with its kernels loaded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] with what is missing and how to get it.
+    pub fn new(ordinal: usize, options: CudaOptions) -> Result<Self> {
+        let version = driver_version()?;
+        // SAFETY: only looks for the library.
+        if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
+            return Err(device_error(
+                "cuBLASLt was not found: install NVIDIA's cuBLAS (libcublasLt.so.13 or .12, part of the CUDA toolkit), and put \
+                 its folder into LD_LIBRARY_PATH if it is not where the system looks",
+            ));
+        }
+        let count = driver("cuDeviceGetCount", CudaContext::device_count())?;
+        if ordinal >= count as usize {
+            let found = if count == 1 { "there is 1 CUDA device".into() } else { format!("there are {count} CUDA devices") };
+            return Err(device_error(format!("device cuda:{ordinal} asked for, but {found}, counted from 0")));
+        }
+        let context = driver("cuDevicePrimaryCtxRetain", CudaContext::new(ordinal))?;
+        // SAFETY: no memory of cudarc's own kind is allocated; all ordering is that of one stream a lane.
+        unsafe { context.disable_event_tracking() };
+        // Waiting by spinning: a score takes less time than the system needs to wake a thread. A context that another
+        // library made keeps its own flags.
+        let _ = context.set_flags(CUctx_flags::CU_CTX_SCHED_SPIN);
+        let gpu = driver("cuDeviceGetName", context.name())?;
+        let (major, minor) = driver("cuDeviceGetAttribute", context.compute_capability())?;
+        if (major, minor) < MIN_CAPABILITY {
+            return Err(device_error(format!(
+                "device cuda:{ordinal} ({gpu}) has compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed: use \
+                 the device `cpu`"
+            )));
+        }
+        let attribute = |attribute| driver("cuDeviceGetAttribute", context.attribute(attribute));
+        let shared_limit = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
+        let image = kernels::image(version, (major, minor))?;
+        let kernels = Kernels::load(&context, &image, shared_limit)?;
+        let mut table = DeviceMemory::new(&context, "the table of pixel values", 3 * 256 * 4)?;
+        table.write(0, normalised().as_flattened())?;
+        let algorithms = Algorithms::new(&gpu, options.algorithms.as_deref(), options.fast)?;
+        let description = format!(
+            "CUDA device {ordinal}, {gpu}, compute {major}.{minor}, driver for CUDA {}.{}, cuBLASLt {}, {}",
+            version / 1000,
+            version % 1000 / 10,
+            algorithms.library(),
+            image.origin(),
+        );
+        Ok(Shared { context, kernels, algorithms, options, table, processors, description })
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        let precision = if self.options.half { "f16" } else { "f32" };
+        format!("{}, {precision}, products {}", self.description, self.algorithms.describe())
+    }
+
+    /// Makes the context current on this thread.
+    pub fn bind(&self) -> Result<()> {
+        driver("cuCtxSetCurrent", self.context.bind_to_thread())
+    }
+}
+
+/// The CUDA version that the driver was made for, as 1000 * major + 10 * minor.
+fn driver_version() -> Result<i32> {
+    // SAFETY: only looks for the library.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(device_error(
+            "no NVIDIA driver was found (libcuda.so): for a GPU, install NVIDIA's driver, version 580 or newer",
+        ));
+    }
+    result::init().map_err(|error| match error.0 {
+        sys::CUresult::CUDA_ERROR_NO_DEVICE => device_error("the NVIDIA driver finds no GPU"),
+        sys::CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => device_error(
+            "the NVIDIA driver's library and its kernel module are of different versions: restart the machine",
+        ),
+        _ => device_error(format!("the NVIDIA driver does not start: cuInit failed with {}", name(error))),
+    })?;
+    let mut version = 0;
+    // SAFETY: the library is there, and `version` is a valid place for an int.
+    driver("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&mut version) }.result())?;
+    let needed = kernels::needed_driver().max(MIN_VERSION);
+    if version < needed {
+        return Err(device_error(format!(
+            "the NVIDIA driver is made for CUDA {}.{}, but {}.{} is needed: install driver {} or newer",
+            version / 1000,
+            version % 1000 / 10,
+            needed / 1000,
+            needed % 1000 / 10,
+            if needed >= 13_000 { 580 } else { 525 },
+        )));
+    }
+    Ok(version)
+}
+
+pub(super) fn device_error(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Device, message)
+}

@@ -1,0 +1,24 @@
+//! Launches `kernels/gelu.cu`: the activation of an MLP, in place.
+
+use super::Cuda;
+use super::buffer::Buffer;
+use super::launch::{Grid, int, launch};
+use crate::backend::Gelu;
+use crate::error::Result;
+
+/// Threads of a block, and the elements that it takes: eight a thread.
+const THREADS: u32 = 256;
+const ELEMENTS: usize = 2048;
+
+impl Cuda {
+    pub(super) fn activate(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
+        let pointer = x.pointer("gelu", "x", self.operand(), len)?;
+        let kernels = &self.shared.kernels;
+        let kernel = match kind {
+            Gelu::Exact => self.pick(kernels.gelu_exact_f16, kernels.gelu_exact_f32),
+            Gelu::Quick => self.pick(kernels.gelu_quick_f16, kernels.gelu_quick_f32),
+        };
+        self.shared.bind()?;
+        launch!(self, kernel, Grid::over(len, ELEMENTS, THREADS), pointer, int(len)?)
+    }
+}

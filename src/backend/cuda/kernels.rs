@@ -1,0 +1,163 @@
+//! The kernels: their image, compiled at build time or at first use, and every symbol of it, resolved at load.
+#![allow(unsafe_code)]
+
+use std::borrow::Cow;
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute_enum, CUmodule};
+use cudarc::driver::{CudaContext, result};
+use cudarc::nvrtc::{self, CompileOptions, compile_ptx_with_opts};
+
+use super::context::device_error;
+use super::error::driver;
+use crate::atomic_file::write_atomically;
+use crate::error::{Error, Result};
+
+// `SOURCE`, all kernels in one text, and `FATBIN`, their machine code where nvcc was there at build time.
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+
+/// Shared memory that a kernel may have without asking.
+const STATIC_SHARED_LIMIT: i32 = 48 << 10;
+
+/// What the driver loads.
+pub(super) struct Image {
+    bytes: Cow<'static, [u8]>,
+    origin: &'static str,
+}
+
+impl Image {
+    /// Where the machine code comes from, for people.
+    pub fn origin(&self) -> &'static str {
+        self.origin
+    }
+}
+
+/// The CUDA version that a driver must be made for to load the image, as 1000 * major + 10 * minor.
+pub(super) fn needed_driver() -> i32 {
+    if FATBIN.is_some() { FATBIN_VERSION } else { 0 }
+}
+
+/// The kernels for a device of `capability`.
+pub(super) fn image(driver_version: i32, capability: (i32, i32)) -> Result<Image> {
+    if let Some(fatbin) = FATBIN {
+        return Ok(Image { bytes: Cow::Borrowed(fatbin), origin: "prebuilt kernels" });
+    }
+    // SAFETY: only looks for the library.
+    if !unsafe { nvrtc::sys::is_culib_present() } {
+        return Err(device_error(
+            "this program was built without nvcc, and NVIDIA's runtime compiler was not found: install NVRTC (libnvrtc.so.13 or \
+             .12, part of the CUDA toolkit), or build with nvcc in PATH",
+        ));
+    }
+    let options = [format!("--gpu-architecture=compute_{}{}", capability.0, capability.1), "--std=c++17".to_owned()];
+    let mut hasher = blake3::Hasher::new();
+    for part in [SOURCE, &options[0], &nvrtc_version(), &driver_version.to_string()] {
+        hasher.update(part.as_bytes()).update(b"\0");
+    }
+    let cached = cache_folder().map(|folder| folder.join(format!("kernels-{}.ptx", &hasher.finalize().to_hex()[..32])));
+    if let Some(bytes) = cached.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|bytes| bytes.ends_with(b"\0")) {
+        return Ok(Image { bytes: Cow::Owned(bytes), origin: "kernels compiled earlier" });
+    }
+    let compiled = compile_ptx_with_opts(SOURCE, CompileOptions { options: options.to_vec(), ..Default::default() });
+    let ptx = compiled.map_err(|error| {
+        device_error("NVRTC cannot compile the kernels: install a newer CUDA toolkit").because(error)
+    })?;
+    let bytes = ptx.as_bytes().unwrap_or_default().to_vec();
+    if let Some(path) = cached {
+        // A cache that cannot be written costs a second at the next start, no more.
+        let _ = path.parent().map(std::fs::create_dir_all);
+        let _ = write_atomically(&path, |out| out.write_all(&bytes).map_err(|error| Error::io("write", &path, error)));
+    }
+    Ok(Image { bytes: Cow::Owned(bytes), origin: "kernels compiled at first use" })
+}
+
+fn nvrtc_version() -> String {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is there; both places are valid.
+    let _ = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    format!("{major}.{minor}")
+}
+
+/// Where this user's programs keep what they can make again.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = if cfg!(windows) {
+        folder("LOCALAPPDATA")
+    } else {
+        folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
+    };
+    base.map(|base| base.join("inctrl"))
+}
+
+/// Declares the table of kernels: a field for each symbol.
+macro_rules! kernels {
+    ($($symbol:ident),+ $(,)?) => {
+        /// Every kernel, by symbol.
+        pub(super) struct Kernels {
+            context: Arc<CudaContext>,
+            module: CUmodule,
+            $(pub $symbol: CUfunction,)+
+        }
+
+        impl Kernels {
+            /// Loads the image and resolves every symbol. `shared_limit` is what the device lets a block have at most.
+            pub fn load(context: &Arc<CudaContext>, image: &Image, shared_limit: i32) -> Result<Self> {
+                driver("cuCtxSetCurrent", context.bind_to_thread())?;
+                // SAFETY: the image is a fat binary, or PTX that ends with a zero byte; the driver copies it.
+                let module = unsafe { result::module::load_data(image.bytes.as_ptr().cast()) };
+                let module = driver("cuModuleLoadData", module)?;
+                let mut kernels = Kernels {
+                    context: Arc::clone(context),
+                    module,
+                    $($symbol: std::ptr::null_mut(),)+
+                };
+                $(kernels.$symbol = function(module, stringify!($symbol), shared_limit)?;)+
+                Ok(kernels)
+            }
+        }
+    };
+}
+
+kernels! {
+    resize_horizontal, patch_rows_f16, patch_rows_f32,
+    embed_f16, embed_f32,
+    layer_norm_f16, layer_norm_f32,
+    unit_patches_f16, unit_patches_f32,
+    gelu_exact_f16, gelu_exact_f32, gelu_quick_f16, gelu_quick_f32,
+    attention_f16_64, attention_f16_208, attention_f16_240, attention_f16_272, attention_online_f16, attention_f32,
+    class_attention_f16, class_attention_f32,
+    pool_rows_f16, pool_rows_f32,
+    patch_nn_f16, patch_nn_f32,
+    residual_mean,
+    adapter, heads,
+}
+
+fn function(module: CUmodule, symbol: &str, shared_limit: i32) -> Result<CUfunction> {
+    let name = CString::new(symbol).unwrap_or_default();
+    // SAFETY: the module was just loaded.
+    let function = unsafe { result::module::get_function(module, name) };
+    let function = driver(&format!("cuModuleGetFunction of `{symbol}`"), function)?;
+    if shared_limit > STATIC_SHARED_LIMIT {
+        let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function belongs to the loaded module.
+        let raised = unsafe { result::function::set_function_attribute(function, attribute, shared_limit) };
+        driver("cuFuncSetAttribute", raised)?;
+    }
+    Ok(function)
+}
+
+// SAFETY: handles of the driver, which may be used from any thread; they are only read.
+unsafe impl Send for Kernels {}
+// SAFETY: as above.
+unsafe impl Sync for Kernels {}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: loaded by `load`, unloaded once; lanes, which launch its functions, hold the owner.
+            let _ = unsafe { result::module::unload(self.module) };
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Launches `kernels/layer_norm.cu`: layer norm of rows, with the unit patches of a tap in the same pass.
+
+use super::Cuda;
+use super::buffer::{Buffer, Storage};
+use super::launch::{Grid, int, launch};
+use super::unit_patches::Target;
+use crate::backend::Norm;
+use crate::error::Result;
+
+/// Threads of a block, and the rows that it takes: a warp for each.
+pub(super) const THREADS: u32 = 256;
+pub(super) const ROWS: usize = 8;
+/// Widest row that the kernels keep in registers.
+pub(super) const MAX_WIDTH: usize = 2048;
+
+impl Cuda {
+    pub(super) fn normalise_rows(
+        &mut self,
+        x: &Buffer,
+        rows: usize,
+        norm: &Norm<Cuda>,
+        out: &mut Buffer,
+        unit: Option<Target<'_>>,
+    ) -> Result<()> {
+        let width = norm.weight.len;
+        let input = x.pointer("layer_norm", "x", Storage::F32, rows * width)?;
+        let output = out.pointer("layer_norm", "out", self.operand(), rows * width)?;
+        let (tokens, unit) = match unit {
+            None => (rows.max(1), 0),
+            Some(target) => (1 + target.patches, target.pointer(self, rows / (1 + target.patches))?),
+        };
+        self.shared.bind()?;
+        let kernels = &self.shared.kernels;
+        launch!(
+            self,
+            self.pick(kernels.layer_norm_f16, kernels.layer_norm_f32),
+            Grid::over(rows, ROWS, THREADS),
+            input,
+            norm.weight.pointer("layer_norm", "weight", width)?,
+            norm.bias.pointer("layer_norm", "bias", width)?,
+            int(rows)?,
+            int(width)?,
+            int(tokens)?,
+            output,
+            unit,
+        )
+    }
+}

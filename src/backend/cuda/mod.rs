@@ -1,0 +1,379 @@
+//! NVIDIA GPUs: products by cuBLASLt, everything else by the kernels of `kernels/`, the whole of a score as one graph.
+//!
+//! Operands are halves (or f32, for diagnosis), sums and the residual stream f32. All memory is taken at load; scoring copies
+//! a frame into page-locked memory, replays a recording, and reads results that kernels wrote into memory of the host.
+//! Kernels and cuBLASLt algorithms do not depend on the number of rows, so that the bits of a score do not either.
+//!
+//! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a bank slot of its own, and everything that it
+//! queues is in the order of that stream; what lanes share ([`context::Shared`], weights, banks) is not written after it was
+//! loaded. No function of the driver runs without its context. The libraries are looked for before anything of them is called.
+//!
+//! | file | job |
+//! |---|---|
+//! | `context.rs`, `error.rs` | whether the device can be used; what failed |
+//! | `kernels.rs`, `launch.rs` | the kernels' image and symbols; launching one |
+//! | `memory.rs`, `buffer.rs` | device and page-locked memory; activations |
+//! | `matmul.rs`, `algorithms.rs` | cuBLASLt's terms; the algorithm of each shape |
+//! | `tune.rs` | a table of algorithms by measurement |
+//! | `graph.rs`, `event.rs` | recordings; marks in a stream |
+//! | `bank.rs` | a bank on the device, and the slot by which recordings find it |
+//! | the rest | one operation each: checks, grid, launch |
+//!
+//! The text tower does not run here: its one use is building a bank, which the processor does.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cudarc::driver::CudaStream;
+
+use crate::backend::{
+    Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool, Role, Sequences, need,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::{Frame, Plan};
+use crate::tensor::{DType, TensorView};
+use crate::weights::Arch;
+
+mod algorithms;
+mod attention;
+mod bank;
+mod buffer;
+mod class_attention;
+mod context;
+mod embed;
+mod error;
+mod event;
+mod gelu;
+mod graph;
+mod heads;
+mod kernels;
+mod launch;
+mod layer_norm;
+mod linear;
+mod matmul;
+mod memory;
+mod patch_nn;
+mod pool_rows;
+mod preprocess;
+mod residual_mean;
+mod tune;
+mod unit_patches;
+
+pub use bank::Bank;
+pub use buffer::Buffer;
+pub use graph::Recordings;
+pub use heads::Heads;
+pub use linear::Linear;
+pub use tune::Tuned;
+
+use context::Shared;
+use error::driver;
+use memory::DeviceMemory;
+
+/// How to use a device.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CudaOptions {
+    /// Whether operands are halves; otherwise f32.
+    pub half: bool,
+    /// Let cuBLASLt choose an algorithm for each batch size: faster, but bits then depend on the batch.
+    pub fast: bool,
+    /// A table of algorithms that `inctrl tune` wrote.
+    pub algorithms: Option<PathBuf>,
+}
+
+impl Default for CudaOptions {
+    fn default() -> Self {
+        CudaOptions { half: true, fast: false, algorithms: None }
+    }
+}
+
+/// One lane of a GPU.
+pub struct Cuda {
+    shared: Arc<Shared>,
+    stream: Arc<CudaStream>,
+    blas: matmul::Handle,
+    plans: linear::Plans,
+    slot: bank::Slot,
+    pixels: preprocess::Pixels,
+}
+
+/// A vector or matrix in f32.
+pub struct Constant {
+    memory: DeviceMemory,
+    len: usize,
+}
+
+impl Constant {
+    /// The device address, where there are `wanted` elements.
+    fn pointer(&self, op: &'static str, name: &'static str, wanted: usize) -> Result<u64> {
+        need(op, name, self.len, wanted)?;
+        Ok(self.memory.pointer())
+    }
+}
+
+impl Cuda {
+    /// A lane on device `ordinal`, counted from 0.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where there is no such device, or a library is missing or too old, with what to install;
+    /// [`ErrorKind::Io`] and [`ErrorKind::Argument`] for a table of algorithms that cannot be used.
+    pub fn new(ordinal: usize, options: CudaOptions) -> Result<Self> {
+        Self::lane(Arc::new(Shared::new(ordinal, options)?))
+    }
+
+    fn lane(shared: Arc<Shared>) -> Result<Self> {
+        shared.bind()?;
+        let stream = driver("cuStreamCreate", shared.context.new_stream())?;
+        Ok(Cuda {
+            blas: matmul::Handle::new(&shared)?,
+            plans: linear::Plans::default(),
+            slot: bank::Slot::new(&shared)?,
+            pixels: preprocess::Pixels::default(),
+            stream,
+            shared,
+        })
+    }
+
+    /// Whether the kernels run this architecture.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where they do not.
+    pub fn check_arch(&self, arch: &Arch) -> Result<()> {
+        let vision = &arch.vision;
+        let size = vision.width / vision.heads.max(1);
+        if size == attention::HEAD_SIZE && vision.width.is_multiple_of(size) && vision.width <= layer_norm::MAX_WIDTH {
+            return Ok(());
+        }
+        let message = format!(
+            "the vision tower is {} wide with heads of {size}; on a GPU heads are of {} and a width is at most {}: use the device \
+             `cpu`",
+            vision.width,
+            attention::HEAD_SIZE,
+            layer_norm::MAX_WIDTH
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
+    /// Waits for everything that the lane has queued.
+    fn wait(&self) -> Result<()> {
+        driver("cuStreamSynchronize", self.stream.synchronize())
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // Memory that queued work uses must outlive it; a failed device has no work left.
+        let _ = self.wait();
+    }
+}
+
+/// The tokens of each sequence, where all have as many: images of one model always do.
+fn equal_lengths(op: &'static str, sequences: Sequences<'_>) -> Result<usize> {
+    let tokens = sequences.rows() / sequences.count().max(1);
+    if (0..sequences.count()).all(|s| sequences.range(s).len() == tokens) {
+        return Ok(tokens);
+    }
+    Err(Error::new(ErrorKind::Internal, format!("{op}: sequences of different lengths; texts run on the processor")))
+}
+
+impl Backend for Cuda {
+    type Buffer = Buffer;
+    type Constant = Constant;
+    type Linear = Linear;
+    type Heads = Heads;
+    type Bank = Bank;
+    type Recordings = Recordings;
+
+    fn fork(&self) -> Result<Self> {
+        Self::lane(Arc::clone(&self.shared))
+    }
+
+    fn describe(&self) -> String {
+        self.shared.describe()
+    }
+
+    fn precision(&self) -> DType {
+        self.pick(DType::F16, DType::F32)
+    }
+
+    fn buffer(&self, role: Role, len: usize) -> Result<Buffer> {
+        Buffer::new(self, role, len)
+    }
+
+    fn upload(&mut self, host: &[f32], out: &mut Buffer) -> Result<()> {
+        self.upload_floats(host, out)
+    }
+
+    fn download(&mut self, buffer: &Buffer, out: &mut [f32]) -> Result<()> {
+        self.download_floats(buffer, out)
+    }
+
+    fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Constant> {
+        let values = tensor.to_f32();
+        let mut memory = DeviceMemory::new(&self.shared.context, "a constant", values.len() * 4)?;
+        memory.write(0, &values)?;
+        Ok(Constant { memory, len: values.len() })
+    }
+
+    fn linear_weights(
+        &mut self,
+        weight: &TensorView<'_>,
+        rows: Range<usize>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Linear> {
+        self.load_linear(weight, rows, bias)
+    }
+
+    fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Linear> {
+        self.load_projection(weight)
+    }
+
+    fn head_weights(&mut self, layers: &HeadLayers) -> Result<Heads> {
+        Heads::new(self, layers)
+    }
+
+    fn bank(&mut self, taps: &Arc<[f32]>, shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Bank> {
+        Bank::new(self, taps, shape, vectors)
+    }
+
+    fn replay(
+        &mut self,
+        recordings: &mut Recordings,
+        images: usize,
+        bank: &Bank,
+        work: impl FnMut(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.shared.bind()?;
+        self.select(bank)?;
+        self.replay_or_record(recordings, images, bank.prompts(), work)
+    }
+
+    fn preprocess(
+        &mut self,
+        frame: Frame<'_>,
+        plan: &Plan,
+        patch: usize,
+        image: usize,
+        patches: &mut Buffer,
+    ) -> Result<()> {
+        self.patch_rows(frame, plan, patch, image, patches)
+    }
+
+    fn linear(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer) -> Result<()> {
+        self.multiply(x, rows, w, out, false)
+    }
+
+    fn linear_add(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer) -> Result<()> {
+        self.multiply(x, rows, w, out, true)
+    }
+
+    fn gelu(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
+        self.activate(kind, len, x)
+    }
+
+    fn embed(&mut self, patches: &Buffer, images: usize, embedding: &Embedding<Self>, out: &mut Buffer) -> Result<()> {
+        self.embed_tokens(patches, images, embedding, out, None)
+    }
+
+    fn embed_norm(
+        &mut self,
+        patches: &Buffer,
+        images: usize,
+        embedding: &Embedding<Self>,
+        out: &mut Buffer,
+        next: &Norm<Self>,
+        normalised: &mut Buffer,
+    ) -> Result<()> {
+        self.embed_tokens(patches, images, embedding, out, Some((next, normalised)))
+    }
+
+    fn layer_norm(&mut self, x: &Buffer, rows: usize, norm: &Norm<Self>, out: &mut Buffer) -> Result<()> {
+        self.normalise_rows(x, rows, norm, out, None)
+    }
+
+    fn attention(
+        &mut self,
+        qkv: &Buffer,
+        sequences: Sequences<'_>,
+        shape: HeadShape,
+        causal: bool,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        self.attend(qkv, sequences, shape, causal, out)
+    }
+
+    fn class_attention(
+        &mut self,
+        q: &Buffer,
+        kv: &Buffer,
+        sequences: Sequences<'_>,
+        shape: HeadShape,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        self.attend_once(q, kv, sequences, shape, out)
+    }
+
+    fn pool_rows(
+        &mut self,
+        x: &Buffer,
+        sequences: Sequences<'_>,
+        width: usize,
+        pool: Pool,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        self.pool_tokens(x, sequences, width, pool, out)
+    }
+
+    fn unit_patches(
+        &mut self,
+        x: &Buffer,
+        images: usize,
+        patches: usize,
+        width: usize,
+        tap: usize,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        self.scale_patches(x, images, patches, width, tap, out)
+    }
+
+    fn layer_norm_unit_patches(
+        &mut self,
+        x: &Buffer,
+        images: usize,
+        patches: usize,
+        width: usize,
+        norm: &Norm<Self>,
+        normalised: &mut Buffer,
+        tap: usize,
+        taps: &mut Buffer,
+    ) -> Result<()> {
+        let unit = unit_patches::Target { patches, width, tap, taps };
+        self.normalise_rows(x, images * (1 + patches), norm, normalised, Some(unit))
+    }
+
+    fn patch_nn(&mut self, taps: &Buffer, images: usize, bank: &Bank, out: &mut Buffer) -> Result<()> {
+        self.nearest(taps, images, bank, out)
+    }
+
+    fn residual_mean(&mut self, cosines: &Buffer, taps: usize, cells: usize, map: &mut Buffer) -> Result<()> {
+        self.mean_residual(cosines, taps, cells, map)
+    }
+
+    fn adapter(&mut self, class: &Buffer, rows: usize, heads: &Heads, out: &mut Buffer) -> Result<()> {
+        self.adapt(class, rows, heads, out)
+    }
+
+    fn heads(
+        &mut self,
+        class: &Buffer,
+        map: &Buffer,
+        images: usize,
+        heads: &Heads,
+        bank: &Bank,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        self.score(class, map, images, heads, bank, out)
+    }
+}

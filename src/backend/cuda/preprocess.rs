@@ -1,0 +1,187 @@
+//! Launches `kernels/preprocess.cu`: frame to patch rows, through page-locked memory.
+//!
+//! Two staging buffers take turns, so that the next frame of a batch is copied by the processor while the last one is
+//! transferred; an event tells when a buffer is free again.
+
+use std::sync::Arc;
+
+use cudarc::driver::CudaContext;
+use cudarc::driver::sys::CUevent_flags;
+
+use super::Cuda;
+use super::buffer::Buffer;
+use super::event::Event;
+use super::launch::{Grid, int, launch};
+use super::memory::{DeviceMemory, HostMemory, Plain};
+use crate::error::Result;
+use crate::preprocess::{Fit, Frame, PADDING, Plan, Taps};
+
+const THREADS: u32 = 256;
+
+/// Memory between a frame and its patch rows; grows to the largest frame seen.
+#[derive(Default)]
+pub(super) struct Pixels {
+    staging: [Option<Staging>; 2],
+    turn: usize,
+    frame: Option<DeviceMemory>,
+    intermediate: Option<DeviceMemory>,
+    geometry: Option<Geometry>,
+}
+
+struct Staging {
+    memory: HostMemory,
+    free: Event,
+}
+
+/// The tables of a plan on the device.
+struct Geometry {
+    key: (usize, usize, usize, Fit),
+    x: Axis,
+    y: Axis,
+}
+
+struct Axis {
+    first: DeviceMemory,
+    count: DeviceMemory,
+    weights: DeviceMemory,
+    row_len: usize,
+}
+
+impl Cuda {
+    pub(super) fn patch_rows(
+        &mut self,
+        frame: Frame<'_>,
+        plan: &Plan,
+        patch: usize,
+        image: usize,
+        patches: &mut Buffer,
+    ) -> Result<()> {
+        let (size, storage) = (plan.size(), self.operand());
+        let grid = size / patch;
+        let len = grid * grid * 3 * patch * patch;
+        let out = patches.pointer("preprocess", "patches", storage, (image + 1) * len)?;
+        let out = out + (image * len * storage.size()) as u64;
+        self.shared.bind()?;
+        self.prepare(&frame, plan)?;
+        self.upload_frame(&frame, plan)?;
+
+        let channels = frame.format().channels();
+        let (rows, columns) = (plan.rows(), plan.columns());
+        let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometry: Some(geometry), .. } = &self.pixels
+        else {
+            return Err(super::context::device_error("preprocess: no memory was prepared"));
+        };
+        let kernels = &self.shared.kernels;
+        // The uploaded frame begins with the first row that is needed.
+        launch!(
+            self,
+            kernels.resize_horizontal,
+            Grid::over(plan.intermediate_len(channels), THREADS as usize, THREADS),
+            pixels.pointer(),
+            int(frame.width() * channels)?,
+            int(channels)?,
+            0i32,
+            int(plan.intermediate_rows())?,
+            geometry.x.first.pointer(),
+            geometry.x.count.pointer(),
+            geometry.x.weights.pointer(),
+            int(geometry.x.row_len)?,
+            int(columns.len())?,
+            intermediate.pointer(),
+        )?;
+        launch!(
+            self,
+            self.pick(kernels.patch_rows_f16, kernels.patch_rows_f32),
+            Grid::over((grid * patch).pow(2), THREADS as usize, THREADS),
+            intermediate.pointer(),
+            int(plan.source_rows().start)?,
+            int(channels)?,
+            geometry.y.first.pointer(),
+            geometry.y.count.pointer(),
+            geometry.y.weights.pointer(),
+            int(geometry.y.row_len)?,
+            int(columns.start)?,
+            int(columns.len())?,
+            int(rows.start)?,
+            int(rows.len())?,
+            int(size)?,
+            int(patch)?,
+            i32::from(PADDING),
+            self.shared.table.pointer(),
+            out,
+        )
+    }
+
+    /// Memory and tables for frames of this size. What was there stays where the new cannot be had.
+    fn prepare(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+        let context = &self.shared.context;
+        let channels = frame.format().channels();
+        let bytes = plan.source_rows().len() * frame.width() * channels;
+        let what = || format!("a frame of {} x {} pixels", frame.width(), frame.height());
+        let turn = 1 - self.pixels.turn;
+        self.pixels.turn = turn;
+        match &self.pixels.staging[turn] {
+            Some(staging) if staging.memory.bytes().len() >= bytes => {
+                staging.free.wait()?;
+            }
+            _ => {
+                let memory = HostMemory::new(context, &what(), bytes)?;
+                // The old memory may still be read by a transfer.
+                self.wait()?;
+                let free = self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+                self.pixels.staging[turn] = Some(Staging { memory, free });
+            }
+        }
+        let pixels = &mut self.pixels;
+        grow(context, &what(), bytes, &mut pixels.frame)?;
+        grow(context, &what(), plan.intermediate_len(channels), &mut pixels.intermediate)?;
+        let key = (frame.width(), frame.height(), plan.size(), plan.fit());
+        if pixels.geometry.as_ref().is_none_or(|geometry| geometry.key != key) {
+            let axis = |taps: &Taps| -> Result<Axis> {
+                Ok(Axis {
+                    first: table(context, taps.first())?,
+                    count: table(context, taps.count())?,
+                    weights: table(context, taps.weights())?,
+                    row_len: taps.row_len(),
+                })
+            };
+            let geometry = Geometry { key, x: axis(plan.horizontal_taps())?, y: axis(plan.vertical_taps())? };
+            // The old tables are freed when queued work has read them: freeing waits.
+            pixels.geometry = Some(geometry);
+        }
+        Ok(())
+    }
+
+    /// Copies the rows that are needed into page-locked memory and queues their transfer.
+    fn upload_frame(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+        let row_bytes = frame.width() * frame.format().channels();
+        let rows = plan.source_rows();
+        let bytes = rows.len() * row_bytes;
+        let Pixels { staging, turn, frame: Some(device), .. } = &mut self.pixels else { return Ok(()) };
+        let Some(staging) = &mut staging[*turn] else { return Ok(()) };
+        for (row, out) in rows.zip(staging.memory.bytes_mut().chunks_exact_mut(row_bytes)) {
+            out.copy_from_slice(frame.row(row));
+        }
+        let stream = self.stream.cu_stream();
+        device.write_pinned(&staging.memory, bytes, stream)?;
+        staging.free.record(stream)
+    }
+}
+
+fn grow(
+    context: &Arc<CudaContext>,
+    what: &str,
+    bytes: usize,
+    memory: &mut Option<DeviceMemory>,
+) -> Result<()> {
+    if memory.as_ref().is_none_or(|memory| memory.bytes() < bytes) {
+        *memory = Some(DeviceMemory::new(context, what, bytes)?);
+    }
+    Ok(())
+}
+
+fn table<T: Plain>(context: &Arc<CudaContext>, values: &[T]) -> Result<DeviceMemory> {
+    let mut memory = DeviceMemory::new(context, "the tables of a resize", size_of_val(values))?;
+    memory.write(0, values)?;
+    Ok(memory)
+}

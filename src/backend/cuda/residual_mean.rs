@@ -1,0 +1,24 @@
+//! Launches `kernels/residual_mean.cu`: the residual map from nearest neighbours, equations 1 and 2.
+
+use super::Cuda;
+use super::buffer::{Buffer, Storage};
+use super::launch::{Grid, int, launch};
+use crate::error::Result;
+
+const THREADS: u32 = 256;
+
+impl Cuda {
+    pub(super) fn mean_residual(&mut self, nearest: &Buffer, taps: usize, cells: usize, map: &mut Buffer) -> Result<()> {
+        self.shared.bind()?;
+        launch!(
+            self,
+            self.shared.kernels.residual_mean,
+            Grid::over(cells, THREADS as usize, THREADS),
+            nearest.pointer("residual_mean", "cosines", Storage::Key, taps * cells)?,
+            int(taps)?,
+            int(cells)?,
+            map.pointer("residual_mean", "map", Storage::F32, cells)?,
+            map.mirror(),
+        )
+    }
+}

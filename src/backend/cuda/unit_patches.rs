@@ -1,0 +1,50 @@
+//! Launches `kernels/unit_patches.cu`: the patch tokens of a tap, scaled to unit length.
+
+use super::Cuda;
+use super::buffer::{Buffer, Storage};
+use super::launch::{Grid, int, launch};
+use super::layer_norm::{ROWS, THREADS};
+use crate::error::Result;
+
+/// Where the unit patches of a tap go.
+pub(super) struct Target<'a> {
+    pub patches: usize,
+    pub width: usize,
+    pub tap: usize,
+    pub taps: &'a mut Buffer,
+}
+
+impl Target<'_> {
+    /// The device address of the tap's first row in a batch of `images`.
+    pub fn pointer(&self, cuda: &Cuda, images: usize) -> Result<u64> {
+        let len = images * self.patches * self.width;
+        let base = self.taps.pointer("unit_patches", "out", cuda.operand(), (self.tap + 1) * len)?;
+        Ok(base + (self.tap * len * cuda.operand().size()) as u64)
+    }
+}
+
+impl Cuda {
+    pub(super) fn scale_patches(
+        &mut self,
+        x: &Buffer,
+        images: usize,
+        patches: usize,
+        width: usize,
+        tap: usize,
+        taps: &mut Buffer,
+    ) -> Result<()> {
+        let out = Target { patches, width, tap, taps }.pointer(self, images)?;
+        self.shared.bind()?;
+        let kernels = &self.shared.kernels;
+        launch!(
+            self,
+            self.pick(kernels.unit_patches_f16, kernels.unit_patches_f32),
+            Grid::over(images * patches, ROWS, THREADS),
+            x.pointer("unit_patches", "x", Storage::F32, images * (1 + patches) * width)?,
+            int(images)?,
+            int(patches)?,
+            int(width)?,
+            out,
+        )
+    }
+}
