@@ -7,6 +7,11 @@ mod cli;
 #[cfg(feature = "cli")]
 mod cli_bad_input;
 mod compare;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+#[path = "../emulator/mod.rs"]
+mod emulator;
 mod external;
 mod goldens;
 mod invariance;

@@ -1,0 +1,120 @@
+//! What a device does wrong: full memory, failed calls, a lost device. Emulated only: a real one cannot be made to fail.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use inctrl::{Device, Engine, EngineOptions, ErrorKind, Frame, PixelFormat};
+
+use super::turn;
+use crate::emulator;
+use crate::tiny::{MODELS, Model, bank, frames, pictures, same, score};
+
+const ILLEGAL_ADDRESS: i32 = 700;
+const ECC: i32 = 214;
+
+fn options(model: &Model) -> EngineOptions {
+    let mut options = EngineOptions::new(&model.path);
+    options.device = Device::Cuda(0);
+    options.threads = NonZeroUsize::new(1);
+    options
+}
+
+#[test]
+fn cuda_a_device_that_is_not_there() {
+    let Some(turn) = turn() else { return };
+    if !turn.is_emulated() {
+        return;
+    }
+    let model = Model::new(MODELS[0].1, 7);
+    let mut options = options(&model);
+    options.device = Device::Cuda(7);
+    let error = Engine::with(&options).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    assert!(error.to_string().contains("cuda:7") && error.to_string().contains("1 CUDA device"), "{error}");
+}
+
+#[test]
+fn cuda_full_memory_names_what_did_not_fit_and_leaves_the_engine_usable() {
+    let Some(turn) = turn() else { return };
+    if !turn.is_emulated() {
+        return;
+    }
+    let model = Model::new(MODELS[0].1, 7);
+    let pictures = pictures(0..4);
+    let all = frames(&pictures);
+    let gpu = Engine::with(&options(&model)).unwrap();
+    let bank = bank(&gpu, &all[..1]);
+    let mut scorer = gpu.scorer(Arc::clone(&bank)).unwrap();
+    let expected = score(&mut scorer, all[2]);
+
+    let used = emulator::memory_in_use();
+    emulator::set_memory(used + (1 << 20));
+    let error = gpu.scorer(Arc::clone(&bank)).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    assert!(error.to_string().contains("MiB of GPU memory") && error.to_string().contains("are free"), "{error}");
+
+    // A picture whose pixels do not fit, then one that does.
+    let large = vec![7; 4000 * 3000];
+    let large = Frame::packed(&large, 4000, 3000, PixelFormat::Grey8).unwrap();
+    let error = scorer.score(large).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Device);
+    assert!(error.to_string().contains("4000 x 3000"), "{error}");
+    same("after a picture that did not fit", &score(&mut scorer, all[2]), &expected);
+
+    // A bank that does not fit: the old one stays.
+    emulator::set_memory(emulator::memory_in_use());
+    let other = Arc::new({
+        let mut options = options(&model);
+        options.device = Device::Cpu;
+        Engine::with(&options).unwrap().build_bank("cat", inctrl::Fit::Crop, &all).unwrap()
+    });
+    let error = scorer.set_bank(other).unwrap_err();
+    assert!(error.to_string().contains("a bank of prompts"), "{error}");
+    same("after a bank that did not fit", &score(&mut scorer, all[2]), &expected);
+    emulator::set_memory(usize::MAX);
+}
+
+#[test]
+fn cuda_every_failing_call_is_an_error_that_names_it() {
+    let Some(turn) = turn() else { return };
+    if !turn.is_emulated() {
+        return;
+    }
+    let model = Model::new(MODELS[0].1, 7);
+    let pictures = pictures(0..3);
+    let all = frames(&pictures);
+    for (call, code, advice) in [
+        ("cuLaunchKernel", ILLEGAL_ADDRESS, "start the process again"),
+        ("cuGraphLaunch", ECC, "start the process again"),
+        ("cuMemcpyHtoDAsync_v2", ILLEGAL_ADDRESS, ""),
+        ("cuStreamSynchronize", ILLEGAL_ADDRESS, "start the process again"),
+        ("cuStreamEndCapture", 901, ""),
+        ("cuGraphInstantiateWithFlags", 2, ""),
+        ("cublasLtMatmul", 13, ""),
+    ] {
+        let gpu = Engine::with(&options(&model)).unwrap();
+        let bank = bank(&gpu, &all[..1]);
+        let mut scorer = gpu.scorer(bank).unwrap();
+        let before = score(&mut scorer, all[1]);
+        // A recording of another shape is made after the fault is set, so that calls of recording fail too.
+        emulator::fail(call, 0, code);
+        let mut failed = None;
+        let mut batch = gpu.batch_scorer(Arc::clone(scorer.bank()), NonZeroUsize::new(2).unwrap());
+        for _ in 0..2 {
+            let outcome = match &mut batch {
+                Ok(batch) => batch.score_batch(&all[1..3]).map(|_| ()),
+                Err(error) => Err(inctrl::Error::new(error.kind(), error.to_string())),
+            };
+            let outcome = outcome.and_then(|()| scorer.score(all[1]).map(|_| ()));
+            failed = failed.or(outcome.err());
+        }
+        let error = failed.unwrap_or_else(|| panic!("a failing {call} went unseen"));
+        let name = call.trim_end_matches("_v2").trim_end_matches("WithFlags");
+        assert!(error.chain().contains(name) || call == "cuGraphInstantiateWithFlags", "{call}: {}", error.chain());
+        assert!(error.chain().contains(advice), "{call}: {}", error.chain());
+        assert_eq!(error.kind(), ErrorKind::Device, "{call}: {error}");
+        // The fault was one call's: an emulated device is well again.
+        emulator::fail("", 0, 0);
+        same(&format!("after {call}"), &score(&mut scorer, all[1]), &before);
+    }
+}

@@ -1,0 +1,403 @@
+//! Every operation of the CUDA backend against the CPU's, at sizes with every kind of remainder.
+
+use std::sync::Arc;
+
+use inctrl::backend::cpu::Cpu;
+use inctrl::backend::{
+    Backend, BankVectors, Embedding, Gelu, HEAD_OUTPUTS, HeadLayers, HeadShape, Norm, Pool, Role, Sequences,
+};
+use inctrl::preprocess::Plan;
+use inctrl::tensor::Dense;
+use inctrl::{Fit, Frame, PixelFormat};
+
+use super::{Turn, filled, halves, read, tolerance, turn};
+use crate::compare::close_to_max;
+use crate::ops::Stored;
+
+/// Runs `operation` on the CPU and on the GPU, in both precisions and every schedule, and compares what it returns.
+fn compare<O>(roundings: f32, operation: O)
+where
+    O: Operation,
+{
+    let Some(turn) = turn() else { return };
+    let expected = operation.run(&mut Cpu::new(2).unwrap());
+    for half in [true, false] {
+        turn.each_schedule(|schedule| {
+            let found = operation.run(&mut turn.cuda(half));
+            assert_eq!(found.len(), expected.len());
+            for ((what, found), (_, expected)) in found.iter().zip(&expected) {
+                let what = format!("{what}, {}, {schedule}", if half { "f16" } else { "f32" });
+                close_to_max(&what, found, expected, tolerance(half, roundings));
+            }
+        });
+    }
+}
+
+/// An operation at all its sizes, written once for every backend.
+trait Operation {
+    /// Named results.
+    fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)>;
+}
+
+fn ends(images: usize, tokens: usize) -> Vec<usize> {
+    (1..=images).map(|image| image * tokens).collect()
+}
+
+fn constant<B: Backend>(backend: &mut B, values: &[f32]) -> B::Constant {
+    backend.constant(&Stored::f32(&[values.len()], values).view()).unwrap()
+}
+
+fn norm<B: Backend>(backend: &mut B, seed: u64, width: usize) -> Norm<B> {
+    let weight: Vec<f32> = halves(seed, width, 0.3).iter().map(|x| 1.0 + x).collect();
+    Norm { weight: constant(backend, &weight), bias: constant(backend, &halves(seed + 1, width, 0.3)) }
+}
+
+#[test]
+fn cuda_linear() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            for (rows, inputs, outputs, biased) in
+                [(1, 64, 64, true), (5, 64, 192, true), (17, 128, 32, false), (10, 588, 64, true), (3, 256, 24, false)]
+            {
+                let (x, old) = (halves(1, rows * inputs, 1.0), halves(2, rows * outputs, 1.0));
+                // Rows of a larger weight, as the joint projection of queries, keys and values is split.
+                let weight = Stored::f32(&[outputs + 3, inputs], &halves(3, (outputs + 3) * inputs, 0.1));
+                let bias = Stored::f32(&[outputs + 3], &halves(4, outputs + 3, 1.0));
+                let bias = biased.then(|| bias.view());
+                let layer = backend.linear_weights(&weight.view(), 2..2 + outputs, bias.as_ref()).unwrap();
+                let x = filled(backend, Role::Operand, &x);
+                let mut out = backend.buffer(Role::Operand, rows * outputs).unwrap();
+                backend.linear(&x, rows, &layer, &mut out).unwrap();
+                results.push((format!("linear {rows} x {inputs} x {outputs}"), read(backend, &out, rows * outputs)));
+                let mut out = backend.buffer(Role::Stream, rows * outputs).unwrap();
+                backend.linear(&x, rows, &layer, &mut out).unwrap();
+                results.push((format!("to f32 {rows} x {inputs} x {outputs}"), read(backend, &out, rows * outputs)));
+                let mut out = filled(backend, Role::Stream, &old);
+                backend.linear_add(&x, rows, &layer, &mut out).unwrap();
+                results.push((format!("added {rows} x {inputs} x {outputs}"), read(backend, &out, rows * outputs)));
+                for kind in [Gelu::Exact, Gelu::Quick] {
+                    let mut out = backend.buffer(Role::Operand, rows * outputs).unwrap();
+                    backend.linear_gelu(&x, rows, &layer, outputs, kind, &mut out).unwrap();
+                    results.push((format!("{kind:?} {rows} x {inputs}"), read(backend, &out, rows * outputs)));
+                }
+                let stored = Stored::f32(&[inputs, outputs], &halves(5, inputs * outputs, 0.1));
+                let projection = backend.projection_weights(&stored.view()).unwrap();
+                let mut out = backend.buffer(Role::Stream, rows * outputs).unwrap();
+                backend.linear(&x, rows, &projection, &mut out).unwrap();
+                results.push((format!("projection {rows} x {inputs}"), read(backend, &out, rows * outputs)));
+            }
+            results
+        }
+    }
+    // The product, and the activation of the rounded product.
+    compare(2.0, Op);
+}
+
+#[test]
+fn cuda_gelu() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            for (kind, len) in [(Gelu::Exact, 1), (Gelu::Exact, 2049), (Gelu::Quick, 4103), (Gelu::Exact, 4096)] {
+                let host = halves(1, len, 3.0);
+                let mut x = filled(backend, Role::Operand, &host);
+                backend.gelu(kind, len, &mut x).unwrap();
+                results.push((format!("gelu {kind:?} {len}"), read(backend, &x, len)));
+            }
+            results
+        }
+    }
+    compare(1.0, Op);
+}
+
+#[test]
+fn cuda_embed_and_norms() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            for (images, patches, width) in [(1, 1, 64), (2, 9, 128), (3, 4, 896), (1, 25, 192)] {
+                let (tokens, what) = (1 + patches, format!("{images} x {patches} x {width}"));
+                let embedding = Embedding {
+                    class: constant(backend, &halves(1, width, 1.0)),
+                    position: constant(backend, &halves(2, tokens * width, 1.0)),
+                    norm: norm(backend, 3, width),
+                    tokens,
+                };
+                let next = norm(backend, 5, width);
+                let rows = images * tokens * width;
+                let input = filled(backend, Role::Stream, &halves(7, images * patches * width, 1.0));
+                let mut x = backend.buffer(Role::Stream, rows).unwrap();
+                backend.embed(&input, images, &embedding, &mut x).unwrap();
+                results.push((format!("embed {what}"), read(backend, &x, rows)));
+                let mut again = backend.buffer(Role::Stream, rows).unwrap();
+                let mut h = backend.buffer(Role::Operand, rows).unwrap();
+                backend.embed_norm(&input, images, &embedding, &mut again, &next, &mut h).unwrap();
+                assert_eq!(read(backend, &again, rows), read(backend, &x, rows), "fused is composed, {what}");
+                results.push((format!("embed_norm {what}"), read(backend, &h, rows)));
+
+                let stream = filled(backend, Role::Stream, &halves(8, rows, 2.0));
+                backend.layer_norm(&stream, images * tokens, &next, &mut h).unwrap();
+                results.push((format!("layer_norm {what}"), read(backend, &h, rows)));
+                let len = images * patches * width;
+                let mut taps = backend.buffer(Role::Operand, 3 * len).unwrap();
+                backend.unit_patches(&stream, images, patches, width, 1, &mut taps).unwrap();
+                results.push((format!("unit_patches {what}"), read(backend, &taps, 3 * len)));
+                let (mut fused_h, mut fused) =
+                    (backend.buffer(Role::Operand, rows).unwrap(), backend.buffer(Role::Operand, 3 * len).unwrap());
+                backend
+                    .layer_norm_unit_patches(&stream, images, patches, width, &next, &mut fused_h, 1, &mut fused)
+                    .unwrap();
+                assert_eq!(read(backend, &fused_h, rows), read(backend, &h, rows), "fused is composed, {what}");
+                assert_eq!(read(backend, &fused, 3 * len), read(backend, &taps, 3 * len), "fused is composed, {what}");
+            }
+            results
+        }
+    }
+    compare(1.0, Op);
+}
+
+#[test]
+fn cuda_vectors_without_length_stay_zero() {
+    let Some(turn) = turn() else { return };
+    for half in [true, false] {
+        let mut cuda = turn.cuda(half);
+        let x = filled(&mut cuda, Role::Stream, &[[1.0; 64], [0.0; 64]].concat());
+        let mut out = cuda.buffer(Role::Operand, 64).unwrap();
+        cuda.unit_patches(&x, 1, 1, 64, 0, &mut out).unwrap();
+        assert!(read(&mut cuda, &out, 64).iter().all(|x| *x == 0.0));
+    }
+}
+
+#[test]
+fn cuda_attention() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            // Each kernel at its last key and one before; the last two cases take the online one.
+            for (images, tokens, heads) in
+                [(2, 1, 1), (2, 10, 2), (1, 63, 1), (1, 64, 1), (1, 65, 1), (1, 197, 1), (1, 226, 1), (1, 257, 1), (1, 290, 1)]
+            {
+                let shape = HeadShape { heads, size: 64 };
+                let (width, ends) = (shape.width(), ends(images, tokens));
+                // Some large scores: a softmax that forgets its maximum overflows.
+                let mut host = halves(tokens as u64, images * tokens * 3 * width, 1.0);
+                host.iter_mut().step_by(97).for_each(|x| *x *= 8.0);
+                let qkv = filled(backend, Role::Operand, &host);
+                let mut out = backend.buffer(Role::Operand, images * tokens * width).unwrap();
+                backend.attention(&qkv, Sequences { ends: &ends }, shape, false, &mut out).unwrap();
+                results.push((format!("attention {images} x {tokens}"), read(backend, &out, images * tokens * width)));
+                let (q, kv) = (halves(1, images * width, 1.0), halves(2, images * tokens * 2 * width, 1.0));
+                let (q, kv) = (filled(backend, Role::Operand, &q), filled(backend, Role::Operand, &kv));
+                let mut out = backend.buffer(Role::Operand, images * width).unwrap();
+                backend.class_attention(&q, &kv, Sequences { ends: &ends }, shape, &mut out).unwrap();
+                results.push((format!("class_attention {images} x {tokens}"), read(backend, &out, images * width)));
+            }
+            results
+        }
+    }
+    // Weights of the softmax and the output.
+    compare(3.0, Op);
+}
+
+#[test]
+fn cuda_pool_rows() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            for (role, pool) in
+                [(Role::Stream, Pool::First), (Role::Operand, Pool::First), (Role::Stream, Pool::Last), (Role::Operand, Pool::Last)]
+            {
+                let (count, tokens, width) = (3, 5, 192);
+                let x = filled(backend, role, &halves(1, count * tokens * width, 1.0));
+                let mut out = backend.buffer(role, count * width).unwrap();
+                backend.pool_rows(&x, Sequences { ends: &ends(count, tokens) }, width, pool, &mut out).unwrap();
+                results.push((format!("pool_rows {role:?} {pool:?}"), read(backend, &out, count * width)));
+            }
+            results
+        }
+    }
+    compare(0.0, Op);
+}
+
+fn vectors<'a>(mean: &'a [f32], text: &'a [f32]) -> BankVectors<'a> {
+    BankVectors { class_mean: mean, text_prototypes: text }
+}
+
+fn unit_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
+    let mut all = halves(seed, rows * width, 1.0);
+    for row in all.chunks_mut(width) {
+        let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|x| *x = half::f16::from_f32(*x / norm).to_f32());
+    }
+    all
+}
+
+#[test]
+fn cuda_patch_nn_and_residual_mean() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            // Less than a tile, a tile and one more of queries and of bank rows, many bank tiles.
+            for (layers, images, prompts, patches, width) in
+                [(1, 1, 1, 1, 64), (2, 1, 2, 9, 64), (3, 2, 1, 25, 192), (2, 3, 3, 43, 64), (1, 1, 5, 65, 128), (2, 1, 2, 64, 64)]
+            {
+                let what = format!("{layers} taps, {images} images, {prompts} prompts, {patches} x {width}");
+                let queries = images * patches;
+                let bank = unit_rows(1, layers * prompts * patches, width);
+                let mut taps = unit_rows(2, layers * queries, width);
+                // A query that is a prompt's last patch, and one that is the opposite of everything's sign.
+                let last = (prompts * patches - 1) * width;
+                taps[..width].copy_from_slice(&bank[last..last + width]);
+                let shape = [layers, prompts, patches, width];
+                let bank = backend.bank(&Arc::from(bank), shape, vectors(&[0.0], &[0.0; 2])).unwrap();
+                let taps = filled(backend, Role::Operand, &taps);
+                let mut nearest = backend.buffer(Role::Nearest, layers * queries).unwrap();
+                backend.patch_nn(&taps, images, &bank, &mut nearest).unwrap();
+                results.push((format!("patch_nn {what}"), read(backend, &nearest, layers * queries)));
+                let mut map = backend.buffer(Role::Result, queries).unwrap();
+                backend.residual_mean(&nearest, layers, queries, &mut map).unwrap();
+                results.push((format!("residual_mean {what}"), read(backend, &map, queries)));
+            }
+            results
+        }
+    }
+    // Operands are halves already; sums are f32.
+    compare(0.0, Op);
+}
+
+#[test]
+fn cuda_patch_nn_finds_the_first_of_equals_and_keeps_nan() {
+    let Some(turn) = turn() else { return };
+    let (patches, width) = (70, 64);
+    for half in [true, false] {
+        turn.each_schedule(|schedule| {
+            let mut cuda = turn.cuda(half);
+            let rows = unit_rows(1, patches, width);
+            // Three prompts with the same patches: the first one's index wins, however blocks share the bank.
+            let bank: Arc<[f32]> = [rows.clone(), rows.clone(), rows.clone()].concat().into();
+            let bank = cuda.bank(&bank, [1, 3, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap();
+            let mut taps = rows;
+            taps[3 * width] = f32::NAN;
+            let taps = filled(&mut cuda, Role::Operand, &taps);
+            let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
+            cuda.patch_nn(&taps, 1, &bank, &mut nearest).unwrap();
+            read(&mut cuda, &nearest, 1);
+            for (i, (cosine, index)) in nearest.nearest(patches).unwrap().into_iter().enumerate() {
+                if i == 3 {
+                    assert!(cosine.is_nan(), "{schedule}: a NaN was lost: {cosine}");
+                } else {
+                    assert_eq!(index as usize, i, "{schedule}: cosine {cosine}");
+                    assert!((cosine - 1.0).abs() < 2e-3, "{schedule}: {cosine}");
+                }
+            }
+        });
+    }
+}
+
+fn dense(seed: u64, rows: usize, cols: usize, biased: bool) -> Dense {
+    let scale = 1.0 / (cols as f32).sqrt();
+    let bias = if biased { halves(seed + 1, rows, 0.1) } else { Vec::new() };
+    Dense { rows, cols, weight: halves(seed, rows * cols, scale), bias }
+}
+
+#[test]
+fn cuda_heads() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            for (images, embed, cells) in [(1, 24, 9), (3, 32, 25), (2, 640, 225)] {
+                let layers = HeadLayers {
+                    adapter: [dense(1, embed / 4, embed, false), dense(2, embed, embed / 4, false)],
+                    image: [dense(3, 128, embed, true), dense(5, 64, 128, true), dense(7, 1, 64, true)],
+                    holistic: [dense(9, 128, cells, true), dense(11, 64, 128, true), dense(13, 1, 64, true)],
+                    alpha: 0.75,
+                };
+                let heads = backend.head_weights(&layers).unwrap();
+                let (mean, text) = (halves(15, embed, 0.3), unit_rows(16, 2, embed));
+                let bank = backend.bank(&vec![0.0; cells * 64].into(), [1, 1, cells, 64], vectors(&mean, &text)).unwrap();
+                let class = filled(backend, Role::Stream, &halves(17, images * embed, 0.5));
+                let map: Vec<f32> = halves(18, images * cells, 0.2).iter().map(|x| x.abs()).collect();
+                let map = filled(backend, Role::Stream, &map);
+                let mut adapted = backend.buffer(Role::Stream, images * embed).unwrap();
+                backend.adapter(&class, images, &heads, &mut adapted).unwrap();
+                results.push((format!("adapter {images} x {embed}"), read(backend, &adapted, images * embed)));
+                let mut parts = backend.buffer(Role::Result, images * HEAD_OUTPUTS).unwrap();
+                backend.heads(&class, &map, images, &heads, &bank, &mut parts).unwrap();
+                results.push((format!("heads {images} x {cells}"), read(backend, &parts, images * HEAD_OUTPUTS)));
+            }
+            results
+        }
+    }
+    // f32 throughout; the sigmoid of 100 times a cosine multiplies its rounding.
+    compare(0.0, Op);
+}
+
+#[test]
+fn cuda_heads_keep_nan() {
+    let Some(turn) = turn() else { return };
+    let mut cuda = turn.cuda(true);
+    let (embed, cells) = (24, 9);
+    let layers = HeadLayers {
+        adapter: [dense(1, embed / 4, embed, false), dense(2, embed, embed / 4, false)],
+        image: [dense(3, 128, embed, true), dense(5, 64, 128, true), dense(7, 1, 64, true)],
+        holistic: [dense(9, 128, cells, true), dense(11, 64, 128, true), dense(13, 1, 64, true)],
+        alpha: 1.0,
+    };
+    let heads = cuda.head_weights(&layers).unwrap();
+    let bank = cuda.bank(&vec![0.0; cells * 64].into(), [1, 1, cells, 64], vectors(&[0.1; 24], &[0.1; 48])).unwrap();
+    for place in [0, 4, 8] {
+        let mut map = vec![0.1; cells];
+        map[place] = f32::NAN;
+        let class = filled(&mut cuda, Role::Stream, &halves(17, embed, 0.5));
+        let map = filled(&mut cuda, Role::Stream, &map);
+        let mut parts = cuda.buffer(Role::Result, HEAD_OUTPUTS).unwrap();
+        cuda.heads(&class, &map, 1, &heads, &bank, &mut parts).unwrap();
+        let parts = read(&mut cuda, &parts, HEAD_OUTPUTS);
+        assert!(parts[0].is_nan() && parts[2].is_nan(), "a NaN at {place} of the map was lost: {parts:?}");
+    }
+}
+
+/// Frames whose resizing shrinks, enlarges, copies, crops and pads.
+fn preprocess_to_the_bit(turn: &Turn, half: bool, schedule: &str) {
+    let mut cpu = Cpu::new(1).unwrap();
+    let mut cuda = turn.cuda(half);
+    for (width, height, size, patch) in
+        [(61, 97, 48, 16), (40, 30, 32, 16), (32, 32, 32, 8), (7, 3, 32, 16), (200, 33, 50, 7), (3, 90, 28, 14)]
+    {
+        for (format, padding) in [(PixelFormat::Grey8, 0), (PixelFormat::Rgb8, 5)] {
+            for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
+                let stride = width * format.channels() + padding;
+                let bytes: Vec<u8> = (0..stride * height).map(|i| (i * 37 ^ (i >> 3) * 11) as u8).collect();
+                let frame = Frame::new(&bytes, width, height, stride, format).unwrap();
+                let plan = Plan::new(width, height, size, fit).unwrap();
+                let len = (size / patch).pow(2) * 3 * patch * patch;
+                let mut expected = cpu.buffer(Role::Operand, 2 * len).unwrap();
+                let mut found = cuda.buffer(Role::Operand, 2 * len).unwrap();
+                for image in [1, 0] {
+                    cpu.preprocess(frame, &plan, patch, image, &mut expected).unwrap();
+                    cuda.preprocess(frame, &plan, patch, image, &mut found).unwrap();
+                }
+                let round = |x: &f32| if half { half::f16::from_f32(*x).to_f32() } else { *x };
+                let expected: Vec<f32> = read(&mut cpu, &expected, 2 * len).iter().map(round).collect();
+                let found = read(&mut cuda, &found, 2 * len);
+                assert!(expected == found, "{width} x {height} {format:?} {fit} to {size}, {schedule}");
+            }
+        }
+    }
+}
+
+#[test]
+fn cuda_preprocess_is_exact() {
+    let Some(turn) = turn() else { return };
+    for half in [true, false] {
+        turn.each_schedule(|schedule| preprocess_to_the_bit(&turn, half, schedule));
+    }
+}
