@@ -56,7 +56,8 @@ fn cuda_kernels() -> Result<(), Box<dyn Error>> {
 
 /// Every `.cu` of the folder in one text, with each header where it is first included.
 fn amalgam(folder: &Path) -> Result<String, Box<dyn Error>> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
     files.sort();
     let (mut text, mut seen) = (String::new(), BTreeSet::new());

@@ -14,6 +14,7 @@
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
+//! | `tune.rs` | `inctrl tune` |
 //! | `model.rs`, `normals.rs` | arguments that several commands share |
 //! | `console.rs` | the two output streams and the progress bar |
 
@@ -28,6 +29,8 @@ mod normals;
 mod queries;
 mod rows;
 mod score;
+#[cfg(feature = "cuda")]
+mod tune;
 mod weights;
 
 use std::io::ErrorKind;
@@ -61,6 +64,8 @@ enum Command {
     Weights(weights::Command),
     Convert(convert::Args),
     Demo(demo::Args),
+    #[cfg(feature = "cuda")]
+    Tune(tune::Args),
 }
 
 /// How a command that reached its end did so.
@@ -86,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),
         Command::Demo(args) => demo::run(args),
+        #[cfg(feature = "cuda")]
+        Command::Tune(args) => tune::run(args),
     };
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -1,10 +1,13 @@
 //! The arguments that name a model and the machine it runs on.
 
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use inctrl::{Device, Engine, EngineOptions, Precision};
+
+use super::console::say;
 
 #[derive(clap::Args)]
 pub struct ModelArgs {
@@ -18,9 +21,9 @@ pub struct ModelArgs {
     /// config.json beside W, else W's metadata, else what the shapes of its tensors tell
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
-    /// Where to run
-    #[arg(long, default_value_t, value_name = "auto|cpu|cuda:N")]
-    device: Device,
+    /// Where to run [default: auto, the first GPU if one can be used, else the processor]
+    #[arg(long, value_name = "auto|cpu|cuda:N")]
+    device: Option<Device>,
     /// Arithmetic of a GPU: half precision, or single precision for diagnosis
     #[arg(long, value_enum, default_value = "f16", value_name = "f16|f32", hide_possible_values = true)]
     precision: PrecisionName,
@@ -49,7 +52,7 @@ impl ModelArgs {
         let mut options = EngineOptions::new(&self.weights);
         options.weights.heads.clone_from(&self.heads);
         options.weights.config.clone_from(&self.config);
-        options.device = self.device;
+        options.device = self.device.unwrap_or_default();
         options.precision = match self.precision {
             PrecisionName::F16 => Precision::F16,
             PrecisionName::F32 => Precision::F32,
@@ -57,6 +60,12 @@ impl ModelArgs {
         options.fast = self.fast;
         options.algorithms.clone_from(&self.algorithms);
         options.threads = NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN));
-        Engine::with(&options)
+        let engine = Engine::with(&options)?;
+        // Asked for by name, or somebody is looking: which device it became, and why.
+        if self.device == Some(Device::Auto) || io::stderr().is_terminal() {
+            let reason = engine.device_reason();
+            say(&format!("device: {}{}{reason}", engine.device(), if reason.is_empty() { "" } else { "; " }));
+        }
+        Ok(engine)
     }
 }

@@ -93,7 +93,14 @@ impl EngineOptions {
     /// Everything in one safetensors file, on the fastest device, with all cores.
     pub fn new(weights: impl Into<PathBuf>) -> Self {
         let weights = LoadOptions { weights: weights.into(), heads: None, config: None };
-        EngineOptions { weights, device: Device::Auto, threads: None, precision: Precision::F16, fast: false, algorithms: None }
+        EngineOptions {
+            weights,
+            device: Device::Auto,
+            threads: None,
+            precision: Precision::F16,
+            fast: false,
+            algorithms: None,
+        }
     }
 
     pub(super) fn cpu(&self) -> Result<Cpu> {
@@ -103,11 +110,7 @@ impl EngineOptions {
 
     #[cfg(feature = "cuda")]
     pub(super) fn cuda(&self) -> CudaOptions {
-        CudaOptions {
-            half: self.precision == Precision::F16,
-            fast: self.fast,
-            algorithms: self.algorithms.clone(),
-        }
+        CudaOptions { half: self.precision == Precision::F16, fast: self.fast, algorithms: self.algorithms.clone() }
     }
 }
 

@@ -85,7 +85,8 @@ impl Algorithms {
         if self.fast {
             return "chosen for each batch size (bits depend on it)".to_owned();
         }
-        let origin = self.source.as_ref().map_or("by cuBLASLt's preference".into(), |path| format!("from {}", path.display()));
+        let origin =
+            self.source.as_ref().map_or("by cuBLASLt's preference".into(), |path| format!("from {}", path.display()));
         let mut hasher = blake3::Hasher::new();
         for (shape, algorithm) in &*self.lock() {
             hasher.update(format!("{shape:?} {algorithm:x?}\n").as_bytes());
@@ -185,7 +186,8 @@ fn read(path: &Path, gpu: &str, library: usize) -> Result<BTreeMap<Shape, [u64; 
     for entry in table.algorithms {
         let words: Option<Vec<u64>> = entry.algorithm.iter().map(|word| u64::from_str_radix(word, 16).ok()).collect();
         let data = words.and_then(|words| words.try_into().ok());
-        let data = data.ok_or_else(|| bad(format!("the algorithm for {} is damaged: run `inctrl tune` again", entry.shape)))?;
+        let data =
+            data.ok_or_else(|| bad(format!("the algorithm for {} is damaged: run `inctrl tune` again", entry.shape)))?;
         chosen.insert(entry.shape, data);
     }
     Ok(chosen)

@@ -48,7 +48,8 @@ impl Buffer {
         };
         let context = &cuda.shared.context;
         let memory = DeviceMemory::zeroed(context, "memory for activations", len * storage.size())?;
-        let mirror = (role == Role::Result).then(|| HostMemory::new(context, "memory for results", len * 4)).transpose()?;
+        let mirror =
+            (role == Role::Result).then(|| HostMemory::new(context, "memory for results", len * 4)).transpose()?;
         Ok(Buffer { storage, memory, len, mirror })
     }
 

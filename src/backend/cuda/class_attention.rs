@@ -21,8 +21,7 @@ impl Cuda {
         out: &mut Buffer,
     ) -> Result<()> {
         check_size(shape)?;
-        let (tokens, images, width) =
-            (equal_lengths("class_attention", sequences)?, sequences.count(), shape.width());
+        let (tokens, images, width) = (equal_lengths("class_attention", sequences)?, sequences.count(), shape.width());
         let storage = self.operand();
         let shared = class_attention_shared(tokens);
         let grid = Grid { blocks: [shape.heads, images, 1], threads: THREADS, shared };

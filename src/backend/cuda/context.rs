@@ -48,7 +48,8 @@ impl Shared {
         }
         let count = driver("cuDeviceGetCount", CudaContext::device_count())?;
         if ordinal >= count as usize {
-            let found = if count == 1 { "there is 1 CUDA device".into() } else { format!("there are {count} CUDA devices") };
+            let found =
+                if count == 1 { "there is 1 CUDA device".into() } else { format!("there are {count} CUDA devices") };
             return Err(device_error(format!("device cuda:{ordinal} asked for, but {found}, counted from 0")));
         }
         let context = driver("cuDevicePrimaryCtxRetain", CudaContext::new(ordinal))?;

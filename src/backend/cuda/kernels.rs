@@ -57,7 +57,9 @@ pub(super) fn image(driver_version: i32, capability: (i32, i32)) -> Result<Image
         hasher.update(part.as_bytes()).update(b"\0");
     }
     let cached = cache_folder().map(|folder| folder.join(format!("kernels-{}.ptx", &hasher.finalize().to_hex()[..32])));
-    if let Some(bytes) = cached.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|bytes| bytes.ends_with(b"\0")) {
+    if let Some(bytes) =
+        cached.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|bytes| bytes.ends_with(b"\0"))
+    {
         return Ok(Image { bytes: Cow::Owned(bytes), origin: "kernels compiled earlier" });
     }
     let compiled = compile_ptx_with_opts(SOURCE, CompileOptions { options: options.to_vec(), ..Default::default() });

@@ -69,6 +69,9 @@ impl Cuda {
 /// A size as kernels take it.
 pub(super) fn int(n: usize) -> Result<i32> {
     i32::try_from(n).map_err(|_| {
-        Error::new(ErrorKind::Argument, format!("a size of {n} is beyond what the GPU's kernels count: use smaller batches"))
+        Error::new(
+            ErrorKind::Argument,
+            format!("a size of {n} is beyond what the GPU's kernels count: use smaller batches"),
+        )
     })
 }

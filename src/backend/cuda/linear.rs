@@ -120,7 +120,12 @@ impl Cuda {
             weight: w.weight.pointer(),
             input: x.pointer("linear", "x", self.operand(), rows * w.inputs)?,
             bias: w.bias.as_ref().map_or(0, |[single, half]| if half_out { half.pointer() } else { single.pointer() }),
-            output: out.pointer("linear", "out", if half_out { Storage::F16 } else { Storage::F32 }, rows * w.outputs)?,
+            output: out.pointer(
+                "linear",
+                "out",
+                if half_out { Storage::F16 } else { Storage::F32 },
+                rows * w.outputs,
+            )?,
         };
         if rows == 0 {
             return Ok(());
@@ -159,4 +164,3 @@ fn fits_halves(name: &str, values: &[f32]) -> Result<()> {
     );
     Err(Error::new(ErrorKind::Weights, message))
 }
-

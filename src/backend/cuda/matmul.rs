@@ -23,8 +23,8 @@ use cudarc::cublaslt::sys::{
     cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t as Desc, cublasLtMatmulHeuristicResult_t as Candidate,
     cublasLtMatmulPreferenceAttributes_t as Pref, cublasLtMatrixLayout_t, cudaDataType,
 };
-use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use cudarc::driver::CudaContext;
+use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use serde::{Deserialize, Serialize};
 
 use super::context::Shared;
@@ -129,7 +129,8 @@ impl Problem {
 
     fn set<T: Copy>(&self, attribute: Desc, value: &T) -> Result<()> {
         // SAFETY: the description is alive, and `value` is of the attribute's type, whose size is given.
-        let set = unsafe { set_matmul_desc_attribute(self.desc, attribute, (&raw const *value).cast(), size_of::<T>()) };
+        let set =
+            unsafe { set_matmul_desc_attribute(self.desc, attribute, (&raw const *value).cast(), size_of::<T>()) };
         blas("cublasLtMatmulDescSetAttribute", set)
     }
 
@@ -154,7 +155,12 @@ impl Problem {
         // SAFETY: the preference is alive, and both values are of their attributes' types.
         unsafe {
             let size = (&raw const workspace).cast();
-            set_matmul_pref_attribute(preference, Pref::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, size, size_of::<usize>())?;
+            set_matmul_pref_attribute(
+                preference,
+                Pref::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                size,
+                size_of::<usize>(),
+            )?;
             if !any {
                 let mask = (&raw const no_reduction).cast();
                 let attribute = Pref::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
@@ -208,7 +214,14 @@ impl Problem {
     /// # Safety
     /// `operands` are device addresses of at least the sizes of the shape and the number of rows, valid until the stream has
     /// done the work, the output not used by other work meanwhile; `bias` is given if the shape has one.
-    pub unsafe fn run(&self, handle: &Handle, algorithm: &Algo, operands: Operands, add: bool, stream: CUstream) -> Result<()> {
+    pub unsafe fn run(
+        &self,
+        handle: &Handle,
+        algorithm: &Algo,
+        operands: Operands,
+        add: bool,
+        stream: CUstream,
+    ) -> Result<()> {
         if operands.bias != 0 {
             self.set(Desc::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &operands.bias)?;
         }

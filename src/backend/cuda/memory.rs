@@ -145,7 +145,8 @@ impl HostMemory {
         let pointer = unsafe { result::malloc_host(size, sys::CU_MEMHOSTALLOC_DEVICEMAP) };
         let pointer = pointer.map_err(|error| {
             let cause = driver::<()>("cuMemHostAlloc", Err(error)).unwrap_err();
-            device_error(format!("{what} takes {size} bytes of page-locked host memory, which cannot be had")).because(cause)
+            device_error(format!("{what} takes {size} bytes of page-locked host memory, which cannot be had"))
+                .because(cause)
         })?;
         let mut memory = HostMemory { context: Arc::clone(context), pointer, device: 0, bytes };
         let mut device = 0;

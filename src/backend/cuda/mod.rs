@@ -27,9 +27,7 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use crate::backend::{
-    Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool, Role, Sequences, need,
-};
+use crate::backend::{Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool, Role, Sequences, need};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Frame, Plan};
 use crate::tensor::{DType, TensorView};

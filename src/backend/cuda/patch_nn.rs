@@ -26,8 +26,9 @@ impl Cuda {
         self.select(bank)?;
         // Zero is below the key of every cosine.
         // SAFETY: `out` holds that many keys of eight bytes, checked above.
-        let cleared =
-            unsafe { result::memset_d8_async(keys, 0, layers * queries * Storage::Key.size(), self.stream.cu_stream()) };
+        let cleared = unsafe {
+            result::memset_d8_async(keys, 0, layers * queries * Storage::Key.size(), self.stream.cu_stream())
+        };
         driver("cuMemsetD8Async", cleared)?;
         let blocks = queries.div_ceil(QUERIES);
         let splits = splits(blocks * layers, (prompts * patches).div_ceil(BANK_ROWS), self.shared.processors);

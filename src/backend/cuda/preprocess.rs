@@ -67,7 +67,8 @@ impl Cuda {
 
         let channels = frame.format().channels();
         let (rows, columns) = (plan.rows(), plan.columns());
-        let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometry: Some(geometry), .. } = &self.pixels
+        let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometry: Some(geometry), .. } =
+            &self.pixels
         else {
             return Err(super::context::device_error("preprocess: no memory was prepared"));
         };
@@ -168,12 +169,7 @@ impl Cuda {
     }
 }
 
-fn grow(
-    context: &Arc<CudaContext>,
-    what: &str,
-    bytes: usize,
-    memory: &mut Option<DeviceMemory>,
-) -> Result<()> {
+fn grow(context: &Arc<CudaContext>, what: &str, bytes: usize, memory: &mut Option<DeviceMemory>) -> Result<()> {
     if memory.as_ref().is_none_or(|memory| memory.bytes() < bytes) {
         *memory = Some(DeviceMemory::new(context, what, bytes)?);
     }

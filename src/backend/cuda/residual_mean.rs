@@ -8,7 +8,13 @@ use crate::error::Result;
 const THREADS: u32 = 256;
 
 impl Cuda {
-    pub(super) fn mean_residual(&mut self, nearest: &Buffer, taps: usize, cells: usize, map: &mut Buffer) -> Result<()> {
+    pub(super) fn mean_residual(
+        &mut self,
+        nearest: &Buffer,
+        taps: usize,
+        cells: usize,
+        map: &mut Buffer,
+    ) -> Result<()> {
         self.shared.bind()?;
         launch!(
             self,

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use cudarc::cublaslt::sys::cublasLtMatmulAlgo_t as Algo;
 use cudarc::driver::sys::CUevent_flags;
@@ -9,7 +10,8 @@ use cudarc::driver::sys::CUevent_flags;
 use super::Cuda;
 use super::matmul::{Operands, Problem, Shape};
 use super::memory::DeviceMemory;
-use crate::error::Result;
+use crate::atomic_file::write_atomically;
+use crate::error::{Error, Result};
 
 /// Weights take turns until they are larger than any cache: in a forward pass each layer's come from memory.
 const WEIGHT_BYTES: usize = 256 << 20;
@@ -32,16 +34,17 @@ pub struct Tuned {
 
 impl Cuda {
     /// Measures every algorithm that does not make bits depend on the batch, for every shape that was loaded, at each
-    /// number of `rows`, and returns the table as the text of a file; `each` is told of every shape.
+    /// number of `rows`, and writes the table to `output`; `each` is told of every shape.
     ///
     /// An algorithm's cost is the sum, over the numbers of rows, of its time over the fastest's.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where the device fails or is full.
-    pub fn tune(&mut self, rows: &[usize], mut each: impl FnMut(&Tuned)) -> Result<String> {
+    /// [`crate::ErrorKind::Device`] where the device fails or is full, [`crate::ErrorKind::Io`] where the file cannot be written.
+    pub fn tune(&mut self, rows: &[usize], output: &Path, mut each: impl FnMut(&Tuned)) -> Result<()> {
         let mut table = BTreeMap::new();
         for shape in self.shared.algorithms.shapes() {
-            let candidates = self.shared.algorithms.candidates(&self.blas, shape, rows.first().copied().unwrap_or(1))?;
+            let candidates =
+                self.shared.algorithms.candidates(&self.blas, shape, rows.first().copied().unwrap_or(1))?;
             let mut times = Vec::with_capacity(candidates.len());
             for algorithm in &candidates {
                 let time = rows.iter().map(|&rows| self.time(shape, rows, algorithm)).collect::<Result<Vec<f32>>>()?;
@@ -59,7 +62,9 @@ impl Cuda {
             });
             table.insert(shape, candidates[best]);
         }
-        self.shared.algorithms.to_json(&table)
+        let text = self.shared.algorithms.to_json(&table)?;
+        let write_error = |error| Error::io("write", output, error);
+        write_atomically(output, |out| out.write_all(text.as_bytes()).map_err(write_error))
     }
 
     /// Microseconds of one product: the smallest of several means.
