@@ -56,7 +56,7 @@
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
 //! | [`metrics`] | how well scores separate good from defective |
-//! | `render`, `synth` | heat maps as pictures; procedural inspection images (feature `cli`) |
+//! | `render`, `synth`, `measure` | heat maps as pictures; procedural inspection images; how long things take (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
 //! # Not supported
@@ -71,6 +71,8 @@ pub mod checkpoint;
 mod detector;
 mod error;
 mod mapped;
+#[cfg(feature = "cli")]
+pub mod measure;
 pub mod method;
 pub mod metrics;
 pub mod model;

@@ -152,6 +152,9 @@ pub trait Backend: Send + Sized + 'static {
     /// Copies the beginning of a buffer to the host, after all operations that write it.
     fn download(&mut self, buffer: &Self::Buffer, out: &mut [f32]) -> Result<()>;
 
+    /// Waits for every operation that was given to this lane.
+    fn wait(&mut self) -> Result<()>;
+
     /// A stored tensor as it is.
     fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Self::Constant>;
 

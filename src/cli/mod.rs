@@ -14,11 +14,12 @@
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
-//! | `tune.rs` | `inctrl tune` |
+//! | `bench.rs`, `tune.rs` | `inctrl bench`, `inctrl tune` |
 //! | `model.rs`, `normals.rs` | arguments that several commands share |
 //! | `console.rs` | the two output streams and the progress bar |
 
 mod bank;
+mod bench;
 mod console;
 mod convert;
 mod demo;
@@ -64,6 +65,7 @@ enum Command {
     Weights(weights::Command),
     Convert(convert::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
     #[cfg(feature = "cuda")]
     Tune(tune::Args),
 }
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Bench(args) => bench::run(args),
         #[cfg(feature = "cuda")]
         Command::Tune(args) => tune::run(args),
     };

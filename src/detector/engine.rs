@@ -12,6 +12,8 @@ use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "cli")]
+use crate::measure::{OperationTime, Peak};
 use crate::preprocess::{Fit, Frame};
 use crate::weights::{Arch, LoadOptions, Weights};
 
@@ -191,6 +193,21 @@ impl Engine {
     pub fn append_to(&self, bank: &PromptBank) -> Result<BankBuilder<'_>> {
         bank.check_model(self.model_hash(), self.arch())?;
         BankBuilder::from_bank(self, bank)
+    }
+
+    /// Times every operation of the model on this device, for batches of `images` and banks of these numbers of prompts,
+    /// and returns what the device does at best; `each` is told of the operations one by one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the device fails or has too little memory.
+    #[cfg(feature = "cli")]
+    pub fn operation_times(
+        &self,
+        images: NonZeroUsize,
+        prompts: &[usize],
+        each: impl FnMut(OperationTime),
+    ) -> Result<Peak> {
+        self.model.operation_times(self.arch(), images.get(), prompts, each)
     }
 
     /// A scorer for one image a call.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::session::Session;
 use super::{PromptBank, Score};
 use crate::error::Result;
+use crate::method::StageTimes;
 use crate::preprocess::{Fit, Frame, Placement, Plan};
 use crate::weights::{Arch, VisionArch};
 
@@ -56,6 +57,15 @@ impl Scorer {
             scores.extend_from_slice(&self.scores[..frames.len()]);
         }
         Ok(scores)
+    }
+
+    /// How long each step of scoring `frame` takes, waiting after each: together longer than [`Scorer::score`].
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn stage_times(&mut self, frame: Frame<'_>) -> Result<StageTimes> {
+        let plan = plan(&mut self.plan, &frame, self.arch.vision.image_size, self.bank.fit())?;
+        self.session.stage_times(frame, plan)
     }
 
     /// The bank in use.

@@ -9,10 +9,15 @@ use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
 use crate::error::{Error, ErrorKind, Result};
-use crate::method::{Detector, Lane, Parts, text_prototypes};
+use crate::method::{Detector, Lane, Parts, StageTimes, text_prototypes};
 use crate::preprocess::{Frame, Plan};
 use crate::text::Tokeniser;
 use crate::weights::Weights;
+#[cfg(feature = "cli")]
+use crate::{
+    measure::{self, OperationTime, Peak},
+    weights::Arch,
+};
 
 /// A model's weights on a device.
 pub(super) enum Model {
@@ -112,6 +117,29 @@ impl Model {
         on_device!(Model, self, loaded => &loaded.reason)
     }
 
+    /// [`measure::peak`] and [`measure::operations`] on this device.
+    #[cfg(feature = "cli")]
+    pub fn operation_times(
+        &self,
+        arch: &Arch,
+        images: usize,
+        prompts: &[usize],
+        each: impl FnMut(OperationTime),
+    ) -> Result<Peak> {
+        // Larger than any cache, and a product large enough for the device to show what it can.
+        let (copy, side) = match self {
+            Model::Cpu(_) => (32 << 20, 1024),
+            #[cfg(feature = "cuda")]
+            Model::Cuda(_) => (128 << 20, 8192),
+        };
+        on_device!(Model, self, loaded => {
+            let mut lane = loaded.backend.fork()?;
+            let peak = measure::peak(&mut lane, copy, side)?;
+            measure::operations(&mut lane, arch, images, prompts, each)?;
+            Ok(peak)
+        })
+    }
+
     /// A lane with memory for `capacity` images.
     pub fn session(&self, capacity: usize) -> Result<Session> {
         match self {
@@ -154,10 +182,16 @@ impl Session {
     /// [`Lane::score`] against the bank in use.
     pub fn score(&mut self, images: usize, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
         on_device!(Session, self, bound => {
-            let Some(bank) = &bound.bank else {
-                return Err(Error::new(ErrorKind::Internal, "a session scores before it has a bank"));
-            };
+            let bank = bound.bank.as_ref().ok_or_else(no_bank)?;
             bound.lane.score(images, bank, each)
+        })
+    }
+
+    /// [`Lane::stage_times`] against the bank in use.
+    pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan) -> Result<StageTimes> {
+        on_device!(Session, self, bound => {
+            let bank = bound.bank.as_ref().ok_or_else(no_bank)?;
+            bound.lane.stage_times(frame, plan, bank)
         })
     }
 
@@ -168,4 +202,8 @@ impl Session {
             bound.lane.prompt_features()
         })
     }
+}
+
+fn no_bank() -> Error {
+    Error::new(ErrorKind::Internal, "a session scores before it has a bank")
 }

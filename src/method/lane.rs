@@ -1,6 +1,7 @@
 //! The pipeline from frames to scores on one lane of a device.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, BankVectors, HEAD_OUTPUTS, Role};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,20 @@ pub struct Parts {
     pub text_prior: f32,
 }
 
+/// How long the steps of a score took.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StageTimes {
+    /// Frame to patch rows, with the transfer to the device.
+    pub preprocess: Duration,
+    /// Patch rows to taps and class embedding.
+    pub encode: Duration,
+    /// Nearest neighbours and the residual map, equations 1 and 2.
+    pub residual_map: Duration,
+    /// Equations 3 to 7.
+    pub heads: Duration,
+}
+
 /// Everything that one thread needs to score: a lane of the device, its activations, and host memory for the results.
 pub struct Lane<B: Backend> {
     backend: B,
@@ -66,10 +81,18 @@ impl<B: Backend> Work<B> {
 
     /// M_x against a bank, equations 1 and 2; then equations 3 to 7.
     fn compare(&mut self, backend: &mut B, images: usize, bank: &B::Bank) -> Result<()> {
+        self.residual_map(backend, images, bank)?;
+        self.heads(backend, images, bank)
+    }
+
+    fn residual_map(&mut self, backend: &mut B, images: usize, bank: &B::Bank) -> Result<()> {
         let arch = &self.detector.arch;
         backend.patch_nn(&self.vision.taps, images, bank, &mut self.cosines)?;
         let cells = images * arch.vision.patches();
-        backend.residual_mean(&self.cosines, arch.taps.len(), cells, &mut self.map)?;
+        backend.residual_mean(&self.cosines, arch.taps.len(), cells, &mut self.map)
+    }
+
+    fn heads(&mut self, backend: &mut B, images: usize, bank: &B::Bank) -> Result<()> {
         backend.heads(&self.vision.class, &self.map, images, &self.detector.heads, bank, &mut self.parts)
     }
 }
@@ -151,6 +174,31 @@ impl<B: Backend> Lane<B> {
         self.check(images)?;
         self.work.compare(&mut self.backend, images, bank)?;
         self.read(images, each)
+    }
+
+    /// Scores one frame step by step, waiting after each, and says how long each took. Together they take longer than
+    /// [`Lane::score`], which does not wait in between.
+    ///
+    /// # Errors
+    /// As [`Lane::score`].
+    pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan, bank: &B::Bank) -> Result<StageTimes> {
+        let Lane { backend, work, .. } = self;
+        backend.wait()?;
+        let mut last = Instant::now();
+        let mut lap = |backend: &mut B| -> Result<Duration> {
+            backend.wait()?;
+            let now = Instant::now();
+            Ok(now.duration_since(std::mem::replace(&mut last, now)))
+        };
+        work.detector.vision.place(backend, &mut work.vision, frame, plan, 0)?;
+        let preprocess = lap(backend)?;
+        work.encode(backend, 1, |_, _| ())?;
+        let encode = lap(backend)?;
+        work.residual_map(backend, 1, bank)?;
+        let residual_map = lap(backend)?;
+        work.heads(backend, 1, bank)?;
+        let heads = lap(backend)?;
+        Ok(StageTimes { preprocess, encode, residual_map, heads })
     }
 
     /// What a prompt leaves in a bank, after [`Lane::encode`] of one image: its unit taps `[L, N, W]` and its adapted

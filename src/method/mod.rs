@@ -19,6 +19,6 @@ mod lane;
 mod layers;
 mod prototypes;
 
-pub use lane::{Detector, Lane, Parts};
+pub use lane::{Detector, Lane, Parts, StageTimes};
 pub use layers::head_layers;
 pub use prototypes::{class_mean, text_prototypes};

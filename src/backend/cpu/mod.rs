@@ -150,6 +150,10 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Vec<f32>> {
         Ok(tensor.to_f32())
     }

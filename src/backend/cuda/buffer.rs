@@ -100,7 +100,7 @@ impl Cuda {
 
     pub(super) fn upload_floats(&mut self, host: &[f32], out: &mut Buffer) -> Result<()> {
         need("upload", "out", out.len, host.len())?;
-        self.wait()?;
+        self.synchronise()?;
         match out.storage {
             Storage::F32 => out.memory.write(0, host)?,
             Storage::F16 => write_halves(&mut out.memory, 0, host)?,
@@ -119,7 +119,7 @@ impl Cuda {
 
     pub(super) fn download_floats(&mut self, buffer: &Buffer, out: &mut [f32]) -> Result<()> {
         need("download", "buffer", buffer.len, out.len())?;
-        self.wait()?;
+        self.synchronise()?;
         if let Some(mirror) = &buffer.mirror {
             return mirror.read(out);
         }

@@ -155,7 +155,7 @@ impl Cuda {
     }
 
     /// Waits for everything that the lane has queued.
-    fn wait(&self) -> Result<()> {
+    fn synchronise(&self) -> Result<()> {
         driver("cuStreamSynchronize", self.stream.synchronize())
     }
 }
@@ -163,7 +163,7 @@ impl Cuda {
 impl Drop for Cuda {
     fn drop(&mut self) {
         // Memory that queued work uses must outlive it; a failed device has no work left.
-        let _ = self.wait();
+        let _ = self.synchronise();
     }
 }
 
@@ -206,6 +206,10 @@ impl Backend for Cuda {
 
     fn download(&mut self, buffer: &Buffer, out: &mut [f32]) -> Result<()> {
         self.download_floats(buffer, out)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.synchronise()
     }
 
     fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Constant> {

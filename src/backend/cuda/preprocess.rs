@@ -128,7 +128,7 @@ impl Cuda {
             _ => {
                 let memory = HostMemory::new(context, &what(), bytes)?;
                 // The old memory may still be read by a transfer.
-                self.wait()?;
+                self.synchronise()?;
                 let free = self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
                 self.pixels.staging[turn] = Some(Staging { memory, free });
             }

@@ -94,7 +94,7 @@ impl Cuda {
                 unsafe { problem.run(&self.blas, algorithm, operands, shape.add, stream)? };
             }
             end.record(stream)?;
-            self.wait()?;
+            self.synchronise()?;
             best = best.min(1e3 * start.milliseconds_to(&end)? / LAUNCHES as f32);
         }
         Ok(best)

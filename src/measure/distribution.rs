@@ -1,0 +1,53 @@
+//! Quantiles of durations.
+
+use std::time::Duration;
+
+/// What is worth saying of many durations, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Distribution {
+    /// How many there were.
+    pub count: usize,
+    /// Half took no longer.
+    pub p50: f64,
+    /// 99 of 100 took no longer.
+    pub p99: f64,
+    /// 999 of 1000 took no longer; the maximum where there were fewer.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Distribution {
+    /// Of at least one duration; `None` for none.
+    pub fn of(mut durations: Vec<Duration>) -> Option<Self> {
+        durations.sort_unstable();
+        let count = durations.len();
+        // The smallest duration that at least this share of all does not exceed.
+        let quantile = |per_mille: usize| {
+            let rank = (count * per_mille).div_ceil(1000).max(1);
+            durations.get(rank - 1).map(Duration::as_secs_f64)
+        };
+        let max = durations.last()?.as_secs_f64();
+        Some(Distribution { count, p50: quantile(500)?, p99: quantile(990)?, p999: quantile(999)?, max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(milliseconds: impl IntoIterator<Item = u64>) -> Option<Distribution> {
+        Distribution::of(milliseconds.into_iter().map(Duration::from_millis).collect())
+    }
+
+    #[test]
+    fn quantiles_are_durations_that_were_seen() {
+        let d = of((1..=1000).rev()).unwrap();
+        assert_eq!((d.count, d.p50, d.p99, d.p999, d.max), (1000, 0.5, 0.99, 0.999, 1.0));
+        let d = of([7]).unwrap();
+        assert_eq!((d.p50, d.p99, d.p999, d.max), (0.007, 0.007, 0.007, 0.007));
+        let d = of([1, 2, 3]).unwrap();
+        assert_eq!((d.p50, d.p99, d.max), (0.002, 0.003, 0.003));
+        assert_eq!(of([]), None);
+    }
+}
