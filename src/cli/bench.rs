@@ -174,22 +174,23 @@ fn stages(scorer: &mut inctrl::Scorer, frame: Frame<'_>, limit: Duration) -> Res
 
 fn tell_operations(images: NonZeroUsize, peak: Peak, times: &[OperationTime]) -> Result<()> {
     let (copy, product) = (peak.bytes_per_second, peak.flop_per_second);
+    let (unit, scale) = if product < 1e12 { ("GFLOP/s", 1e9) } else { ("TFLOP/s", 1e12) };
     result(&format!(
-        "\noperations, {images} image{}; a plain copy moves {:.1} GB/s, a large product does {:.2} TFLOP/s",
+        "\noperations, {images} image{}; a plain copy moves {:.1} GB/s, a large product does {:.1} {unit}",
         if images.get() == 1 { "" } else { "s" },
         copy / 1e9,
-        product / 1e12
+        product / scale
     ))?;
     result(&format!(
         "  {:<32} {:<34} {:>11} {:>9} {:>8} {:>9} {:>8}",
-        "", "", "us", "GB/s", "of copy", "TFLOP/s", "of peak"
+        "", "", "us", "GB/s", "of copy", unit, "of peak"
     ))?;
     for time in times {
         let (bytes, flop) = (time.bytes / time.seconds, time.flop / time.seconds);
         let flops = if time.flop == 0.0 {
             String::new()
         } else {
-            format!(" {:>9.3} {:>7.0}%", flop / 1e12, 100.0 * flop / product)
+            format!(" {:>9.1} {:>7.0}%", flop / scale, 100.0 * flop / product)
         };
         result(&format!(
             "  {:<32} {:<34} {:>11.1} {:>9.1} {:>7.0}%{flops}",
