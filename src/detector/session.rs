@@ -1,6 +1,6 @@
 //! Where the device is chosen: everything below is generic over it, everything above does not know it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::PromptBank;
 use super::engine::{Device, EngineOptions};
@@ -34,7 +34,8 @@ pub(super) enum Session {
 }
 
 pub(super) struct Loaded<B: Backend> {
-    backend: B,
+    /// The lane that others are forked from: one thread at a time, as a lane is.
+    backend: Mutex<B>,
     detector: Arc<Detector<B>>,
     /// Why this device, where the user left the choice.
     reason: String,
@@ -59,11 +60,16 @@ macro_rules! on_device {
 impl<B: Backend> Loaded<B> {
     fn new(mut backend: B, weights: &Weights, reason: String) -> Result<Self> {
         let detector = Arc::new(Detector::load(&mut backend, weights)?);
-        Ok(Loaded { backend, detector, reason })
+        Ok(Loaded { backend: Mutex::new(backend), detector, reason })
+    }
+
+    /// A panic in another thread leaves the lane as it was: nothing that is run on it is half done.
+    fn backend(&self) -> MutexGuard<'_, B> {
+        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bind(&self, capacity: usize) -> Result<Bound<B>> {
-        Ok(Bound { lane: Lane::new(self.backend.fork()?, Arc::clone(&self.detector), capacity)?, bank: None })
+        Ok(Bound { lane: Lane::new(self.backend().fork()?, Arc::clone(&self.detector), capacity)?, bank: None })
     }
 }
 
@@ -110,7 +116,7 @@ impl Model {
     }
 
     pub fn describe(&self) -> String {
-        on_device!(Model, self, loaded => loaded.backend.describe())
+        on_device!(Model, self, loaded => loaded.backend().describe())
     }
 
     pub fn reason(&self) -> &str {
@@ -133,7 +139,7 @@ impl Model {
             Model::Cuda(_) => (128 << 20, 8192),
         };
         on_device!(Model, self, loaded => {
-            let mut lane = loaded.backend.fork()?;
+            let mut lane = loaded.backend().fork()?;
             let peak = measure::peak(&mut lane, copy, side)?;
             measure::operations(&mut lane, arch, images, prompts, each)?;
             Ok(peak)

@@ -8,9 +8,11 @@ use inctrl::{Device, Engine, EngineOptions, Fit, Precision, PromptBank, Score};
 use super::{Turn, turn};
 use crate::tiny::{MODELS, Model, Picture, alone, bank, frames, pictures, same, score};
 
-/// DESIGN's bound on scores in half precision, and f32's on scores in f32.
+/// DESIGN's bound on scores in half precision.
 const HALF: f32 = 2e-3;
-const SINGLE: f32 = 1e-5;
+/// In f32 the two devices sum in another order. A cosine of class and text then differs by some 1e-6, and the text prior, a
+/// softmax over a hundred times two of them, by up to 25 times each.
+const SINGLE: f32 = 1e-4;
 
 /// The models that a GPU runs: the third has heads of another size.
 fn models() -> impl Iterator<Item = (&'static str, Model)> {
