@@ -46,6 +46,11 @@ Guarded::Guarded(Guarded&& other) noexcept
 
 void Guarded::poison() { std::memset(data_, 0xff, bytes_); }
 
+void Guarded::close() {
+    madvise(base_, pages_, MADV_DONTNEED);
+    mprotect(base_, pages_, PROT_NONE);
+}
+
 bool Guarded::written_outside(ptrdiff_t* offset) const {
     for (const unsigned char* place = base_; place < base_ + pages_; place++) {
         if (place == data_ && bytes_) place += bytes_;

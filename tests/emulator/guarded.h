@@ -18,6 +18,8 @@ public:
     unsigned char* data() const { return data_; }
     size_t bytes() const { return bytes_; }
     void poison();
+    // Makes every byte unreadable; the addresses stay taken.
+    void close();
     // Whether a byte before or after was written; `offset` is the first such, counted from `data`.
     bool written_outside(ptrdiff_t* offset) const;
 

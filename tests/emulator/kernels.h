@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstring>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -13,8 +12,9 @@ struct Kernel {
     const char* name;
     // Runs the kernel for the current thread, with parameters as cuLaunchKernel takes them.
     void (*call)(void** parameters);
-    // Size in bytes of each parameter.
+    // Of each parameter its size in bytes, and whether it is an address.
     const size_t* sizes;
+    const bool* pointers;
     size_t count;
     // Threads of a block by __launch_bounds__; 0 where the compiler cannot tell.
     unsigned threads;
@@ -39,6 +39,7 @@ template <typename... Parameters, void (*kFunction)(Parameters...)>
 struct Unpacker<kFunction> {
     static_assert((std::is_trivially_copyable_v<Parameters> && ...), "kernel parameters are plain bytes");
     static constexpr size_t sizes[] = {sizeof(Parameters)..., 0};
+    static constexpr bool pointers[] = {std::is_pointer_v<Parameters>..., false};
 
     template <size_t... kIndex>
     static void apply(void** parameters, std::index_sequence<kIndex...>) {
@@ -46,7 +47,7 @@ struct Unpacker<kFunction> {
     }
     static void call(void** parameters) { apply(parameters, std::index_sequence_for<Parameters...>{}); }
     static Kernel kernel(const char* name, unsigned threads) {
-        return {name, call, sizes, sizeof...(Parameters), threads};
+        return {name, call, sizes, pointers, sizeof...(Parameters), threads};
     }
 };
 
