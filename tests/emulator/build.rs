@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 /// Strict aliasing is off, as kernels load several elements as one, which device compilers allow; products and sums are not
 /// fused, so that results are the same on every machine.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "-std=c++17",
     "-O2",
     "-fPIC",
@@ -18,6 +18,7 @@ const FLAGS: [&str; 9] = [
     "-ffp-contract=off",
     "-Wall",
     "-Wextra",
+    "-Wno-unknown-pragmas",
     "-pthread",
 ];
 const SANITIZE: [&str; 4] =
@@ -34,25 +35,68 @@ struct Compiler {
     version: Vec<u8>,
 }
 
+impl Compiler {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.flags);
+        command
+    }
+}
+
 /// The folder with the libraries for the sources as they are now.
 pub fn libraries() -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let emulator = root.join("tests/emulator");
     let kernels = std::env::var_os("INCTRL_EMULATOR_KERNELS").map_or_else(|| root.join("kernels"), PathBuf::from);
+    let mut sources = files(&emulator, "cpp")?;
+    sources.extend(files(&kernels, "cu")?);
+    build(&[&emulator, &kernels], &sources, |compiler, objects, folder| {
+        let library = |name: &str| {
+            let mut command = compiler.command();
+            command.arg("-shared").arg(format!("-Wl,-soname,{name}")).arg("-o").arg(folder.join(name));
+            command
+        };
+        run(library(DRIVER).args(objects))?;
+        for name in OTHERS {
+            // Empty: the system finds the functions in what the library needs.
+            let needed = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN"];
+            run(library(name).args(needed).arg(folder.join(DRIVER)))?;
+        }
+        Ok(())
+    })
+}
+
+/// The program with the emulator's own tests.
+pub fn selftest() -> Result<PathBuf, String> {
+    let emulator = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator");
+    let mut sources = files(&emulator, "cpp")?;
+    // Its settings are its own.
+    let own = ["block.cpp", "collectives.cpp", "fibers.cpp", "guarded.cpp", "kernels.cpp"];
+    sources.retain(|path, _| own.iter().any(|name| path.ends_with(name)));
+    sources.extend(files(&emulator.join("selftest"), "cpp")?);
+    let folder = build(&[&emulator], &sources, |compiler, objects, folder| {
+        run(compiler.command().args(objects).arg("-o").arg(folder.join("selftest")))
+    })?;
+    Ok(folder.join("selftest"))
+}
+
+/// The folder with what `link` makes of the objects of `sources`, made if it is not there.
+fn build(
+    include: &[&Path],
+    sources: &BTreeMap<PathBuf, Vec<u8>>,
+    link: impl Fn(&Compiler, &[PathBuf], &Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulator");
     let objects = target.join("objects");
     fs::create_dir_all(&objects).map_err(|error| format!("{}: {error}", objects.display()))?;
 
     let compiler = compiler()?;
-    let headers = files(&emulator, "h")?.into_iter().chain(files(&kernels, "cuh")?);
-    let headers: BTreeMap<PathBuf, Vec<u8>> = headers.collect();
     let mut common = blake3::Hasher::new();
     common.update(&compiler.version).update(format!("{:?}", compiler.flags).as_bytes());
-    for (path, content) in &headers {
-        add(&mut common, path, content);
+    for folder in include {
+        let headers = files(folder, "h")?.into_iter().chain(files(folder, "cuh")?);
+        headers.for_each(|(path, content)| add(&mut common, &path, &content));
     }
-    let mut sources = files(&emulator, "cpp")?;
-    sources.extend(files(&kernels, "cu")?);
     let mut whole = blake3::Hasher::new();
     let jobs: Vec<(PathBuf, PathBuf)> = sources
         .iter()
@@ -68,9 +112,18 @@ pub fn libraries() -> Result<PathBuf, String> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    compile_all(&compiler, &[&emulator, &kernels], &jobs)?;
-    link(&compiler, jobs.iter().map(|(_, object)| object), &target, &folder)?;
-    Ok(folder)
+    compile_all(&compiler, include, &jobs)?;
+
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let partial = tempfile::Builder::new().prefix("linking").tempdir_in(&target).map_err(failed)?;
+    let objects: Vec<PathBuf> = jobs.into_iter().map(|(_, object)| object).collect();
+    link(&compiler, &objects, partial.path())?;
+    let partial = partial.keep();
+    if fs::rename(&partial, &folder).is_err() {
+        // Another process was first.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    if folder.is_dir() { Ok(folder) } else { Err(format!("{} could not be made", folder.display())) }
 }
 
 fn add(hasher: &mut blake3::Hasher, path: &Path, content: &[u8]) {
@@ -144,39 +197,10 @@ fn compile_all(compiler: &Compiler, include: &[&Path], jobs: &[(PathBuf, PathBuf
 fn compile(compiler: &Compiler, include: &[&Path], source: &Path, object: &Path) -> Result<(), String> {
     // Under a name of its own until it is whole: other test processes may compile the same file.
     let partial = object.with_extension(format!("{}.partial", std::process::id()));
-    let mut command = Command::new(&compiler.program);
-    command.args(&compiler.flags);
+    let mut command = compiler.command();
     for folder in include {
         command.arg("-I").arg(folder);
     }
     run(command.args(["-x", "c++", "-c"]).arg(source).arg("-o").arg(&partial))?;
     fs::rename(&partial, object).map_err(|error| format!("{}: {error}", object.display()))
-}
-
-fn link<'a>(
-    compiler: &Compiler,
-    objects: impl Iterator<Item = &'a PathBuf>,
-    target: &Path,
-    folder: &Path,
-) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    let partial = tempfile::Builder::new().prefix("linking").tempdir_in(target).map_err(failed)?;
-    let library = |name: &str| {
-        let mut command = Command::new(&compiler.program);
-        command.args(&compiler.flags).arg("-shared").arg(format!("-Wl,-soname,{name}"));
-        command.arg("-o").arg(partial.path().join(name));
-        command
-    };
-    run(library(DRIVER).args(objects))?;
-    for name in OTHERS {
-        // Empty: the system finds the functions in what the library needs.
-        let needed = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN"];
-        run(library(name).args(needed).arg(partial.path().join(DRIVER)))?;
-    }
-    let partial = partial.keep();
-    if fs::rename(&partial, folder).is_err() {
-        // Another process was first.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    if folder.is_dir() { Ok(()) } else { Err(format!("{} could not be made", folder.display())) }
 }

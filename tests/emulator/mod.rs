@@ -22,6 +22,7 @@ use std::sync::OnceLock;
 use libloading::Library;
 
 mod build;
+mod selftest;
 
 /// How the emulator orders what CUDA leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
