@@ -1,0 +1,207 @@
+//! Compiles the emulator. Objects and libraries are kept under a hash of all that goes into them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// Strict aliasing is off, as kernels load several elements as one, which device compilers allow; products and sums are not
+/// fused, so that results are the same on every machine.
+const FLAGS: [&str; 10] = [
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-strict-aliasing",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+    "-pthread",
+];
+const SANITIZE: [&str; 4] =
+    ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g1"];
+
+/// The driver's library, and those that only name it as what they need.
+const DRIVER: &str = "libcuda.so";
+const OTHERS: [&str; 2] = ["libcublasLt.so", "libnvrtc.so"];
+
+struct Compiler {
+    program: String,
+    flags: Vec<&'static str>,
+    /// What it says of itself: another version makes other objects.
+    version: Vec<u8>,
+}
+
+impl Compiler {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // A sanitizer that watches the test would watch the compiler too, which takes minutes.
+        command.args(&self.flags).env_remove("LD_PRELOAD");
+        command
+    }
+}
+
+/// The folder with the libraries for the sources as they are now.
+pub fn libraries() -> Result<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let emulator = root.join("tests/emulator");
+    let kernels = std::env::var_os("INCTRL_EMULATOR_KERNELS").map_or_else(|| root.join("kernels"), PathBuf::from);
+    let mut sources = files(&emulator, "cpp")?;
+    sources.extend(files(&kernels, "cu")?);
+    build(&[&emulator, &kernels], &sources, |compiler, objects, folder| {
+        let library = |name: &str| {
+            let mut command = compiler.command();
+            command.arg("-shared").arg(format!("-Wl,-soname,{name}")).arg("-o").arg(folder.join(name));
+            command
+        };
+        run(library(DRIVER).args(objects))?;
+        for name in OTHERS {
+            // Empty: the system finds the functions in what the library needs.
+            let needed = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN"];
+            run(library(name).args(needed).arg(folder.join(DRIVER)))?;
+        }
+        Ok(())
+    })
+}
+
+/// The program with the emulator's own tests.
+pub fn selftest() -> Result<PathBuf, String> {
+    let emulator = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator");
+    let mut sources = files(&emulator, "cpp")?;
+    // Its settings are its own.
+    let own = ["block.cpp", "collectives.cpp", "fibers.cpp", "guarded.cpp", "kernels.cpp"];
+    sources.retain(|path, _| own.iter().any(|name| path.ends_with(name)));
+    sources.extend(files(&emulator.join("selftest"), "cpp")?);
+    let folder = build(&[&emulator], &sources, |compiler, objects, folder| {
+        run(compiler.command().args(objects).arg("-o").arg(folder.join("selftest")))
+    })?;
+    Ok(folder.join("selftest"))
+}
+
+/// The folder with what `link` makes of the objects of `sources`, made if it is not there.
+fn build(
+    include: &[&Path],
+    sources: &BTreeMap<PathBuf, Vec<u8>>,
+    link: impl Fn(&Compiler, &[PathBuf], &Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulator");
+    let objects = target.join("objects");
+    fs::create_dir_all(&objects).map_err(|error| format!("{}: {error}", objects.display()))?;
+
+    let compiler = compiler()?;
+    let mut common = blake3::Hasher::new();
+    common.update(&compiler.version).update(format!("{:?}", compiler.flags).as_bytes());
+    for folder in include {
+        let headers = files(folder, "h")?.into_iter().chain(files(folder, "cuh")?);
+        headers.for_each(|(path, content)| add(&mut common, &path, &content));
+    }
+    let mut whole = blake3::Hasher::new();
+    let jobs: Vec<(PathBuf, PathBuf)> = sources
+        .iter()
+        .map(|(source, content)| {
+            let mut hasher = common.clone();
+            add(&mut hasher, source, content);
+            let hash = hasher.finalize();
+            whole.update(hash.as_bytes());
+            (source.clone(), objects.join(format!("{}.o", &hash.to_hex()[..32])))
+        })
+        .collect();
+    let folder = target.join(&whole.finalize().to_hex()[..32]);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    compile_all(&compiler, include, &jobs)?;
+
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let partial = tempfile::Builder::new().prefix("linking").tempdir_in(&target).map_err(failed)?;
+    let objects: Vec<PathBuf> = jobs.into_iter().map(|(_, object)| object).collect();
+    link(&compiler, &objects, partial.path())?;
+    let partial = partial.keep();
+    if fs::rename(&partial, &folder).is_err() {
+        // Another process was first.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    if folder.is_dir() { Ok(folder) } else { Err(format!("{} could not be made", folder.display())) }
+}
+
+fn add(hasher: &mut blake3::Hasher, path: &Path, content: &[u8]) {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    hasher.update(&name.len().to_le_bytes()).update(name).update(&content.len().to_le_bytes()).update(content);
+}
+
+/// The files of a folder with an extension, and what is in them.
+fn files(folder: &Path, extension: &str) -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension() == Some(OsStr::new(extension)) {
+            let content = fs::read(&path).map_err(failed)?;
+            found.insert(path, content);
+        }
+    }
+    Ok(found)
+}
+
+fn compiler() -> Result<Compiler, String> {
+    if !cfg!(target_os = "linux") {
+        return Err("the emulator is for Linux".into());
+    }
+    let mut flags = FLAGS.to_vec();
+    if std::env::var_os("INCTRL_EMULATOR_SANITIZE").is_some_and(|value| value != "0") {
+        flags.extend(SANITIZE);
+    }
+    let given = std::env::var("CXX").ok();
+    let names = given.iter().map(String::as_str).chain(["c++", "g++", "clang++"]);
+    for program in names {
+        let version = Command::new(program).arg("--version").output();
+        if let Some(output) = version.ok().filter(|output| output.status.success()) {
+            return Ok(Compiler { program: program.to_owned(), flags, version: output.stdout });
+        }
+    }
+    Err("no C++ compiler was found (CXX, c++, g++ or clang++)".into())
+}
+
+/// Runs a compiler; its messages are the error.
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Compiles each source whose object is not there, on all processors.
+fn compile_all(compiler: &Compiler, include: &[&Path], jobs: &[(PathBuf, PathBuf)]) -> Result<(), String> {
+    let left = Mutex::new(jobs.iter().filter(|(_, object)| !object.is_file()).collect::<Vec<_>>());
+    let failure = Mutex::new(None);
+    let work = || {
+        loop {
+            let Some((source, object)) = left.lock().unwrap().pop() else { return };
+            let compiled = compile(compiler, include, source, object);
+            if let Err(error) = compiled {
+                failure.lock().unwrap().get_or_insert(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    failure.into_inner().unwrap().map_or(Ok(()), Err)
+}
+
+fn compile(compiler: &Compiler, include: &[&Path], source: &Path, object: &Path) -> Result<(), String> {
+    // Under a name of its own until it is whole: other test processes may compile the same file.
+    let partial = object.with_extension(format!("{}.partial", std::process::id()));
+    let mut command = compiler.command();
+    for folder in include {
+        command.arg("-I").arg(folder);
+    }
+    run(command.args(["-x", "c++", "-c"]).arg(source).arg("-o").arg(&partial))?;
+    fs::rename(&partial, object).map_err(|error| format!("{}: {error}", object.display()))
+}
