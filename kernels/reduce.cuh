@@ -1,0 +1,36 @@
+// Reductions over the 32 lanes of a warp: butterflies, so that every lane holds the result and the order is fixed.
+#pragma once
+#include "cu.cuh"
+
+namespace reduce {
+
+constexpr int WARP = 32;
+
+__device__ __forceinline__ float minus_infinity() {
+    return cu::float_of(0xff800000u);
+}
+
+__device__ __forceinline__ float sum(float v) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) v += cu::shfl_xor(v, mask);
+    return v;
+}
+
+__device__ __forceinline__ float max(float v) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) v = fmaxf(v, cu::shfl_xor(v, mask));
+    return v;
+}
+
+// The larger of two, NaN if either is: fmaxf drops NaN, and a broken number must not become a good one.
+__device__ __forceinline__ float larger(float a, float b) {
+    return b > a || b != b ? b : a;
+}
+
+__device__ __forceinline__ float max_or_nan(float v) {
+#pragma unroll
+    for (int mask = WARP / 2; mask > 0; mask /= 2) v = larger(v, cu::shfl_xor(v, mask));
+    return v;
+}
+
+}  // namespace reduce
