@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 CU_EXPORT(attention_online_f16);
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     attention_f32(const float* __restrict__ qkv, int tokens, int heads, float scale, float* __restrict__ out) {
     CU_SHARED(shared);
     attention::plain(shared, qkv, tokens, heads, scale, out);
