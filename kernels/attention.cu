@@ -149,7 +149,7 @@ __device__ __forceinline__ void plain(unsigned char* shared, const float* __rest
     for (int key = lane; key < tokens; key += reduce::WARP) {
         const float* k = head.k + key * head.in_stride;
         float product = 0.0f;
-#pragma unroll
+#pragma unroll 2
         for (int d = 0; d < SIZE; d += 8) {
             float part[8];
             vec::load8(k + d, part);
@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 CU_EXPORT(attention_online_f16);
 
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, 2)
     attention_f32(const float* __restrict__ qkv, int tokens, int heads, float scale, float* __restrict__ out) {
     CU_SHARED(shared);
     attention::plain(shared, qkv, tokens, heads, scale, out);

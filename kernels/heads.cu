@@ -205,14 +205,14 @@ __device__ __forceinline__ void score(unsigned char* shared, const float* __rest
 
 }  // namespace score_heads
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     adapter(const float* __restrict__ cls, HeadWeights w, float* __restrict__ out) {
     CU_SHARED(shared);
     score_heads::adapt_row(shared, cls, w, out);
 }
 CU_EXPORT(adapter);
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     heads(const float* __restrict__ cls, const float* __restrict__ map, HeadWeights w, const BankSlot* __restrict__ bank,
           float* __restrict__ out, float* __restrict__ mirror) {
     CU_SHARED(shared);

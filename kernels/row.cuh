@@ -9,7 +9,6 @@ namespace row {
 
 constexpr int CHUNK = 128;
 constexpr int WARPS = 8;
-constexpr int THREADS = WARPS * reduce::WARP;
 constexpr float LAYER_NORM_EPSILON = 1e-5f;
 // Shorter rows are divided by this instead, as PyTorch's `normalize` does: zero stays zero.
 constexpr float NORM_EPSILON = 1e-12f;
