@@ -112,15 +112,11 @@ __device__ __forceinline__ void atomic_max(unsigned long long* p, unsigned long 
 namespace cu {
 
 __device__ __forceinline__ uint32_t bits_of(float f) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &f, 4);
-    return bits;
+    return __float_as_uint(f);
 }
 
 __device__ __forceinline__ float float_of(uint32_t bits) {
-    float f;
-    __builtin_memcpy(&f, &bits, 4);
-    return f;
+    return __uint_as_float(bits);
 }
 
 }  // namespace cu
