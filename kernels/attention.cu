@@ -6,12 +6,12 @@
 // LAUNCH, pointers 16-byte aligned:
 //   attention_f16_KEYS    grid (ceil(tokens / 64), heads, sequences), block 128, shared (2 KEYS + 64) * 144 bytes;
 //                         tokens <= KEYS. The whole row of scores stays in registers: softmax in one pass, exact.
-//   attention_online_f16  the same grid and block, shared 46080 bytes; any number of tokens: tiles of 64 keys, the running
-//                         maximum rescales what was summed.
+//   attention_online_f16  the same grid and block, shared 46080 bytes; any number of tokens: tiles of 64 keys, the
+//                         running maximum rescales what was summed.
 //   attention_f32         grid (ceil(tokens / 8), heads, sequences), block 256 (a warp a query), shared
 //                         32 (64 + tokens rounded up to 32) bytes; for diagnosis, without tensor cores.
-// NUMERICS: f16 operands, f32 sums; the maximum is subtracted, weights are rounded to f16 for the second product and summed
-// in f32 before that. A row's result depends on its sequence alone. Not in place.
+// NUMERICS: f16 operands, f32 sums; the maximum is subtracted, weights are rounded to f16 for the second product and
+// summed in f32 before that. A row's result depends on its sequence alone. Not in place.
 // REFERENCE: backend/cpu/attention.rs.
 #include "heads64.cuh"
 

@@ -3,10 +3,11 @@
 
     scripts/kernel_resources.py [FOLDER] [--check]
 
-nvcc is taken from FOLDER (a toolkit, or a folder of pip's wheels), NVCC, CUDA_HOME, CUDA_PATH or PATH, in this order. Writes
-benches/results/kernel_resources.json: registers a thread, static shared memory and spilled bytes of each kernel, and the
-version of nvcc. With --check nothing is written, and the run fails where a kernel takes more registers than the table says
-or is missing from it. Spills and static shared memory always fail: all shared memory is asked for by the launchers.
+nvcc is taken from FOLDER (a toolkit, or a folder of pip's wheels), NVCC, CUDA_HOME, CUDA_PATH or PATH, in this order.
+Writes benches/results/kernel_resources.json: registers a thread, static shared memory and spilled bytes of each kernel,
+and the version of nvcc. With --check nothing is written, and the run fails where a kernel takes more registers than the
+table says or is missing from it. Spills and static shared memory
+always fail: all shared memory is asked for by the launchers.
 
 Needs Python and nvcc alone; no GPU.
 """
@@ -64,7 +65,8 @@ def find_nvcc(folder):
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    sys.exit(f"kernel_resources: no nvcc{f' under {folder}' if folder else ''}; set NVCC or CUDA_HOME, or give its folder")
+    where = f" under {folder}" if folder else ""
+    sys.exit(f"kernel_resources: no nvcc{where}; set NVCC or CUDA_HOME, or give its folder")
 
 
 def run(command):
@@ -109,7 +111,8 @@ def measure(nvcc):
                 difference = sorted(set(kernels) ^ expected) or incomplete
                 sys.exit(f"kernel_resources: sm_{architecture}: not reported, or not exported: {', '.join(difference)}")
             table[f"sm_{architecture}"] = kernels
-            print(f"sm_{architecture}: {len(kernels)} kernels, at most {max(k['registers'] for k in kernels.values())} registers")
+            most = max(kernel["registers"] for kernel in kernels.values())
+            print(f"sm_{architecture}: {len(kernels)} kernels, at most {most} registers")
     return table
 
 
@@ -117,7 +120,7 @@ def faults(table, committed):
     """What is wrong, one sentence each; `committed` is None where the table is being written."""
     for architecture, kernels in table.items():
         for name, kernel in kernels.items():
-            where = f"sm_{architecture[3:]} {name}"
+            where = f"{architecture} {name}"
             if kernel["spill_loads"] or kernel["spill_stores"]:
                 yield f"{where}: spills {kernel['spill_stores']} bytes and reloads {kernel['spill_loads']}"
             if kernel["shared"]:
