@@ -6,8 +6,7 @@
 nvcc is taken from FOLDER (a toolkit, or a folder of pip's wheels), NVCC, CUDA_HOME, CUDA_PATH or PATH, in this order.
 Writes benches/results/kernel_resources.json: registers a thread, static shared memory and spilled bytes of each kernel,
 and the version of nvcc. With --check nothing is written, and the run fails where a kernel takes more registers than the
-table says or is missing from it. Spills and static shared memory
-always fail: all shared memory is asked for by the launchers.
+table says or is missing from it. Spills and static shared memory always fail: launchers ask for all shared memory.
 
 Needs Python and nvcc alone; no GPU.
 """
