@@ -4,8 +4,8 @@
 // One class's prompts, in device memory: a recorded graph reads it anew at each replay, so that another bank takes over
 // between two frames.
 struct BankSlot {
-    const void* taps;              // [layers, prompts * patches, width], unit rows, in the type of the kernel's operands
-    const float* class_mean;       // [embed]
+    const void* taps;         // [layers, prompts * patches, width], unit rows, in the type of the kernel's operands
+    const float* class_mean;  // [embed]
     const float* text_prototypes;  // [2, embed]: normal, anomaly; unit rows
     int prompts;
     int reserved;

@@ -6,12 +6,12 @@
 // LAUNCH, pointers 16-byte aligned:
 //   attention_f16_KEYS    grid (ceil(tokens / 64), heads, sequences), block 128, shared (2 KEYS + 64) * 144 bytes;
 //                         tokens <= KEYS. The whole row of scores stays in registers: softmax in one pass, exact.
-//   attention_online_f16  the same grid and block, shared 46080 bytes; any number of tokens: tiles of 64 keys, the running
-//                         maximum rescales what was summed.
+//   attention_online_f16  the same grid and block, shared 46080 bytes; any number of tokens: tiles of 64 keys, the
+//                         running maximum rescales what was summed.
 //   attention_f32         grid (ceil(tokens / 8), heads, sequences), block 256 (a warp a query), shared
 //                         32 (64 + tokens rounded up to 32) bytes; for diagnosis, without tensor cores.
-// NUMERICS: f16 operands, f32 sums; the maximum is subtracted, weights are rounded to f16 for the second product and summed
-// in f32 before that. A row's result depends on its sequence alone. Not in place.
+// NUMERICS: f16 operands, f32 sums; the maximum is subtracted, weights are rounded to f16 for the second product and
+// summed in f32 before that. A row's result depends on its sequence alone. Not in place.
 // REFERENCE: backend/cpu/attention.rs.
 #include "heads64.cuh"
 
@@ -149,7 +149,7 @@ __device__ __forceinline__ void plain(unsigned char* shared, const float* __rest
     for (int key = lane; key < tokens; key += reduce::WARP) {
         const float* k = head.k + key * head.in_stride;
         float product = 0.0f;
-#pragma unroll
+#pragma unroll 2
         for (int d = 0; d < SIZE; d += 8) {
             float part[8];
             vec::load8(k + d, part);
@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 CU_EXPORT(attention_online_f16);
 
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, 2)
     attention_f32(const float* __restrict__ qkv, int tokens, int heads, float scale, float* __restrict__ out) {
     CU_SHARED(shared);
     attention::plain(shared, qkv, tokens, heads, scale, out);

@@ -1,12 +1,12 @@
-// out = softmax(scale q K^T) V with one query per sequence, the class token, which sees all of it: the last block, where no
-// other token is needed.
+// out = softmax(scale q K^T) V with one query per sequence, the class token, which sees all of it: the last block,
+// where no other token is needed.
 //
 //   q    [sequences, width]               T, in: width = heads * 64
 //   kv   [sequences * tokens, 2 * width]  T, in: K and V side by side
 //   out  [sequences, width]               T, out
 //
-// LAUNCH: grid (heads, sequences), block 128, shared 4 (tokens rounded up to 32 + 328) bytes: a score a token, the query,
-// an output a warp, two numbers a warp. Pointers 16-byte aligned.
+// LAUNCH: grid (heads, sequences), block 128, shared 4 (tokens rounded up to 32 + 328) bytes: a score a token, the
+// query, an output a warp, two numbers a warp. Pointers 16-byte aligned.
 // NUMERICS: f32 throughout, operands widened; the maximum is subtracted. Not in place.
 // REFERENCE: backend/cpu/attention.rs.
 #include "reduce.cuh"

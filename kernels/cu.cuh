@@ -1,6 +1,7 @@
 // Everything that the kernels ask of the machine beyond plain C++: warps, asynchronous copies, tensor cores, half
 // precision, atomics, shared memory. Two twins: inline PTX here, and `host_twin.h`, which runs the same kernels on a
-// processor, thread by thread. A kernel reaches these instructions through `cu::` alone, so that both twins see each use.
+// processor, thread by thread. A kernel reaches these instructions through `cu::` alone, so that both twins see each
+// use.
 //
 // No header of CUDA or of the standard library is included: NVRTC has none at hand. Needs sm_80.
 //
@@ -8,8 +9,8 @@
 //   to_float, to_half, pack        conversions, to nearest even; pack(low, high) makes a pair
 //   bits_of, float_of              the bits of a float and back
 //   shfl_xor(v, mask)              lane ^ mask's v; all 32 lanes call it
-//   cp16(shared, global, valid)    asynchronous copy of 16 bytes, zeros where !valid (the address must exist all the same)
-//   cp_commit, cp_wait<N>          closes a group of copies; waits until at most N groups of this thread are in flight
+//   cp16(shared, global, valid)    asynchronous copy of 16 bytes, zeros where !valid (the address must still exist)
+//   cp_commit, cp_wait<N>          closes a group of copies; waits until at most N groups of the thread are open
 //   ldmatrix_x4[_trans]            four 8 x 8 tiles of halves; lane l gives the address of row l % 8 of tile l / 8
 //   mma_16816                      d[16, 8] += a[16, 16] b[16, 8], f16 operands, f32 accumulators
 //   atomic_max                     of 64 bits, on global memory
@@ -93,10 +94,11 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* 
 }
 
 __device__ __forceinline__ void mma_16816(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 __device__ __forceinline__ void atomic_max(unsigned long long* p, unsigned long long v) {
@@ -112,15 +114,11 @@ __device__ __forceinline__ void atomic_max(unsigned long long* p, unsigned long 
 namespace cu {
 
 __device__ __forceinline__ uint32_t bits_of(float f) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &f, 4);
-    return bits;
+    return __float_as_uint(f);
 }
 
 __device__ __forceinline__ float float_of(uint32_t bits) {
-    float f;
-    __builtin_memcpy(&f, &bits, 4);
-    return f;
+    return __uint_as_float(bits);
 }
 
 }  // namespace cu

@@ -19,9 +19,10 @@
 //   mirror  as out, may be null: the same in the host's memory
 //   LAUNCH: grid images, block 256, shared 4 (2 embed + cells + hidden + h1 + h2 + 32) bytes.
 //
-// NUMERICS: f32 in one order, whatever the batch: a lane's elements in turn, then lanes as a butterfly, then warps in turn.
-// relu and the maximum keep NaN: a feature that overflowed must not become a score. Not in place. Pointers 16-byte aligned;
-// any sizes (rows of a multiple of four floats are read 16 bytes at a time where the row of `x` is aligned).
+// NUMERICS: f32 in one order, whatever the batch: a lane's elements in turn, then lanes as a butterfly, then warps in
+// turn. relu and the maximum keep NaN: a feature that overflowed must not become a score. Not in place. Pointers
+// 16-byte aligned; any sizes (rows of a multiple of four floats are read 16 bytes at a time where the row of `x` is
+// aligned).
 // REFERENCE: backend/cpu/heads.rs.
 #include "abi.cuh"
 #include "reduce.cuh"
@@ -49,8 +50,8 @@ __device__ __forceinline__ int lane() {
 }
 
 // This lane's part of the products of ROWS rows from `row` on; rows past the last repeat it.
-__device__ __forceinline__ void products(float (&sums)[ROWS], const float* __restrict__ weight, int row, int rows, int columns,
-                                         const float* x) {
+__device__ __forceinline__ void products(float (&sums)[ROWS], const float* __restrict__ weight, int row, int rows,
+                                         int columns, const float* x) {
     const float* lines[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
@@ -81,8 +82,8 @@ __device__ __forceinline__ void products(float (&sums)[ROWS], const float* __res
 
 // y = activation(W x + b) by the whole block, which has written x when it comes here and must meet before it reads y.
 // b may be null.
-__device__ __forceinline__ void dense(const float* __restrict__ weight, const float* __restrict__ bias, int rows, int columns,
-                                      const float* x, float* y, Activation activation) {
+__device__ __forceinline__ void dense(const float* __restrict__ weight, const float* __restrict__ bias, int rows,
+                                      int columns, const float* x, float* y, Activation activation) {
     __syncthreads();
     for (int row = warp() * ROWS; row < rows; row += WARPS * ROWS) {
         float sums[ROWS];
@@ -102,8 +103,9 @@ __device__ __forceinline__ float sigmoid(float x) {
 }
 
 // sigmoid(W2 relu(W1 relu(W0 x + b0) + b1) + b2)
-__device__ __forceinline__ float head(const float* const (&weight)[3], const float* const (&bias)[3], const HeadWeights& w,
-                                      int columns, const float* x, float* first, float* second, float* logit) {
+__device__ __forceinline__ float head(const float* const (&weight)[3], const float* const (&bias)[3],
+                                      const HeadWeights& w, int columns, const float* x, float* first, float* second,
+                                      float* logit) {
     dense(weight[0], bias[0], w.h1, columns, x, first, Activation::Relu);
     dense(weight[1], bias[1], w.h2, w.h1, first, second, Activation::Relu);
     dense(weight[2], bias[2], 1, w.h2, second, logit, Activation::None);
@@ -126,7 +128,8 @@ struct Summary {
 
 // Every thread gets the summary of the block's parts; `scratch` holds four floats a warp.
 __device__ __forceinline__ Summary gather(Summary part, float* scratch) {
-    part = {reduce::sum(part.squares), reduce::sum(part.normal), reduce::sum(part.anomaly), reduce::max_or_nan(part.s_p)};
+    part = {reduce::sum(part.squares), reduce::sum(part.normal), reduce::sum(part.anomaly),
+            reduce::max_or_nan(part.s_p)};
     if (lane() == 0) {
         float* own = scratch + warp() * 4;
         own[0] = part.squares;
@@ -153,8 +156,9 @@ __device__ __forceinline__ void adapt_row(unsigned char* shared, const float* __
     adapt(w, x, x + w.embed, out + row);
 }
 
-__device__ __forceinline__ void score(unsigned char* shared, const float* __restrict__ cls, const float* __restrict__ map,
-                                      const HeadWeights& w, const BankSlot* __restrict__ bank, float* __restrict__ out,
+__device__ __forceinline__ void score(unsigned char* shared, const float* __restrict__ cls,
+                                      const float* __restrict__ map, const HeadWeights& w,
+                                      const BankSlot* __restrict__ bank, float* __restrict__ out,
                                       float* __restrict__ mirror) {
     float* x = reinterpret_cast<float*>(shared);
     float* hidden = x + w.embed;
@@ -205,16 +209,16 @@ __device__ __forceinline__ void score(unsigned char* shared, const float* __rest
 
 }  // namespace score_heads
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     adapter(const float* __restrict__ cls, HeadWeights w, float* __restrict__ out) {
     CU_SHARED(shared);
     score_heads::adapt_row(shared, cls, w, out);
 }
 CU_EXPORT(adapter);
 
-extern "C" __global__ void __launch_bounds__(256)
-    heads(const float* __restrict__ cls, const float* __restrict__ map, HeadWeights w, const BankSlot* __restrict__ bank,
-          float* __restrict__ out, float* __restrict__ mirror) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    heads(const float* __restrict__ cls, const float* __restrict__ map, HeadWeights w,
+          const BankSlot* __restrict__ bank, float* __restrict__ out, float* __restrict__ mirror) {
     CU_SHARED(shared);
     score_heads::score(shared, cls, map, w, bank, out, mirror);
 }

@@ -8,7 +8,8 @@
 namespace heads64 {
 
 constexpr int SIZE = 64;
-// Halves from row to row: 144 bytes, so that the eight rows of a tile that ldmatrix reads at once lie in different banks.
+// Halves from row to row: 144 bytes, so that the eight rows of a tile that ldmatrix reads at once lie in different
+// banks.
 constexpr int PITCH = SIZE + 8;
 constexpr int WARPS = 4;
 constexpr int THREADS = WARPS * reduce::WARP;

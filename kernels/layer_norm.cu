@@ -1,5 +1,5 @@
-// out = (x - mean(x)) / sqrt(var(x) + 1e-5) * weight + bias, row by row; for a tap, unit = x / ||x|| of the patch rows in
-// the same pass over x.
+// out = (x - mean(x)) / sqrt(var(x) + 1e-5) * weight + bias, row by row; for a tap, unit = x / ||x|| of the patch rows
+// in the same pass over x.
 //
 //   x       [rows, width]  f32, in
 //   weight  [width]        f32, in
@@ -48,15 +48,15 @@ __device__ __forceinline__ void rows_of_any_width(const float* __restrict__ x, c
 }  // namespace layer_norm
 
 extern "C" __global__ void __launch_bounds__(256)
-    layer_norm_f16(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, int rows,
-                   int width, int tokens, half_t* __restrict__ out, half_t* __restrict__ unit) {
+    layer_norm_f16(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
+                   int rows, int width, int tokens, half_t* __restrict__ out, half_t* __restrict__ unit) {
     layer_norm::rows_of_any_width(x, weight, bias, rows, width, tokens, out, unit);
 }
 CU_EXPORT(layer_norm_f16);
 
 extern "C" __global__ void __launch_bounds__(256)
-    layer_norm_f32(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, int rows,
-                   int width, int tokens, float* __restrict__ out, float* __restrict__ unit) {
+    layer_norm_f32(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
+                   int rows, int width, int tokens, float* __restrict__ out, float* __restrict__ unit) {
     layer_norm::rows_of_any_width(x, weight, bias, rows, width, tokens, out, unit);
 }
 CU_EXPORT(layer_norm_f32);

@@ -1,5 +1,5 @@
-// The nearest prompt patch of every query patch at every tap: the largest cosine, and its index. The product of queries and
-// bank passes through registers alone; no similarity matrix exists, whatever the number of prompts.
+// The nearest prompt patch of every query patch at every tap: the largest cosine, and its index. The product of queries
+// and bank passes through registers alone; no similarity matrix exists, whatever the number of prompts.
 //
 //   taps  [layers, queries, width]          T, in: unit rows, queries = images * patches
 //   bank  one BankSlot in device memory, in: bank->taps [layers, bank->prompts * patches, width], T, unit rows
@@ -7,10 +7,11 @@
 //                                           ordered(cosine) << 32 | (2^32 - 1 - index), see ordered.cuh
 //
 // LAUNCH: grid (ceil(queries / 64), splits, layers), block 128, shared 82944 bytes for f16 (three stages of
-// (64 + 128) * 144) and 27648 for f32 ((64 + 128) * 144). Block s of `splits` takes the bank's tiles s, s + splits, ...; any
-// splits >= 1. width a multiple of 64; pointers 16-byte aligned.
+// (64 + 128) * 144) and 27648 for f32 ((64 + 128) * 144). Block s of `splits` takes the bank's tiles s, s + splits,
+// ...; any splits >= 1. width a multiple of 64; pointers 16-byte aligned.
 // NUMERICS: f32 sums in one order for every place in a tile, so that a cosine depends on its two rows alone. Of equal
-// cosines the lowest index wins, NaN is above all; a maximum has no order, so that neither splits nor timing change a bit.
+// cosines the lowest index wins, NaN is above all; a maximum has no order, so that neither splits nor timing change a
+// bit.
 // REFERENCE: backend/cpu/patch_nn.rs.
 #include "abi.cuh"
 #include "ordered.cuh"
@@ -36,7 +37,8 @@ struct Best {
         }
     }
 
-    // The better of those of lanes that differ in the bits of `masks`; equal values may have any order of indices here.
+    // The better of this and the lane's across `mask`; of equal values the lower index, as lanes hold columns out of
+    // order.
     __device__ __forceinline__ void meet(int mask) {
         const uint32_t other = cu::shfl_xor(value, mask);
         const uint32_t other_index = cu::shfl_xor(index, mask);
@@ -63,8 +65,8 @@ struct Work {
     int tile_step;
     int tiles;  // of this block
 
-    __device__ __forceinline__ Work(const T* __restrict__ taps, int total, const BankSlot* __restrict__ slot, int patches,
-                                    int width, unsigned long long* __restrict__ all_keys) {
+    __device__ __forceinline__ Work(const T* __restrict__ taps, int total, const BankSlot* __restrict__ slot,
+                                    int patches, int width, unsigned long long* __restrict__ all_keys) {
         const int first = static_cast<int>(blockIdx.x) * QUERIES;
         const size_t row = static_cast<size_t>(blockIdx.z) * total + first;
         bank_rows = slot->prompts * patches;
@@ -199,8 +201,7 @@ __device__ __forceinline__ void search(unsigned char* shared, const Work<half_t>
         slice = 0;
         tile += work.tile_step;
     }
-    cu::cp_wait<0>();
-    // Four lanes share a row of queries.
+    // No copy is left in flight: the last groups are empty. Four lanes share a row of queries.
 #pragma unroll
     for (int r = 0; r < 4; r++) {
         best[r].meet(1);
@@ -291,8 +292,8 @@ __device__ __forceinline__ void search(unsigned char* shared, const Work<float>&
 }  // namespace patch_nn
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    patch_nn_f16(const half_t* __restrict__ taps, int queries, const BankSlot* __restrict__ bank, int patches, int width,
-                 unsigned long long* __restrict__ keys) {
+    patch_nn_f16(const half_t* __restrict__ taps, int queries, const BankSlot* __restrict__ bank, int patches,
+                 int width, unsigned long long* __restrict__ keys) {
     CU_SHARED(shared);
     patch_nn::half_tiles::search(shared, {taps, queries, bank, patches, width, keys}, width);
 }

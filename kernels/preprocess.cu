@@ -1,5 +1,6 @@
-// An 8-bit frame to patch rows in two passes: Pillow's antialiased bicubic resize, bit-exact (weights in units of 2^-22,
-// integer sums, 8 bits after each pass), then crop or padding, normalisation and the unfolding of the patch convolution.
+// An 8-bit frame to patch rows in two passes: Pillow's antialiased bicubic resize, bit-exact (weights in units of
+// 2^-22, integer sums, 8 bits after each pass), then crop or padding, normalisation and the unfolding of the patch
+// convolution.
 //
 // resize_horizontal, the first pass, over the frame rows that the second reads:
 //   frame         row row0 + r begins at frame + (row0 + r) * stride, pixels of `channels` bytes; any alignment, in
@@ -9,13 +10,14 @@
 //   LAUNCH: grid ceil(rows * columns * channels / 256), block 256 (a thread a sample), no shared memory.
 //
 // patch_rows_{f16,f32}, the second pass and all that follows:
-//   intermediate  [.., columns, channels]  u8, in: what resize_horizontal wrote, beginning with row source_row0 of the frame
+//   intermediate  [.., columns, channels]  u8, in: what resize_horizontal wrote, beginning with row source_row0 of the
+//                 frame
 //   first, count  [rows]           u32, in: source rows, of the frame, of each output row
 //   weights       [rows, row_len]  i32, in
 //   table         [3, 256]         f32, in: the normalised value of each byte
 //   out           [grid * grid, 3 * patch * patch]  T, out, grid = size / patch; values in (channel, y, x) order
-//   The picture, size x size, shows the resized frame at rows row0 .. row0 + rows and columns col0 .. col0 + columns, and
-//   `padding` elsewhere; pixels beyond the last whole patch are unused. One channel is repeated to three.
+//   The picture, size x size, shows the resized frame at rows row0 .. row0 + rows and columns col0 .. col0 + columns,
+//   and `padding` elsewhere; pixels beyond the last whole patch are unused. One channel is repeated to three.
 //   LAUNCH: grid ceil((grid * patch)^2 / 256), block 256 (a thread a pixel), no shared memory.
 //
 // NUMERICS: integers until the table; f16 rounds the table's value.
@@ -76,9 +78,9 @@ __device__ __forceinline__ void pixel(const uint8_t* __restrict__ intermediate, 
 template <class T>
 __device__ __forceinline__ void picture(const uint8_t* __restrict__ intermediate, int source_row0, int channels,
                                         const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
-                                        const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0,
-                                        int rows, int size, int patch, int padding, const float* __restrict__ table,
-                                        T* __restrict__ out) {
+                                        const int32_t* __restrict__ weights, int row_len, int col0, int columns,
+                                        int row0, int rows, int size, int patch, int padding,
+                                        const float* __restrict__ table, T* __restrict__ out) {
     if (channels == 1) {
         pixel<1>(intermediate, source_row0, first, count, weights, row_len, col0, columns, row0, rows, size, patch,
                  padding, table, out);
@@ -113,8 +115,8 @@ CU_EXPORT(resize_horizontal);
 extern "C" __global__ void __launch_bounds__(256)
     patch_rows_f16(const uint8_t* __restrict__ intermediate, int source_row0, int channels,
                    const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
-                   const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0, int rows, int size,
-                   int patch, int padding, const float* __restrict__ table, half_t* __restrict__ out) {
+                   const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0, int rows,
+                   int size, int patch, int padding, const float* __restrict__ table, half_t* __restrict__ out) {
     preprocess::picture(intermediate, source_row0, channels, first, count, weights, row_len, col0, columns, row0, rows,
                         size, patch, padding, table, out);
 }
@@ -123,8 +125,8 @@ CU_EXPORT(patch_rows_f16);
 extern "C" __global__ void __launch_bounds__(256)
     patch_rows_f32(const uint8_t* __restrict__ intermediate, int source_row0, int channels,
                    const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
-                   const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0, int rows, int size,
-                   int patch, int padding, const float* __restrict__ table, float* __restrict__ out) {
+                   const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0, int rows,
+                   int size, int patch, int padding, const float* __restrict__ table, float* __restrict__ out) {
     preprocess::picture(intermediate, source_row0, channels, first, count, weights, row_len, col0, columns, row0, rows,
                         size, patch, padding, table, out);
 }

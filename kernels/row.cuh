@@ -1,6 +1,6 @@
-// A row of f32 in the registers of one warp: lane l holds elements 4 l .. 4 l + 3 of each chunk of 128. It is read once,
-// whatever number of passes a formula makes; sums run over a lane's elements in order, then over lanes as a butterfly,
-// so that they depend on the row alone.
+// A row of f32 in the registers of one warp: lane l holds elements 4 l .. 4 l + 3 of each chunk of 128. It is read
+// once, whatever number of passes a formula makes; sums run over a lane's elements in order, then over lanes as a
+// butterfly, so that they depend on the row alone.
 #pragma once
 #include "reduce.cuh"
 #include "vec.cuh"
@@ -9,7 +9,6 @@ namespace row {
 
 constexpr int CHUNK = 128;
 constexpr int WARPS = 8;
-constexpr int THREADS = WARPS * reduce::WARP;
 constexpr float LAYER_NORM_EPSILON = 1e-5f;
 // Shorter rows are divided by this instead, as PyTorch's `normalize` does: zero stays zero.
 constexpr float NORM_EPSILON = 1e-12f;
@@ -20,7 +19,8 @@ struct Row {
     int width;
     int lane;
 
-    __device__ __forceinline__ Row(int width, int lane) : width(width), lane(lane) {}
+    __device__ __forceinline__ Row(int width, int lane) : width(width), lane(lane) {
+    }
 
     __device__ __forceinline__ int at(int chunk) const {
         return chunk * CHUNK + lane * 4;
@@ -73,7 +73,8 @@ struct Row {
         return reduce::sum(total);
     }
 
-    // x = (x - mean) / sqrt(var + eps) * weight + bias. Two passes over registers: a difference of squares would cancel.
+    // x = (x - mean) / sqrt(var + eps) * weight + bias. Two passes over registers: a difference of squares would
+    // cancel.
     __device__ __forceinline__ void normalise(const float* __restrict__ weight, const float* __restrict__ bias) {
         const float mean = sum() / static_cast<float>(width);
         const float scale = 1.0f / sqrtf(squares(mean) / static_cast<float>(width) + LAYER_NORM_EPSILON);

@@ -1,11 +1,11 @@
-// out = x / max(||x||, 1e-12) of the patch rows, the class token of each image left out: a tap whose block is the last, so
-// that no layer norm follows to write it in passing.
+// out = x / max(||x||, 1e-12) of the patch rows, the class token of each image left out: a tap whose block is the last,
+// so that no layer norm follows to write it in passing.
 //
 //   x    [images * (1 + patches_per_image), width]  f32, in
 //   out  [images * patches_per_image, width]        T, out; a zero row stays zero
 //
-// LAUNCH: grid ceil(images * patches_per_image / 8), block 256 (a warp a row), no shared memory. width a multiple of 64 up
-// to 2048; pointers 16-byte aligned.
+// LAUNCH: grid ceil(images * patches_per_image / 8), block 256 (a warp a row), no shared memory. width a multiple of 64
+// up to 2048; pointers 16-byte aligned.
 // NUMERICS: f32. Not in place.
 // REFERENCE: backend/cpu/unit_patches.rs.
 #include "row.cuh"

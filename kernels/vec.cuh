@@ -26,8 +26,7 @@ __device__ __forceinline__ void load4(const float* p, float (&v)[4]) {
 }
 
 __device__ __forceinline__ void store4(float* p, const float (&v)[4]) {
-    *reinterpret_cast<Quad*>(p) =
-        Quad{{cu::bits_of(v[0]), cu::bits_of(v[1]), cu::bits_of(v[2]), cu::bits_of(v[3])}};
+    *reinterpret_cast<Quad*>(p) = Quad{{cu::bits_of(v[0]), cu::bits_of(v[1]), cu::bits_of(v[2]), cu::bits_of(v[3])}};
 }
 
 __device__ __forceinline__ void store4(half_t* p, const float (&v)[4]) {

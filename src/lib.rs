@@ -86,7 +86,7 @@ pub mod text;
 pub mod weights;
 
 pub use detector::{
-    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer,
+    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer, Thresholds,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};

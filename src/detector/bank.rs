@@ -6,6 +6,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::Thresholds;
 use crate::atomic_file::write_atomically;
 use crate::backend::{Backend, BankVectors};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +47,9 @@ struct Header {
     model: String,
     /// Content hash of each prompt image, in hexadecimal, ascending.
     prompts: Vec<String>,
+    /// Absent from the file where there are none, so that files from before thresholds keep their identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thresholds: Option<Thresholds>,
 }
 
 /// What a bank keeps of one prompt image.
@@ -97,7 +101,7 @@ impl PromptBank {
             .collect();
         let adapted: Vec<f32> = prompts.iter().flat_map(|p| &p.adapted).copied().collect();
         let hashes = prompts.iter().map(|p| hex(&p.hash)).collect();
-        let header = Header { version: VERSION, class, fit, model, prompts: hashes };
+        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None };
         let mean = class_mean(&adapted, arch.embed_dim);
         Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes)
     }
@@ -156,6 +160,9 @@ impl PromptBank {
         }
         let header: Header =
             serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
+        if let Some(thresholds) = &header.thresholds {
+            thresholds.check().map_err(|error| damaged("the bank's thresholds make no sense").because(error))?;
+        }
 
         let tensors = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
         let prompts = header.prompts.len();
@@ -224,6 +231,24 @@ impl PromptBank {
     /// How its images were fitted to the model's square input, and how queries will be.
     pub fn fit(&self) -> Fit {
         self.header.fit
+    }
+
+    /// The limits that its scores are judged by, where it has any.
+    pub fn thresholds(&self) -> Option<&Thresholds> {
+        self.header.thresholds.as_ref()
+    }
+
+    /// The same bank with other limits, or without; its identity changes with them. The features are shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] as [`Thresholds::check`].
+    pub fn with_thresholds(&self, thresholds: Option<Thresholds>) -> Result<Self> {
+        if let Some(thresholds) = &thresholds {
+            thresholds.check()?;
+        }
+        let header = Header { thresholds, ..self.header.clone() };
+        let (adapted, mean, texts) = (self.adapted.clone(), self.class_mean.clone(), self.text_prototypes.clone());
+        Self::new(header, self.shape, Arc::clone(&self.taps), adapted, mean, texts)
     }
 
     /// Hash of the model that it was built with.

@@ -11,9 +11,11 @@ mod engine;
 mod score;
 mod scorer;
 mod session;
+mod thresholds;
 
 pub use bank::{BankInfo, PromptBank};
 pub use builder::BankBuilder;
 pub use engine::{Device, Engine, EngineOptions, Precision};
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
+pub use thresholds::Thresholds;

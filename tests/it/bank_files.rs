@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use inctrl::{ErrorKind, Fit, PromptBank};
+use inctrl::{ErrorKind, Fit, PromptBank, Thresholds};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -49,6 +49,32 @@ fn refused_or_same(what: &str, bank: &PromptBank, file: &[u8]) {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Bank, "{what}: {error}"),
         Ok(found) => assert_eq!(saved(&found), saved(bank), "{what} was not noticed"),
     }
+}
+
+#[test]
+fn thresholds_are_part_of_a_bank_and_of_its_identity() {
+    let (plain, file, _) = small_bank();
+    assert!(plain.thresholds().is_none() && !String::from_utf8_lossy(&file).contains("thresholds"));
+    // Numbers whose shortest decimal form has many digits, very small and very large ones.
+    for (review, reject, cell) in [(0.1, 0.2, 0.3), (f32::MIN_POSITIVE, f32::MAX, 16777217.0), (-0.0, 0.0, 0.33333334)] {
+        let limits = Thresholds { review, reject, cell };
+        let judged = plain.with_thresholds(Some(limits)).unwrap();
+        assert_ne!(judged.id(), plain.id());
+        let read = PromptBank::from_bytes(&saved(&judged)).unwrap();
+        assert_eq!((read.id(), read.thresholds()), (judged.id(), Some(&limits)));
+        assert_eq!(saved(&read.with_thresholds(None).unwrap()), file);
+    }
+    let limits = Thresholds { review: 0.5, reject: 0.4, cell: 0.2 };
+    assert_eq!(plain.with_thresholds(Some(limits)).unwrap_err().kind(), ErrorKind::Argument);
+
+    let judged = saved(&plain.with_thresholds(Some(Thresholds { reject: 0.75, ..limits })).unwrap());
+    for (from, to) in [("0.75", "0.25"), ("0.75", "1e39"), ("0.75", "null"), ("\"cell\"", "\"call\"")] {
+        let forged = forged(&judged, |header, _| *header = header.replace(from, to));
+        let error = PromptBank::from_bytes(&forged).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Bank, "{to}: {error}");
+    }
+    let changed = forged(&judged, |header, _| *header = header.replace("0.75", "0.76"));
+    assert_ne!(PromptBank::from_bytes(&changed).unwrap().id(), plain.id());
 }
 
 #[test]
