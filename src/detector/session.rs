@@ -10,7 +10,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::Cuda;
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Detector, Lane, Parts, text_prototypes};
-use crate::preprocess::{Frame, Plan};
+use crate::preprocess::{Frame, Normalised, Plan};
 use crate::text::Tokeniser;
 use crate::weights::Weights;
 
@@ -151,6 +151,11 @@ impl Session {
         on_device!(Session, self, bound => bound.lane.place(frame, plan, image))
     }
 
+    /// Places an image that is already normalised, as image 0.
+    pub fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
+        on_device!(Session, self, bound => bound.lane.place_normalised(image))
+    }
+
     /// [`Lane::score`] against the bank in use.
     pub fn score(&mut self, images: usize, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
         on_device!(Session, self, bound => {
@@ -161,7 +166,7 @@ impl Session {
         })
     }
 
-    /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed frame.
+    /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed image.
     pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
         on_device!(Session, self, bound => {
             bound.lane.encode(1, |_, _| ())?;
