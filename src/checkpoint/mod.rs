@@ -7,7 +7,7 @@
 //! Invariants: every tensor lies inside its file, has as many elements as its shape says and at most as many as its
 //! storage; the output holds the tensors of [`weights::table`], finite, or does not appear at all. Sources are mapped and
 //! tensors streamed: beside the pages that the system keeps of the source, memory is at most the size of the source and
-//! 16 MiB whatever is in it, and a few megabytes for a model. A file of a few-shot prompt list ([`PromptList`]) is read in
+//! 8 MiB whatever is in it, and a few megabytes for a model. A file of a few-shot prompt list ([`PromptList`]) is read in
 //! the same way, one tensor at a time.
 //!
 //! Refused, by name and byte offset: unknown opcodes and globals; compressed, encrypted or overlapping archive members;

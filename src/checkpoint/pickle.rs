@@ -19,7 +19,7 @@ const MAX_OPCODES: usize = 500_000;
 /// The longest name of a class, a function or a tensor.
 const MAX_NAME: usize = 1024;
 /// Bytes that the names of a model's tensors may take, each with what is kept beside it; real ones take a tenth.
-const MAX_NAMES: usize = 2 << 20;
+const MAX_NAMES: usize = 1 << 20;
 /// Bytes beside its name that a found tensor takes.
 const NAMED: usize = 64;
 

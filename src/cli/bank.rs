@@ -25,8 +25,9 @@ pub enum Command {
 #[command(after_help = "\
 One bad image and nothing is written.
 
-Example:
-  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank")]
+Examples:
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
+  inctrl bank build --weights W.safetensors --class candle --normals candle.pt -o candle.bank")]
 pub struct BuildArgs {
     #[command(flatten)]
     model: ModelArgs,

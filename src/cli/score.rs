@@ -76,7 +76,8 @@ struct PromptArgs {
     /// The class in words, such as 'metal nut'
     #[arg(long, value_name = "NAME", default_value = "object")]
     class: String,
-    /// A normal image, or a folder of them (without its subfolders); can be given several times
+    /// A normal image, a folder of them (without its subfolders) or a few-shot prompt list of PyTorch (.pt); can be given
+    /// several times
     #[arg(long, value_name = "PATH")]
     normals: Vec<PathBuf>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]

@@ -6,9 +6,14 @@ mod checkpoints;
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_bad_input;
+#[cfg(feature = "cli")]
+mod cli_checkpoints;
 mod compare;
+mod converted_scores;
 mod external;
 mod goldens;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod interruption;
 mod invariance;
 mod ops;
 #[cfg(feature = "cli")]
