@@ -27,7 +27,7 @@ impl Normalised {
             let message = format!("{} numbers given for a normalised image of 3 x {size} x {size}", values.len());
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        if let Some(at) = values.iter().position(|value| !(value.abs() <= LIMIT)) {
+        if let Some(at) = values.iter().position(|value| !(-LIMIT..=LIMIT).contains(value)) {
             let [channel, y, x] = [at / (size * size), at / size % size, at % size];
             let message = format!(
                 "holds {} at channel {channel}, row {y}, column {x}, expected -{LIMIT} to {LIMIT}: pixels of 0 to 1 minus \
