@@ -38,7 +38,7 @@ fn wait_for_half(child: &mut Child) {
 #[test]
 fn a_killed_conversion_leaves_nothing() {
     let bench = Bench::empty();
-    random::write(&bench.path("source.safetensors"), &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
+    random::write(bench.path("source.safetensors"), &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
     bench.write("kept.safetensors", "what was there before");
     for (signal, name) in [(9, "KILL"), (2, "INT"), (15, "TERM")] {
         for output in ["new.safetensors", "kept.safetensors"] {
