@@ -18,6 +18,7 @@
 //! |---|---|
 //! | `zip.rs` | the directory of an archive |
 //! | `pickle.rs` | a pickle to values |
+//! | `budget.rs` | memory that a pickle may take |
 //! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
 //! | `names.rs` | names of open_clip, InCTRL, Hugging Face and OpenAI to those of the table |
 //! | `config.rs` | the architecture: open_clip's and Hugging Face's JSON, else shapes |
@@ -27,6 +28,7 @@
 //! [`weights`]: crate::weights
 //! [`weights::table`]: crate::weights::table()
 
+mod budget;
 mod config;
 mod convert;
 mod names;

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use safetensors::Dtype;
 
+use super::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The deepest nesting of modules that is followed.
@@ -25,27 +26,6 @@ const NAMED: usize = 64;
 
 /// Bytes that an allocation takes beside its content.
 const ALLOCATION: usize = 32;
-
-/// Bytes of memory that reading may still take. What is charged counts a vector's growth: while it moves to twice its
-/// size, both copies are there, three times its content.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    /// A budget of so many bytes.
-    pub fn new(bytes: usize) -> Self {
-        Budget(bytes)
-    }
-
-    fn charge(&mut self, bytes: usize) -> Step<()> {
-        self.0 = self.0.checked_sub(bytes).ok_or("takes more memory than a checkpoint of its size needs")?;
-        Ok(())
-    }
-
-    /// Pays for `count` more elements of a vector of `T`.
-    fn elements<T>(&mut self, count: usize) -> Step<()> {
-        self.charge(count.saturating_mul(3 * size_of::<T>()))
-    }
-}
 
 /// A value; containers are shared, by their place in the [`Pickle`].
 #[derive(Clone, Debug)]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::pickle::{Budget, Pickle};
+use super::budget::Budget;
+use super::pickle::Pickle;
 use super::*;
 use crate::error::{Error, ErrorKind};
 

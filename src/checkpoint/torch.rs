@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use safetensors::Dtype;
 
-use super::pickle::{Budget, Global, Pickle, Value};
+use super::budget::Budget;
+use super::pickle::{Global, Pickle, Value};
 use super::zip;
 use super::{Content, Tensor};
 use crate::error::{Error, ErrorKind, Result};
