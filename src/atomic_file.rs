@@ -1,14 +1,19 @@
 //! Files that appear whole or not at all.
+//!
+//! On Linux a file has no name until every byte is on disk: whatever ends the process, SIGKILL included, the system takes
+//! the unfinished file back. Only where a finished file replaces another one does it have a name of its own, for the moment
+//! between linking and renaming. File systems without unnamed files, and other systems, get a named temporary file, which
+//! failures remove and a signal that ends the process leaves behind (`.inctrl-*`).
 
-use std::fs;
-use std::io::{BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Writes `path` through a temporary file in the same folder that takes its name only when every byte is on disk.
+/// Writes `path` through an unfinished file in the same folder that takes its name only when every byte is on disk.
 ///
 /// `fill` gets the buffered file. If it fails, or the disk is full, nothing is left behind and a file that was at
 /// `path` stays as it was; the error names `path`. A device, pipe or folder at `path` is refused: it cannot be
@@ -23,6 +28,59 @@ pub(crate) fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) ->
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    let mut draft = Draft::create(folder).map_err(|source| Error::io("create", path, source))?;
+    let mut out = BufWriter::with_capacity(1 << 20, draft.file());
+    fill(&mut out).map_err(|error| error.at(path))?;
+    out.flush().map_err(write_error)?;
+    drop(out);
+    draft.file().sync_all().map_err(write_error)?;
+    draft.publish(folder, path).map_err(|source| Error::io("give its name to the finished file", path, source))
+}
+
+/// A file that is being written.
+enum Draft {
+    /// Without a name, gone when it is closed.
+    #[cfg(target_os = "linux")]
+    Unnamed(File),
+    /// Under a temporary name, removed when dropped.
+    Named(NamedTempFile),
+}
+
+impl Draft {
+    fn create(folder: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = unnamed(folder) {
+            return Ok(Draft::Unnamed(file));
+        }
+        named().tempfile_in(folder).map(Draft::Named)
+    }
+
+    fn file(&mut self) -> &mut File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Draft::Unnamed(file) => file,
+            Draft::Named(file) => file.as_file_mut(),
+        }
+    }
+
+    /// Gives the file its name, in place of a file that has it.
+    fn publish(self, folder: &Path, path: &Path) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Draft::Unnamed(file) => match link(&file, path) {
+                // A link replaces nothing: renaming does.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let linked = named().make_in(folder, |temporary| link(&file, temporary))?;
+                    linked.persist(path).map_err(|failed| failed.error)
+                }
+                linked => linked,
+            },
+            Draft::Named(file) => file.persist(path).map(drop).map_err(|failed| failed.error),
+        }
+    }
+}
+
+fn named() -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(".inctrl-");
     #[cfg(unix)]
@@ -31,19 +89,69 @@ pub(crate) fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) ->
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(|source| Error::io("create", path, source))?;
-    let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
-    fill(&mut out).map_err(|error| error.at(path))?;
-    out.flush().map_err(write_error)?;
-    drop(out);
-    file.as_file().sync_all().map_err(write_error)?;
-    file.persist(path).map_err(|failed| Error::io("rename the finished file to", path, failed.error))?;
-    Ok(())
+    builder
+}
+
+/// Where the system shows open files by number; without it an unnamed file cannot be given a name.
+#[cfg(target_os = "linux")]
+const OPEN_FILES: &str = "/proc/self/fd";
+
+/// A new file without a name, where the file system has such.
+#[cfg(target_os = "linux")]
+fn unnamed(folder: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if !Path::new(OPEN_FILES).is_dir() {
+        return None;
+    }
+    let flags = rustix::fs::OFlags::TMPFILE.bits();
+    // The mode is what `File::create` has, less the umask.
+    File::options().write(true).mode(0o666).custom_flags(flags.cast_signed()).open(folder).ok()
+}
+
+/// Gives an unnamed file a name that no other file has.
+#[cfg(target_os = "linux")]
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    use rustix::fs::{AtFlags, CWD, linkat};
+    let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
+    Ok(linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unfinished_file_has_no_name_or_a_temporary_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        // What the file system offers, new and in place of the last; then what every system has.
+        let best = || Draft::create(folder.path()).unwrap();
+        let drafts: [&dyn Fn() -> Draft; 3] =
+            [&best, &best, &|| Draft::Named(named().tempfile_in(folder.path()).unwrap())];
+        for (i, draft) in drafts.into_iter().enumerate() {
+            let mut draft = draft();
+            draft.file().write_all(&[i as u8]).unwrap();
+            assert_eq!(path.exists(), i > 0);
+            draft.publish(folder.path(), &path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [i as u8]);
+            assert_eq!(entries(folder.path()), 1);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn outputs_have_the_permissions_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        File::create(folder.path().join("plain")).unwrap();
+        for _ in ["new", "replaced"] {
+            write_atomically(&folder.path().join("out"), |_| Ok(())).unwrap();
+            assert_eq!(mode("out"), mode("plain"));
+        }
+    }
 
     fn entries(folder: &Path) -> usize {
         fs::read_dir(folder).unwrap().count()

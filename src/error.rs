@@ -62,6 +62,13 @@ impl Error {
         self
     }
 
+    /// Begins the message with the thing inside the file that it is about.
+    #[must_use]
+    pub(crate) fn prefixed(mut self, thing: &str) -> Self {
+        self.0.message = format!("{thing} {}", self.0.message);
+        self
+    }
+
     /// Attaches the cause underneath.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

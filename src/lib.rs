@@ -54,7 +54,7 @@
 //! | [`preprocess`] | picture files and frames to patches |
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
-//! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
+//! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | `render`, `synth`, `measure` | heat maps as pictures; procedural inspection images; how long things take (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
@@ -89,7 +89,7 @@ pub use detector::{
     AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer, Thresholds,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};
+pub use preprocess::{Fit, Frame, Image, Normalised, PixelFormat, Placement};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,6 +1,7 @@
 //! The architecture of a foreign checkpoint: a JSON file of open_clip or Hugging Face, our own metadata, or shapes.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -8,6 +9,9 @@ use serde_json::{Value, json};
 use super::names::Naming;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Arch;
+
+/// The longest configuration; what is read from it takes a multiple of its size.
+const MAX_CONFIG: u64 = 64 << 10;
 
 /// The configuration file that was named, else the one beside the checkpoint.
 pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
@@ -21,11 +25,18 @@ pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
 
 /// Reads either form of configuration file.
 pub(super) fn read(path: &Path) -> Result<Arch> {
-    let text = fs::read_to_string(path).map_err(|source| Error::io("read the model configuration", path, source))?;
+    let unread = |source| Error::io("read the model configuration", path, source);
+    let mut text = String::new();
+    fs::File::open(path).map_err(unread)?.take(MAX_CONFIG + 1).read_to_string(&mut text).map_err(unread)?;
     parse(&text).map_err(|error| error.at(path))
 }
 
-fn parse(text: &str) -> Result<Arch> {
+/// Reads either form of configuration.
+pub(super) fn parse(text: &str) -> Result<Arch> {
+    if text.len() as u64 > MAX_CONFIG {
+        let message = format!("the model configuration has more than {MAX_CONFIG} bytes, which none has");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     match serde_json::from_str::<Value>(text) {
         // open_clip's on the Hugging Face hub, with the preprocessing beside it.
         Ok(Value::Object(root)) if root.contains_key("model_cfg") => {

@@ -125,7 +125,7 @@ fn architecture(
     let own = [heads, Some(source)].into_iter().flatten().find_map(|file| Some((file, file.content.config.as_ref()?)));
     let mut arch = match (config::find(options.config.as_deref(), &options.source), own) {
         (Some(path), _) => config::read(&path)?,
-        (None, Some((file, json))) => Arch::from_json(json).map_err(|error| error.at(&file.path))?,
+        (None, Some((file, json))) => config::parse(json).map_err(|error| error.at(&file.path))?,
         (None, None) => {
             let shapes = tensors.iter().filter_map(|(name, parts)| Some((name.as_str(), &*parts.first()?.shape)));
             config::infer(naming, shapes).map_err(|error| error.at(&options.source))?

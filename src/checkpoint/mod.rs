@@ -6,7 +6,9 @@
 //!
 //! Invariants: every tensor lies inside its file, has as many elements as its shape says and at most as many as its
 //! storage; the output holds the tensors of [`weights::table`], finite, or does not appear at all. Sources are mapped and
-//! tensors streamed, so that memory is a few megabytes beyond the pages that the system keeps of the source.
+//! tensors streamed: beside the pages that the system keeps of the source, memory is at most the size of the source and
+//! 8 MiB whatever is in it, and a few megabytes for a model. A file of a few-shot prompt list ([`PromptList`]) is read in
+//! the same way, one tensor at a time.
 //!
 //! Refused, by name and byte offset: unknown opcodes and globals; compressed, encrypted or overlapping archive members;
 //! sizes, strides or offsets that leave a storage; a storage used as two types; negative strides; two tensors of the model
@@ -16,18 +18,22 @@
 //! |---|---|
 //! | `zip.rs` | the directory of an archive |
 //! | `pickle.rs` | a pickle to values |
+//! | `budget.rs` | memory that a pickle may take |
 //! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
 //! | `names.rs` | names of open_clip, InCTRL, Hugging Face and OpenAI to those of the table |
 //! | `config.rs` | the architecture: open_clip's and Hugging Face's JSON, else shapes |
 //! | `convert.rs` | sources to one safetensors file |
+//! | `prompt_list.rs` | a list of tensors to model inputs |
 //!
 //! [`weights`]: crate::weights
 //! [`weights::table`]: crate::weights::table()
 
+mod budget;
 mod config;
 mod convert;
 mod names;
 mod pickle;
+mod prompt_list;
 #[cfg(test)]
 mod tests;
 mod torch;
@@ -40,10 +46,15 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 
 pub use convert::{ConvertOptions, Converted, convert};
+pub use prompt_list::PromptList;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
 use crate::weights::{CONFIG_KEY, MappedFile};
+
+/// The longest header of a safetensors file that is read here: a real model's has some 100 bytes for each tensor, and what
+/// is read from it takes a multiple of its size.
+const MAX_HEADER: u64 = 512 << 10;
 
 /// A tensor inside a file: checked to lie there.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +117,7 @@ impl Checkpoint {
         let content = if torch::is_torch(map.bytes(0..map.len())) {
             torch::read(map.bytes(0..map.len())).map_err(|error| error.at(path))?
         } else {
+            check_header(map.bytes(0..map.len())).map_err(|error| error.at(path))?;
             let mut file = MappedFile::open(path)?;
             let stored = std::mem::take(&mut file.tensors).into_iter();
             let tensors = stored.map(|(name, t)| (name, Tensor::dense(t.dtype, t.shape, t.range))).collect();
@@ -113,4 +125,15 @@ impl Checkpoint {
         };
         Ok(Checkpoint { path: path.to_path_buf(), map, content })
     }
+}
+
+/// Refuses a safetensors header that is longer than a model's.
+fn check_header(bytes: &[u8]) -> Result<()> {
+    let length = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+    // A length beyond the end is no header at all, which the reader of the format says better.
+    if length <= MAX_HEADER || length > bytes.len() as u64 {
+        return Ok(());
+    }
+    let message = format!("has a safetensors header of {length} bytes, expected at most {MAX_HEADER}");
+    Err(Error::new(ErrorKind::Weights, message))
 }

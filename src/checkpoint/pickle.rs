@@ -3,22 +3,29 @@
 //! Python's own reader imports whatever a pickle names and calls it. Here a name is looked up in [`Global`]; none of them
 //! runs anything, and any other name, like any other opcode, is an error with its byte offset. Work is linear in the
 //! pickle: each opcode does what its own bytes or the values it takes off the stack pay for, and values that are used
-//! twice are shared, not copied.
+//! twice are shared, not copied. Memory is paid from a [`Budget`] that the caller sets by the size of the file.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use safetensors::Dtype;
 
+use super::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The deepest nesting of modules that is followed.
 const MAX_DEPTH: usize = 64;
-/// A tensor takes some 30 opcodes, so that this is enough for any model with its optimiser, and each opcode keeps at most
-/// about 100 bytes, so that it bounds memory.
+/// A tensor takes some 30 opcodes, so that this is enough for any model with its optimiser.
 const MAX_OPCODES: usize = 500_000;
-/// The longest name of a class or function.
+/// The longest name of a class, a function or a tensor.
 const MAX_NAME: usize = 1024;
+/// Bytes that the names of a model's tensors may take, each with what is kept beside it; real ones take a tenth.
+const MAX_NAMES: usize = 1 << 20;
+/// Bytes beside its name that a found tensor takes.
+const NAMED: usize = 64;
+
+/// Bytes that an allocation takes beside its content.
+const ALLOCATION: usize = 32;
 
 /// A value; containers are shared, by their place in the [`Pickle`].
 #[derive(Clone, Debug)]
@@ -104,9 +111,9 @@ pub(super) struct Pickle<'a> {
 
 impl<'a> Pickle<'a> {
     /// Reads the pickle at the start of `bytes`; `script` allows the class names of a TorchScript archive.
-    pub fn read(bytes: &'a [u8], script: bool) -> Result<Self> {
-        let mut machine =
-            Machine { bytes, at: 0, op: 0, script, stack: vec![], marks: vec![], memo: HashMap::new(), nodes: vec![] };
+    pub fn read(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Result<Self> {
+        let (stack, marks, memo, nodes) = (vec![], vec![], HashMap::new(), vec![]);
+        let mut machine = Machine { bytes, at: 0, op: 0, script, budget, stack, marks, memo, nodes };
         let root = machine.run().map_err(|message| {
             let message = format!("{message} at byte {} of its pickle", machine.op);
             Error::new(ErrorKind::Weights, message)
@@ -162,7 +169,7 @@ impl<'a> Pickle<'a> {
     /// `arguments` is what it is rebuilt from.
     pub fn tensors(&self, value: &Value) -> Result<Vec<(String, &[Value])>> {
         // Shared parts are visited once for each path to them, which can be exponentially many.
-        let mut budget = 200_000;
+        let mut budget = MAX_NAMES;
         let mut found = Vec::new();
         self.gather(value, String::new(), 0, &mut budget, &mut found)?;
         Ok(found)
@@ -185,11 +192,13 @@ impl<'a> Pickle<'a> {
         let Some(entries) = self.entries(value).filter(|_| is_object || depth == 0) else { return Ok(()) };
         for (key, value) in entries {
             let Some(key) = self.text(key) else { continue };
-            let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-            *budget = budget.saturating_sub(1 + name.len() / 64);
-            if depth == MAX_DEPTH || *budget == 0 {
-                return Err(Error::new(ErrorKind::Weights, "is nested too deeply or has too many names for a model"));
+            let length = name.len() + 1 + key.len();
+            *budget = budget.saturating_sub(NAMED + length);
+            if depth == MAX_DEPTH || *budget == 0 || length > MAX_NAME {
+                let message = "is nested too deeply, or has too many names or too long ones for a model";
+                return Err(Error::new(ErrorKind::Weights, message));
             }
+            let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
             self.gather(value, name, depth + 1, budget, found)?;
         }
         Ok(())
@@ -214,13 +223,14 @@ impl<'a> Pickle<'a> {
 
 type Step<T> = std::result::Result<T, String>;
 
-struct Machine<'a> {
+struct Machine<'a, 'b> {
     bytes: &'a [u8],
     /// The next byte.
     at: usize,
     /// The opcode that is being carried out.
     op: usize,
     script: bool,
+    budget: &'b mut Budget,
     stack: Vec<Value>,
     /// Stack heights.
     marks: Vec<usize>,
@@ -228,7 +238,7 @@ struct Machine<'a> {
     nodes: Vec<Node>,
 }
 
-impl Machine<'_> {
+impl Machine<'_, '_> {
     fn run(&mut self) -> Step<Value> {
         for _ in 0..MAX_OPCODES {
             self.op = self.at;
@@ -242,19 +252,22 @@ impl Machine<'_> {
                 // FRAME
                 0x95 => self.at = self.range(8).map(|range| range.end)?,
                 b'.' => return self.pop(),
-                b'(' => self.marks.push(self.stack.len()),
+                b'(' => {
+                    self.budget.elements::<usize>(1)?;
+                    self.marks.push(self.stack.len());
+                }
                 b'0' => {
                     self.pop()?;
                 }
-                b'N' => self.stack.push(Value::None),
-                0x88 | 0x89 => self.stack.push(Value::Bool),
+                b'N' => self.put(Value::None)?,
+                0x88 | 0x89 => self.put(Value::Bool)?,
                 b'K' | b'M' | b'J' => {
                     let value = match opcode {
                         b'K' => self.int::<1>()? as i64,
                         b'M' => self.int::<2>()? as i64,
                         _ => i64::from(self.int::<4>()? as u32 as i32),
                     };
-                    self.stack.push(Value::Int(value));
+                    self.put(Value::Int(value))?;
                 }
                 // LONG1
                 0x8a => {
@@ -270,37 +283,41 @@ impl Machine<'_> {
                         }
                         _ => Value::Float,
                     };
-                    self.stack.push(value);
+                    self.put(value)?;
                 }
                 // BINFLOAT
                 b'G' => {
                     self.take(8)?;
-                    self.stack.push(Value::Float);
+                    self.put(Value::Float)?;
                 }
                 // Texts and byte strings, by the width of their length: BINUNICODE, BINBYTES, BINSTRING; SHORT_*.
                 b'X' | b'B' | b'T' | 0x8c | b'C' | b'U' => {
                     let length = if matches!(opcode, b'X' | b'B' | b'T') { self.int::<4>()? } else { self.int::<1>()? };
                     let range = self.range(length as usize)?;
                     self.at = range.end;
-                    self.stack.push(Value::Text(range));
+                    self.put(Value::Text(range))?;
                 }
-                b']' | b')' => self.push(Node::List(vec![])),
-                b'}' => self.push(Node::Dict(vec![])),
+                b']' | b')' => self.push(Node::List(vec![]))?,
+                b'}' => self.push(Node::Dict(vec![]))?,
                 // TUPLE
                 b't' => {
                     let items = self.pop_mark()?;
-                    self.push(Node::List(items));
+                    self.push(Node::List(items))?;
                 }
                 // TUPLE1 to TUPLE3
                 0x85..=0x87 => {
                     let items = self.pop_many(usize::from(opcode - 0x84))?;
-                    self.push(Node::List(items));
+                    self.push(Node::List(items))?;
                 }
                 // APPEND, APPENDS
                 b'a' | b'e' => {
                     let items = if opcode == b'a' { self.pop_many(1)? } else { self.pop_mark()? };
+                    self.budget.elements::<Value>(items.len())?;
                     match self.top()? {
-                        Node::List(list) => list.extend(items),
+                        Node::List(list) => {
+                            list.reserve(items.len());
+                            list.extend(items);
+                        }
                         _ => return Err("items are added to something that is no list".into()),
                     }
                 }
@@ -310,6 +327,7 @@ impl Machine<'_> {
                     if items.len() % 2 != 0 {
                         return Err("a key has no value".into());
                     }
+                    self.budget.elements::<Value>(items.len())?;
                     let mut items = items.into_iter();
                     match self.top()? {
                         Node::Dict(dict) => {
@@ -328,13 +346,15 @@ impl Machine<'_> {
                         _ => self.memo.len() as u32,
                     };
                     let value = self.stack.last().cloned().ok_or("the stack is empty")?;
+                    // A hash table is at worst half full, or a quarter and its copy while it grows.
+                    self.budget.elements::<[u8; 2 * size_of::<(u32, Value)>()]>(1)?;
                     self.memo.insert(key, value);
                 }
                 // BINGET, LONG_BINGET
                 b'h' | b'j' => {
                     let key = if opcode == b'h' { self.int::<1>()? } else { self.int::<4>()? } as u32;
                     let value = self.memo.get(&key).cloned();
-                    self.stack.push(value.ok_or_else(|| format!("memo {key} was never set"))?);
+                    self.put(value.ok_or_else(|| format!("memo {key} was never set"))?)?;
                 }
                 // GLOBAL
                 b'c' => {
@@ -365,7 +385,7 @@ impl Machine<'_> {
                 // BINPERSID
                 b'Q' => match self.pop()? {
                     Value::Node(arguments) if matches!(self.nodes[arguments], Node::List(_)) => {
-                        self.push(Node::Persistent(arguments));
+                        self.push(Node::Persistent(arguments))?;
                     }
                     _ => return Err("a storage reference is no tuple".into()),
                 },
@@ -387,14 +407,14 @@ impl Machine<'_> {
                 if !items.is_empty() {
                     return Err("refused OrderedDict with arguments".into());
                 }
-                self.push(Node::Dict(vec![]));
+                self.push(Node::Dict(vec![]))?;
             }
-            (Global::RebuildTensor, false) => self.push(Node::Tensor(at)),
+            (Global::RebuildTensor, false) => self.push(Node::Tensor(at))?,
             (Global::RebuildParameter | Global::First, false) => {
-                self.stack.push(first.ok_or("a call has no arguments")?);
+                self.put(first.ok_or("a call has no arguments")?)?;
             }
-            (Global::Inert, false) => self.push(Node::Inert),
-            (Global::ScriptClass, true) => self.push(Node::Object(None)),
+            (Global::Inert, false) => self.push(Node::Inert)?,
+            (Global::ScriptClass, true) => self.push(Node::Object(None))?,
             _ => return Err(format!("refused call of {function:?}")),
         }
         Ok(())
@@ -414,13 +434,21 @@ impl Machine<'_> {
                 shown.escape_debug()
             ));
         };
-        self.stack.push(Value::Global(global));
+        self.put(Value::Global(global))?;
         Ok(())
     }
 
-    fn push(&mut self, node: Node) {
-        self.stack.push(Value::Node(self.nodes.len()));
+    fn put(&mut self, value: Value) -> Step<()> {
+        self.budget.elements::<Value>(1)?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node) -> Step<()> {
+        self.put(Value::Node(self.nodes.len()))?;
+        self.budget.elements::<Node>(1)?;
         self.nodes.push(node);
+        Ok(())
     }
 
     fn pop(&mut self) -> Step<Value> {
@@ -433,13 +461,19 @@ impl Machine<'_> {
     fn pop_many(&mut self, count: usize) -> Step<Vec<Value>> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
-        Ok(self.stack.split_off(from.ok_or("the stack is empty")?))
+        self.cut(from.ok_or("the stack is empty")?)
     }
 
     fn pop_mark(&mut self) -> Step<Vec<Value>> {
         let mark = self.marks.pop().ok_or("no mark is set")?;
         // No opcode takes the stack below its last mark.
-        Ok(self.stack.split_off(mark.min(self.stack.len())))
+        self.cut(mark.min(self.stack.len()))
+    }
+
+    /// The values from `from` on, as a vector of its own.
+    fn cut(&mut self, from: usize) -> Step<Vec<Value>> {
+        self.budget.charge(ALLOCATION + (self.stack.len() - from) * size_of::<Value>())?;
+        Ok(self.stack.split_off(from))
     }
 
     /// The container on top of the stack.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
+use super::budget::Budget;
 use super::pickle::Pickle;
 use super::*;
 use crate::error::{Error, ErrorKind};
@@ -26,6 +27,10 @@ fn storage_0() -> Vec<u8> {
 }
 
 fn refusal(bytes: &[u8]) -> Error {
+    // A list of tensors goes through the same reader.
+    if let Ok(tensors) = torch::read_list(bytes) {
+        panic!("accepted, as the list {tensors:?}");
+    }
     match torch::read(bytes) {
         Ok(content) => panic!("accepted, with the tensors {:?}", content.tensors),
         Err(error) => error,
@@ -163,10 +168,16 @@ fn descriptions_that_the_bytes_do_not_bear_out_are_refused() {
     assert_refused(&legacy(&clash, &storage_0()), &["storage `0` is used as two types"]);
 }
 
+fn plenty() -> Budget {
+    Budget::new(1 << 30)
+}
+
 #[test]
 fn pickles_that_grow_without_bound_are_cut_off() {
-    let long = [b"\x80\x02".to_vec(), vec![b']'; 600_000]].concat();
-    assert_refused(&legacy(&long, b""), &["more than 500000 opcodes"]);
+    let long = [b"\x80\x02".to_vec(), b"N0".repeat(600_000)].concat();
+    assert_refused(&legacy(&long, &vec![0; 64 << 20]), &["more than 500000 opcodes"]);
+    let long = [b"\x80\x02".to_vec(), vec![b']'; 400_000]].concat();
+    assert_refused(&legacy(&long, b""), &["takes more memory than a checkpoint of its size needs at byte"]);
     // Objects that hold each other twice, thirty deep: 2^30 paths.
     let mut pickle = b"\x80\x02c__torch__\nM\nq\x00)\x81q\x01".to_vec();
     for i in 1..31 {
@@ -177,10 +188,10 @@ fn pickles_that_grow_without_bound_are_cut_off() {
         pickle.extend([b'u', b'b', b'q', i + 1]);
     }
     pickle.push(b'.');
-    let pickle = Pickle::read(&pickle, true).unwrap();
-    assert!(pickle.tensors(&pickle.root).unwrap_err().to_string().contains("too many names"));
+    let pickle = Pickle::read(&pickle, true, &mut plenty()).unwrap();
+    assert!(pickle.tensors(&pickle.root).unwrap_err().to_string().contains("too many names or too long ones"));
     // An object that is its own attribute.
-    let pickle = Pickle::read(b"\x80\x02c__torch__\nM\n)\x81q\x01}X\x01\0\0\0ah\x01sb.", true).unwrap();
+    let pickle = Pickle::read(b"\x80\x02c__torch__\nM\n)\x81q\x01}X\x01\0\0\0ah\x01sb.", true, &mut plenty()).unwrap();
     assert!(pickle.tensors(&pickle.root).unwrap_err().to_string().contains("nested too deeply"));
 }
 

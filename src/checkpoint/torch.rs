@@ -7,22 +7,26 @@ use std::ops::Range;
 
 use safetensors::Dtype;
 
+use super::budget::Budget;
 use super::pickle::{Global, Pickle, Value};
 use super::zip;
 use super::{Content, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
 
-/// The pickle of a real model has some 150 bytes for each tensor. What is read from a pickle takes a multiple of its
-/// size, so that this bounds memory too.
+/// The pickle of a real model has some 150 bytes for each tensor.
 const MAX_PICKLE: usize = 16 << 20;
+/// The largest number of tensors of one model, and of storages; CLIP's largest has about 1300.
+const MAX_TENSORS: usize = 4096;
+/// Bytes that a pickle's values may take beside the size of the file: enough for a small file's.
+const PICKLE_MEMORY: usize = 2 << 20;
 /// What a file of the format before zip archives starts with: a pickle of torch's magic number.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 /// Where training scripts put the weights in what they save.
 const STATES: [&str; 4] = ["state_dict", "model_state", "model_state_dict", "model"];
 
 /// What the pickle's storage reference names: a range of the file and the type of its elements.
-type Storages = BTreeMap<String, Range<usize>>;
+type Storages<'a> = BTreeMap<&'a str, Range<usize>>;
 
 fn broken(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Weights, message)
@@ -33,12 +37,27 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
     zip::is_zip(bytes) || matches!(bytes, [0x80, 2..=5, ..])
 }
 
-/// Reads either format.
+/// Reads the model in either format.
 pub(super) fn read(bytes: &[u8]) -> Result<Content> {
-    if zip::is_zip(bytes) { archive(bytes) } else { legacy(bytes) }
+    open(bytes, content)
 }
 
-fn archive(bytes: &[u8]) -> Result<Content> {
+/// Reads the tensors of a list or tuple, which have no names, in either format.
+pub(super) fn read_list(bytes: &[u8]) -> Result<Vec<Tensor>> {
+    open(bytes, |pickle, storages, _| list(pickle, storages))
+}
+
+/// Passes the pickle of what was saved to `then`, with its storages and whether it is a TorchScript archive.
+fn open<T>(bytes: &[u8], then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>) -> Result<T> {
+    let mut budget = Budget::new(bytes.len().saturating_add(PICKLE_MEMORY));
+    if zip::is_zip(bytes) { archive(bytes, &mut budget, then) } else { legacy(bytes, &mut budget, then) }
+}
+
+fn archive<T>(
+    bytes: &[u8],
+    budget: &mut Budget,
+    then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>,
+) -> Result<T> {
     let files = zip::directory(bytes)?;
     let mut roots = files.keys().filter_map(|name| name.strip_suffix("data.pkl")).filter(|root| {
         // The model's own pickle is at the archive's root: a folder, or nothing.
@@ -57,21 +76,24 @@ fn archive(bytes: &[u8]) -> Result<Content> {
     {
         return Err(broken("was saved on a big-endian machine; save it again on a little-endian one"));
     }
-    let script = files.contains_key(&format!("{root}constants.pkl"));
+    let script = files.contains_key(format!("{root}constants.pkl").as_str());
     let range = stored(&format!("{root}data.pkl"))?;
     if range.len() > MAX_PICKLE {
         return Err(broken(format!("its pickle has {} bytes, expected at most {MAX_PICKLE}", range.len())));
     }
-    let pickle = Pickle::read(&bytes[range], script)?;
+    let pickle = Pickle::read(&bytes[range], script, budget)?;
     let folder = format!("{root}data/");
-    let storages =
-        files.iter().filter_map(|(name, range)| Some((name.strip_prefix(&folder)?.to_owned(), range.clone()?)));
-    content(&pickle, &storages.collect(), script)
+    let storages = files.iter().filter_map(|(name, range)| Some((name.strip_prefix(&folder)?, range.clone()?)));
+    then(&pickle, &storages.collect(), script)
 }
 
 /// Pickles of the magic number, the version, the machine, the value and the list of storage keys; then the storages, each
 /// a count of elements and the elements.
-fn legacy(bytes: &[u8]) -> Result<Content> {
+fn legacy<T>(
+    bytes: &[u8],
+    budget: &mut Budget,
+    then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>,
+) -> Result<T> {
     if !bytes.starts_with(MAGIC) {
         let message = "is a pickle, but not one that torch.save writes: save the model's state_dict with torch.save";
         return Err(broken(message));
@@ -79,38 +101,43 @@ fn legacy(bytes: &[u8]) -> Result<Content> {
     let window = |at: usize| &bytes[at..bytes.len().min(at.saturating_add(MAX_PICKLE))];
     let mut at = MAGIC.len();
     for _ in ["version", "machine"] {
-        at += Pickle::read(window(at), false)?.length;
+        at += Pickle::read(window(at), false, budget)?.length;
     }
-    let pickle = Pickle::read(window(at), false)?;
+    let pickle = Pickle::read(window(at), false, budget)?;
     at += pickle.length;
-    let keys = Pickle::read(window(at), false)?;
+    let keys = Pickle::read(window(at), false, budget)?;
     at += keys.length;
 
     let items = keys.list(&keys.root).ok_or_else(|| broken("its list of storages is missing"))?;
-    let mut sizes = BTreeMap::new();
-    pickle.storages(|key, dtype| {
-        sizes.insert(key.to_owned(), dtype.bitsize() / 8);
-    });
+    if items.len() > MAX_TENSORS {
+        return Err(broken(format!("has {} storages, expected at most {MAX_TENSORS}", items.len())));
+    }
+    let sizes = pickle.storages()?;
     let mut storages = Storages::new();
     for item in items {
         let key = keys.text(item).ok_or_else(|| broken("a storage has no key"))?;
-        let size = *sizes.get(key).ok_or_else(|| broken(format!("no tensor uses storage `{}`", key.escape_debug())))?;
+        let dtype = sizes.get(key).ok_or_else(|| broken(format!("no tensor uses storage `{}`", shown(key))))?;
         let count = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
         let count = count.map_or(usize::MAX, |count| usize::try_from(u64::from_le_bytes(*count)).unwrap_or(usize::MAX));
-        let end = count.checked_mul(size).and_then(|length| length.checked_add(at + 8));
+        let end = count.checked_mul(dtype.bitsize() / 8).and_then(|length| length.checked_add(at + 8));
         let Some(end) = end.filter(|&end| end <= bytes.len()) else {
-            return Err(broken(format!("is truncated: storage `{}` reaches beyond its end", key.escape_debug())));
+            return Err(broken(format!("is truncated: storage `{}` reaches beyond its end", shown(key))));
         };
-        if storages.insert(key.to_owned(), at + 8..end).is_some() {
-            return Err(broken(format!("storage `{}` is there twice", key.escape_debug())));
+        if storages.insert(key, at + 8..end).is_some() {
+            return Err(broken(format!("storage `{}` is there twice", shown(key))));
         }
         at = end;
     }
-    content(&pickle, &storages, false)
+    then(&pickle, &storages, false)
+}
+
+/// A name of the file as messages show it.
+fn shown(name: &str) -> String {
+    name.chars().take(120).flat_map(char::escape_debug).collect()
 }
 
 /// The tensors of the model in a pickle.
-fn content(pickle: &Pickle<'_>, storages: &Storages, script: bool) -> Result<Content> {
+fn content(pickle: &Pickle<'_>, storages: &Storages<'_>, script: bool) -> Result<Content> {
     let mut state = &pickle.root;
     // A wrapper in a wrapper is as deep as training scripts go.
     for _ in 0..2 {
@@ -121,20 +148,15 @@ fn content(pickle: &Pickle<'_>, storages: &Storages, script: bool) -> Result<Con
             _ => break,
         }
     }
-    let mut types = BTreeMap::new();
-    let mut clash = None;
-    pickle.storages(|key, dtype| {
-        if *types.entry(key.to_owned()).or_insert(dtype) != dtype {
-            clash = Some(key.to_owned());
-        }
-    });
-    if let Some(key) = clash {
-        return Err(broken(format!("storage `{}` is used as two types", key.escape_debug())));
+    pickle.storages()?;
+    let named = pickle.tensors(state)?;
+    if named.len() > MAX_TENSORS {
+        return Err(broken(format!("holds {} tensors, expected at most {MAX_TENSORS}", named.len())));
     }
     let mut tensors = BTreeMap::new();
-    for (name, arguments) in pickle.tensors(state)? {
+    for (name, arguments) in named {
         let tensor = tensor(pickle, arguments, storages)
-            .map_err(|message| broken(format!("tensor `{}`: {message}", name.escape_debug())))?;
+            .map_err(|message| broken(format!("tensor `{}`: {message}", shown(&name))))?;
         // As in Python, the last of two equal keys counts.
         tensors.insert(name, tensor);
     }
@@ -148,8 +170,31 @@ fn content(pickle: &Pickle<'_>, storages: &Storages, script: bool) -> Result<Con
     Ok(Content { tensors, config: None, script })
 }
 
+/// The tensors of a list.
+fn list(pickle: &Pickle<'_>, storages: &Storages<'_>) -> Result<Vec<Tensor>> {
+    let Some(items) = pickle.list(&pickle.root) else {
+        let found = match pickle.entries(&pickle.root) {
+            Some(_) => "a dictionary (a model is for `inctrl convert`)",
+            None if pickle.tensor(&pickle.root).is_some() => "one tensor",
+            None => "something else",
+        };
+        return Err(broken(format!("holds {found}, expected a list of tensors: torch.save([tensor, ...], path)")));
+    };
+    if items.len() > MAX_TENSORS {
+        return Err(broken(format!("is a list of {} items, expected at most {MAX_TENSORS}", items.len())));
+    }
+    pickle.storages()?;
+    let each = |(i, item)| {
+        let arguments = pickle.tensor(item).ok_or_else(|| "is no tensor".to_owned());
+        arguments
+            .and_then(|arguments| tensor(pickle, arguments, storages))
+            .map_err(|message| format!("item {i}: {message}"))
+    };
+    items.iter().enumerate().map(each).collect::<Result<_, _>>().map_err(broken)
+}
+
 /// `_rebuild_tensor_v2(storage, offset, size, stride, ...)`, where storage is `('storage', type, key, device, count, ...)`.
-fn tensor(pickle: &Pickle<'_>, arguments: &[Value], storages: &Storages) -> Result<Tensor, String> {
+fn tensor(pickle: &Pickle<'_>, arguments: &[Value], storages: &Storages<'_>) -> Result<Tensor, String> {
     let malformed = || "its description is malformed".to_owned();
     let [storage, Value::Int(offset), size, stride, ..] = arguments else { return Err(malformed()) };
     let (key, dtype) = storage_reference(pickle, storage).ok_or_else(malformed)?;
@@ -163,7 +208,7 @@ fn tensor(pickle: &Pickle<'_>, arguments: &[Value], storages: &Storages) -> Resu
         return Err(format!("{} sizes and {} strides", shape.len(), strides.len()));
     }
     let offset = whole(&Value::Int(*offset))?;
-    let bytes = storages.get(key).ok_or_else(|| format!("its storage `{}` is not there", key.escape_debug()))?;
+    let bytes = storages.get(key).ok_or_else(|| format!("its storage `{}` is not there", shown(key)))?;
     Tensor::new(dtype, shape, strides, offset, bytes.clone())
 }
 
@@ -172,14 +217,17 @@ fn storage_reference<'a>(pickle: &Pickle<'a>, value: &Value) -> Option<(&'a str,
     (pickle.text(kind)? == "storage").then_some((pickle.text(key)?, *dtype))
 }
 
-impl Pickle<'_> {
-    /// Every storage that the pickle refers to.
-    fn storages(&self, mut each: impl FnMut(&str, Dtype)) {
+impl<'a> Pickle<'a> {
+    /// Every storage that the pickle refers to, with the type of its elements; one that is used as two types is refused.
+    fn storages(&self) -> Result<BTreeMap<&'a str, Dtype>> {
+        let mut types = BTreeMap::new();
         for at in 0..self.nodes() {
-            if let Some((key, dtype)) = storage_reference(self, &Value::Node(at)) {
-                each(key, dtype);
+            let Some((key, dtype)) = storage_reference(self, &Value::Node(at)) else { continue };
+            if *types.entry(key).or_insert(dtype) != dtype {
+                return Err(broken(format!("storage `{}` is used as two types", shown(key))));
             }
         }
+        Ok(types)
     }
 }
 

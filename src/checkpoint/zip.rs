@@ -3,7 +3,7 @@
 //! `torch.save` stores its files uncompressed and aligned, so that they can be mapped. What is needed is a byte range for
 //! each name, which archive libraries that hand out readers and decompressors do not give; and by never decompressing
 //! there is no zip bomb. Checked: both copies of the directory's facts agree, every file lies before the directory, and no
-//! two overlap.
+//! two overlap. Names are borrowed, so that memory is a few dozen bytes for each file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +11,10 @@ use std::ops::Range;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where the content of a file lies in the archive; `None` for a compressed one.
-pub(super) type Directory = BTreeMap<String, Option<Range<usize>>>;
+pub(super) type Directory<'a> = BTreeMap<&'a str, Option<Range<usize>>>;
+
+/// The largest number of files; a model has one for each tensor.
+const MAX_FILES: u64 = 16_384;
 
 const LOCAL: &[u8] = b"PK\x03\x04";
 const CENTRAL: &[u8] = b"PK\x01\x02";
@@ -47,8 +50,11 @@ fn offset(value: u64) -> usize {
 }
 
 /// Reads the central directory.
-pub(super) fn directory(bytes: &[u8]) -> Result<Directory> {
+pub(super) fn directory(bytes: &[u8]) -> Result<Directory<'_>> {
     let (start, count) = central(bytes)?;
+    if count > MAX_FILES {
+        return Err(broken(format!("it has {count} files, expected at most {MAX_FILES}")));
+    }
     let mut files = Directory::new();
     let mut taken = Vec::new();
     let mut at = start;
@@ -63,7 +69,9 @@ pub(super) fn directory(bytes: &[u8]) -> Result<Directory> {
         let (Some(name), Some(extra)) = (name, extra) else {
             return Err(broken(format!("it ends inside the directory entry at byte {at}")));
         };
-        let name = String::from_utf8_lossy(name).into_owned();
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(broken(format!("the name in its directory entry at byte {at} is not UTF-8")));
+        };
         let mut sizes = [number::<4>(bytes, at + 24)?, number::<4>(bytes, at + 20)?, number::<4>(bytes, at + 42)?];
         extend(&mut sizes, extra)?;
         let [size, packed, header] = sizes.map(offset);
@@ -85,8 +93,8 @@ pub(super) fn directory(bytes: &[u8]) -> Result<Directory> {
         if method == 0 && size != packed {
             return Err(broken(format!("`{name}` is stored, but its two sizes are {packed} and {size}")));
         }
-        taken.push((header..end, name.clone()));
-        if files.insert(name.clone(), (method == 0).then_some(data..end)).is_some() {
+        taken.push((header..end, name));
+        if files.insert(name, (method == 0).then_some(data..end)).is_some() {
             return Err(broken(format!("`{name}` is there twice")));
         }
         at = name_end + extra_length + comment_length;

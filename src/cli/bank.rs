@@ -25,15 +25,16 @@ pub enum Command {
 #[command(after_help = "\
 One bad image and nothing is written.
 
-Example:
-  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank")]
+Examples:
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
+  inctrl bank build --weights W.safetensors --class candle --normals candle.pt -o candle.bank")]
 pub struct BuildArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// The class in words, such as 'metal nut'
     #[arg(long, value_name = "NAME", default_value = "object")]
     class: String,
-    /// Normal images, or folders of them (without their subfolders)
+    /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt)
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     normals: Vec<PathBuf>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
@@ -56,7 +57,7 @@ pub struct AppendArgs {
     /// The bank to add to
     #[arg(long, value_name = "B")]
     bank: PathBuf,
-    /// Normal images, or folders of them (without their subfolders)
+    /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt)
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     normals: Vec<PathBuf>,
     /// Where the longer bank goes; by default it takes the place of B

@@ -146,7 +146,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 
 /// A picture that resizing cannot shortcut.
 fn picture(width: usize, height: usize, seed: usize) -> Vec<u8> {
-    (0..width * height).map(|i| ((i % width) * 7 ^ (i / width) * 13 ^ (i * (seed + 1) / 5)) as u8).collect()
+    (0..width * height).map(|i| (((i % width) * 7) ^ ((i / width) * 13) ^ (i * (seed + 1) / 5)) as u8).collect()
 }
 
 fn bank(engine: &Engine, prompts: usize) -> Result<PromptBank> {

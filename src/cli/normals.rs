@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use inctrl::checkpoint::PromptList;
 use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
 
 use super::console::{Progress, say};
@@ -57,16 +58,35 @@ pub fn list(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Encodes the image of a file, or all those of a prompt list; only checks the file unless `encode`.
+fn add(builder: &mut BankBuilder<'_>, file: &Path, encode: bool) -> inctrl::Result<()> {
+    if !is_prompt_list(file) {
+        let image = Image::open(file)?;
+        return if encode { builder.add(image.frame()) } else { Ok(()) };
+    }
+    let list = PromptList::open(file)?;
+    for i in 0..list.len() {
+        let image = list.get(i)?;
+        if encode {
+            builder.add_normalised(&image)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is a few-shot prompt list of PyTorch: by its extension.
+fn is_prompt_list(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
+}
+
 /// Encodes `files` into the builder's bank. Fails with every file that is no good, not only the first.
 pub fn finish(mut builder: BankBuilder<'_>, files: &[PathBuf], progress: &Progress) -> anyhow::Result<PromptBank> {
     let mut bad: Vec<String> = Vec::new();
     for (i, file) in files.iter().enumerate() {
         progress.step(format!("encoding normal image {} of {}", i + 1, files.len()));
         // After a failure the rest is only checked.
-        let added = Image::open(file).and_then(|image| match bad.is_empty() {
-            true => builder.add(image.frame()).map_err(|error| error.at(file)),
-            false => Ok(()),
-        });
+        let added = add(&mut builder, file, bad.is_empty()).map_err(|error| error.at(file));
         bad.extend(added.err().map(|error| error.chain()));
     }
     if !bad.is_empty() {

@@ -4,7 +4,7 @@ use super::bank::{PromptBank, PromptFeatures};
 use super::engine::Engine;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Frame, Plan};
+use crate::preprocess::{Fit, Frame, Normalised, Plan};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
@@ -41,8 +41,25 @@ impl<'e> BankBuilder<'e> {
     pub fn add(&mut self, frame: Frame<'_>) -> Result<()> {
         let plan = Plan::new(frame.width(), frame.height(), self.engine.arch().vision.image_size, self.fit)?;
         self.session.place(frame, &plan, 0)?;
+        self.encode(frame.content_hash())
+    }
+
+    /// Encodes one normal image that is already cropped and normalised, such as those of
+    /// [`PromptList`](crate::checkpoint::PromptList). Where it comes from an 8-bit RGB picture of the model's size, the bank
+    /// is the one that the picture gives, to the bit. The bank's fit says only how queries will be fitted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Image`] for an image of another size than the model's, [`ErrorKind::Numeric`] where the model overflows
+    /// on it.
+    pub fn add_normalised(&mut self, image: &Normalised) -> Result<()> {
+        self.session.place_normalised(image)?;
+        self.encode(image.content_hash())
+    }
+
+    /// Encodes the placed image and keeps its features.
+    fn encode(&mut self, hash: [u8; 32]) -> Result<()> {
         let (taps, adapted) = self.session.prompt_features()?;
-        self.prompts.push(PromptFeatures { hash: frame.content_hash(), taps, adapted });
+        self.prompts.push(PromptFeatures { hash, taps, adapted });
         Ok(())
     }
 

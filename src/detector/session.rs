@@ -10,7 +10,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::Cuda;
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Detector, Lane, Parts, StageTimes, text_prototypes};
-use crate::preprocess::{Frame, Plan};
+use crate::preprocess::{Frame, Normalised, Plan};
 use crate::text::Tokeniser;
 use crate::weights::Weights;
 #[cfg(feature = "cli")]
@@ -23,14 +23,14 @@ use crate::{
 pub(super) enum Model {
     Cpu(Loaded<Cpu>),
     #[cfg(feature = "cuda")]
-    Cuda(Loaded<Cuda>),
+    Cuda(Box<Loaded<Cuda>>),
 }
 
 /// One thread's lane of a device, with the bank that it scores against.
 pub(super) enum Session {
-    Cpu(Bound<Cpu>),
+    Cpu(Box<Bound<Cpu>>),
     #[cfg(feature = "cuda")]
-    Cuda(Bound<Cuda>),
+    Cuda(Box<Bound<Cuda>>),
 }
 
 pub(super) struct Loaded<B: Backend> {
@@ -82,7 +82,7 @@ impl Model {
             Device::Cuda(ordinal) => {
                 let cuda = Cuda::new(ordinal, options.cuda())?;
                 cuda.check_arch(weights.arch())?;
-                Ok(Model::Cuda(Loaded::new(cuda, weights, String::new())?))
+                Ok(Model::Cuda(Box::new(Loaded::new(cuda, weights, String::new())?)))
             }
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => Err(Error::new(
@@ -100,7 +100,7 @@ impl Model {
             Ok(cuda)
         });
         match found {
-            Ok(cuda) => Ok(Model::Cuda(Loaded::new(cuda, weights, "the first CUDA device".to_owned())?)),
+            Ok(cuda) => Ok(Model::Cuda(Box::new(Loaded::new(cuda, weights, "the first CUDA device".to_owned())?))),
             // A machine without an NVIDIA GPU is an ordinary one: what is missing there goes into the reason.
             Err(error) => Self::on_cpu(options, weights, format!("no CUDA device: {}", error.chain())),
         }
@@ -149,9 +149,9 @@ impl Model {
     /// A lane with memory for `capacity` images.
     pub fn session(&self, capacity: usize) -> Result<Session> {
         match self {
-            Model::Cpu(loaded) => Ok(Session::Cpu(loaded.bind(capacity)?)),
+            Model::Cpu(loaded) => Ok(Session::Cpu(Box::new(loaded.bind(capacity)?))),
             #[cfg(feature = "cuda")]
-            Model::Cuda(loaded) => Ok(Session::Cuda(loaded.bind(capacity)?)),
+            Model::Cuda(loaded) => Ok(Session::Cuda(Box::new(loaded.bind(capacity)?))),
         }
     }
 }
@@ -185,6 +185,11 @@ impl Session {
         on_device!(Session, self, bound => bound.lane.place(frame, plan, image))
     }
 
+    /// Places an image that is already normalised, as image 0.
+    pub fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
+        on_device!(Session, self, bound => bound.lane.place_normalised(image))
+    }
+
     /// [`Lane::score`] against the bank in use.
     pub fn score(&mut self, images: usize, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
         on_device!(Session, self, bound => {
@@ -201,7 +206,7 @@ impl Session {
         })
     }
 
-    /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed frame.
+    /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed image.
     pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
         on_device!(Session, self, bound => {
             bound.lane.encode(1, |_, _| ())?;

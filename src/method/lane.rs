@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::method::head_layers;
 use crate::model::vision::VisionWorkspace;
 use crate::model::{Stage, Vision};
-use crate::preprocess::{Frame, Plan};
+use crate::preprocess::{Frame, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
 /// The network on a device: vision tower, adapter and heads. Shared by all lanes.
@@ -154,6 +154,15 @@ impl<B: Backend> Lane<B> {
             work.compare(backend, images, bank)
         })?;
         self.read(images, each)
+    }
+
+    /// Places an image that is already normalised, as image 0 of the batch to come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Image`] for an image of another size than the model's.
+    pub fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
+        let Work { detector, vision, .. } = &mut self.work;
+        detector.vision.place_normalised(&mut self.backend, vision, image)
     }
 
     /// Encodes the first `images` placed frames, showing `observe` the residual stream on its way.

@@ -2,8 +2,8 @@
 
 use super::block::{Block, BlockShape, Workspace, load_norm};
 use crate::backend::{Backend, Embedding, Gelu, HeadShape, Norm, Pool, Role, Sequences};
-use crate::error::Result;
-use crate::preprocess::{Frame, Plan};
+use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::{Frame, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
@@ -104,6 +104,18 @@ impl<B: Backend> Vision<B> {
         image: usize,
     ) -> Result<()> {
         backend.preprocess(frame, plan, self.arch.vision.patch_size, image, &mut ws.rows)
+    }
+
+    /// Places an image that is already normalised, as image 0 of the batch to come.
+    pub fn place_normalised(&self, backend: &mut B, ws: &mut VisionWorkspace<B>, image: &Normalised) -> Result<()> {
+        let (found, expected) = (image.size(), self.arch.vision.image_size);
+        if found != expected {
+            let message = format!(
+                "is {found} x {found} pixels, the model takes {expected} x {expected}: a normalised image is not resized,                  make it anew at this size or give the picture file"
+            );
+            return Err(Error::new(ErrorKind::Image, message));
+        }
+        backend.upload(&image.patch_rows(self.arch.vision.patch_size), &mut ws.rows)
     }
 
     /// Encodes the first `images` placed frames into `ws.class` and `ws.taps`.

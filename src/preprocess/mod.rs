@@ -7,6 +7,8 @@
 //!   patches::write    [patches, 3 * patch * patch] f32         CLIP's mean and standard deviation, unfolded
 //! ```
 //!
+//! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
+//!
 //! Invariants: for 8-bit grey and RGB the resized bytes are those of Pillow; any split of the rows over threads gives
 //! the same bytes; after decoding nothing allocates ([`Plan::run`] is a convenience and does). Only what survives the
 //! crop is computed.
@@ -17,6 +19,7 @@
 mod decode;
 mod fit;
 mod frame;
+mod normalised;
 pub mod patches;
 mod plan;
 mod resize;
@@ -26,6 +29,7 @@ mod tests;
 pub use decode::{Image, MAX_PIXELS};
 pub use fit::{Fit, Placement};
 pub use frame::{Frame, PixelFormat};
-pub use patches::{PADDING, normalised};
+pub use normalised::Normalised;
+pub use patches::{PADDING, value_table};
 pub use plan::{MAX_SIDE, Plan};
 pub use resize::Taps;

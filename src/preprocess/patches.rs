@@ -18,7 +18,7 @@ static NORMALISED: [[f32; 256]; 3] = tabulated();
 
 /// `[channel][value]`: `(value / 255 - mean) / std` with CLIP's mean and standard deviation, each step rounded to f32 as
 /// torch does.
-pub fn normalised() -> &'static [[f32; 256]; 3] {
+pub fn value_table() -> &'static [[f32; 256]; 3] {
     &NORMALISED
 }
 
@@ -34,6 +34,13 @@ const fn tabulated() -> [[f32; 256]; 3] {
         c += 1;
     }
     table
+}
+
+/// The pixel value that a channel's normalisation takes to exactly this number, where there is one.
+pub(super) fn level(channel: usize, number: f32) -> Option<u8> {
+    // The cast saturates: what lies outside the range is compared with the end and is not equal.
+    let nearest = ((number * STD[channel] + MEAN[channel]) * 255.0).round() as u8;
+    (NORMALISED[channel][usize::from(nearest)].to_bits() == number.to_bits()).then_some(nearest)
 }
 
 /// Writes patches `rows` of the picture `pixels` (`[size, size, channels]`, 8 bits) into `out`

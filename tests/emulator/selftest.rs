@@ -46,9 +46,13 @@ fn right_kernels_are_right_under_every_setting() {
 
 #[test]
 fn faults_of_order_show_in_the_results_under_some_setting() {
-    for (case, shows_when) in
-        [("wait", "lazy"), ("first_barrier", "lazy"), ("second_barrier", "eager"), ("unwritten", "lazy"), ("tail", "lazy")]
-    {
+    for (case, shows_when) in [
+        ("wait", "lazy"),
+        ("first_barrier", "lazy"),
+        ("second_barrier", "eager"),
+        ("unwritten", "lazy"),
+        ("tail", "lazy"),
+    ] {
         let outcomes = outcomes(case);
         let shown = outcomes.iter().any(|(copies, output)| *copies == shows_when && output.status.code() == Some(1));
         assert!(shown || outcomes.is_empty(), "{case} went unseen");

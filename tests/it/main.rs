@@ -6,7 +6,10 @@ mod checkpoints;
 mod cli;
 #[cfg(feature = "cli")]
 mod cli_bad_input;
+#[cfg(feature = "cli")]
+mod cli_checkpoints;
 mod compare;
+mod converted_scores;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
@@ -14,6 +17,8 @@ mod cuda;
 mod emulator;
 mod external;
 mod goldens;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod interruption;
 mod invariance;
 mod ops;
 #[cfg(feature = "cli")]

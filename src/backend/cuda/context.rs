@@ -12,7 +12,7 @@ use super::error::{driver, name};
 use super::kernels::{self, Kernels};
 use super::memory::DeviceMemory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::normalised;
+use crate::preprocess::value_table;
 
 /// Oldest CUDA version whose driver has every function that is called.
 const MIN_VERSION: i32 = 12_000;
@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub kernels: Kernels,
     pub algorithms: Algorithms,
     pub options: CudaOptions,
-    /// [`normalised`] on the device, `[3, 256]` f32.
+    /// [`value_table`] on the device, `[3, 256]` f32.
     pub table: DeviceMemory,
     /// Multiprocessors of the device.
     pub processors: usize,
@@ -72,7 +72,7 @@ impl Shared {
         let image = kernels::image(version, (major, minor))?;
         let kernels = Kernels::load(&context, &image, shared_limit)?;
         let mut table = DeviceMemory::new(&context, "the table of pixel values", 3 * 256 * 4)?;
-        table.write(0, normalised().as_flattened())?;
+        table.write(0, value_table().as_flattened())?;
         let algorithms = Algorithms::new(&gpu, options.algorithms.as_deref(), options.fast)?;
         let description = format!(
             "CUDA device {ordinal}, {gpu}, compute {major}.{minor}, driver for CUDA {}.{}, cuBLASLt {}, {}",

@@ -179,9 +179,17 @@ fn cuda_attention() {
         fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Each kernel at its last key and one before; the last two cases take the online one.
-            for (images, tokens, heads) in
-                [(2, 1, 1), (2, 10, 2), (1, 63, 1), (1, 64, 1), (1, 65, 1), (1, 197, 1), (1, 226, 1), (1, 257, 1), (1, 290, 1)]
-            {
+            for (images, tokens, heads) in [
+                (2, 1, 1),
+                (2, 10, 2),
+                (1, 63, 1),
+                (1, 64, 1),
+                (1, 65, 1),
+                (1, 197, 1),
+                (1, 226, 1),
+                (1, 257, 1),
+                (1, 290, 1),
+            ] {
                 let shape = HeadShape { heads, size: 64 };
                 let (width, ends) = (shape.width(), ends(images, tokens));
                 // Some large scores: a softmax that forgets its maximum overflows.
@@ -210,9 +218,12 @@ fn cuda_pool_rows() {
     impl Operation for Op {
         fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
-            for (role, pool) in
-                [(Role::Stream, Pool::First), (Role::Operand, Pool::First), (Role::Stream, Pool::Last), (Role::Operand, Pool::Last)]
-            {
+            for (role, pool) in [
+                (Role::Stream, Pool::First),
+                (Role::Operand, Pool::First),
+                (Role::Stream, Pool::Last),
+                (Role::Operand, Pool::Last),
+            ] {
                 let (count, tokens, width) = (3, 5, 192);
                 let x = filled(backend, role, &halves(1, count * tokens * width, 1.0));
                 let mut out = backend.buffer(role, count * width).unwrap();
@@ -245,9 +256,14 @@ fn cuda_patch_nn_and_residual_mean() {
         fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Less than a tile, a tile and one more of queries and of bank rows, many bank tiles.
-            for (layers, images, prompts, patches, width) in
-                [(1, 1, 1, 1, 64), (2, 1, 2, 9, 64), (3, 2, 1, 25, 192), (2, 3, 3, 43, 64), (1, 1, 5, 65, 128), (2, 1, 2, 64, 64)]
-            {
+            for (layers, images, prompts, patches, width) in [
+                (1, 1, 1, 1, 64),
+                (2, 1, 2, 9, 64),
+                (3, 2, 1, 25, 192),
+                (2, 3, 3, 43, 64),
+                (1, 1, 5, 65, 128),
+                (2, 1, 2, 64, 64),
+            ] {
                 let what = format!("{layers} taps, {images} images, {prompts} prompts, {patches} x {width}");
                 let queries = images * patches;
                 let bank = unit_rows(1, layers * prompts * patches, width);
@@ -322,7 +338,8 @@ fn cuda_heads() {
                 };
                 let heads = backend.head_weights(&layers).unwrap();
                 let (mean, text) = (halves(15, embed, 0.3), unit_rows(16, 2, embed));
-                let bank = backend.bank(&vec![0.0; cells * 64].into(), [1, 1, cells, 64], vectors(&mean, &text)).unwrap();
+                let bank =
+                    backend.bank(&vec![0.0; cells * 64].into(), [1, 1, cells, 64], vectors(&mean, &text)).unwrap();
                 let class = filled(backend, Role::Stream, &halves(17, images * embed, 0.5));
                 let map: Vec<f32> = halves(18, images * cells, 0.2).iter().map(|x| x.abs()).collect();
                 let map = filled(backend, Role::Stream, &map);
@@ -375,7 +392,7 @@ fn preprocess_to_the_bit(turn: &Turn, half: bool, schedule: &str) {
         for (format, padding) in [(PixelFormat::Grey8, 0), (PixelFormat::Rgb8, 5)] {
             for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
                 let stride = width * format.channels() + padding;
-                let bytes: Vec<u8> = (0..stride * height).map(|i| (i * 37 ^ (i >> 3) * 11) as u8).collect();
+                let bytes: Vec<u8> = (0..stride * height).map(|i| ((i * 37) ^ ((i >> 3) * 11)) as u8).collect();
                 let frame = Frame::new(&bytes, width, height, stride, format).unwrap();
                 let plan = Plan::new(width, height, size, fit).unwrap();
                 let len = (size / patch).pow(2) * 3 * patch * patch;

@@ -30,11 +30,16 @@ fn engine(model: &Model, precision: Precision) -> Engine {
 #[track_caller]
 fn near(what: &str, found: &Score, expected: &Score, tolerance: f32) {
     let parts = |s: &Score| [s.score, s.holistic, s.patch_max, s.image_residual, s.text_prior];
-    for (found, expected) in parts(found).iter().zip(parts(expected)).chain(found.map.cells.iter().zip(expected.map.cells.clone())) {
+    for (found, expected) in
+        parts(found).iter().zip(parts(expected)).chain(found.map.cells.iter().zip(expected.map.cells.clone()))
+    {
         let diff = (found - expected).abs();
         assert!(diff <= tolerance, "{what}: {found} and {expected} differ by {diff:e} > {tolerance:e}");
     }
-    assert_eq!((found.width, found.height, found.map.placement), (expected.width, expected.height, expected.map.placement));
+    assert_eq!(
+        (found.width, found.height, found.map.placement),
+        (expected.width, expected.height, expected.map.placement)
+    );
 }
 
 fn on_each_precision(test: impl Fn(&Turn, &str, &Model, &Engine, f32)) {
@@ -98,7 +103,8 @@ fn cuda_banks_change_between_frames() {
         // Two banks of one shape, which share a recording, and one of another.
         let pictures = pictures(0..5);
         let frames = frames(&pictures);
-        let banks: Vec<Arc<PromptBank>> = [0..2, 2..4, 0..3].map(|range| bank(gpu, &frames[range])).into_iter().collect();
+        let banks: Vec<Arc<PromptBank>> =
+            [0..2, 2..4, 0..3].map(|range| bank(gpu, &frames[range])).into_iter().collect();
         let expected: Vec<Score> =
             banks.iter().map(|bank| score(&mut gpu.scorer(Arc::clone(bank)).unwrap(), frames[4])).collect();
         assert!(expected[0].score != expected[1].score && expected[1].score != expected[2].score);
