@@ -5,12 +5,17 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
-use inctrl::{Engine, EngineOptions, Fit, Frame, PixelFormat};
+use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
+
+#[cfg(feature = "cuda")]
+#[expect(dead_code, reason = "faults and schedules are for other tests")]
+mod emulator;
 
 struct Counting;
 
@@ -56,7 +61,18 @@ fn scoring_allocates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
     random::write(&weights, &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
+    allocates_nothing(&weights, Device::Cpu, 10_000);
+    // In the same test, as the counter is the process's.
+    #[cfg(feature = "cuda")]
+    match emulator::load() {
+        Ok(()) => allocates_nothing(&weights, Device::Cuda(0), 400),
+        Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
+    }
+}
+
+fn allocates_nothing(weights: &Path, device: Device, count: usize) {
     let mut options = EngineOptions::new(weights);
+    options.device = device;
     options.threads = NonZeroUsize::new(2);
     let engine = Engine::with(&options).unwrap();
 
@@ -81,9 +97,9 @@ fn scoring_allocates_nothing() {
         }
         ALLOCATIONS.load(Ordering::Relaxed) - before
     };
-    let warm_up = run(100);
-    let steady = run(10_000);
-    println!("{warm_up} allocations in the first 100 frames, {steady} in 10000 more");
+    let warm_up = run(20);
+    let steady = run(count);
+    println!("{device}: {warm_up} allocations in the first 20 frames, {steady} in {count} more");
     assert!(warm_up > 0, "the counter does not count");
     assert_eq!(steady, 0);
     assert!(sum.is_finite());

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use inctrl::{Engine, EngineOptions, Fit, Image, Score};
+use inctrl::{Device, Engine, EngineOptions, Fit, Image, Score};
 use tiff::decoder::{Decoder, DecodingResult};
 
 use crate::program::{Bench, Run};
@@ -17,6 +17,7 @@ const FIELDS: [&str; 10] =
 /// What the library says of an image of the bench, and the identity of the bank, for normals in the folder `good`.
 fn expected(bench: &Bench, class: &str, fit: Fit, query: &str) -> (Score, String) {
     let mut options = EngineOptions::new(bench.path("w.safetensors"));
+    options.device = Device::Cpu;
     options.threads = NonZeroUsize::new(2);
     let engine = Engine::with(&options).unwrap();
     let open = |name: &str| Image::open(bench.path(name)).unwrap();

@@ -11,6 +11,7 @@ use inctrl::{Engine, ErrorKind, Fit, Frame, Image, PixelFormat, PromptBank};
 use serde::Deserialize;
 
 use crate::compare::close;
+use crate::tiny::on_the_processor;
 
 /// For a score and its parts but one; a rounding in f32 of a number below 1 is 6e-8.
 pub const TOLERANCE: f32 = 1e-6;
@@ -50,7 +51,7 @@ pub fn converted(source: &str, output: &Path) {
 fn engine(folder: &Path) -> Engine {
     let weights = folder.join("w.safetensors");
     converted("open_clip.pt", &weights);
-    Engine::open(weights).unwrap()
+    on_the_processor(weights)
 }
 
 fn bank_of_pictures(engine: &Engine, facts: &Facts) -> PromptBank {
@@ -95,7 +96,7 @@ fn every_program_s_file_scores_as_its_program_does() {
     for source in ["open_clip.pt", "inctrl.pyth", "hf/model.safetensors", "script.pt"] {
         let weights = folder.path().join("w.safetensors");
         converted(source, &weights);
-        let engine = Engine::open(&weights).unwrap();
+        let engine = on_the_processor(&weights);
         let found = scores(&engine, bank_of_pictures(&engine, &facts), &facts);
         agree(source, &found, &facts.scores[source]);
         assert_eq!(&found, first.get_or_insert(found.clone()), "{source}: the same model, the same bits");

@@ -16,7 +16,7 @@ use inctrl::preprocess::Plan;
 use inctrl::tensor::DType;
 use inctrl::text::Tokeniser;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
-use inctrl::{Engine, EngineOptions, Fit, Image};
+use inctrl::{Device, Engine, EngineOptions, Fit, Image};
 use serde::Deserialize;
 
 use crate::compare::{Goldens, close, close_to_max};
@@ -124,6 +124,7 @@ impl Case {
 
     fn check_scores(&self) {
         let mut options = EngineOptions::new("");
+        options.device = Device::Cpu;
         options.weights = self.options.clone();
         let engine = Engine::with(&options).unwrap();
         let (prompts, queries) = (self.images(&self.prompts), self.images(&self.queries));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
-use inctrl::{Engine, EngineOptions, Fit, Frame, PixelFormat, PromptBank, Score, Scorer};
+use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat, PromptBank, Score, Scorer};
 use tempfile::TempDir;
 
 /// A last block that serves the class token only; one that is a tap; sizes that are a multiple of nothing.
@@ -47,9 +47,17 @@ impl Model {
 
     pub fn engine(&self, threads: usize) -> Engine {
         let mut options = EngineOptions::new(&self.path);
+        options.device = Device::Cpu;
         options.threads = NonZeroUsize::new(threads);
         Engine::with(&options).unwrap()
     }
+}
+
+/// An engine on the processor, whatever devices this process has: its CUDA may be the emulator.
+pub fn on_the_processor(weights: impl Into<PathBuf>) -> Engine {
+    let mut options = EngineOptions::new(weights);
+    options.device = Device::Cpu;
+    Engine::with(&options).unwrap()
 }
 
 /// Runs a test on every model, with engines of two threads.
