@@ -204,3 +204,50 @@ fn cuda_fits_are_seen_whole() {
         }
     });
 }
+
+#[test]
+fn cuda_replays_give_the_same_bits() {
+    let Some(turn) = turn() else { return };
+    let replays = if turn.is_emulated() { 12 } else { 1000 };
+    let model = Model::new(MODELS[0].1, 7);
+    let gpu = engine(&model, Precision::F16);
+    let pictures = pictures(0..2);
+    let frames = frames(&pictures);
+    let mut scorer = gpu.scorer(bank(&gpu, &frames[..1])).unwrap();
+    let first = score(&mut scorer, frames[1]);
+    for i in 0..replays {
+        same(&format!("replay {i}"), &score(&mut scorer, frames[1]), &first);
+    }
+}
+
+#[test]
+fn cuda_a_model_of_real_size() {
+    let Some(turn) = turn() else { return };
+    if turn.is_emulated() {
+        println!("SKIP: a model of real size takes a GPU");
+        return;
+    }
+    const VIT_B_16_PLUS: &str = r#"{"embed_dim": 640,
+        "vision_cfg": {"image_size": 240, "layers": 12, "width": 896, "patch_size": 16},
+        "text_cfg": {"width": 64, "heads": 1, "layers": 1}, "inctrl": {"taps": [7, 9, 11]}}"#;
+    let model = Model::new(VIT_B_16_PLUS, 1);
+    let pictures = pictures(0..8);
+    let frames = frames(&pictures);
+    let cpu = model.engine(8);
+    let on_cpu = bank(&cpu, &frames[..3]);
+    for (precision, tolerance) in [(Precision::F16, HALF), (Precision::F32, 10.0 * SINGLE)] {
+        let gpu = engine(&model, precision);
+        let expected = alone(&gpu, &on_cpu, &frames);
+        for (i, frame) in frames.iter().enumerate().skip(3).take(3) {
+            let processor = score(&mut cpu.scorer(Arc::clone(&on_cpu)).unwrap(), *frame);
+            near(&format!("picture {i}, {precision:?}"), &expected[i], &processor, tolerance);
+        }
+        for batch in [2, 8, 64] {
+            let many: Vec<_> = frames.iter().copied().cycle().take(batch + 3).collect();
+            let mut scorer = gpu.batch_scorer(Arc::clone(&on_cpu), NonZeroUsize::new(batch).unwrap()).unwrap();
+            for (i, found) in scorer.score_batch(&many).unwrap().iter().enumerate() {
+                same(&format!("place {i} of batches of {batch}, {precision:?}"), found, &expected[i % frames.len()]);
+            }
+        }
+    }
+}
