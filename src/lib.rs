@@ -84,10 +84,11 @@ pub mod text;
 pub mod weights;
 
 pub use detector::{
-    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer, Thresholds,
+    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Precision,
+    PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};
+pub use preprocess::{Fit, Frame, IgnoreMask, Image, PixelFormat, Placement, Roi};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

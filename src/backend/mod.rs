@@ -308,12 +308,14 @@ pub trait Backend: Send + Sized + 'static {
     fn patch_nn(&mut self, taps: &Self::Buffer, images: usize, bank: &Self::Bank, out: &mut Self::Buffer)
     -> Result<()>;
 
-    /// Equations 1 and 2 as the published code scales them: `map = mean over taps of 0.5 (1 - cosine)`, `[B, N]`.
+    /// Equations 1 and 2 as the published code scales them: `map = judged * mean over taps of 0.5 (1 - cosine)`, `[B, N]`.
+    /// `judged`, `[B, N]`, is 1, or 0 where a cell is ignored.
     fn residual_mean(
         &mut self,
         cosines: &Self::Buffer,
         taps: usize,
         cells: usize,
+        judged: &Self::Buffer,
         map: &mut Self::Buffer,
     ) -> Result<()>;
 

@@ -8,14 +8,21 @@
 mod bank;
 mod builder;
 mod engine;
+mod latency;
 mod score;
+mod self_test;
 mod scorer;
 mod session;
+mod slot;
 mod thresholds;
+mod verdict;
 
-pub use bank::{BankInfo, PromptBank};
+pub use bank::{BankId, BankInfo, PromptBank};
 pub use builder::BankBuilder;
 pub use engine::{Device, Engine, EngineOptions, Precision};
+pub use latency::Latencies;
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
+pub use slot::BankSlot;
 pub use thresholds::Thresholds;
+pub use verdict::{Decision, Reason, Region, Verdict};

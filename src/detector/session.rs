@@ -1,6 +1,6 @@
 //! Where the device is chosen: everything below is generic over it, everything above does not know it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::PromptBank;
 use super::engine::{Device, EngineOptions};
@@ -21,23 +21,33 @@ pub(super) enum Model {
     Cuda(Loaded<Cuda>),
 }
 
-/// One thread's lane of a device, with the bank that it scores against.
+/// One thread's lane of a device.
 pub(super) enum Session {
-    Cpu(Bound<Cpu>),
+    Cpu(Lane<Cpu>),
     #[cfg(feature = "cuda")]
-    Cuda(Bound<Cuda>),
+    Cuda(Lane<Cuda>),
+}
+
+/// A bank on a device: any lane of the device can use it.
+pub(super) enum DeviceBank {
+    Cpu(<Cpu as Backend>::Bank),
+    #[cfg(feature = "cuda")]
+    Cuda(<Cuda as Backend>::Bank),
+}
+
+/// A lane beside all sessions that brings banks to the device.
+pub(super) enum Uploader {
+    Cpu(Arc<Mutex<Cpu>>),
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<Mutex<Cuda>>),
 }
 
 pub(super) struct Loaded<B: Backend> {
-    backend: B,
+    /// Loads weights and banks, and is forked for sessions.
+    backend: Arc<Mutex<B>>,
     detector: Arc<Detector<B>>,
     /// Why this device, where the user left the choice.
     reason: String,
-}
-
-pub(super) struct Bound<B: Backend> {
-    lane: Lane<B>,
-    bank: Option<B::Bank>,
 }
 
 /// `$call` on whichever device `$either` is.
@@ -54,11 +64,28 @@ macro_rules! on_device {
 impl<B: Backend> Loaded<B> {
     fn new(mut backend: B, weights: &Weights, reason: String) -> Result<Self> {
         let detector = Arc::new(Detector::load(&mut backend, weights)?);
-        Ok(Loaded { backend, detector, reason })
+        Ok(Loaded { backend: Arc::new(Mutex::new(backend)), detector, reason })
     }
 
-    fn bind(&self, capacity: usize) -> Result<Bound<B>> {
-        Ok(Bound { lane: Lane::new(self.backend.fork()?, Arc::clone(&self.detector), capacity)?, bank: None })
+    fn lane(&self, capacity: usize) -> Result<Lane<B>> {
+        let backend = lock(&self.backend).fork()?;
+        Lane::new(backend, Arc::clone(&self.detector), capacity)
+    }
+}
+
+/// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
+fn lock<B>(backend: &Mutex<B>) -> MutexGuard<'_, B> {
+    backend.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Uploader {
+    /// The bank on the device, ready for every lane.
+    pub fn upload(&self, bank: &PromptBank) -> Result<DeviceBank> {
+        match self {
+            Uploader::Cpu(backend) => Ok(DeviceBank::Cpu(bank.upload(&mut *lock(backend))?)),
+            #[cfg(feature = "cuda")]
+            Uploader::Cuda(backend) => Ok(DeviceBank::Cuda(bank.upload(&mut *lock(backend))?)),
+        }
     }
 }
 
@@ -105,26 +132,35 @@ impl Model {
     }
 
     pub fn describe(&self) -> String {
-        on_device!(Model, self, loaded => loaded.backend.describe())
+        on_device!(Model, self, loaded => lock(&loaded.backend).describe())
     }
 
     pub fn reason(&self) -> &str {
         on_device!(Model, self, loaded => &loaded.reason)
     }
 
+    /// Brings banks to this device.
+    pub fn uploader(&self) -> Uploader {
+        match self {
+            Model::Cpu(loaded) => Uploader::Cpu(Arc::clone(&loaded.backend)),
+            #[cfg(feature = "cuda")]
+            Model::Cuda(loaded) => Uploader::Cuda(Arc::clone(&loaded.backend)),
+        }
+    }
+
     /// A lane with memory for `capacity` images.
     pub fn session(&self, capacity: usize) -> Result<Session> {
         match self {
-            Model::Cpu(loaded) => Ok(Session::Cpu(loaded.bind(capacity)?)),
+            Model::Cpu(loaded) => Ok(Session::Cpu(loaded.lane(capacity)?)),
             #[cfg(feature = "cuda")]
-            Model::Cuda(loaded) => Ok(Session::Cuda(loaded.bind(capacity)?)),
+            Model::Cuda(loaded) => Ok(Session::Cuda(loaded.lane(capacity)?)),
         }
     }
 }
 
 impl Session {
     pub fn capacity(&self) -> usize {
-        on_device!(Session, self, bound => bound.lane.capacity())
+        on_device!(Session, self, lane => lane.capacity())
     }
 
     /// Text prototypes of a class, `[2, E]`. The text tower runs on the processor on every device: once a class, it is not
@@ -133,39 +169,40 @@ impl Session {
     pub fn text_prototypes(&mut self, options: &EngineOptions, weights: &Weights, class: &str) -> Result<Vec<f32>> {
         let tokeniser = Tokeniser::new()?;
         match self {
-            Session::Cpu(bound) => text_prototypes(bound.lane.backend(), weights, &tokeniser, class),
+            Session::Cpu(lane) => text_prototypes(lane.backend(), weights, &tokeniser, class),
             #[cfg(feature = "cuda")]
             Session::Cuda(_) => text_prototypes(&mut options.cpu()?, weights, &tokeniser, class),
         }
     }
 
-    /// Scores against `bank` from now on.
-    pub fn set_bank(&mut self, bank: &PromptBank) -> Result<()> {
-        on_device!(Session, self, bound => {
-            bound.bank = Some(bank.upload(&mut bound.lane)?);
-            Ok(())
-        })
-    }
-
     pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
-        on_device!(Session, self, bound => bound.lane.place(frame, plan, image))
+        on_device!(Session, self, lane => lane.place(frame, plan, image))
     }
 
-    /// [`Lane::score`] against the bank in use.
-    pub fn score(&mut self, images: usize, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
-        on_device!(Session, self, bound => {
-            let Some(bank) = &bound.bank else {
-                return Err(Error::new(ErrorKind::Internal, "a session scores before it has a bank"));
-            };
-            bound.lane.score(images, bank, each)
-        })
+    /// [`Lane::judge`].
+    pub fn judge(&mut self, image: usize, judged: &[f32]) {
+        on_device!(Session, self, lane => lane.judge(image, judged));
+    }
+
+    /// [`Lane::score`].
+    pub fn score(&mut self, images: usize, bank: &DeviceBank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        match (self, bank) {
+            (Session::Cpu(lane), DeviceBank::Cpu(bank)) => lane.score(images, bank, each),
+            #[cfg(feature = "cuda")]
+            (Session::Cuda(lane), DeviceBank::Cuda(bank)) => lane.score(images, bank, each),
+            #[cfg(feature = "cuda")]
+            _ => Err(Error::new(
+                ErrorKind::Argument,
+                "the bank is on another device than the scorer: make both with one engine",
+            )),
+        }
     }
 
     /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed frame.
     pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        on_device!(Session, self, bound => {
-            bound.lane.encode(1, |_, _| ())?;
-            bound.lane.prompt_features()
+        on_device!(Session, self, lane => {
+            lane.encode(1, |_, _| ())?;
+            lane.prompt_features()
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Cpu;
 use crate::backend::need;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Frame, Plan, patches};
 
 /// 8-bit memory between the passes, kept from frame to frame.
@@ -26,6 +26,10 @@ impl Cpu {
         image: usize,
         out: &mut [f32],
     ) -> Result<()> {
+        if frame.format() != frame.format().converted() {
+            let message = format!("{frame:?} is placed before it is converted to Grey8 or Rgb8: convert it first");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let channels = frame.format().channels();
         let size = plan.size();
         let count = (size / patch) * (size / patch);
