@@ -56,6 +56,7 @@
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
 //! | [`metrics`] | how well scores separate good from defective |
+//! | [`ffi`] | the C interface, `include/inctrl.h` |
 //! | `render`, `synth` | heat maps as pictures; procedural inspection images (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
@@ -70,6 +71,7 @@ pub mod backend;
 pub mod checkpoint;
 mod detector;
 mod error;
+pub mod ffi;
 mod mapped;
 pub mod method;
 pub mod metrics;

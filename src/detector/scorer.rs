@@ -7,7 +7,7 @@ use super::slot::Prepared;
 use super::verdict::Regions;
 use super::{BankSlot, PromptBank, Score};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Frame, IgnoreMask, Placement, Plan, judged};
+use crate::preprocess::{Fit, Frame, IgnoreMask, PixelFormat, Placement, Plan, judged};
 use crate::weights::{Arch, VisionArch};
 
 /// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
@@ -94,6 +94,21 @@ impl Scorer {
         }
         self.run(frames)?;
         Ok(&self.scores[..frames.len()])
+    }
+
+    /// Scores a grey picture of a size and format `count` times and forgets the scores: memory, caches and clocks are then as in
+    /// steady running.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
+        // Refused before memory is taken for it.
+        Plan::new(width, height, self.vision.image_size, self.prepared.bank.fit())?;
+        let pixels = vec![128; width * height * format.bytes()];
+        for _ in 0..count {
+            self.score(Frame::packed(&pixels, width, height, format)?)?;
+        }
+        Ok(())
     }
 
     /// Most images that are encoded at once.

@@ -25,13 +25,45 @@ pub extern "C" fn inctrl_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// A handle's first field, which tells its kind, or that it was closed.
+/// What a handle points to: its kind, or 0 once it is closed, comes first whatever the kind.
+#[repr(C)]
+pub(super) struct Tagged<T> {
+    pub tag: u64,
+    pub state: T,
+}
+
+/// A kind of handle.
 pub(super) trait Handle: Sized {
     const TAG: u64;
     const NAME: &'static str;
-    fn tag(&self) -> u64;
-    fn clear_tag(&mut self);
+    type State;
+    fn close(&mut self);
 }
+
+/// Makes `$name`, whose one field is `tagged: Tagged<$state>`, a handle.
+macro_rules! handle {
+    ($name:ident, $state:ty, $tag:literal, $noun:literal) => {
+        // `object` reads the tag at the address of the handle.
+        const _: () = assert!(std::mem::offset_of!($name, tagged) == 0);
+
+        impl $crate::ffi::abi::Handle for $name {
+            // The first bytes are those of the project's name.
+            const TAG: u64 = 0x696e_6374_726c_0000 + $tag;
+            const NAME: &'static str = $noun;
+            type State = $state;
+            fn close(&mut self) {
+                self.tagged.tag = 0;
+            }
+        }
+
+        impl From<$state> for $name {
+            fn from(state: $state) -> Self {
+                $name { tagged: $crate::ffi::abi::Tagged { tag: <$name as $crate::ffi::abi::Handle>::TAG, state } }
+            }
+        }
+    };
+}
+pub(super) use handle;
 
 /// Hands a new object to the caller.
 ///
@@ -53,19 +85,19 @@ pub(super) unsafe fn hand_out<T: Handle>(out: *mut *mut T, make: impl FnOnce() -
 ///
 /// # Safety
 /// `handle` is NULL or points to a live handle of this library, of whatever kind.
-pub(super) unsafe fn object<'a, T: Handle>(handle: *const T) -> Outcome<&'a T> {
+pub(super) unsafe fn object<'a, T: Handle>(handle: *const T) -> Outcome<&'a T::State> {
     if handle.is_null() {
         return Err(Failure::argument(format!("the {} is NULL", T::NAME)));
     }
     if !handle.is_aligned() {
         return Err(Failure::argument(format!("the {} is not a pointer that this library gave out", T::NAME)));
     }
-    // SAFETY: every handle begins with its tag, an aligned u64.
+    // SAFETY: every handle begins with its tag, as `handle!` asserts, and is aligned for it.
     if unsafe { handle.cast::<u64>().read() } != T::TAG {
         return Err(Failure::argument(format!("the {} was closed, or is a handle of another kind", T::NAME)));
     }
-    // SAFETY: the tag says that it is a live `T`.
-    Ok(unsafe { &*handle })
+    // SAFETY: the tag says that it is a live `T`, which begins with what `handle!` asserts.
+    Ok(unsafe { &(*handle.cast::<Tagged<T::State>>()).state })
 }
 
 /// Frees the object behind a handle and sets the caller's pointer to NULL; NULL is fine, twice is fine.
@@ -85,7 +117,7 @@ pub(super) unsafe fn close<T: Handle>(handle: *mut *mut T) -> Outcome {
     unsafe { object::<T>(pointer) }?;
     // SAFETY: the tag said that it came from `hand_out::<T>`, and nobody else uses it.
     let mut object = unsafe { Box::from_raw(pointer) };
-    object.clear_tag();
+    object.close();
     // SAFETY: as above.
     unsafe { handle.write(std::ptr::null_mut()) };
     Ok(())

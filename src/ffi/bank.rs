@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::mem::size_of;
 use std::sync::Arc;
 
-use super::abi::{Handle, Versioned, close, hand_out, object, path, read, slice, string, write};
+use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, slice, string, write};
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{frame, frames, inctrl_frame};
 use super::status::{Failure, Outcome, guard};
@@ -45,29 +45,23 @@ unsafe impl Versioned for inctrl_thresholds {
 }
 
 /** The normal images of a class, encoded. It never changes; any number of threads may use it at once. */
-#[repr(C)]
 pub struct inctrl_bank {
-    tag: u64,
+    tagged: Tagged<Shared>,
+}
+
+/// What the handle holds.
+pub(super) struct Shared {
     pub(super) bank: Arc<PromptBank>,
     id: CString,
     class_name: CString,
 }
 
-impl Handle for inctrl_bank {
-    const TAG: u64 = 0x696e_6374_726c_0002;
-    const NAME: &'static str = "bank";
-    fn tag(&self) -> u64 {
-        self.tag
-    }
-    fn clear_tag(&mut self) {
-        self.tag = 0;
-    }
-}
+handle!(inctrl_bank, Shared, 2, "bank");
 
 impl inctrl_bank {
     fn new(bank: PromptBank) -> Self {
         let (id, class_name) = (c_string(bank.id()), c_string(bank.class()));
-        inctrl_bank { tag: Self::TAG, bank: Arc::new(bank), id, class_name }
+        Shared { bank: Arc::new(bank), id, class_name }.into()
     }
 }
 
@@ -81,10 +75,9 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
     unsafe {
         frames(pointer, count, |i, frame| {
             if added.is_ok() {
-                added = frame.and_then(|frame| Ok(builder.add(frame)?)).map_err(|failure| Failure {
-                    text: format!("normal image {i}: {}", failure.text),
-                    ..failure
-                });
+                added = frame
+                    .and_then(|frame| Ok(builder.add(frame)?))
+                    .map_err(|failure| Failure { text: format!("normal image {i}: {}", failure.text), ..failure });
             }
         })
     }?;
@@ -141,7 +134,9 @@ pub unsafe extern "C" fn inctrl_bank_append(
     longer: *mut *mut inctrl_bank,
 ) -> i32 {
     // SAFETY: handles, structures and variable of the caller's, as the header asks.
-    guard(|| unsafe { hand_out(longer, || finish(object(engine)?.engine.append_to(&object(bank)?.bank)?, frames, count)) })
+    guard(|| unsafe {
+        hand_out(longer, || finish(object(engine)?.engine.append_to(&object(bank)?.bank)?, frames, count))
+    })
 }
 
 /** Reads a bank from a file. */

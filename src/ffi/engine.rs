@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::mem::size_of;
 use std::num::NonZeroUsize;
 
-use super::abi::{Handle, Versioned, close, hand_out, object, path, read, string};
+use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, string};
 use super::status::{Failure, INCTRL_LOG_INFO, guard, log};
 use crate::detector::{Device, Engine, EngineOptions, Precision};
 
@@ -40,24 +40,18 @@ unsafe impl Versioned for inctrl_engine_options {
 }
 
 /** A model on a device. Any number of threads may use it at once. */
-#[repr(C)]
 pub struct inctrl_engine {
-    tag: u64,
+    tagged: Tagged<Opened>,
+}
+
+/// What the handle holds.
+pub(super) struct Opened {
     pub(super) engine: Engine,
     model_hash: CString,
     device: CString,
 }
 
-impl Handle for inctrl_engine {
-    const TAG: u64 = 0x696e_6374_726c_0001;
-    const NAME: &'static str = "engine";
-    fn tag(&self) -> u64 {
-        self.tag
-    }
-    fn clear_tag(&mut self) {
-        self.tag = 0;
-    }
-}
+handle!(inctrl_engine, Opened, 1, "engine");
 
 /// Text without zeros as a C string.
 pub(super) fn c_string(text: &str) -> CString {
@@ -91,16 +85,19 @@ pub unsafe extern "C" fn inctrl_engine_open(
                 options.precision = match given.precision {
                     INCTRL_PRECISION_F16 => Precision::F16,
                     INCTRL_PRECISION_F32 => Precision::F32,
-                    other => return Err(Failure::argument(format!("{other} is not a precision: use INCTRL_PRECISION_F16 or _F32"))),
+                    other => {
+                        return Err(Failure::argument(format!(
+                            "{other} is not a precision: use INCTRL_PRECISION_F16 or _F32"
+                        )));
+                    }
                 };
                 let engine = Engine::with(&options)?;
                 log(INCTRL_LOG_INFO, &format!("model {} on {}", engine.model_hash(), engine.device()));
-                Ok(inctrl_engine {
-                    tag: inctrl_engine::TAG,
+                Ok(inctrl_engine::from(Opened {
                     model_hash: c_string(engine.model_hash()),
                     device: c_string(&engine.device()),
                     engine,
-                })
+                }))
             })
         }
     })

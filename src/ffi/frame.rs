@@ -91,7 +91,11 @@ pub(super) fn pixel_format(number: i32) -> Outcome<PixelFormat> {
         INCTRL_BAYER_GR8 => PixelFormat::BayerGr8,
         INCTRL_BAYER_GB8 => PixelFormat::BayerGb8,
         INCTRL_BAYER_BG8 => PixelFormat::BayerBg8,
-        _ => return Err(Failure::argument(format!("{number} is not a pixel format: use one of INCTRL_MONO8 to INCTRL_BAYER_BG8"))),
+        _ => {
+            return Err(Failure::argument(format!(
+                "{number} is not a pixel format: use one of INCTRL_MONO8 to INCTRL_BAYER_BG8"
+            )));
+        }
     })
 }
 
@@ -131,7 +135,11 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a
 ///
 /// # Safety
 /// As [`frame`], for each of `count`.
-pub(super) unsafe fn frames<'a>(pointer: *const inctrl_frame, count: usize, mut each: impl FnMut(usize, Outcome<Frame<'a>>)) -> Outcome {
+pub(super) unsafe fn frames<'a>(
+    pointer: *const inctrl_frame,
+    count: usize,
+    mut each: impl FnMut(usize, Outcome<Frame<'a>>),
+) -> Outcome {
     if count == 0 {
         return Ok(());
     }

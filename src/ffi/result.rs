@@ -171,7 +171,11 @@ impl Place {
         let value = &mut self.value;
         if !value.map.is_null() {
             if value.map_capacity < cells.len() {
-                let text = format!("the map has {} residuals, but the result has room for {}", cells.len(), value.map_capacity);
+                let text = format!(
+                    "the map has {} residuals, but the result has room for {}",
+                    cells.len(),
+                    value.map_capacity
+                );
                 return Err(Failure::argument(text));
             }
             // SAFETY: room for `map_capacity` floats of the caller's, checked just now.

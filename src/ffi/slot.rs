@@ -2,29 +2,23 @@
 
 use std::sync::Arc;
 
-use super::abi::{Handle, close, hand_out, object};
+use super::abi::{Tagged, close, hand_out, handle, object};
 use super::bank::inctrl_bank;
 use super::engine::inctrl_engine;
 use super::status::{INCTRL_LOG_INFO, guard, log};
 use crate::detector::BankSlot;
 
 /** A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once. */
-#[repr(C)]
 pub struct inctrl_slot {
-    tag: u64,
+    tagged: Tagged<Place>,
+}
+
+/// What the handle holds.
+pub(super) struct Place {
     pub(super) slot: Arc<BankSlot>,
 }
 
-impl Handle for inctrl_slot {
-    const TAG: u64 = 0x696e_6374_726c_0003;
-    const NAME: &'static str = "slot";
-    fn tag(&self) -> u64 {
-        self.tag
-    }
-    fn clear_tag(&mut self) {
-        self.tag = 0;
-    }
-}
+handle!(inctrl_slot, Place, 3, "slot");
 
 /** A slot with a bank of the engine's model in it, of generation 1. */
 #[unsafe(no_mangle)]
@@ -38,7 +32,7 @@ pub unsafe extern "C" fn inctrl_slot_create(
         unsafe {
             hand_out(slot, || {
                 let slot = object(engine)?.engine.bank_slot(Arc::clone(&object(bank)?.bank))?;
-                Ok(inctrl_slot { tag: inctrl_slot::TAG, slot: Arc::new(slot) })
+                Ok(Place { slot: Arc::new(slot) }.into())
             })
         }
     })
@@ -50,12 +44,19 @@ pub unsafe extern "C" fn inctrl_slot_create(
  * @param generation receives the new bank's number, or NULL
  */
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn inctrl_slot_swap(slot: *const inctrl_slot, bank: *const inctrl_bank, generation: *mut u64) -> i32 {
+pub unsafe extern "C" fn inctrl_slot_swap(
+    slot: *const inctrl_slot,
+    bank: *const inctrl_bank,
+    generation: *mut u64,
+) -> i32 {
     guard(|| {
         // SAFETY: handles of the caller's.
         let (slot, bank) = unsafe { (object(slot)?, object(bank)?) };
         let number = slot.slot.swap(Arc::clone(&bank.bank))?;
-        log(INCTRL_LOG_INFO, &format!("bank {} of class `{}` is generation {number}", bank.bank.id(), bank.bank.class()));
+        log(
+            INCTRL_LOG_INFO,
+            &format!("bank {} of class `{}` is generation {number}", bank.bank.id(), bank.bank.class()),
+        );
         if !generation.is_null() {
             // SAFETY: a variable of the caller's.
             unsafe { generation.write(number) };

@@ -8,6 +8,7 @@ mod cli;
 mod cli_bad_input;
 mod compare;
 mod external;
+mod ffi;
 mod goldens;
 mod invariance;
 mod ops;
