@@ -9,6 +9,7 @@ mod cli_bad_input;
 mod compare;
 mod external;
 mod ffi;
+mod fuzz;
 mod goldens;
 mod invariance;
 mod ops;

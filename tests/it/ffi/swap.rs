@@ -66,8 +66,10 @@ fn every_result_is_that_of_its_bank_while_banks_are_exchanged() {
             }
             generation
         });
-        let mut scorers: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        // A thread that failed must not leave the swaps going on for ever.
+        let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
         done.store(true, Ordering::Release);
+        let mut scorers: Vec<_> = ended.into_iter().map(Result::unwrap).collect();
         let last = swaps.join().unwrap();
         scorers.iter_mut().for_each(|scorer| {
             scorer.score(queries[0].frame()).unwrap();
