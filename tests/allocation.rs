@@ -130,8 +130,9 @@ fn through_c(weights: &str) {
     let mut options = sized!(inctrl_engine_options);
     (options.weights, options.device, options.threads) = (weights.as_ptr(), c"cpu".as_ptr(), 2);
     let limits = inctrl_thresholds { review: 0.1, reject: 0.9, cell: 0.001, ..sized!(inctrl_thresholds) };
-    let null = std::ptr::null_mut;
-    let (mut engine, mut plain, mut bank, mut slot, mut scorer) = (null(), null(), null(), null(), null());
+    use std::ptr::null_mut;
+    let (mut engine, mut plain, mut bank, mut slot, mut scorer) =
+        (null_mut(), null_mut(), null_mut(), null_mut(), null_mut());
     let ok = |status: i32| assert_eq!(status, INCTRL_OK);
     for mask in [std::ptr::null(), &raw const mask_frame] {
         // SAFETY: handles, structures and variables of this function, here and below.

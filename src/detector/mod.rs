@@ -1,5 +1,6 @@
 //! What users hold: an [`Engine`] (weights, shared), a [`PromptBank`] (one class's normal images, immutable), a
-//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map.
+//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map. Scorers that share a [`BankSlot`] get
+//! another bank together.
 //!
 //! Everything slow happens once: weights are packed when the engine opens, prompts and texts are encoded when a bank is
 //! built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads; it allocates

@@ -92,7 +92,9 @@ impl Scorer {
             let message = format!("{} images at once, but the scorer has memory for {}", frames.len(), self.capacity());
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        self.run(frames)?;
+        if !frames.is_empty() {
+            self.run(frames)?;
+        }
         Ok(&self.scores[..frames.len()])
     }
 

@@ -125,7 +125,7 @@ fn banks() {
         }
         let mut bank = std::ptr::null_mut();
         // SAFETY: the bytes are there, and the handle is this function's.
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "the C interface takes pointers")]
         unsafe {
             inctrl_bank_from_bytes(bytes.as_ptr().cast(), bytes.len(), &mut bank);
             assert_eq!(inctrl_bank_close(&mut bank), 0);

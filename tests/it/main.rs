@@ -16,3 +16,4 @@ mod ops;
 #[cfg(feature = "cli")]
 mod program;
 mod tiny;
+mod verdicts;

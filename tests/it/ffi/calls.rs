@@ -1,7 +1,6 @@
 //! Every function of the C interface: what it gives is what Rust gives, and bad calls are errors.
 
 use std::ffi::{CStr, CString};
-use std::mem::zeroed;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
@@ -15,11 +14,16 @@ pub fn last_error() -> String {
     unsafe { CStr::from_ptr(inctrl_last_error()) }.to_str().unwrap().to_owned()
 }
 
+/// A structure of the interface, all zero.
+pub fn zeroed<T: Copy>() -> T {
+    // SAFETY: this is for structures of the interface only, which are numbers and pointers.
+    unsafe { std::mem::zeroed() }
+}
+
 /// A structure of the interface, all zero but its size.
 macro_rules! sized {
     ($kind:ty) => {{
-        // SAFETY: numbers and pointers.
-        let mut value: $kind = unsafe { zeroed() };
+        let mut value: $kind = $crate::ffi::calls::zeroed();
         value.struct_size = size_of::<$kind>();
         value
     }};
@@ -109,7 +113,10 @@ fn same(result: &inctrl_result, map: &[f32], score: &Score) {
     assert_eq!(id.to_str().unwrap(), score.bank.to_string());
     assert_eq!((result.grid as usize, result.status), (score.map.grid, INCTRL_OK));
     let place = score.map.placement;
-    assert_eq!((result.map_x, result.map_y, result.map_width, result.map_height), (place.x, place.y, place.width, place.height));
+    assert_eq!(
+        (result.map_x, result.map_y, result.map_width, result.map_height),
+        (place.x, place.y, place.width, place.height)
+    );
 }
 
 #[test]
@@ -156,7 +163,8 @@ fn a_bad_frame_costs_no_other_its_score_and_never_passes() {
     let picture = Picture::new(0);
     let all = open(&model, &[of(&picture.frame())], 4);
     let good = of(&picture.frame());
-    let frames = [good, inctrl_frame { format: 99, ..good }, inctrl_frame { width: 70_000, stride: 70_000, ..good }, good];
+    let frames =
+        [good, inctrl_frame { format: 99, ..good }, inctrl_frame { width: 70_000, stride: 70_000, ..good }, good];
     // The third is refused before its pixels are looked at, by its width.
     let long = vec![0u8; 70_000 * 80];
     let mut frames = frames;
@@ -186,7 +194,11 @@ fn a_bad_frame_costs_no_other_its_score_and_never_passes() {
     assert_eq!((result.verdict, result.status), (INCTRL_VERDICT_REVIEW, INCTRL_ERROR_ARGUMENT));
     result.verdict = INCTRL_VERDICT_PASS;
     // SAFETY: as above.
-    refused(unsafe { inctrl_scorer_score(all.scorer, null(), 0, &mut result) }, INCTRL_ERROR_ARGUMENT, &["frame", "NULL"]);
+    refused(
+        unsafe { inctrl_scorer_score(all.scorer, null(), 0, &mut result) },
+        INCTRL_ERROR_ARGUMENT,
+        &["frame", "NULL"],
+    );
     assert_eq!(result.verdict, INCTRL_VERDICT_REVIEW);
     let mut small = [0.0f32; 1];
     (result.map, result.map_capacity, result.verdict) = (small.as_mut_ptr(), 1, INCTRL_VERDICT_PASS);
@@ -301,14 +313,18 @@ fn regions_masks_thresholds_and_deadlines() {
     let limits = Thresholds { review: 2.0, reject: 3.0, cell: 0.01 };
 
     // Regions of one frame are as if each were a frame; places are those of the whole frame.
-    let rois = [Roi { x: 0, y: 0, width: 96, height: 64 }, Roi { x: 31, y: 5, width: 48, height: 48 }, Roi { x: 9, y: 9, width: 1, height: 1 }];
+    let rois = [
+        Roi { x: 0, y: 0, width: 96, height: 64 },
+        Roi { x: 31, y: 5, width: 48, height: 48 },
+        Roi { x: 9, y: 9, width: 1, height: 1 },
+    ];
     let bank = engine.build_bank("cat", Fit::Crop, &[frame(&good)]).unwrap().with_thresholds(Some(limits)).unwrap();
     let mut rust = engine.scorer(Arc::new(bank)).unwrap();
     let mut all = open(&model, &[of(&frame(&good))], 2);
-    let c_rois = rois.map(|r| inctrl_roi { x: r.x as u32, y: r.y as u32, width: r.width as u32, height: r.height as u32 });
+    let c_rois =
+        rois.map(|r| inctrl_roi { x: r.x as u32, y: r.y as u32, width: r.width as u32, height: r.height as u32 });
     let mut results = [sized!(inctrl_result); 3];
-    // SAFETY: an `inctrl_region` is numbers.
-    let mut regions = [[unsafe { zeroed::<inctrl_region>() }; 9]; 3];
+    let mut regions = [[zeroed::<inctrl_region>(); 9]; 3];
     for (result, regions) in results.iter_mut().zip(&mut regions) {
         (result.regions, result.region_capacity) = (regions.as_mut_ptr(), 9);
     }

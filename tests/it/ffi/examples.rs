@@ -13,7 +13,8 @@ fn write_pnm(path: &Path, colour: bool, defect: bool) {
     let mut file = format!("P{} 48 40 255\n", if colour { 6 } else { 5 }).into_bytes();
     for i in 0..48 * 40 {
         let (x, y) = (i % 48, i / 48);
-        let value = if defect && (16..32).contains(&x) && (8..24).contains(&y) { 240 } else { (100 + x * 3 % 17 + y) as u8 };
+        let value =
+            if defect && (16..32).contains(&x) && (8..24).contains(&y) { 240 } else { (100 + x * 3 % 17 + y) as u8 };
         file.extend(std::iter::repeat_n(value, if colour { 3 } else { 1 }));
     }
     std::fs::write(path, file).unwrap();
@@ -120,7 +121,11 @@ fn the_installed_package_is_found() {
         gcc.args(STRICT).arg("-std=c99").arg(root().join("examples/c/score_pnm.c"));
         for word in words.split_whitespace() {
             // The archive where the shared library would be taken.
-            if kind.contains(&"--static") && word == "-linctrl" { gcc.arg(lib.join("libinctrl.a")) } else { gcc.arg(word) };
+            if kind.contains(&"--static") && word == "-linctrl" {
+                gcc.arg(lib.join("libinctrl.a"))
+            } else {
+                gcc.arg(word)
+            };
         }
         run(gcc.arg("-o").arg(&program));
         let mut command = Command::new(&program);

@@ -1,4 +1,5 @@
 //! The C interface, from Rust, and from C and C++ as an integrator uses it.
+#![allow(unsafe_code)]
 
 mod calls;
 mod examples;
