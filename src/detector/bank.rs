@@ -124,7 +124,6 @@ impl PromptBank {
         Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes, mask)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a bank, one by one as they are hashed and stored")]
     fn new(
         header: Header,
         shape: [usize; 4],

@@ -53,10 +53,11 @@ impl Engine {
         if bits(&batch[1]) != bits(&first) || bits(&batch[0]) != bits(&defect) {
             return Err(failed("an image scored in a batch differs", &batch[1], &first));
         }
-        if !(first.patch_max <= SAME) {
+        let (found_again, seen) = (first.patch_max <= SAME, defect.patch_max > first.patch_max);
+        if !found_again {
             return Err(failed("an image differs from itself", &first, &again));
         }
-        if !(defect.patch_max > first.patch_max) {
+        if !seen {
             return Err(failed("a defect is not seen", &defect, &first));
         }
         Ok(())

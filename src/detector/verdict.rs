@@ -51,13 +51,13 @@ impl Decision {
 
     /// The decision about a score with or without regions.
     pub(super) fn of(score: f32, regions: bool, thresholds: &Thresholds) -> Self {
-        // Written so that a NaN, which no score is, would not pass.
-        let by_score = if !(score < thresholds.reject) {
-            Verdict::Reject
-        } else if !(score < thresholds.review) {
+        // In this order a NaN, which no score is, would not pass.
+        let by_score = if score < thresholds.review {
+            Verdict::Pass
+        } else if score < thresholds.reject {
             Verdict::Review
         } else {
-            Verdict::Pass
+            Verdict::Reject
         };
         let reason = match (by_score, regions) {
             (Verdict::Pass, false) => Reason::Below,
@@ -170,6 +170,8 @@ impl Regions {
             let [(left, right), (top, bottom)] = in_pixels(map, columns, rows, size);
             let (x, y) = (left.floor() as usize, top.floor() as usize);
             let (width, height) = (right.ceil() as usize - x, bottom.ceil() as usize - y);
+            // Sums of parts of pixels round up.
+            let area = f64::min(area, (width * height) as f64);
             out.push(Region { x, y, width, height, area, peak, cells });
         }
         // Unstable, as a stable sort takes memory; equal peaks are told apart by their place.

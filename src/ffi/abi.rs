@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use super::status::{Failure, Outcome};
 
-/** Version of this interface: the library of a client that was built with another one does not fit. */
+/// Version of this interface: the library of a client that was built with another one does not fit.
 pub const INCTRL_ABI_VERSION: u32 = 1;
 
-/** The version of the interface of the loaded library, to be compared with INCTRL_ABI_VERSION. */
+/// The version of the interface of the loaded library, to be compared with INCTRL_ABI_VERSION.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_abi_version() -> u32 {
     INCTRL_ABI_VERSION
 }
 
-/** The version of the library in words, such as "0.1.0". Never NULL; valid for ever. */
+/// The version of the library in words, such as "0.1.0". Never NULL; valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_version() -> *const c_char {
     const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {

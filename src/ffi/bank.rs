@@ -11,30 +11,28 @@ use super::status::{Failure, Outcome, guard};
 use crate::detector::{BankBuilder, PromptBank, Thresholds};
 use crate::preprocess::{Fit, IgnoreMask};
 
-/** Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. */
+/// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published.
 pub const INCTRL_FIT_CROP: i32 = 0;
-/** Fit: the whole frame is seen, padded to a square; padding is not judged. */
+/// Fit: the whole frame is seen, padded to a square; padding is not judged.
 pub const INCTRL_FIT_LETTERBOX: i32 = 1;
-/** Fit: the whole frame is seen, stretched to a square. */
+/// Fit: the whole frame is seen, stretched to a square.
 pub const INCTRL_FIT_STRETCH: i32 = 2;
 
-/**
- * The limits of a verdict. A value that reaches a limit is past it.
- *
- * Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
- */
+/// The limits of a verdict. A value that reaches a limit is past it.
+///
+/// Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_thresholds {
-    /** sizeof(inctrl_thresholds). */
+    /// sizeof(inctrl_thresholds).
     pub struct_size: usize,
-    /** Score from which a person should look; at most `reject`. */
+    /// Score from which a person should look; at most `reject`.
     pub review: f32,
-    /** Score from which the part is rejected. */
+    /// Score from which the part is rejected.
     pub reject: f32,
-    /** Residual from which a cell of the map is defective. */
+    /// Residual from which a cell of the map is defective.
     pub cell: f32,
-    /** Must be 0. */
+    /// Must be 0.
     pub reserved: u32,
 }
 
@@ -44,7 +42,7 @@ unsafe impl Versioned for inctrl_thresholds {
     const FIRST: usize = size_of::<inctrl_thresholds>();
 }
 
-/** The normal images of a class, encoded. It never changes; any number of threads may use it at once. */
+/// The normal images of a class, encoded. It never changes; any number of threads may use it at once.
 pub struct inctrl_bank {
     tagged: Tagged<Shared>,
 }
@@ -85,15 +83,13 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
     Ok(inctrl_bank::new(builder.finish()?))
 }
 
-/**
- * Builds a bank from normal images. Slow: seconds.
- *
- * @param class_name the class in words, such as "metal nut", in UTF-8
- * @param fit one of the fits; queries are fitted likewise
- * @param frames normal images, `count` structures one after the other, at least one
- * @param mask pixels that are not judged, INCTRL_MONO8 and not 0 there, or NULL; all frames and queries have its size
- * @param bank receives the bank, NULL after an error
- */
+/// Builds a bank from normal images. Slow: seconds.
+///
+/// @param class_name the class in words, such as "metal nut", in UTF-8
+/// @param fit one of the fits; queries are fitted likewise
+/// @param frames normal images, `count` structures one after the other, at least one
+/// @param mask pixels that are not judged, INCTRL_MONO8 and not 0 there, or NULL; all frames and queries have its size
+/// @param bank receives the bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_build(
     engine: *const inctrl_engine,
@@ -124,7 +120,7 @@ pub unsafe extern "C" fn inctrl_bank_build(
     })
 }
 
-/** A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change. */
+/// A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_append(
     engine: *const inctrl_engine,
@@ -139,14 +135,14 @@ pub unsafe extern "C" fn inctrl_bank_append(
     })
 }
 
-/** Reads a bank from a file. */
+/// Reads a bank from a file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_open(file: *const c_char, bank: *mut *mut inctrl_bank) -> i32 {
     // SAFETY: string and variable of the caller's.
     guard(|| unsafe { hand_out(bank, || Ok(inctrl_bank::new(PromptBank::open(path(file, "bank file")?)?))) })
 }
 
-/** Reads a bank from the bytes of its file. */
+/// Reads a bank from the bytes of its file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_from_bytes(data: *const c_void, size: usize, bank: *mut *mut inctrl_bank) -> i32 {
     guard(|| {
@@ -160,14 +156,14 @@ pub unsafe extern "C" fn inctrl_bank_from_bytes(data: *const c_void, size: usize
     })
 }
 
-/** Writes a bank to a file, which appears whole or not at all. */
+/// Writes a bank to a file, which appears whole or not at all.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_save(bank: *const inctrl_bank, file: *const c_char) -> i32 {
     // SAFETY: handle and string of the caller's.
     guard(|| unsafe { Ok(object(bank)?.bank.save(path(file, "bank file")?)?) })
 }
 
-/** The same bank with other thresholds, or without where `thresholds` is NULL. Its identity changes with them. */
+/// The same bank with other thresholds, or without where `thresholds` is NULL. Its identity changes with them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_with_thresholds(
     bank: *const inctrl_bank,
@@ -189,11 +185,9 @@ pub unsafe extern "C" fn inctrl_bank_with_thresholds(
     })
 }
 
-/**
- * Reads a bank's thresholds.
- *
- * @param present receives 1, or 0 where the bank has none and `thresholds` is left as it is
- */
+/// Reads a bank's thresholds.
+///
+/// @param present receives 1, or 0 where the bank has none and `thresholds` is left as it is
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_thresholds(
     bank: *const inctrl_bank,
@@ -216,28 +210,28 @@ pub unsafe extern "C" fn inctrl_bank_thresholds(
     })
 }
 
-/** Identity of the bank: 16 hexadecimal digits. Valid until the bank is closed; NULL where `bank` is no bank. */
+/// Identity of the bank: 16 hexadecimal digits. Valid until the bank is closed; NULL where `bank` is no bank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_id(bank: *const inctrl_bank) -> *const c_char {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(std::ptr::null(), |bank| bank.id.as_ptr())
 }
 
-/** The bank's class in words, in UTF-8. Valid until the bank is closed; NULL where `bank` is no bank. */
+/// The bank's class in words, in UTF-8. Valid until the bank is closed; NULL where `bank` is no bank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_class_name(bank: *const inctrl_bank) -> *const c_char {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(std::ptr::null(), |bank| bank.class_name.as_ptr())
 }
 
-/** Number of the bank's normal images; 0 where `bank` is no bank. */
+/// Number of the bank's normal images; 0 where `bank` is no bank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_prompts(bank: *const inctrl_bank) -> usize {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(0, |bank| bank.bank.prompt_hashes().len())
 }
 
-/** Closes a bank and sets the variable to NULL, which is fine to close again. Slots that hold the bank keep it. */
+/// Closes a bank and sets the variable to NULL, which is fine to close again. Slots that hold the bank keep it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_close(bank: *mut *mut inctrl_bank) -> i32 {
     // SAFETY: a variable of the caller's, whose handle nobody uses any more.

@@ -7,48 +7,46 @@ use super::abi::{Versioned, read, size_at};
 use super::status::{Failure, Outcome};
 use crate::preprocess::{Frame, PixelFormat, Roi};
 
-/** Pixel format: one byte of luminance. */
+/// Pixel format: one byte of luminance.
 pub const INCTRL_MONO8: i32 = 1;
-/** Pixel format: two bytes of luminance, the less significant first. */
+/// Pixel format: two bytes of luminance, the less significant first.
 pub const INCTRL_MONO16: i32 = 2;
-/** Pixel format: red, green, blue. */
+/// Pixel format: red, green, blue.
 pub const INCTRL_RGB8: i32 = 3;
-/** Pixel format: blue, green, red. */
+/// Pixel format: blue, green, red.
 pub const INCTRL_BGR8: i32 = 4;
-/** Pixel format: red, green, blue, alpha; alpha is dropped. */
+/// Pixel format: red, green, blue, alpha; alpha is dropped.
 pub const INCTRL_RGBA8: i32 = 5;
-/** Pixel format: blue, green, red, alpha; alpha is dropped. */
+/// Pixel format: blue, green, red, alpha; alpha is dropped.
 pub const INCTRL_BGRA8: i32 = 6;
-/** Pixel format: colour filter array, first row red, green, second row green, blue. */
+/// Pixel format: colour filter array, first row red, green, second row green, blue.
 pub const INCTRL_BAYER_RG8: i32 = 7;
-/** Pixel format: colour filter array, first row green, red, second row blue, green. */
+/// Pixel format: colour filter array, first row green, red, second row blue, green.
 pub const INCTRL_BAYER_GR8: i32 = 8;
-/** Pixel format: colour filter array, first row green, blue, second row red, green. */
+/// Pixel format: colour filter array, first row green, blue, second row red, green.
 pub const INCTRL_BAYER_GB8: i32 = 9;
-/** Pixel format: colour filter array, first row blue, green, second row green, red. */
+/// Pixel format: colour filter array, first row blue, green, second row green, red.
 pub const INCTRL_BAYER_BG8: i32 = 10;
 
-/**
- * A picture in the caller's memory, which is only read, and only during the call.
- *
- * Begin with `inctrl_frame frame = {0}; frame.struct_size = sizeof frame;`, so that fields of later versions are zero.
- */
+/// A picture in the caller's memory, which is only read, and only during the call.
+///
+/// Begin with `inctrl_frame frame = {0}; frame.struct_size = sizeof frame;`, so that fields of later versions are zero.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_frame {
-    /** sizeof(inctrl_frame). */
+    /// sizeof(inctrl_frame).
     pub struct_size: usize,
-    /** The first pixel of the top row. */
+    /// The first pixel of the top row.
     pub data: *const c_void,
-    /** Pixels in a row. */
+    /// Pixels in a row.
     pub width: u32,
-    /** Number of rows. */
+    /// Number of rows.
     pub height: u32,
-    /** Bytes from the beginning of one row to that of the next; 0 for rows without padding. */
+    /// Bytes from the beginning of one row to that of the next; 0 for rows without padding.
     pub stride: usize,
-    /** One of the pixel formats. */
+    /// One of the pixel formats.
     pub format: i32,
-    /** Must be 0. */
+    /// Must be 0.
     pub reserved: u32,
 }
 
@@ -58,17 +56,17 @@ unsafe impl Versioned for inctrl_frame {
     const FIRST: usize = size_of::<inctrl_frame>();
 }
 
-/** A rectangle of whole pixels inside a frame. This structure does not grow. */
+/// A rectangle of whole pixels inside a frame. This structure does not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_roi {
-    /** First column. */
+    /// First column.
     pub x: u32,
-    /** First row. */
+    /// First row.
     pub y: u32,
-    /** Columns, at least 1. */
+    /// Columns, at least 1.
     pub width: u32,
-    /** Rows, at least 1. */
+    /// Rows, at least 1.
     pub height: u32,
 }
 

@@ -8,7 +8,10 @@
 //! Adding a function: write it in the file of its handle with its comment, add it to `tests/ffi_symbols.txt`, and run the test
 //! `ffi::` with `INCTRL_WRITE_HEADER=1`.
 #![allow(unsafe_code, non_camel_case_types)]
-#![allow(clippy::missing_safety_doc, reason = "what callers owe is the C header's first comment, and that of each function")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "what callers owe is the C header's first comment, and that of each function"
+)]
 
 mod abi;
 mod bank;

@@ -7,101 +7,99 @@ use super::abi::{Versioned, read, write};
 use super::status::{Failure, Outcome};
 use crate::detector::{Decision, Reason, Region, Score, Verdict};
 
-/** Verdict: the bank has no thresholds. */
+/// Verdict: the bank has no thresholds.
 pub const INCTRL_VERDICT_NONE: i32 = 0;
-/** Verdict: below every limit. */
+/// Verdict: below every limit.
 pub const INCTRL_VERDICT_PASS: i32 = 1;
-/** Verdict: doubtful; also whatever could not be scored. */
+/// Verdict: doubtful; also whatever could not be scored.
 pub const INCTRL_VERDICT_REVIEW: i32 = 2;
-/** Verdict: the score reaches the limit `reject`. */
+/// Verdict: the score reaches the limit `reject`.
 pub const INCTRL_VERDICT_REJECT: i32 = 3;
 
-/** Reason: no verdict. */
+/// Reason: no verdict.
 pub const INCTRL_REASON_NONE: i32 = 0;
-/** Reason: nothing reaches its limit. */
+/// Reason: nothing reaches its limit.
 pub const INCTRL_REASON_BELOW: i32 = 1;
-/** Reason: the score of the image as a whole; no region. */
+/// Reason: the score of the image as a whole; no region.
 pub const INCTRL_REASON_SCORE: i32 = 2;
-/** Reason: regions; the score alone would pass. */
+/// Reason: regions; the score alone would pass.
 pub const INCTRL_REASON_REGIONS: i32 = 3;
-/** Reason: score and regions. */
+/// Reason: score and regions.
 pub const INCTRL_REASON_SCORE_AND_REGIONS: i32 = 4;
-/** Reason: an error; see `status` of the result. */
+/// Reason: an error; see `status` of the result.
 pub const INCTRL_REASON_ERROR: i32 = 5;
 
-/** A place that the bank's threshold `cell` calls defective, in pixels of the frame. This structure does not grow. */
+/// A place that the bank's threshold `cell` calls defective, in pixels of the frame. This structure does not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_region {
-    /** First column of the box around it. */
+    /// First column of the box around it.
     pub x: u32,
-    /** First row. */
+    /// First row.
     pub y: u32,
-    /** Columns of the box. */
+    /// Columns of the box.
     pub width: u32,
-    /** Rows of the box. */
+    /// Rows of the box.
     pub height: u32,
-    /** Area of its cells inside the frame, in square pixels. */
+    /// Area of its cells inside the frame, in square pixels.
     pub area: f64,
-    /** Its largest residual. */
+    /// Its largest residual.
     pub peak: f32,
-    /** Number of its cells. */
+    /// Number of its cells.
     pub cells: u32,
 }
 
-/**
- * The result for one frame. Begin with `inctrl_result result = {0}; result.struct_size = sizeof result;`.
- *
- * Whatever goes wrong, a result that the library could write to says INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the status.
- */
+/// The result for one frame. Begin with `inctrl_result result = {0}; result.struct_size = sizeof result;`.
+///
+/// Whatever goes wrong, a result that the library could write to says INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the status.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_result {
-    /** sizeof(inctrl_result); set by the caller. */
+    /// sizeof(inctrl_result); set by the caller.
     pub struct_size: usize,
-    /** Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1]. */
+    /// Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1].
     pub map: *mut f32,
-    /** Elements at `map`. A map that does not fit is an error. */
+    /// Elements at `map`. A map that does not fit is an error.
     pub map_capacity: usize,
-    /** Memory of the caller for `region_capacity` regions, or NULL; the largest residual comes first. */
+    /// Memory of the caller for `region_capacity` regions, or NULL; the largest residual comes first.
     pub regions: *mut inctrl_region,
-    /** Elements at `regions`. */
+    /// Elements at `regions`.
     pub region_capacity: usize,
-    /** Regions found; more than `region_capacity` where not all could be written. */
+    /// Regions found; more than `region_capacity` where not all could be written.
     pub region_count: usize,
-    /** Status of this frame: INCTRL_OK or an error. */
+    /// Status of this frame: INCTRL_OK or an error.
     pub status: i32,
-    /** One of the verdicts. */
+    /// One of the verdicts.
     pub verdict: i32,
-    /** One of the reasons. */
+    /// One of the reasons.
     pub reason: i32,
-    /** 1 where the result came after the deadline, else 0; it is as good as any other. */
+    /// 1 where the result came after the deadline, else 0; it is as good as any other.
     pub late: i32,
-    /** The score to rank and threshold by: larger is more anomalous. NaN after an error. */
+    /// The score to rank and threshold by: larger is more anomalous. NaN after an error.
     pub score: f32,
-    /** The trained head on map, image_residual and text_prior, in [0, 1]. */
+    /// The trained head on map, image_residual and text_prior, in [0, 1].
     pub holistic: f32,
-    /** The largest residual of the map, in [0, 1]. */
+    /// The largest residual of the map, in [0, 1].
     pub patch_max: f32,
-    /** How far the image as a whole is from the normal ones, in [0, 1]. */
+    /// How far the image as a whole is from the normal ones, in [0, 1].
     pub image_residual: f32,
-    /** How much better texts of a damaged object fit, in [0, 1]. */
+    /// How much better texts of a damaged object fit, in [0, 1].
     pub text_prior: f32,
-    /** Cells of a side of the map. */
+    /// Cells of a side of the map.
     pub grid: u32,
-    /** Left edge of the map in pixels of the frame; it may lie outside it. */
+    /// Left edge of the map in pixels of the frame; it may lie outside it.
     pub map_x: f64,
-    /** Top edge. */
+    /// Top edge.
     pub map_y: f64,
-    /** Width of the map in pixels of the frame. */
+    /// Width of the map in pixels of the frame.
     pub map_width: f64,
-    /** Height. */
+    /// Height.
     pub map_height: f64,
-    /** Which of its slot's banks the frame was scored against, counted from 1. */
+    /// Which of its slot's banks the frame was scored against, counted from 1.
     pub generation: u64,
-    /** Time of the call until this result was written, in microseconds. */
+    /// Time of the call until this result was written, in microseconds.
     pub latency_us: u64,
-    /** Identity of the bank: 16 hexadecimal digits and a zero. */
+    /// Identity of the bank: 16 hexadecimal digits and a zero.
     pub bank_id: [c_char; 24],
 }
 

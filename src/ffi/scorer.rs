@@ -17,10 +17,8 @@ use super::status::{Failure, INCTRL_ERROR_BUSY, Outcome, guard};
 use crate::detector::{BankSlot, Latencies, Scorer};
 use crate::preprocess::Frame;
 
-/**
- * Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
- * a second thread gets INCTRL_ERROR_BUSY.
- */
+/// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
+/// a second thread gets INCTRL_ERROR_BUSY.
 pub struct inctrl_scorer {
     tagged: Tagged<Lane>,
 }
@@ -151,12 +149,10 @@ impl Drop for Clear<'_> {
     }
 }
 
-/**
- * A scorer of the bank in `slot`.
- *
- * @param capacity most frames encoded at once: 1 for the shortest latency, more for throughput. Scores do not depend on it.
- * @param scorer receives the scorer, NULL after an error
- */
+/// A scorer of the bank in `slot`.
+///
+/// @param capacity most frames encoded at once: 1 for the shortest latency, more for throughput. Scores do not depend on it.
+/// @param scorer receives the scorer, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_create(
     engine: *const inctrl_engine,
@@ -193,12 +189,10 @@ pub unsafe extern "C" fn inctrl_scorer_create(
     })
 }
 
-/**
- * Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input or output.
- *
- * @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0; it always comes
- * @param result receives the result; after any error it says INCTRL_VERDICT_REVIEW
- */
+/// Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input or output.
+///
+/// @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0; it always comes
+/// @param result receives the result; after any error it says INCTRL_VERDICT_REVIEW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score(
     scorer: *const inctrl_scorer,
@@ -210,13 +204,11 @@ pub unsafe extern "C" fn inctrl_scorer_score(
     unsafe { inctrl_scorer_score_batch(scorer, frame, 1, deadline_us, result) }
 }
 
-/**
- * Scores frames, as many at a time as the scorer has capacity for. A frame that fails costs no other its score.
- *
- * @param frames `count` structures one after the other
- * @param results `count` structures one after the other, all of the size that the first one says
- * @return INCTRL_OK, or the status of the first frame that failed
- */
+/// Scores frames, as many at a time as the scorer has capacity for. A frame that fails costs no other its score.
+///
+/// @param frames `count` structures one after the other
+/// @param results `count` structures one after the other, all of the size that the first one says
+/// @return INCTRL_OK, or the status of the first frame that failed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score_batch(
     scorer: *const inctrl_scorer,
@@ -264,13 +256,11 @@ pub unsafe extern "C" fn inctrl_scorer_score_batch(
     })
 }
 
-/**
- * Scores several regions of one frame, each as if it were a frame; regions of results are in pixels of the whole frame.
- *
- * @param rois `count` rectangles inside the frame
- * @param results `count` structures one after the other, all of the size that the first one says
- * @return INCTRL_OK, or the status of the first region that failed
- */
+/// Scores several regions of one frame, each as if it were a frame; regions of results are in pixels of the whole frame.
+///
+/// @param rois `count` rectangles inside the frame
+/// @param results `count` structures one after the other, all of the size that the first one says
+/// @return INCTRL_OK, or the status of the first region that failed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score_regions(
     scorer: *const inctrl_scorer,
@@ -362,10 +352,8 @@ fn refuse(places: Places, failure: Option<Failure>) -> Outcome {
     Err(failure)
 }
 
-/**
- * Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in
- * steady running. Call it before the first frame, and in gaps between frames to keep the device warm.
- */
+/// Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in
+/// steady running. Call it before the first frame, and in gaps between frames to keep the device warm.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_warm_up(
     scorer: *const inctrl_scorer,
@@ -381,39 +369,39 @@ pub unsafe extern "C" fn inctrl_scorer_warm_up(
     })
 }
 
-/** How a scorer is doing. Begin with `inctrl_health health = {0}; health.struct_size = sizeof health;`. */
+/// How a scorer is doing. Begin with `inctrl_health health = {0}; health.struct_size = sizeof health;`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_health {
-    /** sizeof(inctrl_health); set by the caller. */
+    /// sizeof(inctrl_health); set by the caller.
     pub struct_size: usize,
-    /** Identity of the model; valid until the scorer is closed. */
+    /// Identity of the model; valid until the scorer is closed.
     pub model_hash: *const c_char,
-    /** The device and how it is used; valid until the scorer is closed. */
+    /// The device and how it is used; valid until the scorer is closed.
     pub device: *const c_char,
-    /** Identity of the bank in the slot: 16 hexadecimal digits and a zero. */
+    /// Identity of the bank in the slot: 16 hexadecimal digits and a zero.
     pub bank_id: [c_char; 24],
-    /** Which of the slot's banks that is, counted from 1. */
+    /// Which of the slot's banks that is, counted from 1.
     pub generation: u64,
-    /** Microseconds since the scorer was made. */
+    /// Microseconds since the scorer was made.
     pub uptime_us: u64,
-    /** Frames scored, without those of warm-up. */
+    /// Frames scored, without those of warm-up.
     pub frames: u64,
-    /** Frames that failed. */
+    /// Frames that failed.
     pub errors: u64,
-    /** Frames whose result came after the deadline. */
+    /// Frames whose result came after the deadline.
     pub late: u64,
-    /** Median latency in microseconds; quantiles are at most 1/32 too long. */
+    /// Median latency in microseconds; quantiles are at most 1/32 too long.
     pub p50_us: u64,
-    /** Latency that 90 % of frames stay within. */
+    /// Latency that 90 % of frames stay within.
     pub p90_us: u64,
-    /** Latency that 99 % of frames stay within. */
+    /// Latency that 99 % of frames stay within.
     pub p99_us: u64,
-    /** Latency that 99.9 % of frames stay within. */
+    /// Latency that 99.9 % of frames stay within.
     pub p999_us: u64,
-    /** The longest latency, to the microsecond. */
+    /// The longest latency, to the microsecond.
     pub max_us: u64,
-    /** The error of the last frame that failed, in UTF-8, cut off if need be; "" if none did. */
+    /// The error of the last frame that failed, in UTF-8, cut off if need be; "" if none did.
     pub last_error: [c_char; 512],
 }
 
@@ -423,7 +411,7 @@ unsafe impl Versioned for inctrl_health {
     const FIRST: usize = size_of::<inctrl_health>();
 }
 
-/** How a scorer is doing. Any thread may ask, also while another one scores. */
+/// How a scorer is doing. Any thread may ask, also while another one scores.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_health(scorer: *const inctrl_scorer, health: *mut inctrl_health) -> i32 {
     guard(|| {
@@ -462,7 +450,7 @@ pub unsafe extern "C" fn inctrl_scorer_health(scorer: *const inctrl_scorer, heal
     })
 }
 
-/** Closes a scorer and sets the variable to NULL, which is fine to close again. No thread may be using it; INCTRL_ERROR_BUSY. */
+/// Closes a scorer and sets the variable to NULL, which is fine to close again. No thread may be using it; INCTRL_ERROR_BUSY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) -> i32 {
     guard(|| {

@@ -8,7 +8,7 @@ use super::engine::inctrl_engine;
 use super::status::{INCTRL_LOG_INFO, guard, log};
 use crate::detector::BankSlot;
 
-/** A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once. */
+/// A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once.
 pub struct inctrl_slot {
     tagged: Tagged<Place>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Place {
 
 handle!(inctrl_slot, Place, 3, "slot");
 
-/** A slot with a bank of the engine's model in it, of generation 1. */
+/// A slot with a bank of the engine's model in it, of generation 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_create(
     engine: *const inctrl_engine,
@@ -38,11 +38,9 @@ pub unsafe extern "C" fn inctrl_slot_create(
     })
 }
 
-/**
- * Puts another bank in place, for all scorers of the slot from their next frame on. Scoring goes on meanwhile.
- *
- * @param generation receives the new bank's number, or NULL
- */
+/// Puts another bank in place, for all scorers of the slot from their next frame on. Scoring goes on meanwhile.
+///
+/// @param generation receives the new bank's number, or NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_swap(
     slot: *const inctrl_slot,
@@ -65,7 +63,7 @@ pub unsafe extern "C" fn inctrl_slot_swap(
     })
 }
 
-/** Closes a slot and sets the variable to NULL, which is fine to close again. Its scorers stay usable. */
+/// Closes a slot and sets the variable to NULL, which is fine to close again. Its scorers stay usable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_close(slot: *mut *mut inctrl_slot) -> i32 {
     // SAFETY: a variable of the caller's, whose handle nobody uses any more.

@@ -8,27 +8,27 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind};
 
-/** Status: done. */
+/// Status: done.
 pub const INCTRL_OK: i32 = 0;
-/** Status: the operating system refused; a file is missing or unreadable, or the disk is full. */
+/// Status: the operating system refused; a file is missing or unreadable, or the disk is full.
 pub const INCTRL_ERROR_IO: i32 = 1;
-/** Status: a weights file is damaged or not of its architecture. */
+/// Status: a weights file is damaged or not of its architecture.
 pub const INCTRL_ERROR_WEIGHTS: i32 = 2;
-/** Status: a model configuration is malformed or not supported. */
+/// Status: a model configuration is malformed or not supported.
 pub const INCTRL_ERROR_CONFIG: i32 = 3;
-/** Status: an image cannot be decoded or is outside the limits. */
+/// Status: an image cannot be decoded or is outside the limits.
 pub const INCTRL_ERROR_IMAGE: i32 = 4;
-/** Status: a bank is damaged, of another format version, or of another model. */
+/// Status: a bank is damaged, of another format version, or of another model.
 pub const INCTRL_ERROR_BANK: i32 = 5;
-/** Status: an argument is NULL, out of range, or contradicts another. */
+/// Status: an argument is NULL, out of range, or contradicts another.
 pub const INCTRL_ERROR_ARGUMENT: i32 = 6;
-/** Status: the device is not there, has no memory left, or has failed. */
+/// Status: the device is not there, has no memory left, or has failed.
 pub const INCTRL_ERROR_DEVICE: i32 = 7;
-/** Status: a result is not a finite number. */
+/// Status: a result is not a finite number.
 pub const INCTRL_ERROR_NUMERIC: i32 = 8;
-/** Status: a bug in the library. */
+/// Status: a bug in the library.
 pub const INCTRL_ERROR_INTERNAL: i32 = 9;
-/** Status: a scorer was used by two threads at once; the call did nothing. */
+/// Status: a scorer was used by two threads at once; the call did nothing.
 pub const INCTRL_ERROR_BUSY: i32 = 10;
 
 /// Why a call failed.
@@ -94,11 +94,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("a bug in inctrl, please report it: {}", said.unwrap_or("a panic without a message"))
 }
 
-/**
- * Why the last call of this thread failed, with all causes, in UTF-8; "" after a call that succeeded.
- *
- * Never NULL. Valid until the next call of this thread.
- */
+/// Why the last call of this thread failed, with all causes, in UTF-8; "" after a call that succeeded.
+///
+/// Never NULL. Valid until the next call of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_last_error() -> *const c_char {
     const NONE: &std::ffi::CStr = c"";
@@ -109,16 +107,14 @@ pub extern "C" fn inctrl_last_error() -> *const c_char {
     .unwrap_or(NONE.as_ptr())
 }
 
-/** Log level: a call failed. */
+/// Log level: a call failed.
 pub const INCTRL_LOG_ERROR: i32 = 1;
-/** Log level: something happened that an operator may want to know, such as a swap of banks. */
+/// Log level: something happened that an operator may want to know, such as a swap of banks.
 pub const INCTRL_LOG_INFO: i32 = 3;
 
-/**
- * Receives a line of the log: its level, its text (UTF-8, valid during the call), and the pointer given with the callback.
- *
- * Called on whichever thread logs. It must not throw, and must not set the callback.
- */
+/// Receives a line of the log: its level, its text (UTF-8, valid during the call), and the pointer given with the callback.
+///
+/// Called on whichever thread logs. It must not throw, and must not set the callback.
 pub type inctrl_log_callback = Option<unsafe extern "C" fn(level: i32, message: *const c_char, user: *mut c_void)>;
 
 struct Log {
@@ -129,11 +125,9 @@ struct Log {
 
 static LOG: RwLock<Log> = RwLock::new(Log { callback: None, user: 0 });
 
-/**
- * Sends the log to a function; NULL ends that. The library writes nothing to standard output or standard error.
- *
- * After it returned, the previous callback is not called any more. A frame that is scored without an error logs nothing.
- */
+/// Sends the log to a function; NULL ends that. The library writes nothing to standard output or standard error.
+///
+/// After it returned, the previous callback is not called any more. A frame that is scored without an error logs nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_set_log_callback(callback: inctrl_log_callback, user: *mut c_void) {
     *LOG.write().unwrap_or_else(PoisonError::into_inner) = Log { callback, user: user as usize };

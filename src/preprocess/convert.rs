@@ -80,8 +80,8 @@ fn interpolate(frame: &Frame<'_>, red: (usize, usize), out: &mut [u8]) {
                 value[other] = ((diagonal + 2) / 4) as u8;
             } else {
                 value[1] = rows[1][x];
-                value[own] = ((beside + 1) / 2) as u8;
-                value[other] = ((upright + 1) / 2) as u8;
+                value[own] = beside.div_ceil(2) as u8;
+                value[other] = upright.div_ceil(2) as u8;
             }
         };
         let ends = |x: usize| neighbours(x, width);
