@@ -1,6 +1,7 @@
-//! Prepares the CUDA kernels: all of `kernels/` as one text, and as machine code where nvcc is to be had.
+//! What the compiler cannot know by itself: the shared library's name, and the CUDA kernels, all of `kernels/` as one text,
+//! and as machine code where nvcc is to be had (nothing without the feature `cuda`).
 //!
-//! Does nothing without the feature `cuda`. Never looks at a GPU: what is built does not depend on the machine that builds.
+//! Never looks at a GPU: what is built does not depend on the machine that builds.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,10 +17,22 @@ const FLAGS: [&str; 3] = ["-std=c++17", "-O3", "-fatbin"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
+    shared_library_name();
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         cuda_kernels()?;
     }
     Ok(())
+}
+
+/// The name that programs linked against the shared library look for, which changes with the C interface only: its number is
+/// `INCTRL_ABI_VERSION`, as a test makes sure.
+fn shared_library_name() {
+    const ABI: u32 = 1;
+    match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("linux" | "freebsd" | "android") => println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libinctrl.so.{ABI}"),
+        Ok("macos") => println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libinctrl.{ABI}.dylib"),
+        _ => {}
+    }
 }
 
 /// Writes `kernels.rs` into the output folder: `SOURCE`, `FATBIN` and `FATBIN_VERSION`.

@@ -1,17 +1,19 @@
-// The residual map, equations 1 and 2 as the published code scales them: map = mean over taps of 0.5 (1 - cosine).
+// The residual map, equations 1 and 2 as the published code scales them: map = judged * mean over taps of
+// 0.5 (1 - cosine).
 //
 //   keys    [layers, cells]  u64, in: what `patch_nn` leaves, the largest cosine in the upper half (ordered.cuh)
+//   judged  [cells]          f32, in: 1, or 0 where a cell is ignored
 //   map     [cells]          f32, out
 //   mirror  [cells]          f32, out, may be null: the same in the host's memory
 //
 // LAUNCH: grid ceil(cells / 256), block 256, no shared memory.
-// NUMERICS: f32, summed in the order of the taps; NaN stays NaN.
+// NUMERICS: f32, summed in the order of the taps; NaN stays NaN, in ignored cells as well.
 // REFERENCE: backend/cpu/residual_mean.rs.
 #include "ordered.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    residual_mean(const unsigned long long* __restrict__ keys, int layers, int cells, float* __restrict__ map,
-                  float* __restrict__ mirror) {
+    residual_mean(const unsigned long long* __restrict__ keys, const float* __restrict__ judged, int layers, int cells,
+                  float* __restrict__ map, float* __restrict__ mirror) {
     const int cell = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (cell >= cells) return;
     float sum = 0.0f;
@@ -19,8 +21,8 @@ extern "C" __global__ void __launch_bounds__(256)
         const unsigned long long key = keys[static_cast<size_t>(layer) * cells + cell];
         sum += 0.5f * (1.0f - ordered::to_float(static_cast<uint32_t>(key >> 32)));
     }
-    const float mean = sum / static_cast<float>(layers);
-    map[cell] = mean;
-    if (mirror != nullptr) mirror[cell] = mean;
+    const float residual = judged[cell] * (sum / static_cast<float>(layers));
+    map[cell] = residual;
+    if (mirror != nullptr) mirror[cell] = residual;
 }
 CU_EXPORT(residual_mean);

@@ -56,6 +56,7 @@
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
 //! | [`metrics`] | how well scores separate good from defective |
+//! | [`ffi`] | the C interface, `include/inctrl.h` |
 //! | `render`, `synth`, `measure` | heat maps as pictures; procedural inspection images; how long things take (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
@@ -70,6 +71,7 @@ pub mod backend;
 pub mod checkpoint;
 mod detector;
 mod error;
+pub mod ffi;
 mod mapped;
 #[cfg(feature = "cli")]
 pub mod measure;
@@ -86,10 +88,11 @@ pub mod text;
 pub mod weights;
 
 pub use detector::{
-    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer, Thresholds,
+    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Precision,
+    PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use preprocess::{Fit, Frame, Image, Normalised, PixelFormat, Placement};
+pub use preprocess::{Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

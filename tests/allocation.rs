@@ -1,4 +1,5 @@
-//! The hot path takes no memory: after the first frames, scoring allocates nothing on any thread.
+//! The hot path takes no memory: after the first frames, scoring allocates nothing on any thread, from Rust and through the C
+//! interface.
 //!
 //! A test binary of its own, as it counts with a global allocator; one test only, so that nothing else is counted.
 #![allow(unsafe_code)]
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use inctrl::ffi::*;
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
 use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
@@ -62,10 +64,14 @@ fn scoring_allocates_nothing() {
     let weights = folder.path().join("weights.safetensors");
     random::write(&weights, &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
     allocates_nothing(&weights, Device::Cpu, 10_000);
+    through_c(&weights, Device::Cpu, 10_000);
     // In the same test, as the counter is the process's.
     #[cfg(feature = "cuda")]
     match emulator::load() {
-        Ok(()) => allocates_nothing(&weights, Device::Cuda(0), 400),
+        Ok(()) => {
+            allocates_nothing(&weights, Device::Cuda(0), 400);
+            through_c(&weights, Device::Cuda(0), 400);
+        }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
     }
 }
@@ -103,4 +109,101 @@ fn allocates_nothing(weights: &Path, device: Device, count: usize) {
     assert!(warm_up > 0, "the counter does not count");
     assert_eq!(steady, 0);
     assert!(sum.is_finite());
+}
+
+/// A structure of the C interface, all zero but its size.
+macro_rules! sized {
+    ($kind:ty) => {{
+        // SAFETY: numbers and pointers.
+        let mut value: $kind = unsafe { std::mem::zeroed() };
+        value.struct_size = size_of::<$kind>();
+        value
+    }};
+}
+
+/// Every pixel format, several regions of a frame, maps, regions and verdicts, a late deadline: all of it through the C interface.
+fn through_c(weights: &Path, device: Device, count: usize) {
+    let (width, height) = (48u32, 40u32);
+    let bytes: Vec<u8> = (0..200 * height).map(|i| (i * 37 % 251) as u8).collect();
+    let mut frame = sized!(inctrl_frame);
+    (frame.data, frame.width, frame.height, frame.stride) = (bytes.as_ptr().cast(), width, height, 200);
+    let frames = [
+        INCTRL_MONO8,
+        INCTRL_MONO16,
+        INCTRL_RGB8,
+        INCTRL_BGR8,
+        INCTRL_RGBA8,
+        INCTRL_BGRA8,
+        INCTRL_BAYER_RG8,
+        INCTRL_BAYER_GR8,
+        INCTRL_BAYER_GB8,
+        INCTRL_BAYER_BG8,
+    ]
+    .map(|format| inctrl_frame { format, ..frame });
+    let mask: Vec<u8> = (0..width * height).map(|i| u8::from(i % width < 12)).collect();
+    let mut mask_frame = sized!(inctrl_frame);
+    (mask_frame.data, mask_frame.width, mask_frame.height) = (mask.as_ptr().cast(), width, height);
+    mask_frame.format = INCTRL_MONO8;
+
+    let weights = std::ffi::CString::new(weights.to_str().unwrap()).unwrap();
+    let device = std::ffi::CString::new(device.to_string()).unwrap();
+    let mut options = sized!(inctrl_engine_options);
+    (options.weights, options.device, options.threads) = (weights.as_ptr(), device.as_ptr(), 2);
+    let limits = inctrl_thresholds { review: 0.1, reject: 0.9, cell: 0.001, ..sized!(inctrl_thresholds) };
+    use std::ptr::null_mut;
+    let (mut engine, mut plain, mut bank, mut slot, mut scorer) =
+        (null_mut(), null_mut(), null_mut(), null_mut(), null_mut());
+    let ok = |status: i32| assert_eq!(status, INCTRL_OK);
+    for mask in [std::ptr::null(), &raw const mask_frame] {
+        // SAFETY: handles, structures and variables of this function, here and below.
+        unsafe {
+            ok(inctrl_engine_open(&options, &mut engine));
+            ok(inctrl_bank_build(engine, c"cat".as_ptr(), INCTRL_FIT_CROP, &frames[0], 1, mask, &mut plain));
+            ok(inctrl_bank_with_thresholds(plain, &limits, &mut bank));
+            ok(inctrl_slot_create(engine, bank, &mut slot));
+            ok(inctrl_scorer_create(engine, slot, 2, &mut scorer));
+        }
+        let mut map = [0.0f32; 16];
+        let mut regions = [inctrl_region { x: 0, y: 0, width: 0, height: 0, area: 0.0, peak: 0.0, cells: 0 }; 4];
+        let mut results = [sized!(inctrl_result); 10];
+        (results[0].map, results[0].map_capacity) = (map.as_mut_ptr(), map.len());
+        (results[0].regions, results[0].region_capacity) = (regions.as_mut_ptr(), regions.len());
+        let rois = [(0, 0, 16, 16), (5, 3, 20, 30), (1, 1, 1, 1)];
+        let rois = rois.map(|(x, y, width, height)| inctrl_roi { x, y, width, height });
+        let (mut health, mut found) = (sized!(inctrl_health), 0);
+        let mut run = |count: usize| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for number in 0..count / 20 {
+                let one = &frames[number % frames.len()];
+                // SAFETY: as above.
+                unsafe {
+                    for _ in 0..7 {
+                        ok(inctrl_scorer_score(scorer, one, 1, results.as_mut_ptr()));
+                        found += results[0].region_count;
+                    }
+                    ok(inctrl_scorer_score_batch(scorer, frames.as_ptr(), 10, 0, results.as_mut_ptr()));
+                    if mask.is_null() {
+                        ok(inctrl_scorer_score_regions(scorer, one, rois.as_ptr(), 3, 0, results.as_mut_ptr()));
+                    } else {
+                        ok(inctrl_scorer_score_batch(scorer, frames.as_ptr(), 3, 0, results.as_mut_ptr()));
+                    }
+                    ok(inctrl_scorer_health(scorer, &mut health));
+                }
+            }
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        };
+        let warm_up = run(1000.min(count));
+        let steady = run(count);
+        println!("{device:?}, through the C interface: {warm_up} allocations at first, {steady} in {count} more");
+        assert_eq!(steady, 0, "through the C interface");
+        assert!(found > 0 && health.late > 0 && health.frames as usize == 1000.min(count) + count);
+        // SAFETY: as above.
+        unsafe {
+            ok(inctrl_scorer_close(&mut scorer));
+            ok(inctrl_slot_close(&mut slot));
+            ok(inctrl_bank_close(&mut bank));
+            ok(inctrl_bank_close(&mut plain));
+            ok(inctrl_engine_close(&mut engine));
+        }
+    }
 }

@@ -313,12 +313,14 @@ pub trait Backend: Send + Sized + 'static {
     fn patch_nn(&mut self, taps: &Self::Buffer, images: usize, bank: &Self::Bank, out: &mut Self::Buffer)
     -> Result<()>;
 
-    /// Equations 1 and 2 as the published code scales them: `map = mean over taps of 0.5 (1 - cosine)`, `[B, N]`.
+    /// Equations 1 and 2 as the published code scales them: `map = judged * mean over taps of 0.5 (1 - cosine)`, `[B, N]`.
+    /// `judged`, `[B, N]`, is 1, or 0 where a cell is ignored.
     fn residual_mean(
         &mut self,
         cosines: &Self::Buffer,
         taps: usize,
         cells: usize,
+        judged: &Self::Buffer,
         map: &mut Self::Buffer,
     ) -> Result<()>;
 
@@ -386,4 +388,13 @@ pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: u
         return Ok(());
     }
     Err(Error::new(ErrorKind::Internal, format!("{op}: {name} holds {found} elements, the shapes ask for {wanted}")))
+}
+
+/// The error of a frame that only a camera understands: [`Backend::preprocess`] takes 8-bit grey and RGB.
+pub(crate) fn need_converted(frame: &Frame<'_>) -> Result<()> {
+    if frame.format() == frame.format().converted() {
+        return Ok(());
+    }
+    let message = format!("{frame:?} is placed before it is converted to Grey8 or Rgb8: convert it first");
+    Err(Error::new(ErrorKind::Argument, message))
 }

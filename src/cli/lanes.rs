@@ -142,6 +142,8 @@ fn numbers(score: &Score) -> Numbers {
         text_prior: score.text_prior,
         width: score.width,
         height: score.height,
+        decision: score.decision,
+        regions: score.regions.clone(),
         seen: (seen.width.min(width) * seen.height.min(height)) / (width * height),
     }
 }

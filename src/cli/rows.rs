@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use inctrl::{Decision, Region};
 use serde::Serialize;
 
 /// How results are written.
@@ -35,6 +36,9 @@ pub struct Numbers {
     pub height: usize,
     /// Share of the image's area that the model sees, in [0, 1].
     pub seen: f64,
+    /// Absent where the bank has no thresholds.
+    pub decision: Option<Decision>,
+    pub regions: Vec<Region>,
 }
 
 /// The fields of a JSON line and the columns of CSV, in their order.
@@ -48,11 +52,34 @@ struct Record<'a> {
     text_prior: Option<f32>,
     width: Option<usize>,
     height: Option<usize>,
+    verdict: Option<&'static str>,
+    reason: Option<&'static str>,
+    regions: Option<Vec<Place>>,
     bank: &'a str,
     error: Option<&'a str>,
 }
 
-const CSV_HEADER: &str = "path,score,holistic,patch_max,image_residual,text_prior,width,height,bank,error";
+/// A region of a JSON line, in pixels of the image.
+#[derive(Serialize)]
+struct Place {
+    x: usize,
+    y: usize,
+    width: usize,
+    height: usize,
+    area: f64,
+    peak: f32,
+}
+
+impl Place {
+    fn of(region: &Region) -> Self {
+        let Region { x, y, width, height, area, peak, .. } = *region;
+        Place { x, y, width, height, area, peak }
+    }
+}
+
+/// The column `regions` is their number.
+const CSV_HEADER: &str =
+    "path,score,holistic,patch_max,image_residual,text_prior,width,height,verdict,reason,regions,bank,error";
 
 /// Writes rows in one format.
 pub struct Printer {
@@ -97,8 +124,11 @@ impl Printer {
         let parts = [r.score, r.holistic, r.patch_max, r.image_residual, r.text_prior];
         let parts = parts.map(|part| part.map_or(String::new(), |x| x.to_string())).join(",");
         let [width, height] = [r.width, r.height].map(|side| side.map_or(String::new(), |pixels| pixels.to_string()));
+        let [verdict, reason] = [r.verdict, r.reason].map(Option::unwrap_or_default);
+        let regions = r.regions.map_or(String::new(), |regions| regions.len().to_string());
         let error = quoted(r.error.unwrap_or_default());
-        format!("{},{parts},{width},{height},{},{error}", quoted(&r.path), r.bank)
+        let path = quoted(&r.path);
+        format!("{path},{parts},{width},{height},{verdict},{reason},{regions},{},{error}", r.bank)
     }
 
     fn table_line(&self, row: &Row) -> String {
@@ -106,8 +136,15 @@ impl Printer {
         let (path, w) = (printable(&path), self.path_width);
         match &row.numbers {
             Ok(n) => format!(
-                "{path:<w$}  {:>6.4}  {:>8.4}  {:>9.4}  {:>14.4}  {:>10.4}  {}x{}",
-                n.score, n.holistic, n.patch_max, n.image_residual, n.text_prior, n.width, n.height
+                "{path:<w$}  {:>6.4}  {:>8.4}  {:>9.4}  {:>14.4}  {:>10.4}  {}x{}{}",
+                n.score,
+                n.holistic,
+                n.patch_max,
+                n.image_residual,
+                n.text_prior,
+                n.width,
+                n.height,
+                n.decision.map_or(String::new(), |decision| format!("  {}", decision.verdict))
             ),
             Err(error) => format!("{path:<w$}  error: {}", printable(error)),
         }
@@ -115,6 +152,8 @@ impl Printer {
 
     fn record<'a>(&'a self, row: &'a Row) -> Record<'a> {
         let numbers = row.numbers.as_ref();
+        // Whatever fails must not pass.
+        let decision = numbers.map_or(Some(Decision::FAILED), |n| n.decision);
         let part = |part: fn(&Numbers) -> f32| numbers.ok().map(part);
         Record {
             path: row.path.to_string_lossy(),
@@ -125,6 +164,9 @@ impl Printer {
             text_prior: part(|n| n.text_prior),
             width: numbers.ok().map(|n| n.width),
             height: numbers.ok().map(|n| n.height),
+            verdict: decision.map(|decision| decision.verdict.name()),
+            reason: decision.map(|decision| decision.reason.name()),
+            regions: numbers.ok().filter(|n| n.decision.is_some()).map(|n| n.regions.iter().map(Place::of).collect()),
             bank: &self.bank,
             error: numbers.err().map(String::as_str),
         }

@@ -10,13 +10,15 @@ use super::Thresholds;
 use crate::atomic_file::write_atomically;
 use crate::backend::{Backend, BankVectors};
 use crate::error::{Error, ErrorKind, Result};
-use crate::method::{Lane, class_mean};
-use crate::preprocess::Fit;
+use crate::method::class_mean;
+use crate::preprocess::{Fit, IgnoreMask};
 use crate::tensor::shape_text;
 use crate::weights::Arch;
 
 /// Version of the file format. A file of another version is refused.
 const VERSION: u32 = 1;
+/// The tensor of an ignore mask's runs, `[runs, 3]` u32: row, first column, end column.
+const RUNS: &str = "ignored_runs";
 /// The one metadata key of a bank file: [`Header`] as JSON.
 const KEY: &str = "inctrl.bank";
 
@@ -37,6 +39,7 @@ pub struct PromptBank {
     class_mean: Vec<f32>,
     /// `[2, E]`
     text_prototypes: Vec<f32>,
+    mask: Option<Arc<IgnoreMask>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +53,19 @@ struct Header {
     /// Absent from the file where there are none, so that files from before thresholds keep their identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     thresholds: Option<Thresholds>,
+    /// Width and height of the frames that the ignore mask is for; its runs are a tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mask: Option<[usize; 2]>,
+}
+
+/// Identity of a bank: the beginning of a hash of all its content. Displayed as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BankId(pub u64);
+
+impl std::fmt::Display for BankId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// What a bank keeps of one prompt image.
@@ -89,6 +105,7 @@ impl PromptBank {
         fit: Fit,
         model: String,
         arch: &Arch,
+        mask: Option<Arc<IgnoreMask>>,
         text_prototypes: Vec<f32>,
         mut prompts: Vec<PromptFeatures>,
     ) -> Result<Self> {
@@ -101,9 +118,10 @@ impl PromptBank {
             .collect();
         let adapted: Vec<f32> = prompts.iter().flat_map(|p| &p.adapted).copied().collect();
         let hashes = prompts.iter().map(|p| hex(&p.hash)).collect();
-        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None };
+        let size = mask.as_ref().map(|mask| [mask.width(), mask.height()]);
+        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None, mask: size };
         let mean = class_mean(&adapted, arch.embed_dim);
-        Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes)
+        Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes, mask)
     }
 
     fn new(
@@ -113,6 +131,7 @@ impl PromptBank {
         adapted: Vec<f32>,
         class_mean: Vec<f32>,
         text_prototypes: Vec<f32>,
+        mask: Option<Arc<IgnoreMask>>,
     ) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(header_json(&header)?.as_bytes());
@@ -124,8 +143,11 @@ impl PromptBank {
                 hasher.update(&bytes(chunk));
             });
         }
+        for number in mask.iter().flat_map(|mask| mask.runs().as_flattened()) {
+            hasher.update(&number.to_le_bytes());
+        }
         let id = hasher.finalize().to_hex()[..16].to_owned();
-        Ok(PromptBank { header, id, shape, taps, adapted, class_mean, text_prototypes })
+        Ok(PromptBank { header, id, shape, taps, adapted, class_mean, text_prototypes, mask })
     }
 
     /// Reads a bank that [`PromptBank::save`] wrote.
@@ -182,7 +204,9 @@ impl PromptBank {
                 return Err(misshapen(name, shape));
             }
         }
-        let bank = Self::new(header, [layers, k, patches, width], taps.into(), adapted, class_mean, text_prototypes)?;
+        let mask = header.mask.map(|size| read_mask(&tensors, size)).transpose()?.map(Arc::new);
+        let shape = [layers, k, patches, width];
+        let bank = Self::new(header, shape, taps.into(), adapted, class_mean, text_prototypes, mask)?;
         if bank.id != checksum {
             return Err(damaged(format!(
                 "checksum {checksum} in the header, {} of the content: the file was changed or damaged",
@@ -199,17 +223,23 @@ impl PromptBank {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let embedding = self.class_mean.len();
         let shape = |dims: &[usize]| dims.to_vec();
-        let parts = [
+        let mut parts = vec![
             ("taps", shape(&self.shape), bytes(&self.taps)),
             ("adapted_class", shape(&[self.shape[1], embedding]), bytes(&self.adapted)),
             ("class_mean", shape(&[embedding]), bytes(&self.class_mean)),
             ("text_prototypes", shape(&[2, embedding]), bytes(&self.text_prototypes)),
         ];
+        if let Some(mask) = &self.mask {
+            let runs = mask.runs();
+            let bytes = runs.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
+            parts.push((RUNS, shape(&[runs.len(), 3]), bytes));
+        }
         let internal = |error| Error::new(ErrorKind::Internal, "cannot lay out the bank").because(error);
         let views = parts
             .iter()
             .map(|(name, shape, bytes)| {
-                Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(internal)?))
+                let dtype = if *name == RUNS { Dtype::U32 } else { Dtype::F32 };
+                Ok((*name, TensorView::new(dtype, shape.clone(), bytes).map_err(internal)?))
             })
             .collect::<Result<Vec<_>>>()?;
         let metadata = [(KEY.to_owned(), format!("{} {}", self.id, header_json(&self.header)?))].into();
@@ -221,6 +251,20 @@ impl PromptBank {
     /// Identity of the bank: the beginning of a hash of all its content, in hexadecimal.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The same identity as a number.
+    pub fn bank_id(&self) -> BankId {
+        BankId(u64::from_str_radix(&self.id, 16).expect("`new` takes 16 digits of a hash in hexadecimal"))
+    }
+
+    /// The pixels that are not judged, in its prompts and in queries, where there are any.
+    pub fn mask(&self) -> Option<&IgnoreMask> {
+        self.mask.as_deref()
+    }
+
+    pub(super) fn shared_mask(&self) -> Option<Arc<IgnoreMask>> {
+        self.mask.clone()
     }
 
     /// The class name that its text prototypes were made from.
@@ -248,7 +292,7 @@ impl PromptBank {
         }
         let header = Header { thresholds, ..self.header.clone() };
         let (adapted, mean, texts) = (self.adapted.clone(), self.class_mean.clone(), self.text_prototypes.clone());
-        Self::new(header, self.shape, Arc::clone(&self.taps), adapted, mean, texts)
+        Self::new(header, self.shape, Arc::clone(&self.taps), adapted, mean, texts, self.mask.clone())
     }
 
     /// Hash of the model that it was built with.
@@ -308,9 +352,9 @@ impl PromptBank {
         Ok(())
     }
 
-    pub(super) fn upload<B: Backend>(&self, lane: &mut Lane<B>) -> Result<B::Bank> {
+    pub(super) fn upload<B: Backend>(&self, backend: &mut B) -> Result<B::Bank> {
         let vectors = BankVectors { class_mean: &self.class_mean, text_prototypes: &self.text_prototypes };
-        lane.bank(&self.taps, self.shape[1], vectors)
+        backend.bank(&self.taps, self.shape, vectors)
     }
 
     /// The prompts one by one, as they were before they were put together.
@@ -352,6 +396,20 @@ fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Vec<usize>)>
         return Err(damaged(format!("tensor `{name}` holds NaN or infinity")));
     }
     Ok((values, tensor.shape().to_vec()))
+}
+
+/// The ignore mask for frames of `size`.
+fn read_mask(tensors: &SafeTensors<'_>, size: [usize; 2]) -> Result<IgnoreMask> {
+    let missing = |error| damaged(format!("tensor `{RUNS}` is missing")).because(error);
+    let tensor = tensors.tensor(RUNS).map_err(missing)?;
+    let [_, 3] = tensor.shape() else { return Err(misshapen(RUNS, tensor.shape())) };
+    if tensor.dtype() != Dtype::U32 {
+        return Err(damaged(format!("tensor `{RUNS}` is stored as {:?}, expected U32", tensor.dtype())));
+    }
+    let numbers: Vec<u32> = tensor.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+    let runs = numbers.as_chunks::<3>().0.to_vec();
+    IgnoreMask::from_runs(size[0], size[1], runs)
+        .map_err(|error| damaged("the bank's ignore mask makes no sense").because(error))
 }
 
 /// An error about the content of a bank's file; building the bank again is the only remedy.

@@ -1,10 +1,13 @@
 //! Building a bank: texts once, then each prompt image once.
 
+use std::sync::Arc;
+
 use super::bank::{PromptBank, PromptFeatures};
 use super::engine::Engine;
+use super::scorer::shown;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Frame, Normalised, Plan};
+use crate::preprocess::{Fit, Frame, IgnoreMask, Normalised, Plan, judged};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
@@ -13,14 +16,26 @@ pub struct BankBuilder<'e> {
     class: String,
     fit: Fit,
     text_prototypes: Vec<f32>,
+    mask: Option<Arc<IgnoreMask>>,
     prompts: Vec<PromptFeatures>,
+    /// Converted pixels of a prompt.
+    memory: Vec<u8>,
 }
 
 impl<'e> BankBuilder<'e> {
     pub(super) fn new(engine: &'e Engine, class: &str, fit: Fit) -> Result<Self> {
         let mut session = engine.session(1)?;
         let text_prototypes = session.text_prototypes(engine.options(), engine.weights(), class)?;
-        Ok(BankBuilder { engine, session, class: class.to_owned(), fit, text_prototypes, prompts: Vec::new() })
+        Ok(BankBuilder {
+            engine,
+            session,
+            class: class.to_owned(),
+            fit,
+            text_prototypes,
+            mask: None,
+            prompts: Vec::new(),
+            memory: Vec::new(),
+        })
     }
 
     pub(super) fn from_bank(engine: &'e Engine, bank: &PromptBank) -> Result<Self> {
@@ -30,18 +45,40 @@ impl<'e> BankBuilder<'e> {
             class: bank.class().to_owned(),
             fit: bank.fit(),
             text_prototypes: bank.text_prototypes().to_vec(),
+            mask: bank.shared_mask(),
             prompts: bank.prompt_features().collect(),
+            memory: Vec::new(),
         })
+    }
+
+    /// Pixels that are not judged, in the prompts to come and in every query: all must have the size of the mask.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] once there is a prompt, which was encoded without it.
+    pub fn set_mask(&mut self, mask: IgnoreMask) -> Result<()> {
+        if !self.prompts.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                "the ignore mask comes after a prompt that was encoded without it: begin the bank with the mask",
+            ));
+        }
+        self.mask = Some(Arc::new(mask));
+        Ok(())
     }
 
     /// Encodes one normal image. The same image twice counts twice in the class mean and changes nothing in a map.
     ///
     /// # Errors
-    /// [`ErrorKind::Image`] for a frame that cannot be resized, [`ErrorKind::Numeric`] where the model overflows on it.
+    /// [`ErrorKind::Argument`] for a frame that cannot be resized, is not of the ignore mask's size, or of which nothing is
+    /// left to be judged; [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add(&mut self, frame: Frame<'_>) -> Result<()> {
-        let plan = Plan::new(frame.width(), frame.height(), self.engine.arch().vision.image_size, self.fit)?;
+        let vision = &self.engine.arch().vision;
+        let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
+        let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
+        let frame = shown(frame, self.mask.as_deref(), &mut self.memory)?;
         self.session.place(frame, &plan, 0)?;
-        self.encode(frame.content_hash())
+        let hash = frame.content_hash();
+        self.encode(hash, Some(&judged))
     }
 
     /// Encodes one normal image that is already cropped and normalised, such as those of
@@ -49,16 +86,23 @@ impl<'e> BankBuilder<'e> {
     /// is the one that the picture gives, to the bit. The bank's fit says only how queries will be fitted.
     ///
     /// # Errors
-    /// [`ErrorKind::Image`] for an image of another size than the model's, [`ErrorKind::Numeric`] where the model overflows
-    /// on it.
+    /// [`ErrorKind::Image`] for an image of another size than the model's, [`ErrorKind::Argument`] where the bank has an ignore
+    /// mask, which is for whole pictures, [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add_normalised(&mut self, image: &Normalised) -> Result<()> {
+        if self.mask.is_some() {
+            let message = "an ignore mask is for whole pictures, and this image is already cropped: give the pictures";
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         self.session.place_normalised(image)?;
-        self.encode(image.content_hash())
+        self.encode(image.content_hash(), None)
     }
 
-    /// Encodes the placed image and keeps its features.
-    fn encode(&mut self, hash: [u8; 32]) -> Result<()> {
-        let (taps, adapted) = self.session.prompt_features()?;
+    /// Encodes the placed image and keeps its features, those of ignored patches replaced.
+    fn encode(&mut self, hash: [u8; 32], judged: Option<&[f32]>) -> Result<()> {
+        let (mut taps, adapted) = self.session.prompt_features()?;
+        if let Some(judged) = judged {
+            repeat_judged(&mut taps, judged, self.engine.arch().vision.width)?;
+        }
         self.prompts.push(PromptFeatures { hash, taps, adapted });
         Ok(())
     }
@@ -87,8 +131,40 @@ impl<'e> BankBuilder<'e> {
             self.fit,
             self.engine.model_hash().to_owned(),
             self.engine.arch(),
+            self.mask,
             self.text_prototypes,
             self.prompts,
         )
+    }
+}
+
+/// Puts a judged patch in the place of every ignored one, so that no query finds its counterpart in what is ignored: a candidate
+/// twice changes no maximum. `taps` is `[L, N, width]`, `judged` `[N]`.
+fn repeat_judged(taps: &mut [f32], judged: &[f32], width: usize) -> Result<()> {
+    let Some(first) = judged.iter().position(|judged| *judged > 0.0) else {
+        return Err(Error::new(
+            ErrorKind::Argument,
+            "the ignore mask leaves no cell of this image to be judged: ignore less of it",
+        ));
+    };
+    for layer in taps.chunks_exact_mut(judged.len() * width) {
+        for ignored in (0..judged.len()).filter(|patch| judged[*patch] == 0.0) {
+            layer.copy_within(first * width..(first + 1) * width, ignored * width);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_patches_become_copies_of_a_judged_one() {
+        let mut taps: Vec<f32> = (0..16).map(|i| i as f32).collect();
+        repeat_judged(&mut taps, &[0.0, 1.0, 0.0, 1.0], 2).unwrap();
+        assert_eq!(taps[..8], [2.0, 3.0, 2.0, 3.0, 2.0, 3.0, 6.0, 7.0]);
+        assert_eq!(taps[8..], [10.0, 11.0, 10.0, 11.0, 10.0, 11.0, 14.0, 15.0]);
+        assert_eq!(repeat_judged(&mut taps, &[0.0; 4], 2).unwrap_err().kind(), ErrorKind::Argument);
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::session::{Model, Session};
-use super::{BankBuilder, PromptBank, Scorer};
+use super::{BankBuilder, BankSlot, PromptBank, Scorer};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
@@ -225,12 +225,28 @@ impl Engine {
     /// another model, [`crate::ErrorKind::Device`] where the
     /// device has no more memory or threads.
     pub fn batch_scorer(&self, bank: Arc<PromptBank>, capacity: NonZeroUsize) -> Result<Scorer> {
+        self.scorer_of(&Arc::new(self.bank_slot(bank)?), capacity)
+    }
+
+    /// A bank that several scorers use, to be exchanged under traffic with [`BankSlot::swap`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the device has
+    /// no memory for it.
+    pub fn bank_slot(&self, bank: Arc<PromptBank>) -> Result<BankSlot> {
+        BankSlot::new(self.model.uploader(), self.model_hash(), self.arch(), bank)
+    }
+
+    /// A scorer, as [`Engine::batch_scorer`], of whatever bank is in `slot`, which other scorers may share.
+    ///
+    /// # Errors
+    /// As [`Engine::batch_scorer`].
+    pub fn scorer_of(&self, slot: &Arc<BankSlot>, capacity: NonZeroUsize) -> Result<Scorer> {
         if capacity.get() > MAX_CAPACITY {
             let message = format!("a capacity of {capacity} images asked for, at most {MAX_CAPACITY} are supported");
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        let session = self.session(capacity.get())?;
-        Scorer::new(session, self.model_hash(), self.arch(), bank)
+        Scorer::new(self.session(capacity.get())?, self.model_hash(), self.arch(), Arc::clone(slot))
     }
 
     pub(super) fn weights(&self) -> &Weights {

@@ -1,5 +1,6 @@
 //! What users hold: an [`Engine`] (weights, shared), a [`PromptBank`] (one class's normal images, immutable), a
-//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map.
+//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map. Scorers that share a [`BankSlot`] get
+//! another bank together.
 //!
 //! Everything slow happens once: weights are packed when the engine opens, prompts and texts are encoded when a bank is
 //! built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads; it allocates
@@ -8,14 +9,21 @@
 mod bank;
 mod builder;
 mod engine;
+mod latency;
 mod score;
 mod scorer;
+mod self_test;
 mod session;
+mod slot;
 mod thresholds;
+mod verdict;
 
-pub use bank::{BankInfo, PromptBank};
+pub use bank::{BankId, BankInfo, PromptBank};
 pub use builder::BankBuilder;
 pub use engine::{Device, Engine, EngineOptions, Precision};
+pub use latency::Latencies;
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
+pub use slot::BankSlot;
 pub use thresholds::Thresholds;
+pub use verdict::{Decision, Reason, Region, Verdict};

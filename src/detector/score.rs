@@ -1,5 +1,8 @@
 //! The result for one image.
 
+use super::slot::Prepared;
+use super::verdict::Regions;
+use super::{BankId, Decision, Region};
 use crate::method::Parts;
 use crate::preprocess::Placement;
 
@@ -23,6 +26,16 @@ pub struct Score {
     pub width: usize,
     /// Height of the image in pixels.
     pub height: usize,
+    /// Pass, review or reject, and why; nothing where the bank has no thresholds.
+    pub decision: Option<Decision>,
+    /// Where the image is defective by the bank's threshold `cell`, largest residual first; empty where the bank has none.
+    pub regions: Vec<Region>,
+    /// Cells of the map that an ignore mask or padding takes out: their residual is 0, and they take part in nothing.
+    pub ignored: Vec<bool>,
+    /// The bank that it was scored against.
+    pub bank: BankId,
+    /// Which of its slot's banks that was, counted from 1.
+    pub generation: u64,
 }
 
 /// The residual map M_x (equations 1 and 2) on the patch grid, and the place of that grid in the original image.
@@ -51,16 +64,28 @@ impl Score {
             map,
             width: 0,
             height: 0,
+            decision: None,
+            regions: Vec::with_capacity(Regions::most(grid)),
+            ignored: vec![false; grid * grid],
+            bank: BankId::default(),
+            generation: 0,
         }
     }
 
     /// Takes the numbers of an image. Rounding leaves residuals of identical patches at ±1e-7, which are shown as 0.
-    pub(super) fn fill(&mut self, parts: Parts, map: &[f32]) {
+    pub(super) fn fill(&mut self, parts: Parts, map: &[f32], prepared: &Prepared, regions: &mut Regions) {
         self.score = parts.score;
         self.holistic = parts.holistic;
         self.patch_max = parts.patch_max.max(0.0);
         self.image_residual = parts.image_residual;
         self.text_prior = parts.text_prior;
         self.map.cells.iter_mut().zip(map).for_each(|(cell, m)| *cell = m.max(0.0));
+        (self.bank, self.generation) = (prepared.id, prepared.generation);
+        self.regions.clear();
+        self.decision = prepared.bank.thresholds().map(|thresholds| {
+            let size = [self.width, self.height];
+            regions.find(&self.map, &self.ignored, thresholds.cell, size, &mut self.regions);
+            Decision::of(self.score, !self.regions.is_empty(), thresholds)
+        });
     }
 }

@@ -1,46 +1,73 @@
 //! Scoring: the hot path.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::session::Session;
-use super::{PromptBank, Score};
-use crate::error::Result;
+use super::slot::Prepared;
+use super::verdict::Regions;
+use super::{BankSlot, PromptBank, Score};
+use crate::error::{Error, ErrorKind, Result};
 use crate::method::StageTimes;
-use crate::preprocess::{Fit, Frame, Placement, Plan};
+use crate::preprocess::{Fit, Frame, IgnoreMask, PixelFormat, Placement, Plan, judged};
 use crate::weights::{Arch, VisionArch};
+
+/// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
+const PLANS: usize = 32;
 
 /// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
 ///
-/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. From the
-/// second image on, for as long as images keep their size, [`Scorer::score`] allocates nothing and takes no lock.
+/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. Once it
+/// has seen an image of each size (up to 32 sizes) and pixel format, [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
     session: Session,
-    model_hash: String,
-    arch: Arch,
-    bank: Arc<PromptBank>,
-    plan: Option<Plan>,
+    vision: VisionArch,
+    slot: Arc<BankSlot>,
+    prepared: Arc<Prepared>,
+    plans: Vec<Fitted>,
+    /// Converted pixels of a frame.
+    memory: Vec<u8>,
+    regions: Regions,
     scores: Vec<Score>,
 }
 
+/// What depends on the size of a frame and on the bank's fit and ignore mask.
+struct Fitted {
+    plan: Plan,
+    /// 1, or 0 where a cell is ignored, `[N]`.
+    judged: Vec<f32>,
+}
+
 impl Scorer {
-    pub(super) fn new(mut session: Session, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
-        bank.check_model(model_hash, arch)?;
-        session.set_bank(&bank)?;
+    pub(super) fn new(session: Session, model_hash: &str, arch: &Arch, slot: Arc<BankSlot>) -> Result<Self> {
+        if slot.model_hash() != model_hash {
+            return Err(Error::new(
+                ErrorKind::Bank,
+                format!(
+                    "the slot holds banks of model {}, the engine is model {model_hash}: make the slot with this engine",
+                    slot.model_hash()
+                ),
+            ));
+        }
+        let prepared = Arc::clone(&slot.load());
+        let grid = arch.vision.grid();
         Ok(Scorer {
-            scores: vec![Score::empty(arch.vision.grid()); session.capacity()],
+            scores: vec![Score::empty(grid); session.capacity()],
             session,
-            model_hash: model_hash.to_owned(),
-            arch: arch.clone(),
-            bank,
-            plan: None,
+            vision: arch.vision.clone(),
+            slot,
+            prepared,
+            plans: Vec::with_capacity(PLANS),
+            memory: Vec::new(),
+            regions: Regions::new(grid),
         })
     }
 
     /// Scores one image.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Image`] for a frame that cannot be resized; [`crate::ErrorKind::Numeric`] where the model
-    /// overflows on it. The scorer stays usable.
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, or is not of the bank's ignore mask's size;
+    /// [`crate::ErrorKind::Numeric`] where the model overflows on it. The scorer stays usable.
     pub fn score(&mut self, frame: Frame<'_>) -> Result<&Score> {
         self.run(&[frame])?;
         Ok(&self.scores[0])
@@ -53,59 +80,152 @@ impl Scorer {
     pub fn score_batch(&mut self, frames: &[Frame<'_>]) -> Result<Vec<Score>> {
         let mut scores = Vec::with_capacity(frames.len());
         for frames in frames.chunks(self.session.capacity()) {
-            self.run(frames)?;
-            scores.extend_from_slice(&self.scores[..frames.len()]);
+            scores.extend_from_slice(self.score_some(frames)?);
         }
         Ok(scores)
     }
 
-    /// How long each step of scoring `frame` takes, waiting after each: together longer than [`Scorer::score`].
+    /// How long each step of scoring `frame` takes, waiting after each: together longer than [`Scorer::score`]. The conversion
+    /// of camera formats and an ignore mask are counted with preprocessing.
     ///
     /// # Errors
     /// As [`Scorer::score`].
     pub fn stage_times(&mut self, frame: Frame<'_>) -> Result<StageTimes> {
-        let plan = plan(&mut self.plan, &frame, self.arch.vision.image_size, self.bank.fit())?;
-        self.session.stage_times(frame, plan)
+        self.follow();
+        let bank = &self.prepared.bank;
+        let at = fitted(&mut self.plans, &frame, &self.vision, bank.fit(), bank.mask())?;
+        let began = Instant::now();
+        let shown = shown(frame, bank.mask(), &mut self.memory)?;
+        let converted = began.elapsed();
+        let mut times = self.session.stage_times(shown, &self.plans[at].plan, &self.prepared.device)?;
+        times.preprocess += converted;
+        Ok(times)
     }
 
-    /// The bank in use.
-    pub fn bank(&self) -> &Arc<PromptBank> {
-        &self.bank
-    }
-
-    /// Scores against another bank of the same model from the next image on.
+    /// Scores up to [`Scorer::capacity`] images into memory of the scorer: as [`Scorer::score_batch`], and allocates nothing.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Bank`] if the bank was built with another model; the old one stays in use.
-    pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
-        bank.check_model(&self.model_hash, &self.arch)?;
-        self.session.set_bank(&bank)?;
-        self.bank = bank;
+    /// As [`Scorer::score`], for the first image that fails; [`crate::ErrorKind::Argument`] for too many images.
+    pub fn score_some(&mut self, frames: &[Frame<'_>]) -> Result<&[Score]> {
+        if frames.len() > self.capacity() {
+            let message = format!("{} images at once, but the scorer has memory for {}", frames.len(), self.capacity());
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        if !frames.is_empty() {
+            self.run(frames)?;
+        }
+        Ok(&self.scores[..frames.len()])
+    }
+
+    /// Scores a grey picture of a size and format `count` times and forgets the scores: memory, caches and clocks are then as in
+    /// steady running.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
+        // Refused before memory is taken for it.
+        Plan::new(width, height, self.vision.image_size, self.prepared.bank.fit())?;
+        let pixels = vec![128; width * height * format.bytes()];
+        for _ in 0..count {
+            self.score(Frame::packed(&pixels, width, height, format)?)?;
+        }
         Ok(())
+    }
+
+    /// Most images that are encoded at once.
+    pub fn capacity(&self) -> usize {
+        self.session.capacity()
+    }
+
+    /// The bank that the last image was scored against.
+    pub fn bank(&self) -> &Arc<PromptBank> {
+        &self.prepared.bank
+    }
+
+    /// Where it takes its bank from.
+    pub fn slot(&self) -> &Arc<BankSlot> {
+        &self.slot
+    }
+
+    /// Scores against another bank of the same model from the next image on, and so do all scorers of the same slot.
+    ///
+    /// # Errors
+    /// As [`BankSlot::swap`]; the old one stays in use.
+    pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
+        self.slot.swap(bank)?;
+        self.follow();
+        Ok(())
+    }
+
+    /// Takes the bank that is in the slot now.
+    fn follow(&mut self) {
+        let current = self.slot.load();
+        if current.generation == self.prepared.generation {
+            return;
+        }
+        let (old, new) = (&self.prepared.bank, &current.bank);
+        if old.fit() != new.fit() || old.mask() != new.mask() {
+            self.plans.clear();
+        }
+        self.prepared = Arc::clone(&current);
     }
 
     /// Scores up to a batch into `self.scores`.
     fn run(&mut self, frames: &[Frame<'_>]) -> Result<()> {
+        self.follow();
+        let mask = self.prepared.bank.mask();
         for (image, frame) in frames.iter().enumerate() {
-            let plan = plan(&mut self.plan, frame, self.arch.vision.image_size, self.bank.fit())?;
-            self.session.place(*frame, plan, image)?;
+            let at = fitted(&mut self.plans, frame, &self.vision, self.prepared.bank.fit(), mask)?;
+            let Fitted { plan, judged } = &self.plans[at];
+            self.session.place(shown(*frame, mask, &mut self.memory)?, plan, image)?;
+            self.session.judge(image, judged);
             let score = &mut self.scores[image];
-            score.map.placement = seen_by_patches(plan.placement(), &self.arch.vision);
+            score.map.placement = seen_by_patches(plan.placement(), &self.vision);
             (score.width, score.height) = (frame.width(), frame.height());
+            score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
         }
-        let scores = &mut self.scores;
-        self.session.score(frames.len(), |image, parts, map| scores[image].fill(parts, map))
+        let Scorer { scores, prepared, regions, .. } = self;
+        self.session.score(frames.len(), &prepared.device, |image, parts, map| {
+            scores[image].fill(parts, map, prepared, regions);
+        })
     }
 }
 
-/// The plan of the last frame where it fits this one, else a new one.
-fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit) -> Result<&'a Plan> {
+/// What the model is shown of a frame: 8-bit grey or RGB, without what the mask hides.
+pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
+    match mask {
+        Some(mask) => mask.apply(&frame, memory),
+        None if frame.format() != frame.format().converted() => Ok(frame.convert(memory)),
+        None => Ok(frame),
+    }
+}
+
+/// Index in `kept` of the plan for `frame`, which is made if it is not there. The plan that was longest of no use makes room.
+fn fitted(
+    kept: &mut Vec<Fitted>,
+    frame: &Frame<'_>,
+    vision: &VisionArch,
+    fit: Fit,
+    mask: Option<&IgnoreMask>,
+) -> Result<usize> {
+    if let Some(mask) = mask {
+        mask.check(frame)?;
+    }
     let (width, height) = (frame.width(), frame.height());
-    let plan = match kept.take() {
-        Some(plan) if plan.matches(width, height) && plan.fit() == fit => plan,
-        _ => Plan::new(width, height, size, fit)?,
-    };
-    Ok(kept.insert(plan))
+    let found = kept.iter().rposition(|fitted| fitted.plan.matches(width, height));
+    match found {
+        // The last is the one used last.
+        Some(at) => kept[at..].rotate_left(1),
+        None => {
+            let plan = Plan::new(width, height, vision.image_size, fit)?;
+            let judged = judged(&plan, mask, vision.patch_size);
+            if kept.len() == PLANS {
+                kept.remove(0);
+            }
+            kept.push(Fitted { plan, judged });
+        }
+    }
+    Ok(kept.len() - 1)
 }
 
 /// The part of the model's input that whole patches cover: pixels beyond the last one are not looked at.

@@ -26,24 +26,33 @@ pub(super) enum Model {
     Cuda(Box<Loaded<Cuda>>),
 }
 
-/// One thread's lane of a device, with the bank that it scores against.
+/// One thread's lane of a device.
 pub(super) enum Session {
-    Cpu(Box<Bound<Cpu>>),
+    Cpu(Box<Lane<Cpu>>),
     #[cfg(feature = "cuda")]
-    Cuda(Box<Bound<Cuda>>),
+    Cuda(Box<Lane<Cuda>>),
+}
+
+/// A bank on a device: any lane of the device can use it.
+pub(super) enum DeviceBank {
+    Cpu(<Cpu as Backend>::Bank),
+    #[cfg(feature = "cuda")]
+    Cuda(<Cuda as Backend>::Bank),
+}
+
+/// A lane beside all sessions that brings banks to the device.
+pub(super) enum Uploader {
+    Cpu(Arc<Mutex<Cpu>>),
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<Mutex<Cuda>>),
 }
 
 pub(super) struct Loaded<B: Backend> {
-    /// The lane that others are forked from: one thread at a time, as a lane is.
-    backend: Mutex<B>,
+    /// Loads weights and banks, and is forked for sessions.
+    backend: Arc<Mutex<B>>,
     detector: Arc<Detector<B>>,
     /// Why this device, where the user left the choice.
     reason: String,
-}
-
-pub(super) struct Bound<B: Backend> {
-    lane: Lane<B>,
-    bank: Option<B::Bank>,
 }
 
 /// `$call` on whichever device `$either` is.
@@ -57,19 +66,47 @@ macro_rules! on_device {
     };
 }
 
+/// `$call` on a lane and a bank of one device.
+macro_rules! on_one_device {
+    ($session:expr, $bank:expr, $lane:ident, $on_device:ident => $call:expr) => {
+        match ($session, $bank) {
+            (Session::Cpu($lane), DeviceBank::Cpu($on_device)) => $call,
+            #[cfg(feature = "cuda")]
+            (Session::Cuda($lane), DeviceBank::Cuda($on_device)) => $call,
+            #[cfg(feature = "cuda")]
+            _ => Err(Error::new(
+                ErrorKind::Argument,
+                "the bank is on another device than the scorer: make both with one engine",
+            )),
+        }
+    };
+}
+
 impl<B: Backend> Loaded<B> {
     fn new(mut backend: B, weights: &Weights, reason: String) -> Result<Self> {
         let detector = Arc::new(Detector::load(&mut backend, weights)?);
-        Ok(Loaded { backend: Mutex::new(backend), detector, reason })
+        Ok(Loaded { backend: Arc::new(Mutex::new(backend)), detector, reason })
     }
 
-    /// A panic in another thread leaves the lane as it was: nothing that is run on it is half done.
-    fn backend(&self) -> MutexGuard<'_, B> {
-        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lane(&self, capacity: usize) -> Result<Lane<B>> {
+        let backend = lock(&self.backend).fork()?;
+        Lane::new(backend, Arc::clone(&self.detector), capacity)
     }
+}
 
-    fn bind(&self, capacity: usize) -> Result<Bound<B>> {
-        Ok(Bound { lane: Lane::new(self.backend().fork()?, Arc::clone(&self.detector), capacity)?, bank: None })
+/// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
+fn lock<B>(backend: &Mutex<B>) -> MutexGuard<'_, B> {
+    backend.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Uploader {
+    /// The bank on the device, ready for every lane.
+    pub fn upload(&self, bank: &PromptBank) -> Result<DeviceBank> {
+        match self {
+            Uploader::Cpu(backend) => Ok(DeviceBank::Cpu(bank.upload(&mut *lock(backend))?)),
+            #[cfg(feature = "cuda")]
+            Uploader::Cuda(backend) => Ok(DeviceBank::Cuda(bank.upload(&mut *lock(backend))?)),
+        }
     }
 }
 
@@ -116,11 +153,20 @@ impl Model {
     }
 
     pub fn describe(&self) -> String {
-        on_device!(Model, self, loaded => loaded.backend().describe())
+        on_device!(Model, self, loaded => lock(&loaded.backend).describe())
     }
 
     pub fn reason(&self) -> &str {
         on_device!(Model, self, loaded => &loaded.reason)
+    }
+
+    /// Brings banks to this device.
+    pub fn uploader(&self) -> Uploader {
+        match self {
+            Model::Cpu(loaded) => Uploader::Cpu(Arc::clone(&loaded.backend)),
+            #[cfg(feature = "cuda")]
+            Model::Cuda(loaded) => Uploader::Cuda(Arc::clone(&loaded.backend)),
+        }
     }
 
     /// [`measure::peak`] and [`measure::operations`] on this device.
@@ -139,7 +185,7 @@ impl Model {
             Model::Cuda(_) => (128 << 20, 8192),
         };
         on_device!(Model, self, loaded => {
-            let mut lane = loaded.backend().fork()?;
+            let mut lane = lock(&loaded.backend).fork()?;
             let peak = measure::peak(&mut lane, copy, side)?;
             measure::operations(&mut lane, arch, images, prompts, each)?;
             Ok(peak)
@@ -149,16 +195,16 @@ impl Model {
     /// A lane with memory for `capacity` images.
     pub fn session(&self, capacity: usize) -> Result<Session> {
         match self {
-            Model::Cpu(loaded) => Ok(Session::Cpu(Box::new(loaded.bind(capacity)?))),
+            Model::Cpu(loaded) => Ok(Session::Cpu(Box::new(loaded.lane(capacity)?))),
             #[cfg(feature = "cuda")]
-            Model::Cuda(loaded) => Ok(Session::Cuda(Box::new(loaded.bind(capacity)?))),
+            Model::Cuda(loaded) => Ok(Session::Cuda(Box::new(loaded.lane(capacity)?))),
         }
     }
 }
 
 impl Session {
     pub fn capacity(&self) -> usize {
-        on_device!(Session, self, bound => bound.lane.capacity())
+        on_device!(Session, self, lane => lane.capacity())
     }
 
     /// Text prototypes of a class, `[2, E]`. The text tower runs on the processor on every device: once a class, it is not
@@ -167,54 +213,41 @@ impl Session {
     pub fn text_prototypes(&mut self, options: &EngineOptions, weights: &Weights, class: &str) -> Result<Vec<f32>> {
         let tokeniser = Tokeniser::new()?;
         match self {
-            Session::Cpu(bound) => text_prototypes(bound.lane.backend(), weights, &tokeniser, class),
+            Session::Cpu(lane) => text_prototypes(lane.backend(), weights, &tokeniser, class),
             #[cfg(feature = "cuda")]
             Session::Cuda(_) => text_prototypes(&mut options.cpu()?, weights, &tokeniser, class),
         }
     }
 
-    /// Scores against `bank` from now on.
-    pub fn set_bank(&mut self, bank: &PromptBank) -> Result<()> {
-        on_device!(Session, self, bound => {
-            bound.bank = Some(bank.upload(&mut bound.lane)?);
-            Ok(())
-        })
+    pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
+        on_device!(Session, self, lane => lane.place(frame, plan, image))
     }
 
-    pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
-        on_device!(Session, self, bound => bound.lane.place(frame, plan, image))
+    /// [`Lane::judge`].
+    pub fn judge(&mut self, image: usize, judged: &[f32]) {
+        on_device!(Session, self, lane => lane.judge(image, judged));
+    }
+
+    /// [`Lane::score`].
+    pub fn score(&mut self, images: usize, bank: &DeviceBank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        on_one_device!(self, bank, lane, bank => lane.score(images, bank, each))
+    }
+
+    /// [`Lane::stage_times`].
+    pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes> {
+        on_one_device!(self, bank, lane, bank => lane.stage_times(frame, plan, bank))
     }
 
     /// Places an image that is already normalised, as image 0.
     pub fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
-        on_device!(Session, self, bound => bound.lane.place_normalised(image))
-    }
-
-    /// [`Lane::score`] against the bank in use.
-    pub fn score(&mut self, images: usize, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
-        on_device!(Session, self, bound => {
-            let bank = bound.bank.as_ref().ok_or_else(no_bank)?;
-            bound.lane.score(images, bank, each)
-        })
-    }
-
-    /// [`Lane::stage_times`] against the bank in use.
-    pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan) -> Result<StageTimes> {
-        on_device!(Session, self, bound => {
-            let bank = bound.bank.as_ref().ok_or_else(no_bank)?;
-            bound.lane.stage_times(frame, plan, bank)
-        })
+        on_device!(Session, self, lane => lane.place_normalised(image))
     }
 
     /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed image.
     pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        on_device!(Session, self, bound => {
-            bound.lane.encode(1, |_, _| ())?;
-            bound.lane.prompt_features()
+        on_device!(Session, self, lane => {
+            lane.encode(1, |_, _| ())?;
+            lane.prompt_features()
         })
     }
-}
-
-fn no_bank() -> Error {
-    Error::new(ErrorKind::Internal, "a session scores before it has a bank")
 }

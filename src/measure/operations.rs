@@ -230,8 +230,9 @@ pub fn operations<B: Backend>(
         if i > 0 {
             continue;
         }
-        let seconds = time(backend, |b| b.residual_mean(&nearest, taps, queries, &mut map))?;
-        tell("residual_mean", format!("{taps} x {queries}"), seconds, 0, queries * (taps * 8 + 4));
+        let judged = filled(backend, Role::Stream, queries, 1.0)?;
+        let seconds = time(backend, |b| b.residual_mean(&nearest, taps, queries, &judged, &mut map))?;
+        tell("residual_mean", format!("{taps} x {queries}"), seconds, 0, queries * (taps * 8 + 8));
         let seconds = time(backend, |b| b.heads(&class, &map, images, &heads, &bank, &mut parts))?;
         let weights = embed * embed / 2 + 128 * (embed + patches) + 2 * 64 * 129;
         tell("heads", format!("{images} images"), seconds, 2 * images * weights, 4 * weights);

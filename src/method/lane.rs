@@ -61,6 +61,9 @@ pub struct Lane<B: Backend> {
     work: Work<B>,
     recordings: B::Recordings,
     host_map: Vec<f32>,
+    /// What `work.judged` holds once it is uploaded, `[B, N]`.
+    host_judged: Vec<f32>,
+    judged_changed: bool,
     host_parts: Vec<f32>,
 }
 
@@ -70,6 +73,7 @@ struct Work<B: Backend> {
     vision: VisionWorkspace<B>,
     adapted: B::Buffer,
     cosines: B::Buffer,
+    judged: B::Buffer,
     map: B::Buffer,
     parts: B::Buffer,
 }
@@ -89,7 +93,7 @@ impl<B: Backend> Work<B> {
         let arch = &self.detector.arch;
         backend.patch_nn(&self.vision.taps, images, bank, &mut self.cosines)?;
         let cells = images * arch.vision.patches();
-        backend.residual_mean(&self.cosines, arch.taps.len(), cells, &mut self.map)
+        backend.residual_mean(&self.cosines, arch.taps.len(), cells, &self.judged, &mut self.map)
     }
 
     fn heads(&mut self, backend: &mut B, images: usize, bank: &B::Bank) -> Result<()> {
@@ -107,12 +111,15 @@ impl<B: Backend> Lane<B> {
                 vision: detector.vision.workspace(&backend, capacity)?,
                 adapted: backend.buffer(Role::Stream, capacity * arch.embed_dim)?,
                 cosines: backend.buffer(Role::Nearest, taps * cells)?,
+                judged: backend.buffer(Role::Stream, cells)?,
                 map: backend.buffer(Role::Result, cells)?,
                 parts: backend.buffer(Role::Result, capacity * HEAD_OUTPUTS)?,
                 detector,
             },
             recordings: B::Recordings::default(),
             host_map: vec![0.0; cells],
+            host_judged: vec![1.0; cells],
+            judged_changed: true,
             host_parts: vec![0.0; capacity * HEAD_OUTPUTS],
             backend,
         })
@@ -140,6 +147,24 @@ impl<B: Backend> Lane<B> {
         self.work.detector.vision.place(&mut self.backend, &mut self.work.vision, frame, plan, image)
     }
 
+    /// Says which cells of `image` of the batch to come count: `judged` is `[N]`, 1 or 0 where a cell is ignored. It holds for
+    /// this place of the batch until it is said again; at first all cells count.
+    pub fn judge(&mut self, image: usize, judged: &[f32]) {
+        let row = &mut self.host_judged[image * judged.len()..][..judged.len()];
+        if row != judged {
+            row.copy_from_slice(judged);
+            self.judged_changed = true;
+        }
+    }
+
+    fn upload_judged(&mut self) -> Result<()> {
+        if self.judged_changed {
+            self.backend.upload(&self.host_judged, &mut self.work.judged)?;
+            self.judged_changed = false;
+        }
+        Ok(())
+    }
+
     /// Scores the first `images` placed frames against a bank, equations 1 to 7: encodes and compares them as one recording
     /// of the device, then calls `each(image, parts, map)` with the map `[N]` as computed.
     ///
@@ -148,6 +173,7 @@ impl<B: Backend> Lane<B> {
     /// for, here and below.
     pub fn score(&mut self, images: usize, bank: &B::Bank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
         self.check(images)?;
+        self.upload_judged()?;
         let work = &mut self.work;
         self.backend.replay(&mut self.recordings, images, bank, |backend| {
             work.encode(backend, images, |_, _| ())?;
@@ -181,6 +207,7 @@ impl<B: Backend> Lane<B> {
     /// As [`Lane::score`].
     pub fn compare(&mut self, images: usize, bank: &B::Bank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
         self.check(images)?;
+        self.upload_judged()?;
         self.work.compare(&mut self.backend, images, bank)?;
         self.read(images, each)
     }

@@ -77,19 +77,24 @@ impl Image {
         Image::from_dynamic(DynamicImage::from_decoder(decoder).map_err(fail)?)
     }
 
-    /// Takes over packed pixels, `width * height * channels` bytes.
+    /// Takes over packed pixels, `width * height * bytes` of them, [converted](Frame::convert) if need be.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for an empty picture or another number of bytes.
     pub fn from_pixels(pixels: Vec<u8>, width: usize, height: usize, format: PixelFormat) -> Result<Self> {
-        Frame::packed(&pixels, width, height, format)?;
-        let expected = width * height * format.channels();
+        let frame = Frame::packed(&pixels, width, height, format)?;
+        let expected = width * height * format.bytes();
         if pixels.len() != expected {
             let found = pixels.len();
             return Err(Error::new(
                 ErrorKind::Argument,
                 format!("{width} x {height} {format:?} pixels take {expected} bytes, but there are {found}"),
             ));
+        }
+        if format != format.converted() {
+            let mut converted = Vec::new();
+            frame.convert(&mut converted);
+            return Ok(Image { pixels: converted, width, height, format: format.converted() });
         }
         Ok(Image { pixels, width, height, format })
     }
@@ -144,7 +149,7 @@ fn convert<S: Copy, const FROM: usize, const TO: usize>(samples: &[S], sample: i
 }
 
 /// `round(value * 255 / 65535)`; the divisor is odd, so there are no ties.
-fn to_8_bits(value: u16) -> u8 {
+pub(super) fn to_8_bits(value: u16) -> u8 {
     ((u32::from(value) + 128) / 257) as u8
 }
 

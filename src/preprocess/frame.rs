@@ -2,7 +2,10 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How the bytes of one pixel lie in memory.
+/// How the bytes of one pixel lie in memory. Names are those of machine vision: `Mono8` of GenICam is `Grey8` here.
+///
+/// The model sees [`Grey8`](Self::Grey8) and [`Rgb8`](Self::Rgb8); the others are converted to one of them first, by
+/// [`Frame::convert`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PixelFormat {
@@ -10,19 +13,95 @@ pub enum PixelFormat {
     Grey8,
     /// Red, green, blue, one byte each.
     Rgb8,
+    /// Two bytes of luminance, the less significant first; rounded to 8 bits over the full range, as 16-bit files are.
+    Grey16,
+    /// Blue, green, red, one byte each.
+    Bgr8,
+    /// Red, green, blue, alpha, one byte each; alpha is dropped, not composited.
+    Rgba8,
+    /// Blue, green, red, alpha, one byte each; alpha is dropped, not composited.
+    Bgra8,
+    /// A colour filter array of one byte a pixel, whose first row begins red, green and second row green, blue.
+    BayerRg8,
+    /// As [`BayerRg8`](Self::BayerRg8), beginning green, red and blue, green.
+    BayerGr8,
+    /// As [`BayerRg8`](Self::BayerRg8), beginning green, blue and red, green.
+    BayerGb8,
+    /// As [`BayerRg8`](Self::BayerRg8), beginning blue, green and green, red.
+    BayerBg8,
 }
 
 impl PixelFormat {
-    /// Bytes of one pixel, which is also the number of channels.
-    pub fn channels(self) -> usize {
+    /// Every format.
+    pub const ALL: [PixelFormat; 10] = [
+        PixelFormat::Grey8,
+        PixelFormat::Rgb8,
+        PixelFormat::Grey16,
+        PixelFormat::Bgr8,
+        PixelFormat::Rgba8,
+        PixelFormat::Bgra8,
+        PixelFormat::BayerRg8,
+        PixelFormat::BayerGr8,
+        PixelFormat::BayerGb8,
+        PixelFormat::BayerBg8,
+    ];
+
+    /// Bytes of one pixel.
+    pub fn bytes(self) -> usize {
         match self {
-            PixelFormat::Grey8 => 1,
-            PixelFormat::Rgb8 => 3,
+            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
+            PixelFormat::Rgba8 | PixelFormat::Bgra8 => 4,
+            PixelFormat::Grey16 => 2,
+            _ => 1,
         }
+    }
+
+    /// Channels that the model is shown: 1 or 3.
+    pub fn channels(self) -> usize {
+        if self.converted() == PixelFormat::Grey8 { 1 } else { 3 }
+    }
+
+    /// What [`Frame::convert`] makes of it: `Grey8` or `Rgb8`.
+    pub fn converted(self) -> PixelFormat {
+        match self {
+            PixelFormat::Grey8 | PixelFormat::Grey16 => PixelFormat::Grey8,
+            _ => PixelFormat::Rgb8,
+        }
+    }
+
+    /// Where the red pixel of a colour filter array lies in its first 2 x 2 pixels, as (column, row).
+    pub(super) fn bayer_red(self) -> Option<(usize, usize)> {
+        match self {
+            PixelFormat::BayerRg8 => Some((0, 0)),
+            PixelFormat::BayerGr8 => Some((1, 0)),
+            PixelFormat::BayerGb8 => Some((0, 1)),
+            PixelFormat::BayerBg8 => Some((1, 1)),
+            _ => None,
+        }
+    }
+
+    /// The format of the same colour filter array seen from a pixel `x` columns and `y` rows on.
+    fn shifted(self, x: usize, y: usize) -> PixelFormat {
+        let Some(red) = self.bayer_red() else { return self };
+        let red = ((red.0 + x) % 2, (red.1 + y) % 2);
+        Self::ALL.into_iter().find(|format| format.bayer_red() == Some(red)).unwrap_or(self)
     }
 }
 
-/// A borrowed picture of 8-bit pixels, row by row from the top, each row `stride` bytes after the one above.
+/// A rectangle of whole pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roi {
+    /// First column.
+    pub x: usize,
+    /// First row.
+    pub y: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// A borrowed picture, row by row from the top, each row `stride` bytes after the one above.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
     data: &'a [u8],
@@ -44,7 +123,7 @@ impl<'a> Frame<'a> {
         if width == 0 || height == 0 {
             return fail(format!("the frame is {width} x {height} pixels: both sides must be at least 1"));
         }
-        let row = width.checked_mul(format.channels());
+        let row = width.checked_mul(format.bytes());
         let needed = row.and_then(|row| (height - 1).checked_mul(stride_bytes)?.checked_add(row));
         let (Some(row), Some(needed)) = (row, needed) else {
             return fail(format!(
@@ -74,7 +153,36 @@ impl<'a> Frame<'a> {
     /// As [`Frame::new`].
     pub fn packed(data: &'a [u8], width: usize, height: usize, format: PixelFormat) -> Result<Self> {
         // A saturated stride is refused by `new`, which names the sizes.
-        Frame::new(data, width, height, width.saturating_mul(format.channels()), format)
+        Frame::new(data, width, height, width.saturating_mul(format.bytes()), format)
+    }
+
+    /// The part of the picture inside `roi`, without copying; nothing outside it is read, not even to interpolate colours.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an empty region, or one that is not all inside the picture.
+    pub fn region(&self, roi: Roi) -> Result<Self> {
+        let inside = |start: usize, extent: usize, side: usize| {
+            extent > 0 && start.checked_add(extent).is_some_and(|end| end <= side)
+        };
+        if !inside(roi.x, roi.width, self.width) || !inside(roi.y, roi.height, self.height) {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!(
+                    "the region of {} x {} pixels at ({}, {}) is empty or not all inside the frame of {} x {}",
+                    roi.width, roi.height, roi.x, roi.y, self.width, self.height
+                ),
+            ));
+        }
+        let format = self.format.shifted(roi.x, roi.y);
+        let start = roi.y * self.stride + roi.x * format.bytes();
+        let len = (roi.height - 1) * self.stride + roi.width * format.bytes();
+        Ok(Frame {
+            data: &self.data[start..start + len],
+            width: roi.width,
+            height: roi.height,
+            stride: self.stride,
+            format,
+        })
     }
 
     /// Pixels in a row.
@@ -92,19 +200,23 @@ impl<'a> Frame<'a> {
         self.format
     }
 
-    /// The `width * channels` bytes of row `y`, without padding.
+    /// The `width * bytes` bytes of row `y`, without padding.
     ///
     /// # Panics
     /// If `y >= height`.
     pub fn row(&self, y: usize) -> &'a [u8] {
         let start = y * self.stride;
-        &self.data[start..start + self.width * self.format.channels()]
+        &self.data[start..start + self.width * self.format.bytes()]
     }
 
-    /// Identifies the picture by its content: a BLAKE3 hash over sizes, channels and pixels, whatever the stride.
+    /// Identifies the picture by its content: a BLAKE3 hash over sizes, channels and converted pixels, whatever the stride
+    /// and the order of the channels.
     ///
     /// A grey picture and its three-channel copy differ, although the model sees the same.
     pub fn content_hash(&self) -> [u8; 32] {
+        if self.format != self.format.converted() {
+            return self.convert(&mut Vec::new()).content_hash();
+        }
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"inctrl frame 1\0");
         for number in [self.width, self.height, self.format.channels()] {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! file -> Image -> Frame [height, width, channels] u8          decode, 8 bits, grey or RGB
+//! camera -> Frame -> Frame::convert                            other layouts of pixels become one of the two
 //!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's bicubic, antialiased, one axis at a time
 //!   Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
 //!   patches::write    [patches, 3 * patch * patch] f32         CLIP's mean and standard deviation, unfolded
@@ -16,9 +17,11 @@
 //! Refused: floating-point pictures, which have no fixed range; sides over [`MAX_SIDE`]; files of more than
 //! [`MAX_PIXELS`] pixels. Not done: EXIF rotation, colour management, compositing of alpha.
 
+mod convert;
 mod decode;
 mod fit;
 mod frame;
+mod mask;
 mod normalised;
 pub mod patches;
 mod plan;
@@ -28,7 +31,8 @@ mod tests;
 
 pub use decode::{Image, MAX_PIXELS};
 pub use fit::{Fit, Placement};
-pub use frame::{Frame, PixelFormat};
+pub use frame::{Frame, PixelFormat, Roi};
+pub use mask::{IgnoreMask, judged};
 pub use normalised::Normalised;
 pub use patches::{PADDING, value_table};
 pub use plan::{MAX_SIDE, Plan};

@@ -111,9 +111,11 @@ impl Plan {
     /// First pass: `rows` of the intermediate image into `out`, which holds exactly those rows.
     ///
     /// # Panics
-    /// If `frame` is not of the plan's size, `rows` leaves the intermediate image, or `out` has another length.
+    /// If `frame` is not of the plan's size or not yet [converted](Frame::convert), `rows` leaves the intermediate image, or
+    /// `out` has another length.
     pub fn horizontal(&self, frame: &Frame<'_>, rows: Range<usize>, out: &mut [u8]) {
         assert!(self.matches(frame.width(), frame.height()), "{frame:?} given to a plan for another size: {self:?}");
+        assert_eq!(frame.format(), frame.format().converted(), "{frame:?} given to a plan before it was converted");
         let channels = frame.format().channels();
         let stride = self.x.kept.len() * channels;
         check_rows(&rows, self.intermediate_rows(), stride, out);

@@ -22,10 +22,12 @@ impl Picture {
     /// The pixels of `frame`, grey made RGB.
     pub(super) fn of(frame: Frame<'_>) -> Self {
         let mut pixels = Vec::with_capacity(frame.width() * frame.height() * 3);
+        let mut memory = Vec::new();
+        let frame = if frame.format() == frame.format().converted() { frame } else { frame.convert(&mut memory) };
         for y in 0..frame.height() {
             match frame.format() {
                 PixelFormat::Rgb8 => pixels.extend_from_slice(frame.row(y)),
-                PixelFormat::Grey8 => pixels.extend(frame.row(y).iter().flat_map(|&grey| [grey; 3])),
+                _ => pixels.extend(frame.row(y).iter().flat_map(|&grey| [grey; 3])),
             }
         }
         Picture { width: frame.width(), height: frame.height(), pixels }

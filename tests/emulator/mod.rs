@@ -21,8 +21,7 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
-mod build;
-mod selftest;
+pub mod build;
 
 /// How the emulator orders what CUDA leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use super::build;
+use crate::emulator::build;
 
 /// The cases that run one after the other, copies late and at once, under several schedules.
 const SETTINGS: [(&str, &str); 8] = [

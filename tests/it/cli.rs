@@ -11,8 +11,21 @@ use tiff::decoder::{Decoder, DecodingResult};
 use crate::program::{Bench, Run};
 
 const GOOD: [&str; 2] = ["--normals", "good"];
-const FIELDS: [&str; 10] =
-    ["path", "score", "holistic", "patch_max", "image_residual", "text_prior", "width", "height", "bank", "error"];
+const FIELDS: [&str; 13] = [
+    "path",
+    "score",
+    "holistic",
+    "patch_max",
+    "image_residual",
+    "text_prior",
+    "width",
+    "height",
+    "verdict",
+    "reason",
+    "regions",
+    "bank",
+    "error",
+];
 
 /// What the library says of an image of the bench, and the identity of the bank, for normals in the folder `good`.
 fn expected(bench: &Bench, class: &str, fit: Fit, query: &str) -> (Score, String) {
@@ -51,7 +64,7 @@ fn json_lines_are_the_librarys_numbers_to_the_last_bit() {
         }
         assert_eq!((row["width"].as_u64(), row["height"].as_u64()), (Some(60), Some(40)));
         assert_eq!(row["bank"], bank);
-        assert!(row["error"].is_null());
+        assert!(["error", "verdict", "reason", "regions"].iter().all(|field| row[field].is_null()));
         assert_eq!(run.code, 0);
         let note = "note: 1 of 1 images are not square";
         assert_eq!(run.stderr.contains(note), fit == Fit::Crop, "{}", run.stderr);
@@ -70,8 +83,8 @@ fn csv_has_the_same_columns_and_numbers_and_quotes_what_needs_it() {
     let numbers = FIELDS[1..6].iter().map(|field| format!("{}", json[0][field].as_f64().unwrap() as f32));
     let numbers = numbers.collect::<Vec<_>>().join(",");
     let bank = json[0]["bank"].as_str().unwrap();
-    assert_eq!(lines[1], format!("\"a \"\"b\"\", c.png\",{numbers},40,40,{bank},"));
-    assert!(lines[2].starts_with(&format!("absent.png,,,,,,,,{bank},cannot read: ")), "{}", lines[2]);
+    assert_eq!(lines[1], format!("\"a \"\"b\"\", c.png\",{numbers},40,40,,,,{bank},"));
+    assert!(lines[2].starts_with(&format!("absent.png,,,,,,,,review,error,,{bank},cannot read: ")), "{}", lines[2]);
     assert_eq!((lines.len(), csv.code), (3, 2));
 }
 

@@ -16,6 +16,8 @@ mod cuda;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod external;
+mod ffi;
+mod fuzz;
 mod goldens;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod interruption;
@@ -24,3 +26,4 @@ mod ops;
 #[cfg(feature = "cli")]
 mod program;
 mod tiny;
+mod verdicts;

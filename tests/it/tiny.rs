@@ -124,8 +124,10 @@ pub fn same(what: &str, a: &Score, b: &Score) {
         parts.iter().chain(&s.map.cells).map(|x| x.to_bits()).collect()
     };
     assert_eq!(bits(a), bits(b), "{what}: {a:?} and {b:?}");
-    // Sizes and placement; no number in it is NaN.
-    assert_eq!(a, b, "{what}");
+    // Sizes and placement; no number in it is NaN. How often a slot's bank was exchanged is no part of the result.
+    let mut b = b.clone();
+    b.generation = a.generation;
+    assert_eq!(*a, b, "{what}");
 }
 
 pub fn saved(bank: &PromptBank) -> Vec<u8> {

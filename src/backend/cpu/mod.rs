@@ -318,8 +318,15 @@ impl Backend for Cpu {
         self.nearest(taps, images, bank, out)
     }
 
-    fn residual_mean(&mut self, cosines: &Vec<f32>, taps: usize, cells: usize, map: &mut Vec<f32>) -> Result<()> {
-        self.mean_residual(cosines, taps, cells, map)
+    fn residual_mean(
+        &mut self,
+        cosines: &Vec<f32>,
+        taps: usize,
+        cells: usize,
+        judged: &Vec<f32>,
+        map: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.mean_residual(cosines, taps, cells, judged, map)
     }
 
     fn adapter(&mut self, class: &Vec<f32>, rows: usize, heads: &HeadLayers, out: &mut Vec<f32>) -> Result<()> {

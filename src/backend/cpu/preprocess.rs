@@ -1,7 +1,7 @@
 //! From a frame to patch rows: the two resize passes of the plan, then normalisation and unfolding, rows shared out.
 
 use super::Cpu;
-use crate::backend::need;
+use crate::backend::{need, need_converted};
 use crate::error::Result;
 use crate::preprocess::{Frame, Plan, patches};
 
@@ -26,6 +26,7 @@ impl Cpu {
         image: usize,
         out: &mut [f32],
     ) -> Result<()> {
+        need_converted(&frame)?;
         let channels = frame.format().channels();
         let size = plan.size();
         let count = (size / patch) * (size / patch);

@@ -1,16 +1,26 @@
-//! Equations 1 and 2 as the published code scales them: the mean over taps of `0.5 (1 - cosine)`.
+//! Equations 1 and 2 as the published code scales them: the mean over taps of `0.5 (1 - cosine)`, 0 where a cell
+//! is ignored.
 
 use super::Cpu;
 use crate::backend::need;
 use crate::error::Result;
 
 impl Cpu {
-    pub(super) fn mean_residual(&mut self, cosines: &[f32], taps: usize, cells: usize, map: &mut [f32]) -> Result<()> {
+    pub(super) fn mean_residual(
+        &mut self,
+        cosines: &[f32],
+        taps: usize,
+        cells: usize,
+        judged: &[f32],
+        map: &mut [f32],
+    ) -> Result<()> {
         need("residual_mean", "cosines", cosines.len(), taps * cells)?;
+        need("residual_mean", "judged", judged.len(), cells)?;
         need("residual_mean", "map", map.len(), cells)?;
-        for (cell, out) in map[..cells].iter_mut().enumerate() {
+        for (cell, (out, judged)) in map[..cells].iter_mut().zip(judged).enumerate() {
             let sum: f32 = (0..taps).map(|tap| 0.5 * (1.0 - cosines[tap * cells + cell])).sum();
-            *out = sum / taps as f32;
+            // A product, not a branch: what is not finite stays so, and is found.
+            *out = judged * (sum / taps as f32);
         }
         Ok(())
     }

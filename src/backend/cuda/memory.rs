@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use cudarc::driver::sys::{CUdeviceptr, CUstream};
@@ -30,7 +31,7 @@ pub(super) struct DeviceMemory {
 
 impl DeviceMemory {
     /// Memory of any content; `what` names its purpose if there is not enough.
-    pub fn new(context: &Arc<CudaContext>, what: &str, bytes: usize) -> Result<Self> {
+    pub fn new(context: &Arc<CudaContext>, what: impl Display, bytes: usize) -> Result<Self> {
         driver("cuCtxSetCurrent", context.bind_to_thread())?;
         // SAFETY: the context is current; a size of zero is avoided, which the driver refuses.
         let pointer = unsafe { result::malloc_sync(bytes.max(1)) };
@@ -52,7 +53,7 @@ impl DeviceMemory {
     }
 
     /// Memory full of zeros.
-    pub fn zeroed(context: &Arc<CudaContext>, what: &str, bytes: usize) -> Result<Self> {
+    pub fn zeroed(context: &Arc<CudaContext>, what: impl Display, bytes: usize) -> Result<Self> {
         let memory = Self::new(context, what, bytes)?;
         // SAFETY: the memory has `bytes` bytes and nobody else knows it.
         driver("cuMemsetD8", unsafe { result::memset_d8_sync(memory.pointer, 0, bytes) })?;
@@ -138,7 +139,7 @@ unsafe impl Sync for HostMemory {}
 
 impl HostMemory {
     /// Memory full of zeros, at an address that kernels may write.
-    pub fn new(context: &Arc<CudaContext>, what: &str, bytes: usize) -> Result<Self> {
+    pub fn new(context: &Arc<CudaContext>, what: impl Display, bytes: usize) -> Result<Self> {
         driver("cuCtxSetCurrent", context.bind_to_thread())?;
         let size = bytes.max(1);
         // SAFETY: the context is current.

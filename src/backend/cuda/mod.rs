@@ -359,8 +359,15 @@ impl Backend for Cuda {
         self.nearest(taps, images, bank, out)
     }
 
-    fn residual_mean(&mut self, cosines: &Buffer, taps: usize, cells: usize, map: &mut Buffer) -> Result<()> {
-        self.mean_residual(cosines, taps, cells, map)
+    fn residual_mean(
+        &mut self,
+        cosines: &Buffer,
+        taps: usize,
+        cells: usize,
+        judged: &Buffer,
+        map: &mut Buffer,
+    ) -> Result<()> {
+        self.mean_residual(cosines, taps, cells, judged, map)
     }
 
     fn adapter(&mut self, class: &Buffer, rows: usize, heads: &Heads, out: &mut Buffer) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Two staging buffers take turns, so that the next frame of a batch is copied by the processor while the last one is
 //! transferred; an event tells when a buffer is free again.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cudarc::driver::CudaContext;
@@ -13,10 +14,13 @@ use super::buffer::Buffer;
 use super::event::Event;
 use super::launch::{Grid, int, launch};
 use super::memory::{DeviceMemory, HostMemory, Plain};
-use crate::error::Result;
+use crate::backend::need_converted;
+use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Fit, Frame, PADDING, Plan, Taps};
 
 const THREADS: u32 = 256;
+/// Sizes of frames whose tables are kept: the regions that are cut from one camera's frames.
+const GEOMETRIES: usize = 32;
 
 /// Memory between a frame and its patch rows; grows to the largest frame seen.
 #[derive(Default)]
@@ -25,7 +29,8 @@ pub(super) struct Pixels {
     turn: usize,
     frame: Option<DeviceMemory>,
     intermediate: Option<DeviceMemory>,
-    geometry: Option<Geometry>,
+    /// Tables of the sizes seen last, the last one in use.
+    geometries: Vec<Geometry>,
 }
 
 struct Staging {
@@ -61,17 +66,17 @@ impl Cuda {
         let len = grid * grid * 3 * patch * patch;
         let out = patches.pointer("preprocess", "patches", storage, (image + 1) * len)?;
         let out = out + (image * len * storage.size()) as u64;
+        need_converted(&frame)?;
         self.shared.bind()?;
         self.prepare(&frame, plan)?;
         self.upload_frame(&frame, plan)?;
 
         let channels = frame.format().channels();
         let (rows, columns) = (plan.rows(), plan.columns());
-        let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometry: Some(geometry), .. } =
-            &self.pixels
-        else {
-            return Err(super::context::device_error("preprocess: no memory was prepared"));
+        let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometries, .. } = &self.pixels else {
+            return Err(unprepared());
         };
+        let geometry = geometries.last().ok_or_else(unprepared)?;
         let kernels = &self.shared.kernels;
         // The uploaded frame begins with the first row that is needed.
         launch!(
@@ -118,7 +123,9 @@ impl Cuda {
         let context = &self.shared.context;
         let channels = frame.format().channels();
         let bytes = plan.source_rows().len() * frame.width() * channels;
-        let what = || format!("a frame of {} x {} pixels", frame.width(), frame.height());
+        let (width, height) = (frame.width(), frame.height());
+        // Text only where there is an error.
+        let what = format_args!("a frame of {width} x {height} pixels");
         let turn = 1 - self.pixels.turn;
         self.pixels.turn = turn;
         match &self.pixels.staging[turn] {
@@ -126,7 +133,7 @@ impl Cuda {
                 staging.free.wait()?;
             }
             _ => {
-                let memory = HostMemory::new(context, &what(), bytes)?;
+                let memory = HostMemory::new(context, what, bytes)?;
                 // The old memory may still be read by a transfer.
                 self.synchronise()?;
                 let free = self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
@@ -134,10 +141,13 @@ impl Cuda {
             }
         }
         let pixels = &mut self.pixels;
-        grow(context, &what(), bytes, &mut pixels.frame)?;
-        grow(context, &what(), plan.intermediate_len(channels), &mut pixels.intermediate)?;
+        grow(context, what, bytes, &mut pixels.frame)?;
+        grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;
         let key = (frame.width(), frame.height(), plan.size(), plan.fit());
-        if pixels.geometry.as_ref().is_none_or(|geometry| geometry.key != key) {
+        if let Some(at) = pixels.geometries.iter().rposition(|geometry| geometry.key == key) {
+            // The last is the one used last.
+            pixels.geometries[at..].rotate_left(1);
+        } else {
             let axis = |taps: &Taps| -> Result<Axis> {
                 Ok(Axis {
                     first: table(context, taps.first())?,
@@ -147,8 +157,11 @@ impl Cuda {
                 })
             };
             let geometry = Geometry { key, x: axis(plan.horizontal_taps())?, y: axis(plan.vertical_taps())? };
-            // The old tables are freed when queued work has read them: freeing waits.
-            pixels.geometry = Some(geometry);
+            if pixels.geometries.len() == GEOMETRIES {
+                // Freed when queued work has read them: freeing waits.
+                pixels.geometries.remove(0);
+            }
+            pixels.geometries.push(geometry);
         }
         Ok(())
     }
@@ -169,7 +182,12 @@ impl Cuda {
     }
 }
 
-fn grow(context: &Arc<CudaContext>, what: &str, bytes: usize, memory: &mut Option<DeviceMemory>) -> Result<()> {
+fn grow(
+    context: &Arc<CudaContext>,
+    what: fmt::Arguments<'_>,
+    bytes: usize,
+    memory: &mut Option<DeviceMemory>,
+) -> Result<()> {
     if memory.as_ref().is_none_or(|memory| memory.bytes() < bytes) {
         *memory = Some(DeviceMemory::new(context, what, bytes)?);
     }
@@ -180,4 +198,8 @@ fn table<T: Plain>(context: &Arc<CudaContext>, values: &[T]) -> Result<DeviceMem
     let mut memory = DeviceMemory::new(context, "the tables of a resize", size_of_val(values))?;
     memory.write(0, values)?;
     Ok(memory)
+}
+
+fn unprepared() -> Error {
+    Error::new(ErrorKind::Internal, "preprocess: no memory was prepared")
 }

@@ -13,6 +13,7 @@ impl Cuda {
         nearest: &Buffer,
         taps: usize,
         cells: usize,
+        judged: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
         self.shared.bind()?;
@@ -21,6 +22,7 @@ impl Cuda {
             self.shared.kernels.residual_mean,
             Grid::over(cells, THREADS as usize, THREADS),
             nearest.pointer("residual_mean", "cosines", Storage::Key, taps * cells)?,
+            judged.pointer("residual_mean", "judged", Storage::F32, cells)?,
             int(taps)?,
             int(cells)?,
             map.pointer("residual_mean", "map", Storage::F32, cells)?,

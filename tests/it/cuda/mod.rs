@@ -12,6 +12,8 @@ use inctrl::backend::{Backend, Role};
 mod faults;
 mod ops;
 mod scores;
+#[path = "../../emulator/selftest.rs"]
+mod selftest;
 
 use crate::emulator;
 

@@ -278,7 +278,9 @@ fn cuda_patch_nn_and_residual_mean() {
                 backend.patch_nn(&taps, images, &bank, &mut nearest).unwrap();
                 results.push((format!("patch_nn {what}"), read(backend, &nearest, layers * queries)));
                 let mut map = backend.buffer(Role::Result, queries).unwrap();
-                backend.residual_mean(&nearest, layers, queries, &mut map).unwrap();
+                let judged: Vec<f32> = (0..queries).map(|i| f32::from(i % 7 != 3)).collect();
+                let judged = filled(backend, Role::Stream, &judged);
+                backend.residual_mean(&nearest, layers, queries, &judged, &mut map).unwrap();
                 results.push((format!("residual_mean {what}"), read(backend, &map, queries)));
             }
             results

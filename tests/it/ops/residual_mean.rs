@@ -1,4 +1,4 @@
-//! The mean over taps of `0.5 (1 - cosine)`.
+//! The mean over taps of `0.5 (1 - cosine)`, and 0 where a cell is ignored.
 
 use inctrl::backend::Backend;
 
@@ -22,9 +22,17 @@ fn residual_mean<B: Backend>(backends: &mut [B]) {
         let (exact, naive) = (formula::<f64>(&host, taps, cells), formula::<f32>(&host, taps, cells));
         for backend in &mut *backends {
             let (cosines, mut map) = (input(backend, &host), output(backend, cells));
-            backend.residual_mean(&cosines, taps, cells, &mut map).unwrap();
+            let all = input(backend, &vec![1.0; cells]);
+            backend.residual_mean(&cosines, taps, cells, &all, &mut map).unwrap();
             let found = finish(backend, &map, cells);
             accurate(&format!("residual_mean, {}, {taps} x {cells}", backend.describe()), &found, &exact, &naive);
+
+            let judged: Vec<f32> = (0..cells).map(|cell| if cell % 3 == 0 { 0.0 } else { 1.0 }).collect();
+            let some = input(backend, &judged);
+            backend.residual_mean(&cosines, taps, cells, &some, &mut map).unwrap();
+            for (cell, (part, whole)) in finish(backend, &map, cells).iter().zip(&found).enumerate() {
+                assert_eq!(*part, if cell % 3 == 0 { 0.0 } else { *whole }, "cell {cell}");
+            }
         }
     }
 }

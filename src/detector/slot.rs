@@ -1,0 +1,89 @@
+//! One bank for many scorers, exchanged under traffic.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::session::{DeviceBank, Uploader};
+use super::{BankId, PromptBank};
+use crate::error::Result;
+use crate::weights::Arch;
+
+/// The bank that a group of scorers uses. [`BankSlot::swap`] gives all of them another one, from their next image on.
+///
+/// Made by [`crate::Engine::bank_slot`]; `Send` and `Sync`. An image is scored against one bank from beginning to end, and its
+/// [`crate::Score`] says which: its identity, and the generation, which counts the slot's banks from 1.
+///
+/// A swap uploads the new bank beside the traffic, on a lane that no scorer uses, and then exchanges one pointer. Scorers take
+/// no lock, and never free a bank: a bank that was replaced stays with the slot until no scorer uses it, and is freed by a
+/// later swap.
+pub struct BankSlot {
+    current: ArcSwap<Prepared>,
+    swaps: Mutex<Swaps>,
+    uploader: Uploader,
+    model_hash: String,
+    arch: Arch,
+}
+
+/// A bank on the device.
+pub(super) struct Prepared {
+    pub bank: Arc<PromptBank>,
+    pub device: DeviceBank,
+    pub id: BankId,
+    pub generation: u64,
+}
+
+struct Swaps {
+    generation: u64,
+    retired: Vec<Arc<Prepared>>,
+}
+
+impl BankSlot {
+    pub(super) fn new(uploader: Uploader, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
+        bank.check_model(model_hash, arch)?;
+        let device = uploader.upload(&bank)?;
+        let first = Prepared { id: bank.bank_id(), bank, device, generation: 1 };
+        Ok(BankSlot {
+            current: ArcSwap::from_pointee(first),
+            swaps: Mutex::new(Swaps { generation: 1, retired: Vec::new() }),
+            uploader,
+            model_hash: model_hash.to_owned(),
+            arch: arch.clone(),
+        })
+    }
+
+    /// Puts another bank of the same model in place and returns its generation. Images that are being scored keep the old one.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the device has
+    /// no memory for it; the old one stays in use.
+    pub fn swap(&self, bank: Arc<PromptBank>) -> Result<u64> {
+        bank.check_model(&self.model_hash, &self.arch)?;
+        let device = self.uploader.upload(&bank)?;
+        // What the lock guards is whole between any two statements.
+        let mut swaps = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
+        swaps.generation += 1;
+        let generation = swaps.generation;
+        let replaced = self.current.swap(Arc::new(Prepared { id: bank.bank_id(), bank, device, generation }));
+        swaps.retired.push(replaced);
+        // The slot's is the last reference: `current` has given out all that it will of a bank that it no longer holds, so
+        // the count can only fall.
+        swaps.retired.retain(|retired| Arc::strong_count(retired) > 1);
+        Ok(generation)
+    }
+
+    /// The bank in place, and its generation.
+    pub fn current(&self) -> (Arc<PromptBank>, u64) {
+        let current = self.current.load();
+        (Arc::clone(&current.bank), current.generation)
+    }
+
+    /// Hash of the model whose banks it takes.
+    pub fn model_hash(&self) -> &str {
+        &self.model_hash
+    }
+
+    pub(super) fn load(&self) -> Guard<Arc<Prepared>> {
+        self.current.load()
+    }
+}

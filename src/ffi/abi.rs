@@ -1,0 +1,244 @@
+//! What keeps the two sides in step: versions, tags of handles, sizes of structures, strings.
+
+use std::ffi::{CStr, c_char};
+use std::mem::{MaybeUninit, size_of};
+use std::path::PathBuf;
+
+use super::status::{Failure, Outcome};
+
+/// Version of this interface: the library of a client that was built with another one does not fit.
+pub const INCTRL_ABI_VERSION: u32 = 1;
+
+/// The version of the interface of the loaded library, to be compared with INCTRL_ABI_VERSION.
+#[unsafe(no_mangle)]
+pub extern "C" fn inctrl_abi_version() -> u32 {
+    INCTRL_ABI_VERSION
+}
+
+/// The version of the library in words, such as "0.1.0". Never NULL; valid for ever.
+#[unsafe(no_mangle)]
+pub extern "C" fn inctrl_version() -> *const c_char {
+    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
+    VERSION.as_ptr()
+}
+
+/// What a handle points to: its kind, or 0 once it is closed, comes first whatever the kind.
+#[repr(C)]
+pub(super) struct Tagged<T> {
+    pub tag: u64,
+    pub state: T,
+}
+
+/// A kind of handle.
+pub(super) trait Handle: Sized {
+    const TAG: u64;
+    const NAME: &'static str;
+    type State;
+    fn close(&mut self);
+}
+
+/// Makes `$name`, whose one field is `tagged: Tagged<$state>`, a handle.
+macro_rules! handle {
+    ($name:ident, $state:ty, $tag:literal, $noun:literal) => {
+        // `object` reads the tag at the address of the handle.
+        const _: () = assert!(std::mem::offset_of!($name, tagged) == 0);
+
+        impl $crate::ffi::abi::Handle for $name {
+            // The first bytes are those of the project's name.
+            const TAG: u64 = 0x696e_6374_726c_0000 + $tag;
+            const NAME: &'static str = $noun;
+            type State = $state;
+            fn close(&mut self) {
+                self.tagged.tag = 0;
+            }
+        }
+
+        impl From<$state> for $name {
+            fn from(state: $state) -> Self {
+                $name { tagged: $crate::ffi::abi::Tagged { tag: <$name as $crate::ffi::abi::Handle>::TAG, state } }
+            }
+        }
+    };
+}
+pub(super) use handle;
+
+/// Hands a new object to the caller.
+///
+/// # Safety
+/// `out` is NULL or valid for writing a pointer.
+pub(super) unsafe fn hand_out<T: Handle>(out: *mut *mut T, make: impl FnOnce() -> Outcome<T>) -> Outcome {
+    if out.is_null() {
+        return Err(Failure::argument(format!("the place for the new {} is NULL", T::NAME)));
+    }
+    // SAFETY: not NULL, so valid for writing. A caller who does not look at the status finds NULL, which every call refuses.
+    unsafe { out.write(std::ptr::null_mut()) };
+    let object = Box::into_raw(Box::new(make()?));
+    // SAFETY: as above.
+    unsafe { out.write(object) };
+    Ok(())
+}
+
+/// The object behind a handle.
+///
+/// # Safety
+/// `handle` is NULL or points to a live handle of this library, of whatever kind.
+pub(super) unsafe fn object<'a, T: Handle>(handle: *const T) -> Outcome<&'a T::State> {
+    if handle.is_null() {
+        return Err(Failure::argument(format!("the {} is NULL", T::NAME)));
+    }
+    if !handle.is_aligned() {
+        return Err(Failure::argument(format!("the {} is not a pointer that this library gave out", T::NAME)));
+    }
+    // SAFETY: every handle begins with its tag, as `handle!` asserts, and is aligned for it.
+    if unsafe { handle.cast::<u64>().read() } != T::TAG {
+        return Err(Failure::argument(format!("the {} was closed, or is a handle of another kind", T::NAME)));
+    }
+    // SAFETY: the tag says that it is a live `T`, which begins with what `handle!` asserts.
+    Ok(unsafe { &(*handle.cast::<Tagged<T::State>>()).state })
+}
+
+/// Frees the object behind a handle and sets the caller's pointer to NULL; NULL is fine, twice is fine.
+///
+/// # Safety
+/// `handle` is NULL, or points to NULL or to a handle that nobody uses.
+pub(super) unsafe fn close<T: Handle>(handle: *mut *mut T) -> Outcome {
+    if handle.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not NULL, so the caller's variable.
+    let pointer = unsafe { handle.read() };
+    if pointer.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not NULL, so a live handle of some kind.
+    unsafe { object::<T>(pointer) }?;
+    // SAFETY: the tag said that it came from `hand_out::<T>`, and nobody else uses it.
+    let mut object = unsafe { Box::from_raw(pointer) };
+    object.close();
+    // SAFETY: as above.
+    unsafe { handle.write(std::ptr::null_mut()) };
+    Ok(())
+}
+
+/// A structure of the interface whose first field is its size, in the caller's version of it.
+///
+/// # Safety
+/// `#[repr(C)]`, the first field a `usize`, and every pattern of bits a valid value; so is the pattern of zeros, which is what a
+/// caller who does not know a field means.
+pub(super) unsafe trait Versioned: Copy {
+    const NAME: &'static str;
+    /// Size of its first version.
+    const FIRST: usize;
+}
+
+/// Reads a structure of the caller's size: fields that it does not have are zero, fields that this version does not know must
+/// be.
+///
+/// # Safety
+/// `pointer` is NULL or points to as many bytes as the `usize` there says.
+pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
+    // SAFETY: as of this function.
+    let size = unsafe { size_at(pointer) }?;
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the caller's structure has `size` bytes, and no more than `value` has are written.
+    unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), value.as_mut_ptr().cast(), size.min(size_of::<T>())) };
+    for extra in size_of::<T>()..size {
+        // SAFETY: within the caller's structure.
+        if unsafe { pointer.cast::<u8>().add(extra).read() } != 0 {
+            return Err(Failure::argument(format!(
+                "{} has {size} bytes, of which this library knows {}, and the others are not zero: the caller was built for a \
+                 newer library",
+                T::NAME,
+                size_of::<T>()
+            )));
+        }
+    }
+    // SAFETY: `Versioned` promises that any bits are a value.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes a structure as far as the caller's version of it goes; its size stays.
+///
+/// # Safety
+/// As [`read`], and `pointer` is valid for writing.
+pub(super) unsafe fn write<T: Versioned>(pointer: *mut T, value: &T) -> Outcome {
+    // SAFETY: as of this function.
+    let size = unsafe { size_at(pointer) }?.min(size_of::<T>());
+    let head = size_of::<usize>();
+    // SAFETY: both structures have `size` bytes, of which the first `head` stay.
+    unsafe {
+        let from = std::ptr::from_ref(value).cast::<u8>().add(head);
+        std::ptr::copy_nonoverlapping(from, pointer.cast::<u8>().add(head), size - head);
+    }
+    Ok(())
+}
+
+/// The size that the caller's structure says it has.
+///
+/// # Safety
+/// `pointer` is NULL or points to a `usize`, aligned or not.
+pub(super) unsafe fn size_at<T: Versioned>(pointer: *const T) -> Outcome<usize> {
+    if pointer.is_null() {
+        return Err(Failure::argument(format!("{} is NULL", T::NAME)));
+    }
+    // SAFETY: not NULL, so a `usize`.
+    let size = unsafe { pointer.cast::<usize>().read_unaligned() };
+    // A structure that grows will not grow beyond a page; a larger number is one that was never set.
+    if (T::FIRST..=4096).contains(&size) {
+        return Ok(size);
+    }
+    Err(Failure::argument(format!(
+        "struct_size of {} is {size}: set it to sizeof of the structure (at least {})",
+        T::NAME,
+        T::FIRST
+    )))
+}
+
+/// A string of the caller.
+///
+/// # Safety
+/// `text` is NULL or a C string that lives through the call.
+pub(super) unsafe fn string<'a>(text: *const c_char, name: &str) -> Outcome<&'a str> {
+    if text.is_null() {
+        return Err(Failure::argument(format!("the {name} is NULL")));
+    }
+    // SAFETY: not NULL, so a C string.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|_| Failure::argument(format!("the {name} {text:?} is not UTF-8")))
+}
+
+/// A path of the caller: any bytes on Unix, UTF-8 elsewhere.
+///
+/// # Safety
+/// As [`string`].
+pub(super) unsafe fn path(text: *const c_char, name: &str) -> Outcome<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        if !text.is_null() {
+            // SAFETY: not NULL, so a C string.
+            let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+            return Ok(std::ffi::OsStr::from_bytes(bytes).into());
+        }
+    }
+    // SAFETY: as of this function.
+    Ok(unsafe { string(text, name) }?.into())
+}
+
+/// `count` elements of the caller.
+///
+/// # Safety
+/// `pointer` is valid for `count` elements, or NULL.
+pub(super) unsafe fn slice<'a, T>(pointer: *const T, count: usize, name: &str) -> Outcome<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() || !pointer.is_aligned() || count > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(Failure::argument(format!("{count} {name} at {pointer:?}: NULL, not aligned, or too many")));
+    }
+    // SAFETY: not NULL, aligned, no more than the address space, and the caller's.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
+}

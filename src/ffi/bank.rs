@@ -1,0 +1,239 @@
+//! Banks from C.
+
+use std::ffi::{CString, c_char, c_void};
+use std::mem::size_of;
+use std::sync::Arc;
+
+use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, slice, string, write};
+use super::engine::{c_string, inctrl_engine};
+use super::frame::{frame, frames, inctrl_frame};
+use super::status::{Failure, Outcome, guard};
+use crate::detector::{BankBuilder, PromptBank, Thresholds};
+use crate::preprocess::{Fit, IgnoreMask};
+
+/// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published.
+pub const INCTRL_FIT_CROP: i32 = 0;
+/// Fit: the whole frame is seen, padded to a square; padding is not judged.
+pub const INCTRL_FIT_LETTERBOX: i32 = 1;
+/// Fit: the whole frame is seen, stretched to a square.
+pub const INCTRL_FIT_STRETCH: i32 = 2;
+
+/// The limits of a verdict. A value that reaches a limit is past it.
+///
+/// Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_thresholds {
+    /// sizeof(inctrl_thresholds).
+    pub struct_size: usize,
+    /// Score from which a person should look; at most `reject`.
+    pub review: f32,
+    /// Score from which the part is rejected.
+    pub reject: f32,
+    /// Residual from which a cell of the map is defective.
+    pub cell: f32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `repr(C)`, begins with its size; numbers, which any bits are.
+unsafe impl Versioned for inctrl_thresholds {
+    const NAME: &'static str = "inctrl_thresholds";
+    const FIRST: usize = size_of::<inctrl_thresholds>();
+}
+
+/// The normal images of a class, encoded. It never changes; any number of threads may use it at once.
+pub struct inctrl_bank {
+    tagged: Tagged<Shared>,
+}
+
+/// What the handle holds.
+pub(super) struct Shared {
+    pub(super) bank: Arc<PromptBank>,
+    id: CString,
+    class_name: CString,
+}
+
+handle!(inctrl_bank, Shared, 2, "bank");
+
+impl inctrl_bank {
+    fn new(bank: PromptBank) -> Self {
+        let (id, class_name) = (c_string(bank.id()), c_string(bank.class()));
+        Shared { bank: Arc::new(bank), id, class_name }.into()
+    }
+}
+
+/// Adds the caller's frames and finishes.
+///
+/// # Safety
+/// As [`frames`].
+unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, count: usize) -> Outcome<inctrl_bank> {
+    let mut added = Ok(());
+    // SAFETY: as of this function.
+    unsafe {
+        frames(pointer, count, |i, frame| {
+            if added.is_ok() {
+                added = frame
+                    .and_then(|frame| Ok(builder.add(frame)?))
+                    .map_err(|failure| Failure { text: format!("normal image {i}: {}", failure.text), ..failure });
+            }
+        })
+    }?;
+    added?;
+    Ok(inctrl_bank::new(builder.finish()?))
+}
+
+/// Builds a bank from normal images. Slow: seconds.
+///
+/// @param class_name the class in words, such as "metal nut", in UTF-8
+/// @param fit one of the fits; queries are fitted likewise
+/// @param frames normal images, `count` structures one after the other, at least one
+/// @param mask pixels that are not judged, INCTRL_MONO8 and not 0 there, or NULL; all frames and queries have its size
+/// @param bank receives the bank, NULL after an error
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_build(
+    engine: *const inctrl_engine,
+    class_name: *const c_char,
+    fit: i32,
+    frames: *const inctrl_frame,
+    count: usize,
+    mask: *const inctrl_frame,
+    bank: *mut *mut inctrl_bank,
+) -> i32 {
+    guard(|| {
+        // SAFETY: handle, string, structures and variable of the caller's, as the header asks.
+        unsafe {
+            hand_out(bank, || {
+                let fit = match fit {
+                    INCTRL_FIT_CROP => Fit::Crop,
+                    INCTRL_FIT_LETTERBOX => Fit::Letterbox,
+                    INCTRL_FIT_STRETCH => Fit::Stretch,
+                    other => return Err(Failure::argument(format!("{other} is not a fit: use one of INCTRL_FIT_*"))),
+                };
+                let mut builder = object(engine)?.engine.bank_builder(string(class_name, "class name")?, fit)?;
+                if !mask.is_null() {
+                    builder.set_mask(IgnoreMask::from_frame(frame(mask)?)?)?;
+                }
+                finish(builder, frames, count)
+            })
+        }
+    })
+}
+
+/// A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_append(
+    engine: *const inctrl_engine,
+    bank: *const inctrl_bank,
+    frames: *const inctrl_frame,
+    count: usize,
+    longer: *mut *mut inctrl_bank,
+) -> i32 {
+    // SAFETY: handles, structures and variable of the caller's, as the header asks.
+    guard(|| unsafe {
+        hand_out(longer, || finish(object(engine)?.engine.append_to(&object(bank)?.bank)?, frames, count))
+    })
+}
+
+/// Reads a bank from a file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_open(file: *const c_char, bank: *mut *mut inctrl_bank) -> i32 {
+    // SAFETY: string and variable of the caller's.
+    guard(|| unsafe { hand_out(bank, || Ok(inctrl_bank::new(PromptBank::open(path(file, "bank file")?)?))) })
+}
+
+/// Reads a bank from the bytes of its file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_from_bytes(data: *const c_void, size: usize, bank: *mut *mut inctrl_bank) -> i32 {
+    guard(|| {
+        // SAFETY: bytes and variable of the caller's.
+        unsafe {
+            hand_out(bank, || {
+                let bytes = slice(data.cast::<u8>(), size, "bytes of a bank")?;
+                Ok(inctrl_bank::new(PromptBank::from_bytes(bytes)?))
+            })
+        }
+    })
+}
+
+/// Writes a bank to a file, which appears whole or not at all.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_save(bank: *const inctrl_bank, file: *const c_char) -> i32 {
+    // SAFETY: handle and string of the caller's.
+    guard(|| unsafe { Ok(object(bank)?.bank.save(path(file, "bank file")?)?) })
+}
+
+/// The same bank with other thresholds, or without where `thresholds` is NULL. Its identity changes with them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_with_thresholds(
+    bank: *const inctrl_bank,
+    thresholds: *const inctrl_thresholds,
+    changed: *mut *mut inctrl_bank,
+) -> i32 {
+    guard(|| {
+        // SAFETY: handle, structure and variable of the caller's.
+        unsafe {
+            hand_out(changed, || {
+                let mut limits = None;
+                if !thresholds.is_null() {
+                    let inctrl_thresholds { review, reject, cell, .. } = read(thresholds)?;
+                    limits = Some(Thresholds { review, reject, cell });
+                }
+                Ok(inctrl_bank::new(object(bank)?.bank.with_thresholds(limits)?))
+            })
+        }
+    })
+}
+
+/// Reads a bank's thresholds.
+///
+/// @param present receives 1, or 0 where the bank has none and `thresholds` is left as it is
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_thresholds(
+    bank: *const inctrl_bank,
+    thresholds: *mut inctrl_thresholds,
+    present: *mut i32,
+) -> i32 {
+    guard(|| {
+        if present.is_null() {
+            return Err(Failure::argument("the place for `present` is NULL"));
+        }
+        // SAFETY: handle, structure and variable of the caller's.
+        unsafe {
+            let limits = object(bank)?.bank.thresholds().copied();
+            if let Some(Thresholds { review, reject, cell }) = limits {
+                write(thresholds, &inctrl_thresholds { struct_size: 0, review, reject, cell, reserved: 0 })?;
+            }
+            present.write(i32::from(limits.is_some()));
+        }
+        Ok(())
+    })
+}
+
+/// Identity of the bank: 16 hexadecimal digits. Valid until the bank is closed; NULL where `bank` is no bank.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_id(bank: *const inctrl_bank) -> *const c_char {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(bank) }.map_or(std::ptr::null(), |bank| bank.id.as_ptr())
+}
+
+/// The bank's class in words, in UTF-8. Valid until the bank is closed; NULL where `bank` is no bank.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_class_name(bank: *const inctrl_bank) -> *const c_char {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(bank) }.map_or(std::ptr::null(), |bank| bank.class_name.as_ptr())
+}
+
+/// Number of the bank's normal images; 0 where `bank` is no bank.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_prompts(bank: *const inctrl_bank) -> usize {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(bank) }.map_or(0, |bank| bank.bank.prompt_hashes().len())
+}
+
+/// Closes a bank and sets the variable to NULL, which is fine to close again. Slots that hold the bank keep it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_close(bank: *mut *mut inctrl_bank) -> i32 {
+    // SAFETY: a variable of the caller's, whose handle nobody uses any more.
+    guard(|| unsafe { close(bank) })
+}

@@ -1,0 +1,132 @@
+//! Engines from C.
+
+use std::ffi::{CString, c_char};
+use std::mem::size_of;
+use std::num::NonZeroUsize;
+
+use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, string};
+use super::status::{Failure, INCTRL_LOG_INFO, guard, log};
+use crate::detector::{Device, Engine, EngineOptions, Precision};
+
+/// Precision of a GPU: half, the default.
+pub const INCTRL_PRECISION_F16: i32 = 0;
+/// Precision of a GPU: single, for diagnosis.
+pub const INCTRL_PRECISION_F32: i32 = 1;
+
+/// How to open an engine. Begin with `inctrl_engine_options options = {0}; options.struct_size = sizeof options;`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_engine_options {
+    /// sizeof(inctrl_engine_options).
+    pub struct_size: usize,
+    /// The weights, a safetensors file.
+    pub weights: *const c_char,
+    /// The heads, where they are in a file of their own, or NULL.
+    pub heads: *const c_char,
+    /// The configuration, where it is neither in the weights nor beside them, or NULL.
+    pub config: *const c_char,
+    /// "auto", "cpu", "cuda" or "cuda:N"; NULL is "auto".
+    pub device: *const c_char,
+    /// Threads of each scorer on the processor; 0 for all cores.
+    pub threads: u32,
+    /// Precision of a GPU.
+    pub precision: i32,
+}
+
+// SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
+unsafe impl Versioned for inctrl_engine_options {
+    const NAME: &'static str = "inctrl_engine_options";
+    const FIRST: usize = size_of::<inctrl_engine_options>();
+}
+
+/// A model on a device. Any number of threads may use it at once.
+pub struct inctrl_engine {
+    tagged: Tagged<Opened>,
+}
+
+/// What the handle holds.
+pub(super) struct Opened {
+    pub(super) engine: Engine,
+    model_hash: CString,
+    device: CString,
+}
+
+handle!(inctrl_engine, Opened, 1, "engine");
+
+/// Text without zeros as a C string.
+pub(super) fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
+}
+
+/// Opens a model. Slow: seconds. Several scorers share its one copy of the weights.
+///
+/// @param options what to open; everything in it can be freed afterwards
+/// @param engine receives the engine, NULL after an error
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_engine_open(
+    options: *const inctrl_engine_options,
+    engine: *mut *mut inctrl_engine,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the caller's structure and variable, as the header asks; so are its strings.
+        unsafe {
+            hand_out(engine, || {
+                let given = read(options)?;
+                let mut options = EngineOptions::new(path(given.weights, "weights file")?);
+                let optional = |text: *const c_char, name| (!text.is_null()).then(|| path(text, name)).transpose();
+                options.weights.heads = optional(given.heads, "heads file")?;
+                options.weights.config = optional(given.config, "configuration file")?;
+                if !given.device.is_null() {
+                    options.device = string(given.device, "device")?.parse::<Device>()?;
+                }
+                options.threads = NonZeroUsize::new(given.threads as usize);
+                options.precision = match given.precision {
+                    INCTRL_PRECISION_F16 => Precision::F16,
+                    INCTRL_PRECISION_F32 => Precision::F32,
+                    other => {
+                        return Err(Failure::argument(format!(
+                            "{other} is not a precision: use INCTRL_PRECISION_F16 or _F32"
+                        )));
+                    }
+                };
+                let engine = Engine::with(&options)?;
+                log(INCTRL_LOG_INFO, &format!("model {} on {}", engine.model_hash(), engine.device()));
+                Ok(inctrl_engine::from(Opened {
+                    model_hash: c_string(engine.model_hash()),
+                    device: c_string(&engine.device()),
+                    engine,
+                }))
+            })
+        }
+    })
+}
+
+/// Computes what is known beforehand and checks it on this device: seconds, for the start of a shift.
+///
+/// INCTRL_ERROR_DEVICE where something does not hold; do not inspect with this device then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_engine_self_test(engine: *const inctrl_engine) -> i32 {
+    // SAFETY: a handle of the caller's.
+    guard(|| Ok(unsafe { object(engine) }?.engine.self_test()?))
+}
+
+/// Identity of the model, in hexadecimal. Valid until the engine is closed; NULL where `engine` is no engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_engine_model_hash(engine: *const inctrl_engine) -> *const c_char {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(engine) }.map_or(std::ptr::null(), |engine| engine.model_hash.as_ptr())
+}
+
+/// The device and how it is used, one line. Valid until the engine is closed; NULL where `engine` is no engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_engine_device(engine: *const inctrl_engine) -> *const c_char {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(engine) }.map_or(std::ptr::null(), |engine| engine.device.as_ptr())
+}
+
+/// Closes an engine and sets the variable to NULL, which is fine to close again. Its banks, slots and scorers stay usable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_engine_close(engine: *mut *mut inctrl_engine) -> i32 {
+    // SAFETY: a variable of the caller's, whose handle nobody uses any more.
+    guard(|| unsafe { close(engine) })
+}

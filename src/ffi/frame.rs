@@ -1,0 +1,154 @@
+//! Pixels as cameras give them.
+
+use std::ffi::c_void;
+use std::mem::size_of;
+
+use super::abi::{Versioned, read, size_at};
+use super::status::{Failure, Outcome};
+use crate::preprocess::{Frame, PixelFormat, Roi};
+
+/// Pixel format: one byte of luminance.
+pub const INCTRL_MONO8: i32 = 1;
+/// Pixel format: two bytes of luminance, the less significant first.
+pub const INCTRL_MONO16: i32 = 2;
+/// Pixel format: red, green, blue.
+pub const INCTRL_RGB8: i32 = 3;
+/// Pixel format: blue, green, red.
+pub const INCTRL_BGR8: i32 = 4;
+/// Pixel format: red, green, blue, alpha; alpha is dropped.
+pub const INCTRL_RGBA8: i32 = 5;
+/// Pixel format: blue, green, red, alpha; alpha is dropped.
+pub const INCTRL_BGRA8: i32 = 6;
+/// Pixel format: colour filter array, first row red, green, second row green, blue.
+pub const INCTRL_BAYER_RG8: i32 = 7;
+/// Pixel format: colour filter array, first row green, red, second row blue, green.
+pub const INCTRL_BAYER_GR8: i32 = 8;
+/// Pixel format: colour filter array, first row green, blue, second row red, green.
+pub const INCTRL_BAYER_GB8: i32 = 9;
+/// Pixel format: colour filter array, first row blue, green, second row green, red.
+pub const INCTRL_BAYER_BG8: i32 = 10;
+
+/// A picture in the caller's memory, which is only read, and only during the call.
+///
+/// Begin with `inctrl_frame frame = {0}; frame.struct_size = sizeof frame;`, so that fields of later versions are zero.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_frame {
+    /// sizeof(inctrl_frame).
+    pub struct_size: usize,
+    /// The first pixel of the top row.
+    pub data: *const c_void,
+    /// Pixels in a row.
+    pub width: u32,
+    /// Number of rows.
+    pub height: u32,
+    /// Bytes from the beginning of one row to that of the next; 0 for rows without padding.
+    pub stride: usize,
+    /// One of the pixel formats.
+    pub format: i32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `repr(C)`, begins with its size; integers and a pointer, which any bits are.
+unsafe impl Versioned for inctrl_frame {
+    const NAME: &'static str = "inctrl_frame";
+    const FIRST: usize = size_of::<inctrl_frame>();
+}
+
+/// A rectangle of whole pixels inside a frame. This structure does not grow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_roi {
+    /// First column.
+    pub x: u32,
+    /// First row.
+    pub y: u32,
+    /// Columns, at least 1.
+    pub width: u32,
+    /// Rows, at least 1.
+    pub height: u32,
+}
+
+impl inctrl_roi {
+    pub(super) fn get(self) -> Roi {
+        let [x, y, width, height] = [self.x, self.y, self.width, self.height].map(|side| side as usize);
+        Roi { x, y, width, height }
+    }
+}
+
+pub(super) fn pixel_format(number: i32) -> Outcome<PixelFormat> {
+    Ok(match number {
+        INCTRL_MONO8 => PixelFormat::Grey8,
+        INCTRL_MONO16 => PixelFormat::Grey16,
+        INCTRL_RGB8 => PixelFormat::Rgb8,
+        INCTRL_BGR8 => PixelFormat::Bgr8,
+        INCTRL_RGBA8 => PixelFormat::Rgba8,
+        INCTRL_BGRA8 => PixelFormat::Bgra8,
+        INCTRL_BAYER_RG8 => PixelFormat::BayerRg8,
+        INCTRL_BAYER_GR8 => PixelFormat::BayerGr8,
+        INCTRL_BAYER_GB8 => PixelFormat::BayerGb8,
+        INCTRL_BAYER_BG8 => PixelFormat::BayerBg8,
+        _ => {
+            return Err(Failure::argument(format!(
+                "{number} is not a pixel format: use one of INCTRL_MONO8 to INCTRL_BAYER_BG8"
+            )));
+        }
+    })
+}
+
+/// The caller's frame.
+///
+/// # Safety
+/// `pointer` is NULL or a structure of the size that it says, whose pixels live for `'a`.
+pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a>> {
+    // SAFETY: as of this function.
+    let frame = unsafe { read(pointer) }?;
+    let format = pixel_format(frame.format)?;
+    if frame.reserved != 0 {
+        return Err(Failure::argument("`reserved` of the frame is not 0: begin with `inctrl_frame frame = {0}`"));
+    }
+    if frame.data.is_null() {
+        return Err(Failure::argument("the pixels of the frame are NULL"));
+    }
+    let (width, height) = (frame.width as usize, frame.height as usize);
+    let row = width.checked_mul(format.bytes());
+    let stride = if frame.stride == 0 { row } else { Some(frame.stride) };
+    let len = stride.zip(row).and_then(|(stride, row)| {
+        let len = height.saturating_sub(1).checked_mul(stride)?.checked_add(row)?;
+        isize::try_from(len).ok().map(|_| len)
+    });
+    let (Some(stride), Some(len)) = (stride, len) else {
+        return Err(Failure::argument(format!(
+            "a frame of {width} x {height} pixels with a stride of {} bytes exceeds the address space",
+            frame.stride
+        )));
+    };
+    // SAFETY: the caller's structure describes a picture of the caller's, which ends with the last pixel of its last row.
+    let data = unsafe { std::slice::from_raw_parts(frame.data.cast::<u8>(), len) };
+    Ok(Frame::new(data, width, height, stride, format)?)
+}
+
+/// Pushes the caller's array of frames, each of the size that the first one says.
+///
+/// # Safety
+/// As [`frame`], for each of `count`.
+pub(super) unsafe fn frames<'a>(
+    pointer: *const inctrl_frame,
+    count: usize,
+    mut each: impl FnMut(usize, Outcome<Frame<'a>>),
+) -> Outcome {
+    if count == 0 {
+        return Ok(());
+    }
+    // SAFETY: as of this function.
+    let step = unsafe { size_at(pointer) }?;
+    for i in 0..count {
+        let Some(offset) = i.checked_mul(step) else {
+            return Err(Failure::argument(format!("{count} frames exceed the address space")));
+        };
+        // SAFETY: the caller has `count` structures, `step` bytes apart.
+        each(i, unsafe { frame(pointer.byte_add(offset)) });
+    }
+    Ok(())
+}

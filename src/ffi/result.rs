@@ -1,0 +1,229 @@
+//! What a score looks like from C.
+
+use std::ffi::c_char;
+use std::mem::size_of;
+
+use super::abi::{Versioned, read, write};
+use super::status::{Failure, Outcome};
+use crate::detector::{Decision, Reason, Region, Score, Verdict};
+
+/// Verdict: the bank has no thresholds.
+pub const INCTRL_VERDICT_NONE: i32 = 0;
+/// Verdict: below every limit.
+pub const INCTRL_VERDICT_PASS: i32 = 1;
+/// Verdict: doubtful; also whatever could not be scored.
+pub const INCTRL_VERDICT_REVIEW: i32 = 2;
+/// Verdict: the score reaches the limit `reject`.
+pub const INCTRL_VERDICT_REJECT: i32 = 3;
+
+/// Reason: no verdict.
+pub const INCTRL_REASON_NONE: i32 = 0;
+/// Reason: nothing reaches its limit.
+pub const INCTRL_REASON_BELOW: i32 = 1;
+/// Reason: the score of the image as a whole; no region.
+pub const INCTRL_REASON_SCORE: i32 = 2;
+/// Reason: regions; the score alone would pass.
+pub const INCTRL_REASON_REGIONS: i32 = 3;
+/// Reason: score and regions.
+pub const INCTRL_REASON_SCORE_AND_REGIONS: i32 = 4;
+/// Reason: an error; see `status` of the result.
+pub const INCTRL_REASON_ERROR: i32 = 5;
+
+/// A place that the bank's threshold `cell` calls defective, in pixels of the frame. This structure does not grow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_region {
+    /// First column of the box around it.
+    pub x: u32,
+    /// First row.
+    pub y: u32,
+    /// Columns of the box.
+    pub width: u32,
+    /// Rows of the box.
+    pub height: u32,
+    /// Area of its cells inside the frame, in square pixels.
+    pub area: f64,
+    /// Its largest residual.
+    pub peak: f32,
+    /// Number of its cells.
+    pub cells: u32,
+}
+
+/// The result for one frame. Begin with `inctrl_result result = {0}; result.struct_size = sizeof result;`.
+///
+/// Whatever goes wrong, a result that the library could write to says INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the status.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_result {
+    /// sizeof(inctrl_result); set by the caller.
+    pub struct_size: usize,
+    /// Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1].
+    pub map: *mut f32,
+    /// Elements at `map`. A map that does not fit is an error.
+    pub map_capacity: usize,
+    /// Memory of the caller for `region_capacity` regions, or NULL; the largest residual comes first.
+    pub regions: *mut inctrl_region,
+    /// Elements at `regions`.
+    pub region_capacity: usize,
+    /// Regions found; more than `region_capacity` where not all could be written.
+    pub region_count: usize,
+    /// Status of this frame: INCTRL_OK or an error.
+    pub status: i32,
+    /// One of the verdicts.
+    pub verdict: i32,
+    /// One of the reasons.
+    pub reason: i32,
+    /// 1 where the result came after the deadline, else 0; it is as good as any other.
+    pub late: i32,
+    /// The score to rank and threshold by: larger is more anomalous. NaN after an error.
+    pub score: f32,
+    /// The trained head on map, image_residual and text_prior, in [0, 1].
+    pub holistic: f32,
+    /// The largest residual of the map, in [0, 1].
+    pub patch_max: f32,
+    /// How far the image as a whole is from the normal ones, in [0, 1].
+    pub image_residual: f32,
+    /// How much better texts of a damaged object fit, in [0, 1].
+    pub text_prior: f32,
+    /// Cells of a side of the map.
+    pub grid: u32,
+    /// Left edge of the map in pixels of the frame; it may lie outside it.
+    pub map_x: f64,
+    /// Top edge.
+    pub map_y: f64,
+    /// Width of the map in pixels of the frame.
+    pub map_width: f64,
+    /// Height.
+    pub map_height: f64,
+    /// Which of its slot's banks the frame was scored against, counted from 1.
+    pub generation: u64,
+    /// Time of the call until this result was written, in microseconds.
+    pub latency_us: u64,
+    /// Identity of the bank: 16 hexadecimal digits and a zero.
+    pub bank_id: [c_char; 24],
+}
+
+// SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
+unsafe impl Versioned for inctrl_result {
+    const NAME: &'static str = "inctrl_result";
+    const FIRST: usize = size_of::<inctrl_result>();
+}
+
+/// Digits and a zero.
+pub(super) fn bank_id(id: crate::BankId) -> [c_char; 24] {
+    let mut text = [0; 24];
+    for (i, place) in text[..16].iter_mut().enumerate() {
+        let digit = (id.0 >> (60 - 4 * i)) & 15;
+        *place = b"0123456789abcdef"[digit as usize] as c_char;
+    }
+    text
+}
+
+/// The caller's place for a result, already saying that nothing good is known.
+pub(super) struct Place {
+    pointer: *mut inctrl_result,
+    value: inctrl_result,
+}
+
+impl Place {
+    /// # Safety
+    /// `pointer` is NULL or a structure of the size that it says, valid for writing; its buffers are of the sizes that it says,
+    /// and nobody else's during the call.
+    pub unsafe fn new(pointer: *mut inctrl_result) -> Outcome<Self> {
+        // SAFETY: as of this function.
+        let value = unsafe { read(pointer) }?;
+        let mut place = Place { pointer, value };
+        place.fail(super::INCTRL_ERROR_INTERNAL)?;
+        if (value.map.is_null() && value.map_capacity > 0) || (value.regions.is_null() && value.region_capacity > 0) {
+            place.fail(super::INCTRL_ERROR_ARGUMENT)?;
+            return Err(Failure::argument("a buffer of the result is NULL, but its capacity is not 0"));
+        }
+        Ok(place)
+    }
+
+    /// Says that there is no score.
+    pub fn fail(&mut self, code: i32) -> Outcome {
+        let value = &mut self.value;
+        (value.status, value.late, value.region_count, value.grid) = (code, 0, 0, 0);
+        (value.verdict, value.reason) = numbers(Some(Decision::FAILED));
+        for part in [
+            &mut value.score,
+            &mut value.holistic,
+            &mut value.patch_max,
+            &mut value.image_residual,
+            &mut value.text_prior,
+        ] {
+            *part = f32::NAN;
+        }
+        for part in [&mut value.map_x, &mut value.map_y, &mut value.map_width, &mut value.map_height] {
+            *part = f64::NAN;
+        }
+        (value.generation, value.latency_us, value.bank_id) = (0, 0, [0; 24]);
+        // SAFETY: `new`'s promise.
+        unsafe { write(self.pointer, &self.value) }
+    }
+
+    /// Writes a score whose frame began at `origin` of the caller's frame.
+    pub fn fill(&mut self, score: &Score, origin: (u32, u32), latency_us: u64, late: bool) -> Outcome {
+        let cells = &score.map.cells;
+        let value = &mut self.value;
+        if !value.map.is_null() {
+            if value.map_capacity < cells.len() {
+                let text = format!(
+                    "the map has {} residuals, but the result has room for {}",
+                    cells.len(),
+                    value.map_capacity
+                );
+                return Err(Failure::argument(text));
+            }
+            // SAFETY: room for `map_capacity` floats of the caller's, checked just now.
+            unsafe { std::ptr::copy_nonoverlapping(cells.as_ptr(), value.map, cells.len()) };
+        }
+        for (i, region) in score.regions.iter().take(value.region_capacity).enumerate() {
+            // SAFETY: `i` is below the number of regions that the caller has room for.
+            unsafe { value.regions.add(i).write(place_of(region, origin)) };
+        }
+        value.region_count = score.regions.len();
+        (value.verdict, value.reason) = numbers(score.decision);
+        (value.status, value.late) = (super::INCTRL_OK, i32::from(late));
+        (value.score, value.holistic, value.patch_max) = (score.score, score.holistic, score.patch_max);
+        (value.image_residual, value.text_prior) = (score.image_residual, score.text_prior);
+        let place = score.map.placement;
+        value.grid = score.map.grid as u32;
+        (value.map_x, value.map_y) = (place.x + f64::from(origin.0), place.y + f64::from(origin.1));
+        (value.map_width, value.map_height) = (place.width, place.height);
+        (value.generation, value.latency_us, value.bank_id) = (score.generation, latency_us, bank_id(score.bank));
+        // SAFETY: `new`'s promise.
+        unsafe { write(self.pointer, &self.value) }
+    }
+}
+
+fn place_of(region: &Region, origin: (u32, u32)) -> inctrl_region {
+    // Sides of a frame are below 2^16.
+    inctrl_region {
+        x: region.x as u32 + origin.0,
+        y: region.y as u32 + origin.1,
+        width: region.width as u32,
+        height: region.height as u32,
+        area: region.area,
+        peak: region.peak,
+        cells: region.cells as u32,
+    }
+}
+
+fn numbers(decision: Option<Decision>) -> (i32, i32) {
+    let Some(Decision { verdict, reason }) = decision else { return (INCTRL_VERDICT_NONE, INCTRL_REASON_NONE) };
+    let verdict = match verdict {
+        Verdict::Pass => INCTRL_VERDICT_PASS,
+        Verdict::Review => INCTRL_VERDICT_REVIEW,
+        Verdict::Reject => INCTRL_VERDICT_REJECT,
+    };
+    let reason = match reason {
+        Reason::Below => INCTRL_REASON_BELOW,
+        Reason::Score => INCTRL_REASON_SCORE,
+        Reason::Regions => INCTRL_REASON_REGIONS,
+        Reason::ScoreAndRegions => INCTRL_REASON_SCORE_AND_REGIONS,
+        Reason::Error => INCTRL_REASON_ERROR,
+    };
+    (verdict, reason)
+}

@@ -1,0 +1,71 @@
+//! Slots from C: one bank for many scorers, exchanged under traffic.
+
+use std::sync::Arc;
+
+use super::abi::{Tagged, close, hand_out, handle, object};
+use super::bank::inctrl_bank;
+use super::engine::inctrl_engine;
+use super::status::{INCTRL_LOG_INFO, guard, log};
+use crate::detector::BankSlot;
+
+/// A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once.
+pub struct inctrl_slot {
+    tagged: Tagged<Place>,
+}
+
+/// What the handle holds.
+pub(super) struct Place {
+    pub(super) slot: Arc<BankSlot>,
+}
+
+handle!(inctrl_slot, Place, 3, "slot");
+
+/// A slot with a bank of the engine's model in it, of generation 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_slot_create(
+    engine: *const inctrl_engine,
+    bank: *const inctrl_bank,
+    slot: *mut *mut inctrl_slot,
+) -> i32 {
+    guard(|| {
+        // SAFETY: handles and variable of the caller's.
+        unsafe {
+            hand_out(slot, || {
+                let slot = object(engine)?.engine.bank_slot(Arc::clone(&object(bank)?.bank))?;
+                Ok(Place { slot: Arc::new(slot) }.into())
+            })
+        }
+    })
+}
+
+/// Puts another bank in place, for all scorers of the slot from their next frame on. Scoring goes on meanwhile.
+///
+/// @param generation receives the new bank's number, or NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_slot_swap(
+    slot: *const inctrl_slot,
+    bank: *const inctrl_bank,
+    generation: *mut u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: handles of the caller's.
+        let (slot, bank) = unsafe { (object(slot)?, object(bank)?) };
+        let number = slot.slot.swap(Arc::clone(&bank.bank))?;
+        log(
+            INCTRL_LOG_INFO,
+            &format!("bank {} of class `{}` is generation {number}", bank.bank.id(), bank.bank.class()),
+        );
+        if !generation.is_null() {
+            // SAFETY: a variable of the caller's.
+            unsafe { generation.write(number) };
+        }
+        Ok(())
+    })
+}
+
+/// Closes a slot and sets the variable to NULL, which is fine to close again. Its scorers stay usable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_slot_close(slot: *mut *mut inctrl_slot) -> i32 {
+    // SAFETY: a variable of the caller's, whose handle nobody uses any more.
+    guard(|| unsafe { close(slot) })
+}

@@ -1,0 +1,172 @@
+//! What a call returns, and why.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{PoisonError, RwLock};
+
+use crate::error::{Error, ErrorKind};
+
+/// Status: done.
+pub const INCTRL_OK: i32 = 0;
+/// Status: the operating system refused; a file is missing or unreadable, or the disk is full.
+pub const INCTRL_ERROR_IO: i32 = 1;
+/// Status: a weights file is damaged or not of its architecture.
+pub const INCTRL_ERROR_WEIGHTS: i32 = 2;
+/// Status: a model configuration is malformed or not supported.
+pub const INCTRL_ERROR_CONFIG: i32 = 3;
+/// Status: an image cannot be decoded or is outside the limits.
+pub const INCTRL_ERROR_IMAGE: i32 = 4;
+/// Status: a bank is damaged, of another format version, or of another model.
+pub const INCTRL_ERROR_BANK: i32 = 5;
+/// Status: an argument is NULL, out of range, or contradicts another.
+pub const INCTRL_ERROR_ARGUMENT: i32 = 6;
+/// Status: the device is not there, has no memory left, or has failed.
+pub const INCTRL_ERROR_DEVICE: i32 = 7;
+/// Status: a result is not a finite number.
+pub const INCTRL_ERROR_NUMERIC: i32 = 8;
+/// Status: a bug in the library.
+pub const INCTRL_ERROR_INTERNAL: i32 = 9;
+/// Status: a scorer was used by two threads at once; the call did nothing.
+pub const INCTRL_ERROR_BUSY: i32 = 10;
+
+/// Why a call failed.
+pub(super) struct Failure {
+    pub code: i32,
+    pub text: String,
+}
+
+pub(super) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub fn argument(text: impl Into<String>) -> Self {
+        Failure { code: INCTRL_ERROR_ARGUMENT, text: text.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::Io => INCTRL_ERROR_IO,
+            ErrorKind::Weights => INCTRL_ERROR_WEIGHTS,
+            ErrorKind::Config => INCTRL_ERROR_CONFIG,
+            ErrorKind::Image => INCTRL_ERROR_IMAGE,
+            ErrorKind::Bank => INCTRL_ERROR_BANK,
+            ErrorKind::Argument => INCTRL_ERROR_ARGUMENT,
+            ErrorKind::Device => INCTRL_ERROR_DEVICE,
+            ErrorKind::Numeric => INCTRL_ERROR_NUMERIC,
+            ErrorKind::Internal => INCTRL_ERROR_INTERNAL,
+        };
+        Failure { code, text: error.chain() }
+    }
+}
+
+thread_local! {
+    /// Text of the last error of this thread, ending in a zero; of one zero where the last call succeeded.
+    static LAST: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs the work of an entry point. Every function that can fail is one call of it.
+pub(super) fn guard(work: impl FnOnce() -> Outcome) -> i32 {
+    let failure = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => {
+            // Truncating frees nothing, so that a call that succeeds touches no allocator. A thread that is ending has no text.
+            let _ = LAST.try_with(|last| last.borrow_mut().clear());
+            return INCTRL_OK;
+        }
+        Ok(Err(failure)) => failure,
+        Err(panic) => Failure { code: INCTRL_ERROR_INTERNAL, text: panic_text(panic.as_ref()) },
+    };
+    log(INCTRL_LOG_ERROR, &failure.text);
+    let _ = LAST.try_with(|last| {
+        let mut last = last.borrow_mut();
+        last.clear();
+        // A C string ends at its first zero.
+        last.extend(failure.text.bytes().map(|byte| if byte == 0 { b' ' } else { byte }));
+        last.push(0);
+    });
+    failure.code
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a bug in inctrl, please report it: {}", said.unwrap_or("a panic without a message"))
+}
+
+/// Why the last call of this thread failed, with all causes, in UTF-8; "" after a call that succeeded.
+///
+/// Never NULL. Valid until the next call of this thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn inctrl_last_error() -> *const c_char {
+    const NONE: &std::ffi::CStr = c"";
+    LAST.try_with(|last| {
+        let last = last.borrow();
+        if last.is_empty() { NONE.as_ptr() } else { last.as_ptr().cast() }
+    })
+    .unwrap_or(NONE.as_ptr())
+}
+
+/// Log level: a call failed.
+pub const INCTRL_LOG_ERROR: i32 = 1;
+/// Log level: something happened that an operator may want to know, such as a swap of banks.
+pub const INCTRL_LOG_INFO: i32 = 3;
+
+/// Receives a line of the log: its level, its text (UTF-8, valid during the call), and the pointer given with the callback.
+///
+/// Called on whichever thread logs. It must not throw, and must not set the callback.
+pub type inctrl_log_callback = Option<unsafe extern "C" fn(level: i32, message: *const c_char, user: *mut c_void)>;
+
+struct Log {
+    callback: inctrl_log_callback,
+    /// The caller's pointer as a number, which can be shared between threads.
+    user: usize,
+}
+
+static LOG: RwLock<Log> = RwLock::new(Log { callback: None, user: 0 });
+
+/// Sends the log to a function; NULL ends that. The library writes nothing to standard output or standard error.
+///
+/// After it returned, the previous callback is not called any more. A frame that is scored without an error logs nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn inctrl_set_log_callback(callback: inctrl_log_callback, user: *mut c_void) {
+    *LOG.write().unwrap_or_else(PoisonError::into_inner) = Log { callback, user: user as usize };
+}
+
+/// A line of the log.
+pub(super) fn log(level: i32, text: &str) {
+    let log = LOG.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(callback) = log.callback {
+        let text: Vec<u8> = text.bytes().filter(|byte| *byte != 0).chain([0]).collect();
+        // SAFETY: the text ends in its only zero and outlives the call; the function and its pointer are the caller's, who
+        // promised that they work until they are replaced, which waits for this lock.
+        unsafe { callback(level, text.as_ptr().cast(), log.user as *mut c_void) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    fn last() -> String {
+        // SAFETY: the pointer is to a C string, and no call of this thread comes between.
+        unsafe { CStr::from_ptr(inctrl_last_error()) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_a_success_clears_it() {
+        let panic = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| ()));
+        let code = guard(|| panic!("seven {}", 7));
+        std::panic::set_hook(panic);
+        assert_eq!(code, INCTRL_ERROR_INTERNAL);
+        assert!(last().contains("seven 7"), "{}", last());
+        let error = Error::new(ErrorKind::Bank, "what\0 happened").because(Error::new(ErrorKind::Io, "why"));
+        assert_eq!(guard(|| Err(error.into())), INCTRL_ERROR_BANK);
+        assert_eq!(last(), "what  happened: why");
+        assert_eq!(guard(|| Ok(())), INCTRL_OK);
+        assert_eq!(last(), "");
+    }
+}

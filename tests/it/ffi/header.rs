@@ -1,0 +1,94 @@
+//! The header is that of the source, compiles as what it claims to be, and the library exports exactly what it declares.
+
+use std::fs;
+use std::process::Command;
+
+use super::{has, libraries, root, run};
+
+/// The header that the source gives.
+fn generated() -> String {
+    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for file in ["abi", "status", "frame", "engine", "bank", "slot", "result", "scorer"] {
+        builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
+    }
+    let mut header = Vec::new();
+    builder.generate().unwrap().write(&mut header);
+    String::from_utf8(header).unwrap()
+}
+
+#[test]
+fn the_header_is_that_of_the_source() {
+    let path = root().join("include/inctrl.h");
+    let header = generated();
+    if std::env::var_os("INCTRL_WRITE_HEADER").is_some() {
+        fs::write(&path, &header).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == header,
+        "include/inctrl.h is not what src/ffi gives: INCTRL_WRITE_HEADER=1 cargo test --release --test it ffi::header"
+    );
+}
+
+/// The functions that the header declares.
+fn declared() -> Vec<String> {
+    let header = generated();
+    let mut names: Vec<String> = header
+        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '('))
+        .filter_map(|word| word.split_once('(').map(|(name, _)| name.to_owned()))
+        .filter(|name| name.starts_with("inctrl_"))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn the_list_of_functions_is_known() {
+    let list = fs::read_to_string(root().join("tests/ffi_symbols.txt")).unwrap();
+    assert_eq!(
+        declared(),
+        list.lines().collect::<Vec<_>>(),
+        "a function was added or removed: is the list meant to change?"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_library_exports_what_the_header_declares_under_a_versioned_name() {
+    if !has("nm") || !has("readelf") {
+        return;
+    }
+    let library = libraries().join("libinctrl.so");
+    let symbols = run(Command::new("nm").args(["-D", "--defined-only"]).arg(&library));
+    let mut exported: Vec<_> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    exported.sort_unstable();
+    assert_eq!(exported, declared());
+    let name = format!("[libinctrl.so.{}]", inctrl::ffi::INCTRL_ABI_VERSION);
+    let dynamic = run(Command::new("readelf").arg("-d").arg(&library));
+    assert!(dynamic.contains(&name), "{dynamic}");
+}
+
+#[test]
+fn the_headers_compile_twice_included() {
+    let folder = tempfile::tempdir().unwrap();
+    let include = root().join("include");
+    let strict = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"];
+    for (compiler, standard, file, header) in [
+        ("gcc", "-std=c99", "twice.c", "inctrl.h"),
+        ("gcc", "-std=c11", "twice.c", "inctrl.h"),
+        ("g++", "-std=c++17", "twice.cpp", "inctrl.h"),
+        ("g++", "-std=c++17", "twice.cpp", "inctrl.hpp"),
+    ] {
+        if !has(compiler) {
+            continue;
+        }
+        let source = folder.path().join(file);
+        let text = format!(
+            "#include <{header}>\n#include <{header}>\nint main(void) {{ return inctrl_abi_version() == 0; }}\n"
+        );
+        fs::write(&source, text).unwrap();
+        run(Command::new(compiler).args(strict).arg(standard).arg("-I").arg(&include).arg(&source));
+    }
+}
