@@ -10,6 +10,7 @@ mod compare;
 mod external;
 mod goldens;
 mod invariance;
+mod metrics;
 mod ops;
 #[cfg(feature = "cli")]
 mod program;
