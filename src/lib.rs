@@ -55,6 +55,7 @@
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
+//! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | `render`, `synth` | heat maps as pictures; procedural inspection images (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
@@ -68,6 +69,7 @@
 mod atomic_file;
 pub mod backend;
 pub mod checkpoint;
+pub mod datasets;
 mod detector;
 mod error;
 mod mapped;

@@ -11,6 +11,7 @@
 //! | `rows.rs` | a result as a line of a table, JSON or CSV |
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
+//! | `data.rs` | `inctrl data`: check |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
@@ -20,6 +21,7 @@
 mod bank;
 mod console;
 mod convert;
+mod data;
 mod demo;
 mod lanes;
 mod maps;
@@ -58,6 +60,8 @@ enum Command {
     #[command(subcommand)]
     Bank(bank::Command),
     #[command(subcommand)]
+    Data(data::Command),
+    #[command(subcommand)]
     Weights(weights::Command),
     Convert(convert::Args),
     Demo(demo::Args),
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
+        Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),
         Command::Demo(args) => demo::run(args),
