@@ -56,7 +56,9 @@
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
 //! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
+//! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
 //! | [`metrics`] | how well scores separate good from defective |
+//! | `report` | an evaluation as a page, JSON, CSV and Markdown (feature `cli`) |
 //! | `render`, `synth` | heat maps as pictures; procedural inspection images (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
@@ -72,6 +74,8 @@ pub mod checkpoint;
 pub mod datasets;
 mod detector;
 mod error;
+#[cfg(feature = "cli")]
+pub mod evaluation;
 mod mapped;
 pub mod method;
 pub mod metrics;
@@ -80,13 +84,16 @@ pub mod preprocess;
 #[cfg(feature = "cli")]
 pub mod render;
 #[cfg(feature = "cli")]
+pub mod report;
+#[cfg(feature = "cli")]
 pub mod synth;
 pub mod tensor;
 pub mod text;
 pub mod weights;
 
 pub use detector::{
-    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Precision, PromptBank, Score, Scorer, Thresholds,
+    AnomalyMap, BankBuilder, BankInfo, Device, Engine, EngineOptions, Panel, Precision, PromptBank, Score, Scorer,
+    Thresholds,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{Fit, Frame, Image, PixelFormat, Placement};

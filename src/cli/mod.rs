@@ -12,6 +12,7 @@
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
 //! | `data.rs` | `inctrl data`: check |
+//! | `eval.rs` | `inctrl eval` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
@@ -23,6 +24,7 @@ mod console;
 mod convert;
 mod data;
 mod demo;
+mod eval;
 mod lanes;
 mod maps;
 mod model;
@@ -59,6 +61,7 @@ enum Command {
     Score(score::Args),
     #[command(subcommand)]
     Bank(bank::Command),
+    Eval(eval::Args),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
+        Command::Eval(args) => eval::run(args),
         Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),

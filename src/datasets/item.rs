@@ -70,17 +70,21 @@ impl Item {
     /// [`ErrorKind::Io`] and [`ErrorKind::Image`] for either file.
     pub fn open(&self) -> Result<Sample> {
         let image = Image::open(&self.path)?;
-        let mask = self.mask.as_deref().map(|path| read_mask(path, image.width(), image.height())).transpose()?;
+        let mask = self.read_mask(image.width(), image.height())?;
         Ok(Sample { image, mask })
+    }
+
+    /// Decodes the mask alone, stretched to `width` x `height` pixels: whether each belongs to the defect.
+    ///
+    /// # Errors
+    /// As [`Item::open`].
+    pub fn read_mask(&self, width: usize, height: usize) -> Result<Option<Vec<bool>>> {
+        self.mask.as_deref().map(|path| Ok(sample_mask(&Image::open(path)?, width, height))).transpose()
     }
 }
 
-/// A mask stretched to an image of these sides: the nearest pixel, which is not 0 on a defect.
-pub(super) fn read_mask(path: &Path, width: usize, height: usize) -> Result<Vec<bool>> {
-    Ok(sample_mask(&Image::open(path)?, width, height))
-}
-
-pub(super) fn sample_mask(mask: &Image, width: usize, height: usize) -> Vec<bool> {
+/// A mask stretched to these sides: the nearest pixel, which is not 0 on a defect.
+fn sample_mask(mask: &Image, width: usize, height: usize) -> Vec<bool> {
     let frame = mask.frame();
     let channels = frame.format().channels();
     let mut out = Vec::with_capacity(width * height);

@@ -313,6 +313,30 @@ impl PromptBank {
         lane.bank(&self.taps, self.shape[1], vectors)
     }
 
+    /// The bank of some of the prompts, given by their places in [`PromptBank::prompt_hashes`]; without thresholds, which are
+    /// those of all prompts together. Its bits are those of a bank built from these images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for no places, or one that is not there.
+    pub fn subset(&self, places: &[usize]) -> Result<PromptBank> {
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        let [layers, prompts, patches, width] = self.shape;
+        if places.is_empty() || places.last() >= Some(&prompts) {
+            let message = format!("prompts {places:?} of a bank of {prompts}: at least one, counted from 0");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let (len, embedding) = (patches * width, self.class_mean.len());
+        let layer = |l: usize| places.iter().flat_map(move |k| &self.taps[(l * prompts + k) * len..][..len]);
+        let taps = (0..layers).flat_map(layer).copied().collect();
+        let adapted: Vec<f32> =
+            places.iter().flat_map(|k| &self.adapted[k * embedding..][..embedding]).copied().collect();
+        let hashes = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
+        let header = Header { prompts: hashes, thresholds: None, ..self.header.clone() };
+        let mean = class_mean(&adapted, embedding);
+        Self::new(header, [layers, places.len(), patches, width], taps, adapted, mean, self.text_prototypes.clone())
+    }
+
     /// The prompts one by one, as they were before they were put together.
     pub(super) fn prompt_features(&self) -> impl Iterator<Item = PromptFeatures> + '_ {
         let [layers, prompts, patches, width] = self.shape;

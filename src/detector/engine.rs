@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::session::{Model, Session};
-use super::{BankBuilder, PromptBank, Scorer};
+use super::{BankBuilder, Panel, PromptBank, Scorer};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
@@ -202,6 +202,14 @@ impl Engine {
         }
         let session = self.session(capacity.get())?;
         Scorer::new(session, self.model_hash(), self.arch(), bank)
+    }
+
+    /// A panel, which scores each image against all of `banks`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
+    pub fn panel(&self, banks: &[Arc<PromptBank>]) -> Result<Panel> {
+        Panel::new(self.session(1)?, self.model_hash(), self.arch(), banks)
     }
 
     pub(super) fn weights(&self) -> &Weights {

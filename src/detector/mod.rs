@@ -8,6 +8,7 @@
 mod bank;
 mod builder;
 mod engine;
+mod panel;
 mod score;
 mod scorer;
 mod session;
@@ -16,6 +17,7 @@ mod thresholds;
 pub use bank::{BankInfo, PromptBank};
 pub use builder::BankBuilder;
 pub use engine::{Device, Engine, EngineOptions, Precision};
+pub use panel::Panel;
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
 pub use thresholds::Thresholds;

@@ -89,7 +89,7 @@ impl Scorer {
 }
 
 /// The plan of the last frame where it fits this one, else a new one.
-fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit) -> Result<&'a Plan> {
+pub(super) fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit) -> Result<&'a Plan> {
     let (width, height) = (frame.width(), frame.height());
     let plan = match kept.take() {
         Some(plan) if plan.matches(width, height) && plan.fit() == fit => plan,
@@ -99,7 +99,7 @@ fn plan<'a>(kept: &'a mut Option<Plan>, frame: &Frame<'_>, size: usize, fit: Fit
 }
 
 /// The part of the model's input that whole patches cover: pixels beyond the last one are not looked at.
-fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
+pub(super) fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
     let share = (vision.grid() * vision.patch_size) as f64 / vision.image_size as f64;
     Placement { width: input.width * share, height: input.height * share, ..input }
 }

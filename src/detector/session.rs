@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::PromptBank;
 use super::engine::{Device, EngineOptions};
-use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
+use crate::backend::{Backend, BankVectors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Detector, Lane, Parts, text_prototypes};
 use crate::preprocess::{Frame, Plan};
@@ -38,6 +38,24 @@ pub(super) struct Loaded<B: Backend> {
 pub(super) struct Bound<B: Backend> {
     lane: Lane<B>,
     bank: Option<B::Bank>,
+    panel: Panel<B>,
+}
+
+/// What a panel compares images with.
+struct Panel<B: Backend> {
+    /// A bank of each prompt alone.
+    prompts: Vec<B::Bank>,
+    /// The banks, for what their heads need.
+    banks: Vec<B::Bank>,
+    /// Largest cosines of the image with each prompt, `[P, L, N]`, and with one bank, `[L, N]`.
+    cosines: Vec<f32>,
+    best: Vec<f32>,
+}
+
+impl<B: Backend> Default for Panel<B> {
+    fn default() -> Self {
+        Panel { prompts: Vec::new(), banks: Vec::new(), cosines: Vec::new(), best: Vec::new() }
+    }
 }
 
 /// `$call` on whichever device `$either` is.
@@ -58,7 +76,31 @@ impl<B: Backend> Loaded<B> {
     }
 
     fn bind(&self, capacity: usize) -> Result<Bound<B>> {
-        Ok(Bound { lane: Lane::new(self.backend.fork()?, Arc::clone(&self.detector), capacity)?, bank: None })
+        Ok(Bound {
+            lane: Lane::new(self.backend.fork()?, Arc::clone(&self.detector), capacity)?,
+            bank: None,
+            panel: Panel::default(),
+        })
+    }
+}
+
+impl<B: Backend> Bound<B> {
+    fn score_panel(&mut self, members: &[Vec<usize>], mut each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        let Panel { prompts, banks, cosines, best } = &mut self.panel;
+        self.lane.encode(1, |_, _| ())?;
+        for (prompt, cosines) in prompts.iter().zip(cosines.chunks_exact_mut(best.len())) {
+            self.lane.nearest(prompt, cosines)?;
+        }
+        let len = best.len();
+        for (index, (bank, members)) in banks.iter().zip(members).enumerate() {
+            let mut rows = members.iter().map(|&prompt| &cosines[prompt * len..][..len]);
+            let Some(first) = rows.next() else { continue };
+            best.copy_from_slice(first);
+            // A maximum has no order: the bits are those of all prompts at once.
+            rows.for_each(|row| best.iter_mut().zip(row).for_each(|(best, cosine)| *best = best.max(*cosine)));
+            self.lane.judge(best, bank, |_, parts, map| each(index, parts, map))?;
+        }
+        Ok(())
     }
 }
 
@@ -145,6 +187,26 @@ impl Session {
             bound.bank = Some(bank.upload(&mut bound.lane)?);
             Ok(())
         })
+    }
+
+    /// Compares with `banks` from now on, whose prompts are among `prompts`: unit taps `[L, N, W]` of each.
+    pub fn set_panel(&mut self, prompts: &[Arc<[f32]>], banks: &[Arc<PromptBank>]) -> Result<()> {
+        let Some(any) = banks.first() else { return Ok(()) };
+        let vectors = BankVectors { class_mean: any.class_mean(), text_prototypes: any.text_prototypes() };
+        let cosines = any.info().taps * any.info().patches;
+        on_device!(Session, self, bound => {
+            let alone = prompts.iter().map(|taps| bound.lane.bank(taps, 1, vectors.clone()));
+            bound.panel.prompts = alone.collect::<Result<_>>()?;
+            bound.panel.banks = banks.iter().map(|bank| bank.upload(&mut bound.lane)).collect::<Result<_>>()?;
+            bound.panel.cosines = vec![0.0; prompts.len() * cosines];
+            bound.panel.best = vec![0.0; cosines];
+            Ok(())
+        })
+    }
+
+    /// Encodes the one placed frame and scores it against each bank of the panel, whose prompts `members` tells.
+    pub fn score_panel(&mut self, members: &[Vec<usize>], each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        on_device!(Session, self, bound => bound.score_panel(members, each))
     }
 
     pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {

@@ -56,7 +56,8 @@ fn thresholds_are_part_of_a_bank_and_of_its_identity() {
     let (plain, file, _) = small_bank();
     assert!(plain.thresholds().is_none() && !String::from_utf8_lossy(&file).contains("thresholds"));
     // Numbers whose shortest decimal form has many digits, very small and very large ones.
-    for (review, reject, cell) in [(0.1, 0.2, 0.3), (f32::MIN_POSITIVE, f32::MAX, 16777217.0), (-0.0, 0.0, 0.33333334)] {
+    for (review, reject, cell) in [(0.1, 0.2, 0.3), (f32::MIN_POSITIVE, f32::MAX, 16777217.0), (-0.0, 0.0, 0.33333334)]
+    {
         let limits = Thresholds { review, reject, cell };
         let judged = plain.with_thresholds(Some(limits)).unwrap();
         assert_ne!(judged.id(), plain.id());
