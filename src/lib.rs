@@ -55,6 +55,7 @@
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, running nothing in them |
+//! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
 //! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
 //! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
 //! | [`metrics`] | how well scores separate good from defective |
@@ -70,6 +71,7 @@
 
 mod atomic_file;
 pub mod backend;
+pub mod calibration;
 pub mod checkpoint;
 pub mod datasets;
 mod detector;

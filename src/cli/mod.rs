@@ -11,6 +11,7 @@
 //! | `rows.rs` | a result as a line of a table, JSON or CSV |
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
+//! | `calibrate.rs` | `inctrl bank`: calibrate, report |
 //! | `data.rs` | `inctrl data`: check |
 //! | `eval.rs` | `inctrl eval` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
@@ -20,6 +21,7 @@
 //! | `console.rs` | the two output streams and the progress bar |
 
 mod bank;
+mod calibrate;
 mod console;
 mod convert;
 mod data;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Thresholds;
 use crate::atomic_file::write_atomically;
 use crate::backend::{Backend, BankVectors};
+use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Lane, class_mean};
 use crate::preprocess::Fit;
@@ -50,6 +51,9 @@ struct Header {
     /// Absent from the file where there are none, so that files from before thresholds keep their identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     thresholds: Option<Thresholds>,
+    /// What the thresholds were made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
 }
 
 /// What a bank keeps of one prompt image.
@@ -101,7 +105,8 @@ impl PromptBank {
             .collect();
         let adapted: Vec<f32> = prompts.iter().flat_map(|p| &p.adapted).copied().collect();
         let hashes = prompts.iter().map(|p| hex(&p.hash)).collect();
-        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None };
+        let header =
+            Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None, calibration: None };
         let mean = class_mean(&adapted, arch.embed_dim);
         Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes)
     }
@@ -162,6 +167,9 @@ impl PromptBank {
             serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
         if let Some(thresholds) = &header.thresholds {
             thresholds.check().map_err(|error| damaged("the bank's thresholds make no sense").because(error))?;
+        }
+        if let Some(calibration) = &header.calibration {
+            calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
         }
 
         let tensors = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
@@ -246,9 +254,25 @@ impl PromptBank {
         if let Some(thresholds) = &thresholds {
             thresholds.check()?;
         }
-        let header = Header { thresholds, ..self.header.clone() };
+        let header = Header { thresholds, calibration: None, ..self.header.clone() };
         let (adapted, mean, texts) = (self.adapted.clone(), self.class_mean.clone(), self.text_prototypes.clone());
         Self::new(header, self.shape, Arc::clone(&self.taps), adapted, mean, texts)
+    }
+
+    /// The scores of good parts that its thresholds come from, where they come from such.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.header.calibration.as_ref()
+    }
+
+    /// The same bank with a calibration and the thresholds that it gives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the header cannot be written.
+    pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
+        let thresholds = Some(calibration.thresholds());
+        let header = Header { thresholds, calibration: Some(calibration), ..self.header.clone() };
+        let (taps, adapted) = (Arc::clone(&self.taps), self.adapted.clone());
+        Self::new(header, self.shape, taps, adapted, self.class_mean.clone(), self.text_prototypes.clone())
     }
 
     /// Hash of the model that it was built with.
@@ -332,7 +356,7 @@ impl PromptBank {
         let adapted: Vec<f32> =
             places.iter().flat_map(|k| &self.adapted[k * embedding..][..embedding]).copied().collect();
         let hashes = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
-        let header = Header { prompts: hashes, thresholds: None, ..self.header.clone() };
+        let header = Header { prompts: hashes, thresholds: None, calibration: None, ..self.header.clone() };
         let mean = class_mean(&adapted, embedding);
         Self::new(header, [layers, places.len(), patches, width], taps, adapted, mean, self.text_prototypes.clone())
     }
