@@ -7,7 +7,7 @@ const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 260.0;
 /// Room for the axes.
 const LEFT: f64 = 44.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 /// Lines: told apart without colour by their dashes.

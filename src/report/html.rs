@@ -30,9 +30,10 @@ pub fn page(report: &Report<'_>) -> String {
     let (normal, anomalous) = results.classes.iter().fold((0, 0), |(n, a), c| (n + c.normal, a + c.anomalous));
     let _ = writeln!(
         html,
-        "<p class=\"lead\">{} classes, {normal} normal and {anomalous} anomalous images; {} draws of the prompts. Mean ± \
+        "<p class=\"lead\">{} {}, {normal} normal and {anomalous} anomalous images; {} draws of the prompts. Mean ± \
          standard deviation over the draws, in percent.</p>",
         results.classes.len(),
+        if results.classes.len() == 1 { "class" } else { "classes" },
         results.runs
     );
     notices(&mut html, report);

@@ -7,6 +7,9 @@ mod cli;
 #[cfg(feature = "cli")]
 mod cli_bad_input;
 mod compare;
+mod datasets;
+#[cfg(feature = "cli")]
+mod evaluation;
 mod external;
 mod goldens;
 mod invariance;
