@@ -55,8 +55,12 @@
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
+//! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
+//! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
+//! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | [`ffi`] | the C interface, `include/inctrl.h` |
+//! | `report` | an evaluation as a page, JSON, CSV and Markdown (feature `cli`) |
 //! | `render`, `synth`, `measure` | heat maps as pictures; procedural inspection images; how long things take (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
@@ -68,9 +72,13 @@
 
 mod atomic_file;
 pub mod backend;
+pub mod calibration;
 pub mod checkpoint;
+pub mod datasets;
 mod detector;
 mod error;
+#[cfg(feature = "cli")]
+pub mod evaluation;
 pub mod ffi;
 mod mapped;
 #[cfg(feature = "cli")]
@@ -82,14 +90,16 @@ pub mod preprocess;
 #[cfg(feature = "cli")]
 pub mod render;
 #[cfg(feature = "cli")]
+pub mod report;
+#[cfg(feature = "cli")]
 pub mod synth;
 pub mod tensor;
 pub mod text;
 pub mod weights;
 
 pub use detector::{
-    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Precision,
-    PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
+    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Panel,
+    Precision, PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};

@@ -1,4 +1,4 @@
-//! `inctrl bank`: build, append, info.
+//! `inctrl bank`: build, append, info; calibrate and report are in a file of their own.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use clap::{Subcommand, ValueEnum};
 use inctrl::{Fit, PromptBank};
 use serde::Serialize;
 
-use super::Outcome;
 use super::console::{Progress, result};
 use super::model::ModelArgs;
 use super::normals::{self, FIT_HELP, parse_fit};
+use super::{Outcome, calibrate};
 
 /// Make and look at banks: the normal images of a class, encoded once
 #[derive(Subcommand)]
@@ -18,6 +18,8 @@ pub enum Command {
     Build(BuildArgs),
     Append(AppendArgs),
     Info(InfoArgs),
+    Calibrate(calibrate::CalibrateArgs),
+    Report(calibrate::ReportArgs),
 }
 
 /// Encode a class name and its normal images to a file
@@ -89,6 +91,8 @@ pub fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::Build(args) => build(args)?,
         Command::Append(args) => append(args)?,
+        Command::Calibrate(args) => calibrate::calibrate(args)?,
+        Command::Report(args) => calibrate::report(args)?,
         Command::Info(args) => {
             let bank = PromptBank::open(&args.bank)?;
             match args.format {

@@ -76,6 +76,16 @@ impl Progress {
         }
     }
 
+    /// From now on `total` things are done one by one; see [`Progress::advance`].
+    pub fn count(&self, total: usize, doing: &'static str) {
+        self.0.reset();
+        self.0.set_length(total as u64);
+        self.0.set_message(doing);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} {msg}, {eta} left") {
+            self.0.set_style(style);
+        }
+    }
+
     /// From now on `total` bytes are written; see [`Progress::bytes_done`].
     pub fn bytes(&self, total: u64, doing: &'static str) {
         self.0.set_length(total);

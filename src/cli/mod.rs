@@ -11,6 +11,9 @@
 //! | `rows.rs` | a result as a line of a table, JSON or CSV |
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
+//! | `calibrate.rs` | `inctrl bank`: calibrate, report |
+//! | `data.rs` | `inctrl data`: check |
+//! | `eval.rs` | `inctrl eval` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
@@ -20,9 +23,12 @@
 
 mod bank;
 mod bench;
+mod calibrate;
 mod console;
 mod convert;
+mod data;
 mod demo;
+mod eval;
 mod lanes;
 mod maps;
 mod model;
@@ -61,6 +67,9 @@ enum Command {
     Score(score::Args),
     #[command(subcommand)]
     Bank(bank::Command),
+    Eval(eval::Args),
+    #[command(subcommand)]
+    Data(data::Command),
     #[command(subcommand)]
     Weights(weights::Command),
     Convert(convert::Args),
@@ -90,6 +99,8 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
+        Command::Eval(args) => eval::run(args),
+        Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),
         Command::Demo(args) => demo::run(args),

@@ -1,27 +1,18 @@
 //! The normal images of a class, from files and folders to a bank.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
+use inctrl::datasets::{EXTENSIONS, is_picture};
 use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
 
 use super::console::{Progress, say};
 
-/// File name extensions of the formats that the library decodes.
-const EXTENSIONS: [&str; 11] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pnm", "pbm", "pgm", "ppm"];
-
 /// How images that are not square are fitted to the model's input.
 pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \
                             (all of it, on a plain ground) or stretch (all of it) [default: crop]";
-
-/// Whether a file in a folder counts as a picture: by its extension, and hidden files never do.
-pub fn is_picture(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    !hidden && extension.is_some_and(|e| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
-}
 
 /// What to say of a folder without pictures.
 pub fn no_pictures() -> String {

@@ -8,8 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 use inctrl::Error;
+use inctrl::datasets::is_picture;
 
-use super::normals::{is_picture, no_pictures};
+use super::normals::no_pictures;
 
 /// One image to be scored.
 pub struct Query {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use inctrl::{Decision, Region};
+use inctrl::calibration::{Calibration, scaled};
+use inctrl::{Decision, PromptBank, Region, Thresholds};
 use serde::Serialize;
 
 /// How results are written.
@@ -57,6 +58,17 @@ struct Record<'a> {
     regions: Option<Vec<Place>>,
     bank: &'a str,
     error: Option<&'a str>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    calibrated: Option<Calibrated>,
+}
+
+/// What the calibration of the bank says of a score; only of a bank that has one.
+#[derive(Serialize)]
+struct Calibrated {
+    /// How often a good part scores as much.
+    p_value: Option<f64>,
+    /// The score on a scale with 0.5 at the threshold.
+    scaled: Option<f32>,
 }
 
 /// A region of a JSON line, in pixels of the image.
@@ -86,15 +98,22 @@ pub struct Printer {
     format: Format,
     /// Identity of the bank, which JSON and CSV repeat in every line.
     bank: String,
+    calibration: Option<(Calibration, Thresholds)>,
     /// Characters of the table's first column.
     path_width: usize,
 }
 
 impl Printer {
     /// `paths` are those that will come, as far as they are known: the table is aligned to the longest.
-    pub fn new<'a>(format: Format, bank: &str, paths: impl Iterator<Item = &'a Path>) -> Self {
+    pub fn new<'a>(format: Format, bank: &PromptBank, paths: impl Iterator<Item = &'a Path>) -> Self {
         let path_width = paths.map(|path| printable(&path.to_string_lossy()).chars().count()).max();
-        Printer { format, bank: bank.to_owned(), path_width: path_width.unwrap_or(40).max("path".len()) }
+        let calibration = bank.calibration().cloned().zip(bank.thresholds().copied());
+        Printer {
+            format,
+            bank: bank.id().to_owned(),
+            calibration,
+            path_width: path_width.unwrap_or(40).max("path".len()),
+        }
     }
 
     /// The line above all rows.
@@ -106,6 +125,7 @@ impl Printer {
                 w = self.path_width
             )),
             Format::Jsonl => None,
+            Format::Csv if self.calibration.is_some() => Some(format!("{CSV_HEADER},p_value,scaled")),
             Format::Csv => Some(CSV_HEADER.to_owned()),
         }
     }
@@ -128,7 +148,12 @@ impl Printer {
         let regions = r.regions.map_or(String::new(), |regions| regions.len().to_string());
         let error = quoted(r.error.unwrap_or_default());
         let path = quoted(&r.path);
-        format!("{path},{parts},{width},{height},{verdict},{reason},{regions},{},{error}", r.bank)
+        let mut line = format!("{path},{parts},{width},{height},{verdict},{reason},{regions},{},{error}", r.bank);
+        if let Some(Calibrated { p_value, scaled }) = r.calibrated {
+            let [p_value, scaled] = [p_value.map(|x| x.to_string()), scaled.map(|x| x.to_string())];
+            line += &format!(",{},{}", p_value.unwrap_or_default(), scaled.unwrap_or_default());
+        }
+        line
     }
 
     fn table_line(&self, row: &Row) -> String {
@@ -169,6 +194,10 @@ impl Printer {
             regions: numbers.ok().filter(|n| n.decision.is_some()).map(|n| n.regions.iter().map(Place::of).collect()),
             bank: &self.bank,
             error: numbers.err().map(String::as_str),
+            calibrated: self.calibration.as_ref().map(|(calibration, limits)| Calibrated {
+                p_value: numbers.ok().map(|n| calibration.p_value(n.score)),
+                scaled: numbers.ok().map(|n| scaled(n.score, limits.reject)),
+            }),
         }
     }
 }

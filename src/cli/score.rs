@@ -55,6 +55,9 @@ Larger scores are more anomalous. score = (holistic + alpha patch_max) / (1 + al
   image_residual  how far the image as a whole is from the normals
   text_prior      how much better texts of a damaged object fit than of a flawless one
 
+With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
+part scores as much, and scaled, the score from 0 to 1 with 0.5 at the threshold.
+
 A query that cannot be scored is a line with its error; the exit code is then 2.
 
 NAME is the query's path below the deepest folder that holds all queries, without
@@ -100,7 +103,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         .context(source)?;
     drop(engine);
 
-    let printer = Printer::new(args.format, bank.id(), queries.known_paths());
+    let printer = Printer::new(args.format, &bank, queries.known_paths());
     progress.results(queries.len());
     if let Some(header) = printer.header() {
         result(&header)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Thresholds;
 use crate::atomic_file::write_atomically;
 use crate::backend::{Backend, BankVectors};
+use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::class_mean;
 use crate::preprocess::{Fit, IgnoreMask};
@@ -53,6 +54,9 @@ struct Header {
     /// Absent from the file where there are none, so that files from before thresholds keep their identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     thresholds: Option<Thresholds>,
+    /// What the thresholds were made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     /// Width and height of the frames that the ignore mask is for; its runs are a tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mask: Option<[usize; 2]>,
@@ -119,7 +123,7 @@ impl PromptBank {
         let adapted: Vec<f32> = prompts.iter().flat_map(|p| &p.adapted).copied().collect();
         let hashes = prompts.iter().map(|p| hex(&p.hash)).collect();
         let size = mask.as_ref().map(|mask| [mask.width(), mask.height()]);
-        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None, mask: size };
+        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None, calibration: None, mask: size };
         let mean = class_mean(&adapted, arch.embed_dim);
         Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes, mask)
     }
@@ -184,6 +188,9 @@ impl PromptBank {
             serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
         if let Some(thresholds) = &header.thresholds {
             thresholds.check().map_err(|error| damaged("the bank's thresholds make no sense").because(error))?;
+        }
+        if let Some(calibration) = &header.calibration {
+            calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
         }
 
         let tensors = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
@@ -290,9 +297,25 @@ impl PromptBank {
         if let Some(thresholds) = &thresholds {
             thresholds.check()?;
         }
-        let header = Header { thresholds, ..self.header.clone() };
+        let header = Header { thresholds, calibration: None, ..self.header.clone() };
         let (adapted, mean, texts) = (self.adapted.clone(), self.class_mean.clone(), self.text_prototypes.clone());
         Self::new(header, self.shape, Arc::clone(&self.taps), adapted, mean, texts, self.mask.clone())
+    }
+
+    /// The scores of good parts that its thresholds come from, where they come from such.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.header.calibration.as_ref()
+    }
+
+    /// The same bank with a calibration and the thresholds that it gives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the header cannot be written.
+    pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
+        let thresholds = Some(calibration.thresholds());
+        let header = Header { thresholds, calibration: Some(calibration), ..self.header.clone() };
+        let (taps, adapted) = (Arc::clone(&self.taps), self.adapted.clone());
+        Self::new(header, self.shape, taps, adapted, self.class_mean.clone(), self.text_prototypes.clone(), self.mask.clone())
     }
 
     /// Hash of the model that it was built with.
@@ -355,6 +378,31 @@ impl PromptBank {
     pub(super) fn upload<B: Backend>(&self, backend: &mut B) -> Result<B::Bank> {
         let vectors = BankVectors { class_mean: &self.class_mean, text_prototypes: &self.text_prototypes };
         backend.bank(&self.taps, self.shape, vectors)
+    }
+
+    /// The bank of some of the prompts, given by their places in [`PromptBank::prompt_hashes`]; without thresholds, which are
+    /// those of all prompts together. Its bits are those of a bank built from these images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for no places, or one that is not there.
+    pub fn subset(&self, places: &[usize]) -> Result<PromptBank> {
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        let [layers, prompts, patches, width] = self.shape;
+        if places.is_empty() || places.last() >= Some(&prompts) {
+            let message = format!("prompts {places:?} of a bank of {prompts}: at least one, counted from 0");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let (len, embedding) = (patches * width, self.class_mean.len());
+        let layer = |l: usize| places.iter().flat_map(move |k| &self.taps[(l * prompts + k) * len..][..len]);
+        let taps = (0..layers).flat_map(layer).copied().collect();
+        let adapted: Vec<f32> =
+            places.iter().flat_map(|k| &self.adapted[k * embedding..][..embedding]).copied().collect();
+        let hashes = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
+        let header = Header { prompts: hashes, thresholds: None, calibration: None, ..self.header.clone() };
+        let mean = class_mean(&adapted, embedding);
+        let texts = self.text_prototypes.clone();
+        Self::new(header, [layers, places.len(), patches, width], taps, adapted, mean, texts, self.mask.clone())
     }
 
     /// The prompts one by one, as they were before they were put together.

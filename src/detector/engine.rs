@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::session::{Model, Session};
-use super::{BankBuilder, BankSlot, PromptBank, Scorer};
+use super::{BankBuilder, BankSlot, Panel, PromptBank, Scorer};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
@@ -247,6 +247,14 @@ impl Engine {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         Scorer::new(self.session(capacity.get())?, self.model_hash(), self.arch(), Arc::clone(slot))
+    }
+
+    /// A panel, which scores each image against all of `banks`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
+    pub fn panel(&self, banks: &[Arc<PromptBank>]) -> Result<Panel> {
+        Panel::new(self.session(1)?, &self.model.uploader(), self.model_hash(), self.arch(), banks)
     }
 
     pub(super) fn weights(&self) -> &Weights {

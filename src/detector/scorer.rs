@@ -32,10 +32,10 @@ pub struct Scorer {
 }
 
 /// What depends on the size of a frame and on the bank's fit and ignore mask.
-struct Fitted {
-    plan: Plan,
+pub(super) struct Fitted {
+    pub plan: Plan,
     /// 1, or 0 where a cell is ignored, `[N]`.
-    judged: Vec<f32>,
+    pub judged: Vec<f32>,
 }
 
 impl Scorer {
@@ -201,7 +201,7 @@ pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a
 }
 
 /// Index in `kept` of the plan for `frame`, which is made if it is not there. The plan that was longest of no use makes room.
-fn fitted(
+pub(super) fn fitted(
     kept: &mut Vec<Fitted>,
     frame: &Frame<'_>,
     vision: &VisionArch,
@@ -229,7 +229,7 @@ fn fitted(
 }
 
 /// The part of the model's input that whole patches cover: pixels beyond the last one are not looked at.
-fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
+pub(super) fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
     let share = (vision.grid() * vision.patch_size) as f64 / vision.image_size as f64;
     Placement { width: input.width * share, height: input.height * share, ..input }
 }

@@ -219,6 +219,26 @@ impl Session {
         }
     }
 
+    /// [`Lane::nearest`] of the one placed frame, after [`Session::encode`].
+    pub fn nearest(&mut self, bank: &DeviceBank, cosines: &mut [f32]) -> Result<()> {
+        on_one_device!(self, bank, lane, bank => lane.nearest(bank, cosines))
+    }
+
+    /// [`Lane::score_nearest`].
+    pub fn score_nearest(
+        &mut self,
+        cosines: &[f32],
+        bank: &DeviceBank,
+        each: impl FnMut(usize, Parts, &[f32]),
+    ) -> Result<()> {
+        on_one_device!(self, bank, lane, bank => lane.score_nearest(cosines, bank, each))
+    }
+
+    /// Encodes the one placed frame.
+    pub fn encode(&mut self) -> Result<()> {
+        on_device!(Session, self, lane => lane.encode(1, |_, _| ()))
+    }
+
     pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
         on_device!(Session, self, lane => lane.place(frame, plan, image))
     }

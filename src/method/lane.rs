@@ -218,6 +218,7 @@ impl<B: Backend> Lane<B> {
     /// # Errors
     /// As [`Lane::score`].
     pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan, bank: &B::Bank) -> Result<StageTimes> {
+        self.upload_judged()?;
         let Lane { backend, work, .. } = self;
         backend.wait()?;
         let mut last = Instant::now();
@@ -235,6 +236,30 @@ impl<B: Backend> Lane<B> {
         work.heads(backend, 1, bank)?;
         let heads = lap(backend)?;
         Ok(StageTimes { preprocess, encode, residual_map, heads })
+    }
+
+    /// Largest cosines `[L, N]` of the one encoded image's patches with a bank's, the inner part of equation 1.
+    ///
+    /// # Errors
+    /// As [`Lane::score`].
+    pub fn nearest(&mut self, bank: &B::Bank, cosines: &mut [f32]) -> Result<()> {
+        self.backend.patch_nn(&self.work.vision.taps, 1, bank, &mut self.work.cosines)?;
+        self.backend.download(&self.work.cosines, cosines)
+    }
+
+    /// Equations 1 to 7 for the one encoded image from its largest cosines `[L, N]` with the bank's patches, reported as by
+    /// [`Lane::score`].
+    ///
+    /// # Errors
+    /// As [`Lane::score`].
+    pub fn score_nearest(&mut self, cosines: &[f32], bank: &B::Bank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+        self.upload_judged()?;
+        let Work { detector, vision, cosines: nearest, judged, map, parts, .. } = &mut self.work;
+        let arch = &detector.arch;
+        self.backend.upload(cosines, nearest)?;
+        self.backend.residual_mean(nearest, arch.taps.len(), arch.vision.patches(), judged, map)?;
+        self.backend.heads(&vision.class, map, 1, &detector.heads, bank, parts)?;
+        self.read(1, each)
     }
 
     /// What a prompt leaves in a bank, after [`Lane::encode`] of one image: its unit taps `[L, N, W]` and its adapted

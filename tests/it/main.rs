@@ -15,6 +15,9 @@ mod cuda;
 #[cfg(feature = "cuda")]
 #[path = "../emulator/mod.rs"]
 mod emulator;
+mod datasets;
+#[cfg(feature = "cli")]
+mod evaluation;
 mod external;
 mod ffi;
 mod fuzz;
@@ -22,6 +25,7 @@ mod goldens;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod interruption;
 mod invariance;
+mod metrics;
 mod ops;
 #[cfg(feature = "cli")]
 mod program;

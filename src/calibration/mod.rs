@@ -1,0 +1,255 @@
+//! Thresholds from good parts alone: split conformal prediction.
+//!
+//! Given the scores of n good parts that are exchangeable with those to come, the k-th largest of them is exceeded by the
+//! next good part with a probability of at most k / (n + 1). A part is rejected if it scores *more* than the k-th largest with
+//! k = floor(a (n + 1)), so the chance of a false reject is at most a, whatever the distribution of the scores. For k to be at
+//! least 1 takes n >= 1 / a - 1 good parts: with fewer no threshold keeps the promise, and none is given.
+//!
+//! The same counting gives each score a p-value, (1 + #{calibration scores >= s}) / (n + 1): how often a good part looks at
+//! least as strange.
+//!
+//! **Held-out** scores are of good parts that are no prompts. Where there are none, **leave-one-out** scores of the prompts are
+//! used: each against the bank of the others. Those see one prompt fewer than a part to come, so their scores tend to be larger,
+//! and the threshold a little high; with few prompts they depend on each other, and the bound is approximate.
+
+mod prompts;
+
+use serde::{Deserialize, Serialize};
+
+use crate::detector::Thresholds;
+use crate::error::{Error, ErrorKind, Result};
+
+pub use prompts::{PromptCheck, leave_one_out, outliers};
+
+/// How much more often than a reject a good part may be sent to review.
+const REVIEW_FACTOR: f64 = 5.0;
+/// A review limit that more than this share of good parts pass helps nobody.
+const MOST_REVIEWED: f64 = 0.5;
+
+/// Which good parts the scores are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Good parts that are no prompts.
+    HeldOut,
+    /// The prompts, each against the others.
+    LeaveOneOut,
+}
+
+/// The scores of good parts, and the promise that thresholds are made from them under.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    source: Source,
+    max_false_reject: f64,
+    /// Ascending.
+    scores: Vec<f32>,
+    /// The largest cell of each map, ascending.
+    patch_max: Vec<f32>,
+}
+
+impl Calibration {
+    /// Takes the scores of good parts, and the largest cell of each one's map, in any order. `max_false_reject` is the share of good
+    /// parts that may be rejected, between 0 and 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where the share is out of range, a score is not finite, or there are too few scores for it: the
+    /// error says how many are needed.
+    pub fn new(source: Source, max_false_reject: f64, mut scores: Vec<f32>, mut patch_max: Vec<f32>) -> Result<Self> {
+        let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
+        // Six decimals are read back from a file as they were written.
+        let max_false_reject = (max_false_reject * 1e6).round() / 1e6;
+        if !(max_false_reject > 0.0 && max_false_reject < 1.0) {
+            return fail(format!(
+                "a false-reject rate of {max_false_reject} to six decimals: it must lie between 0 and 1, such as 0.01"
+            ));
+        }
+        if scores.len() != patch_max.len() || scores.iter().chain(&patch_max).any(|score| !score.is_finite()) {
+            return fail("the calibration scores are not finite numbers, one pair for each image".to_owned());
+        }
+        let (found, needed) = (scores.len(), needed(max_false_reject));
+        if found < needed {
+            return fail(format!(
+                "{found} good images cannot promise a false-reject rate of {max_false_reject}: {needed} are needed; with {found}, \
+                 the least rate is {:.3}",
+                1.0 / (found as f64 + 1.0)
+            ));
+        }
+        scores.sort_by(f32::total_cmp);
+        patch_max.sort_by(f32::total_cmp);
+        Ok(Calibration { source, max_false_reject, scores, patch_max })
+    }
+
+    /// An error unless this is what [`Calibration::new`] makes.
+    pub(crate) fn check(&self) -> Result<()> {
+        let made = Self::new(self.source, self.max_false_reject, self.scores.clone(), self.patch_max.clone())?;
+        if made == *self {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Argument, "the calibration scores are not in order"))
+    }
+
+    /// Which good parts the scores are of.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The share of good parts that may be rejected.
+    pub fn max_false_reject(&self) -> f64 {
+        self.max_false_reject
+    }
+
+    /// The scores, ascending.
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    /// The limits that keep the promise.
+    ///
+    /// `reject` is the smallest number above the k-th largest score, since a score that reaches a limit is past it. `review` is
+    /// the same for a rate five times as large, a half at most: so many good parts at most are looked at by a person or
+    /// rejected. `cell` is to the largest cells of the maps what `reject` is to the scores: at most the promised share of good
+    /// parts has a cell past it.
+    pub fn thresholds(&self) -> Thresholds {
+        let review = (REVIEW_FACTOR * self.max_false_reject).min(MOST_REVIEWED).max(self.max_false_reject);
+        Thresholds {
+            review: limit(&self.scores, review),
+            reject: limit(&self.scores, self.max_false_reject),
+            cell: limit(&self.patch_max, self.max_false_reject),
+        }
+    }
+
+    /// How often a good part scores `score` or more, by these scores: small is suspicious. Never below 1 / (n + 1).
+    pub fn p_value(&self, score: f32) -> f64 {
+        let below = self.scores.partition_point(|calibrated| *calibrated < score);
+        (1 + self.scores.len() - below) as f64 / (self.scores.len() + 1) as f64
+    }
+}
+
+/// A score on a scale from 0 to 1 on which `reject` is 0.5, linear on either side: scores of different banks on one scale for
+/// displays. Scores below 0 or above 1 do not occur and are clamped.
+pub fn scaled(score: f32, reject: f32) -> f32 {
+    let (score, reject) = (score.clamp(0.0, 1.0), reject.clamp(0.0, 1.0));
+    if score < reject {
+        0.5 * score / reject
+    } else if reject < 1.0 {
+        0.5 + 0.5 * (score - reject) / (1.0 - reject)
+    } else {
+        0.5
+    }
+}
+
+/// How many good parts a false-reject rate takes: the least n with rate (n + 1) >= 1.
+pub fn needed(rate: f64) -> usize {
+    let mut n = (1.0 / rate - 1.0).ceil().max(1.0) as usize;
+    // 1 / rate is rounded; the count that decides is that of `place`.
+    while place(n, rate) == 0 {
+        n += 1;
+    }
+    while n > 1 && place(n - 1, rate) > 0 {
+        n -= 1;
+    }
+    n
+}
+
+/// k = floor(rate (n + 1)); a product that is a whole number but for rounding counts as one.
+fn place(n: usize, rate: f64) -> usize {
+    (rate * (n as f64 + 1.0) * (1.0 + 4.0 * f64::EPSILON)) as usize
+}
+
+/// The smallest number above the k-th largest of `ascending`.
+fn limit(ascending: &[f32], rate: f64) -> f32 {
+    let k = place(ascending.len(), rate).clamp(1, ascending.len());
+    ascending[ascending.len() - k].next_up()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calibration(rate: f64, scores: Vec<f32>) -> Result<Calibration> {
+        Calibration::new(Source::HeldOut, rate, scores.clone(), scores)
+    }
+
+    /// splitmix64 to a number in [0, 1).
+    fn uniform(state: &mut u64) -> f64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Of exchangeable scores the expected share past the limit is k / (n + 1) where there are no ties. Over many
+    /// calibrations the mean of a rate whose standard deviation is known must lie within 4 standard errors of it; with ties it
+    /// may only be smaller.
+    #[test]
+    fn the_realised_false_reject_rate_keeps_the_promise() {
+        let mut state = 7;
+        for (n, rate) in [(19, 0.05), (99, 0.01), (150, 0.01), (50, 0.1), (30, 0.2)] {
+            for levels in [None, Some(40.0)] {
+                let mut draw = || {
+                    let score = uniform(&mut state).powi(3);
+                    levels.map_or(score, |levels: f64| (score * levels).floor() / levels) as f32
+                };
+                let (trials, queries) = (4000, 20);
+                let mut rejected = 0;
+                for _ in 0..trials {
+                    let limits = calibration(rate, (0..n).map(|_| draw()).collect()).unwrap().thresholds();
+                    rejected += (0..queries).filter(|_| draw() >= limits.reject).count();
+                }
+                let realised = rejected as f64 / (trials * queries) as f64;
+                let expected = place(n, rate) as f64 / (n + 1) as f64;
+                assert!(expected <= rate + 1e-12);
+                // The rate past the limit of one calibration is Beta(k, n + 1 - k); its queries are binomial on top.
+                let beta = expected * (1.0 - expected) / (n + 2) as f64;
+                let error = ((beta + expected * (1.0 - expected) / queries as f64) / trials as f64).sqrt();
+                assert!(realised <= expected + 4.0 * error, "n {n}, rate {rate}: {realised} over {expected}");
+                if levels.is_none() {
+                    assert!(realised >= expected - 4.0 * error, "n {n}, rate {rate}: {realised} under {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_images_are_refused_with_the_number_that_is_enough() {
+        for (rate, enough) in [(0.01, 99), (0.05, 19), (0.1, 9), (0.5, 1), (0.001, 999), (0.3, 3)] {
+            assert_eq!(needed(rate), enough, "{rate}");
+            assert!(calibration(rate, vec![0.5; enough]).is_ok());
+            if enough > 1 {
+                let error = calibration(rate, vec![0.5; enough - 1]).unwrap_err();
+                assert!(error.to_string().contains(&format!("{enough} are needed")), "{error}");
+            }
+        }
+        for rate in [0.0, 1.0, -0.1, f64::NAN] {
+            assert_eq!(calibration(rate, vec![0.5; 100]).unwrap_err().kind(), ErrorKind::Argument);
+        }
+        assert!(calibration(0.5, vec![f32::NAN; 10]).is_err());
+    }
+
+    #[test]
+    fn p_values_count_and_agree_with_the_limit() {
+        let scores: Vec<f32> = (0..99).map(|i| i as f32 / 100.0).collect();
+        let calibration = calibration(0.05, scores).unwrap();
+        let limits = calibration.thresholds();
+        assert_eq!(calibration.p_value(2.0), 0.01);
+        assert_eq!(calibration.p_value(0.0), 1.0);
+        for i in 0..1200 {
+            let score = i as f32 / 1000.0;
+            assert_eq!(score >= limits.reject, calibration.p_value(score) <= 0.05, "{score}");
+        }
+        assert!(limits.review <= limits.reject);
+        limits.check().unwrap();
+    }
+
+    #[test]
+    fn the_scale_rises_and_is_a_half_at_the_limit() {
+        for reject in [0.0, 0.2, 0.9, 1.0] {
+            let values: Vec<f32> = (0..=100).map(|i| scaled(i as f32 / 100.0, reject)).collect();
+            assert!(values.is_sorted() && values[0] >= 0.0 && values[100] <= 1.0);
+            assert_eq!(scaled(reject, reject), 0.5);
+        }
+        assert_eq!((scaled(0.0, 0.3), scaled(1.0, 0.3)), (0.0, 1.0));
+    }
+}

@@ -1,0 +1,123 @@
+//! `inctrl data`: check.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Subcommand, ValueEnum};
+use inctrl::datasets::{self, Dataset, Layout, Report};
+
+use super::Outcome;
+use super::console::{Progress, result};
+
+/// Look at data sets
+#[derive(Subcommand)]
+pub enum Command {
+    Check(CheckArgs),
+}
+
+/// Say what a data set holds and what is wrong with it, file by file; exit code 2 where something is missing or unusable
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  inctrl data check mvtec/")]
+pub struct CheckArgs {
+    /// The data set's folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
+    /// How it is written
+    #[arg(long, value_enum, default_value = "text")]
+    format: CheckFormat,
+}
+
+/// How a data set lies on disk.
+#[derive(clap::Args)]
+pub struct LayoutArgs {
+    #[arg(long, value_name = "LAYOUT", help = layout_help(), value_parser = parse_layout, default_value = "auto")]
+    layout: Choice,
+    /// Decides which normal images are for testing where the layout does not say, and which are drawn as prompts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// A layout, or whichever is there.
+#[derive(Clone, Copy)]
+enum Choice {
+    Auto,
+    Layout(Layout),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CheckFormat {
+    Text,
+    Json,
+}
+
+fn layout_help() -> String {
+    format!("How the files lie: auto, {}", Layout::ALL.map(Layout::name).join(", "))
+}
+
+fn parse_layout(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => Ok(Choice::Auto),
+        name => name.parse().map(Choice::Layout).map_err(|error: inctrl::Error| error.to_string()),
+    }
+}
+
+impl LayoutArgs {
+    /// Looks through a data set.
+    pub fn open(&self, folder: &PathBuf) -> inctrl::Result<Dataset> {
+        let layout = match self.layout {
+            Choice::Auto => None,
+            Choice::Layout(layout) => Some(layout),
+        };
+        Dataset::open(folder, layout, self.seed)
+    }
+}
+
+pub fn run(command: Command) -> Result<Outcome> {
+    let Command::Check(args) = command;
+    let progress = Progress::new();
+    progress.step("looking for images");
+    let dataset = args.layout.open(&args.folder)?;
+    progress.count(dataset.items.len(), "images checked");
+    let report = datasets::check(&dataset, || progress.advance());
+    drop(progress);
+    result(&match args.format {
+        CheckFormat::Text => text(&dataset, &report),
+        CheckFormat::Json => serde_json::to_string(&Found { layout: dataset.layout, report: &report })?,
+    })?;
+    let faulty = report.problems.iter().any(|problem| problem.fault);
+    Ok(if faulty { Outcome::SomeInputsFailed } else { Outcome::Done })
+}
+
+#[derive(serde::Serialize)]
+struct Found<'a> {
+    layout: Layout,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+fn text(dataset: &Dataset, report: &Report) -> String {
+    let width = report.classes.iter().map(|counts| counts.class.chars().count()).max().unwrap_or(0).max("class".len());
+    let mut text = format!(
+        "{}: layout {}\n{:<width$}  {:>6}  {:>11}  {:>14}  {:>5}",
+        dataset.root.display(),
+        dataset.layout,
+        "class",
+        "train",
+        "test normal",
+        "test anomalous",
+        "masks"
+    );
+    for c in &report.classes {
+        text +=
+            &format!("\n{:<width$}  {:>6}  {:>11}  {:>14}  {:>5}", c.class, c.train, c.normal, c.anomalous, c.masks);
+    }
+    for problem in &report.problems {
+        text += &format!("\n{}: {problem}", if problem.fault { "fault" } else { "remark" });
+    }
+    let faults = report.problems.iter().filter(|problem| problem.fault).count();
+    text + &format!("\n{faults} faults, {} remarks", report.problems.len() - faults)
+}

@@ -1,0 +1,291 @@
+//! Each layout against a miniature with the quirks of the real ones: found or named, never passed over in silence.
+
+use std::fs;
+use std::path::Path;
+
+use image::{GrayImage, Luma, RgbImage};
+use inctrl::datasets::{Dataset, Label, Layout, Report, Split, check};
+use tempfile::TempDir;
+
+/// A folder to build a data set in.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    /// A picture whose pixels depend on its name; the format follows the extension.
+    fn picture(&self, name: &str) {
+        let seed = name.bytes().fold(7u32, |a, b| a.wrapping_mul(31).wrapping_add(u32::from(b)));
+        let image = RgbImage::from_fn(12, 10, |x, y| image::Rgb([(seed >> 8) as u8, (x * y) as u8, seed as u8]));
+        let format =
+            if name.to_lowercase().ends_with("png") { image::ImageFormat::Png } else { image::ImageFormat::Jpeg };
+        image.save_with_format(self.path(name), format).unwrap();
+    }
+
+    fn pictures(&self, names: &[&str]) {
+        names.iter().for_each(|name| self.picture(name));
+    }
+
+    /// A mask of `width` pixels with `values` along its first row.
+    fn mask(&self, name: &str, width: u32, values: &[u8]) {
+        let value = |x: u32, y: u32| if y == 0 { values.get(x as usize).copied().unwrap_or(0) } else { 0 };
+        let image = GrayImage::from_fn(width, 10, |x, y| Luma([value(x, y)]));
+        image.save_with_format(self.path(name), image::ImageFormat::Png).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn open(&self) -> Dataset {
+        Dataset::open(self.0.path(), None, 0).unwrap()
+    }
+}
+
+fn names(dataset: &Dataset, split: Split, label: Label) -> Vec<&str> {
+    dataset.items.iter().filter(|i| i.split == split && i.label == label).map(|i| i.name.as_str()).collect()
+}
+
+fn counts(dataset: &Dataset) -> Vec<(String, [usize; 4])> {
+    dataset.counts().into_iter().map(|c| (c.class, [c.train, c.normal, c.anomalous, c.masks])).collect()
+}
+
+/// Fails unless the report says `message` of a file that ends in `name`, as a fault or a remark.
+#[track_caller]
+fn says(report: &Report, fault: bool, name: &str, message: &str) {
+    let found = report.problems.iter().any(|problem| {
+        problem.fault == fault && problem.path.ends_with(Path::new(name)) && problem.message.contains(message)
+    });
+    assert!(found, "no {name}: {message} in {:#?}", report.problems);
+}
+
+#[test]
+fn mvtec_with_its_quirks() {
+    let f = Folder::new();
+    f.pictures(&["nut/train/good/000.png", "nut/train/good/a b.PNG", "nut/train/good/deep/er/001.JPG"]);
+    f.pictures(&["nut/test/good/000.png", "nut/test/bent pin/000.png", "nut/test/bent pin/001.png"]);
+    f.pictures(&["nut/test/bent pin/002.png", "nut/test/bent pin/003.png", "nut/test/stray.png", "stray.png"]);
+    f.mask("nut/ground_truth/bent pin/000_mask.png", 12, &[255, 255]);
+    f.mask("nut/ground_truth/bent pin/001_mask.png", 24, &[0, 3, 0, 200]);
+    f.mask("nut/ground_truth/bent pin/002_mask.png", 12, &[]);
+    f.mask("nut/ground_truth/bent pin/999_mask.png", 12, &[255]);
+    f.write("nut/train/good/notes.txt", "");
+    f.write("nut/train/good/torn.png", "not a picture");
+    f.write("nut/license.txt", "");
+    f.pictures(&["half/test/good/000.png"]);
+    let dataset = f.open();
+    assert_eq!(dataset.layout, Layout::Mvtec);
+    assert_eq!(counts(&dataset), [("nut".to_owned(), [4, 1, 4, 3])]);
+    let train = names(&dataset, Split::Train, Label::Normal);
+    assert_eq!(
+        train,
+        [
+            "nut/train/good/000.png",
+            "nut/train/good/a b.PNG",
+            "nut/train/good/deep/er/001.JPG",
+            "nut/train/good/torn.png",
+        ]
+    );
+    let stretched = dataset.items.iter().find(|i| i.name.ends_with("bent pin/001.png")).unwrap().open().unwrap();
+    let mask = stretched.mask.unwrap();
+    assert_eq!((mask.len(), &mask[..3]), (120, &[true, true, false][..]));
+    let report = check(&dataset, || ());
+    for (fault, name, message) in [
+        (true, "bent pin/003.png", "no mask"),
+        (true, "bent pin/002_mask.png", "all 0"),
+        (true, "bent pin/999_mask.png", "of no image"),
+        (false, "bent pin/001_mask.png", "24 x 10 pixels, its image 12 x 10"),
+        (false, "bent pin/001_mask.png", "from 3 to 200"),
+        (true, "good/torn.png", "not one of PNG"),
+        (false, "good/notes.txt", "not a picture"),
+        (false, "nut/license.txt", "passed over"),
+        (true, "test/stray.png", "no folder that tells its kind"),
+        (false, "stray.png", "beside the classes"),
+        (true, "half", "not a class"),
+    ] {
+        says(&report, fault, name, message);
+    }
+    // The class folder alone is a data set as well, and so is one without masks.
+    let class = Dataset::open(f.0.path().join("nut"), None, 0).unwrap();
+    assert_eq!(counts(&class), [("nut".to_owned(), [4, 1, 4, 3])]);
+    fs::remove_dir_all(f.path("nut/ground_truth")).unwrap();
+    let bare = f.open();
+    assert_eq!(counts(&bare)[0].1, [4, 1, 4, 0]);
+    assert!(!bare.problems.iter().any(|problem| problem.message.contains("no mask")));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_once_and_dead_ones_named() {
+    use std::os::unix::fs::symlink;
+    let f = Folder::new();
+    f.pictures(&["nut/test/good/000.png", "nut/test/bad/000.png", "elsewhere/1.png"]);
+    fs::create_dir_all(f.path("nut/train/good/x")).unwrap();
+    symlink(f.path("elsewhere/1.png"), f.path("nut/train/good/linked.png")).unwrap();
+    symlink(f.path("elsewhere"), f.path("nut/train/good/folder")).unwrap();
+    symlink(f.path("nut/train/good"), f.path("nut/train/good/x/loop")).unwrap();
+    symlink(f.path("nowhere.png"), f.path("nut/train/good/dead.png")).unwrap();
+    let dataset = f.open();
+    let train = names(&dataset, Split::Train, Label::Normal);
+    assert_eq!(train, ["nut/train/good/folder/1.png", "nut/train/good/linked.png"]);
+    let report = check(&dataset, || ());
+    says(&report, true, "good/dead.png", "leads nowhere");
+    says(&report, false, "x/loop", "searched already");
+    says(&report, false, "good/linked.png", "the same pixels as");
+}
+
+#[test]
+fn visa_and_what_its_table_may_have_wrong() {
+    let f = Folder::new();
+    f.pictures(&[
+        "candle/Data/Images/Normal/1.JPG",
+        "candle/Data/Images/Normal/2.JPG",
+        "candle/Data/Images/Anomaly/1.JPG",
+    ]);
+    f.pictures(&["candle/Data/Images/Anomaly/2.JPG", "candle/Data/Images/Normal/unlisted.JPG"]);
+    f.mask("candle/Data/Masks/Anomaly/1.png", 12, &[1, 1]);
+    let table = "object,split,label,image,mask\n\
+        candle,train,normal,candle/Data/Images/Normal/1.JPG,\n\
+        candle,test,normal,candle/Data/Images/Normal/2.JPG,\n\
+        candle,test,anomaly,candle/Data/Images/Anomaly/1.JPG,candle/Data/Masks/Anomaly/1.png\n\
+        candle,test,anomaly,candle/Data/Images/Anomaly/2.JPG,candle/Data/Masks/Anomaly/2.png\n\
+        candle,test,anomaly,candle/Data/Images/Anomaly/3.JPG,\n\
+        candle,test,normal,candle/Data/Images/Normal/2.JPG,\n\
+        candle,valid,normal,candle/Data/Images/Normal/2.JPG,\n\
+        candle,test,odd,candle/Data/Images/Normal/2.JPG,\n";
+    f.write("split_csv/1cls.csv", table);
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::Visa, vec![("candle".to_owned(), [1, 1, 2, 1])]));
+    let report = check(&dataset, || ());
+    for (fault, name, message) in [
+        (true, "Anomaly/2.png", "mask is missing"),
+        (true, "1cls.csv", "line 6: there is no image `candle/Data/Images/Anomaly/3.JPG`"),
+        (true, "1cls.csv", "line 7: `candle/Data/Images/Normal/2.JPG` is listed twice"),
+        (true, "1cls.csv", "line 8: split \"valid\""),
+        (true, "1cls.csv", "line 9: \"odd\" is not a label"),
+        (false, "Normal/unlisted.JPG", "not in 1cls.csv"),
+        (false, "Anomaly/1.png", "the value 1 in place of 255"),
+    ] {
+        says(&report, fault, name, message);
+    }
+    f.write("split_csv/1cls.csv", "object,label\n");
+    let error = Dataset::open(f.0.path(), None, 0).unwrap_err().to_string();
+    assert!(error.contains("no column `split`") && error.contains("1cls.csv"), "{error}");
+}
+
+#[test]
+fn folders_of_good_and_bad() {
+    let f = Folder::new();
+    for i in 0..9 {
+        f.picture(&format!("Good/{i}.png"));
+    }
+    f.pictures(&["bad/scratch/1.png", "bad/2.bmp.png", "other/3.png"]);
+    f.mask("mask/scratch/1.png", 12, &[255]);
+    let dataset = f.open();
+    assert_eq!(dataset.layout, Layout::Folder);
+    // A quarter of nine, rounded up, is for testing.
+    assert_eq!(counts(&dataset)[0].1, [6, 3, 2, 1]);
+    assert_eq!(dataset.items.iter().filter(|i| i.kind == "scratch").count(), 1);
+    let report = check(&dataset, || ());
+    says(&report, true, "bad/2.bmp.png", "no mask");
+    says(&report, false, "other", "no known meaning");
+    let again = f.open();
+    assert_eq!(again.items, dataset.items);
+    let others = (1..20).map(|seed| Dataset::open(f.0.path(), None, seed).unwrap().items);
+    assert!(others.into_iter().any(|items| items != dataset.items));
+
+    // With test normals of its own nothing is drawn; several classes lie side by side.
+    let f = Folder::new();
+    f.pictures(&[
+        "a/normal/1.png",
+        "a/normal_test/2.png",
+        "a/abnormal/3.png",
+        "b/ok/1.png",
+        "b/ng/2.png",
+        "note.txt.png",
+    ]);
+    let dataset = f.open();
+    assert_eq!(counts(&dataset), [("a".to_owned(), [1, 1, 1, 0]), ("b".to_owned(), [0, 1, 1, 0])]);
+    let report = check(&dataset, || ());
+    assert!(report.problems.iter().any(|p| p.fault && p.message.contains("class `b` has no normal image to draw")));
+}
+
+#[test]
+fn lists_of_inctrl_find_their_images_elsewhere() {
+    let f = Folder::new();
+    f.pictures(&["data/a/1.png", "data/a/2.png", "data/a/3.png"]);
+    let entry = |name: &str, target: u8| {
+        format!(r#"{{"image_path": "/home/author/{name}", "target": {target}, "type": "nut"}}"#)
+    };
+    f.write("nut_train_normal.json", &format!("[{}]", entry("data/a/1.png", 0)));
+    let list = [entry("data/a/2.png", 0), entry("data/a/gone.png", 0), entry("data/a/3.png", 1)].join(",");
+    f.write("nut_val_normal.json", &format!("[{list}]"));
+    f.write("nut_val_outlier.json", &format!("[{}]", entry("data/a/3.png", 1)));
+    f.write("bad_val_outlier.json", "{}");
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::Lists, vec![("nut".to_owned(), [1, 1, 1, 0])]));
+    let report = check(&dataset, || ());
+    says(&report, true, "nut_val_normal.json", "data/a/gone.png: there is no such image");
+    says(&report, true, "nut_val_normal.json", "target 1 in a list of the other kind");
+    says(&report, true, "bad_val_outlier.json", "not a list");
+}
+
+#[test]
+fn downloads_as_they_are() {
+    let f = Folder::new();
+    let mut table = String::new();
+    for i in 0..8 {
+        f.picture(&format!("images/cell{i:04}.png"));
+        table += &format!("images/cell{i:04}.png  {}  mono\n", ["0.0", "1.0", "0.0", "0.3333333333333333"][i % 4]);
+    }
+    f.picture("images/cell9999.png");
+    f.write("labels.csv", &(table + "images/gone.png 0.0 poly\nnonsense\n"));
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::Elpv, vec![("elpv".to_owned(), [3, 1, 2, 0])]));
+    let report = check(&dataset, || ());
+    says(&report, false, "labels.csv", "2 images with a probability between");
+    says(&report, true, "labels.csv", "line 9: there is no image `images/gone.png`");
+    says(&report, true, "labels.csv", "line 10");
+    says(&report, false, "images/cell9999.png", "not in labels.csv");
+
+    let f = Folder::new();
+    f.pictures(&["yes/Y1.JPG", "yes/Y2.jpg", "no/1 no.jpeg", "no/2 no.jpg", "brain_tumor_dataset/no/1 no.jpg"]);
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::BrainMri, vec![("brain".to_owned(), [1, 1, 2, 0])]));
+    says(&check(&dataset, || ()), false, "brain_tumor_dataset", "neither yes nor no");
+
+    let f = Folder::new();
+    f.pictures(&[
+        "head_ct/head_ct/000.png",
+        "head_ct/head_ct/001.png",
+        "head_ct/head_ct/002.png",
+        "head_ct/head_ct/007.png",
+    ]);
+    f.write("labels.csv", "id, hemorrhage\n0,1\n1,0\n2,0\n3,1\n");
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::HeadCt, vec![("headct".to_owned(), [1, 1, 1, 0])]));
+    let report = check(&dataset, || ());
+    says(&report, true, "labels.csv", "line 5: there is no image of id 3");
+    says(&report, false, "head_ct/007.png", "not in labels.csv");
+}
+
+#[test]
+fn no_data_set_is_an_error_that_lists_what_was_looked_for() {
+    let f = Folder::new();
+    f.picture("a/b/1.png");
+    let error = Dataset::open(f.0.path(), None, 0).unwrap_err().to_string();
+    for layout in Layout::ALL {
+        assert!(error.contains(layout.name()) && error.contains(layout.signature()), "{error}");
+        assert!(Dataset::open(f.0.path(), Some(layout), 0).is_err(), "{layout}");
+        assert_eq!(layout.to_string().parse::<Layout>().unwrap(), layout);
+    }
+    assert!(Dataset::open(f.0.path().join("absent"), None, 0).is_err());
+}

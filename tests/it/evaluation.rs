@@ -1,0 +1,210 @@
+//! `inctrl eval`, `data check`, `bank calibrate` and `bank report` as a user runs them.
+
+use image::{GrayImage, Luma};
+use serde_json::Value;
+
+use crate::program::{Bench, Run};
+
+/// A data set of two classes in MVTec's layout, with masks, and one image that is no image.
+fn dataset(bench: &Bench) {
+    for (c, class) in ["nut", "bolt"].into_iter().enumerate() {
+        let seed = 100 * c as u32;
+        for i in 0..5 {
+            bench.picture(&format!("set/{class}/train/good/{i}.png"), 40, 40, seed + i);
+        }
+        for i in 0..4 {
+            bench.picture(&format!("set/{class}/test/good/{i}.png"), 40, 50, seed + 10 + i);
+            bench.picture(&format!("set/{class}/test/bent/{i}.png"), 50, 40, seed + 20 + i);
+            let mask = GrayImage::from_fn(50, 40, |x, y| Luma([if x / 10 == 2 && y > 20 { 255 } else { 0 }]));
+            let path = bench.path(format!("set/{class}/ground_truth/bent/{i}_mask.png"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            mask.save(path).unwrap();
+        }
+    }
+}
+
+fn eval(bench: &Bench, out: &str, args: &[&str]) -> Run {
+    let first =
+        ["eval", "--weights", "w.safetensors", "--threads", "1", "--dataset", "set", "--shots", "1,3", "-o", out];
+    bench.run(&[&first[..], args].concat())
+}
+
+fn results(bench: &Bench, out: &str) -> Value {
+    serde_json::from_slice(&bench.read(&format!("{out}/results.json"))).unwrap()
+}
+
+const FILES: [&str; 7] =
+    ["journal.jsonl", "prompts.json", "report.html", "results.csv", "results.json", "results.md", "scores.csv"];
+
+#[test]
+fn twice_killed_and_repeated_gives_the_same_bytes() {
+    let bench = Bench::new();
+    dataset(&bench);
+    assert_eq!(eval(&bench, "a", &[]).code, 0);
+    assert_eq!(bench.names("a"), FILES);
+    assert_eq!(eval(&bench, "b", &[]).code, 0);
+    assert_eq!(eval(&bench, "repeated", &["--prompts", "a/prompts.json"]).code, 0);
+    // As a kill leaves it: some lines, and one cut short.
+    let journal = bench.read("a/journal.jsonl");
+    let lines: Vec<_> = journal.split_inclusive(|&byte| byte == b'\n').collect();
+    assert_eq!(lines.len(), 1 + 16);
+    std::fs::create_dir(bench.path("killed")).unwrap();
+    bench.write("killed/journal.jsonl", [lines[..6].concat(), lines[6][..40].to_vec()].concat());
+    assert_eq!(eval(&bench, "killed", &[]).code, 0);
+    for file in FILES {
+        let first = bench.read(&format!("a/{file}"));
+        for other in ["b", "repeated", "killed"] {
+            assert!(first == bench.read(&format!("{other}/{file}")), "{other}/{file}");
+        }
+    }
+    // Another seed draws other prompts, and does not go on in the same folder.
+    eval(&bench, "a", &["--seed", "5"]).refused(&["journal of another evaluation", "a/journal.jsonl"]);
+    assert_eq!(eval(&bench, "seed", &["--seed", "5"]).code, 0);
+    assert_ne!(bench.read("a/prompts.json"), bench.read("seed/prompts.json"));
+}
+
+#[test]
+fn figures_come_from_the_scores_and_undefined_ones_say_why() {
+    let bench = Bench::new();
+    dataset(&bench);
+    std::fs::remove_dir_all(bench.path("set/bolt/ground_truth")).unwrap();
+    let run = eval(&bench, "out", &["--runs", "2"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("## nut (4 normal, 4 anomalous)"), "{}", run.stdout);
+    let found = results(&bench, "out");
+    let [bolt, nut] = [&found["classes"][0], &found["classes"][1]];
+    assert_eq!((bolt["class"].as_str(), nut["masks"].as_u64()), (Some("bolt"), Some(4)));
+    let metric = |class: &Value, name: &str| class["shots"][1]["metrics"][name].clone();
+    for name in
+        ["image_auroc", "image_auprc", "image_f1_max", "pixel_auroc", "pixel_auprc", "pixel_f1_max", "pixel_aupro"]
+    {
+        let spread = metric(nut, name);
+        assert!((0.0..=1.0).contains(&spread["mean"].as_f64().unwrap()), "{name}: {spread}");
+        assert_eq!(spread["runs"].as_array().unwrap().len(), 2);
+    }
+    let missing = metric(bolt, "pixel_aupro");
+    assert!(missing["mean"].is_null() && missing["reason"] == "no masks of the defects", "{missing}");
+    // The overall figure is undefined as well, not that of half of the classes.
+    assert!(metric(&found["overall"], "pixel_aupro")["mean"].is_null());
+
+    // AUROC of class nut, 3 shots, run 0, counted from the scores of the table.
+    let table = String::from_utf8(bench.read("out/scores.csv")).unwrap();
+    let rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let mine: Vec<_> = rows.filter(|row| row[0] == "nut" && row[4] == "0" && row[5] == "3").collect();
+    let of = |label: &str| -> Vec<f32> {
+        mine.iter().filter(|row| row[3] == label).map(|row| row[6].parse().unwrap()).collect()
+    };
+    let (good, bad) = (of("normal"), of("anomalous"));
+    assert_eq!((good.len(), bad.len()), (4, 4));
+    let wins = bad.iter().flat_map(|b| {
+        good.iter().map(move |g| {
+            if b > g {
+                1.0
+            } else if b == g {
+                0.5
+            } else {
+                0.0
+            }
+        })
+    });
+    assert_eq!(metric(nut, "image_auroc")["runs"][0].as_f64(), Some(wins.sum::<f64>() / 16.0));
+    let html = String::from_utf8(bench.read("out/report.html")).unwrap();
+    assert!(html.contains("data:image/jpeg;base64,") && !html.contains("http") && !html.contains("<script"));
+}
+
+#[test]
+fn what_cannot_be_used_is_named_and_costs_nothing_else() {
+    let bench = Bench::new();
+    dataset(&bench);
+    bench.write("set/nut/test/good/9.png", "no picture");
+    bench.write("set/nut/train/good/9.png", "no picture");
+    std::fs::copy(bench.path("set/nut/train/good/0.png"), bench.path("set/nut/test/good/copy.png")).unwrap();
+    let run = eval(&bench, "out", &["--classes", "nut", "--shots", "5"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("warning: nut/test/good/copy.png has the pixels of prompt"), "{}", run.stderr);
+    let found = results(&bench, "out");
+    let failures: Vec<_> = found["failures"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    assert!(failures.contains(&"nut/test/good/9.png") && failures.contains(&"nut/train/good/9.png"), "{failures:?}");
+    assert_eq!(found["leaks"].as_array().unwrap().len(), 1);
+    assert_eq!(found["classes"].as_array().unwrap().len(), 1);
+    eval(&bench, "x", &["--classes", "screw"]).refused(&["no class `screw`", "bolt, nut"]);
+    eval(&bench, "y", &["--classes", "nut", "--shots", "6"]).refused(&["5 usable normal training images", "6"]);
+
+    let check = bench.run(&["data", "check", "set"]);
+    assert_eq!(check.code, 2);
+    assert!(
+        check.stdout.contains("layout mvtec") && check.stdout.contains("fault: set/nut/test/good/9.png"),
+        "{}",
+        check.stdout
+    );
+    let json = bench.run(&["data", "check", "set", "--format", "json"]);
+    assert_eq!(json.rows()[0]["classes"][1]["train"], 6);
+    bench.run(&["data", "check", "good"]).refused(&["the layout of no data set", "split_csv/1cls.csv"]);
+}
+
+#[test]
+fn a_bank_is_calibrated_on_good_images_it_does_not_know() {
+    let bench = Bench::new();
+    for i in 0..9 {
+        bench.picture(&format!("more/{i}.png"), 40, 40, 50 + i);
+    }
+    let model = ["--weights", "w.safetensors", "--threads", "1"];
+    let run = |args: &[&str], rest: &[&str]| bench.run(&[args, &model, rest].concat());
+    run(&["bank", "build"], &["--normals", "good", "-o", "b"]).succeeded();
+    run(&["bank", "calibrate"], &["--bank", "b", "--normals", "more"]).refused(&["9 good images", "99 are needed"]);
+    let done = run(
+        &["bank", "calibrate"],
+        &["--bank", "b", "--normals", "more", "good", "--max-false-reject", "0.1", "-o", "c"],
+    );
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(
+        done.stdout.contains("9 held-out images") && done.stderr.contains("3 images are prompts"),
+        "{}",
+        done.stdout
+    );
+
+    let rows = bench.score(&["--bank", "c", "more", "query.png", "absent.png", "--format", "jsonl"]).rows();
+    let most = rows[..9].iter().map(|row| row["score"].as_f64().unwrap()).fold(0.0, f64::max);
+    for row in &rows[..10] {
+        let (score, scaled) = (row["score"].as_f64().unwrap(), row["scaled"].as_f64().unwrap());
+        // No calibration image is past the limit, which is just above the largest of them at this rate.
+        assert_eq!(scaled >= 0.5, score > most, "{row}");
+        assert_eq!(scaled >= 0.5, row["p_value"].as_f64().unwrap() <= 0.1, "{row}");
+    }
+    assert!(rows[10]["p_value"].is_null() && rows[10]["error"].is_string());
+    let csv = bench.score(&["--bank", "c", "query.png", "--format", "csv"]).stdout;
+    assert!(csv.lines().next().unwrap().ends_with(",error,p_value,scaled"), "{csv}");
+    let bare = bench.score(&["--bank", "b", "query.png", "--format", "jsonl"]).rows();
+    assert!(bare[0].get("p_value").is_none());
+
+    // The prompts alone: each against the others.
+    let own =
+        run(&["bank", "calibrate"], &["--bank", "b", "--normals", "good", "--max-false-reject", "0.25", "-o", "d"]);
+    assert!(
+        own.stdout.contains("3 prompts, each against the others") && own.stderr.contains("approximate"),
+        "{}",
+        own.stderr
+    );
+}
+
+#[test]
+fn the_bank_report_judges_each_prompt_by_the_others() {
+    let bench = Bench::new();
+    let model = ["--weights", "w.safetensors", "--threads", "1"];
+    let run = |args: &[&str], rest: &[&str]| bench.run(&[args, &model, rest].concat());
+    run(&["bank", "build"], &["--normals", "good", "-o", "b"]).succeeded();
+    run(&["bank", "build"], &["--normals", "good/b.png", "good/c.png", "-o", "others"]).succeeded();
+    let args = ["--bank", "b", "--normals", "good", "query.png", "--picture", "p.png", "--format", "json"];
+    let report = run(&["bank", "report"], &args).succeeded().rows().remove(0);
+    let prompts = report["prompts"].as_array().unwrap();
+    assert_eq!(prompts.len(), 3);
+    let alone = bench.score(&["--bank", "others", "good/a.png", "--format", "jsonl"]).rows();
+    let line = prompts.iter().find(|line| line["path"].as_str().unwrap().ends_with("a.png")).unwrap();
+    assert_eq!(line["score"], alone[0]["score"]);
+    assert_eq!(report["mean_map"].as_array().unwrap().len(), 36);
+    assert_eq!(report["least_covered"].as_array().unwrap().len(), 5);
+    assert!(image::open(bench.path("p.png")).unwrap().width() > 300);
+    let text = run(&["bank", "report"], &["--bank", "b", "--normals", "good"]).succeeded().stdout;
+    assert!(text.contains("least covered") && text.contains("good/a.png"), "{text}");
+    run(&["bank", "report"], &["--bank", "b", "--normals", "query.png"]).refused(&["none of the images is a prompt"]);
+}
