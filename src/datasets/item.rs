@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Image, PixelFormat};
+use crate::preprocess::Image;
 
 /// Whether an image is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,10 +100,7 @@ fn sample_mask(mask: &Image, width: usize, height: usize) -> Vec<bool> {
 pub(super) fn mask_values(mask: &Image) -> Vec<u8> {
     let mut seen = [false; 256];
     let frame = mask.frame();
-    let channels = match frame.format() {
-        PixelFormat::Grey8 => 1,
-        PixelFormat::Rgb8 => 3,
-    };
+    let channels = frame.format().channels();
     for y in 0..frame.height() {
         frame
             .row(y)

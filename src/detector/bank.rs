@@ -123,7 +123,16 @@ impl PromptBank {
         let adapted: Vec<f32> = prompts.iter().flat_map(|p| &p.adapted).copied().collect();
         let hashes = prompts.iter().map(|p| hex(&p.hash)).collect();
         let size = mask.as_ref().map(|mask| [mask.width(), mask.height()]);
-        let header = Header { version: VERSION, class, fit, model, prompts: hashes, thresholds: None, calibration: None, mask: size };
+        let header = Header {
+            version: VERSION,
+            class,
+            fit,
+            model,
+            prompts: hashes,
+            thresholds: None,
+            calibration: None,
+            mask: size,
+        };
         let mean = class_mean(&adapted, arch.embed_dim);
         Self::new(header, [layers, prompts.len(), patches, width], taps, adapted, mean, text_prototypes, mask)
     }
@@ -315,7 +324,15 @@ impl PromptBank {
         let thresholds = Some(calibration.thresholds());
         let header = Header { thresholds, calibration: Some(calibration), ..self.header.clone() };
         let (taps, adapted) = (Arc::clone(&self.taps), self.adapted.clone());
-        Self::new(header, self.shape, taps, adapted, self.class_mean.clone(), self.text_prototypes.clone(), self.mask.clone())
+        Self::new(
+            header,
+            self.shape,
+            taps,
+            adapted,
+            self.class_mean.clone(),
+            self.text_prototypes.clone(),
+            self.mask.clone(),
+        )
     }
 
     /// Hash of the model that it was built with.

@@ -252,7 +252,12 @@ impl<B: Backend> Lane<B> {
     ///
     /// # Errors
     /// As [`Lane::score`].
-    pub fn score_nearest(&mut self, cosines: &[f32], bank: &B::Bank, each: impl FnMut(usize, Parts, &[f32])) -> Result<()> {
+    pub fn score_nearest(
+        &mut self,
+        cosines: &[f32],
+        bank: &B::Bank,
+        each: impl FnMut(usize, Parts, &[f32]),
+    ) -> Result<()> {
         self.upload_judged()?;
         let Work { detector, vision, cosines: nearest, judged, map, parts, .. } = &mut self.work;
         let arch = &detector.arch;

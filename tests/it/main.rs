@@ -12,10 +12,10 @@ mod compare;
 mod converted_scores;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod datasets;
 #[cfg(feature = "cuda")]
 #[path = "../emulator/mod.rs"]
 mod emulator;
-mod datasets;
 #[cfg(feature = "cli")]
 mod evaluation;
 mod external;
