@@ -128,6 +128,7 @@ impl std::str::FromStr for Label {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PixelFormat;
 
     #[test]
     fn a_mask_of_another_size_is_stretched() {
