@@ -424,3 +424,81 @@ fn every_pixel_format_scores_as_its_rgb_or_grey_twin() {
         assert_ne!(score(&grey, format), plain);
     }
 }
+
+#[test]
+fn banks_are_appended_saved_opened_and_told_apart() {
+    let model = Model::new(MODELS[1].1, 7);
+    let normals = pictures(0..2);
+    let c_normals: Vec<_> = normals.iter().map(|normal| of(&normal.frame())).collect();
+    let both = open(&model, &c_normals, 1);
+    let mut one = open(&model, &c_normals[..1], 1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = CString::new(folder.path().join("nut.bank").to_str().unwrap()).unwrap();
+    // SAFETY: handles, strings and variables of this test.
+    unsafe {
+        let id = |bank| CStr::from_ptr(inctrl_bank_id(bank)).to_str().unwrap().to_owned();
+        let (mut longer, mut read, mut from_bytes) = (null_mut(), null_mut(), null_mut());
+        ok(inctrl_bank_append(one.engine, one.bank, &c_normals[1], 1, &mut longer));
+        assert_eq!((id(longer), inctrl_bank_prompts(longer)), (id(both.bank), 2));
+        assert_ne!(id(longer), id(one.bank));
+        ok(inctrl_bank_save(longer, file.as_ptr()));
+        ok(inctrl_bank_open(file.as_ptr(), &mut read));
+        let bytes = std::fs::read(folder.path().join("nut.bank")).unwrap();
+        ok(inctrl_bank_from_bytes(bytes.as_ptr().cast(), bytes.len(), &mut from_bytes));
+        for bank in [read, from_bytes] {
+            assert_eq!(id(bank), id(longer));
+            assert_eq!(CStr::from_ptr(inctrl_bank_class_name(bank)), c"cat");
+        }
+        // A bank of another model is refused, and the old one stays in place.
+        let other = open(&Model::new(MODELS[1].1, 8), &c_normals, 1);
+        let mut generation = 77;
+        refused(inctrl_slot_swap(one.slot, other.bank, &mut generation), INCTRL_ERROR_BANK, &["model"]);
+        assert_eq!(generation, 77);
+        ok(inctrl_slot_swap(one.slot, longer, &mut generation));
+        assert_eq!(generation, 2);
+        // Whatever a scorer came from can be closed before it.
+        for bank in [&mut longer, &mut read, &mut from_bytes] {
+            ok(inctrl_bank_close(bank));
+        }
+        ok(inctrl_bank_close(&mut one.bank));
+        ok(inctrl_slot_close(&mut one.slot));
+        ok(inctrl_engine_close(&mut one.engine));
+        let (mut result, mut expected) = (sized!(inctrl_result), sized!(inctrl_result));
+        ok(inctrl_scorer_score(one.scorer, &c_normals[0], 0, &mut result));
+        ok(inctrl_scorer_score(both.scorer, &c_normals[0], 0, &mut expected));
+        assert_eq!((result.score.to_bits(), result.generation), (expected.score.to_bits(), 2));
+    }
+}
+
+/// Other tests log at the same time: only what this one caused is looked for.
+#[test]
+fn the_log_has_errors_and_swaps() {
+    static LINES: std::sync::Mutex<Vec<(i32, String)>> = std::sync::Mutex::new(Vec::new());
+    unsafe extern "C" fn collect(level: i32, message: *const std::ffi::c_char, user: *mut std::ffi::c_void) {
+        assert_eq!(user as usize, 42);
+        // SAFETY: a C string, which lives through the call.
+        let text = unsafe { CStr::from_ptr(message) }.to_str().unwrap().to_owned();
+        LINES.lock().unwrap().push((level, text));
+    }
+    let model = Model::new(MODELS[1].1, 7);
+    let picture = Picture::new(0);
+    let all = open(&model, &[of(&picture.frame())], 1);
+    inctrl_set_log_callback(Some(collect), 42 as *mut _);
+    let mut bank = null_mut();
+    let mut result = sized!(inctrl_result);
+    // SAFETY: handles and variables of this test.
+    let id = unsafe {
+        assert_eq!(inctrl_bank_open(c"/nowhere/logged".as_ptr(), &mut bank), INCTRL_ERROR_IO);
+        ok(inctrl_slot_swap(all.slot, all.bank, null_mut()));
+        ok(inctrl_scorer_score(all.scorer, &of(&picture.frame()), 0, &mut result));
+        CStr::from_ptr(inctrl_bank_id(all.bank)).to_str().unwrap().to_owned()
+    };
+    inctrl_set_log_callback(None, null_mut());
+    let lines = LINES.lock().unwrap();
+    assert!(
+        lines.iter().any(|(level, text)| *level == INCTRL_LOG_ERROR && text.contains("/nowhere/logged")),
+        "{lines:?}"
+    );
+    let swapped = |(level, text): &(i32, String)| *level == INCTRL_LOG_INFO && text.contains(&id) && text.contains("2");
+    assert!(lines.iter().any(swapped), "{lines:?}");
+}

@@ -41,7 +41,6 @@ fn runtime(folder: &Path) -> PathBuf {
     folder.to_path_buf()
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn the_c_example_gives_the_score_of_rust() {
     if !has("gcc") {
@@ -78,7 +77,6 @@ fn the_c_example_gives_the_score_of_rust() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn the_cpp_example_runs() {
     if !has("g++") {
@@ -96,7 +94,6 @@ fn the_cpp_example_runs() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("absent"));
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn the_installed_package_is_found() {
     if !has("gcc") || !has("pkg-config") {

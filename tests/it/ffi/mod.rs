@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod calls;
+#[cfg(target_os = "linux")]
 mod examples;
 mod header;
 mod swap;
