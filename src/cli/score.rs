@@ -122,7 +122,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 /// Prompts as far as they can be read without a model.
 enum Prompts {
     /// The bank and its file.
-    Bank(PromptBank, PathBuf),
+    Bank(Box<PromptBank>, PathBuf),
     Normals {
         class: String,
         fit: Fit,
@@ -133,7 +133,7 @@ enum Prompts {
 impl PromptArgs {
     fn read(self) -> Result<Prompts> {
         Ok(match self.bank {
-            Some(path) => Prompts::Bank(PromptBank::open(&path)?, path),
+            Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
             None => {
                 let files = normals::list(&self.normals)?;
                 Prompts::Normals { class: self.class, fit: self.fit.unwrap_or_default(), files }
@@ -146,7 +146,7 @@ impl Prompts {
     /// The bank, and where it comes from.
     fn into_bank(self, engine: &Engine, progress: &Progress) -> Result<(Arc<PromptBank>, String)> {
         let (bank, source) = match self {
-            Prompts::Bank(bank, path) => (bank, path.display().to_string()),
+            Prompts::Bank(bank, path) => (*bank, path.display().to_string()),
             Prompts::Normals { class, fit, files } => {
                 progress.step(format!("encoding the texts of class `{class}`"));
                 let builder = engine.bank_builder(&class, fit)?;
