@@ -1,7 +1,7 @@
 //! The normal images of a class, from files and folders to a bank.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
