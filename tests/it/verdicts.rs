@@ -111,7 +111,7 @@ fn padding_is_not_judged() {
 #[test]
 fn the_command_line_says_the_verdict_and_the_regions() {
     use crate::program::Bench;
-    use inctrl::{Engine, Image, PromptBank};
+    use inctrl::{Image, PromptBank};
 
     let bench = Bench::new();
     let model = ["--weights", "w.safetensors"];
@@ -125,7 +125,7 @@ fn the_command_line_says_the_verdict_and_the_regions() {
         )
     };
     let rows = score("jsonl").rows();
-    let engine = Engine::open(bench.path("w.safetensors")).unwrap();
+    let engine = crate::tiny::on_the_processor(bench.path("w.safetensors"));
     let image = Image::open(bench.path("query.png")).unwrap();
     let mut scorer = engine.scorer(Arc::new(bank)).unwrap();
     let found = scorer.score(image.frame()).unwrap();

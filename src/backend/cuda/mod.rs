@@ -5,7 +5,7 @@
 //! Kernels and cuBLASLt algorithms do not depend on the number of rows, so that the bits of a score do not either.
 //!
 //! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a bank slot of its own, and everything that it
-//! queues is in the order of that stream; what lanes share ([`context::Shared`], weights, banks) is not written after it was
+//! queues is in the order of that stream; what lanes share (`context::Shared`, weights, banks) is not written after it was
 //! loaded. No function of the driver runs without its context. The libraries are looked for before anything of them is called.
 //!
 //! | file | job |
