@@ -49,9 +49,9 @@ pub fn libraries() -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let emulator = root.join("tests/emulator");
     let kernels = std::env::var_os("INCTRL_EMULATOR_KERNELS").map_or_else(|| root.join("kernels"), PathBuf::from);
-    let mut sources = files(&emulator, "cpp")?;
-    sources.extend(files(&kernels, "cu")?);
-    build(&[&emulator, &kernels], &sources, |compiler, objects, folder| {
+    let own = Group { include: vec![&emulator], sources: files(&emulator, "cpp")? };
+    let twins = Group { include: vec![&emulator, &kernels], sources: files(&kernels, "cu")? };
+    build(&[own, twins], |compiler, objects, folder| {
         let library = |name: &str| {
             let mut command = compiler.command();
             command.arg("-shared").arg(format!("-Wl,-soname,{name}")).arg("-o").arg(folder.join(name));
@@ -75,16 +75,28 @@ pub fn selftest() -> Result<PathBuf, String> {
     let own = ["block.cpp", "collectives.cpp", "fibers.cpp", "guarded.cpp", "kernels.cpp"];
     sources.retain(|path, _| own.iter().any(|name| path.ends_with(name)));
     sources.extend(files(&emulator.join("selftest"), "cpp")?);
-    let folder = build(&[&emulator], &sources, |compiler, objects, folder| {
+    let folder = build(&[Group { include: vec![&emulator], sources }], |compiler, objects, folder| {
         run(compiler.command().args(objects).arg("-o").arg(folder.join("selftest")))
     })?;
     Ok(folder.join("selftest"))
 }
 
-/// The folder with what `link` makes of the objects of `sources`, made if it is not there.
+/// Sources that include headers of the same folders.
+struct Group<'a> {
+    include: Vec<&'a Path>,
+    sources: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+/// One source to compile.
+struct Job<'a> {
+    include: &'a [&'a Path],
+    source: &'a Path,
+    object: PathBuf,
+}
+
+/// The folder with what `link` makes of the objects of all sources, made if it is not there.
 fn build(
-    include: &[&Path],
-    sources: &BTreeMap<PathBuf, Vec<u8>>,
+    groups: &[Group<'_>],
     link: impl Fn(&Compiler, &[PathBuf], &Path) -> Result<(), String>,
 ) -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulator");
@@ -92,32 +104,32 @@ fn build(
     fs::create_dir_all(&objects).map_err(|error| format!("{}: {error}", objects.display()))?;
 
     let compiler = compiler()?;
-    let mut common = blake3::Hasher::new();
-    common.update(&compiler.version).update(format!("{:?}", compiler.flags).as_bytes());
-    for folder in include {
-        let headers = files(folder, "h")?.into_iter().chain(files(folder, "cuh")?);
-        headers.for_each(|(path, content)| add(&mut common, &path, &content));
-    }
     let mut whole = blake3::Hasher::new();
-    let jobs: Vec<(PathBuf, PathBuf)> = sources
-        .iter()
-        .map(|(source, content)| {
+    let mut jobs = Vec::new();
+    for Group { include, sources } in groups {
+        let mut common = blake3::Hasher::new();
+        common.update(&compiler.version).update(format!("{:?}", compiler.flags).as_bytes());
+        for folder in include {
+            let headers = files(folder, "h")?.into_iter().chain(files(folder, "cuh")?);
+            headers.for_each(|(path, content)| add(&mut common, &path, &content));
+        }
+        for (source, content) in sources {
             let mut hasher = common.clone();
             add(&mut hasher, source, content);
             let hash = hasher.finalize();
             whole.update(hash.as_bytes());
-            (source.clone(), objects.join(format!("{}.o", &hash.to_hex()[..32])))
-        })
-        .collect();
+            jobs.push(Job { include, source, object: objects.join(format!("{}.o", &hash.to_hex()[..32])) });
+        }
+    }
     let folder = target.join(&whole.finalize().to_hex()[..32]);
     if folder.is_dir() {
         return Ok(folder);
     }
-    compile_all(&compiler, include, &jobs)?;
+    compile_all(&compiler, &jobs)?;
 
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     let partial = tempfile::Builder::new().prefix("linking").tempdir_in(&target).map_err(failed)?;
-    let objects: Vec<PathBuf> = jobs.into_iter().map(|(_, object)| object).collect();
+    let objects: Vec<PathBuf> = jobs.into_iter().map(|job| job.object).collect();
     link(&compiler, &objects, partial.path())?;
     let partial = partial.keep();
     if fs::rename(&partial, &folder).is_err() {
@@ -175,14 +187,13 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// Compiles each source whose object is not there, on all processors.
-fn compile_all(compiler: &Compiler, include: &[&Path], jobs: &[(PathBuf, PathBuf)]) -> Result<(), String> {
-    let left = Mutex::new(jobs.iter().filter(|(_, object)| !object.is_file()).collect::<Vec<_>>());
+fn compile_all(compiler: &Compiler, jobs: &[Job<'_>]) -> Result<(), String> {
+    let left = Mutex::new(jobs.iter().filter(|job| !job.object.is_file()).collect::<Vec<_>>());
     let failure = Mutex::new(None);
     let work = || {
         loop {
-            let Some((source, object)) = left.lock().unwrap().pop() else { return };
-            let compiled = compile(compiler, include, source, object);
-            if let Err(error) = compiled {
+            let Some(job) = left.lock().unwrap().pop() else { return };
+            if let Err(error) = compile(compiler, job) {
                 failure.lock().unwrap().get_or_insert(error);
             }
         }
@@ -195,11 +206,11 @@ fn compile_all(compiler: &Compiler, include: &[&Path], jobs: &[(PathBuf, PathBuf
     failure.into_inner().unwrap().map_or(Ok(()), Err)
 }
 
-fn compile(compiler: &Compiler, include: &[&Path], source: &Path, object: &Path) -> Result<(), String> {
+fn compile(compiler: &Compiler, Job { include, source, object }: &Job<'_>) -> Result<(), String> {
     // Under a name of its own until it is whole: other test processes may compile the same file.
     let partial = object.with_extension(format!("{}.partial", std::process::id()));
     let mut command = compiler.command();
-    for folder in include {
+    for folder in *include {
         command.arg("-I").arg(folder);
     }
     run(command.args(["-x", "c++", "-c"]).arg(source).arg("-o").arg(&partial))?;

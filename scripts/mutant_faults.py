@@ -1,0 +1,108 @@
+"""What scripts/mutants.py cannot find by itself: faults of the host side, and mutants that change nothing, with the proof."""
+
+# (file in src/backend/cuda, what it is, text that is there once, text instead of it)
+HOST_FAULTS = [
+    # Swapped launch arguments.
+    ("layer_norm.rs", "swapped arguments", "int(rows)?,\n            int(width)?,", "int(width)?,\n            int(rows)?,"),
+    ("embed.rs", "swapped arguments", "int(images)?,\n            int(tokens - 1)?,", "int(tokens - 1)?,\n            int(images)?,"),
+    ("attention.rs", "swapped arguments", "int(tokens)?, int(shape.heads)?", "int(shape.heads)?, int(tokens)?"),
+    (
+        "class_attention.rs",
+        "swapped arguments",
+        "int(tokens)?,\n            int(shape.heads)?,",
+        "int(shape.heads)?,\n            int(tokens)?,",
+    ),
+    ("patch_nn.rs", "swapped arguments", "int(patches)?,\n            int(width)?,", "int(width)?,\n            int(patches)?,"),
+    (
+        "preprocess.rs",
+        "swapped arguments",
+        "int(columns.start)?,\n            int(columns.len())?,\n            int(rows.start)?,\n            int(rows.len())?,",
+        "int(rows.start)?,\n            int(rows.len())?,\n            int(columns.start)?,\n            int(columns.len())?,",
+    ),
+    ("residual_mean.rs", "swapped arguments", "int(taps)?,\n            int(cells)?,", "int(cells)?,\n            int(taps)?,"),
+    ("unit_patches.rs", "swapped arguments", "int(images)?,\n            int(patches)?,", "int(patches)?,\n            int(images)?,"),
+    # Buffers and shared memory that are too short, grids that are too small.
+    (
+        "buffer.rs",
+        "short buffer",
+        '"memory for activations", len * storage.size())',
+        '"memory for activations", (len * storage.size()).saturating_sub(4))',
+    ),
+    (
+        "preprocess.rs",
+        "short buffer",
+        "grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;",
+        "grow(context, what, plan.intermediate_len(channels) - 1, &mut pixels.intermediate)?;",
+    ),
+    (
+        "attention.rs",
+        "short shared memory",
+        "tokens.next_multiple_of(32)) * 4",
+        "tokens.next_multiple_of(32)) * 4 - 16",
+    ),
+    ("class_attention.rs", "short shared memory", "WARPS * HEAD_SIZE + 2 * WARPS)", "WARPS * HEAD_SIZE + WARPS)"),
+    ("heads.rs", "short shared memory", "h2 as usize + 32) * 4", "h2 as usize) * 4"),
+    ("launch.rs", "grid without its tail", "items.div_ceil(share)", "(items / share).max(1)"),
+    ("patch_nn.rs", "grid without its tail", "let blocks = queries.div_ceil(QUERIES);", "let blocks = (queries / QUERIES).max(1);"),
+    (
+        "patch_nn.rs",
+        "keys not cleared",
+        "result::memset_d8_async(keys, 0, layers * queries * Storage::Key.size(), self.stream.cu_stream())",
+        "result::memset_d8_async(keys, 0, queries * Storage::Key.size(), self.stream.cu_stream())",
+    ),
+    # Recordings and banks of another time.
+    ("graph.rs", "stale recording", "(kept.images, kept.prompts) == (images, prompts)", "kept.images == images"),
+    ("graph.rs", "recording of another batch", "(kept.images, kept.prompts) == (images, prompts)", "kept.prompts == prompts"),
+    ("graph.rs", "only recorded", "        work(self)?;\n        let mode", "        let mode"),
+    ("bank.rs", "stale bank", "if self.slot.bank == bank.number {", "if self.slot.bank != 0 {"),
+    (
+        "mod.rs",
+        "stale bank",
+        "        self.select(bank)?;\n        self.replay_or_record",
+        "        self.replay_or_record",
+    ),
+    # Strides, leading dimensions, offsets, types.
+    ("preprocess.rs", "wrong stride", "int(frame.width() * channels)?,", "int(frame.width())?,"),
+    ("preprocess.rs", "wrong row", "int(plan.source_rows().start)?,", "0i32,"),
+    (
+        "preprocess.rs",
+        "wrong offset",
+        "let out = out + (image * len * storage.size()) as u64;",
+        "let out = out + (image * len) as u64;",
+    ),
+    ("unit_patches.rs", "wrong offset", "(self.tap * len * cuda.operand().size())", "(self.tap * len)"),
+    (
+        "matmul.rs",
+        "wrong leading dimension",
+        "create_matrix_layout(kind(half), rows as u64, columns as u64, rows as i64)",
+        "create_matrix_layout(kind(half), rows as u64, columns as u64, rows.max(columns) as i64)",
+    ),
+    (
+        "matmul.rs",
+        "wrong transposition",
+        "problem.set(Desc::CUBLASLT_MATMUL_DESC_TRANSA, &TRANSPOSED)?;",
+        "problem.set(Desc::CUBLASLT_MATMUL_DESC_TRANSA, &AS_IT_IS)?;",
+    ),
+    (
+        "linear.rs",
+        "bias of the other type",
+        "if half_out { half.pointer() } else { single.pointer() }",
+        "if half_out { single.pointer() } else { half.pointer() }",
+    ),
+    # Work that is not waited for.
+    ("buffer.rs", "not waited for", "        self.synchronise()?;\n        if let Some(mirror) = &buffer.mirror", "        if let Some(mirror) = &buffer.mirror"),
+    ("memory.rs", "not waited for", "memcpy_htod_sync(self.pointer + at as u64, values) })?;\n        wait_for_null_stream()", "memcpy_htod_sync(self.pointer + at as u64, values) })"),
+    ("preprocess.rs", "not waited for", "                staging.free.wait()?;\n", ""),
+    # Bits that depend on the batch.
+    ("algorithms.rs", "algorithm by batch", "        if !self.fast {\n            return Ok(None);\n        }\n        Ok(Problem", "        Ok(Problem"),
+]
+
+# (file, kind, text of the line, proof)
+EQUIVALENT = [
+    (
+        "patch_nn.cu",
+        "guard looser by one",
+        "if (other > value || (other == value && other_index < index)) {",
+        "Equal values with equal indices are the same candidate; with `>=` a pair of equal values takes the other's index",
+    ),
+]
