@@ -31,7 +31,7 @@ const CANDIDATES: usize = 32;
 /// A chosen algorithm for each shape.
 pub(super) struct Algorithms {
     gpu: String,
-    library: usize,
+    version: usize,
     fast: bool,
     source: Option<PathBuf>,
     chosen: Mutex<BTreeMap<Shape, [u64; 8]>>,
@@ -68,7 +68,7 @@ impl Algorithms {
         };
         Ok(Algorithms {
             gpu: gpu.to_owned(),
-            library,
+            version: library,
             fast,
             source: source.map(Path::to_owned),
             chosen: Mutex::new(chosen),
@@ -76,8 +76,8 @@ impl Algorithms {
     }
 
     /// Version of cuBLASLt, such as 130000.
-    pub fn library(&self) -> usize {
-        self.library
+    pub fn version(&self) -> usize {
+        self.version
     }
 
     /// For people: where the choice comes from, and its hash.
@@ -144,7 +144,7 @@ impl Algorithms {
         let hex = |algorithm: &Algo| algorithm.data.iter().map(|word| format!("{word:016x}")).collect();
         let algorithms =
             chosen.iter().map(|(shape, algorithm)| Entry { shape: *shape, algorithm: hex(algorithm) }).collect();
-        let table = Table { gpu: self.gpu.clone(), cublaslt: self.library, algorithms };
+        let table = Table { gpu: self.gpu.clone(), cublaslt: self.version, algorithms };
         serde_json::to_string_pretty(&table)
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the table of algorithms").because(error))
     }

@@ -78,7 +78,7 @@ impl Shared {
             "CUDA device {ordinal}, {gpu}, compute {major}.{minor}, driver for CUDA {}.{}, cuBLASLt {}, {}",
             version / 1000,
             version % 1000 / 10,
-            algorithms.library(),
+            algorithms.version(),
             image.origin(),
         );
         Ok(Shared { context, kernels, algorithms, options, table, processors, description })
