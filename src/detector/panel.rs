@@ -1,6 +1,6 @@
 //! One image against many banks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::scorer::{Fitted, fitted, seen_by_patches, shown};
@@ -13,7 +13,7 @@ use crate::preprocess::Frame;
 use crate::weights::{Arch, VisionArch};
 
 /// Scores each image against several banks: the image is encoded once, and compared once with each prompt, however many of the
-/// banks share it. Made by [`crate::Engine::panel`]; this is how many draws of prompts are judged for the price of one.
+/// banks share it; prompts that the same banks have are compared together. Made by [`crate::Engine::panel`]; this is how many draws of prompts are judged for the price of one.
 ///
 /// Scores have the same bits as those of a [`crate::Scorer`] with the bank.
 pub struct Panel {
@@ -21,11 +21,11 @@ pub struct Panel {
     vision: VisionArch,
     banks: Vec<Arc<PromptBank>>,
     prepared: Vec<Prepared>,
-    /// A bank of each prompt alone.
-    prompts: Vec<DeviceBank>,
-    /// The prompts of each bank, as indices of `prompts`.
+    /// Prompts that belong to the same banks, as a bank of their own: each prompt is in one.
+    groups: Vec<DeviceBank>,
+    /// What each bank is made of, as indices of `groups`.
     members: Vec<Vec<usize>>,
-    /// Largest cosines of the image with each prompt, `[P, L, N]`, and with one bank, `[L, N]`.
+    /// Largest cosines of the image with each group, `[G, L, N]`, and with one bank, `[L, N]`.
     cosines: Vec<f32>,
     best: Vec<f32>,
     plans: Vec<Fitted>,
@@ -45,9 +45,10 @@ impl Panel {
         let Some(first) = banks.first() else {
             return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
         };
-        let (mut prompts, mut known, mut members) = (Vec::new(), HashMap::new(), Vec::new());
+        // The banks that have a prompt, and its place in the first of them.
+        let mut owners: BTreeMap<&str, (Vec<usize>, usize)> = BTreeMap::new();
         let mut prepared = Vec::with_capacity(banks.len());
-        for bank in banks {
+        for (at, bank) in banks.iter().enumerate() {
             bank.check_model(model_hash, arch)?;
             if bank.fit() != first.fit() || bank.mask() != first.mask() {
                 let message = format!(
@@ -57,21 +58,25 @@ impl Panel {
                 );
                 return Err(Error::new(ErrorKind::Argument, message));
             }
-            let mut places = Vec::with_capacity(bank.prompt_hashes().len());
             for (place, hash) in bank.prompt_hashes().iter().enumerate() {
-                let at = match known.get(hash) {
-                    Some(&at) => at,
-                    None => {
-                        prompts.push(uploader.upload(&bank.subset(&[place])?)?);
-                        known.insert(hash, prompts.len() - 1);
-                        prompts.len() - 1
-                    }
-                };
-                places.push(at);
+                let (owners, _) = owners.entry(hash).or_insert_with(|| (Vec::new(), place));
+                // A bank may hold a prompt twice, which changes no maximum.
+                if owners.last() != Some(&at) {
+                    owners.push(at);
+                }
             }
-            members.push(places);
             let device = uploader.upload(bank)?;
             prepared.push(Prepared { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
+        }
+        let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (owners, place) in owners.into_values() {
+            places.entry(owners).or_default().push(place);
+        }
+        let (mut groups, mut members) = (Vec::with_capacity(places.len()), vec![Vec::new(); banks.len()]);
+        for (owners, places) in &places {
+            let Some(&first) = owners.first() else { continue };
+            owners.iter().for_each(|&bank| members[bank].push(groups.len()));
+            groups.push(uploader.upload(&banks[first].subset(places)?)?);
         }
         let grid = arch.vision.grid();
         let len = arch.taps.len() * arch.vision.patches();
@@ -80,8 +85,8 @@ impl Panel {
             vision: arch.vision.clone(),
             banks: banks.to_vec(),
             prepared,
-            cosines: vec![0.0; prompts.len() * len],
-            prompts,
+            cosines: vec![0.0; groups.len() * len],
+            groups,
             members,
             best: vec![0.0; len],
             plans: Vec::new(),
@@ -114,12 +119,12 @@ impl Panel {
         }
         self.session.encode()?;
         let len = self.best.len();
-        for (prompt, cosines) in self.prompts.iter().zip(self.cosines.chunks_exact_mut(len)) {
-            self.session.nearest(prompt, cosines)?;
+        for (group, cosines) in self.groups.iter().zip(self.cosines.chunks_exact_mut(len)) {
+            self.session.nearest(group, cosines)?;
         }
         let Panel { session, prepared, members, cosines, best, regions, scores, .. } = self;
         for ((prepared, members), score) in prepared.iter().zip(members).zip(scores.iter_mut()) {
-            let mut rows = members.iter().map(|&prompt| &cosines[prompt * len..][..len]);
+            let mut rows = members.iter().map(|&group| &cosines[group * len..][..len]);
             let Some(first) = rows.next() else { continue };
             best.copy_from_slice(first);
             // A maximum has no order: the bits are those of all prompts at once.
