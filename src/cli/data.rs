@@ -1,8 +1,9 @@
 //! `inctrl data`: check.
 
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use inctrl::datasets::{self, Dataset, Layout, Report};
 
@@ -39,6 +40,9 @@ pub struct LayoutArgs {
     /// Decides which normal images are for testing where the layout does not say, and which are drawn as prompts
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// What text prompts call the classes, as JSON: {"pcb1": "printed circuit board"}; by default their names
+    #[arg(long, value_name = "FILE")]
+    class_texts: Option<PathBuf>,
 }
 
 /// A layout, or whichever is there.
@@ -67,12 +71,19 @@ fn parse_layout(text: &str) -> Result<Choice, String> {
 
 impl LayoutArgs {
     /// Looks through a data set.
-    pub fn open(&self, folder: &PathBuf) -> inctrl::Result<Dataset> {
+    pub fn open(&self, folder: &PathBuf) -> Result<Dataset> {
         let layout = match self.layout {
             Choice::Auto => None,
             Choice::Layout(layout) => Some(layout),
         };
-        Dataset::open(folder, layout, self.seed)
+        let mut dataset = Dataset::open(folder, layout, self.seed)?;
+        if let Some(path) = &self.class_texts {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let texts = serde_json::from_str(&text)
+                .with_context(|| format!("{} is not a JSON object of classes and their words", path.display()))?;
+            dataset.describe(texts).with_context(|| path.display().to_string())?;
+        }
+        Ok(dataset)
     }
 }
 

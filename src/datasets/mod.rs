@@ -31,6 +31,7 @@ mod split;
 mod visa;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -164,6 +165,8 @@ pub struct Dataset {
     pub items: Vec<Item>,
     /// What was found on the way, by path.
     pub problems: Vec<Problem>,
+    /// Classes whose words in text prompts are not their name.
+    texts: BTreeMap<String, String>,
 }
 
 impl Dataset {
@@ -200,7 +203,7 @@ impl Dataset {
         }
         items.sort_by(|a, b| (&a.class, &a.name).cmp(&(&b.class, &b.name)));
         problems.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(Dataset { layout, root: root.to_path_buf(), items, problems })
+        Ok(Dataset { layout, root: root.to_path_buf(), items, problems, texts: BTreeMap::new() })
     }
 
     /// The classes, in order.
@@ -208,6 +211,26 @@ impl Dataset {
         let mut classes: Vec<&str> = self.items.iter().map(|item| item.class.as_str()).collect();
         classes.dedup();
         classes
+    }
+
+    /// What text prompts call a class: its name, unless [`Dataset::describe`] said something else.
+    pub fn text<'a>(&'a self, class: &'a str) -> &'a str {
+        self.texts.get(class).map_or(class, String::as_str)
+    }
+
+    /// Says what text prompts call some of the classes: `pcb1` may be a "printed circuit board".
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a class that the data set does not have.
+    pub fn describe(&mut self, texts: BTreeMap<String, String>) -> Result<()> {
+        let all = self.classes();
+        if let Some(unknown) = texts.keys().find(|class| !all.contains(&class.as_str())) {
+            let message =
+                format!("words for the class `{unknown}`, which the data set does not have; it has {}", all.join(", "));
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        self.texts = texts;
+        Ok(())
     }
 
     /// The images of a class that `split` holds.

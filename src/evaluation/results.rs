@@ -103,6 +103,8 @@ pub struct Cell {
 pub struct ClassResults {
     /// The class.
     pub class: String,
+    /// What text prompts call it.
+    pub text: String,
     /// Normal images judged.
     pub normal: usize,
     /// Anomalous images judged.
@@ -180,7 +182,7 @@ pub fn evaluate(
                 Err(error) => failures.push(Failure { name: item.name.clone(), error: error.clone() }),
             }
         }
-        classes.push(class_results(class, options, &judged, &mut failures));
+        classes.push(class_results(class, dataset.text(class), options, &judged, &mut failures));
     }
     let drawn: HashMap<&str, &str> =
         draws.draws.iter().flat_map(|draw| &draw.prompts).map(|p| (p.hash.as_str(), p.name.as_str())).collect();
@@ -207,6 +209,7 @@ type Table = Vec<[Metric; MetricName::ALL.len()]>;
 
 fn class_results(
     class: &str,
+    text: &str,
     options: &Options,
     judged: &[(&Item, &Entry)],
     failures: &mut Vec<Failure>,
@@ -241,6 +244,7 @@ fn class_results(
     let anomalous = truth.iter().filter(|&&anomalous| anomalous).count();
     let results = ClassResults {
         class: class.to_owned(),
+        text: text.to_owned(),
         normal: truth.len() - anomalous,
         anomalous,
         masks: masks.iter().filter(|mask| matches!(mask, Truth::Mask(..))).count(),

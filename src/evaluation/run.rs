@@ -127,8 +127,10 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
     }
     let internal = |error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error);
     let drawn = blake3::hash(&serde_json::to_vec(draws).map_err(internal)?);
+    let texts: Vec<&str> = classes.iter().map(|class| dataset.text(class)).collect();
     let identity = serde_json::json!({
         "journal": 1,
+        "texts": texts,
         "model": engine.model_hash(),
         "device": engine.device(),
         "fit": options.fit,
@@ -225,7 +227,7 @@ fn banks(
     draws: &Draws,
     mut done: impl FnMut(),
 ) -> Result<Vec<Arc<PromptBank>>> {
-    let mut builder = engine.bank_builder(class, options.fit)?;
+    let mut builder = engine.bank_builder(dataset.text(class), options.fit)?;
     for prompt in unique(draws, class) {
         let item = dataset.of(class, Split::Train).find(|item| item.name == prompt.name).ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))

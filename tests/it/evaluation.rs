@@ -64,6 +64,32 @@ fn twice_killed_and_repeated_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_class_can_have_other_words_than_its_name() {
+    let bench = Bench::new();
+    dataset(&bench);
+    bench.write("texts.json", r#"{"nut": "steel hex nut"}"#);
+    assert_eq!(eval(&bench, "names", &[]).code, 0);
+    assert_eq!(eval(&bench, "words", &["--class-texts", "texts.json"]).code, 0);
+    assert_eq!(results(&bench, "words")["classes"][1]["text"], "steel hex nut");
+    assert_eq!(results(&bench, "words")["classes"][0]["text"], "bolt");
+    let scores = |out: &str, class: &str| -> Vec<String> {
+        let table = String::from_utf8(bench.read(&format!("{out}/scores.csv"))).unwrap();
+        table.lines().filter(|line| line.starts_with(class)).map(str::to_owned).collect()
+    };
+    assert_eq!(scores("names", "bolt,"), scores("words", "bolt,"));
+    assert!(!scores("names", "nut,").is_empty());
+    assert_ne!(scores("names", "nut,"), scores("words", "nut,"));
+
+    for (text, expected) in
+        [(r#"{"nit": "a nut"}"#, "`nit`"), (r#"["nut"]"#, "JSON object"), (r#"{"nut": " "}"#, "empty")]
+    {
+        bench.write("texts.json", text);
+        let run = eval(&bench, "bad", &["--class-texts", "texts.json"]);
+        assert!(run.code == 1 && run.stderr.contains(expected), "{text}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn figures_come_from_the_scores_and_undefined_ones_say_why() {
     let bench = Bench::new();
     dataset(&bench);
