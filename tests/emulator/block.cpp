@@ -129,6 +129,7 @@ void switch_to(Thread& next) {
     next.state = State::running;
     if (&next == before) return;
     current = &next;
+    if (before->state == State::ended) end_context(before->context, next.context);
     switch_context(before->context, next.context);
 }
 
@@ -150,6 +151,7 @@ void give_way(int warp_from) {
 }
 
 void thread_main() {
+    begin_context();
     block->launch.call(block->launch.parameters);
     Thread& self = *current;
     if (!self.copies.empty()) {
@@ -160,7 +162,7 @@ void thread_main() {
     block->ended++;
     if (block->ended == block->size()) {
         current = nullptr;
-        switch_context(self.context, block->main);
+        end_context(self.context, block->main);
     }
     give_way(self.number / 32);
     std::abort();  // An ended thread is never chosen.

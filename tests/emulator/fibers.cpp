@@ -1,5 +1,6 @@
-// Switching stacks: a few instructions where the compiler's own are known, ucontext elsewhere and under sanitizers, which
-// must see each switch.
+// Switching stacks: a few instructions where the compiler's own are known, ucontext elsewhere. AddressSanitizer is told of
+// each switch, as it must know which stack an address is on, and of each stack that begins anew, as the frames that were
+// on it never returned.
 #include "fibers.h"
 
 #include <sys/mman.h>
@@ -9,7 +10,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#if defined(__SANITIZE_ADDRESS__) || !(defined(__x86_64__) || defined(__aarch64__)) || !defined(__ELF__)
+#include "sanitizer.h"
+
+#if !(defined(__x86_64__) || defined(__aarch64__)) || !defined(__ELF__)
 #define EMULATOR_UCONTEXT 1
 #include <ucontext.h>
 #endif
@@ -18,7 +21,7 @@ namespace emulator {
 
 namespace {
 
-#ifdef EMULATOR_UCONTEXT
+#if defined(EMULATOR_UCONTEXT) || defined(EMULATOR_ASAN)
 constexpr size_t kStack = 256 << 10;
 #else
 constexpr size_t kStack = 64 << 10;
@@ -26,11 +29,30 @@ constexpr size_t kStack = 64 << 10;
 
 size_t page() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 
+#ifdef EMULATOR_ASAN
+
+// The context that was left last: on arrival its stack becomes known, which for a thread's own is the only way.
+thread_local Context* left = nullptr;
+
+void leaving(Context& from, const Context& to, void** fake_stack) {
+    left = &from;
+    __sanitizer_start_switch_fiber(fake_stack, to.low, to.bytes);
+}
+
+void arrived(void* fake_stack) { __sanitizer_finish_switch_fiber(fake_stack, &left->low, &left->bytes); }
+
+#else
+
+void leaving(Context&, const Context&, void**) {}
+void arrived(void*) {}
+
+#endif
+
 }  // namespace
 
 #ifdef EMULATOR_UCONTEXT
 
-void switch_context(Context& from, Context& to) {
+static void switch_stacks(Context& from, Context& to) {
     ucontext_t here;
     if (!from.state) from.state = &here;
     swapcontext(static_cast<ucontext_t*>(from.state), static_cast<ucontext_t*>(to.state));
@@ -106,9 +128,23 @@ inctrl_emulator_switch:
 )");
 #endif
 
-void switch_context(Context& from, Context& to) { inctrl_emulator_switch(&from.state, to.state); }
+static void switch_stacks(Context& from, Context& to) { inctrl_emulator_switch(&from.state, to.state); }
 
 #endif
+
+void switch_context(Context& from, Context& to) {
+    leaving(from, to, &from.fake_stack);
+    switch_stacks(from, to);
+    arrived(from.fake_stack);
+}
+
+void end_context(Context& from, Context& to) {
+    leaving(from, to, nullptr);
+    switch_stacks(from, to);
+    std::abort();  // Nothing goes on with what is over.
+}
+
+void begin_context() { arrived(nullptr); }
 
 Stacks::~Stacks() {
     for (const Area& area : areas_) {
@@ -137,6 +173,7 @@ void Stacks::reserve(size_t count) {
 Context Stacks::start(size_t index, void (*entry)()) {
     Area& area = areas_[index];
     unsigned char* low = area.base + page();
+    unwatch(low, kStack);
 #ifdef EMULATOR_UCONTEXT
     auto* context = static_cast<ucontext_t*>(area.context);
     getcontext(context);
@@ -144,19 +181,19 @@ Context Stacks::start(size_t index, void (*entry)()) {
     context->uc_stack.ss_size = kStack;
     context->uc_link = nullptr;
     makecontext(context, entry, 0);
-    return {context};
+    return {context, low, kStack};
 #elif defined(__x86_64__)
     // As if `entry` had been called: its return address, which is null, at an address that is 8 modulo 16.
     auto* top = reinterpret_cast<uintptr_t*>(low + kStack);
     *--top = 0;
     *--top = reinterpret_cast<uintptr_t>(entry);
     for (int i = 0; i < 6; i++) *--top = 0;
-    return {top};
+    return {top, low, kStack};
 #else
     auto* top = reinterpret_cast<uintptr_t*>(low + kStack) - 20;
     for (int i = 0; i < 20; i++) top[i] = 0;
     top[11] = reinterpret_cast<uintptr_t>(entry);  // x30
-    return {top};
+    return {top, low, kStack};
 #endif
 }
 

@@ -6,13 +6,20 @@
 
 namespace emulator {
 
-// A place to switch from and back to. Opaque: a stack pointer, or a ucontext where sanitizers watch.
+// A place to switch from and back to. Opaque: a stack pointer or a ucontext, and what AddressSanitizer asks for.
 struct Context {
     void* state = nullptr;
+    const void* low = nullptr;  // the stack's lowest address
+    size_t bytes = 0;
+    void* fake_stack = nullptr;
 };
 
 // Saves the running context in `from` and goes on with `to`.
 void switch_context(Context& from, Context& to);
+// Goes on with `to`; `from`, which runs, is over.
+[[noreturn]] void end_context(Context& from, Context& to);
+// The first call of a context's `entry`.
+void begin_context();
 
 // The stacks of a block, kept from block to block. Each has a guard page below it.
 class Stacks {

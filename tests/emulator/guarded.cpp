@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "sanitizer.h"
+
 namespace emulator {
 
 namespace {
@@ -31,10 +33,13 @@ Guarded::Guarded(size_t bytes) : bytes_(bytes) {
     for (unsigned char* place = base_; place < data_; place++) *place = canary(place);
     for (unsigned char* place = data_ + bytes; place < base_ + pages_; place++) *place = canary(place);
     poison();
+    watch(base_, static_cast<size_t>(data_ - base_));
+    watch(data_ + bytes, static_cast<size_t>(base_ + pages_ - data_) - bytes);
 }
 
 Guarded::~Guarded() {
     static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    if (base_) unwatch(base_, pages_);
     if (base_) munmap(base_, pages_ + page);
 }
 
@@ -51,7 +56,7 @@ void Guarded::close() {
     mprotect(base_, pages_, PROT_NONE);
 }
 
-bool Guarded::written_outside(ptrdiff_t* offset) const {
+EMULATOR_UNWATCHED bool Guarded::written_outside(ptrdiff_t* offset) const {
     for (const unsigned char* place = base_; place < base_ + pages_; place++) {
         if (place == data_ && bytes_) place += bytes_;
         if (place < base_ + pages_ && *place != canary(place)) {

@@ -75,3 +75,18 @@ fn faults_of_kernels_end_the_process_and_say_where() {
         }
     }
 }
+
+#[test]
+fn sanitizers_see_what_guards_do_not() {
+    if std::env::var_os("INCTRL_EMULATOR_SANITIZE").is_none_or(|value| value == "0") {
+        println!("SKIP: not built with sanitizers");
+        return;
+    }
+    for (case, message) in [("read_before", "AddressSanitizer"), ("shift", "runtime error: shift")] {
+        for (copies, output) in outcomes(case) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success(), "{case}, {copies}: {said}");
+            assert!(said.contains(message) && said.contains("main.cpp"), "{case}, {copies}: {said}");
+        }
+    }
+}

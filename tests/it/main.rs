@@ -8,14 +8,10 @@ mod cli;
 mod cli_bad_input;
 #[cfg(feature = "cli")]
 mod cli_checkpoints;
-mod compare;
+#[path = "../common/mod.rs"]
+mod common;
 mod converted_scores;
-#[cfg(feature = "cuda")]
-mod cuda;
 mod datasets;
-#[cfg(feature = "cuda")]
-#[path = "../emulator/mod.rs"]
-mod emulator;
 #[cfg(feature = "cli")]
 mod evaluation;
 mod external;
@@ -29,5 +25,6 @@ mod metrics;
 mod ops;
 #[cfg(feature = "cli")]
 mod program;
-mod tiny;
 mod verdicts;
+
+use common::{compare, tiny};

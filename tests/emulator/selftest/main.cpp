@@ -33,6 +33,8 @@ enum Fault : int {
     kUnwritten = 128,    // shared memory read before it is written
     kOverrun = 256,      // shared memory written beyond its end
     kMisaligned = 512,
+    kReadBefore = 1024,  // an element before the first one read
+    kShift = 2048,       // a shift by all of a number's bits
 };
 
 constexpr int kThreads = 128, kTile = 4 * kThreads;  // floats
@@ -75,6 +77,8 @@ extern "C" __global__ void __launch_bounds__(128) warp_sums(const float* x, int 
     CU_SHARED(memory);
     float* values = reinterpret_cast<float*>(memory);
     const int t = static_cast<int>(threadIdx.x);
+    if (faults & kReadBefore) y[t] = x[t - 1];
+    if (faults & kShift) y[t] = static_cast<float>(1 << (threadIdx.x / 2));
     if (!(faults & kUnwritten) || t != 77) values[t] = x[t];
     if (faults & kOverrun && t == 100) values[kThreads] = 1;
     if (faults & kInFlight && t == 5) {
@@ -223,7 +227,9 @@ int main(int count, char** arguments) {
                  {"divergent_shuffle", kDivergentShuffle},
                  {"in_flight", kInFlight},
                  {"unwritten", kUnwritten},
-                 {"overrun", kOverrun}};
+                 {"overrun", kOverrun},
+                 {"read_before", kReadBefore},
+                 {"shift", kShift}};
     for (const auto& entry : pipelines) {
         if (name == entry.name) return !pipeline_is_right(entry.faults);
     }

@@ -53,7 +53,7 @@ impl Model {
     }
 }
 
-/// An engine on the processor, whatever devices this process has: its CUDA may be the emulator.
+/// An engine on the processor, whatever devices the machine has.
 pub fn on_the_processor(weights: impl Into<PathBuf>) -> Engine {
     let mut options = EngineOptions::new(weights);
     options.device = Device::Cpu;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use inctrl::{Device, Engine, EngineOptions, Fit, Precision, PromptBank, Score};
 
-use super::{Turn, turn};
+use crate::{Turn, turn};
 use crate::tiny::{MODELS, Model, Picture, alone, bank, frames, pictures, same, score};
 
 /// DESIGN's bound on scores in half precision.

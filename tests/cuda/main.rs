@@ -9,13 +9,17 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use inctrl::backend::cuda::{Cuda, CudaOptions};
 use inctrl::backend::{Backend, Role};
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../emulator/mod.rs"]
+mod emulator;
 mod faults;
 mod ops;
 mod scores;
-#[path = "../../emulator/selftest.rs"]
+#[path = "../emulator/selftest.rs"]
 mod selftest;
 
-use crate::emulator;
+use common::{compare, tiny};
 
 /// The device under test, to one test at a time: schedules and faults of the emulator are the process's.
 pub struct Turn {
@@ -33,7 +37,7 @@ pub fn turn() -> Option<Turn> {
     match loaded {
         Ok(emulated) => {
             if *emulated {
-                emulator::configure(Emulation::default());
+                emulator::configure(emulator::Emulation::default());
             }
             Some(Turn { _guard: guard, emulated: *emulated })
         }
@@ -45,8 +49,6 @@ pub fn turn() -> Option<Turn> {
     }
 }
 
-pub use crate::emulator::Emulation;
-
 fn gpu_asked_for() -> bool {
     std::env::var_os("INCTRL_GPU").is_some_and(|value| value != "0")
 }
@@ -57,16 +59,18 @@ impl Turn {
         if !self.emulated {
             return test("the GPU");
         }
-        for emulation in Emulation::ALL {
+        for emulation in emulator::Emulation::ALL {
             emulator::configure(emulation);
             test(&format!("{emulation:?}"));
         }
     }
 
+    /// Whether the device is the emulator.
     pub fn is_emulated(&self) -> bool {
         self.emulated
     }
 
+    /// A backend of its own on the device.
     pub fn cuda(&self, half: bool) -> Cuda {
         let mut options = CudaOptions::default();
         options.half = half;
@@ -90,7 +94,7 @@ pub fn read<B: Backend>(backend: &mut B, buffer: &B::Buffer, len: usize) -> Vec<
 
 /// `random` numbers that half precision represents.
 pub fn halves(seed: u64, len: usize, scale: f32) -> Vec<f32> {
-    crate::ops::random(seed, len, scale).into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect()
+    common::numbers::random(seed, len, scale).into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect()
 }
 
 /// The tolerance of an operation whose result passes through `roundings` to halves, relative to the largest element.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use inctrl::{Device, Engine, EngineOptions, ErrorKind, Frame, PixelFormat};
 
-use super::turn;
+use crate::turn;
 use crate::emulator;
 use crate::tiny::{MODELS, Model, bank, frames, pictures, same, score};
 
