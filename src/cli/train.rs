@@ -159,6 +159,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 fn panels(epochs: &[Epoch]) -> [Panel; 2] {
     let of = |figure: fn(&Epoch) -> f64| epochs.iter().map(figure).collect::<Vec<f64>>();
     let loss = vec![("L_IRL + L_h".to_owned(), of(|epoch| epoch.loss))];
-    let auroc = vec![("score".to_owned(), of(|epoch| epoch.auroc)), ("patch_max".to_owned(), of(|epoch| epoch.patch_auroc))];
+    let auroc =
+        vec![("score".to_owned(), of(|epoch| epoch.auroc)), ("patch_max".to_owned(), of(|epoch| epoch.patch_auroc))];
     [Panel { title: "loss".to_owned(), lines: loss }, Panel { title: "AUROC".to_owned(), lines: auroc }]
 }

@@ -1,8 +1,8 @@
 //! Which images make up each step, and which are their prompts: a function of seed, epoch and step alone.
 
+use super::Options;
 use super::random::Random;
 use super::set::Set;
-use super::Options;
 
 /// An image of a step with its prompts, as members of the set.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,10 +25,8 @@ pub(super) fn epoch(set: &Set, options: &Options, epoch: usize) -> Vec<Sample> {
         (0..set.members.len()).filter(|&member| set.members[member].anomalous == anomalous).collect()
     };
     let half = options.batch / 2;
-    let mut kinds = [
-        Rounds::new(options.seed, NORMAL, of_kind(false)),
-        Rounds::new(options.seed, ANOMALOUS, of_kind(true)),
-    ];
+    let mut kinds =
+        [Rounds::new(options.seed, NORMAL, of_kind(false)), Rounds::new(options.seed, ANOMALOUS, of_kind(true))];
     let mut samples = Vec::with_capacity(options.steps * options.batch);
     for step in epoch * options.steps..(epoch + 1) * options.steps {
         for kind in &mut kinds {

@@ -78,8 +78,7 @@ pub(super) fn batch_norm(x: &[f64], scale: &[f64], shift: &[f64]) -> (Vec<f64>, 
     let inverse: Vec<f64> = squares.iter().map(|s| 1.0 / (s / rows as f64 + EPSILON).sqrt()).collect();
     let unbiased = squares.iter().map(|s| s / (rows - 1) as f64).collect();
     let column = |i: usize| i % columns;
-    let standard: Vec<f64> =
-        x.iter().enumerate().map(|(i, x)| (x - mean[column(i)]) * inverse[column(i)]).collect();
+    let standard: Vec<f64> = x.iter().enumerate().map(|(i, x)| (x - mean[column(i)]) * inverse[column(i)]).collect();
     let y = standard.iter().enumerate().map(|(i, s)| s * scale[column(i)] + shift[column(i)]).collect();
     (y, Normalised { standard, inverse, mean, unbiased })
 }

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::Step;
 use super::draws::Sample;
 use super::set::Set;
-use super::Step;
 use crate::detector::Encoder;
 use crate::error::Result;
 
@@ -38,10 +38,8 @@ impl Maps {
         observe: &mut impl FnMut(Step),
     ) -> Result<()> {
         // By prompt, so that each is brought to the device once.
-        let wanted: BTreeSet<(usize, usize)> = samples
-            .iter()
-            .flat_map(|sample| sample.prompts.iter().map(|&prompt| (prompt, sample.member)))
-            .collect();
+        let wanted: BTreeSet<(usize, usize)> =
+            samples.iter().flat_map(|sample| sample.prompts.iter().map(|&prompt| (prompt, sample.member))).collect();
         let len = self.taps * self.cells;
         if (self.pairs.len() + wanted.len()) * len * size_of::<f32>() > BUDGET {
             self.pairs.retain(|(member, prompt), _| wanted.contains(&(*prompt, *member)));

@@ -30,4 +30,6 @@ mod ops;
 #[cfg(feature = "cli")]
 mod program;
 mod tiny;
+#[cfg(feature = "cli")]
+mod training;
 mod verdicts;
