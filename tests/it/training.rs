@@ -80,7 +80,7 @@ fn twice_on_any_number_of_threads_gives_the_same_bytes() {
     // The merged model scores as the one of two files.
     let score = |weights: &[&str]| {
         let rest = ["--class", "nut", "--normals", "good", "query.png", "wide.png", "--format", "csv"];
-        bench.run(&[&["score", "--device", "cpu"], weights, &rest[..]].concat()).succeeded().stdout
+        well(bench.run(&[&["score", "--device", "cpu"], weights, &rest[..]].concat())).stdout
     };
     assert_eq!(
         score(&["--weights", "m.safetensors"]),
