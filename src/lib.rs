@@ -58,6 +58,7 @@
 //! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
 //! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
 //! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
+//! | `training` | heads of one's own: the paper's objective on an auxiliary data set (feature `cli`) |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | [`ffi`] | the C interface, `include/inctrl.h` |
 //! | `report` | an evaluation as a page, JSON, CSV and Markdown (feature `cli`) |
@@ -67,7 +68,7 @@
 //! # Not supported
 //!
 //! Scoring straight from a checkpoint that is not safetensors (convert it first); vision towers other than CLIP's plain
-//! transformers; devices other than the processor and NVIDIA GPUs; training; images that are not 8-bit or cannot be made so; video. Whatever lies
+//! transformers; devices other than the processor and NVIDIA GPUs; training of CLIP itself; images that are not 8-bit or cannot be made so; video. Whatever lies
 //! outside the crop is not judged: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of an image matter.
 
 mod atomic_file;
@@ -95,6 +96,8 @@ pub mod report;
 pub mod synth;
 pub mod tensor;
 pub mod text;
+#[cfg(feature = "cli")]
+pub mod training;
 pub mod weights;
 
 pub use detector::{

@@ -14,6 +14,7 @@
 //! | `calibrate.rs` | `inctrl bank`: calibrate, report |
 //! | `data.rs` | `inctrl data`: check |
 //! | `eval.rs` | `inctrl eval` |
+//! | `train.rs` | `inctrl train` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
 //! | `demo.rs` | `inctrl demo` |
@@ -36,6 +37,7 @@ mod normals;
 mod queries;
 mod rows;
 mod score;
+mod train;
 #[cfg(feature = "cuda")]
 mod tune;
 mod weights;
@@ -68,6 +70,7 @@ enum Command {
     #[command(subcommand)]
     Bank(bank::Command),
     Eval(eval::Args),
+    Train(train::Args),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
         Command::Eval(args) => eval::run(args),
+        Command::Train(args) => train::run(args),
         Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),

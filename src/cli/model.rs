@@ -45,8 +45,8 @@ enum PrecisionName {
 }
 
 impl ModelArgs {
-    /// Opens the model for `jobs` scorers at a time, which share the threads.
-    pub fn open(&self, jobs: NonZeroUsize) -> inctrl::Result<Engine> {
+    /// How to open the model for `jobs` scorers at a time, which share the threads.
+    pub fn options(&self, jobs: NonZeroUsize) -> EngineOptions {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or_else(cores);
         let mut options = EngineOptions::new(&self.weights);
@@ -60,12 +60,22 @@ impl ModelArgs {
         options.fast = self.fast;
         options.algorithms.clone_from(&self.algorithms);
         options.threads = NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN));
-        let engine = Engine::with(&options)?;
+        options
+    }
+
+    /// Opens the model for `jobs` scorers at a time, which share the threads.
+    pub fn open(&self, jobs: NonZeroUsize) -> inctrl::Result<Engine> {
+        let engine = Engine::with(&self.options(jobs))?;
+        self.say_device(&engine);
+        Ok(engine)
+    }
+
+    /// Says which device it became.
+    pub fn say_device(&self, engine: &Engine) {
         // Asked for by name, or somebody is looking: which device it became, and why.
         if self.device == Some(Device::Auto) || io::stderr().is_terminal() {
             let reason = engine.device_reason();
             say(&format!("device: {}{}{reason}", engine.device(), if reason.is_empty() { "" } else { "; " }));
         }
-        Ok(engine)
     }
 }

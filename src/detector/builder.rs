@@ -140,7 +140,7 @@ impl<'e> BankBuilder<'e> {
 
 /// Puts a judged patch in the place of every ignored one, so that no query finds its counterpart in what is ignored: a candidate
 /// twice changes no maximum. `taps` is `[L, N, width]`, `judged` `[N]`.
-fn repeat_judged(taps: &mut [f32], judged: &[f32], width: usize) -> Result<()> {
+pub(super) fn repeat_judged(taps: &mut [f32], judged: &[f32], width: usize) -> Result<()> {
     let Some(first) = judged.iter().position(|judged| *judged > 0.0) else {
         return Err(Error::new(
             ErrorKind::Argument,

@@ -257,7 +257,7 @@ impl Engine {
         Panel::new(self.session(1)?, &self.model.uploader(), self.model_hash(), self.arch(), banks)
     }
 
-    pub(super) fn weights(&self) -> &Weights {
+    pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
 

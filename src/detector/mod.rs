@@ -8,6 +8,8 @@
 
 mod bank;
 mod builder;
+#[cfg(feature = "cli")]
+mod encoder;
 mod engine;
 mod latency;
 mod panel;
@@ -21,6 +23,8 @@ mod verdict;
 
 pub use bank::{BankId, BankInfo, PromptBank};
 pub use builder::BankBuilder;
+#[cfg(feature = "cli")]
+pub(crate) use encoder::{Encoder, Features};
 pub use engine::{Device, Engine, EngineOptions, Precision};
 pub use latency::Latencies;
 pub use panel::Panel;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::PromptBank;
 use super::engine::{Device, EngineOptions};
 use crate::backend::Backend;
+#[cfg(feature = "cli")]
+use crate::backend::BankVectors;
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
@@ -261,6 +263,43 @@ impl Session {
     /// Places an image that is already normalised, as image 0.
     pub fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
         on_device!(Session, self, lane => lane.place_normalised(image))
+    }
+
+    /// Unit taps `[L, N, W]` and class embedding `[E]` of the one placed image.
+    #[cfg(feature = "cli")]
+    pub fn features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        on_device!(Session, self, lane => {
+            lane.encode(1, |_, _| ())?;
+            lane.features()
+        })
+    }
+
+    /// [`Lane::nearest_of`].
+    #[cfg(feature = "cli")]
+    pub fn nearest_of(&mut self, taps: &[f32], bank: &DeviceBank, cosines: &mut [f32]) -> Result<()> {
+        on_one_device!(self, bank, lane, bank => lane.nearest_of(taps, bank, cosines))
+    }
+
+    /// A bank of one prompt for [`Session::nearest_of`], from its unit taps `[L, N, W]`; it has no vectors for the heads.
+    #[cfg(feature = "cli")]
+    pub fn prompt_bank(&mut self, taps: &Arc<[f32]>, vectors: BankVectors<'_>) -> Result<DeviceBank> {
+        match self {
+            Session::Cpu(lane) => Ok(DeviceBank::Cpu(lane.bank(taps, 1, vectors)?)),
+            #[cfg(feature = "cuda")]
+            Session::Cuda(lane) => Ok(DeviceBank::Cuda(lane.bank(taps, 1, vectors)?)),
+        }
+    }
+
+    /// The arithmetic of features: the kind of device and how it stores operands.
+    #[cfg(feature = "cli")]
+    pub fn arithmetic(&mut self) -> String {
+        let kind = match self {
+            Session::Cpu(_) => "cpu",
+            #[cfg(feature = "cuda")]
+            Session::Cuda(_) => "cuda",
+        };
+        let precision = on_device!(Session, self, lane => lane.backend().precision());
+        format!("{kind} {}", precision.name())
     }
 
     /// Unit taps `[L, N, W]` and adapted class embedding `[E]` of the one placed image.

@@ -267,6 +267,30 @@ impl<B: Backend> Lane<B> {
         self.read(1, each)
     }
 
+    /// [`Lane::nearest`] of an image that was encoded before, from its unit taps `[L, N, W]` as [`Lane::features`] gave them.
+    ///
+    /// # Errors
+    /// As [`Lane::score`].
+    pub fn nearest_of(&mut self, taps: &[f32], bank: &B::Bank, cosines: &mut [f32]) -> Result<()> {
+        self.backend.upload(taps, &mut self.work.vision.taps)?;
+        self.nearest(bank, cosines)
+    }
+
+    /// What the one encoded image is compared by, after [`Lane::encode`]: its unit taps `[L, N, W]` and its class embedding
+    /// `[E]`, not adapted.
+    pub fn features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let Work { detector, vision, .. } = &mut self.work;
+        let arch = &detector.arch;
+        let mut taps = vec![0.0; arch.taps.len() * arch.vision.patches() * arch.vision.width];
+        let mut class = vec![0.0; arch.embed_dim];
+        self.backend.download(&vision.taps, &mut taps)?;
+        self.backend.download(&vision.class, &mut class)?;
+        if !taps.iter().chain(&class).all(|x| x.is_finite()) {
+            return Err(not_finite("the features of an image"));
+        }
+        Ok((taps, class))
+    }
+
     /// What a prompt leaves in a bank, after [`Lane::encode`] of one image: its unit taps `[L, N, W]` and its adapted
     /// class embedding `[E]`.
     pub fn prompt_features(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {

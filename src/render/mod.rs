@@ -10,6 +10,7 @@
 //! Not done: fonts other than one 8 x 8 bitmap font, whose characters beyond Latin show as `?`.
 
 mod colour;
+mod curve;
 mod file;
 mod heat;
 mod legend;
@@ -18,6 +19,7 @@ mod sheet;
 mod text;
 
 pub use colour::ColourScale;
+pub use curve::{Panel, curves};
 pub use file::{write_png, write_tiff_f32};
 pub use heat::{overlay, upsample};
 pub use picture::Picture;

@@ -74,7 +74,7 @@ pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
     let negative = negative_variances(&entries, &files);
     report.problems.extend(negative.into_iter().map(|line| format!("negative, which no variance is: {line}")));
     if report.problems.is_empty() {
-        report.hash = Some(model_hash(&arch, &entries, &scans));
+        report.hash = Some(model_hash(&arch, entries.iter().zip(&scans)));
     }
     report.arch = Some((arch, source));
     Ok(report)

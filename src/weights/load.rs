@@ -57,6 +57,7 @@ pub struct Weights {
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
     hash: String,
+    clip_hash: String,
 }
 
 impl Weights {
@@ -99,9 +100,22 @@ impl Weights {
             let message = format!("the heads are damaged; copy or convert the file again\n{text}");
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
-        let hash = model_hash(&arch, &entries, &scans);
+        let hash = model_hash(&arch, entries.iter().zip(&scans));
+        // Alpha belongs to the heads.
+        let clip = Arch { alpha: 1.0, ..arch.clone() };
+        let towers = entries.iter().zip(&scans).filter(|(entry, _)| entry.spec.tower != Tower::Heads);
+        let clip_hash = model_hash(&clip, towers);
         let index = entries.iter().enumerate().map(|(at, entry)| (entry.spec.name.clone(), at)).collect();
-        Ok(Weights { arch, files, entries, index, hash })
+        Ok(Weights { arch, files, entries, index, hash, clip_hash })
+    }
+
+    /// The architecture that [`Weights::open`] would find, whether or not the tensors are there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Config`], and [`ErrorKind::Weights`] for a damaged file.
+    #[cfg(feature = "cli")]
+    pub(crate) fn architecture(options: &LoadOptions) -> Result<Arch> {
+        Ok(find_arch(options, &open_files(options)?)?.0)
     }
 
     /// The architecture, validated.
@@ -124,6 +138,11 @@ impl Weights {
     /// shape and bytes. The same whether the heads are in the same file or in one of their own.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// Identity of the two towers and the taps: [`Weights::hash`] without the heads.
+    pub fn clip_hash(&self) -> &str {
+        &self.clip_hash
     }
 
     /// Lets the pages of all tensors whose names start with `name_prefix` leave memory, for a caller who has copied them.

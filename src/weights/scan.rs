@@ -84,10 +84,10 @@ fn scan_one(entry: &Entry, file: &MappedFile) -> Scan {
 
 /// The identity of a model: hex blake3 of the architecture's JSON and, in table order, each tensor's name, storage type,
 /// shape and content hash. Files, file order and unused tensors do not enter.
-pub(super) fn model_hash(arch: &Arch, entries: &[Entry], scans: &[Scan]) -> String {
+pub(super) fn model_hash<'a>(arch: &Arch, scanned: impl Iterator<Item = (&'a Entry, &'a Scan)>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(arch.to_json().as_bytes());
-    for (entry, scan) in entries.iter().zip(scans) {
+    for (entry, scan) in scanned {
         let (spec, dtype) = (&entry.spec, entry.dtype.name());
         hasher.update(format!("\n{} {dtype} {} {}", spec.name, shape_text(&spec.shape), scan.hash.to_hex()).as_bytes());
     }

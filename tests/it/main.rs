@@ -25,6 +25,8 @@ mod metrics;
 mod ops;
 #[cfg(feature = "cli")]
 mod program;
+#[cfg(feature = "cli")]
+mod training;
 mod verdicts;
 
 use common::{compare, tiny};

@@ -1,0 +1,85 @@
+//! How to train.
+
+use super::{Loss, LossInput};
+use crate::datasets::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::Fit;
+
+/// How to train. The defaults are the published ones but for [`LossInput`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Prompts of each sample, K.
+    pub shots: usize,
+    /// Epochs.
+    pub epochs: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Samples of a step, half of them anomalous; an even number of at least 4.
+    pub batch: usize,
+    /// Learning rate of AdamW.
+    pub rate: f64,
+    /// Another seed gives other initial weights and other draws.
+    pub seed: u64,
+    /// L_b of equation 5.
+    pub loss: Loss,
+    /// What the loss is given.
+    pub loss_input: LossInput,
+    /// How images become square.
+    pub fit: Fit,
+    /// The classes; all where empty.
+    pub classes: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            shots: 4,
+            epochs: 10,
+            steps: 100,
+            batch: 16,
+            rate: 1e-3,
+            seed: 0,
+            loss: Loss::default(),
+            loss_input: LossInput::default(),
+            fit: Fit::default(),
+            classes: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`], naming the first that makes no sense.
+    pub fn check(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
+        if self.shots == 0 || self.epochs == 0 || self.steps == 0 {
+            return fail("the numbers of shots, epochs and steps must be at least 1".to_owned());
+        }
+        if self.batch < 4 || self.batch % 2 != 0 {
+            return fail(format!(
+                "a batch of {}: expected an even number of at least 4, half of them anomalous",
+                self.batch
+            ));
+        }
+        if !(self.rate.is_finite() && self.rate > 0.0) {
+            return fail(format!("a learning rate of {}: expected a number above 0", self.rate));
+        }
+        Ok(())
+    }
+
+    /// The classes of a data set that are to be trained on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a class that the data set does not have.
+    pub fn classes<'a>(&self, dataset: &'a Dataset) -> Result<Vec<&'a str>> {
+        let all = dataset.classes();
+        if let Some(unknown) = self.classes.iter().find(|class| !all.contains(&class.as_str())) {
+            let message = format!("the data set has no class `{unknown}`; it has {}", all.join(", "));
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let wanted = |class: &&str| self.classes.is_empty() || self.classes.iter().any(|wanted| wanted == class);
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+}

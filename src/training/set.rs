@@ -1,0 +1,164 @@
+//! The images that are trained on: chosen, encoded once, and checked to be enough.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use super::cache::{Cache, Store};
+use super::{Failure, Options, Step};
+use crate::datasets::{Dataset, Item, Label};
+use crate::detector::Encoder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::Image;
+
+/// An image that can be used.
+pub(super) struct Member {
+    /// The image's name in the data set.
+    pub name: String,
+    /// Index of its class.
+    pub class: usize,
+    pub anomalous: bool,
+    /// Hash of the file's bytes.
+    pub hash: [u8; 32],
+    /// Place of its features.
+    pub record: usize,
+}
+
+/// All images that can be used, by class and name, and their features.
+pub(super) struct Set {
+    pub classes: Vec<String>,
+    pub members: Vec<Member>,
+    pub store: Store,
+}
+
+impl Set {
+    /// Encodes the images of the wanted classes that `cache` does not hold yet: normal and anomalous ones of both splits.
+    ///
+    /// An image that cannot be used is left out, and is in the list.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for classes with too few usable images, [`ErrorKind::Io`] where the cache cannot be written,
+    /// [`ErrorKind::Device`].
+    pub fn encode(
+        encoder: &mut Encoder<'_>,
+        dataset: &Dataset,
+        options: &Options,
+        mut cache: Cache,
+        observe: &mut impl FnMut(Step),
+    ) -> Result<(Set, Vec<Failure>)> {
+        let classes = options.classes(dataset)?;
+        let wanted = |item: &&Item| classes.contains(&item.class.as_str());
+        let items: Vec<&Item> = dataset.items.iter().filter(wanted).collect();
+        observe(Step::Images(items.len()));
+        let known = cache.hashes();
+        let (mut usable, mut failures) = (Vec::new(), Vec::new());
+        thread::scope(|scope| {
+            let (sender, read) = sync_channel(2);
+            scope.spawn({
+                let items = &items;
+                move || {
+                    for &item in items {
+                        // Nobody takes images any more after an error.
+                        if sender.send((item, open(item, &known))).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+            for (item, read) in read {
+                let added = read.and_then(|(hash, image)| {
+                    if let Some(image) = image.filter(|_| !cache.contains(&hash)) {
+                        return Ok((hash, Some(encoder.encode(image.frame())?)));
+                    }
+                    Ok((hash, None))
+                });
+                match added {
+                    Ok((hash, features)) => {
+                        if let Some(features) = features {
+                            cache.add(hash, &features)?;
+                        }
+                        usable.push((item, hash));
+                    }
+                    Err(error) if error.kind() == ErrorKind::Device => return Err(error),
+                    Err(error) => failures.push(Failure { name: item.name.clone(), error: error.chain() }),
+                }
+                observe(Step::Encoded);
+            }
+            Ok(())
+        })?;
+        let store = cache.finish()?;
+        let mut members = Vec::new();
+        for (item, hash) in usable {
+            let record = store.find(&hash).ok_or_else(|| {
+                Error::new(ErrorKind::Internal, format!("the features of {} are not in the cache", item.name))
+            })?;
+            let class = classes.iter().position(|class| *class == item.class).unwrap_or(0);
+            let anomalous = item.label == Label::Anomalous;
+            members.push(Member { name: item.name.clone(), class, anomalous, hash, record });
+        }
+        let classes = classes.into_iter().map(str::to_owned).collect();
+        let set = Set { classes, members, store };
+        set.check(options.shots, &failures)?;
+        Ok((set, failures))
+    }
+
+    /// Whether every class has both kinds, and enough normal images to draw prompts from.
+    fn check(&self, shots: usize, failures: &[Failure]) -> Result<()> {
+        let mut wrong = Vec::new();
+        for (class, name) in self.classes.iter().enumerate() {
+            let of_class = || self.members.iter().filter(|member| member.class == class);
+            let normals = of_class().filter(|member| !member.anomalous).count();
+            // What is left for the sample with the most copies.
+            let least = of_class().map(|member| self.candidates(member).count()).min().unwrap_or(0);
+            if !of_class().any(|member| member.anomalous) {
+                wrong.push(format!("class `{name}` has no usable anomalous image"));
+            }
+            if least < shots {
+                wrong.push(format!(
+                    "class `{name}` has {normals} usable normal images: {least} beside a sample and its copies, {shots} shots \
+                     ask for {shots}"
+                ));
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let first = failures.first().map(|f| format!("\n{} could not be used: {}", f.name, f.error));
+        let message = format!(
+            "{}; add images, lower --shots, or leave such classes out with --classes{}",
+            wrong.join("; "),
+            first.unwrap_or_default()
+        );
+        Err(Error::new(ErrorKind::Argument, message))
+    }
+
+    /// The normal images of a sample's class that may be its prompts: not the sample itself, nor a copy of it.
+    pub fn candidates<'a>(&'a self, of: &'a Member) -> impl Iterator<Item = usize> + 'a {
+        let fits = move |m: &Member| m.class == of.class && !m.anomalous && m.hash != of.hash;
+        self.members.iter().enumerate().filter(move |(_, member)| fits(member)).map(|(index, _)| index)
+    }
+
+    /// Which images these are, in which order: a hash of names, classes, labels and contents, in hexadecimal.
+    pub fn identity(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for member in &self.members {
+            let class = &self.classes[member.class];
+            for text in [&member.name, class] {
+                hasher.update(text.as_bytes()).update(&[0]);
+            }
+            hasher.update(&[u8::from(member.anomalous)]).update(&member.hash);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// The hash of an image file, and the image unless its features are known.
+fn open(item: &Item, known: &HashSet<[u8; 32]>) -> Result<([u8; 32], Option<Image>)> {
+    let bytes = fs::read(&item.path).map_err(|error| Error::io("read", &item.path, error))?;
+    let hash = *blake3::hash(&bytes).as_bytes();
+    if known.contains(&hash) {
+        return Ok((hash, None));
+    }
+    Ok((hash, Some(Image::decode(&bytes).map_err(|error| error.at(&item.path))?)))
+}
