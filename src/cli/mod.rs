@@ -16,6 +16,7 @@
 //! | `eval.rs` | `inctrl eval` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
+//! | `synth.rs` | `inctrl synth` |
 //! | `demo.rs` | `inctrl demo` |
 //! | `bench.rs`, `tune.rs` | `inctrl bench`, `inctrl tune` |
 //! | `model.rs`, `normals.rs` | arguments that several commands share |
@@ -36,6 +37,7 @@ mod normals;
 mod queries;
 mod rows;
 mod score;
+mod synth;
 #[cfg(feature = "cuda")]
 mod tune;
 mod weights;
@@ -73,6 +75,7 @@ enum Command {
     #[command(subcommand)]
     Weights(weights::Command),
     Convert(convert::Args),
+    Synth(synth::Args),
     Demo(demo::Args),
     Bench(bench::Args),
     #[cfg(feature = "cuda")]
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),
+        Command::Synth(args) => synth::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "cuda")]
