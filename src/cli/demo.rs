@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use inctrl::metrics::auroc;
 use inctrl::render::{ColourScale, Tile, contact_sheet, write_png};
-use inctrl::synth::{Defect, Family, Sample, sample};
+use inctrl::synth::{Family, Fault, Sample, Split, sample};
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, TextArch, VisionArch, random};
 use inctrl::{Engine, Fit, Frame, Score};
@@ -16,7 +16,7 @@ use super::Outcome;
 use super::console::{Progress, result};
 use super::maps::{DEFAULT_MAX, create_folder};
 
-/// Score procedural images of a dozen products, good and defective, and show heat maps of them
+/// Score procedural images of products, good and defective, and show heat maps of them
 #[derive(clap::Args)]
 #[command(after_help = "\
 Without --weights a small model with random weights is made for the occasion. It has learnt
@@ -44,6 +44,8 @@ pub struct Args {
 
 /// Queries with each kind of defect of a product; there are as many good ones in all.
 const REPEATS: u64 = 2;
+/// Products on the contact sheet at most.
+const SHELVES: usize = 12;
 /// Width and height of an image on the contact sheet.
 const TILE_SIDE: usize = 160;
 
@@ -65,8 +67,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     result(&line(["product", "queries", "score good", "score defective", "AUROC score", "AUROC patch_max"]))?;
     let mut shelves = Vec::new();
-    for (i, &family) in Family::ALL.iter().enumerate() {
-        progress.step(format!("{} ({} of {})", family.class(), i + 1, Family::ALL.len()));
+    let families = Split::HeldOut.families();
+    for (i, &family) in families.iter().take(SHELVES).enumerate() {
+        progress.step(format!("{} ({} of {})", family.class(), i + 1, families.len().min(SHELVES)));
         let shelf = Shelf::new(&engine, family, &args)?;
         progress.aside(|| result(&shelf.line()))?;
         shelves.push(shelf);
@@ -117,20 +120,21 @@ struct Shelf {
 impl Shelf {
     fn new(engine: &Engine, family: Family, args: &Args) -> Result<Self> {
         let mut index = 0;
-        let mut draw = |defect: Option<Defect>| {
+        let seed = Split::HeldOut.product_seed(args.seed, 0);
+        let mut draw = |fault: Option<Fault>| {
             index += 1;
-            sample(family, defect, usize::from(args.side), args.seed, index)
+            sample(family, fault, usize::from(args.side), seed, index)
         };
         let normals: Vec<Sample> = (0..args.shots).map(|_| draw(None)).collect::<inctrl::Result<_>>()?;
         let frames: Vec<Frame<'_>> = normals.iter().map(Sample::frame).collect::<inctrl::Result<_>>()?;
         let bank = engine.build_bank(family.class(), Fit::Crop, &frames)?;
         let mut scorer = engine.scorer(Arc::new(bank))?;
 
-        let defects = (0..REPEATS).flat_map(|_| family.defects()).map(|defect| Some(*defect));
+        let defects = (0..REPEATS).flat_map(|_| family.defects()).map(|defect| Some(Fault::from(*defect)));
         let good = defects.clone().map(|_| None);
         let mut queries = Vec::new();
-        for defect in good.chain(defects) {
-            let sample = draw(defect)?;
+        for fault in good.chain(defects) {
+            let sample = draw(fault)?;
             let score = scorer.score(sample.frame()?)?.clone();
             queries.push((sample, score));
         }
@@ -171,7 +175,7 @@ fn write_sheet(path: &Path, shelves: &[Shelf]) -> Result<()> {
 }
 
 fn tile((sample, score): &(Sample, Score)) -> inctrl::Result<Tile<'_>> {
-    let what = sample.defect.map_or("good", Defect::name);
+    let what = sample.fault.map_or("good", |fault| fault.defect.name());
     Ok(Tile {
         frame: sample.frame()?,
         map: &score.map,

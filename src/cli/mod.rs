@@ -17,6 +17,7 @@
 //! | `train.rs` | `inctrl train` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
+//! | `synth.rs` | `inctrl synth` |
 //! | `demo.rs` | `inctrl demo` |
 //! | `bench.rs`, `tune.rs` | `inctrl bench`, `inctrl tune` |
 //! | `model.rs`, `normals.rs` | arguments that several commands share |
@@ -37,6 +38,7 @@ mod normals;
 mod queries;
 mod rows;
 mod score;
+mod synth;
 mod train;
 #[cfg(feature = "cuda")]
 mod tune;
@@ -76,6 +78,7 @@ enum Command {
     #[command(subcommand)]
     Weights(weights::Command),
     Convert(convert::Args),
+    Synth(synth::Args),
     Demo(demo::Args),
     Bench(bench::Args),
     #[cfg(feature = "cuda")]
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),
         Command::Convert(args) => convert::run(args),
+        Command::Synth(args) => synth::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "cuda")]

@@ -29,7 +29,7 @@ impl Lamp {
         let mut jitter = |middle: f32, by: f32| middle + stream.between(-by, by);
         let direction = normalised([jitter(-0.52, 0.06), jitter(-0.56, 0.06), jitter(0.78, 0.04)]);
         let half = normalised([direction[0], direction[1], direction[2] + 1.0]);
-        let strength = jitter(1.0, 0.05);
+        let strength = jitter(1.0, 0.08);
         let slope = [jitter(-0.05, 0.04), jitter(-0.05, 0.04)];
         Lamp { direction, half, strength, slope, grain: stream.bits() }
     }

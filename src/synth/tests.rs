@@ -20,10 +20,10 @@ fn names_are_unique_identifiers() {
 fn equal_arguments_give_equal_bytes_and_others_do_not() {
     for &family in Family::ALL {
         let defect = family.defects()[0];
-        let first = sample(family, Some(defect), 64, 3, 5).unwrap();
-        assert_eq!(first, sample(family, Some(defect), 64, 3, 5).unwrap());
+        let first = sample(family, Some(defect.into()), 64, 3, 5).unwrap();
+        assert_eq!(first, sample(family, Some(defect.into()), 64, 3, 5).unwrap());
         for (seed, index) in [(4, 5), (3, 6), (5, 3)] {
-            assert_ne!(first.pixels, sample(family, Some(defect), 64, seed, index).unwrap().pixels, "{family:?}");
+            assert_ne!(first.pixels, sample(family, Some(defect.into()), 64, seed, index).unwrap().pixels, "{family:?}");
         }
     }
 }
@@ -37,7 +37,7 @@ fn the_bytes_are_the_same_on_every_machine() {
         hasher.update(&sample(family, None, 40, 7, 0).unwrap().pixels);
     }
     for (family, defect) in faults() {
-        let sample = sample(family, Some(defect), 40, 7, 1).unwrap();
+        let sample = sample(family, Some(defect.into()), 40, 7, 1).unwrap();
         hasher.update(&sample.pixels).update(&sample.mask);
     }
     assert_eq!(hasher.finalize().to_hex()[..16], *"c7cb42055b7b9b64");
@@ -49,7 +49,7 @@ fn the_mask_is_where_a_sample_differs_from_its_clean_twin() {
         for (side, seed) in [(240, 1), (97, 2), (32, 3)] {
             let clean = sample(family, None, side, seed, 9).unwrap();
             assert!(!clean.is_anomalous() && clean.mask.iter().all(|&byte| byte == 0));
-            let faulty = sample(family, Some(defect), side, seed, 9).unwrap();
+            let faulty = sample(family, Some(defect.into()), side, seed, 9).unwrap();
             assert!(faulty.is_anomalous());
             let inside = faulty.mask.iter().filter(|&&byte| byte == 255).count();
             assert_eq!(inside, faulty.mask.iter().filter(|&&byte| byte != 0).count());
@@ -67,7 +67,7 @@ fn the_mask_is_where_a_sample_differs_from_its_clean_twin() {
 fn every_fault_is_drawn_whatever_the_seed() {
     for (family, defect) in faults() {
         for seed in 100..140 {
-            sample(family, Some(defect), 48, seed, seed).unwrap();
+            sample(family, Some(defect.into()), 48, seed, seed).unwrap();
         }
     }
 }
@@ -91,7 +91,7 @@ fn impossible_orders_are_argument_errors() {
         let error = sample(Family::Leather, None, side, 0, 0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Argument);
     }
-    let error = sample(Family::Leather, Some(Defect::MissingPart), 64, 0, 0).unwrap_err();
+    let error = sample(Family::Leather, Some(Defect::MissingPart.into()), 64, 0, 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Argument);
     assert!(error.to_string().contains("scratch"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A blister pack: three by four pockets in foil, a capsule or tablet in each.
+//! A blister pack: rows of pockets in foil, a capsule or tablet in each.
 //!
 //! Missing part: a pocket is empty. Misplaced part: a pill lies across the rim of its pocket.
 
@@ -8,33 +8,36 @@ use crate::synth::random::{Stream, smooth, step, wave};
 use crate::synth::relief::{Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Pose, compose, rounded_box, turned};
 
-const COLUMNS: usize = 3;
-const ROWS: usize = 4;
-/// Distance between pockets.
-const PITCH: [f32; 2] = [0.235, 0.205];
+/// Columns, rows and distances between pockets.
+const GRIDS: [([usize; 2], [f32; 2]); 4] =
+    [([3, 4], [0.235, 0.205]), ([3, 3], [0.245, 0.245]), ([2, 4], [0.270, 0.205]), ([3, 5], [0.235, 0.170])];
 
 pub fn draw(order: Order) -> Relief {
-    let choose = |stream: &mut Stream| [stream.below(COLUMNS), stream.below(ROWS)];
-    let missing = order.fault(Defect::MissingPart).map(|mut stream| choose(&mut stream));
-    let misplaced = order.fault(Defect::MisplacedPart).map(|mut stream| {
+    let (missing, misplaced) = (order.fault(Defect::MissingPart), order.fault(Defect::MisplacedPart));
+    let Order { side, mut product, mut specimen, .. } = order;
+    let ([columns, rows], pitch) = product.pick(&GRIDS);
+    let choose = |stream: &mut Stream| [stream.below(columns), stream.below(rows)];
+    let missing = missing.map(|mut stream| choose(&mut stream));
+    let misplaced = misplaced.map(|mut stream| {
         let shift = stream.direction().map(|d| d * 0.045);
         (choose(&mut stream), shift, stream.direction())
     });
-    let Order { side, mut product, mut specimen, .. } = order;
     let mut relief = belt(side, &mut product, &mut specimen);
     let colours = [
         [rgb(208, 62, 52), rgb(238, 226, 206)],
         [rgb(52, 112, 158), rgb(230, 232, 234)],
         [rgb(226, 168, 52), rgb(238, 234, 222)],
         [rgb(238, 236, 230), rgb(238, 236, 230)],
+        [rgb(96, 150, 92), rgb(214, 216, 150)],
+        [rgb(206, 170, 160), rgb(206, 170, 160)],
     ];
     let [cap, body] = product.pick(&colours);
-    let half = product.pick(&[[0.066, 0.066], [0.080, 0.046]]);
+    let half = product.pick(&[[0.058, 0.058], [0.080, 0.046], [0.074, 0.036]]);
     let pose = Pose::jittered(&mut specimen, 0.02, 0.05);
     let (crinkle, foil_tone) = (specimen.noise(), specimen.noise());
     let edge = relief.edge();
     let foil = Material::metal(rgb(196, 199, 205), 0.35);
-    let sheet = [PITCH[0] * 1.5 + 0.045, PITCH[1] * 2.0 + 0.03];
+    let sheet = [pitch[0] * columns as f32 / 2.0 + 0.045, pitch[1] * rows as f32 / 2.0 + 0.03];
     relief.paint(around(pose.global([0.0; 2]), 0.62), |point| {
         let [u, v] = pose.local(point);
         let cover = edge.cover(rounded_box([u, v], sheet, 0.04));
@@ -47,9 +50,12 @@ pub fn draw(order: Order) -> Relief {
         let tone = 0.95 + 0.05 * dots + 0.06 * foil_tone.at(u * 4.0, v * 4.0);
         Some(Spot { cover, height: 0.014 + 0.0007 * dots + 0.0016 * crease, material: foil.shaded(tone) })
     });
-    for number in 0..COLUMNS * ROWS {
-        let (column, row) = (number % COLUMNS, number / COLUMNS);
-        let at = [(column as f32 - 1.0) * PITCH[0], (row as f32 - 1.5) * PITCH[1]];
+    for number in 0..columns * rows {
+        let (column, row) = (number % columns, number / columns);
+        let at = [
+            (column as f32 - (columns - 1) as f32 / 2.0) * pitch[0],
+            (row as f32 - (rows - 1) as f32 / 2.0) * pitch[1],
+        ];
         let pocket = [half[0] + 0.016, half[1] + 0.016];
         let wall = Material::glossy(rgb(150, 154, 160), 0.8);
         relief.paint(around(pose.global(at), pocket[0] + 0.02), |point| {

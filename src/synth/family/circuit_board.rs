@@ -4,7 +4,7 @@
 
 use super::{Order, belt};
 use crate::synth::defect::Defect;
-use crate::synth::random::{mix, smooth, split, step};
+use crate::synth::random::{Stream, mix, smooth, split, step};
 use crate::synth::relief::{Edge, Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Pose, compose, length, rounded_box, segment, turned};
 
@@ -83,14 +83,25 @@ const TIN: Material = Material::metal(rgb(206, 206, 202), 0.5);
 const BLACK: Material = Material::glossy(rgb(44, 45, 48), 0.22);
 
 pub fn draw(order: Order) -> Relief {
-    let missing = order.fault(Defect::MissingPart).map(|mut stream| stream.below(COMPONENTS.len()));
-    let misplaced = order.fault(Defect::MisplacedPart).map(|mut stream| {
-        let turn = stream.pick(&[-1.0, 1.0]) * stream.between(0.25, 0.5);
-        (stream.below(COMPONENTS.len()), turn, stream.direction().map(|d| d * 0.03))
-    });
+    let (missing, misplaced) = (order.fault(Defect::MissingPart), order.fault(Defect::MisplacedPart));
     let Order { side, mut product, mut specimen, .. } = order;
+    let components = fitted(&mut product);
+    let missing = missing.map(|mut stream| stream.below(components.len()));
+    let misplaced = misplaced.map(|mut stream| {
+        let turn = stream.pick(&[-1.0, 1.0]) * stream.between(0.25, 0.5);
+        (stream.below(components.len()), turn, stream.direction().map(|d| d * 0.03))
+    });
+    let laid_tracks: Vec<_> = TRACKS.into_iter().filter(|_| product.below(4) > 0).collect();
     let mut relief = belt(side, &mut product, &mut specimen);
-    let mask = product.pick(&[rgb(24, 98, 62), rgb(28, 74, 122), rgb(30, 112, 84), rgb(128, 36, 40)]);
+    let mask = product.pick(&[
+        rgb(24, 98, 62),
+        rgb(28, 74, 122),
+        rgb(30, 112, 84),
+        rgb(128, 36, 40),
+        rgb(40, 42, 46),
+        rgb(202, 204, 200),
+        rgb(92, 52, 112),
+    ]);
     let mirror = [product.pick(&[-1.0, 1.0]), product.pick(&[-1.0, 1.0])];
     let flip = |[x, y]: [f32; 2]| [x * mirror[0], y * mirror[1]];
     let pose = Pose::jittered(&mut specimen, 0.012, 0.035);
@@ -110,7 +121,7 @@ pub fn draw(order: Order) -> Relief {
         let material = board.shaded(tone).towards(TIN, edge.cover(hole - 0.031));
         Some(Spot { cover, height: 0.016, material })
     });
-    for track in TRACKS {
+    for track in laid_tracks {
         for ends in track.windows(2) {
             let [a, b] = [flip(ends[0]), flip(ends[1])];
             let middle = pose.global([(a[0] + b[0]) / 2.0, (a[1] + b[1]) / 2.0]);
@@ -129,7 +140,7 @@ pub fn draw(order: Order) -> Relief {
             (cover > 0.0).then_some(Spot { cover, height: 0.0175, material })
         });
     }
-    for (number, (kind, centre, upright)) in COMPONENTS.into_iter().enumerate() {
+    for (number, (kind, centre, upright)) in components.into_iter().enumerate() {
         let centre = flip(centre);
         let quarter = if upright { [0.0, 1.0] } else { [1.0, 0.0] };
         let x_axis = compose(pose.axis(), quarter);
@@ -148,6 +159,23 @@ pub fn draw(order: Order) -> Relief {
         paint(&mut relief, &lies, |p| body(kind, p, edge));
     }
     relief
+}
+
+/// The components that a product has: some of the places are not used, and chips of one size stand for each other.
+fn fitted(product: &mut Stream) -> Vec<Component> {
+    let mut components = Vec::new();
+    for (kind, at, upright) in COMPONENTS {
+        let (left_out, other) = (product.below(4) == 0, product.below(3) == 0);
+        let kind = match kind {
+            Kind::Resistor if other => Kind::Capacitor,
+            Kind::Capacitor if other => Kind::Resistor,
+            kind => kind,
+        };
+        if !left_out || kind == Kind::Controller {
+            components.push((kind, at, upright));
+        }
+    }
+    components
 }
 
 /// Paints what `spot` says around the origin of `pose`.

@@ -18,7 +18,9 @@ pub fn draw(order: Order) -> Relief {
     let Order { side, mut product, mut specimen, .. } = order;
     let mut relief = belt(side, &mut product, &mut specimen);
     let metal = steel(&mut product);
-    let (flat, hole) = (product.between(0.28, 0.31), product.between(0.14, 0.165));
+    let (flat, hole) = (product.between(0.22, 0.34), product.between(0.44, 0.60));
+    let hole = flat * hole;
+    let (brushed, turns) = (product.between(60.0, 200.0), product.between(2.5, 4.5));
     let pose = Pose::jittered(&mut specimen, 0.03, 0.25);
     let broken = broken.map(|mut stream| {
         let corner = flat / SIN_60;
@@ -46,7 +48,7 @@ pub fn draw(order: Order) -> Relief {
             if depth > 1.0 {
                 return None;
             }
-            let turn = wave(depth * 3.5);
+            let turn = wave(depth * turns);
             let height = HEIGHT * (0.9 - 0.75 * depth) + 0.008 * turn;
             let material = metal.shaded(0.62 + 0.28 * turn - 0.3 * depth);
             return Some(Spot { cover, height, material });
@@ -55,7 +57,7 @@ pub fn draw(order: Order) -> Relief {
         let mouth = smooth(1.0 - (radius - hole) / 0.022);
         let rim = (1.0 + outline / 0.012).clamp(0.0, 1.0);
         let height = HEIGHT * (1.0 - 0.55 * chamfer - 0.3 * mouth - 0.12 * rim * rim);
-        let tone = 0.93 + 0.07 * face.at(u * 30.0, v * 150.0) + 0.07 * haze.at(u * 5.0, v * 5.0) - 0.08 * chamfer;
+        let tone = 0.93 + 0.07 * face.at(u * 30.0, v * brushed) + 0.07 * haze.at(u * 5.0, v * 5.0) - 0.08 * chamfer;
         Some(Spot { cover, height, material: metal.shaded(tone) })
     });
     // Seen through the hole, the belt lies in the nut's shade.

@@ -13,9 +13,13 @@ mod washer;
 mod wood_grain;
 mod woven_fabric;
 
+use std::str::FromStr;
+
 use super::defect::Defect;
-use super::random::Stream;
+use super::random::{Stream, wave};
 use super::relief::{Material, Relief, rgb};
+use super::split::Split;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What to draw.
 #[derive(Clone, Debug)]
@@ -123,20 +127,39 @@ impl Family {
     /// The defects that this product can have.
     pub fn defects(self) -> &'static [Defect] {
         use Defect::*;
-        match self {
-            Family::BrushedMetal => &[Scratch, Stain, Dent, Discolouration],
-            Family::WovenFabric => &[Crack, Stain, MissingPart, Discolouration],
-            Family::WoodGrain => &[Scratch, Crack, Stain, Dent, Discolouration],
-            Family::CeramicTiles => &[Scratch, Crack, Stain, MissingPart, MisplacedPart],
-            Family::Leather => &[Scratch, Crack, Stain, Dent, Discolouration],
-            Family::Washer => &[Scratch, Crack, Dent, MissingPart, Discolouration],
-            Family::HexNut => &[Scratch, Crack, Dent, MissingPart, Discolouration],
-            Family::Pill => &[Scratch, Crack, Stain, MissingPart, Discolouration],
-            Family::CircuitBoard => &[Scratch, Stain, MissingPart, MisplacedPart, Discolouration],
-            Family::BallBearing => &[Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
-            Family::BlisterPack => &[Scratch, Crack, MissingPart, MisplacedPart, Discolouration],
-            Family::Screw => &[Scratch, Dent, MissingPart, Discolouration],
+        /// What can happen to anything, after what can happen to some.
+        macro_rules! and_common {
+            ($($own:ident),*) => {
+                &[$($own,)* Hole, ForeignObject, Burn, Spot, Contamination, WrongTone]
+            };
         }
+        match self {
+            Family::BrushedMetal => and_common![Scratch, Stain, Dent, Discolouration],
+            Family::WovenFabric => and_common![Crack, Stain, MissingPart, Discolouration],
+            Family::WoodGrain => and_common![Scratch, Crack, Stain, Dent, Discolouration],
+            Family::CeramicTiles => and_common![Scratch, Crack, Stain, MissingPart, MisplacedPart],
+            Family::Leather => and_common![Scratch, Crack, Stain, Dent, Discolouration],
+            Family::Washer => and_common![Scratch, Crack, Dent, MissingPart, Discolouration],
+            Family::HexNut => and_common![Scratch, Crack, Dent, MissingPart, Discolouration],
+            Family::Pill => and_common![Scratch, Crack, Stain, MissingPart, Discolouration],
+            Family::CircuitBoard => and_common![Scratch, Stain, MissingPart, MisplacedPart, Discolouration],
+            Family::BallBearing => and_common![Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
+            Family::BlisterPack => and_common![Scratch, Crack, MissingPart, MisplacedPart, Discolouration],
+            Family::Screw => and_common![Scratch, Dent, MissingPart, Discolouration],
+        }
+    }
+
+    /// Whether its products may be learnt from, or are kept for judging what was learnt.
+    pub fn split(self) -> Split {
+        match self {
+            Family::WoodGrain | Family::HexNut | Family::BallBearing | Family::BlisterPack => Split::HeldOut,
+            _ => Split::Train,
+        }
+    }
+
+    /// Whether its products come in every colour.
+    pub(super) fn is_dyed(self) -> bool {
+        !matches!(self, Family::WoodGrain)
     }
 
     /// The surface of a specimen.
@@ -158,19 +181,52 @@ impl Family {
     }
 }
 
-/// A conveyor belt of fine-grained rubber; the product chooses its colour.
+impl FromStr for Family {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Family::ALL.iter().copied().find(|family| family.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a family: use {}", names.join(", ")))
+        })
+    }
+}
+
+/// What the product lies on: a belt of rubber or cloth, or a worn board; the product chooses which.
 fn belt(side: usize, product: &mut Stream, specimen: &mut Stream) -> Relief {
-    let colour = product.pick(&[rgb(70, 76, 84), rgb(56, 84, 88), rgb(96, 94, 90), rgb(62, 70, 94)]);
+    let colours = [
+        rgb(70, 76, 84),
+        rgb(56, 84, 88),
+        rgb(96, 94, 90),
+        rgb(62, 70, 94),
+        rgb(38, 38, 40),
+        rgb(150, 146, 138),
+        rgb(128, 104, 82),
+        rgb(84, 120, 96),
+    ];
+    let colour = product.pick(&colours);
+    let (scale, stretch) = (product.between(50.0, 110.0), product.pick(&[1.0, 1.0, 0.25]));
+    let (ribbed, ribs) = (product.below(4) == 0, product.between(18.0, 36.0));
     let (grain, dirt) = (specimen.noise(), specimen.noise());
+    let shift = specimen.unit();
     Relief::ground(side, |[x, y]| {
-        let fine = grain.at(x * 90.0, y * 90.0);
-        let tone = 1.0 + 0.10 * fine + 0.10 * dirt.at(x * 3.0, y * 3.0);
-        (0.0006 * fine, Material::matt(colour).shaded(tone))
+        let fine = grain.at(x * scale, y * scale * stretch);
+        let rib = if ribbed { wave(x * ribs + shift) } else { 0.0 };
+        let tone = 1.0 + 0.10 * fine + 0.10 * dirt.at(x * 3.0, y * 3.0) + 0.08 * rib;
+        (0.0006 * fine + 0.0012 * rib, Material::matt(colour).shaded(tone))
     })
 }
 
-/// The bare metal of a machined product.
+/// The bare metal of a machined product: steel, brass, copper, or blackened.
 fn steel(product: &mut Stream) -> Material {
-    let colour = product.pick(&[rgb(206, 208, 212), rgb(196, 200, 208), rgb(214, 184, 122), rgb(210, 204, 196)]);
-    Material::metal(colour, 0.55)
+    let colours = [
+        rgb(206, 208, 212),
+        rgb(196, 200, 208),
+        rgb(214, 184, 122),
+        rgb(210, 204, 196),
+        rgb(204, 142, 104),
+        rgb(132, 134, 140),
+        rgb(226, 208, 150),
+    ];
+    Material::metal(product.pick(&colours), product.between(0.35, 0.7))
 }

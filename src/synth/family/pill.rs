@@ -20,10 +20,17 @@ pub fn draw(order: Order) -> Relief {
         [rgb(232, 196, 188), rgb(206, 152, 146)],
         [rgb(226, 210, 150), rgb(196, 170, 98)],
         [rgb(176, 204, 218), rgb(128, 168, 190)],
+        [rgb(196, 92, 70), rgb(160, 60, 48)],
+        [rgb(120, 116, 112), rgb(80, 78, 76)],
     ];
     let [coat, speck] = product.pick(&colours);
-    let half = product.pick(&[[0.31, 0.31], [0.37, 0.21], [0.36, 0.27]]);
-    let round = half[1];
+    let half = product.pick(&[[0.31, 0.31], [0.37, 0.21], [0.36, 0.27], [0.30, 0.24]]);
+    let scale = product.between(0.78, 1.06);
+    let half = half.map(|h| h * scale);
+    let round = half[1] * product.pick(&[1.0, 1.0, 0.55]);
+    // A score line, none, or a cross.
+    let [scored, crossed] = product.pick(&[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]);
+    let (speckles, domed) = (product.between(0.0, 1.0), product.between(0.08, 0.20));
     let pose = Pose::jittered(&mut specimen, 0.03, 0.35);
     let chip = chip.map(|mut stream| {
         let (end, up) = (stream.pick(&[-1.0, 1.0]), stream.pick(&[-1.0, 1.0]));
@@ -39,13 +46,13 @@ pub fn draw(order: Order) -> Relief {
         if cover == 0.0 {
             return None;
         }
-        let inward = (-outline / 0.14).clamp(0.0, 1.0);
+        let inward = (-outline / domed).clamp(0.0, 1.0);
         let dome = (inward * (2.0 - inward)).sqrt();
-        let groove = 1.0 - smooth(u.abs() / 0.016);
+        let groove = (scored * (1.0 - smooth(u.abs() / 0.016))).max(crossed * (1.0 - smooth(v.abs() / 0.016)));
         let fine = powder.at(u * 110.0, v * 110.0);
         let mut height = HEIGHT * (0.35 + 0.65 * dome) - 0.016 * groove + 0.0005 * fine;
         let spot = step(0.36, 0.5, specks.at(u * 42.0, v * 42.0));
-        let mut material = Material::glossy(blend(coat, speck, 0.75 * spot), 0.22);
+        let mut material = Material::glossy(blend(coat, speck, speckles * spot), 0.22);
         material = material.shaded(1.0 + 0.035 * fine - 0.18 * groove);
         if let Some(chip) = chip {
             let broken = step(-0.004, 0.006, -chip.distance([u, v]));

@@ -8,12 +8,8 @@ use crate::synth::random::{smooth, step, wave};
 use crate::synth::relief::{Relief, Spot, around};
 use crate::synth::shape::{Pose, compose, turned};
 
-/// Distance between turns of the thread.
-const PITCH: f32 = 0.042;
 /// Ends along the axis: top of the head, below the head, first turn, start of the tip, its point.
 const ENDS: [f32; 5] = [-0.40, -0.26, -0.20, 0.30, 0.42];
-/// Half widths of head and shank.
-const HALF: [f32; 2] = [0.165, 0.078];
 /// A direction of 0.6 radians, nearly, along which most screws lie.
 const LYING: [f32; 2] = [0.8, 0.6];
 
@@ -30,21 +26,25 @@ pub fn draw(order: Order) -> Relief {
     let phase = specimen.unit();
     let (haze, lay) = (specimen.noise(), specimen.noise());
     let edge = relief.edge();
-    let [top, neck, first, tip, point_end] = ENDS;
+    // Distance between turns of the thread; half widths of head and shank; length against the usual one.
+    let pitch = product.between(0.030, 0.058);
+    let half_width = [product.between(0.12, 0.17), product.between(0.058, 0.088)];
+    let scale = product.between(0.82, 1.0);
+    let [top, neck, first, tip, point_end] = ENDS.map(|end| end * scale);
     relief.paint(around(pose.global([0.0; 2]), 0.46), |point| {
         let [u, v] = pose.local(point);
         let (half, thread) = if u < neck {
             // A dome that grows from the top to its full width.
             let t = ((u - top) / (neck - top)).clamp(0.0, 1.0);
-            (HALF[0] * (t * (2.0 - t)).sqrt(), 0.0)
+            (half_width[0] * (t * (2.0 - t)).sqrt(), 0.0)
         } else {
             let threaded = step(first, first + 0.03, u) * (1.0 - step(tip + 0.04, point_end, u));
             let gone = stripped.map_or(0.0, |[from, to]| step(from, from + 0.01, u) * (1.0 - step(to - 0.01, to, u)));
-            let turn = wave((u + 0.22 * v) / PITCH + phase);
+            let turn = wave((u + 0.22 * v) / pitch + phase);
             let taper = ((point_end - u) / (point_end - tip)).clamp(0.0, 1.0);
-            (HALF[1] * taper * (0.90 - 0.10 * gone), threaded * (1.0 - gone) * turn)
+            (half_width[1] * taper * (0.90 - 0.10 * gone), threaded * (1.0 - gone) * turn)
         };
-        let half = half + 0.012 * thread * (half / HALF[1]).min(1.0);
+        let half = half + 0.012 * thread * (half / half_width[1]).min(1.0);
         if half <= 0.0 {
             return None;
         }

@@ -15,7 +15,8 @@ pub fn draw(order: Order) -> Relief {
     let Order { side, mut product, mut specimen, .. } = order;
     let mut relief = belt(side, &mut product, &mut specimen);
     let metal = steel(&mut product);
-    let (outer, inner) = (product.between(0.34, 0.38), product.between(0.14, 0.19));
+    let (outer, inner) = (product.between(0.27, 0.41), product.between(0.35, 0.62));
+    let (inner, lathe) = (outer * inner, product.between(80.0, 170.0));
     let pose = Pose::jittered(&mut specimen, 0.03, 0.3);
     let bite = bite.map(|mut stream| {
         let [dx, dy] = stream.direction();
@@ -35,7 +36,7 @@ pub fn draw(order: Order) -> Relief {
         if cover == 0.0 {
             return None;
         }
-        let mark = marks.at(radius * 150.0, 0.5) + 0.6 * marks.at(radius * 320.0, 8.5 + 2.0 * u);
+        let mark = marks.at(radius * lathe, 0.5) + 0.6 * marks.at(radius * 320.0, 8.5 + 2.0 * u);
         // Grooves around the axis mirror the lamp in a double fan.
         let along = (u * sheen[0] + v * sheen[1]) / radius.max(0.05);
         let fan = along * along;

@@ -1,0 +1,61 @@
+//! What distinguishes the products of a family beyond their drawing: dyes, and how they lie under the camera.
+
+use super::random::Stream;
+use super::relief::{Material, Relief, blend};
+
+/// The looks of one product.
+#[derive(Clone, Debug)]
+pub struct Livery {
+    /// Which channel of a dye becomes red, green and blue.
+    channels: [usize; 3],
+    /// Factors on the channels.
+    gain: [f32; 3],
+    /// Factor on the distance of a dye from grey.
+    saturation: f32,
+    /// Which of the eight ways to lay a square on itself.
+    way: usize,
+}
+
+impl Livery {
+    /// Random looks; without `dyed` the colours stay about what the family gives them.
+    pub fn new(stream: &mut Stream, dyed: bool) -> Self {
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let order = stream.pick(&orders);
+        let bright = stream.between(0.72, 1.18);
+        let cast = std::array::from_fn(|_| bright * stream.between(0.90, 1.10));
+        let saturation = stream.between(0.55, 1.25);
+        Livery { channels: if dyed { order } else { orders[0] }, gain: cast, saturation, way: stream.below(8) }
+    }
+
+    /// Dyes a surface.
+    pub fn dye(&self, relief: &mut Relief) {
+        for material in &mut relief.material {
+            *material = self.dyed(*material);
+        }
+    }
+
+    fn dyed(&self, material: Material) -> Material {
+        let [red, green, blue] = material.colour;
+        let grey = (red + green + blue) / 3.0;
+        let swapped = self.channels.map(|c| grey + (material.colour[c] - grey) * self.saturation);
+        // Metals keep their hue.
+        let colour = blend(swapped, material.colour, material.metal);
+        Material { colour: std::array::from_fn(|c| (colour[c] * self.gain[c]).clamp(0.0, 1.0)), ..material }
+    }
+
+    /// Lays a picture of `side * side` points with `N` bytes each the product's way round, which is also where its lamp
+    /// shines from.
+    pub fn laid<const N: usize>(&self, picture: &[u8], side: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(picture.len());
+        for y in 0..side {
+            for x in 0..side {
+                let (x, y) = if self.way & 1 != 0 { (side - 1 - x, y) } else { (x, y) };
+                let (x, y) = if self.way & 2 != 0 { (x, side - 1 - y) } else { (x, y) };
+                let (x, y) = if self.way & 4 != 0 { (y, x) } else { (x, y) };
+                let from = (y * side + x) * N;
+                out.extend_from_slice(&picture[from..from + N]);
+            }
+        }
+        out
+    }
+}
