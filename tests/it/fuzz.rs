@@ -4,6 +4,8 @@
 //!
 //!     INCTRL_FUZZ_SECONDS=600 INCTRL_FUZZ_SEED=$RANDOM cargo test --release --test it fuzz:: -- --nocapture
 //!
+//! Checkpoints have, besides, a million damaged files that are measured for the memory they take (`tests/hostile.rs`).
+//!
 //! The corpus is `tests/fixtures/fuzz/<entry>`, the good files of `tests/fixtures`, and a bank made here. An input that panics is
 //! written to the temporary folder under the name that the failure tells; put it into the corpus when it is mended.
 
@@ -12,9 +14,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use inctrl::checkpoint::{ConvertOptions, PromptList, convert};
 use inctrl::ffi::{inctrl_bank_close, inctrl_bank_from_bytes};
+use inctrl::preprocess::{Plan, judged};
 use inctrl::weights::{Arch, LoadOptions, Weights};
-use inctrl::{Fit, Frame, Image, PixelFormat, PromptBank, Roi, Thresholds};
+use inctrl::{ErrorKind, Fit, Frame, IgnoreMask, Image, PixelFormat, PromptBank, Roi, Thresholds};
 
 use crate::tiny::{MODELS, Model, Picture, saved};
 
@@ -114,7 +118,7 @@ fn banks() {
     let judged = plain.with_thresholds(Some(limits)).unwrap();
     let mut builder = engine.bank_builder("cat", Fit::Stretch).unwrap();
     let boxes = [Roi { x: 3, y: 4, width: 30, height: 20 }];
-    builder.set_mask(inctrl::IgnoreMask::from_rectangles(80, 80, &boxes).unwrap()).unwrap();
+    builder.set_mask(IgnoreMask::from_rectangles(80, 80, &boxes).unwrap()).unwrap();
     builder.add(picture.frame()).unwrap();
     let masked = builder.finish().unwrap();
     fuzz("bank", vec![saved(&plain), saved(&judged), saved(&masked)], |bytes| {
@@ -187,6 +191,79 @@ fn frames() {
             frame.content_hash();
             let score = scorer.score(frame).unwrap();
             assert!(score.score.is_finite() && score.map.cells.iter().all(|cell| (0.0..=1.0).contains(cell)));
+        }
+    });
+}
+
+/// A mask from the input's first bytes and a picture of its size from the rest: which cells are judged for every fit; for some, a
+/// bank is built with it, saved, read again, and a frame scored.
+#[test]
+fn masks() {
+    let engine = Model::new(MODELS[1].1, 7).engine(1);
+    let vision = engine.arch().vision.clone();
+    let seeds = [(4u16, 3u16, 12u16, 0u8), (9, 7, 9, 1), (1, 1, 1, 2), (65535, 1, 65535, 0), (40, 40, 41, 1)];
+    let seeds = seeds.map(|(width, height, stride, fit)| {
+        let numbers = [width, height, stride, 1, 1, 3, 2].map(u16::to_le_bytes).concat();
+        [&numbers[..], &[fit], &(0..1700).map(|i| u8::from(i % 7 < 3) * (i as u8)).collect::<Vec<_>>()].concat()
+    });
+    let mut count = 0;
+    fuzz("mask", seeds.to_vec(), |bytes| {
+        let Some((head, pixels)) = bytes.split_at_checked(15) else { return };
+        let number = |i: usize| usize::from(u16::from_le_bytes([head[2 * i], head[2 * i + 1]]));
+        let (width, height) = (number(0), number(1));
+        let rectangle = Roi { x: number(3), y: number(4), width: number(5), height: number(6) };
+        let format = PixelFormat::ALL[usize::from(head[14] / 3) % 2];
+        let Ok(frame) = Frame::new(pixels, width, height, number(2), format) else { return };
+        let fit = [Fit::Crop, Fit::Letterbox, Fit::Stretch][usize::from(head[14]) % 3];
+        for mask in [IgnoreMask::from_frame(frame), IgnoreMask::from_rectangles(width, height, &[rectangle])] {
+            let Ok(mask) = mask else { continue };
+            assert!(mask.ignored() <= width * height);
+            let Ok(plan) = Plan::new(width, height, vision.image_size, fit) else { continue };
+            let cells = judged(&plan, Some(&mask), vision.patch_size);
+            assert!(cells.iter().all(|cell| [0.0, 1.0].contains(cell)));
+            count += 1;
+            // The text tower takes most of a bank's time.
+            if count % 32 != 1 {
+                continue;
+            }
+            let mut builder = engine.bank_builder("cat", fit).unwrap();
+            builder.set_mask(mask).unwrap();
+            // Nothing may be left to judge.
+            let Ok(bank) = builder.add(frame).and_then(|()| builder.finish()) else { continue };
+            let again = PromptBank::from_bytes(&saved(&bank)).unwrap();
+            assert_eq!(again.mask(), bank.mask());
+            let score = engine.scorer(again.into()).unwrap().score(frame).unwrap().clone();
+            assert!(score.score.is_finite());
+            for ((cell, ignored), judged) in score.map.cells.iter().zip(&score.ignored).zip(&cells) {
+                assert!(*ignored == (*judged == 0.0) && (!*ignored || *cell == 0.0));
+            }
+        }
+    });
+}
+
+#[test]
+fn checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, output) = (folder.path().join("m.pt"), folder.path().join("w.safetensors"));
+    let of = |name: &str| fs::read(fixtures().join("checkpoints").join(name)).unwrap();
+    fs::write(folder.path().join("m.json"), of("config.json")).unwrap();
+    let names =
+        ["open_clip.pt", "open_clip_legacy.pt", "open_clip.safetensors", "inctrl.pyth", "script.pt", "heads.pth"];
+    let lists = ["scored/prompts.pt", "scored/prompts_half.pt", "scored/prompts_views.pt"];
+    fuzz("checkpoint", names.iter().chain(&lists).map(|name| of(name)).collect(), |bytes| {
+        fs::write(&source, bytes).unwrap();
+        let options = ConvertOptions { source: source.clone(), heads: None, config: None, dtype: None };
+        let converted = convert(&options, &output, |_, _| ());
+        assert_eq!(output.exists(), converted.is_ok());
+        if converted.is_ok() {
+            // What was converted is weights, or is refused as such: without heads, say, or with a variance below zero.
+            if let Err(error) = Weights::open(&LoadOptions { weights: output.clone(), heads: None, config: None }) {
+                assert_eq!(error.kind(), ErrorKind::Weights, "{error}");
+            }
+            fs::remove_file(&output).unwrap();
+        }
+        if let Ok(list) = PromptList::open(&source) {
+            (0..list.len()).for_each(|i| drop(list.get(i)));
         }
     });
 }

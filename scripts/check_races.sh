@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs eight threads and the exchange of banks (tests/traffic.rs) under ThreadSanitizer, which reports every pair of accesses that
+# nothing orders. The standard library is built with it too, so that its locks and counters are seen.
+#
+#     rustup toolchain install nightly --component rust-src
+#     scripts/check_races.sh [frames]
+#
+# Takes minutes, nearly all of it to compile.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+frames=${1:-2000}
+toolchain=${INCTRL_NIGHTLY:-nightly}
+source=$(rustc "+$toolchain" --print sysroot 2> /dev/null)/lib/rustlib/src/rust/library/std
+if ! [ -d "$source" ]; then
+    echo "SKIP: no toolchain \`$toolchain\` with rust-src, which ThreadSanitizer needs"
+    exit 0
+fi
+target=$(rustc "+$toolchain" -vV | sed -n 's/^host: //p')
+export RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/races}
+# A race found is an exit status, at the first one.
+export TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
+INCTRL_FRAMES=$frames cargo "+$toolchain" test -Zbuild-std --target "$target" --release --locked --no-default-features \
+    --test traffic -- --nocapture
+echo "no race found"
