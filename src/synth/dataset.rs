@@ -1,5 +1,6 @@
 //! Data sets of synthetic images, in MVTec AD's layout.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use super::{Defect, Family, Fault, Severity, Split, sample};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a data set shall hold: `<family>_<product>/{train/good, test/good, test/<defect>}` with the masks in
-/// `ground_truth/<defect>/<number>_mask.png`, and `synth.json`, which tells how it was made.
+/// `ground_truth/<defect>/<number>_mask.png`, `synth.json`, which tells how it was made, and `class_texts.json`,
+/// which says what text prompts call each class.
 ///
 /// The images of a defect are small, medium and large by turns, counted from image 000. No specimen is there twice.
 #[derive(Clone, Debug)]
@@ -126,10 +128,9 @@ impl Plan {
             severities: Severity::ALL.map(Severity::name),
             classes,
         };
-        let text = serde_json::to_string_pretty(&description)
-            .map_err(|error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error))?;
-        let path = root.join("synth.json");
-        fs::write(&path, text + "\n").map_err(|error| Error::io("write", &path, error))?;
+        let texts: BTreeMap<&str, &str> = description.classes.iter().map(|c| (c.folder.as_str(), c.class)).collect();
+        write_json(&root.join("class_texts.json"), &texts)?;
+        write_json(&root.join("synth.json"), &description)?;
         vacant(folder)?;
         fs::rename(&root, folder).map_err(|error| Error::io("give its name to the finished folder", folder, error))
     }
@@ -271,4 +272,10 @@ fn vacant(folder: &Path) -> Result<()> {
             }
         },
     }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error))?;
+    fs::write(path, text + "\n").map_err(|error| Error::io("write", path, error))
 }

@@ -1,5 +1,6 @@
 //! From a data set to trained heads.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -207,12 +208,14 @@ fn identity(features: &str, set: &Set, options: &Options) -> Result<String> {
 
 /// s_a of every member, equation 6.
 fn text_priors(encoder: &mut Encoder<'_>, set: &Set) -> Result<Vec<f64>> {
-    let mut prototypes = Vec::new();
-    for class in &set.classes {
-        prototypes.push(encoder.text_prototypes(class)?);
+    let mut prototypes = BTreeMap::new();
+    for text in &set.texts {
+        if !prototypes.contains_key(text) {
+            prototypes.insert(text, encoder.text_prototypes(text)?);
+        }
     }
     let prior = |class: usize, embedding: &[f32]| {
-        let (normal, anomaly) = prototypes[class].split_at(embedding.len());
+        let (normal, anomaly) = prototypes[&set.texts[class]].split_at(embedding.len());
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         let norm = dot(embedding, embedding).sqrt().max(1e-12);
         let logit = LOGIT_SCALE * (dot(embedding, anomaly) - dot(embedding, normal)) / norm;
