@@ -245,7 +245,7 @@ impl Plan {
     }
 }
 
-/// Writes a PNG, small for the time it takes. It need not be atomic, since the folder is.
+/// Writes a PNG fast. It need not be atomic, since the folder is.
 fn write_picture(path: &Path, bytes: &[u8], side: usize, kind: ExtendedColorType) -> Result<()> {
     let side = u32::try_from(side).map_err(|_| Error::new(ErrorKind::Argument, "the side is too large"))?;
     let mut file = Vec::new();

@@ -111,8 +111,14 @@ impl Noise {
 
     /// Distances to the nearest and second nearest of points strewn one to a unit square.
     pub fn nearest(self, x: f32, y: f32) -> [f32; 2] {
+        self.cell(x, y).1
+    }
+
+    /// The same with 32 random bits of the nearest point.
+    #[inline]
+    pub fn cell(self, x: f32, y: f32) -> (u32, [f32; 2]) {
         let ((i, u), (j, v)) = (split(x), split(y));
-        let [mut first, mut second] = [f32::MAX; 2];
+        let ([mut first, mut second], mut owner) = ([f32::MAX; 2], 0);
         for dj in -1..=1 {
             for di in -1..=1 {
                 let bits = self.lattice(i + di, j + dj);
@@ -120,13 +126,14 @@ impl Noise {
                 let dy = dj as f32 + f32::from((bits >> 16) as u16) * (1.0 / 65_535.0) - v;
                 let square = dx * dx + dy * dy;
                 if square < first {
-                    (first, second) = (square, first);
+                    (first, second, owner) = (square, first, bits);
                 } else if square < second {
                     second = square;
                 }
             }
         }
-        [first.sqrt(), second.sqrt()]
+        // The bits of a point say where it lies: others are needed for what it looks like.
+        (mix(u64::from(owner)) as u32, [first.sqrt(), second.sqrt()])
     }
 }
 

@@ -295,7 +295,7 @@ fn the_demo_prints_a_table_and_draws_a_sheet() {
     let bench = Bench::empty();
     let args = ["demo", "-o", "d/e", "--side", "64", "--shots", "1"];
     let run = bench.run(&args).succeeded();
-    for part in ["metal washer", "AUROC", "RANDOM, not trained", "mean of the products"] {
+    for part in ["hex nut", "AUROC", "RANDOM, not trained", "mean of the products"] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
     assert_eq!(bench.names("d/e"), ["contact_sheet.png"]);
@@ -309,9 +309,27 @@ fn the_demo_prints_a_table_and_draws_a_sheet() {
 }
 
 #[test]
+fn a_synthetic_data_set_passes_the_check_and_is_evaluated() {
+    let bench = Bench::empty();
+    let counts = ["--products", "1", "--normals", "2", "--test-normals", "2", "--defective", "1", "--side", "48"];
+    let synth = ["synth", "-o", "set", "--split", "held-out", "--families", "gear,hex_nut"];
+    let run = bench.run(&[&synth[..], &counts].concat()).succeeded();
+    assert!(run.stdout.contains("images in set"), "{}", run.stdout);
+    let check = bench.run(&["data", "check", "set"]).succeeded().stdout;
+    for part in ["layout mvtec", "gear_00", "hex_nut_00", "0 faults"] {
+        assert!(check.contains(part), "{part}: {check}");
+    }
+    bench.model("w", 3);
+    let eval = ["eval", "--weights", "w", "--dataset", "set", "--layout", "mvtec", "--shots", "2", "--runs", "1"];
+    bench.run(&[&eval[..], &["-o", "results"]].concat()).succeeded();
+    bench.run(&[&synth[..], &counts].concat()).refused(&["set", "not empty"]);
+}
+
+#[test]
 fn help_and_version_are_no_errors_and_every_help_has_an_example() {
     let bench = Bench::empty();
-    let commands = ["score", "bank build", "bank append", "bank info", "weights inspect", "weights random", "demo", ""];
+    let commands =
+        ["score", "bank build", "bank append", "bank info", "weights inspect", "weights random", "synth", "demo", ""];
     for command in commands {
         let words: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let help = bench.run(&words).succeeded().stdout;

@@ -280,6 +280,13 @@ fn wrong_usage_is_exit_code_1() {
     bench.run(&["demo", "--side", "5", "-o", "d"]).refused(&["--side", "32..=4096"]);
     assert!(!bench.path("d").exists());
     bench.run(&["demo", "--shots", "0"]).refused(&["--shots"]);
+    let synth = ["synth", "-o", "d", "--split"];
+    bench.run(&synth[..3]).refused(&["--split"]);
+    bench.run(&[&synth[..], &["test"]].concat()).refused(&["test", "train or held-out"]);
+    bench.run(&[&synth[..], &["train", "--families", "nut"]].concat()).refused(&["nut", "hex_nut"]);
+    bench.run(&[&synth[..], &["train", "--families", "hex_nut"]].concat()).refused(&["hex_nut", "split train"]);
+    bench.run(&[&synth[..], &["train", "--products", "0"]].concat()).refused(&["--products"]);
+    assert!(!bench.path("d").exists());
 }
 
 #[test]

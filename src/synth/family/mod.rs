@@ -1,17 +1,31 @@
 //! The products. One file a family, each a function from an [`Order`] to a relief.
 
 mod ball_bearing;
+mod biscuit;
 mod blister_pack;
+mod bottle_mouth;
 mod brushed_metal;
+mod cable;
+mod carpet;
 mod ceramic_tiles;
 mod circuit_board;
+mod gear;
 mod hex_nut;
+mod keypad;
 mod leather;
+mod o_ring;
+mod perforated_sheet;
 mod pill;
+mod printed_fabric;
+mod printed_label;
 mod screw;
+mod solar_cell;
+mod spring;
+mod terrazzo;
 mod washer;
 mod wood_grain;
 mod woven_fabric;
+mod zipper;
 
 use std::str::FromStr;
 
@@ -69,6 +83,34 @@ pub enum Family {
     BlisterPack,
     /// A screw lying on a belt.
     Screw,
+    /// Polished stone chips in a ground of another colour.
+    Terrazzo,
+    /// Tufted carpet.
+    Carpet,
+    /// Sheet metal with rows of punched holes.
+    PerforatedSheet,
+    /// Cotton with a printed motif.
+    PrintedFabric,
+    /// A paper label with text and a bar code.
+    PrintedLabel,
+    /// A cable with several cores, cut across.
+    Cable,
+    /// A glass bottle seen from above.
+    BottleMouth,
+    /// A rubber sealing ring.
+    ORing,
+    /// A spur gear on a belt.
+    Gear,
+    /// A coil spring on a belt.
+    Spring,
+    /// A baked biscuit.
+    Biscuit,
+    /// A closed zip fastener.
+    Zipper,
+    /// A housing with rows of keys.
+    Keypad,
+    /// A photovoltaic cell with fingers and busbars.
+    SolarCell,
 }
 
 impl Family {
@@ -86,6 +128,20 @@ impl Family {
         Family::BallBearing,
         Family::BlisterPack,
         Family::Screw,
+        Family::Terrazzo,
+        Family::Carpet,
+        Family::PerforatedSheet,
+        Family::PrintedFabric,
+        Family::PrintedLabel,
+        Family::Cable,
+        Family::BottleMouth,
+        Family::ORing,
+        Family::Gear,
+        Family::Spring,
+        Family::Biscuit,
+        Family::Zipper,
+        Family::Keypad,
+        Family::SolarCell,
     ];
 
     /// The identifier that files and the command line use.
@@ -103,6 +159,20 @@ impl Family {
             Family::BallBearing => "ball_bearing",
             Family::BlisterPack => "blister_pack",
             Family::Screw => "screw",
+            Family::Terrazzo => "terrazzo",
+            Family::Carpet => "carpet",
+            Family::PerforatedSheet => "perforated_sheet",
+            Family::PrintedFabric => "printed_fabric",
+            Family::PrintedLabel => "printed_label",
+            Family::Cable => "cable",
+            Family::BottleMouth => "bottle_mouth",
+            Family::ORing => "o_ring",
+            Family::Gear => "gear",
+            Family::Spring => "spring",
+            Family::Biscuit => "biscuit",
+            Family::Zipper => "zipper",
+            Family::Keypad => "keypad",
+            Family::SolarCell => "solar_cell",
         }
     }
 
@@ -121,6 +191,20 @@ impl Family {
             Family::BallBearing => "ball bearing",
             Family::BlisterPack => "blister pack",
             Family::Screw => "metal screw",
+            Family::Terrazzo => "terrazzo floor",
+            Family::Carpet => "carpet",
+            Family::PerforatedSheet => "perforated metal sheet",
+            Family::PrintedFabric => "printed fabric",
+            Family::PrintedLabel => "printed label",
+            Family::Cable => "cable cross section",
+            Family::BottleMouth => "glass bottle",
+            Family::ORing => "rubber seal",
+            Family::Gear => "gear",
+            Family::Spring => "coil spring",
+            Family::Biscuit => "biscuit",
+            Family::Zipper => "zipper",
+            Family::Keypad => "keypad",
+            Family::SolarCell => "solar cell",
         }
     }
 
@@ -146,20 +230,42 @@ impl Family {
             Family::BallBearing => and_common![Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
             Family::BlisterPack => and_common![Scratch, Crack, MissingPart, MisplacedPart, Discolouration],
             Family::Screw => and_common![Scratch, Dent, MissingPart, Discolouration],
+            Family::Terrazzo => and_common![Scratch, Crack, Stain, Discolouration],
+            Family::Carpet => and_common![Stain, MissingPart, Discolouration],
+            Family::PerforatedSheet => and_common![Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
+            Family::PrintedFabric => and_common![Stain, MissingPart, MisplacedPart, Discolouration],
+            Family::PrintedLabel => and_common![Scratch, Stain, MissingPart, MisplacedPart, Discolouration],
+            Family::Cable => and_common![Scratch, MissingPart, MisplacedPart, Discolouration],
+            Family::BottleMouth => and_common![Crack, MissingPart, Discolouration],
+            Family::ORing => and_common![Crack, MissingPart, Discolouration],
+            Family::Gear => and_common![Scratch, Crack, Dent, MissingPart, Discolouration],
+            Family::Spring => and_common![MissingPart, MisplacedPart, Discolouration],
+            Family::Biscuit => and_common![Crack, Stain, MissingPart, Discolouration],
+            Family::Zipper => and_common![Stain, MissingPart, MisplacedPart, Discolouration],
+            Family::Keypad => and_common![Scratch, Stain, MissingPart, MisplacedPart, Discolouration],
+            Family::SolarCell => and_common![Scratch, Crack, Stain, MissingPart, Discolouration],
         }
     }
 
     /// Whether its products may be learnt from, or are kept for judging what was learnt.
     pub fn split(self) -> Split {
         match self {
-            Family::WoodGrain | Family::HexNut | Family::BallBearing | Family::BlisterPack => Split::HeldOut,
+            Family::WoodGrain
+            | Family::HexNut
+            | Family::BallBearing
+            | Family::BlisterPack
+            | Family::PerforatedSheet
+            | Family::PrintedFabric
+            | Family::Cable
+            | Family::Gear
+            | Family::SolarCell => Split::HeldOut,
             _ => Split::Train,
         }
     }
 
     /// Whether its products come in every colour.
     pub(super) fn is_dyed(self) -> bool {
-        !matches!(self, Family::WoodGrain)
+        !matches!(self, Family::WoodGrain | Family::Biscuit | Family::SolarCell | Family::Terrazzo)
     }
 
     /// The surface of a specimen.
@@ -177,6 +283,20 @@ impl Family {
             Family::BallBearing => ball_bearing::draw(order),
             Family::BlisterPack => blister_pack::draw(order),
             Family::Screw => screw::draw(order),
+            Family::Terrazzo => terrazzo::draw(order),
+            Family::Carpet => carpet::draw(order),
+            Family::PerforatedSheet => perforated_sheet::draw(order),
+            Family::PrintedFabric => printed_fabric::draw(order),
+            Family::PrintedLabel => printed_label::draw(order),
+            Family::Cable => cable::draw(order),
+            Family::BottleMouth => bottle_mouth::draw(order),
+            Family::ORing => o_ring::draw(order),
+            Family::Gear => gear::draw(order),
+            Family::Spring => spring::draw(order),
+            Family::Biscuit => biscuit::draw(order),
+            Family::Zipper => zipper::draw(order),
+            Family::Keypad => keypad::draw(order),
+            Family::SolarCell => solar_cell::draw(order),
         }
     }
 }
