@@ -123,7 +123,7 @@ pub fn train(
     let optimiser = AdamW::new(network.parameters.len(), options.rate);
     let mut state = State { network, optimiser, history: Vec::new() };
     let state_file = state_path(&paths.output);
-    let identity = identity(&features, &set, options)?;
+    let identity = identity(&features, arch.alpha, &set, options)?;
     if fs::exists(&state_file).map_err(|error| Error::io("look for", &state_file, error))? {
         state.resume(&state_file, &identity)?;
     }
@@ -188,10 +188,11 @@ pub fn finish(output: &Path) -> Result<()> {
 }
 
 /// What makes two runs the same but for their length, as one line of JSON.
-fn identity(features: &str, set: &Set, options: &Options) -> Result<String> {
+fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<String> {
     let identity = serde_json::json!({
         "training": 1,
         "features": features,
+        "alpha": alpha,
         "images": set.identity(),
         "shots": options.shots,
         "steps": options.steps,
@@ -208,8 +209,8 @@ fn identity(features: &str, set: &Set, options: &Options) -> Result<String> {
 /// s_a of every member, equation 6.
 fn text_priors(encoder: &mut Encoder<'_>, set: &Set) -> Result<Vec<f64>> {
     let mut prototypes = Vec::new();
-    for class in &set.classes {
-        prototypes.push(encoder.text_prototypes(class)?);
+    for text in &set.texts {
+        prototypes.push(encoder.text_prototypes(text)?);
     }
     let prior = |class: usize, embedding: &[f32]| {
         let (normal, anomaly) = prototypes[class].split_at(embedding.len());

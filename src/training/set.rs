@@ -28,6 +28,8 @@ pub(super) struct Member {
 /// All images that can be used, by class and name, and their features.
 pub(super) struct Set {
     pub classes: Vec<String>,
+    /// What text prompts call each class.
+    pub texts: Vec<String>,
     pub members: Vec<Member>,
     pub store: Store,
 }
@@ -97,8 +99,9 @@ impl Set {
             let anomalous = item.label == Label::Anomalous;
             members.push(Member { name: item.name.clone(), class, anomalous, hash, record });
         }
+        let texts = classes.iter().map(|class| dataset.text(class).to_owned()).collect();
         let classes = classes.into_iter().map(str::to_owned).collect();
-        let set = Set { classes, members, store };
+        let set = Set { classes, texts, members, store };
         set.check(options.shots, &failures)?;
         Ok((set, failures))
     }
@@ -139,12 +142,11 @@ impl Set {
         self.members.iter().enumerate().filter(move |(_, member)| fits(member)).map(|(index, _)| index)
     }
 
-    /// Which images these are, in which order: a hash of names, classes, labels and contents, in hexadecimal.
+    /// Which images these are, in which order: a hash of names, classes and their words, labels and contents, in hexadecimal.
     pub fn identity(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for member in &self.members {
-            let class = &self.classes[member.class];
-            for text in [&member.name, class] {
+            for text in [&member.name, &self.classes[member.class], &self.texts[member.class]] {
                 hasher.update(text.as_bytes()).update(&[0]);
             }
             hasher.update(&[u8::from(member.anomalous)]).update(&member.hash);

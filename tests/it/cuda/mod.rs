@@ -14,6 +14,8 @@ mod ops;
 mod scores;
 #[path = "../../emulator/selftest.rs"]
 mod selftest;
+#[cfg(feature = "cli")]
+mod training;
 
 use crate::emulator;
 
