@@ -124,7 +124,7 @@ pub fn train(
     let optimiser = AdamW::new(network.parameters.len(), options.rate);
     let mut state = State { network, optimiser, history: Vec::new() };
     let state_file = state_path(&paths.output);
-    let identity = identity(&features, &set, options)?;
+    let identity = identity(&features, arch.alpha, &set, options)?;
     if fs::exists(&state_file).map_err(|error| Error::io("look for", &state_file, error))? {
         state.resume(&state_file, &identity)?;
     }
@@ -189,10 +189,11 @@ pub fn finish(output: &Path) -> Result<()> {
 }
 
 /// What makes two runs the same but for their length, as one line of JSON.
-fn identity(features: &str, set: &Set, options: &Options) -> Result<String> {
+fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<String> {
     let identity = serde_json::json!({
         "training": 1,
         "features": features,
+        "alpha": alpha,
         "images": set.identity(),
         "shots": options.shots,
         "steps": options.steps,

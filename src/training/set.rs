@@ -142,7 +142,7 @@ impl Set {
         self.members.iter().enumerate().filter(move |(_, member)| fits(member)).map(|(index, _)| index)
     }
 
-    /// Which images these are, in which order: a hash of names, classes, labels and contents, in hexadecimal.
+    /// Which images these are, in which order: a hash of names, classes and their words, labels and contents, in hexadecimal.
     pub fn identity(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for member in &self.members {

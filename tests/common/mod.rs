@@ -3,4 +3,6 @@
 
 pub mod compare;
 pub mod numbers;
+#[cfg(feature = "cli")]
+pub mod program;
 pub mod tiny;

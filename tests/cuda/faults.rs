@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use inctrl::{Device, Engine, EngineOptions, ErrorKind, Frame, PixelFormat};
 
-use crate::turn;
 use crate::emulator;
 use crate::tiny::{MODELS, Model, bank, frames, pictures, same, score};
+use crate::turn;
 
 const ILLEGAL_ADDRESS: i32 = 700;
 const ECC: i32 = 214;

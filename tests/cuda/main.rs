@@ -18,7 +18,11 @@ mod ops;
 mod scores;
 #[path = "../emulator/selftest.rs"]
 mod selftest;
+#[cfg(feature = "cli")]
+mod training;
 
+#[cfg(feature = "cli")]
+use common::program;
 use common::{compare, tiny};
 
 /// The device under test, to one test at a time: schedules and faults of the emulator are the process's.

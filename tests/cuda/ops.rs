@@ -10,9 +10,9 @@ use inctrl::preprocess::Plan;
 use inctrl::tensor::Dense;
 use inctrl::{Fit, Frame, PixelFormat};
 
-use crate::{Turn, filled, halves, read, tolerance, turn};
-use crate::compare::close_to_max;
 use crate::common::numbers::Stored;
+use crate::compare::close_to_max;
+use crate::{Turn, filled, halves, read, tolerance, turn};
 
 /// Runs `operation` on the CPU and on the GPU, in both precisions and every schedule, and compares what it returns.
 fn compare<O>(roundings: f32, operation: O)

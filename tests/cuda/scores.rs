@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use inctrl::{Device, Engine, EngineOptions, Fit, Precision, PromptBank, Score};
 
-use crate::{Turn, turn};
 use crate::tiny::{MODELS, Model, Picture, alone, bank, frames, pictures, same, score};
+use crate::{Turn, turn};
 
 /// DESIGN's bound on scores in half precision.
 const HALF: f32 = 2e-3;

@@ -24,9 +24,9 @@ mod invariance;
 mod metrics;
 mod ops;
 #[cfg(feature = "cli")]
-mod program;
-#[cfg(feature = "cli")]
 mod training;
 mod verdicts;
 
+#[cfg(feature = "cli")]
+use common::program;
 use common::{compare, tiny};

@@ -68,11 +68,13 @@ fn twice_on_any_number_of_threads_gives_the_same_bytes() {
     assert!(bench.read(&format!("cache/{cache}")) == bench.read(&format!("other/{cache}")));
     assert!(!bench.path("a.safetensors.state").exists());
     assert!(image::open(bench.path("c.png")).unwrap().width() > 100);
+    bench.write("texts.json", r#"{"nut": "metal nut"}"#);
     for (name, args) in [
         ("seed", &["--seed", "1"][..]),
         ("loss", &["--loss", "cross-entropy"]),
         ("input", &["--loss-input", "sigmoid"]),
         ("shots", &["--shots", "1"]),
+        ("texts", &["--class-texts", "texts.json"]),
     ] {
         well(train(&bench, name, args));
         assert!(bench.read("a.safetensors") != bench.read(name), "{name} changes nothing");
