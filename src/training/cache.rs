@@ -76,6 +76,8 @@ impl Cache {
                 let message = "another training is using this cache: wait for it, or choose another folder";
                 return Err(Error::new(ErrorKind::Argument, message).at(&path));
             }
+            // A file system that knows no locks: two trainings at once are the user's to avoid.
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
         }
         let line = format!("{MAGIC} {identity}\n");

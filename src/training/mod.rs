@@ -16,9 +16,9 @@
 //!
 //! # Why without an automatic-differentiation library
 //! Three small perceptrons need five backward functions, each held against finite differences in a test. candle, the
-//! best-kept such crate, takes minutes of cold build and sums in an order that depends on the number of threads. Here
-//! everything after the features is f64, on one thread, in a fixed order: a run gives the same bytes when it is repeated, with
-//! any number of threads, and when it was killed in between. On the processor features do not depend on threads either.
+//! best-kept such crate, takes minutes of cold build and promises no order of its sums. Here everything after the features is
+//! f64, on one thread, in a fixed order: a run gives the same bytes when it is repeated, with any number of threads, and when
+//! it was killed in between. On the processor features do not depend on threads either.
 //! `exp` and `ln` are the system's: another system may differ in the last bit.
 //!
 //! # Invariants

@@ -34,7 +34,6 @@ fn the_first_loss_on_a_gpu_is_the_cpu_s() {
     // Ten times the bounds on scores: normalisation over six samples magnifies what the devices differ by.
     for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::F16, 2e-2)] {
         let found = loss(Device::Cuda(0), precision, "gpu");
-        eprintln!("{precision:?} {found} {expected}");
         assert!((found - expected).abs() <= tolerance, "{precision:?}: {found}, the processor has {expected}");
     }
     // A cache for each arithmetic.
