@@ -230,7 +230,7 @@ impl Family {
             Family::BallBearing => and_common![Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
             Family::BlisterPack => and_common![Scratch, Crack, MissingPart, MisplacedPart, Discolouration],
             Family::Screw => and_common![Scratch, Dent, MissingPart, Discolouration],
-            Family::Terrazzo => and_common![Scratch, Crack, Stain, Discolouration],
+            Family::Terrazzo => and_common![Scratch, Crack, Discolouration],
             Family::Carpet => and_common![Stain, MissingPart, Discolouration],
             Family::PerforatedSheet => and_common![Scratch, Dent, MissingPart, MisplacedPart, Discolouration],
             Family::PrintedFabric => and_common![Stain, MissingPart, MisplacedPart, Discolouration],
@@ -242,7 +242,7 @@ impl Family {
             Family::Spring => and_common![MissingPart, MisplacedPart, Discolouration],
             Family::Biscuit => and_common![Crack, Stain, MissingPart, Discolouration],
             Family::Zipper => and_common![Stain, MissingPart, MisplacedPart, Discolouration],
-            Family::Keypad => and_common![Scratch, Stain, MissingPart, MisplacedPart, Discolouration],
+            Family::Keypad => and_common![Scratch, MissingPart, MisplacedPart, Discolouration],
             Family::SolarCell => and_common![Scratch, Crack, Stain, MissingPart, Discolouration],
         }
     }
