@@ -62,6 +62,10 @@ pub struct Args {
     /// What the loss, which expects a logit, is given: logit, or sigmoid, as the published code does
     #[arg(long, value_name = "INPUT", value_parser = parse_loss_input, default_value = "logit")]
     loss_input: LossInput,
+    /// Mirror and turn each sample's residual map at random, so that heads do not learn where this data set has its
+    /// defects; the published training does not
+    #[arg(long)]
+    mirror: bool,
     /// The folder for the features of the images, which later trainings can use again [default: HEADS.cache]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -94,6 +98,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         seed: args.layout.seed,
         loss: args.loss,
         loss_input: args.loss_input,
+        mirror: args.mirror,
         fit: args.fit.unwrap_or_default(),
         classes: args.classes,
     };

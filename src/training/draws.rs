@@ -9,6 +9,8 @@ use super::set::Set;
 pub(super) struct Sample {
     pub member: usize,
     pub prompts: Vec<usize>,
+    /// Which of the eight mirrored and turned forms of its residual map is shown; 0 is the map as it is.
+    pub form: u8,
 }
 
 /// Tells the streams of random numbers from each other, and from those of the initial weights.
@@ -34,7 +36,9 @@ pub(super) fn epoch(set: &Set, options: &Options, epoch: usize) -> Vec<Sample> {
                 let member = kind.at(slot);
                 let candidates: Vec<usize> = set.candidates(&set.members[member]).collect();
                 let mut random = Random::new(&[options.seed, PROMPTS, kind.purpose, slot as u64]);
-                samples.push(Sample { member, prompts: random.choose(candidates, options.shots) });
+                let prompts = random.choose(candidates, options.shots);
+                let form = if options.mirror { random.below(8) as u8 } else { 0 };
+                samples.push(Sample { member, prompts, form });
             }
         }
     }

@@ -60,7 +60,8 @@ impl Maps {
         Ok(())
     }
 
-    /// M_x of a sample, `[N]`: the mean over taps of `0.5 (1 - cosine)`, 0 where a patch is not judged. Prepared before.
+    /// M_x of a sample in the form that it wants, `[N]`: the mean over taps of `0.5 (1 - cosine)`, 0 where a patch is not
+    /// judged. Prepared before.
     pub fn map(&self, set: &Set, sample: &Sample) -> Vec<f64> {
         let mut best = vec![f32::NEG_INFINITY; self.taps * self.cells];
         for &prompt in &sample.prompts {
@@ -73,6 +74,42 @@ impl Maps {
             let residuals = (0..self.taps).map(|tap| 0.5 * (1.0 - f64::from(best[tap * self.cells + cell])));
             f64::from(judged) * residuals.sum::<f64>() / self.taps as f64
         };
-        judged.into_iter().enumerate().map(cell).collect()
+        let map: Vec<f64> = judged.into_iter().enumerate().map(cell).collect();
+        let side = self.cells.isqrt();
+        (0..self.cells).map(|at| map[source(at, side, sample.form)]).collect()
+    }
+}
+
+/// Where cell `at` of a mirrored or turned map of `side` x `side` comes from: bit 0 of `form` mirrors columns, bit 1 rows, bit 2
+/// exchanges the two.
+fn source(at: usize, side: usize, form: u8) -> usize {
+    let (mut row, mut column) = (at / side, at % side);
+    if form & 4 != 0 {
+        (row, column) = (column, row);
+    }
+    if form & 2 != 0 {
+        row = side - 1 - row;
+    }
+    if form & 1 != 0 {
+        column = side - 1 - column;
+    }
+    row * side + column
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_eight_forms_are_different_orders_of_the_same_cells() {
+        let forms: BTreeSet<Vec<usize>> = (0..8).map(|form| (0..9).map(|at| source(at, 3, form)).collect()).collect();
+        assert_eq!(forms.len(), 8);
+        assert!(forms.contains(&(0..9).collect::<Vec<_>>()));
+        for form in forms {
+            assert_eq!(form[4], 4, "the middle stays: {form:?}");
+            assert_eq!(form.iter().collect::<BTreeSet<_>>().len(), 9);
+            // Opposite corners stay opposite.
+            assert_eq!(form[0].abs_diff(form[8]) % 4, 0, "{form:?}");
+        }
     }
 }

@@ -24,6 +24,9 @@ pub struct Options {
     pub loss: Loss,
     /// What the loss is given.
     pub loss_input: LossInput,
+    /// Whether each sample's residual map is mirrored and turned at random, eight forms in all, before φ sees it. The published
+    /// training does not: its φ learns where in the picture its own data set has defects.
+    pub mirror: bool,
     /// How images become square.
     pub fit: Fit,
     /// The classes; all where empty.
@@ -41,6 +44,7 @@ impl Default for Options {
             seed: 0,
             loss: Loss::default(),
             loss_input: LossInput::default(),
+            mirror: false,
             fit: Fit::default(),
             classes: Vec::new(),
         }

@@ -202,6 +202,7 @@ fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<
         "seed": options.seed,
         "loss": options.loss,
         "loss_input": options.loss_input,
+        "mirror": options.mirror,
     });
     serde_json::to_string(&identity)
         .map_err(|error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error))
