@@ -97,12 +97,99 @@ HOST_FAULTS = [
     ("algorithms.rs", "algorithm by batch", "        if !self.fast {\n            return Ok(None);\n        }\n        Ok(Problem", "        Ok(Problem"),
 ]
 
-# (file, kind, text of the line, proof)
+# (file, kind, text of the line or of that before it too, text of the changed line, proof)
 EQUIVALENT = [
+    (
+        "attention.cu",
+        "loop longer by one",
+        "key < tokens; key += TILE",
+        "key <= tokens; key += TILE",
+        "Differs where tokens are a multiple of 64, by a tile without a valid key over memory that earlier tiles have filled, as "
+        "the launcher gives this kernel more than 272 tokens: its scores are minus infinity, the maximum stays, sums are "
+        "multiplied by 2^0, and finite values by weights of 0",
+    ),
+    (
+        "attention.cu",
+        "no guard",
+        "if (query >= tokens) return;",
+        "if (false) return;",
+        "A warp without a query has computed the last query's row, and stores the same bits where that query's warp does",
+    ),
+    (
+        "attention.cu",
+        "guard looser by one",
+        "if (query >= tokens) return;",
+        "if (query > tokens) return;",
+        "A warp without a query has computed the last query's row, and stores the same bits where that query's warp does",
+    ),
+    (
+        "gelu.cu",
+        "guard looser by one",
+        "if (first + EACH <= end) {",
+        "if (first + EACH < end) {",
+        "The last whole vector is taken element by element: the same function of the same numbers, rounded alike",
+    ),
+    (
+        "heads.cu",
+        "loop longer by one",
+        "row < rows; row += WARPS * ROWS",
+        "row <= rows; row += WARPS * ROWS",
+        "A round that begins at `rows` multiplies the last row four times, stores none of the results, and meets nobody but its "
+        "own warp",
+    ),
+    (
+        "heads64.cuh",
+        "no guard",
+        "if (j * 8 + 8 <= valid) continue;",
+        "if (false) continue;",
+        "Skips eight keys none of which the inner comparison would mask",
+    ),
+    (
+        "heads64.cuh",
+        "guard looser by one",
+        "if (j * 8 + 8 <= valid) continue;",
+        "if (j * 8 + 8 < valid) continue;",
+        "Skips eight keys none of which the inner comparison would mask",
+    ),
     (
         "patch_nn.cu",
         "guard looser by one",
-        "if (other > value || (other == value && other_index < index)) {",
-        "Equal values with equal indices are the same candidate; with `>=` a pair of equal values takes the other's index",
+        "other == value && other_index < index",
+        "other_index <= index",
+        "Equal values with equal indices are the same candidate, or both lanes have none",
+    ),
+    (
+        "patch_nn.cu",
+        "clamp looser by one",
+        "tiles = first_tile < all ?",
+        "tiles = first_tile <= all ?",
+        "At equality the quotient is (tile_step - 1) / tile_step, which is 0",
+    ),
+    (
+        "patch_nn.cu",
+        "loop longer by one",
+        "step < steps; step++",
+        "step <= steps; step++",
+        "The step after the last fetches nothing, and offers nothing: with one slice its tile lies behind the bank's rows, with "
+        "more its slices are not complete",
+    ),
+    (
+        "patch_nn.cu",
+        "loop longer by one",
+        "i < work.tiles; i++",
+        "i <= work.tiles; i++",
+        "The tile after a block's last lies behind the bank's rows: zeros are copied, and no row is offered",
+    ),
+]
+
+# The same, of mutants that are wrong on a GPU in a way that the emulator does not model.
+UNMODELLED = [
+    (
+        "attention.cu",
+        "no barrier",
+        "const float inverse = 1.0f / reduce::sum(total);\n__syncthreads();",
+        ";",
+        "In `plain` after the sum over lanes: the weights are the warp's own, and the shuffles of that sum make all its lanes meet. "
+        "What the barrier adds is that their stores are seen, which shuffles do not promise",
     ),
 ]

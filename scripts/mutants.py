@@ -5,31 +5,60 @@
 
 Kernels: every barrier and every wait for copies is taken out, or made to wait for one group less; every condition that
 guards a tail is made true, or admits one more element; every copy beyond the end is made valid. Host side: a list of
-faults in src/backend/cuda. Each mutant runs the tests of the CUDA backend on the emulator (tests/emulator); it is caught
-where they fail. What survives must be in EQUIVALENT with its proof, or the run fails.
+faults in src/backend/cuda. Each mutant runs the tests of the CUDA backend on the emulator (tests/emulator), those of its
+own file first; it is caught where they fail. What survives must be in EQUIVALENT or UNMODELLED with its proof, or the run
+fails.
+
+It works on a copy of the sources, so that they can change meanwhile, and notes in target/mutants what each mutant came to:
+a run that was cut off goes on where it stopped, as long as kernels, launchers and their tests are the same.
 
 Writes benches/results/mutants.json and mutants.md. Needs Python, cargo and a C++ compiler; no GPU.
 """
 
 import argparse
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
-from mutant_faults import EQUIVALENT, HOST_FAULTS
+from mutant_faults import EQUIVALENT, HOST_FAULTS, UNMODELLED
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "kernels"
 RESULTS = ROOT / "benches" / "results"
-# A run of the tests that takes so many times longer than that of the right program does not end.
+# A run of the tests that takes so many times more processor time than that of the right program does not end. A clock on the
+# wall would count how busy the machine is.
 PATIENCE = 10
+# The test of the operation that a file is about, by its stem; others are seen by many.
+OWN_TESTS = {
+    "attention": "attention",
+    "class_attention": "attention",
+    "embed": "embed_and_norms",
+    "gelu": "gelu",
+    "heads": "heads",
+    "heads64": "heads",
+    "layer_norm": "embed_and_norms",
+    "linear": "linear",
+    "matmul": "linear",
+    "patch_nn": "patch_nn",
+    "pool_rows": "pool_rows",
+    "preprocess": "preprocess",
+    "residual_mean": "patch_nn",
+    "unit_patches": "embed_and_norms",
+}
+OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")
+# What every mutant meets, until one sees it.
+STAGES = (["ops::"], ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"], ["faults::", "scores::"])
 
 
 class Mutant:
@@ -39,6 +68,8 @@ class Mutant:
         self.path, self.line, self.kind = path, line, kind
         self.before, self.after = before.strip(), after.strip()
         self.text = None
+        # The line with the one before it, to tell places apart.
+        self.context = self.before
 
     @property
     def name(self):
@@ -131,6 +162,7 @@ def kernel_mutants():
                 continue
             different = {mutant.after: mutant for mutant in mutants_of_line(path, at + 1, line)}
             for mutant in different.values():
+                mutant.context = (lines[at - 1].strip() if at else "") + "\n" + mutant.before
                 mutant.text = "".join([*lines[:at], mutant_line(line, mutant), *lines[at + 1 :]])
                 yield mutant
 
@@ -151,113 +183,181 @@ def host_mutants():
         yield mutant
 
 
-def build_tests(root, target):
-    """The program of the integration tests, built from `root`."""
-    command = ["cargo", "test", "--release", "--locked", "--test", "it", "--no-run", "--message-format=json"]
-    env = dict(os.environ, CARGO_TARGET_DIR=str(target))
-    done = subprocess.run(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        return None, done.stderr
-    for line in done.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message.get("target", {}).get("name") == "it":
-            return pathlib.Path(message["executable"]), ""
-    sys.exit("mutants: cargo built no integration tests")
+class Program:
+    """The tests of the CUDA backend, built from a copy of the sources."""
 
+    def __init__(self, target):
+        self.target = target
+        self.root = target / "mutants" / "sources"
+        self.limits = {}
+        self.digest = self.copy_sources()
 
-def run_tests(program, root, limit, tests, **variables):
-    """Runs some of the tests: None if they pass, otherwise the first sign of the fault."""
-    env = dict(os.environ, **variables)
-    env.pop("INCTRL_GPU", None)
-    # One at a time: a line on stderr then belongs to the test before it.
-    command = [str(program), *tests, "--test-threads=1"]
-    try:
-        done = subprocess.run(
-            command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, text=True, errors="replace"
-        )
-    except subprocess.TimeoutExpired:
-        return "the tests do not end"
-    if done.returncode == 0:
-        if "SKIP:" in done.stdout or not re.search(r"test result: ok\. [1-9]", done.stdout):
-            sys.exit(f"mutants: no CUDA test ran:\n{done.stdout[-2000:]}")
+    def copy_sources(self):
+        """Copies what git knows of; a hash of what decides about mutants. Files that did not change keep their time, for cargo."""
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
+        names = [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+        digest = hashlib.sha256()
+        for name in names:
+            content = (ROOT / name).read_bytes()
+            if name == "Cargo.toml":
+                # The libraries for C take long to link, and no test here needs them.
+                content = re.sub(rb'crate-type = \[.*\]', b'crate-type = ["lib"]', content)
+            # Mutants, and what sees them.
+            if name.startswith(("kernels/", "src/backend/cuda/", "tests/cuda/", "tests/common/", "tests/emulator/")):
+                digest.update(f"{name} {len(content)}\n".encode() + content)
+            place = self.root / name
+            if not place.is_file() or place.read_bytes() != content:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+        for place in [place for place in self.root.rglob("*") if place.is_file()]:
+            if str(place.relative_to(self.root)) not in names:
+                place.unlink()
+        return digest.hexdigest()
+
+    def build(self):
+        """The program, or None and what the compiler says."""
+        # The library is built for every fault of the host side, and does little work of its own here.
+        command = ["cargo", "test", "--release", "--locked", "--no-default-features", "--features", "cuda",
+                   "--config", "profile.release.package.inctrl.opt-level=0", "--test", "cuda", "--no-run", "--message-format=json"]
+        env = dict(os.environ, CARGO_TARGET_DIR=str(self.target))
+        done = subprocess.run(command, cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            return None, done.stderr
+        for line in done.stdout.splitlines():
+            message = json.loads(line)
+            if message.get("executable") and message.get("target", {}).get("name") == "cuda":
+                # Under a name that the next build leaves alone.
+                path = self.target / "mutants" / "program"
+                path.unlink(missing_ok=True)
+                shutil.copy2(message["executable"], path)
+                return path, ""
+        sys.exit("mutants: cargo built no tests of the CUDA backend")
+
+    def run(self, program, tests, **variables):
+        """Runs some of the tests: None if they pass, otherwise the first sign of the fault."""
+        env = dict(os.environ, INCTRL_REQUIRE_GPU="1", **variables)
+        env.pop("INCTRL_GPU", None)
+        # One at a time: a line on stderr then belongs to the test before it.
+        limit = str(self.limits.get(tuple(tests), 3600))
+        command = ["sh", "-c", 'ulimit -t "$0"; exec "$@"', limit, str(program), *tests, "--test-threads=1"]
+        done = subprocess.run(command, cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace")
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            return "the tests do not end"
+        if "no device to test" in done.stdout:
+            sys.exit(f"mutants: the emulator was not built:\n{done.stdout[-3000:]}")
+        if done.returncode == 0:
+            if not re.search(r"test result: ok\. [1-9]", done.stdout):
+                sys.exit(f"mutants: no CUDA test ran:\n{done.stdout[-2000:]}")
+            return None
+        lines = done.stdout.splitlines()
+        emulator = [match[0] for line in lines if (match := re.search(r"emulator: .*", line))]
+        failed = [match[1] for line in lines if (match := re.match(r"test (\S+) \.\.\. FAILED", line))]
+        if done.returncode < 0 and emulator:
+            return re.sub(r"0x[0-9a-f]+", "0x...", emulator[-1])
+        if done.returncode > 0 and failed:
+            return "failed: " + ", ".join(name.rsplit("::", 1)[1] for name in failed)
+        return f"signal {-done.returncode}" if done.returncode < 0 else "no output"
+
+    def first_sign(self, program, mutant, **variables):
+        stem = mutant.path.stem
+        own = [[f"ops::cuda_{OWN_TESTS[stem]}"]] if stem in OWN_TESTS else []
+        # Where nothing can be seen, the first stage is enough to show a proof that is wrong.
+        stages = STAGES[:1] if proof_of(mutant) else STAGES
+        for tests in [*own, *stages]:
+            if (sign := self.run(program, tests, **variables)) is not None:
+                return sign
         return None
-    lines = done.stdout.splitlines()
-    emulator = [line for line in lines if line.startswith("emulator: ")]
-    failed = [match[1] for line in lines if (match := re.match(r"test (\S+) \.\.\. FAILED", line))]
-    if done.returncode < 0 and emulator:
-        return re.sub(r"0x[0-9a-f]+", "0x...", emulator[-1])
-    if done.returncode > 0 and failed:
-        return "failed: " + ", ".join(name.rsplit("::", 1)[1] for name in failed)
-    errors = [line for line in lines if "error: " in line]
-    if errors:
-        sys.exit(f"mutants: a kernel does not compile: {errors[0]}")
-    return f"signal {-done.returncode}" if done.returncode < 0 else "no output"
+
+    def check(self, program):
+        """Runs all tests without a fault, and sets how long those of a mutant may take."""
+        for tests in [[f"ops::cuda_{name}"] for name in sorted(set(OWN_TESTS.values()))] + list(STAGES):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if (sign := self.run(program, tests)) is not None:
+                sys.exit(f"mutants: the tests fail without a fault: {sign}")
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            self.limits[tuple(tests)] = int(PATIENCE * seconds) + 20
 
 
-def first_sign(program, root, limit, **variables):
-    """The tests of single operations first, which take seconds."""
-    sign = run_tests(program, root, limit, ["cuda::ops::"], **variables)
-    return sign or run_tests(program, root, limit, ["cuda::"], **variables)
+class Journal:
+    """What mutants of these sources came to."""
+
+    def __init__(self, path, digest):
+        self.path, self.digest, self.lock = path, digest, threading.Lock()
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        known = [json.loads(line) for line in lines if line.endswith("}")]
+        self.known = {entry["key"]: entry for entry in known}
+
+    def key(self, mutant):
+        return hashlib.sha256(f"{self.digest} {mutant.name} {mutant.text}".encode()).hexdigest()
+
+    def find(self, mutant):
+        return self.known.get(self.key(mutant))
+
+    def note(self, mutant, sign, seconds):
+        entry = {"key": self.key(mutant), "mutant": mutant.name, "sign": sign, "seconds": round(seconds, 1)}
+        with self.lock, self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        return entry
 
 
-def outcome(mutant, sign, seconds):
+def proof_of(mutant):
+    """The outcome of a mutant that no test here can see, and why; or None."""
+    for result, table in (("equivalent", EQUIVALENT), ("unmodelled", UNMODELLED)):
+        for name, kind, before, after, proof in table:
+            if (name, kind) == (mutant.path.name, mutant.kind) and before in mutant.context and after in mutant.after:
+                return result, proof
+    return None
+
+
+def outcome(mutant, found):
     relative = str(mutant.path.relative_to(ROOT))
-    reason = None
-    if sign is None:
-        reason = next((proof for name, kind, line, proof in EQUIVALENT
-                       if name == mutant.path.name and kind == mutant.kind and line in mutant.before), None)
-    result = "caught" if sign is not None else "equivalent" if reason else "survived"
+    sign = found["sign"]
+    result, reason = ("caught", None) if sign is not None else proof_of(mutant) or ("survived", None)
     entry = {"file": relative, "line": mutant.line, "kind": mutant.kind, "before": mutant.before, "after": mutant.after}
-    return {**entry, "outcome": result, "sign": sign, "proof": reason, "seconds": round(seconds, 1)}
+    return {**entry, "outcome": result, "sign": sign, "proof": reason, "seconds": found["seconds"]}
 
 
-def try_kernel(mutant, program, limit):
+def try_kernel(mutant, tests, program, journal):
     with tempfile.TemporaryDirectory() as scratch:
         kernels = pathlib.Path(scratch) / "kernels"
-        shutil.copytree(KERNELS, kernels)
+        shutil.copytree(tests.root / "kernels", kernels)
         (kernels / mutant.path.name).write_text(mutant.text, encoding="utf-8")
         began = time.monotonic()
-        sign = first_sign(program, ROOT, limit, INCTRL_EMULATOR_KERNELS=str(kernels))
-        return outcome(mutant, sign, time.monotonic() - began)
+        sign = tests.first_sign(program, mutant, INCTRL_EMULATOR_KERNELS=str(kernels))
+        return outcome(mutant, journal.note(mutant, sign, time.monotonic() - began))
 
 
-def try_host(mutant, copy, target, limit):
-    place = copy / mutant.path.relative_to(ROOT)
+def try_host(mutant, tests, journal):
+    place = tests.root / mutant.path.relative_to(ROOT)
     right = place.read_text(encoding="utf-8")
     place.write_text(mutant.text, encoding="utf-8")
     began = time.monotonic()
     try:
-        program, errors = build_tests(copy, target)
+        program, errors = tests.build()
         if program is None:
             sys.exit(f"mutants: {mutant.name} does not compile:\n{errors[-3000:]}")
-        return outcome(mutant, first_sign(program, copy, limit), time.monotonic() - began)
+        return outcome(mutant, journal.note(mutant, tests.first_sign(program, mutant), time.monotonic() - began))
     finally:
         place.write_text(right, encoding="utf-8")
-
-
-def copy_of_sources(folder):
-    """A copy of what git knows of, to change without touching the original."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, place)
 
 
 def write(entries, commit):
     counts = {}
     for entry in entries:
-        file = counts.setdefault(entry["file"], {"caught": 0, "equivalent": 0, "survived": 0})
+        file = counts.setdefault(entry["file"], dict.fromkeys(OUTCOMES, 0))
         file[entry["outcome"]] += 1
     RESULTS.mkdir(parents=True, exist_ok=True)
     table = {"commit": commit, "counts": counts, "mutants": entries}
     (RESULTS / "mutants.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    rows = ["| file | mutants | caught | equivalent | survived |", "|---|---|---|---|---|"]
-    totals = [sum(file[key] for file in counts.values()) for key in ("caught", "equivalent", "survived")]
-    for file, count in [*sorted(counts.items()), ("**all**", dict(zip(("caught", "equivalent", "survived"), totals)))]:
-        rows.append(f"| {file} | {sum(count.values())} | {count['caught']} | {count['equivalent']} | {count['survived']} |")
+    rows = ["| file | mutants | " + " | ".join(OUTCOMES) + " |", "|---|---|" + "---|" * len(OUTCOMES)]
+    totals = {key: sum(file[key] for file in counts.values()) for key in OUTCOMES}
+    for file, count in [*sorted(counts.items()), ("**all**", totals)]:
+        rows.append(f"| {file} | {sum(count.values())} | " + " | ".join(str(count[key]) for key in OUTCOMES) + " |")
     text = ["# Mutants of the CUDA backend", "", "Made by `scripts/mutants.py`; every one is in `mutants.json`.", "", *rows, ""]
-    for result, title in (("equivalent", "Equivalent"), ("survived", "Survived")):
+    for result, title in (("equivalent", "Equivalent"), ("unmodelled", "Wrong in a way that the emulator does not model"),
+                          ("survived", "Survived")):
         chosen = [entry for entry in entries if entry["outcome"] == result]
         if chosen:
             text += [f"## {title}", "", "| place | kind | line | proof |", "|---|---|---|---|"]
@@ -266,6 +366,24 @@ def write(entries, commit):
                 text.append(f"| {e['file']}:{e['line']} | {e['kind']} | `{line}` | {e['proof'] or ''} |")
             text.append("")
     (RESULTS / "mutants.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def run_all(kernels, hosts, tests, journal, jobs, note):
+    program, errors = tests.build()
+    if program is None:
+        sys.exit(f"mutants: the tests do not compile:\n{errors}")
+    tests.check(program)
+    built = tests.target / "tmp" / "emulator"
+    before = {place for place in [*built.iterdir(), *(built / "objects").iterdir()]}
+    try:
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            for done in concurrent.futures.as_completed([pool.submit(try_kernel, m, tests, program, journal) for m in kernels]):
+                note(done.result())
+        for mutant in hosts:
+            note(try_host(mutant, tests, journal))
+    finally:
+        for place in {*built.iterdir(), *(built / "objects").iterdir()} - before:
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def main():
@@ -284,35 +402,23 @@ def main():
             print(mutant.name)
         return
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    program, errors = build_tests(ROOT, target)
-    if program is None:
-        sys.exit(f"mutants: the tests do not compile:\n{errors}")
-    began = time.monotonic()
-    if (sign := first_sign(program, ROOT, 3600)) is not None:
-        sys.exit(f"mutants: the tests fail without a fault: {sign}")
-    limit = PATIENCE * (time.monotonic() - began) + 60
-
-    built = target / "tmp" / "emulator"
-    before = {place for place in [*built.iterdir(), *(built / "objects").iterdir()]}
-    entries = []
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+    tests = Program(target)
+    journal = Journal(target / "mutants" / "journal.jsonl", tests.digest)
+    entries, total = [], len(kernels) + len(hosts)
 
     def note(entry):
         entries.append(entry)
-        print(f"{len(entries)}/{len(kernels) + len(hosts)} {entry['outcome']}: {entry['file']}:{entry['line']} {entry['kind']}"
+        print(f"{len(entries)}/{total} {entry['outcome']}: {entry['file']}:{entry['line']} {entry['kind']}"
               f" [{entry['sign'] or entry['proof'] or entry['before']}]", flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(try_kernel, m, program, limit) for m in kernels]):
-            note(done.result())
-    if hosts:
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = pathlib.Path(scratch)
-            copy_of_sources(copy)
-            for mutant in hosts:
-                note(try_host(mutant, copy, target, limit))
-    for place in {*built.iterdir(), *(built / "objects").iterdir()} - before:
-        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    # What survived is tried again: the lists of proofs may have changed what is run.
+    done = [m for m in [*kernels, *hosts] if (found := journal.find(m)) and (found["sign"] or proof_of(m))]
+    for mutant in done:
+        note(outcome(mutant, journal.find(mutant)))
+    kernels, hosts = ([m for m in mutants if m not in done] for mutants in (kernels, hosts))
+    if kernels or hosts:
+        run_all(kernels, hosts, tests, journal, arguments.jobs, note)
     entries.sort(key=lambda e: (e["file"], e["line"], e["kind"], e["after"]))
     if both and not arguments.only:
         write(entries, commit)

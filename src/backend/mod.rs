@@ -195,6 +195,25 @@ pub trait Backend: Send + Sized + 'static {
         patch: usize,
         image: usize,
         patches: &mut Self::Buffer,
+    ) -> Result<()> {
+        self.upload_frame(frame, plan)?;
+        self.patch_rows(frame, plan, patch, image, patches)
+    }
+
+    /// The first half of [`Backend::preprocess`]: takes the pixels that `plan` needs to where the device reads them. Whether
+    /// there was anything to do: a device that reads host memory has none of it.
+    fn upload_frame(&mut self, _frame: Frame<'_>, _plan: &Plan) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The second half of [`Backend::preprocess`], for the frame and the plan that [`Backend::upload_frame`] had last.
+    fn patch_rows(
+        &mut self,
+        frame: Frame<'_>,
+        plan: &Plan,
+        patch: usize,
+        image: usize,
+        patches: &mut Self::Buffer,
     ) -> Result<()>;
 
     /// `out = x Wᵀ + b` over `rows` rows.

@@ -45,7 +45,9 @@ pub struct Parts {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct StageTimes {
-    /// Frame to patch rows, with the transfer to the device.
+    /// The frame's pixels to the device; none where the device reads host memory.
+    pub upload: Option<Duration>,
+    /// Frame to patch rows.
     pub preprocess: Duration,
     /// Patch rows to taps and class embedding.
     pub encode: Duration,
@@ -227,7 +229,10 @@ impl<B: Backend> Lane<B> {
             let now = Instant::now();
             Ok(now.duration_since(std::mem::replace(&mut last, now)))
         };
-        work.detector.vision.place(backend, &mut work.vision, frame, plan, 0)?;
+        let uploaded = work.detector.vision.upload(backend, frame, plan)?;
+        let upload = lap(backend)?;
+        let upload = uploaded.then_some(upload);
+        work.detector.vision.place_uploaded(backend, &mut work.vision, frame, plan, 0)?;
         let preprocess = lap(backend)?;
         work.encode(backend, 1, |_, _| ())?;
         let encode = lap(backend)?;
@@ -235,7 +240,7 @@ impl<B: Backend> Lane<B> {
         let residual_map = lap(backend)?;
         work.heads(backend, 1, bank)?;
         let heads = lap(backend)?;
-        Ok(StageTimes { preprocess, encode, residual_map, heads })
+        Ok(StageTimes { upload, preprocess, encode, residual_map, heads })
     }
 
     /// Largest cosines `[L, N]` of the one encoded image's patches with a bank's, the inner part of equation 1.

@@ -106,6 +106,23 @@ impl<B: Backend> Vision<B> {
         backend.preprocess(frame, plan, self.arch.vision.patch_size, image, &mut ws.rows)
     }
 
+    /// The first half of [`Vision::place`]: [`Backend::upload_frame`].
+    pub fn upload(&self, backend: &mut B, frame: Frame<'_>, plan: &Plan) -> Result<bool> {
+        backend.upload_frame(frame, plan)
+    }
+
+    /// The second half of [`Vision::place`]: [`Backend::patch_rows`].
+    pub fn place_uploaded(
+        &self,
+        backend: &mut B,
+        ws: &mut VisionWorkspace<B>,
+        frame: Frame<'_>,
+        plan: &Plan,
+        image: usize,
+    ) -> Result<()> {
+        backend.patch_rows(frame, plan, self.arch.vision.patch_size, image, &mut ws.rows)
+    }
+
     /// Places an image that is already normalised, as image 0 of the batch to come.
     pub fn place_normalised(&self, backend: &mut B, ws: &mut VisionWorkspace<B>, image: &Normalised) -> Result<()> {
         let (found, expected) = (image.size(), self.arch.vision.image_size);

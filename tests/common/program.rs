@@ -88,8 +88,10 @@ impl Bench {
         self.write(name, safetensors::serialize(views, metadata).unwrap());
     }
 
+    /// The program that was built with the tests, or the one that `INCTRL_PROGRAM` names: tests may run on another machine.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_inctrl"));
+        let program = std::env::var_os("INCTRL_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_inctrl").into());
+        let mut command = Command::new(program);
         command.current_dir(self.0.path()).args(args);
         command
     }

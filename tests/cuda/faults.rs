@@ -11,6 +11,8 @@ use crate::turn;
 
 const ILLEGAL_ADDRESS: i32 = 700;
 const ECC: i32 = 214;
+const LAUNCH_FAILED: i32 = 719;
+const OUT_OF_MEMORY: i32 = 2;
 
 fn options(model: &Model) -> EngineOptions {
     let mut options = EngineOptions::new(&model.path);
@@ -116,5 +118,66 @@ fn cuda_every_failing_call_is_an_error_that_names_it() {
         // The fault was one call's: an emulated device is well again.
         emulator::fail("", 0, 0);
         same(&format!("after {call}"), &score(&mut scorer, all[1]), &before);
+    }
+}
+
+#[test]
+fn cuda_a_lost_device_is_an_error_at_every_call() {
+    let Some(turn) = turn() else { return };
+    if !turn.is_emulated() {
+        return;
+    }
+    let model = Model::new(MODELS[0].1, 7);
+    let pictures = pictures(0..3);
+    let all = frames(&pictures);
+    let gpu = Engine::with(&options(&model)).unwrap();
+    let bank = bank(&gpu, &all[..1]);
+    let mut scorer = gpu.scorer(Arc::clone(&bank)).unwrap();
+    let expected = score(&mut scorer, all[1]);
+    emulator::fail("*", 0, LAUNCH_FAILED);
+    let lost = |error: inctrl::Error| {
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        assert!(error.chain().contains("start the process again"), "{}", error.chain());
+    };
+    for _ in 0..3 {
+        lost(scorer.score(all[1]).map(|_| ()).unwrap_err());
+        lost(scorer.score_batch(&all[1..3]).map(|_| ()).unwrap_err());
+        lost(gpu.scorer(Arc::clone(&bank)).map(|_| ()).unwrap_err());
+        lost(gpu.build_bank("cat", inctrl::Fit::Crop, &all[..1]).map(|_| ()).unwrap_err());
+        let error = Engine::with(&options(&model)).map(|_| ()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Device && error.to_string().contains("LAUNCH_FAILED"), "{error}");
+    }
+    // All of it can be given back, which frees nothing on a device that is lost.
+    drop((scorer, gpu));
+    emulator::fail("", 0, 0);
+    let gpu = Engine::with(&options(&model)).unwrap();
+    same("another engine", &score(&mut gpu.scorer(bank).unwrap(), all[1]), &expected);
+}
+
+#[test]
+fn cuda_frames_larger_than_the_staging_memory() {
+    let Some(turn) = turn() else { return };
+    let model = Model::new(MODELS[0].1, 7);
+    let gpu = Engine::with(&options(&model)).unwrap();
+    let pixels: Vec<u8> = (0..640 * 480).map(|i| (i * 7 / 5) as u8).collect();
+    let large = Frame::packed(&pixels, 640, 480, PixelFormat::Grey8).unwrap();
+    let pictures = pictures(0..3);
+    let small = frames(&pictures);
+    let bank = bank(&gpu, &small[..1]);
+    let expected = [small[1], large, small[2]].map(|frame| score(&mut gpu.scorer(Arc::clone(&bank)).unwrap(), frame));
+    let mut scorer = gpu.scorer(Arc::clone(&bank)).unwrap();
+    if turn.is_emulated() {
+        // The memory grows for the large one, which may fail: page-locked memory is scarce as well.
+        score(&mut scorer, small[1]);
+        emulator::fail("cuMemHostAlloc", 0, OUT_OF_MEMORY);
+        let error = scorer.score(large).map(|_| ()).unwrap_err();
+        emulator::fail("", 0, 0);
+        assert_eq!(error.kind(), ErrorKind::Device);
+        assert!(error.to_string().contains("640 x 480"), "{error}");
+    }
+    for _ in 0..2 {
+        for (frame, expected) in [small[1], large, small[2]].into_iter().zip(&expected) {
+            same("frames of all sizes in turn", &score(&mut scorer, frame), expected);
+        }
     }
 }

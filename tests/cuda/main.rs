@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use inctrl::backend::cuda::{Cuda, CudaOptions};
 use inctrl::backend::{Backend, Role};
 
+#[cfg(feature = "cli")]
+mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../emulator/mod.rs"]
@@ -41,7 +43,10 @@ pub fn turn() -> Option<Turn> {
     match loaded {
         Ok(emulated) => {
             if *emulated {
+                // As at first, whatever a test that failed has left.
                 emulator::configure(emulator::Emulation::default());
+                emulator::fail("", 0, 0);
+                emulator::set_memory(8 << 30);
             }
             Some(Turn { _guard: guard, emulated: *emulated })
         }

@@ -178,7 +178,7 @@ fn cuda_attention() {
     impl Operation for Op {
         fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
-            // Each kernel at its last key and one before; the last two cases take the online one.
+            // Each kernel at its last key and one before; the last two cases take the online one, also with whole tiles.
             for (images, tokens, heads) in [
                 (2, 1, 1),
                 (2, 10, 2),
@@ -189,6 +189,7 @@ fn cuda_attention() {
                 (1, 226, 1),
                 (1, 257, 1),
                 (1, 290, 1),
+                (1, 320, 1),
             ] {
                 let shape = HeadShape { heads, size: 64 };
                 let (width, ends) = (shape.width(), ends(images, tokens));
@@ -268,7 +269,7 @@ fn cuda_patch_nn_and_residual_mean() {
                 let queries = images * patches;
                 let bank = unit_rows(1, layers * prompts * patches, width);
                 let mut taps = unit_rows(2, layers * queries, width);
-                // A query that is a prompt's last patch, and one that is the opposite of everything's sign.
+                // A query that is a prompt's last patch.
                 let last = (prompts * patches - 1) * width;
                 taps[..width].copy_from_slice(&bank[last..last + width]);
                 let shape = [layers, prompts, patches, width];
@@ -291,28 +292,50 @@ fn cuda_patch_nn_and_residual_mean() {
 }
 
 #[test]
-fn cuda_patch_nn_finds_the_first_of_equals_and_keeps_nan() {
+fn cuda_patch_nn_of_opposites_is_negative() {
     let Some(turn) = turn() else { return };
-    let (patches, width) = (70, 64);
+    let (patches, width) = (9, 64);
     for half in [true, false] {
         turn.each_schedule(|schedule| {
             let mut cuda = turn.cuda(half);
-            let rows = unit_rows(1, patches, width);
-            // Three prompts with the same patches: the first one's index wins, however blocks share the bank.
-            let bank: Arc<[f32]> = [rows.clone(), rows.clone(), rows.clone()].concat().into();
-            let bank = cuda.bank(&bank, [1, 3, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap();
-            let mut taps = rows;
-            taps[3 * width] = f32::NAN;
-            let taps = filled(&mut cuda, Role::Operand, &taps);
+            // Row i is axis i, and the query minus one eighth of every axis: what fills a tile up must not win with 0.
+            let bank: Vec<f32> = (0..patches * width).map(|i| f32::from(i % width == i / width)).collect();
+            let bank = cuda.bank(&bank.into(), [1, 1, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap();
+            let taps = filled(&mut cuda, Role::Operand, &vec![-0.125; patches * width]);
             let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
             cuda.patch_nn(&taps, 1, &bank, &mut nearest).unwrap();
-            read(&mut cuda, &nearest, 1);
-            for (i, (cosine, index)) in nearest.nearest(patches).unwrap().into_iter().enumerate() {
-                if i == 3 {
-                    assert!(cosine.is_nan(), "{schedule}: a NaN was lost: {cosine}");
-                } else {
-                    assert_eq!(index as usize, i, "{schedule}: cosine {cosine}");
-                    assert!((cosine - 1.0).abs() < 2e-3, "{schedule}: {cosine}");
+            assert_eq!(read(&mut cuda, &nearest, patches), [-0.125; 9], "{schedule}");
+        });
+    }
+}
+
+#[test]
+fn cuda_patch_nn_finds_the_first_of_equals_and_keeps_nan() {
+    let Some(turn) = turn() else { return };
+    let width = 64;
+    for half in [true, false] {
+        turn.each_schedule(|schedule| {
+            let mut cuda = turn.cuda(half);
+            // Several prompts with the same patches: the first one's index wins, whether copies meet in different blocks, in
+            // one thread, or in neighbouring threads.
+            for (patches, prompts) in [(70, 3), (16, 5), (10, 6)] {
+                let rows = unit_rows(1, patches, width);
+                let bank: Arc<[f32]> = rows.repeat(prompts).into();
+                let bank = cuda.bank(&bank, [1, prompts, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap();
+                let mut taps = rows;
+                taps[3 * width] = f32::NAN;
+                let taps = filled(&mut cuda, Role::Operand, &taps);
+                let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
+                cuda.patch_nn(&taps, 1, &bank, &mut nearest).unwrap();
+                read(&mut cuda, &nearest, 1);
+                for (i, (cosine, index)) in nearest.nearest(patches).unwrap().into_iter().enumerate() {
+                    let what = format!("{patches} patches, {schedule}");
+                    if i == 3 {
+                        assert!(cosine.is_nan(), "{what}: a NaN was lost: {cosine}");
+                    } else {
+                        assert_eq!(index as usize, i, "{what}: cosine {cosine}");
+                        assert!((cosine - 1.0).abs() < 2e-3, "{what}: {cosine}");
+                    }
                 }
             }
         });
@@ -419,4 +442,19 @@ fn cuda_preprocess_is_exact() {
     for half in [true, false] {
         turn.each_schedule(|schedule| preprocess_to_the_bit(&turn, half, schedule));
     }
+}
+
+#[test]
+fn cuda_patch_rows_are_those_of_the_frame_that_was_uploaded() {
+    let Some(turn) = turn() else { return };
+    let mut cuda = turn.cuda(true);
+    let bytes = vec![9; 40 * 30];
+    let frame = Frame::packed(&bytes, 40, 30, PixelFormat::Grey8).unwrap();
+    let plan = |fit| Plan::new(40, 30, 32, fit).unwrap();
+    let mut out = cuda.buffer(Role::Operand, 32 * 32 * 3).unwrap();
+    cuda.patch_rows(frame, &plan(Fit::Crop), 16, 0, &mut out).unwrap_err();
+    assert!(cuda.upload_frame(frame, &plan(Fit::Crop)).unwrap());
+    cuda.patch_rows(frame, &plan(Fit::Crop), 16, 0, &mut out).unwrap();
+    cuda.patch_rows(frame, &plan(Fit::Stretch), 16, 0, &mut out).unwrap_err();
+    assert!(!Cpu::new(1).unwrap().upload_frame(frame, &plan(Fit::Crop)).unwrap());
 }

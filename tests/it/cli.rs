@@ -377,3 +377,29 @@ fn names_that_are_not_utf8_are_scored_like_others() {
     let run = Run::from(child.wait_with_output().unwrap());
     assert!(run.stdout.contains("q\u{fffd}.png") && run.code == 2, "{}", run.stdout);
 }
+
+#[test]
+fn bench_times_operations_steps_latency_and_throughput() {
+    let bench = Bench::new();
+    #[rustfmt::skip]
+    let run = bench.run(&[
+        "bench", "--weights", "w.safetensors", "--device", "cpu", "--threads", "1", "--batches", "1", "--prompts", "1,2",
+        "--gaps", "0,1", "--frames", "3", "--seconds", "1", "--size", "64x48", "--deadline-ms", "1e-6", "--json", "bench.json",
+    ])
+    .succeeded();
+    // The processor reads the frame where it is.
+    let upload = run.stdout.lines().find(|line| line.trim_start().starts_with("upload")).unwrap();
+    assert!(upload.ends_with("none"), "{upload}");
+    assert!(run.stdout.contains("deadline 0.000001 ms: NOT kept"), "{}", run.stdout);
+    let report: serde_json::Value = serde_json::from_slice(&bench.read("bench.json")).unwrap();
+    assert!(report["stages"]["upload"].is_null() && report["stages"].as_object().unwrap().contains_key("upload"));
+    for step in ["preprocess", "encode", "residual map", "heads"] {
+        assert!(run.stdout.lines().any(|line| line.trim_start().starts_with(step)), "no {step}: {}", run.stdout);
+        assert!(report["stages"][step].as_f64().is_some_and(|seconds| seconds > 0.0), "{step}: {report}");
+    }
+    let times = report["operations_1"]["times"].as_array().unwrap();
+    assert!(times.iter().any(|time| time["operation"] == "patch_nn: 2 prompts"), "{report}");
+    assert!(times.iter().all(|time| time["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0)), "{report}");
+    assert_eq!(report["latency"].as_array().unwrap().len(), 2);
+    assert!(report["throughput"][0]["images_per_second"].as_f64().unwrap() > 0.0);
+}

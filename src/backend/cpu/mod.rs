@@ -211,7 +211,7 @@ impl Backend for Cpu {
         work(self)
     }
 
-    fn preprocess(
+    fn patch_rows(
         &mut self,
         frame: Frame<'_>,
         plan: &Plan,
@@ -219,7 +219,7 @@ impl Backend for Cpu {
         image: usize,
         patches: &mut Vec<f32>,
     ) -> Result<()> {
-        self.patch_rows(frame, plan, patch, image, patches)
+        self.resize_to_rows(frame, plan, patch, image, patches)
     }
 
     fn linear(&mut self, x: &Vec<f32>, rows: usize, w: &Linear, out: &mut Vec<f32>) -> Result<()> {

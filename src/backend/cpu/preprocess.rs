@@ -18,7 +18,7 @@ const ROWS: usize = 16;
 const PATCHES: usize = 15;
 
 impl Cpu {
-    pub(super) fn patch_rows(
+    pub(super) fn resize_to_rows(
         &mut self,
         frame: Frame<'_>,
         plan: &Plan,

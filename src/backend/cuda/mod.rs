@@ -252,7 +252,12 @@ impl Backend for Cuda {
         self.replay_or_record(recordings, images, bank.prompts(), work)
     }
 
-    fn preprocess(
+    fn upload_frame(&mut self, frame: Frame<'_>, plan: &Plan) -> Result<bool> {
+        self.transfer(&frame, plan)?;
+        Ok(true)
+    }
+
+    fn patch_rows(
         &mut self,
         frame: Frame<'_>,
         plan: &Plan,
@@ -260,7 +265,7 @@ impl Backend for Cuda {
         image: usize,
         patches: &mut Buffer,
     ) -> Result<()> {
-        self.patch_rows(frame, plan, patch, image, patches)
+        self.resize_to_rows(frame, plan, patch, image, patches)
     }
 
     fn linear(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer) -> Result<()> {

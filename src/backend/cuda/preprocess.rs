@@ -31,6 +31,15 @@ pub(super) struct Pixels {
     intermediate: Option<DeviceMemory>,
     /// Tables of the sizes seen last, the last one in use.
     geometries: Vec<Geometry>,
+    /// What `frame` holds: the plan's key and the channels.
+    uploaded: Option<(Key, usize)>,
+}
+
+/// Width, height, size, fit: what a plan depends on.
+type Key = (usize, usize, usize, Fit);
+
+fn key_of(frame: &Frame<'_>, plan: &Plan) -> Key {
+    (frame.width(), frame.height(), plan.size(), plan.fit())
 }
 
 struct Staging {
@@ -40,7 +49,7 @@ struct Staging {
 
 /// The tables of a plan on the device.
 struct Geometry {
-    key: (usize, usize, usize, Fit),
+    key: Key,
     x: Axis,
     y: Axis,
 }
@@ -53,7 +62,19 @@ struct Axis {
 }
 
 impl Cuda {
-    pub(super) fn patch_rows(
+    /// Takes the rows that `plan` needs to the device, which has memory and tables for them afterwards.
+    pub(super) fn transfer(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+        need_converted(frame)?;
+        self.shared.bind()?;
+        self.pixels.uploaded = None;
+        self.prepare(frame, plan)?;
+        self.upload_pixels(frame, plan)?;
+        self.pixels.uploaded = Some((key_of(frame, plan), frame.format().channels()));
+        Ok(())
+    }
+
+    /// The frame that [`Cuda::transfer`] took over, resized and cut into patch rows.
+    pub(super) fn resize_to_rows(
         &mut self,
         frame: Frame<'_>,
         plan: &Plan,
@@ -66,12 +87,11 @@ impl Cuda {
         let len = grid * grid * 3 * patch * patch;
         let out = patches.pointer("preprocess", "patches", storage, (image + 1) * len)?;
         let out = out + (image * len * storage.size()) as u64;
-        need_converted(&frame)?;
         self.shared.bind()?;
-        self.prepare(&frame, plan)?;
-        self.upload_frame(&frame, plan)?;
-
         let channels = frame.format().channels();
+        if self.pixels.uploaded != Some((key_of(&frame, plan), channels)) {
+            return Err(unprepared());
+        }
         let (rows, columns) = (plan.rows(), plan.columns());
         let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometries, .. } = &self.pixels else {
             return Err(unprepared());
@@ -143,7 +163,7 @@ impl Cuda {
         let pixels = &mut self.pixels;
         grow(context, what, bytes, &mut pixels.frame)?;
         grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;
-        let key = (frame.width(), frame.height(), plan.size(), plan.fit());
+        let key = key_of(frame, plan);
         if let Some(at) = pixels.geometries.iter().rposition(|geometry| geometry.key == key) {
             // The last is the one used last.
             pixels.geometries[at..].rotate_left(1);
@@ -167,7 +187,7 @@ impl Cuda {
     }
 
     /// Copies the rows that are needed into page-locked memory and queues their transfer.
-    fn upload_frame(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+    fn upload_pixels(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
         let row_bytes = frame.width() * frame.format().channels();
         let rows = plan.source_rows();
         let bytes = rows.len() * row_bytes;
@@ -201,5 +221,5 @@ fn table<T: Plain>(context: &Arc<CudaContext>, values: &[T]) -> Result<DeviceMem
 }
 
 fn unprepared() -> Error {
-    Error::new(ErrorKind::Internal, "preprocess: no memory was prepared")
+    Error::new(ErrorKind::Internal, "preprocess: the frame was not uploaded")
 }
