@@ -231,6 +231,7 @@ fn no_result_is_torn_and_memory_does_not_grow_while_banks_are_exchanged() {
             let (mut slot, mut scorer) = (null_mut(), null_mut());
             // SAFETY: live handles, and variables of this closure.
             with_bank(bytes, |bank| ok(unsafe { inctrl_slot_create(engine, bank, &mut slot) }));
+            // SAFETY: the slot has just been made.
             ok(unsafe { inctrl_scorer_create(engine, slot, 1, &mut scorer) });
             (slot, scorer)
         };
@@ -248,8 +249,7 @@ fn no_result_is_torn_and_memory_does_not_grow_while_banks_are_exchanged() {
                 said
             })
             .collect();
-        for picture in 0..pictures.len() {
-            let (a, b, c) = (&expected[0][picture], &expected[1][picture], &expected[2][picture]);
+        for ((a, b), c) in expected[0].iter().zip(&expected[1]).zip(&expected[2]) {
             assert!(a.parts != b.parts && b.parts != c.parts && c.parts != a.parts, "banks that cannot be told apart");
         }
 

@@ -1,5 +1,6 @@
-//! `inctrl demo`: the whole way from images to scores and heat maps, without data or weights.
+//! `inctrl demo`: the whole way from images to scores and heat maps, without data or a download.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,20 +8,19 @@ use anyhow::{Context, Result};
 use inctrl::metrics::auroc;
 use inctrl::render::{ColourScale, Tile, contact_sheet, write_png};
 use inctrl::synth::{Family, Fault, Sample, Split, sample};
-use inctrl::tensor::DType;
-use inctrl::weights::{Arch, TextArch, VisionArch, random};
 use inctrl::{Engine, Fit, Frame, Score};
 use tempfile::TempDir;
 
 use super::Outcome;
 use super::console::{Progress, result};
-use super::maps::{DEFAULT_MAX, create_folder};
+use super::maps::create_folder;
 
 /// Score procedural images of products, good and defective, and show heat maps of them
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without --weights a small model with random weights is made for the occasion. It has learnt
-nothing, and its scores say no more than how much patches of the image differ.
+Without --weights a small model is used that comes with the program. It was trained on procedural
+products of other families, and without the defects hole and foreign_object: it is a working
+example, and real inspection wants InCTRL's published weights.
 
 Example:
   inctrl demo -o inctrl-demo")]
@@ -28,13 +28,13 @@ pub struct Args {
     /// The folder for contact_sheet.png
     #[arg(short, long, value_name = "DIR", default_value = "inctrl-demo")]
     output: PathBuf,
-    /// A model to use in place of random weights
+    /// A model to use in place of the program's own
     #[arg(long, value_name = "W")]
     weights: Option<PathBuf>,
     /// Normal images of each product that the model is shown
     #[arg(long, value_name = "K", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=256))]
     shots: u64,
-    /// Another seed gives other images and other random weights
+    /// Another seed gives other products
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Width and height of the images in pixels
@@ -46,6 +46,8 @@ pub struct Args {
 const REPEATS: u64 = 2;
 /// Products on the contact sheet at most.
 const SHELVES: usize = 12;
+/// The residual at the bright end of the scale: the example model's are smaller than those of a large one.
+const MAP_MAX: f32 = 0.15;
 /// Width and height of an image on the contact sheet.
 const TILE_SIDE: usize = 160;
 
@@ -56,13 +58,13 @@ pub fn run(args: Args) -> Result<Outcome> {
     progress.step("opening the model");
     let (_folder, engine) = match &args.weights {
         Some(weights) => (None, Engine::open(weights)?),
-        None => random_engine(args.seed)?,
+        None => own_engine()?,
     };
 
     if args.weights.is_none() {
         result(
-            "The weights are RANDOM, not trained: these numbers show that the program works, not how well the method \
-             does.\nThey reflect nothing but distances between patch features of a random network.\n",
+            "The model is a small example, trained on procedural products of other families than these.\nReal inspection \
+             wants InCTRL's published weights.\n",
         )?;
     }
     result(&line(["product", "queries", "score good", "score defective", "AUROC score", "AUROC patch_max"]))?;
@@ -93,19 +95,14 @@ fn line([product, queries, good, defective, score, patch_max]: [&str; 6]) -> Str
     format!("{product:<21}  {queries:>7}  {good:>10}  {defective:>15}  {score:>11}  {patch_max:>15}")
 }
 
-/// A small model with seeded random weights, and the folder that its file is in: it is mapped while the engine is there.
-fn random_engine(seed: u64) -> Result<(Option<TempDir>, Engine)> {
-    let arch = Arch {
-        embed_dim: 64,
-        vision: VisionArch { image_size: 240, patch_size: 16, width: 128, layers: 2, heads: 2, mlp_width: 512 },
-        text: TextArch { context_length: 77, vocab_size: 49408, width: 32, heads: 2, layers: 1, mlp_width: 128 },
-        quick_gelu: false,
-        taps: vec![1],
-        alpha: 1.0,
-    };
-    let folder = tempfile::tempdir().context("cannot create a temporary folder for the random model")?;
-    let path = folder.path().join("random.safetensors");
-    random::write(&path, &arch, seed, DType::F32)?;
+/// The example weights (weights/README.md): CLIP and heads in one file.
+const OWN_WEIGHTS: &[u8] = include_bytes!("../../weights/demo.safetensors");
+
+/// The program's own model, and the folder that its file is in: it is mapped while the engine is there.
+fn own_engine() -> Result<(Option<TempDir>, Engine)> {
+    let folder = tempfile::tempdir().context("cannot create a temporary folder for the model")?;
+    let path = folder.path().join("demo.safetensors");
+    fs::write(&path, OWN_WEIGHTS).with_context(|| format!("cannot write the model to {}", path.display()))?;
     let engine = Engine::open(&path)?;
     Ok((Some(folder), engine))
 }
@@ -170,7 +167,7 @@ fn write_sheet(path: &Path, shelves: &[Shelf]) -> Result<()> {
         let shown = good.iter().take(1).chain(defective.iter().take(shelf.family.defects().len()));
         rows.push((shelf.family.class().to_owned(), shown.map(tile).collect::<inctrl::Result<_>>()?));
     }
-    write_png(path, &contact_sheet(&rows, TILE_SIDE, &ColourScale::new(DEFAULT_MAX)?))?;
+    write_png(path, &contact_sheet(&rows, TILE_SIDE, &ColourScale::new(MAP_MAX)?))?;
     Ok(())
 }
 

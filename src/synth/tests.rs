@@ -266,7 +266,8 @@ mod plans {
     fn impossible_plans_are_argument_errors() {
         let bench = tempfile::tempdir().unwrap();
         let folder = bench.path().join("set");
-        let cases: [(&str, fn(&mut Plan)); 7] = [
+        type Change = fn(&mut Plan);
+        let cases: [(&str, Change); 7] = [
             ("washer", |plan| plan.families.push(Family::Washer)),
             ("family 3 is hex_nut again", |plan| plan.families.push(Family::HexNut)),
             ("0 products", |plan| plan.products = 0),

@@ -61,7 +61,7 @@ impl Options {
         if self.shots == 0 || self.epochs == 0 || self.steps == 0 {
             return fail("the numbers of shots, epochs and steps must be at least 1".to_owned());
         }
-        if self.batch < 4 || self.batch % 2 != 0 {
+        if self.batch < 4 || !self.batch.is_multiple_of(2) {
             return fail(format!(
                 "a batch of {}: expected an even number of at least 4, half of them anomalous",
                 self.batch

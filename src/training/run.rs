@@ -240,6 +240,9 @@ fn batch(set: &Set, maps: &Maps, text_priors: &[f64], samples: &[Sample]) -> Bat
     batch
 }
 
+/// Final scores and patch maxima of samples, and which of these are anomalous.
+type Judged = (Vec<f32>, Vec<f32>, Vec<bool>);
+
 /// Mean over classes of the AUROC of the final score and of the patch maximum, with running statistics.
 fn judge(network: &Network, set: &Set, samples: &[Sample], batches: &[Batch]) -> [f64; 2] {
     let mut by_class = vec![(Vec::new(), Vec::new(), Vec::new()); set.classes.len()];
@@ -258,7 +261,7 @@ fn judge(network: &Network, set: &Set, samples: &[Sample], batches: &[Batch]) ->
     }
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
     // A class of which the epoch has one kind only has no AUROC.
-    let of = |pick: fn(&(Vec<f32>, Vec<f32>, Vec<bool>)) -> &Vec<f32>| {
+    let of = |pick: fn(&Judged) -> &Vec<f32>| {
         mean(by_class.iter().filter_map(|class| auroc(pick(class), &class.2).ok()).collect())
     };
     [of(|class| &class.0), of(|class| &class.1)]

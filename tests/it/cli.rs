@@ -295,7 +295,7 @@ fn the_demo_prints_a_table_and_draws_a_sheet() {
     let bench = Bench::empty();
     let args = ["demo", "-o", "d/e", "--side", "64", "--shots", "1"];
     let run = bench.run(&args).succeeded();
-    for part in ["hex nut", "AUROC", "RANDOM, not trained", "mean of the products"] {
+    for part in ["hex nut", "AUROC", "small example", "mean of the products"] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
     assert_eq!(bench.names("d/e"), ["contact_sheet.png"]);
@@ -304,7 +304,7 @@ fn the_demo_prints_a_table_and_draws_a_sheet() {
 
     bench.model("w", 3);
     let own = bench.run(&[&args[..], &["--weights", "w"]].concat()).succeeded();
-    assert!(!own.stdout.contains("RANDOM"));
+    assert!(!own.stdout.contains("small example"));
     assert_ne!(own.stdout, run.stdout);
 }
 
