@@ -46,7 +46,7 @@ pub fn draw(order: Order) -> Relief {
     };
     let (teeth, bores) = (around_axis(turn, count), around_axis(pierce, holes));
     // Half the width of a tooth at its root: half of its share of the way around.
-    let broad = 0.5 * 3.141_592_7 * root / count as f32;
+    let broad = 0.5 * std::f32::consts::PI * root / count as f32;
     relief.paint(around(pose.global([0.0; 2]), tip + 0.01), |point| {
         let [u, v] = pose.local(point);
         let radius = length([u, v]);
