@@ -216,7 +216,8 @@ mod plans {
         fs::create_dir(&second).unwrap();
         plan().write(&second, threads(5), || {}).unwrap();
         assert_eq!(names(bench.path()), ["deep", "second"]);
-        assert_eq!(names(&first), ["cable_00", "cable_01", "hex_nut_00", "hex_nut_01", "synth.json"]);
+        let classes = ["cable_00", "cable_01", "class_texts.json", "hex_nut_00", "hex_nut_01", "synth.json"];
+        assert_eq!(names(&first), classes);
 
         let data = Dataset::open(&first, None, 0).unwrap();
         assert_eq!(data.layout, Layout::Mvtec);
