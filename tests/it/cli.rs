@@ -321,7 +321,9 @@ fn a_synthetic_data_set_passes_the_check_and_is_evaluated() {
     }
     bench.model("w", 3);
     let eval = ["eval", "--weights", "w", "--dataset", "set", "--layout", "mvtec", "--shots", "2", "--runs", "1"];
-    bench.run(&[&eval[..], &["-o", "results"]].concat()).succeeded();
+    // It says where the report is, on standard error.
+    let run = bench.run(&[&eval[..], &["-o", "results"]].concat());
+    assert_eq!((run.code, run.stderr.as_str()), (0, "report: results/report.html\n"));
     bench.run(&[&synth[..], &counts].concat()).refused(&["set", "not empty"]);
 }
 
