@@ -26,7 +26,8 @@ fn the_first_loss_on_a_gpu_is_the_cpu_s() {
         engine.device = device;
         engine.precision = precision;
         engine.threads = NonZeroUsize::new(2);
-        let paths = Paths { output: bench.path(format!("{cache}.heads")), merged: None, cache: bench.path(cache) };
+        let output = bench.path(format!("{cache}-{precision:?}.heads"));
+        let paths = Paths { output, merged: None, cache: bench.path(cache) };
         let trained = training::train(&Base::open(&engine).unwrap(), &set, &options, &paths, |_| ()).unwrap();
         trained.epochs[0].loss
     };
