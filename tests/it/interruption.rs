@@ -35,12 +35,23 @@ fn wait_for_half(child: &mut Child) {
     panic!("no unnamed file was written: does the file system of the temporary folder have such (O_TMPFILE)?");
 }
 
+/// Whether this process ignores a signal, as one that a shell started in the background ignores SIGINT: its children do too.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("the kernel says what is ignored");
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}
+
 #[test]
 fn a_killed_conversion_leaves_nothing() {
     let bench = Bench::empty();
     random::write(bench.path("source.safetensors"), &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
     bench.write("kept.safetensors", "what was there before");
     for (signal, name) in [(9, "KILL"), (2, "INT"), (15, "TERM")] {
+        if is_ignored(signal) {
+            eprintln!("SKIP: SIG{name} is ignored here");
+            continue;
+        }
         for output in ["new.safetensors", "kept.safetensors"] {
             let mut command = bench.command(&["convert", "source.safetensors", "-o", output]);
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
