@@ -92,6 +92,7 @@ pub mod preprocess;
 pub mod render;
 #[cfg(feature = "cli")]
 pub mod report;
+mod split_mix;
 #[cfg(feature = "cli")]
 pub mod synth;
 pub mod tensor;

@@ -166,6 +166,7 @@ fn limit(ascending: &[f32], rate: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::split_mix::{STEP, mix};
 
     fn calibration(rate: f64, scores: Vec<f32>) -> Result<Calibration> {
         Calibration::new(Source::HeldOut, rate, scores.clone(), scores)
@@ -173,11 +174,8 @@ mod tests {
 
     /// splitmix64 to a number in [0, 1).
     fn uniform(state: &mut u64) -> f64 {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        *state = state.wrapping_add(STEP);
+        (mix(*state) >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Of exchangeable scores the expected share past the limit is k / (n + 1) where there are no ties. Over many

@@ -3,8 +3,9 @@
 //! Everything but the sensor's noise is a function of the surface alone, and the noise does not depend on the surface:
 //! two surfaces that agree somewhere give the same pixels there, shadows aside.
 
-use super::random::{Stream, mix, smooth, step};
+use super::random::{Stream, smooth, step};
 use super::relief::Relief;
+use crate::split_mix::{STEP, mix};
 
 /// Height above the ground that a shadow is cast from at most; products are lower.
 const TALLEST: f32 = 0.17;
@@ -51,7 +52,7 @@ impl Lamp {
                 let place = [x as f32 / side as f32 - 0.5, y as f32 / side as f32 - 0.5];
                 let light = self.strength * (1.0 + place[0] * self.slope[0] * 2.0 + place[1] * self.slope[1] * 2.0);
                 let colour = self.shade(relief, i, normal, 1.0 - shadow[i], hollow[i]);
-                let noise = mix(self.grain.wrapping_add((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+                let noise = mix(self.grain.wrapping_add((i as u64).wrapping_mul(STEP)));
                 for (c, value) in colour.into_iter().enumerate() {
                     let grain = grain(noise >> (c * 21));
                     // The cast rounds down and stays within 0 to 255.

@@ -3,6 +3,8 @@
 //! Only integers and the operations that IEEE 754 rounds correctly (`+ - * / sqrt`) are used, so that the numbers are
 //! the same on every machine.
 
+use crate::split_mix::{STEP, mix};
+
 /// A sequence of random numbers.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -27,7 +29,7 @@ impl Stream {
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.count += 1;
-        mix(self.key.wrapping_add(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        mix(self.key.wrapping_add(self.count.wrapping_mul(STEP)))
     }
 
     /// Uniform in [0, 1).
@@ -65,13 +67,6 @@ impl Stream {
     pub fn noise(&mut self) -> Noise {
         Noise(self.bits() as u32)
     }
-}
-
-/// The finaliser of SplitMix64.
-pub fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Smooth random functions of the plane whose features are about one unit large.

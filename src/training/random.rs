@@ -1,6 +1,8 @@
 //! Random numbers that follow from a few integers and nothing else.
 
-/// SplitMix64 (Steele, Lea and Flood 2014): a counter and a mixing function.
+use crate::split_mix::{STEP, mix};
+
+/// SplitMix64: its counter.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -15,11 +17,8 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        mix(self.0)
     }
 
     /// At least 0 and less than 1, in steps of 2⁻⁵³.

@@ -14,6 +14,7 @@ use super::file::{header_for, stored_as};
 use super::table::{TensorSpec, table, unused};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
+use crate::split_mix::{STEP, mix};
 use crate::tensor::DType;
 
 /// Elements that are generated at a time.
@@ -134,11 +135,7 @@ impl Generator {
 
     /// Element `index`: within 3.47 standard deviations of the mean.
     fn at(&self, index: usize) -> f32 {
-        // splitmix64: a Weyl sequence and a bijective mixer.
-        let mut x = self.key.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^= x >> 31;
+        let x = mix(self.key.wrapping_add((index as u64).wrapping_mul(STEP)));
         let sum = (x & 0xffff) + ((x >> 16) & 0xffff) + ((x >> 32) & 0xffff) + (x >> 48);
         const MIDDLE: f64 = 4.0 * 65535.0 / 2.0;
         (self.mean + (sum as f64 - MIDDLE) * self.scale) as f32

@@ -7,12 +7,17 @@ use inctrl::{Device, Engine, EngineOptions, ErrorKind, Frame, PixelFormat};
 
 use crate::emulator;
 use crate::tiny::{MODELS, Model, bank, frames, pictures, same, score};
-use crate::turn;
+use crate::{Turn, turn};
 
 const ILLEGAL_ADDRESS: i32 = 700;
 const ECC: i32 = 214;
 const LAUNCH_FAILED: i32 = 719;
 const OUT_OF_MEMORY: i32 = 2;
+
+/// The turn of a test that makes the device fail.
+fn emulated() -> Option<Turn> {
+    turn().filter(Turn::is_emulated)
+}
 
 fn options(model: &Model) -> EngineOptions {
     let mut options = EngineOptions::new(&model.path);
@@ -23,10 +28,7 @@ fn options(model: &Model) -> EngineOptions {
 
 #[test]
 fn cuda_a_device_that_is_not_there() {
-    let Some(turn) = turn() else { return };
-    if !turn.is_emulated() {
-        return;
-    }
+    let Some(_turn) = emulated() else { return };
     let model = Model::new(MODELS[0].1, 7);
     let mut options = options(&model);
     options.device = Device::Cuda(7);
@@ -37,10 +39,7 @@ fn cuda_a_device_that_is_not_there() {
 
 #[test]
 fn cuda_full_memory_names_what_did_not_fit_and_leaves_the_engine_usable() {
-    let Some(turn) = turn() else { return };
-    if !turn.is_emulated() {
-        return;
-    }
+    let Some(_turn) = emulated() else { return };
     let model = Model::new(MODELS[0].1, 7);
     let pictures = pictures(0..4);
     let all = frames(&pictures);
@@ -78,10 +77,7 @@ fn cuda_full_memory_names_what_did_not_fit_and_leaves_the_engine_usable() {
 
 #[test]
 fn cuda_every_failing_call_is_an_error_that_names_it() {
-    let Some(turn) = turn() else { return };
-    if !turn.is_emulated() {
-        return;
-    }
+    let Some(_turn) = emulated() else { return };
     let model = Model::new(MODELS[0].1, 7);
     let pictures = pictures(0..3);
     let all = frames(&pictures);
@@ -123,10 +119,7 @@ fn cuda_every_failing_call_is_an_error_that_names_it() {
 
 #[test]
 fn cuda_a_lost_device_is_an_error_at_every_call() {
-    let Some(turn) = turn() else { return };
-    if !turn.is_emulated() {
-        return;
-    }
+    let Some(_turn) = emulated() else { return };
     let model = Model::new(MODELS[0].1, 7);
     let pictures = pictures(0..3);
     let all = frames(&pictures);

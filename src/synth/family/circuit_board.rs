@@ -3,8 +3,9 @@
 //! Missing part: a component is not there, its pads are bare. Misplaced part: a component sits askew.
 
 use super::{Order, belt};
+use crate::split_mix::mix;
 use crate::synth::defect::Defect;
-use crate::synth::random::{Stream, mix, smooth, split, step};
+use crate::synth::random::{Stream, smooth, split, step};
 use crate::synth::relief::{Edge, Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Pose, compose, length, rounded_box, segment, turned};
 

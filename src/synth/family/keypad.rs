@@ -3,8 +3,9 @@
 //! Missing part: a key is not there. Misplaced part: a key sits askew.
 
 use super::{Order, belt};
+use crate::split_mix::mix;
 use crate::synth::defect::Defect;
-use crate::synth::random::{Stream, mix, smooth};
+use crate::synth::random::{Stream, smooth};
 use crate::synth::relief::{Material, Relief, Spot, around, rgb};
 use crate::synth::shape::{Pose, compose, length, rounded_box, segment, turned};
 

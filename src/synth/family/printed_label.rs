@@ -3,8 +3,9 @@
 //! Missing part: a line or the code is not printed. Misplaced part: a line or the code is printed beside its place.
 
 use super::{Order, belt};
+use crate::split_mix::mix;
 use crate::synth::defect::Defect;
-use crate::synth::random::{Stream, mix, split};
+use crate::synth::random::{Stream, split};
 use crate::synth::relief::{Material, Relief, Spot, around, blend, rgb};
 use crate::synth::shape::{Pose, length, rounded_box};
 
