@@ -100,6 +100,14 @@ HOST_FAULTS = [
 # (file, kind, text of the line or of that before it too, text of the changed line, proof)
 EQUIVALENT = [
     (
+        "graph.rs",
+        "stale recording",
+        "(kept.images, kept.prompts) == (images, prompts)",
+        "kept.images == images",
+        "Costs time, no bit: patch_nn alone depends on the number of prompts, reads it from the slot, and its blocks walk all "
+        "tiles of the bank however many blocks were recorded; a recording for each number has as many as pay",
+    ),
+    (
         "attention.cu",
         "loop longer by one",
         "key < tokens; key += TILE",

@@ -13,8 +13,8 @@ namespace emulator {
 
 namespace {
 
-// NaN as half and as float, and not the poison.
-unsigned char canary(const unsigned char* place) { return reinterpret_cast<uintptr_t>(place) % 2 ? 0xff : 0xf5; }
+// NaN as half and as float, and not the poison. As a float it is a signalling one, so that adding to it changes it, too.
+unsigned char canary(const unsigned char* place) { return reinterpret_cast<uintptr_t>(place) % 2 ? 0xff : 0x95; }
 
 }  // namespace
 
