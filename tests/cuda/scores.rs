@@ -147,6 +147,25 @@ fn cuda_frames_of_all_sizes_take_turns() {
 }
 
 #[test]
+fn cuda_frames_come_in_batches_of_changing_size() {
+    on_each_precision(|_, name, _, gpu, _| {
+        let pictures = pictures(0..6);
+        let frames = frames(&pictures);
+        let bank = bank(gpu, &frames[..1]);
+        let expected = alone(gpu, &bank, &frames);
+        let mut scorer = gpu.batch_scorer(bank, NonZeroUsize::new(3).unwrap()).unwrap();
+        // From one to three, where the work of one would leave the others' results of an earlier call, and back.
+        for range in [0..3, 3..4, 1..4, 4..6, 5..6, 3..6] {
+            let found = scorer.score_batch(&frames[range.clone()]).unwrap();
+            assert_eq!(found.len(), range.len());
+            for (found, i) in found.iter().zip(range) {
+                same(&format!("{name}, picture {i}"), found, &expected[i]);
+            }
+        }
+    });
+}
+
+#[test]
 fn cuda_several_scorers_at_once() {
     let Some(_turn) = turn() else { return };
     let model = Model::new(MODELS[0].1, 7);
