@@ -106,7 +106,7 @@ pub use detector::{
     Precision, PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use preprocess::{Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};
+pub use preprocess::{AnyFrame, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

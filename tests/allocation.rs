@@ -2,6 +2,9 @@
 //! interface.
 //!
 //! A test binary of its own, as it counts with a global allocator; one test only, so that nothing else is counted.
+//!
+//! The emulated GPU runs 400 frames of each kind, as it is slow; `INCTRL_FRAMES=10000 cargo test --release --test allocation`
+//! runs as many on every device.
 #![allow(unsafe_code)]
 
 use std::num::NonZeroUsize;
@@ -31,14 +34,17 @@ fn scoring_allocates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
     random::write(&weights, &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
-    allocates_nothing(&weights, Device::Cpu, 10_000);
-    through_c(&weights, Device::Cpu, 10_000);
+    let frames = std::env::var("INCTRL_FRAMES").ok().map(|text| text.parse().unwrap());
+    let on_cpu = frames.unwrap_or(10_000);
+    allocates_nothing(&weights, Device::Cpu, on_cpu);
+    through_c(&weights, Device::Cpu, on_cpu);
     // In the same test, as the counter is the process's.
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
-            allocates_nothing(&weights, Device::Cuda(0), 400);
-            through_c(&weights, Device::Cuda(0), 400);
+            let emulated = frames.unwrap_or(400);
+            allocates_nothing(&weights, Device::Cuda(0), emulated);
+            through_c(&weights, Device::Cuda(0), emulated);
         }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
     }
@@ -89,13 +95,29 @@ macro_rules! sized {
     }};
 }
 
-/// Every pixel format, several regions of a frame, maps, regions and verdicts, a late deadline: all of it through the C interface.
+/// The same bytes in memory of the device, which stays until the process ends.
+#[cfg(feature = "cuda")]
+fn in_device_memory(bytes: &[u8]) -> *const std::ffi::c_void {
+    use cudarc::driver::{CudaContext, result};
+    let context = CudaContext::new(0).unwrap();
+    context.bind_to_thread().unwrap();
+    // SAFETY: the context is current; the memory is as long as what is copied into it, which is waited for.
+    unsafe {
+        let address = result::malloc_sync(bytes.len()).unwrap();
+        result::memcpy_htod_sync(address, bytes).unwrap();
+        result::stream::synchronize(result::stream::null()).unwrap();
+        address as *const _
+    }
+}
+
+/// Every pixel format, in host and in device memory where there is such, several regions of a frame, maps, regions and verdicts,
+/// a late deadline: all of it through the C interface.
 fn through_c(weights: &Path, device: Device, count: usize) {
     let (width, height) = (48u32, 40u32);
     let bytes: Vec<u8> = (0..200 * height).map(|i| (i * 37 % 251) as u8).collect();
     let mut frame = sized!(inctrl_frame);
     (frame.data, frame.width, frame.height, frame.stride) = (bytes.as_ptr().cast(), width, height, 200);
-    let frames = [
+    let host = [
         INCTRL_MONO8,
         INCTRL_MONO16,
         INCTRL_RGB8,
@@ -108,6 +130,15 @@ fn through_c(weights: &Path, device: Device, count: usize) {
         INCTRL_BAYER_BG8,
     ]
     .map(|format| inctrl_frame { format, ..frame });
+    #[cfg(feature = "cuda")]
+    let device_frames = (device != Device::Cpu).then(|| {
+        let data = in_device_memory(&bytes);
+        host.map(|frame| inctrl_frame { data, memory: INCTRL_MEMORY_CUDA, ..frame })
+    });
+    #[cfg(not(feature = "cuda"))]
+    let device_frames: Option<[inctrl_frame; 10]> = None;
+    // Taken in turn, all formats of one and then all of the other.
+    let memories = [host, device_frames.unwrap_or(host)];
     let mask: Vec<u8> = (0..width * height).map(|i| u8::from(i % width < 12)).collect();
     let mut mask_frame = sized!(inctrl_frame);
     (mask_frame.data, mask_frame.width, mask_frame.height) = (mask.as_ptr().cast(), width, height);
@@ -126,7 +157,7 @@ fn through_c(weights: &Path, device: Device, count: usize) {
         // SAFETY: handles, structures and variables of this function, here and below.
         unsafe {
             ok(inctrl_engine_open(&options, &mut engine));
-            ok(inctrl_bank_build(engine, c"cat".as_ptr(), INCTRL_FIT_CROP, &frames[0], 1, mask, &mut plain));
+            ok(inctrl_bank_build(engine, c"cat".as_ptr(), INCTRL_FIT_CROP, &host[0], 1, mask, &mut plain));
             ok(inctrl_bank_with_thresholds(plain, &limits, &mut bank));
             ok(inctrl_slot_create(engine, bank, &mut slot));
             ok(inctrl_scorer_create(engine, slot, 2, &mut scorer));
@@ -142,6 +173,7 @@ fn through_c(weights: &Path, device: Device, count: usize) {
         let mut run = |count: usize| {
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             for number in 0..count / 20 {
+                let frames = &memories[number / 10 % 2];
                 let one = &frames[number % frames.len()];
                 // SAFETY: as above.
                 unsafe {

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Frame, Plan};
+use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
 use crate::tensor::{DType, Dense, TensorView};
 
 pub mod cpu;
@@ -188,33 +188,40 @@ pub trait Backend: Send + Sized + 'static {
 
     /// 8-bit frame → the rows of the patch convolution: resized, cropped or padded as `plan` says, normalised, cut into
     /// patches of `patch` x `patch`; writes rows `image * N ..` of `patches`, `[B * N, 3 * patch * patch]` in (channel, y, x) order.
-    fn preprocess(
+    fn preprocess<'a>(
         &mut self,
-        frame: Frame<'_>,
+        frame: impl Into<AnyFrame<'a>>,
         plan: &Plan,
         patch: usize,
         image: usize,
         patches: &mut Self::Buffer,
     ) -> Result<()> {
+        let frame = frame.into();
         self.upload_frame(frame, plan)?;
         self.patch_rows(frame, plan, patch, image, patches)
     }
 
     /// The first half of [`Backend::preprocess`]: takes the pixels that `plan` needs to where the device reads them. Whether
-    /// there was anything to do: a device that reads host memory has none of it.
-    fn upload_frame(&mut self, _frame: Frame<'_>, _plan: &Plan) -> Result<bool> {
+    /// there was anything to do: the device may read them where they are. A frame in device memory is read until the lane is
+    /// next waited for.
+    fn upload_frame(&mut self, _frame: AnyFrame<'_>, _plan: &Plan) -> Result<bool> {
         Ok(false)
     }
 
     /// The second half of [`Backend::preprocess`], for the frame and the plan that [`Backend::upload_frame`] had last.
     fn patch_rows(
         &mut self,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         patch: usize,
         image: usize,
         patches: &mut Self::Buffer,
     ) -> Result<()>;
+
+    /// Copies the [`DeviceFrame::bytes`] of a frame in device memory to the beginning of `out`, which grows if need be.
+    fn copy_to_host(&mut self, frame: &DeviceFrame, _out: &mut Vec<u8>) -> Result<()> {
+        Err(no_device_memory(frame))
+    }
 
     /// `out = x Wᵀ + b` over `rows` rows.
     fn linear(&mut self, x: &Self::Buffer, rows: usize, w: &Self::Linear, out: &mut Self::Buffer) -> Result<()>;
@@ -410,10 +417,19 @@ pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: u
 }
 
 /// The error of a frame that only a camera understands: [`Backend::preprocess`] takes 8-bit grey and RGB.
-pub(crate) fn need_converted(frame: &Frame<'_>) -> Result<()> {
+pub(crate) fn need_converted(frame: &AnyFrame<'_>) -> Result<()> {
     if frame.format() == frame.format().converted() {
         return Ok(());
     }
     let message = format!("{frame:?} is placed before it is converted to Grey8 or Rgb8: convert it first");
     Err(Error::new(ErrorKind::Argument, message))
+}
+
+/// The error of a device frame on a device that is none of its kind.
+pub(crate) fn no_device_memory(frame: &DeviceFrame) -> Error {
+    let message = format!(
+        "{frame:?} is in the memory of a GPU, and the engine runs on the processor: copy the frame to the host, or open the \
+         engine on that GPU"
+    );
+    Error::new(ErrorKind::Argument, message)
 }

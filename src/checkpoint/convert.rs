@@ -12,7 +12,9 @@ use super::{Checkpoint, Tensor, config};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, TensorView, shape_text};
-use crate::weights::{Arch, TensorSpec, Tower, header_for, ignored, listing, storage, stored_as, table};
+use crate::weights::{
+    Arch, TensorSpec, Tower, header_for, ignored, listing, negative_variance, storage, stored_as, table,
+};
 
 /// Elements that are held at a time.
 const CHUNK: usize = 1 << 16;
@@ -63,7 +65,8 @@ struct Job<'a> {
 /// - [`ErrorKind::Io`]: a file cannot be read or written.
 /// - [`ErrorKind::Config`]: the configuration is needed and missing, malformed, or not of plain CLIP.
 /// - [`ErrorKind::Weights`]: a source is damaged or refused (the module's documentation says what is), its tensors are not
-///   those of the architecture (all differences in one error), or a number is not finite in the output's type.
+///   those of the architecture (all differences in one error), a number is not finite in the output's type, or a running
+///   variance is negative in it.
 pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Converted> {
     let source = Checkpoint::open(&options.source)?;
     let heads = options.heads.as_deref().map(Checkpoint::open).transpose()?;
@@ -278,17 +281,21 @@ fn advance(index: &mut [usize], shape: &[usize]) {
     }
 }
 
+/// What is written must be what [`Weights::open`](crate::weights::Weights::open) takes.
 fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
-    match (TensorView { name: "", shape: &[], dtype, bytes }).first_non_finite() {
-        None => Ok(()),
-        Some(_) => {
-            let message = format!(
-                "tensor `{}` holds a number that is not finite in {}: choose a type with a larger range (--dtype bf16 or \
-                 f32), or the source is damaged",
-                job.spec.name,
-                dtype.name()
-            );
-            Err(Error::new(ErrorKind::Weights, message).at(&job.from.path))
-        }
-    }
+    let (name, tensor) = (&job.spec.name, TensorView { name: "", shape: &[], dtype, bytes });
+    let message = if tensor.first_non_finite().is_some() {
+        format!(
+            "tensor `{name}` holds a number that is not finite in {}: choose a type with a larger range (--dtype bf16 or f32), \
+             or the source is damaged",
+            dtype.name()
+        )
+    } else if let Some((_, value)) = negative_variance(name, &tensor) {
+        format!(
+            "tensor `{name}` holds {value}, and no variance is negative: the source is damaged, get or save it again"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Weights, message).at(&job.from.path))
 }

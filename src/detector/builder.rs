@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::bank::{PromptBank, PromptFeatures};
 use super::engine::Engine;
-use super::scorer::shown;
 use super::session::Session;
+use super::shown::Shown;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Frame, IgnoreMask, Normalised, Plan, judged};
+use crate::preprocess::{AnyFrame, Fit, IgnoreMask, Normalised, Plan, judged};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
@@ -18,8 +18,7 @@ pub struct BankBuilder<'e> {
     text_prototypes: Vec<f32>,
     mask: Option<Arc<IgnoreMask>>,
     prompts: Vec<PromptFeatures>,
-    /// Converted pixels of a prompt.
-    memory: Vec<u8>,
+    shown: Shown,
 }
 
 impl<'e> BankBuilder<'e> {
@@ -34,7 +33,7 @@ impl<'e> BankBuilder<'e> {
             text_prototypes,
             mask: None,
             prompts: Vec::new(),
-            memory: Vec::new(),
+            shown: Shown::default(),
         })
     }
 
@@ -47,7 +46,7 @@ impl<'e> BankBuilder<'e> {
             text_prototypes: bank.text_prototypes().to_vec(),
             mask: bank.shared_mask(),
             prompts: bank.prompt_features().collect(),
-            memory: Vec::new(),
+            shown: Shown::default(),
         })
     }
 
@@ -66,17 +65,18 @@ impl<'e> BankBuilder<'e> {
         Ok(())
     }
 
-    /// Encodes one normal image. The same image twice counts twice in the class mean and changes nothing in a map.
+    /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). The same image twice counts twice in the class mean and changes nothing in a map.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a frame that cannot be resized, is not of the ignore mask's size, or of which nothing is
     /// left to be judged; [`ErrorKind::Numeric`] where the model overflows on it.
-    pub fn add(&mut self, frame: Frame<'_>) -> Result<()> {
+    pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
+        let frame = frame.into();
         let vision = &self.engine.arch().vision;
         let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
         let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
-        let frame = shown(frame, self.mask.as_deref(), &mut self.memory)?;
-        self.session.place(frame, &plan, 0)?;
+        let frame = self.shown.on_host(&mut self.session, frame, self.mask.as_deref())?;
+        self.session.place(frame.into(), &plan, 0)?;
         let hash = frame.content_hash();
         self.encode(hash, Some(&judged))
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::builder::repeat_judged;
 use super::engine::Engine;
-use super::scorer::shown;
 use super::session::{DeviceBank, Session};
+use super::shown::shown;
 use crate::backend::BankVectors;
 use crate::error::Result;
 use crate::preprocess::{Fit, Frame, Plan, judged};
@@ -60,7 +60,7 @@ impl Encoder<'_> {
         let vision = &self.engine.arch().vision;
         let frame = shown(frame, None, &mut self.memory)?;
         let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
-        self.session.place(frame, &plan, 0)?;
+        self.session.place(frame.into(), &plan, 0)?;
         let (taps, class) = self.session.features()?;
         Ok(Features { class, judged: judged(&plan, None, vision.patch_size), taps })
     }

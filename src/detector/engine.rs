@@ -14,7 +14,7 @@ use crate::backend::cuda::CudaOptions;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "cli")]
 use crate::measure::{OperationTime, Peak};
-use crate::preprocess::{Fit, Frame};
+use crate::preprocess::{AnyFrame, Fit};
 use crate::weights::{Arch, LoadOptions, Weights};
 
 /// Most images that a scorer encodes at once; more are no faster.
@@ -170,7 +170,12 @@ impl Engine {
     ///
     /// # Errors
     /// As [`BankBuilder::add`] and [`BankBuilder::finish`].
-    pub fn build_bank(&self, class: &str, fit: Fit, prompts: &[Frame<'_>]) -> Result<PromptBank> {
+    pub fn build_bank<'a>(
+        &self,
+        class: &str,
+        fit: Fit,
+        prompts: &[impl Into<AnyFrame<'a>> + Copy],
+    ) -> Result<PromptBank> {
         let mut builder = self.bank_builder(class, fit)?;
         for frame in prompts {
             builder.add(*frame)?;

@@ -17,6 +17,7 @@ mod score;
 mod scorer;
 mod self_test;
 mod session;
+mod shown;
 mod slot;
 mod thresholds;
 mod verdict;

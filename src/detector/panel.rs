@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::scorer::{Fitted, fitted, seen_by_patches, shown};
+use super::scorer::{Fitted, fitted, seen_by_patches};
 use super::session::{DeviceBank, Session, Uploader};
+use super::shown::Shown;
 use super::slot::Prepared;
 use super::verdict::Regions;
 use super::{PromptBank, Score};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Frame;
+use crate::preprocess::AnyFrame;
 use crate::weights::{Arch, VisionArch};
 
 /// Scores each image against several banks: the image is encoded once, and compared once with each prompt, however many of the
@@ -29,7 +30,7 @@ pub struct Panel {
     cosines: Vec<f32>,
     best: Vec<f32>,
     plans: Vec<Fitted>,
-    memory: Vec<u8>,
+    shown: Shown,
     regions: Regions,
     scores: Vec<Score>,
 }
@@ -90,7 +91,7 @@ impl Panel {
             members,
             best: vec![0.0; len],
             plans: Vec::new(),
-            memory: Vec::new(),
+            shown: Shown::default(),
             regions: Regions::new(grid),
             scores: vec![Score::empty(grid); banks.len()],
         })
@@ -105,11 +106,21 @@ impl Panel {
     ///
     /// # Errors
     /// As [`crate::Scorer::score`].
-    pub fn score(&mut self, frame: Frame<'_>) -> Result<&[Score]> {
+    pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&[Score]> {
+        let frame = frame.into();
+        if let Err(error) = self.run(frame) {
+            self.session.let_go(&[frame]);
+            return Err(error);
+        }
+        Ok(&self.scores)
+    }
+
+    fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
         let (fit, mask) = (self.banks[0].fit(), self.banks[0].mask());
         let at = fitted(&mut self.plans, &frame, &self.vision, fit, mask)?;
         let Fitted { plan, judged } = &self.plans[at];
-        self.session.place(shown(frame, mask, &mut self.memory)?, plan, 0)?;
+        let shown = self.shown.of(&mut self.session, frame, mask)?;
+        self.session.place(shown, plan, 0)?;
         self.session.judge(0, judged);
         let placement = seen_by_patches(plan.placement(), &self.vision);
         for score in &mut self.scores {
@@ -131,6 +142,6 @@ impl Panel {
             rows.for_each(|row| best.iter_mut().zip(row).for_each(|(best, cosine)| *best = best.max(*cosine)));
             session.score_nearest(best, &prepared.device, |_, parts, map| score.fill(parts, map, prepared, regions))?;
         }
-        Ok(&self.scores)
+        Ok(())
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::session::Session;
+use super::shown::Shown;
 use super::slot::Prepared;
 use super::verdict::Regions;
 use super::{BankSlot, PromptBank, Score};
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::StageTimes;
-use crate::preprocess::{Fit, Frame, IgnoreMask, PixelFormat, Placement, Plan, judged};
+use crate::preprocess::{AnyFrame, Fit, Frame, IgnoreMask, PixelFormat, Placement, Plan, judged};
 use crate::weights::{Arch, VisionArch};
 
 /// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
@@ -25,8 +26,7 @@ pub struct Scorer {
     slot: Arc<BankSlot>,
     prepared: Arc<Prepared>,
     plans: Vec<Fitted>,
-    /// Converted pixels of a frame.
-    memory: Vec<u8>,
+    shown: Shown,
     regions: Regions,
     scores: Vec<Score>,
 }
@@ -58,18 +58,19 @@ impl Scorer {
             slot,
             prepared,
             plans: Vec::with_capacity(PLANS),
-            memory: Vec::new(),
+            shown: Shown::default(),
             regions: Regions::new(grid),
         })
     }
 
-    /// Scores one image.
+    /// Scores one image: a [`Frame`], or a [`DeviceFrame`](crate::DeviceFrame) on the scorer's own GPU.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, or is not of the bank's ignore mask's size;
-    /// [`crate::ErrorKind::Numeric`] where the model overflows on it. The scorer stays usable.
-    pub fn score(&mut self, frame: Frame<'_>) -> Result<&Score> {
-        self.run(&[frame])?;
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, is not of the bank's ignore mask's size, or is in
+    /// memory that the scorer's device does not read; [`crate::ErrorKind::Numeric`] where the model overflows on it. The
+    /// scorer stays usable.
+    pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&Score> {
+        self.run(&[frame.into()])?;
         Ok(&self.scores[0])
     }
 
@@ -77,7 +78,7 @@ impl Scorer {
     ///
     /// # Errors
     /// As [`Scorer::score`], for the first image that fails.
-    pub fn score_batch(&mut self, frames: &[Frame<'_>]) -> Result<Vec<Score>> {
+    pub fn score_batch<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<Vec<Score>> {
         let mut scores = Vec::with_capacity(frames.len());
         for frames in frames.chunks(self.session.capacity()) {
             scores.extend_from_slice(self.score_some(frames)?);
@@ -86,16 +87,25 @@ impl Scorer {
     }
 
     /// How long each step of scoring `frame` takes, waiting after each: together longer than [`Scorer::score`]. The conversion
-    /// of camera formats and an ignore mask are counted with preprocessing.
+    /// of camera formats and an ignore mask are counted with preprocessing, and so is what they copy from a device.
     ///
     /// # Errors
     /// As [`Scorer::score`].
-    pub fn stage_times(&mut self, frame: Frame<'_>) -> Result<StageTimes> {
+    pub fn stage_times<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<StageTimes> {
+        let frame = frame.into();
+        let times = self.time_stages(frame);
+        if times.is_err() {
+            self.session.let_go(&[frame]);
+        }
+        times
+    }
+
+    fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
         self.follow();
         let bank = &self.prepared.bank;
         let at = fitted(&mut self.plans, &frame, &self.vision, bank.fit(), bank.mask())?;
         let began = Instant::now();
-        let shown = shown(frame, bank.mask(), &mut self.memory)?;
+        let shown = self.shown.of(&mut self.session, frame, bank.mask())?;
         let converted = began.elapsed();
         let mut times = self.session.stage_times(shown, &self.plans[at].plan, &self.prepared.device)?;
         times.preprocess += converted;
@@ -106,7 +116,7 @@ impl Scorer {
     ///
     /// # Errors
     /// As [`Scorer::score`], for the first image that fails; [`crate::ErrorKind::Argument`] for too many images.
-    pub fn score_some(&mut self, frames: &[Frame<'_>]) -> Result<&[Score]> {
+    pub fn score_some<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<&[Score]> {
         if frames.len() > self.capacity() {
             let message = format!("{} images at once, but the scorer has memory for {}", frames.len(), self.capacity());
             return Err(Error::new(ErrorKind::Argument, message));
@@ -171,13 +181,23 @@ impl Scorer {
     }
 
     /// Scores up to a batch into `self.scores`.
-    fn run(&mut self, frames: &[Frame<'_>]) -> Result<()> {
+    fn run<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
+        let outcome = self.place_and_score(frames);
+        if outcome.is_err() {
+            self.session.let_go(frames);
+        }
+        outcome
+    }
+
+    fn place_and_score<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
         self.follow();
         let mask = self.prepared.bank.mask();
         for (image, frame) in frames.iter().enumerate() {
-            let at = fitted(&mut self.plans, frame, &self.vision, self.prepared.bank.fit(), mask)?;
+            let frame = (*frame).into();
+            let at = fitted(&mut self.plans, &frame, &self.vision, self.prepared.bank.fit(), mask)?;
             let Fitted { plan, judged } = &self.plans[at];
-            self.session.place(shown(*frame, mask, &mut self.memory)?, plan, image)?;
+            let shown = self.shown.of(&mut self.session, frame, mask)?;
+            self.session.place(shown, plan, image)?;
             self.session.judge(image, judged);
             let score = &mut self.scores[image];
             score.map.placement = seen_by_patches(plan.placement(), &self.vision);
@@ -191,27 +211,18 @@ impl Scorer {
     }
 }
 
-/// What the model is shown of a frame: 8-bit grey or RGB, without what the mask hides.
-pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
-    match mask {
-        Some(mask) => mask.apply(&frame, memory),
-        None if frame.format() != frame.format().converted() => Ok(frame.convert(memory)),
-        None => Ok(frame),
-    }
-}
-
 /// Index in `kept` of the plan for `frame`, which is made if it is not there. The plan that was longest of no use makes room.
 pub(super) fn fitted(
     kept: &mut Vec<Fitted>,
-    frame: &Frame<'_>,
+    frame: &AnyFrame<'_>,
     vision: &VisionArch,
     fit: Fit,
     mask: Option<&IgnoreMask>,
 ) -> Result<usize> {
-    if let Some(mask) = mask {
-        mask.check(frame)?;
-    }
     let (width, height) = (frame.width(), frame.height());
+    if let Some(mask) = mask {
+        mask.check(width, height)?;
+    }
     let found = kept.iter().rposition(|fitted| fitted.plan.matches(width, height));
     match found {
         // The last is the one used last.

@@ -12,7 +12,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::Cuda;
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Detector, Lane, Parts, StageTimes, text_prototypes};
-use crate::preprocess::{Frame, Normalised, Plan};
+use crate::preprocess::{AnyFrame, DeviceFrame, Normalised, Plan};
 use crate::text::Tokeniser;
 use crate::weights::Weights;
 #[cfg(feature = "cli")]
@@ -241,8 +241,21 @@ impl Session {
         on_device!(Session, self, lane => lane.encode(1, |_, _| ()))
     }
 
-    pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
+    pub fn place(&mut self, frame: AnyFrame<'_>, plan: &Plan, image: usize) -> Result<()> {
         on_device!(Session, self, lane => lane.place(frame, plan, image))
+    }
+
+    /// [`Backend::copy_to_host`].
+    pub fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()> {
+        on_device!(Session, self, lane => lane.backend().copy_to_host(frame, out))
+    }
+
+    /// Ends a call that failed: waits for what may still read frames of its caller's in device memory.
+    pub fn let_go<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) {
+        if frames.iter().any(|frame| matches!((*frame).into(), AnyFrame::Device(_))) {
+            // A device that cannot be waited for has no work left, and the call has an error to tell already.
+            let _ = on_device!(Session, self, lane => lane.backend().wait());
+        }
     }
 
     /// [`Lane::judge`].
@@ -256,7 +269,7 @@ impl Session {
     }
 
     /// [`Lane::stage_times`].
-    pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes> {
+    pub fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes> {
         on_one_device!(self, bank, lane, bank => lane.stage_times(frame, plan, bank))
     }
 

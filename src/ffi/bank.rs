@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, slice, string, write};
 use super::engine::{c_string, inctrl_engine};
-use super::frame::{frame, frames, inctrl_frame};
+use super::frame::{self, frames, inctrl_frame};
 use super::status::{Failure, Outcome, guard};
 use crate::detector::{BankBuilder, PromptBank, Thresholds};
 use crate::preprocess::{Fit, IgnoreMask};
@@ -88,7 +88,8 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
 /// @param class_name the class in words, such as "metal nut", in UTF-8
 /// @param fit one of the fits; queries are fitted likewise
 /// @param frames normal images, `count` structures one after the other, at least one
-/// @param mask pixels that are not judged, INCTRL_MONO8 and not 0 there, or NULL; all frames and queries have its size
+/// @param mask pixels that are not judged, INCTRL_MONO8 in host memory and not 0 there, or NULL; all frames and queries have
+/// its size
 /// @param bank receives the bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_build(
@@ -112,7 +113,7 @@ pub unsafe extern "C" fn inctrl_bank_build(
                 };
                 let mut builder = object(engine)?.engine.bank_builder(string(class_name, "class name")?, fit)?;
                 if !mask.is_null() {
-                    builder.set_mask(IgnoreMask::from_frame(frame(mask)?)?)?;
+                    builder.set_mask(IgnoreMask::from_frame(frame::mask(mask)?)?)?;
                 }
                 finish(builder, frames, count)
             })

@@ -5,7 +5,7 @@ use std::mem::size_of;
 
 use super::abi::{Versioned, read, size_at};
 use super::status::{Failure, Outcome};
-use crate::preprocess::{Frame, PixelFormat, Roi};
+use crate::preprocess::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi};
 
 /// Pixel format: one byte of luminance.
 pub const INCTRL_MONO8: i32 = 1;
@@ -28,6 +28,17 @@ pub const INCTRL_BAYER_GB8: i32 = 9;
 /// Pixel format: colour filter array, first row blue, green, second row green, red.
 pub const INCTRL_BAYER_BG8: i32 = 10;
 
+/// Memory of a frame: the host's, pageable or pinned.
+pub const INCTRL_MEMORY_HOST: i32 = 0;
+/// Memory of a frame: that of the engine's own CUDA device, managed memory, or pinned host memory that the device maps.
+///
+/// INCTRL_MONO8 and INCTRL_RGB8 are read where they are. Other formats, frames of a bank with an ignore mask, and the normal
+/// images of a bank are copied to the host first, which is slower than a frame that begins there. The work that writes the
+/// frame must be done, not only queued, before the call. The device that `data` belongs to and the length of its allocation
+/// are checked: host memory, memory of another device or context, freed memory and a picture that is longer than its
+/// allocation are INCTRL_ERROR_ARGUMENT, and so is device memory on an engine on the processor.
+pub const INCTRL_MEMORY_CUDA: i32 = 1;
+
 /// A picture in the caller's memory, which is only read, and only during the call.
 ///
 /// Begin with `inctrl_frame frame = {0}; frame.struct_size = sizeof frame;`, so that fields of later versions are zero.
@@ -36,7 +47,7 @@ pub const INCTRL_BAYER_BG8: i32 = 10;
 pub struct inctrl_frame {
     /// sizeof(inctrl_frame).
     pub struct_size: usize,
-    /// The first pixel of the top row.
+    /// The first pixel of the top row: for INCTRL_MEMORY_CUDA, a CUdeviceptr as a pointer.
     pub data: *const c_void,
     /// Pixels in a row.
     pub width: u32,
@@ -46,8 +57,8 @@ pub struct inctrl_frame {
     pub stride: usize,
     /// One of the pixel formats.
     pub format: i32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Where `data` points: INCTRL_MEMORY_HOST, which is 0, or INCTRL_MEMORY_CUDA.
+    pub memory: i32,
 }
 
 // SAFETY: `repr(C)`, begins with its size; integers and a pointer, which any bits are.
@@ -101,13 +112,10 @@ pub(super) fn pixel_format(number: i32) -> Outcome<PixelFormat> {
 ///
 /// # Safety
 /// `pointer` is NULL or a structure of the size that it says, whose pixels live for `'a`.
-pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a>> {
+pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<AnyFrame<'a>> {
     // SAFETY: as of this function.
     let frame = unsafe { read(pointer) }?;
     let format = pixel_format(frame.format)?;
-    if frame.reserved != 0 {
-        return Err(Failure::argument("`reserved` of the frame is not 0: begin with `inctrl_frame frame = {0}`"));
-    }
     if frame.data.is_null() {
         return Err(Failure::argument("the pixels of the frame are NULL"));
     }
@@ -124,9 +132,32 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a
             frame.stride
         )));
     };
-    // SAFETY: the caller's structure describes a picture of the caller's, which ends with the last pixel of its last row.
-    let data = unsafe { std::slice::from_raw_parts(frame.data.cast::<u8>(), len) };
-    Ok(Frame::new(data, width, height, stride, format)?)
+    match frame.memory {
+        INCTRL_MEMORY_HOST => {
+            // SAFETY: the caller's structure describes a picture of the caller's, which ends with the last pixel of its last
+            // row.
+            let data = unsafe { std::slice::from_raw_parts(frame.data.cast::<u8>(), len) };
+            Ok(Frame::new(data, width, height, stride, format)?.into())
+        }
+        INCTRL_MEMORY_CUDA => Ok(DeviceFrame::new(frame.data as u64, width, height, stride, format)?.into()),
+        other => Err(Failure::argument(format!(
+            "{other} is not a memory: use INCTRL_MEMORY_HOST or INCTRL_MEMORY_CUDA; begin with `inctrl_frame frame = {{0}}`"
+        ))),
+    }
+}
+
+/// The caller's ignore mask.
+///
+/// # Safety
+/// As [`frame`].
+pub(super) unsafe fn mask<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a>> {
+    // SAFETY: as of this function.
+    match unsafe { frame(pointer) }? {
+        AnyFrame::Host(mask) => Ok(mask),
+        AnyFrame::Device(mask) => Err(Failure::argument(format!(
+            "the ignore mask, {mask:?}, is in device memory: a mask is read on the host, INCTRL_MEMORY_HOST"
+        ))),
+    }
 }
 
 /// Pushes the caller's array of frames, each of the size that the first one says.
@@ -136,7 +167,7 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a
 pub(super) unsafe fn frames<'a>(
     pointer: *const inctrl_frame,
     count: usize,
-    mut each: impl FnMut(usize, Outcome<Frame<'a>>),
+    mut each: impl FnMut(usize, Outcome<AnyFrame<'a>>),
 ) -> Outcome {
     if count == 0 {
         return Ok(());

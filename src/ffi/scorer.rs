@@ -15,7 +15,7 @@ use super::result::{Place, bank_id, inctrl_result};
 use super::slot::inctrl_slot;
 use super::status::{Failure, INCTRL_ERROR_BUSY, Outcome, guard};
 use crate::detector::{BankSlot, Latencies, Scorer};
-use crate::preprocess::Frame;
+use crate::preprocess::AnyFrame;
 
 /// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
 /// a second thread gets INCTRL_ERROR_BUSY.
@@ -43,7 +43,7 @@ handle!(inctrl_scorer, Lane, 4, "scorer");
 struct Work {
     scorer: Scorer,
     /// Empty between calls; kept for its memory.
-    frames: Vec<Frame<'static>>,
+    frames: Vec<AnyFrame<'static>>,
     places: Vec<Job>,
 }
 

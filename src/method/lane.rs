@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::method::head_layers;
 use crate::model::vision::VisionWorkspace;
 use crate::model::{Stage, Vision};
-use crate::preprocess::{Frame, Normalised, Plan};
+use crate::preprocess::{AnyFrame, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
 /// The network on a device: vision tower, adapter and heads. Shared by all lanes.
@@ -45,7 +45,7 @@ pub struct Parts {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct StageTimes {
-    /// The frame's pixels to the device; none where the device reads host memory.
+    /// The frame's pixels to the device; none where the device reads them where they are.
     pub upload: Option<Duration>,
     /// Frame to patch rows.
     pub preprocess: Duration,
@@ -145,8 +145,8 @@ impl<B: Backend> Lane<B> {
     }
 
     /// Places a frame at `image` of the batch to come.
-    pub fn place(&mut self, frame: Frame<'_>, plan: &Plan, image: usize) -> Result<()> {
-        self.work.detector.vision.place(&mut self.backend, &mut self.work.vision, frame, plan, image)
+    pub fn place<'a>(&mut self, frame: impl Into<AnyFrame<'a>>, plan: &Plan, image: usize) -> Result<()> {
+        self.work.detector.vision.place(&mut self.backend, &mut self.work.vision, frame.into(), plan, image)
     }
 
     /// Says which cells of `image` of the batch to come count: `judged` is `[N]`, 1 or 0 where a cell is ignored. It holds for
@@ -219,7 +219,7 @@ impl<B: Backend> Lane<B> {
     ///
     /// # Errors
     /// As [`Lane::score`].
-    pub fn stage_times(&mut self, frame: Frame<'_>, plan: &Plan, bank: &B::Bank) -> Result<StageTimes> {
+    pub fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &B::Bank) -> Result<StageTimes> {
         self.upload_judged()?;
         let Lane { backend, work, .. } = self;
         backend.wait()?;

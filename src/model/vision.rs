@@ -3,7 +3,7 @@
 use super::block::{Block, BlockShape, Workspace, load_norm};
 use crate::backend::{Backend, Embedding, Gelu, HeadShape, Norm, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Frame, Normalised, Plan};
+use crate::preprocess::{AnyFrame, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
@@ -99,7 +99,7 @@ impl<B: Backend> Vision<B> {
         &self,
         backend: &mut B,
         ws: &mut VisionWorkspace<B>,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         image: usize,
     ) -> Result<()> {
@@ -107,7 +107,7 @@ impl<B: Backend> Vision<B> {
     }
 
     /// The first half of [`Vision::place`]: [`Backend::upload_frame`].
-    pub fn upload(&self, backend: &mut B, frame: Frame<'_>, plan: &Plan) -> Result<bool> {
+    pub fn upload(&self, backend: &mut B, frame: AnyFrame<'_>, plan: &Plan) -> Result<bool> {
         backend.upload_frame(frame, plan)
     }
 
@@ -116,7 +116,7 @@ impl<B: Backend> Vision<B> {
         &self,
         backend: &mut B,
         ws: &mut VisionWorkspace<B>,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         image: usize,
     ) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Pixels in memory: [`Frame`] borrows them with a row stride, as a camera or a file reader hands them over.
 
-use crate::error::{Error, ErrorKind, Result};
+use super::layout::{Layout, argument};
+use crate::error::Result;
 
 /// How the bytes of one pixel lie in memory. Names are those of machine vision: `Mono8` of GenICam is `Grey8` here.
 ///
@@ -81,7 +82,7 @@ impl PixelFormat {
     }
 
     /// The format of the same colour filter array seen from a pixel `x` columns and `y` rows on.
-    fn shifted(self, x: usize, y: usize) -> PixelFormat {
+    pub(super) fn shifted(self, x: usize, y: usize) -> PixelFormat {
         let Some(red) = self.bayer_red() else { return self };
         let red = ((red.0 + x) % 2, (red.1 + y) % 2);
         Self::ALL.into_iter().find(|format| format.bayer_red() == Some(red)).unwrap_or(self)
@@ -105,10 +106,7 @@ pub struct Roi {
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
     data: &'a [u8],
-    width: usize,
-    height: usize,
-    stride: usize,
-    format: PixelFormat,
+    layout: Layout,
 }
 
 impl<'a> Frame<'a> {
@@ -117,34 +115,19 @@ impl<'a> Frame<'a> {
     /// The last row may stop at its last pixel, and bytes after the picture are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an empty picture, a stride shorter than a row, or too little data.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty picture, a stride shorter than a row, or too little
+    /// data.
     pub fn new(data: &'a [u8], width: usize, height: usize, stride_bytes: usize, format: PixelFormat) -> Result<Self> {
-        let fail = |text: String| Err(Error::new(ErrorKind::Argument, text));
-        if width == 0 || height == 0 {
-            return fail(format!("the frame is {width} x {height} pixels: both sides must be at least 1"));
-        }
-        let row = width.checked_mul(format.bytes());
-        let needed = row.and_then(|row| (height - 1).checked_mul(stride_bytes)?.checked_add(row));
-        let (Some(row), Some(needed)) = (row, needed) else {
-            return fail(format!(
-                "a frame of {width} x {height} {format:?} pixels with a stride of {stride_bytes} bytes exceeds the \
-                 address space: check the order and the units of the arguments"
-            ));
-        };
-        if stride_bytes < row {
-            return fail(format!(
-                "the stride is {stride_bytes} bytes, but a row of {width} {format:?} pixels takes {row}: the stride \
-                 is counted in bytes and includes the padding"
-            ));
-        }
+        let layout = Layout::new(width, height, stride_bytes, format)?;
+        let needed = layout.bytes();
         if data.len() < needed {
-            return fail(format!(
-                "the frame has {} bytes, but {width} x {height} {format:?} pixels with a stride of {stride_bytes} \
-                 bytes take {needed}",
+            return Err(argument(format!(
+                "the frame has {} bytes, but {width} x {height} {format:?} pixels with a stride of {stride_bytes} bytes \
+                 take {needed}",
                 data.len()
-            ));
+            )));
         }
-        Ok(Frame { data: &data[..needed], width, height, stride: stride_bytes, format })
+        Ok(Frame { data: &data[..needed], layout })
     }
 
     /// A view of rows that follow one another without padding.
@@ -159,45 +142,25 @@ impl<'a> Frame<'a> {
     /// The part of the picture inside `roi`, without copying; nothing outside it is read, not even to interpolate colours.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an empty region, or one that is not all inside the picture.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty region, or one that is not all inside the picture.
     pub fn region(&self, roi: Roi) -> Result<Self> {
-        let inside = |start: usize, extent: usize, side: usize| {
-            extent > 0 && start.checked_add(extent).is_some_and(|end| end <= side)
-        };
-        if !inside(roi.x, roi.width, self.width) || !inside(roi.y, roi.height, self.height) {
-            return Err(Error::new(
-                ErrorKind::Argument,
-                format!(
-                    "the region of {} x {} pixels at ({}, {}) is empty or not all inside the frame of {} x {}",
-                    roi.width, roi.height, roi.x, roi.y, self.width, self.height
-                ),
-            ));
-        }
-        let format = self.format.shifted(roi.x, roi.y);
-        let start = roi.y * self.stride + roi.x * format.bytes();
-        let len = (roi.height - 1) * self.stride + roi.width * format.bytes();
-        Ok(Frame {
-            data: &self.data[start..start + len],
-            width: roi.width,
-            height: roi.height,
-            stride: self.stride,
-            format,
-        })
+        let (start, layout) = self.layout.region(roi)?;
+        Ok(Frame { data: &self.data[start..start + layout.bytes()], layout })
     }
 
     /// Pixels in a row.
     pub fn width(&self) -> usize {
-        self.width
+        self.layout.width
     }
 
     /// Number of rows.
     pub fn height(&self) -> usize {
-        self.height
+        self.layout.height
     }
 
     /// How a pixel is stored.
     pub fn format(&self) -> PixelFormat {
-        self.format
+        self.layout.format
     }
 
     /// The `width * bytes` bytes of row `y`, without padding.
@@ -205,8 +168,8 @@ impl<'a> Frame<'a> {
     /// # Panics
     /// If `y >= height`.
     pub fn row(&self, y: usize) -> &'a [u8] {
-        let start = y * self.stride;
-        &self.data[start..start + self.width * self.format.bytes()]
+        let start = y * self.layout.stride;
+        &self.data[start..start + self.layout.row_bytes()]
     }
 
     /// Identifies the picture by its content: a BLAKE3 hash over sizes, channels and converted pixels, whatever the stride
@@ -214,15 +177,15 @@ impl<'a> Frame<'a> {
     ///
     /// A grey picture and its three-channel copy differ, although the model sees the same.
     pub fn content_hash(&self) -> [u8; 32] {
-        if self.format != self.format.converted() {
+        if self.format() != self.format().converted() {
             return self.convert(&mut Vec::new()).content_hash();
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"inctrl frame 1\0");
-        for number in [self.width, self.height, self.format.channels()] {
+        for number in [self.width(), self.height(), self.format().channels()] {
             hasher.update(&(number as u64).to_le_bytes());
         }
-        for y in 0..self.height {
+        for y in 0..self.height() {
             hasher.update(self.row(y));
         }
         *hasher.finalize().as_bytes()
@@ -232,7 +195,7 @@ impl<'a> Frame<'a> {
 impl std::fmt::Debug for Frame<'_> {
     /// The geometry alone: the pixels would bury any message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Frame({} x {} {:?}, stride {})", self.width, self.height, self.format, self.stride)
+        write!(f, "Frame({:?})", self.layout)
     }
 }
 
@@ -257,7 +220,7 @@ mod tests {
             [(0, 4, 8), (4, 0, 8), (4, 4, 11), (usize::MAX, 1, usize::MAX), (1, usize::MAX, 3), (4, 2, usize::MAX)]
         {
             let error = Frame::new(&data, width, height, stride, PixelFormat::Rgb8).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Argument, "{error}");
+            assert_eq!(error.kind(), crate::ErrorKind::Argument, "{error}");
         }
         assert!(Frame::packed(&data, usize::MAX / 2, 2, PixelFormat::Rgb8).is_err());
         assert!(Frame::packed(&data, 8, 8, PixelFormat::Grey8).is_ok());

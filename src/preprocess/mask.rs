@@ -5,9 +5,10 @@
 //! part in the maximum, and no query patch finds its counterpart in a prompt.
 
 use super::frame::{Frame, PixelFormat, Roi};
+use super::layout::argument;
 use super::patches::PADDING;
 use super::plan::{MAX_SIDE, Plan};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Pixels that are not judged, for frames of one size: serial numbers, clamps, moving background.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,24 +100,21 @@ impl IgnoreMask {
         self.runs.iter().map(|[_, start, end]| (end - start) as usize).sum()
     }
 
-    /// An error where `frame` is of another size.
-    pub(crate) fn check(&self, frame: &Frame<'_>) -> Result<()> {
-        if (frame.width(), frame.height()) == (self.width, self.height) {
+    /// An error for frames of another size.
+    pub(crate) fn check(&self, width: usize, height: usize) -> Result<()> {
+        if (width, height) == (self.width, self.height) {
             return Ok(());
         }
         Err(argument(format!(
-            "the frame is {} x {} pixels, but the bank's ignore mask is for {} x {}: prompts and queries must have the size of \
-             the mask",
-            frame.width(),
-            frame.height(),
-            self.width,
-            self.height
+            "the frame is {width} x {height} pixels, but the bank's ignore mask is for {} x {}: prompts and queries must have \
+             the size of the mask",
+            self.width, self.height
         )))
     }
 
     /// A copy of `frame` in `memory` as [`Frame::convert`] makes it, with ignored pixels in neutral grey.
     pub(crate) fn apply<'m>(&self, frame: &Frame<'_>, memory: &'m mut Vec<u8>) -> Result<Frame<'m>> {
-        self.check(frame)?;
+        self.check(frame.width(), frame.height())?;
         let converted = frame.convert(memory);
         let (format, channels) = (converted.format(), converted.format().channels());
         let stride = self.width * channels;
@@ -133,10 +131,6 @@ fn check_sides(width: usize, height: usize) -> Result<()> {
         return Ok(());
     }
     Err(argument(format!("an ignore mask of {width} x {height} pixels: both sides must be from 1 to {MAX_SIDE}")))
-}
-
-fn argument(message: String) -> Error {
-    Error::new(ErrorKind::Argument, message)
 }
 
 /// Which cells of the grid of `patch` pixels are judged: 1, or 0 where at least half of the cell's input pixels are padding or
@@ -188,7 +182,7 @@ mod tests {
         for runs in
             [vec![[3, 0, 1]], vec![[0, 2, 2]], vec![[0, 0, 6]], vec![[1, 0, 1], [0, 0, 1]], vec![[0, 0, 2], [0, 2, 3]]]
         {
-            assert_eq!(IgnoreMask::from_runs(5, 3, runs).unwrap_err().kind(), ErrorKind::Argument);
+            assert_eq!(IgnoreMask::from_runs(5, 3, runs).unwrap_err().kind(), crate::ErrorKind::Argument);
         }
     }
 

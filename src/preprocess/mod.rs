@@ -19,8 +19,10 @@
 
 mod convert;
 mod decode;
+mod device_frame;
 mod fit;
 mod frame;
+mod layout;
 mod mask;
 mod normalised;
 pub mod patches;
@@ -30,6 +32,7 @@ mod resize;
 mod tests;
 
 pub use decode::{Image, MAX_PIXELS};
+pub use device_frame::{AnyFrame, DeviceFrame};
 pub use fit::{Fit, Placement};
 pub use frame::{Frame, PixelFormat, Roi};
 pub use mask::{IgnoreMask, judged};

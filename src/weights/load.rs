@@ -302,11 +302,17 @@ pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[MappedFile]
 
 /// One line for each running variance with an element below zero, whose square root would be NaN.
 pub(super) fn negative_variances(entries: &[Entry], files: &[MappedFile]) -> Vec<String> {
-    let variances = entries.iter().filter(|entry| entry.spec.name.ends_with(".running_var"));
     let negative = |entry: &Entry| {
-        let values = entry.view(files).to_f32();
-        let at = values.iter().position(|&x| x < 0.0)?;
-        Some(format!("{}: element {at} is {}", entry.spec.name, values[at]))
+        let (at, value) = negative_variance(&entry.spec.name, &entry.view(files))?;
+        Some(format!("{}: element {at} is {value}", entry.spec.name))
     };
-    variances.filter_map(negative).collect()
+    entries.iter().filter_map(negative).collect()
+}
+
+/// The first element below zero of the tensor called `name`, where that is a running variance.
+pub(crate) fn negative_variance(name: &str, tensor: &TensorView<'_>) -> Option<(usize, f32)> {
+    if !name.ends_with(".running_var") {
+        return None;
+    }
+    tensor.to_f32().into_iter().enumerate().find(|(_, x)| *x < 0.0)
 }

@@ -41,5 +41,5 @@ pub use arch::{Arch, TextArch, VisionArch};
 pub(crate) use file::{MappedFile, header_for, storage, stored_as};
 pub use inspect::{FileSummary, Inspection, inspect};
 pub use load::{ArchSource, LoadOptions, Weights};
-pub(crate) use load::{CONFIG_KEY, listing};
+pub(crate) use load::{CONFIG_KEY, listing, negative_variance};
 pub use table::{TensorSpec, Tower, ignored, table};

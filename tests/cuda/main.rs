@@ -13,6 +13,7 @@ use inctrl::backend::{Backend, Role};
 mod commands;
 #[path = "../common/mod.rs"]
 mod common;
+mod device_frames;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;

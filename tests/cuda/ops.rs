@@ -452,9 +452,9 @@ fn cuda_patch_rows_are_those_of_the_frame_that_was_uploaded() {
     let frame = Frame::packed(&bytes, 40, 30, PixelFormat::Grey8).unwrap();
     let plan = |fit| Plan::new(40, 30, 32, fit).unwrap();
     let mut out = cuda.buffer(Role::Operand, 32 * 32 * 3).unwrap();
-    cuda.patch_rows(frame, &plan(Fit::Crop), 16, 0, &mut out).unwrap_err();
-    assert!(cuda.upload_frame(frame, &plan(Fit::Crop)).unwrap());
-    cuda.patch_rows(frame, &plan(Fit::Crop), 16, 0, &mut out).unwrap();
-    cuda.patch_rows(frame, &plan(Fit::Stretch), 16, 0, &mut out).unwrap_err();
-    assert!(!Cpu::new(1).unwrap().upload_frame(frame, &plan(Fit::Crop)).unwrap());
+    cuda.patch_rows(frame.into(), &plan(Fit::Crop), 16, 0, &mut out).unwrap_err();
+    assert!(cuda.upload_frame(frame.into(), &plan(Fit::Crop)).unwrap());
+    cuda.patch_rows(frame.into(), &plan(Fit::Crop), 16, 0, &mut out).unwrap();
+    cuda.patch_rows(frame.into(), &plan(Fit::Stretch), 16, 0, &mut out).unwrap_err();
+    assert!(!Cpu::new(1).unwrap().upload_frame(frame.into(), &plan(Fit::Crop)).unwrap());
 }

@@ -24,6 +24,9 @@ constexpr size_t kMemory = size_t{8} << 30;
 struct Allocation {
     Guarded memory;
     bool host;
+    // What tests make of it: managed memory, memory of another context or device.
+    bool managed = false, foreign = false;
+    int ordinal = 0;
 };
 
 struct Fault {
@@ -116,7 +119,8 @@ Result allocate(size_t bytes, bool host, uint64_t* address) {
     if (!memory.data()) return kOutOfMemory;
     if (!host) d.used += bytes;
     *address = reinterpret_cast<uint64_t>(memory.data());
-    d.memory.emplace(*address, Allocation{std::move(memory), host});
+    Allocation allocation{std::move(memory), host};
+    d.memory.emplace(*address, std::move(allocation));
     return kSuccess;
 }
 
@@ -161,6 +165,18 @@ bool is_page_locked(const void* address) {
     return found && found->host;
 }
 
+bool find_allocation(uint64_t address, Allocated* found) {
+    Device& d = device();
+    const Lock lock(d.mutex);
+    auto next = d.memory.upper_bound(address);
+    if (next == d.memory.begin()) return false;
+    const auto& [begin, allocation] = *--next;
+    const size_t bytes = allocation.memory.bytes();
+    if (address - begin >= bytes) return false;
+    *found = {begin, bytes, allocation.host, allocation.managed, allocation.foreign, allocation.ordinal};
+    return true;
+}
+
 void memory_info(size_t* free, size_t* total) {
     Device& d = device();
     const Lock lock(d.mutex);
@@ -184,6 +200,17 @@ EMULATOR_API void inctrl_emulator_fail(const char* function, int after, int code
     emulator::Device& d = emulator::device();
     const emulator::Lock lock(d.mutex);
     d.fault = {function, after, code};
+}
+
+// Says of the allocation at `address` that it is managed, of a context other than the primary one, or of another device.
+EMULATOR_API void inctrl_emulator_disguise(uint64_t address, int managed, int foreign, int ordinal) {
+    emulator::Device& d = emulator::device();
+    const emulator::Lock lock(d.mutex);
+    const auto found = d.memory.find(address);
+    if (found == d.memory.end()) return;
+    found->second.managed = managed != 0;
+    found->second.foreign = foreign != 0;
+    found->second.ordinal = ordinal;
 }
 
 // Size of the device's memory.

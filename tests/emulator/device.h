@@ -49,4 +49,14 @@ bool must_lie_inside(const char* function, const char* what, uint64_t address, s
 bool is_page_locked(const void* address);
 void memory_info(size_t* free, size_t* total);
 
+// An allocation, as cuPointerGetAttributes tells of it.
+struct Allocated {
+    uint64_t begin;
+    size_t bytes;
+    bool host, managed, foreign;
+    int ordinal;
+};
+// Whether `address` is in an allocation that has not been freed, and what that is.
+bool find_allocation(uint64_t address, Allocated* found);
+
 }  // namespace emulator

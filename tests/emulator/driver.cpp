@@ -17,7 +17,7 @@ using emulator::need_context;
 
 namespace {
 
-char context_object;
+char context_object, foreign_context;
 thread_local void* current_context = nullptr;
 
 struct Attribute {
@@ -296,6 +296,29 @@ EMULATOR_API int cuMemHostGetDevicePointer_v2(uint64_t* device, void* host, unsi
     CALL();
     if (!emulator::is_page_locked(host)) return emulator::kInvalidValue;
     *device = reinterpret_cast<uint64_t>(host);
+    return emulator::kSuccess;
+}
+
+// By CUpointer_attribute. Of an address in no allocation every attribute is zero, and the call succeeds.
+EMULATOR_API int cuPointerGetAttributes(unsigned count, const int* attributes, void** data, uint64_t address) {
+    CALL();
+    emulator::Allocated found{};
+    const bool known = emulator::find_allocation(address, &found);
+    const auto put = [](void* place, auto value) { std::memcpy(place, &value, sizeof value); };
+    for (unsigned i = 0; i < count; i++) {
+        switch (attributes[i]) {
+            case 1: put(data[i], !known ? nullptr : static_cast<void*>(found.foreign ? &foreign_context : &context_object)); break;
+            case 2: put(data[i], !known ? 0u : found.host ? 1u : 2u); break;  // by CUmemorytype
+            case 3: put(data[i], known ? address : uint64_t{0}); break;
+            case 8: put(data[i], known && found.managed ? 1u : 0u); break;
+            case 9: put(data[i], known ? found.ordinal : 0); break;
+            case 11: put(data[i], found.begin); break;
+            case 12: put(data[i], found.bytes); break;
+            default:
+                emulator::complain("cuPointerGetAttributes: attribute %d is not emulated", attributes[i]);
+                return emulator::kInvalidValue;
+        }
+    }
     return emulator::kSuccess;
 }
 

@@ -50,6 +50,7 @@ struct Controls {
     fail: unsafe extern "C" fn(*const c_char, c_int, c_int),
     memory: unsafe extern "C" fn(usize),
     memory_in_use: unsafe extern "C" fn() -> usize,
+    disguise: unsafe extern "C" fn(u64, c_int, c_int, c_int),
 }
 
 static CONTROLS: OnceLock<Result<Controls, String>> = OnceLock::new();
@@ -88,6 +89,7 @@ fn open() -> Result<Controls, String> {
             fail: *cuda.get(b"inctrl_emulator_fail\0").map_err(missing)?,
             memory: *cuda.get(b"inctrl_emulator_memory\0").map_err(missing)?,
             memory_in_use: *cuda.get(b"inctrl_emulator_memory_in_use\0").map_err(missing)?,
+            disguise: *cuda.get(b"inctrl_emulator_disguise\0").map_err(missing)?,
         })
     }
 }
@@ -124,4 +126,20 @@ pub fn set_memory(bytes: usize) {
 pub fn memory_in_use() -> usize {
     // SAFETY: returns a number.
     unsafe { (controls().memory_in_use)() }
+}
+
+/// What the driver says of an allocation that a test has made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disguise {
+    pub managed: bool,
+    /// Of a context other than the device's primary one.
+    pub foreign: bool,
+    pub ordinal: i32,
+}
+
+/// Lets the driver say something else of the allocation that begins at `address`.
+pub fn disguise(address: u64, disguise: Disguise) {
+    let Disguise { managed, foreign, ordinal } = disguise;
+    // SAFETY: takes plain numbers.
+    unsafe { (controls().disguise)(address, managed.into(), foreign.into(), ordinal) }
 }

@@ -170,3 +170,33 @@ fn damaged_numbers_leave_nothing_behind() {
     let error = to_file(&options, |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("not finite"), "{error}");
 }
+
+#[test]
+fn a_negative_variance_is_not_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "diff_head_ref.bn2.running_var";
+    let whole = fs::read(fixture("expected.safetensors")).unwrap();
+    let data = SafeTensors::deserialize(&whole).unwrap().tensor(name).unwrap().data().as_ptr() as usize;
+    let at = data - whole.as_ptr() as usize + 4 * 3;
+    // Below zero in every type; and so little below that f16 writes it as zero, which is a variance.
+    for (value, dtype, refused) in [
+        (-0.25f32, None, true),
+        (-0.25, Some(DType::F16), true),
+        (-1e-30, None, true),
+        (-1e-30, Some(DType::F16), false),
+    ] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        let source = folder.path().join("damaged.safetensors");
+        fs::write(&source, bytes).unwrap();
+        let options = ConvertOptions { source, dtype, config: Some(fixture("config.json")), ..options("", None) };
+        let outcome = to_file(&options, |output, _| drop(open(output)));
+        if refused {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Weights);
+            assert!(error.to_string().contains(&format!("`{name}` holds {value}")), "{error}");
+        } else {
+            outcome.unwrap();
+        }
+    }
+}

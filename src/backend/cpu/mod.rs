@@ -13,7 +13,7 @@ use crate::backend::{
     Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool as Pooled, Role, Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Frame, Plan};
+use crate::preprocess::{AnyFrame, Plan};
 use crate::tensor::{DType, TensorView};
 
 mod attention;
@@ -213,7 +213,7 @@ impl Backend for Cpu {
 
     fn patch_rows(
         &mut self,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         patch: usize,
         image: usize,

@@ -1,9 +1,9 @@
 //! From a frame to patch rows: the two resize passes of the plan, then normalisation and unfolding, rows shared out.
 
 use super::Cpu;
-use crate::backend::{need, need_converted};
+use crate::backend::{need, need_converted, no_device_memory};
 use crate::error::Result;
-use crate::preprocess::{Frame, Plan, patches};
+use crate::preprocess::{AnyFrame, Plan, patches};
 
 /// 8-bit memory between the passes, kept from frame to frame.
 #[derive(Default)]
@@ -20,13 +20,17 @@ const PATCHES: usize = 15;
 impl Cpu {
     pub(super) fn resize_to_rows(
         &mut self,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         patch: usize,
         image: usize,
         out: &mut [f32],
     ) -> Result<()> {
         need_converted(&frame)?;
+        let frame = match frame {
+            AnyFrame::Host(frame) => frame,
+            AnyFrame::Device(frame) => return Err(no_device_memory(&frame)),
+        };
         let channels = frame.format().channels();
         let size = plan.size();
         let count = (size / patch) * (size / patch);

@@ -1,7 +1,7 @@
 //! NVIDIA GPUs: products by cuBLASLt, everything else by the kernels of `kernels/`, the whole of a score as one graph.
 //!
 //! Operands are halves (or f32, for diagnosis), sums and the residual stream f32. All memory is taken at load; scoring copies
-//! a frame into page-locked memory, replays a recording, and reads results that kernels wrote into memory of the host.
+//! a frame into page-locked memory (one that is in device memory is read there), replays a recording, and reads results that kernels wrote into memory of the host.
 //! Kernels and cuBLASLt algorithms do not depend on the number of rows, so that the bits of a score do not either.
 //!
 //! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a bank slot of its own, and everything that it
@@ -16,6 +16,7 @@
 //! | `matmul.rs`, `algorithms.rs` | cuBLASLt's terms; the algorithm of each shape |
 //! | `tune.rs` | a table of algorithms by measurement |
 //! | `graph.rs`, `event.rs` | recordings; marks in a stream |
+//! | `device_frame.rs` | frames that are in device memory already |
 //! | `bank.rs` | a bank on the device, and the slot by which recordings find it |
 //! | the rest | one operation each: checks, grid, launch |
 //!
@@ -29,7 +30,7 @@ use cudarc::driver::CudaStream;
 
 use crate::backend::{Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool, Role, Sequences, need};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Frame, Plan};
+use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
 use crate::tensor::{DType, TensorView};
 use crate::weights::Arch;
 
@@ -39,6 +40,7 @@ mod bank;
 mod buffer;
 mod class_attention;
 mod context;
+mod device_frame;
 mod embed;
 mod error;
 mod event;
@@ -252,14 +254,18 @@ impl Backend for Cuda {
         self.replay_or_record(recordings, images, bank.prompts(), work)
     }
 
-    fn upload_frame(&mut self, frame: Frame<'_>, plan: &Plan) -> Result<bool> {
+    fn upload_frame(&mut self, frame: AnyFrame<'_>, plan: &Plan) -> Result<bool> {
         self.transfer(&frame, plan)?;
-        Ok(true)
+        Ok(matches!(frame, AnyFrame::Host(_)))
+    }
+
+    fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()> {
+        self.copy_frame_to_host(frame, out)
     }
 
     fn patch_rows(
         &mut self,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         patch: usize,
         image: usize,

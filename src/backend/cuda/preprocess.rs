@@ -1,4 +1,5 @@
-//! Launches `kernels/preprocess.cu`: frame to patch rows, through page-locked memory.
+//! Launches `kernels/preprocess.cu`: frame to patch rows. A frame in device memory is read where it is; one of the host goes
+//! through page-locked memory.
 //!
 //! Two staging buffers take turns, so that the next frame of a batch is copied by the processor while the last one is
 //! transferred; an event tells when a buffer is free again.
@@ -16,7 +17,7 @@ use super::launch::{Grid, int, launch};
 use super::memory::{DeviceMemory, HostMemory, Plain};
 use crate::backend::need_converted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Frame, PADDING, Plan, Taps};
+use crate::preprocess::{AnyFrame, Fit, Frame, PADDING, Plan, Taps};
 
 const THREADS: u32 = 256;
 /// Sizes of frames whose tables are kept: the regions that are cut from one camera's frames.
@@ -31,15 +32,34 @@ pub(super) struct Pixels {
     intermediate: Option<DeviceMemory>,
     /// Tables of the sizes seen last, the last one in use.
     geometries: Vec<Geometry>,
-    /// What `frame` holds: the plan's key and the channels.
-    uploaded: Option<(Key, usize)>,
+    uploaded: Option<Uploaded>,
+}
+
+/// The frame that kernels read next.
+#[derive(Clone, Copy)]
+struct Uploaded {
+    key: Key,
+    channels: usize,
+    /// What the caller called it, where it is in device memory of the caller's.
+    own: Option<u64>,
+    /// Address of the first row that the plan needs, and bytes to the next.
+    first_row: u64,
+    stride: usize,
 }
 
 /// Width, height, size, fit: what a plan depends on.
 type Key = (usize, usize, usize, Fit);
 
-fn key_of(frame: &Frame<'_>, plan: &Plan) -> Key {
+fn key_of(frame: &AnyFrame<'_>, plan: &Plan) -> Key {
     (frame.width(), frame.height(), plan.size(), plan.fit())
+}
+
+/// The caller's address of a frame in device memory.
+fn own_address(frame: &AnyFrame<'_>) -> Option<u64> {
+    match frame {
+        AnyFrame::Host(_) => None,
+        AnyFrame::Device(frame) => Some(frame.address()),
+    }
 }
 
 struct Staging {
@@ -62,21 +82,32 @@ struct Axis {
 }
 
 impl Cuda {
-    /// Takes the rows that `plan` needs to the device, which has memory and tables for them afterwards.
-    pub(super) fn transfer(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+    /// Takes the rows that `plan` needs to the device, if they are not there, which has memory and tables for them afterwards.
+    pub(super) fn transfer(&mut self, frame: &AnyFrame<'_>, plan: &Plan) -> Result<()> {
         need_converted(frame)?;
         self.shared.bind()?;
         self.pixels.uploaded = None;
-        self.prepare(frame, plan)?;
-        self.upload_pixels(frame, plan)?;
-        self.pixels.uploaded = Some((key_of(frame, plan), frame.format().channels()));
+        let (first_row, stride) = match frame {
+            AnyFrame::Host(host) => {
+                self.prepare_staging(host, plan)?;
+                self.prepare_tables(frame, plan)?;
+                self.upload_pixels(host, plan)?
+            }
+            AnyFrame::Device(device) => {
+                let address = self.readable(device)?;
+                self.prepare_tables(frame, plan)?;
+                (address + (plan.source_rows().start * device.stride()) as u64, device.stride())
+            }
+        };
+        let (key, channels) = (key_of(frame, plan), frame.format().channels());
+        self.pixels.uploaded = Some(Uploaded { key, channels, own: own_address(frame), first_row, stride });
         Ok(())
     }
 
     /// The frame that [`Cuda::transfer`] took over, resized and cut into patch rows.
     pub(super) fn resize_to_rows(
         &mut self,
-        frame: Frame<'_>,
+        frame: AnyFrame<'_>,
         plan: &Plan,
         patch: usize,
         image: usize,
@@ -89,22 +120,22 @@ impl Cuda {
         let out = out + (image * len * storage.size()) as u64;
         self.shared.bind()?;
         let channels = frame.format().channels();
-        if self.pixels.uploaded != Some((key_of(&frame, plan), channels)) {
-            return Err(unprepared());
-        }
         let (rows, columns) = (plan.rows(), plan.columns());
-        let Pixels { frame: Some(pixels), intermediate: Some(intermediate), geometries, .. } = &self.pixels else {
+        let Pixels { uploaded: Some(uploaded), intermediate: Some(intermediate), geometries, .. } = &self.pixels else {
             return Err(unprepared());
         };
+        let found = (uploaded.key, uploaded.channels, uploaded.own);
+        if found != (key_of(&frame, plan), channels, own_address(&frame)) {
+            return Err(unprepared());
+        }
         let geometry = geometries.last().ok_or_else(unprepared)?;
         let kernels = &self.shared.kernels;
-        // The uploaded frame begins with the first row that is needed.
         launch!(
             self,
             kernels.resize_horizontal,
             Grid::over(plan.intermediate_len(channels), THREADS as usize, THREADS),
-            pixels.pointer(),
-            int(frame.width() * channels)?,
+            uploaded.first_row,
+            int(uploaded.stride)?,
             int(channels)?,
             0i32,
             int(plan.intermediate_rows())?,
@@ -138,11 +169,10 @@ impl Cuda {
         )
     }
 
-    /// Memory and tables for frames of this size. What was there stays where the new cannot be had.
-    fn prepare(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+    /// Memory through which a frame of the host goes. What was there stays where the new cannot be had.
+    fn prepare_staging(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
         let context = &self.shared.context;
-        let channels = frame.format().channels();
-        let bytes = plan.source_rows().len() * frame.width() * channels;
+        let bytes = plan.source_rows().len() * frame.width() * frame.format().channels();
         let (width, height) = (frame.width(), frame.height());
         // Text only where there is an error.
         let what = format_args!("a frame of {width} x {height} pixels");
@@ -160,9 +190,16 @@ impl Cuda {
                 self.pixels.staging[turn] = Some(Staging { memory, free });
             }
         }
+        grow(context, what, bytes, &mut self.pixels.frame)
+    }
+
+    /// Memory between the passes and tables for frames of this size. What was there stays where the new cannot be had.
+    fn prepare_tables(&mut self, frame: &AnyFrame<'_>, plan: &Plan) -> Result<()> {
+        let context = &self.shared.context;
+        let (width, height) = (frame.width(), frame.height());
+        let what = format_args!("a frame of {width} x {height} pixels");
         let pixels = &mut self.pixels;
-        grow(context, what, bytes, &mut pixels.frame)?;
-        grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;
+        grow(context, what, plan.intermediate_len(frame.format().channels()), &mut pixels.intermediate)?;
         let key = key_of(frame, plan);
         if let Some(at) = pixels.geometries.iter().rposition(|geometry| geometry.key == key) {
             // The last is the one used last.
@@ -186,19 +223,20 @@ impl Cuda {
         Ok(())
     }
 
-    /// Copies the rows that are needed into page-locked memory and queues their transfer.
-    fn upload_pixels(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+    /// Copies the rows that are needed into page-locked memory and queues their transfer: to where, and how long a row is there.
+    fn upload_pixels(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<(u64, usize)> {
         let row_bytes = frame.width() * frame.format().channels();
         let rows = plan.source_rows();
         let bytes = rows.len() * row_bytes;
-        let Pixels { staging, turn, frame: Some(device), .. } = &mut self.pixels else { return Ok(()) };
-        let Some(staging) = &mut staging[*turn] else { return Ok(()) };
+        let Pixels { staging, turn, frame: Some(device), .. } = &mut self.pixels else { return Err(unprepared()) };
+        let Some(staging) = &mut staging[*turn] else { return Err(unprepared()) };
         for (row, out) in rows.zip(staging.memory.bytes_mut().chunks_exact_mut(row_bytes)) {
             out.copy_from_slice(frame.row(row));
         }
         let stream = self.stream.cu_stream();
         device.write_pinned(&staging.memory, bytes, stream)?;
-        staging.free.record(stream)
+        staging.free.record(stream)?;
+        Ok((device.pointer(), row_bytes))
     }
 }
 

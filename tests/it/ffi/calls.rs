@@ -260,7 +260,8 @@ fn bad_arguments_are_errors_that_name_them() {
             (inctrl_frame { width: 0, ..good }, &["0 x"]),
             (inctrl_frame { stride: 1, ..good }, &["stride", "1 bytes"]),
             (inctrl_frame { stride: usize::MAX / 2, ..good }, &["address space"]),
-            (inctrl_frame { reserved: 1, ..good }, &["reserved"]),
+            (inctrl_frame { memory: 2, ..good }, &["2 is not a memory", "INCTRL_MEMORY_CUDA"]),
+            (inctrl_frame { memory: INCTRL_MEMORY_CUDA, ..good }, &["memory of a GPU", "the processor"]),
             (inctrl_frame { struct_size: 0, ..good }, &["struct_size of inctrl_frame"]),
         ] {
             refused(inctrl_scorer_score(all.scorer, &frame, 0, &mut result), INCTRL_ERROR_ARGUMENT, words);

@@ -1,0 +1,56 @@
+//! What the model is shown of a frame, and the memory for it.
+
+use super::session::Session;
+use crate::error::Result;
+use crate::preprocess::{AnyFrame, Frame, IgnoreMask};
+
+/// What the model is shown of a frame on the host: 8-bit grey or RGB, without what the mask hides.
+pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
+    match mask {
+        Some(mask) => mask.apply(&frame, memory),
+        None if frame.format() != frame.format().converted() => Ok(frame.convert(memory)),
+        None => Ok(frame),
+    }
+}
+
+/// Memory from frame to frame.
+#[derive(Default)]
+pub(super) struct Shown {
+    /// Copy of a frame in device memory.
+    copied: Vec<u8>,
+    /// Converted pixels.
+    converted: Vec<u8>,
+}
+
+impl Shown {
+    /// [`shown`] of a frame anywhere. One in device memory stays there unless it is to be converted or masked, which is done on
+    /// the host.
+    pub fn of<'a>(
+        &'a mut self,
+        session: &mut Session,
+        frame: AnyFrame<'a>,
+        mask: Option<&IgnoreMask>,
+    ) -> Result<AnyFrame<'a>> {
+        match frame {
+            AnyFrame::Device(device) if mask.is_none() && device.format() == device.format().converted() => Ok(frame),
+            _ => Ok(self.on_host(session, frame, mask)?.into()),
+        }
+    }
+
+    /// [`shown`] of a frame anywhere, on the host.
+    pub fn on_host<'a>(
+        &'a mut self,
+        session: &mut Session,
+        frame: AnyFrame<'a>,
+        mask: Option<&IgnoreMask>,
+    ) -> Result<Frame<'a>> {
+        let frame = match frame {
+            AnyFrame::Host(frame) => frame,
+            AnyFrame::Device(device) => {
+                session.copy_to_host(&device, &mut self.copied)?;
+                device.copied(&self.copied)?
+            }
+        };
+        shown(frame, mask, &mut self.converted)
+    }
+}

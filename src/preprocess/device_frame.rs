@@ -1,0 +1,182 @@
+//! Pixels in the memory of a device: [`DeviceFrame`], and [`AnyFrame`] for whoever takes them from either side.
+
+use super::frame::{Frame, PixelFormat, Roi};
+use super::layout::{Layout, argument};
+use crate::error::Result;
+
+/// A picture in the memory of a GPU, as a [`Frame`] is one in that of the host: for engines on that GPU alone.
+///
+/// `Grey8` and `Rgb8` are read where they are. Other formats, frames of a bank with an ignore mask, and the normal images of a
+/// bank are copied to the host first: what converts them, masks them and identifies them is there.
+///
+/// It is an address and a layout; at each use the driver is asked whether the address belongs to memory that the device reads
+/// and that is long enough. What it cannot tell is whether the pixels are there: the work that writes them must be done, not
+/// only queued, before a call that takes the frame, and nothing may change or free them until it returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DeviceFrame {
+    address: u64,
+    layout: Layout,
+}
+
+impl DeviceFrame {
+    /// The picture whose first pixel is at `address` (a `CUdeviceptr`): `height` rows of `width` pixels, row `y` starting
+    /// `y * stride_bytes` bytes further on. The last row may stop at its last pixel.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for address 0, an empty picture, a stride shorter than a row, or a
+    /// picture that exceeds the address space.
+    pub fn new(address: u64, width: usize, height: usize, stride_bytes: usize, format: PixelFormat) -> Result<Self> {
+        if address == 0 {
+            return Err(argument("the device address of the frame is 0".into()));
+        }
+        let layout = Layout::new(width, height, stride_bytes, format)?;
+        if address.checked_add(layout.bytes() as u64).is_none() {
+            return Err(argument(format!("a frame ({layout:?}) at {address:#x} exceeds the address space")));
+        }
+        Ok(DeviceFrame { address, layout })
+    }
+
+    /// The part of the picture inside `roi`, as [`Frame::region`].
+    ///
+    /// # Errors
+    /// As [`Frame::region`].
+    pub fn region(&self, roi: Roi) -> Result<Self> {
+        let (start, layout) = self.layout.region(roi)?;
+        Ok(DeviceFrame { address: self.address + start as u64, layout })
+    }
+
+    /// Where the first pixel is.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.layout.width
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.layout.height
+    }
+
+    /// Bytes from the beginning of one row to that of the next.
+    pub fn stride(&self) -> usize {
+        self.layout.stride
+    }
+
+    /// How a pixel is stored.
+    pub fn format(&self) -> PixelFormat {
+        self.layout.format
+    }
+
+    /// Bytes from the first pixel to the last one.
+    pub fn bytes(&self) -> usize {
+        self.layout.bytes()
+    }
+
+    /// The same picture on the host, where `data` is a copy of its [`DeviceFrame::bytes`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for fewer bytes.
+    pub fn copied<'a>(&self, data: &'a [u8]) -> Result<Frame<'a>> {
+        Frame::new(data, self.width(), self.height(), self.stride(), self.format())
+    }
+}
+
+impl std::fmt::Debug for DeviceFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DeviceFrame({:?}, at {:#x})", self.layout, self.address)
+    }
+}
+
+/// A picture in the memory of the host or of a device. Whatever scores pictures takes either, and this for a mixture.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyFrame<'a> {
+    /// In the memory of the host.
+    Host(Frame<'a>),
+    /// In the memory of a GPU.
+    Device(DeviceFrame),
+}
+
+impl<'a> From<Frame<'a>> for AnyFrame<'a> {
+    fn from(frame: Frame<'a>) -> Self {
+        AnyFrame::Host(frame)
+    }
+}
+
+impl From<DeviceFrame> for AnyFrame<'_> {
+    fn from(frame: DeviceFrame) -> Self {
+        AnyFrame::Device(frame)
+    }
+}
+
+impl AnyFrame<'_> {
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        match self {
+            AnyFrame::Host(frame) => frame.width(),
+            AnyFrame::Device(frame) => frame.width(),
+        }
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        match self {
+            AnyFrame::Host(frame) => frame.height(),
+            AnyFrame::Device(frame) => frame.height(),
+        }
+    }
+
+    /// How a pixel is stored.
+    pub fn format(&self) -> PixelFormat {
+        match self {
+            AnyFrame::Host(frame) => frame.format(),
+            AnyFrame::Device(frame) => frame.format(),
+        }
+    }
+
+    /// The part of the picture inside `roi`, as [`Frame::region`].
+    ///
+    /// # Errors
+    /// As [`Frame::region`].
+    pub fn region(&self, roi: Roi) -> Result<Self> {
+        match self {
+            AnyFrame::Host(frame) => Ok(frame.region(roi)?.into()),
+            AnyFrame::Device(frame) => Ok(frame.region(roi)?.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_begins_where_that_of_a_host_frame_does() {
+        let data = vec![0; 50 * 9];
+        for format in PixelFormat::ALL {
+            let (device, host) =
+                (DeviceFrame::new(1 << 40, 12, 9, 50, format).unwrap(), Frame::new(&data, 12, 9, 50, format).unwrap());
+            for (x, y, width, height) in [(0, 0, 12, 9), (3, 2, 5, 4), (11, 8, 1, 1)] {
+                let roi = Roi { x, y, width, height };
+                let (device, host) = (device.region(roi).unwrap(), host.region(roi).unwrap());
+                let offset = host.row(0).as_ptr() as usize - data.as_ptr() as usize;
+                assert_eq!(device.address() - (1 << 40), offset as u64);
+                assert_eq!((device.width(), device.height(), device.format()), (width, height, host.format()));
+                assert_eq!(device.bytes(), (height - 1) * 50 + width * format.bytes());
+                assert_eq!(device.copied(&data[offset..]).unwrap().row(height - 1).len(), width * format.bytes());
+            }
+            assert!(device.region(Roi { x: 12, y: 0, width: 1, height: 1 }).is_err());
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_are_refused() {
+        let at = |address, stride| DeviceFrame::new(address, 10, 10, stride, PixelFormat::Grey8);
+        assert!(at(0, 10).unwrap_err().to_string().contains("address of the frame is 0"));
+        assert!(at(u64::MAX - 99, 10).unwrap_err().to_string().contains("address space"));
+        assert!(at(u64::MAX - 100, 10).is_ok());
+        assert!(at(1, 9).unwrap_err().to_string().contains("stride is 9 bytes"));
+    }
+}
