@@ -139,6 +139,22 @@
 #define INCTRL_BAYER_BG8 10
 
 /**
+ * Memory of a frame: the host's, pageable or pinned.
+ */
+#define INCTRL_MEMORY_HOST 0
+
+/**
+ * Memory of a frame: that of the engine's own CUDA device, managed memory, or pinned host memory that the device maps.
+ *
+ * INCTRL_MONO8 and INCTRL_RGB8 are read where they are. Other formats, frames of a bank with an ignore mask, and the normal
+ * images of a bank are copied to the host first, which is slower than a frame that begins there. The work that writes the
+ * frame must be done, not only queued, before the call. The device that `data` belongs to and the length of its allocation
+ * are checked: host memory, memory of another device or context, freed memory and a picture that is longer than its
+ * allocation are INCTRL_ERROR_ARGUMENT, and so is device memory on an engine on the processor.
+ */
+#define INCTRL_MEMORY_CUDA 1
+
+/**
  * Precision of a GPU: half, the default.
  */
 #define INCTRL_PRECISION_F16 0
@@ -286,7 +302,7 @@ typedef struct inctrl_frame {
      */
     size_t struct_size;
     /**
-     * The first pixel of the top row.
+     * The first pixel of the top row: for INCTRL_MEMORY_CUDA, a CUdeviceptr as a pointer.
      */
     const void *data;
     /**
@@ -306,9 +322,9 @@ typedef struct inctrl_frame {
      */
     int32_t format;
     /**
-     * Must be 0.
+     * Where `data` points: INCTRL_MEMORY_HOST, which is 0, or INCTRL_MEMORY_CUDA.
      */
-    uint32_t reserved;
+    int32_t memory;
 } inctrl_frame;
 
 /**
@@ -626,7 +642,8 @@ int32_t inctrl_engine_close(struct inctrl_engine **engine);
  * @param class_name the class in words, such as "metal nut", in UTF-8
  * @param fit one of the fits; queries are fitted likewise
  * @param frames normal images, `count` structures one after the other, at least one
- * @param mask pixels that are not judged, INCTRL_MONO8 and not 0 there, or NULL; all frames and queries have its size
+ * @param mask pixels that are not judged, INCTRL_MONO8 in host memory and not 0 there, or NULL; all frames and queries have
+ * its size
  * @param bank receives the bank, NULL after an error
  */
 int32_t inctrl_bank_build(const struct inctrl_engine *engine,
