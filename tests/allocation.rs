@@ -1,7 +1,8 @@
 //! The hot path takes no memory: after the first frames, scoring allocates nothing on any thread, from Rust and through the C
 //! interface.
 //!
-//! A test binary of its own, as it counts with a global allocator; one test only, so that nothing else is counted.
+//! A test program of its own, as it counts with a global allocator, and without the test harness, so that nothing else is
+//! counted.
 //!
 //! The emulated GPU runs 400 frames of each kind, as it is slow; `INCTRL_FRAMES=10000 cargo test --release --test allocation`
 //! runs as many on every device.
@@ -29,8 +30,7 @@ const CONFIG: &str = r#"{"embed_dim": 32,
     "text_cfg": {"width": 16, "heads": 2, "layers": 1},
     "inctrl": {"taps": [1]}}"#;
 
-#[test]
-fn scoring_allocates_nothing() {
+fn main() {
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
     random::write(&weights, &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
@@ -38,7 +38,6 @@ fn scoring_allocates_nothing() {
     let on_cpu = frames.unwrap_or(10_000);
     allocates_nothing(&weights, Device::Cpu, on_cpu);
     through_c(&weights, Device::Cpu, on_cpu);
-    // In the same test, as the counter is the process's.
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {

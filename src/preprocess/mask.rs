@@ -23,7 +23,8 @@ impl IgnoreMask {
     /// Takes a grey picture of the size of the frames: a pixel that is not 0 is ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a picture that is not [`PixelFormat::Grey8`] or longer than [`MAX_SIDE`].
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a picture that is not [`PixelFormat::Grey8`] or longer than
+    /// [`MAX_SIDE`].
     pub fn from_frame(mask: Frame<'_>) -> Result<Self> {
         if mask.format() != PixelFormat::Grey8 {
             return Err(argument(format!(
@@ -48,7 +49,8 @@ impl IgnoreMask {
     /// A mask for frames of `width` x `height` pixels that ignores rectangles.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a rectangle that is not all inside, or sides that are zero or over [`MAX_SIDE`].
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a rectangle that is not all inside, or sides that are zero or
+    /// over [`MAX_SIDE`].
     pub fn from_rectangles(width: usize, height: usize, rectangles: &[Roi]) -> Result<Self> {
         check_sides(width, height)?;
         let mut pixels = vec![0u8; width * height];
