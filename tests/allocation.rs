@@ -129,15 +129,17 @@ fn through_c(weights: &Path, device: Device, count: usize) {
         INCTRL_BAYER_BG8,
     ]
     .map(|format| inctrl_frame { format, ..frame });
+    #[cfg(not(feature = "cuda"))]
+    let other = host;
     #[cfg(feature = "cuda")]
-    let device_frames = (device != Device::Cpu).then(|| {
+    let other = if device == Device::Cpu {
+        host
+    } else {
         let data = in_device_memory(&bytes);
         host.map(|frame| inctrl_frame { data, memory: INCTRL_MEMORY_CUDA, ..frame })
-    });
-    #[cfg(not(feature = "cuda"))]
-    let device_frames: Option<[inctrl_frame; 10]> = None;
-    // Taken in turn, all formats of one and then all of the other.
-    let memories = [host, device_frames.unwrap_or(host)];
+    };
+    // All formats in one memory and then all in the other, in turn.
+    let memories = [host, other];
     let mask: Vec<u8> = (0..width * height).map(|i| u8::from(i % width < 12)).collect();
     let mut mask_frame = sized!(inctrl_frame);
     (mask_frame.data, mask_frame.width, mask_frame.height) = (mask.as_ptr().cast(), width, height);
