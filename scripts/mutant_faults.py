@@ -31,8 +31,8 @@ HOST_FAULTS = [
     (
         "preprocess.rs",
         "short buffer",
-        "grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;",
-        "grow(context, what, plan.intermediate_len(channels) - 1, &mut pixels.intermediate)?;",
+        "grow(context, what, plan.intermediate_len(frame.format().channels()), &mut pixels.intermediate)?;",
+        "grow(context, what, plan.intermediate_len(frame.format().channels()) - 1, &mut pixels.intermediate)?;",
     ),
     (
         "attention.rs",
@@ -62,7 +62,21 @@ HOST_FAULTS = [
         "        self.replay_or_record",
     ),
     # Strides, leading dimensions, offsets, types.
-    ("preprocess.rs", "wrong stride", "int(frame.width() * channels)?,", "int(frame.width())?,"),
+    ("preprocess.rs", "wrong stride", "int(uploaded.stride)?,", "int(frame.width())?,"),
+    (
+        "preprocess.rs",
+        "wrong stride of a device frame",
+        "(address + (plan.source_rows().start * device.stride()) as u64, device.stride())",
+        "(address + (plan.source_rows().start * device.stride()) as u64, device.width() * device.format().channels())",
+    ),
+    (
+        "preprocess.rs",
+        "wrong first row of a device frame",
+        "(address + (plan.source_rows().start * device.stride()) as u64, device.stride())",
+        "(address, device.stride())",
+    ),
+    ("device_frame.rs", "length not checked", "if left < frame.bytes() {", "if left == 0 {"),
+    ("device_frame.rs", "other device not refused", "if facts.ordinal != ordinal as i32 {", "if facts.ordinal < 0 {"),
     ("preprocess.rs", "wrong row", "int(plan.source_rows().start)?,", "0i32,"),
     (
         "preprocess.rs",

@@ -58,7 +58,7 @@ OWN_TESTS = {
 }
 OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")
 # What every mutant meets, until one sees it.
-STAGES = (["ops::"], ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"], ["faults::", "scores::"])
+STAGES = (["ops::"], ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"], ["faults::", "scores::", "device_frames::"])
 
 
 class Mutant:
