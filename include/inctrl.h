@@ -4,6 +4,7 @@
  * Made from the comments of src/ffi by cbindgen; change it there.
  *
  * - Every function that can fail returns INCTRL_OK or the kind of the error; inctrl_last_error() has the text.
+ *   Those that return a string or a number say NULL or 0 where the handle is none, and leave that text alone.
  * - Handles come from *_open, *_build, *_create and so on, and go with *_close, which sets the variable to NULL.
  *   Closing NULL is fine. A handle must not be closed while another thread uses it.
  * - An engine, a bank and a slot can be used by any number of threads at once, a scorer by one at a time.
@@ -393,6 +394,7 @@ typedef struct inctrl_region {
  * The result for one frame. Begin with `inctrl_result result = {0}; result.struct_size = sizeof result;`.
  *
  * Whatever goes wrong, a result that the library could write to says INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the status.
+ * The fields from `region_count` on are the library's to write; a structure can be used for frame after frame as it is.
  */
 typedef struct inctrl_result {
     /**
@@ -401,6 +403,7 @@ typedef struct inctrl_result {
     size_t struct_size;
     /**
      * Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1].
+     * inctrl_engine_grid() says how many that are.
      */
     float *map;
     /**
@@ -460,7 +463,7 @@ typedef struct inctrl_result {
      */
     uint32_t grid;
     /**
-     * Left edge of the map in pixels of the frame; it may lie outside it.
+     * Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid wide.
      */
     double map_x;
     /**
@@ -480,7 +483,7 @@ typedef struct inctrl_result {
      */
     uint64_t generation;
     /**
-     * Time of the call until this result was written, in microseconds.
+     * Time from the beginning of the call until this result was written, in microseconds; later ones of a batch have more.
      */
     uint64_t latency_us;
     /**
@@ -632,6 +635,11 @@ const char *inctrl_engine_model_hash(const struct inctrl_engine *engine);
 const char *inctrl_engine_device(const struct inctrl_engine *engine);
 
 /**
+ * Cells of a side of the residual map: a result's map has grid * grid residuals. 0 where `engine` is no engine.
+ */
+uint32_t inctrl_engine_grid(const struct inctrl_engine *engine);
+
+/**
  * Closes an engine and sets the variable to NULL, which is fine to close again. Its banks, slots and scorers stay usable.
  */
 int32_t inctrl_engine_close(struct inctrl_engine **engine);
@@ -641,7 +649,7 @@ int32_t inctrl_engine_close(struct inctrl_engine **engine);
  *
  * @param class_name the class in words, such as "metal nut", in UTF-8
  * @param fit one of the fits; queries are fitted likewise
- * @param frames normal images, `count` structures one after the other, at least one
+ * @param frames normal images, `count` structures one after the other, all of the size that the first one says; at least one
  * @param mask pixels that are not judged, INCTRL_MONO8 in host memory and not 0 there, or NULL; all frames and queries have
  * its size
  * @param bank receives the bank, NULL after an error
@@ -656,6 +664,9 @@ int32_t inctrl_bank_build(const struct inctrl_engine *engine,
 
 /**
  * A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change.
+ *
+ * @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which stays as it is
+ * @param longer receives the longer bank, NULL after an error
  */
 int32_t inctrl_bank_append(const struct inctrl_engine *engine,
                            const struct inctrl_bank *bank,
@@ -664,7 +675,7 @@ int32_t inctrl_bank_append(const struct inctrl_engine *engine,
                            struct inctrl_bank **longer);
 
 /**
- * Reads a bank from a file.
+ * Reads a bank from a file. Whether it fits a model is found out when a slot is to hold it.
  */
 int32_t inctrl_bank_open(const char *file, struct inctrl_bank **bank);
 
@@ -680,6 +691,8 @@ int32_t inctrl_bank_save(const struct inctrl_bank *bank, const char *file);
 
 /**
  * The same bank with other thresholds, or without where `thresholds` is NULL. Its identity changes with them.
+ *
+ * @param changed receives the new bank, NULL after an error; `bank` stays as it is
  */
 int32_t inctrl_bank_with_thresholds(const struct inctrl_bank *bank,
                                     const struct inctrl_thresholds *thresholds,
@@ -713,7 +726,7 @@ size_t inctrl_bank_prompts(const struct inctrl_bank *bank);
 int32_t inctrl_bank_close(struct inctrl_bank **bank);
 
 /**
- * A slot with a bank of the engine's model in it, of generation 1.
+ * A slot with a bank of the engine's model in it, of generation 1. INCTRL_ERROR_BANK for a bank of another model.
  */
 int32_t inctrl_slot_create(const struct inctrl_engine *engine,
                            const struct inctrl_bank *bank,
@@ -721,6 +734,8 @@ int32_t inctrl_slot_create(const struct inctrl_engine *engine,
 
 /**
  * Puts another bank in place, for all scorers of the slot from their next frame on. Scoring goes on meanwhile.
+ *
+ * After an error the slot keeps the bank that it had.
  *
  * @param generation receives the new bank's number, or NULL
  */
@@ -756,7 +771,7 @@ int32_t inctrl_scorer_score(const struct inctrl_scorer *scorer,
 /**
  * Scores frames, as many at a time as the scorer has capacity for. A frame that fails costs no other its score.
  *
- * @param frames `count` structures one after the other
+ * @param frames `count` structures one after the other, all of the size that the first one says; none is fine
  * @param results `count` structures one after the other, all of the size that the first one says
  * @return INCTRL_OK, or the status of the first frame that failed
  */
@@ -767,7 +782,8 @@ int32_t inctrl_scorer_score_batch(const struct inctrl_scorer *scorer,
                                   struct inctrl_result *results);
 
 /**
- * Scores several regions of one frame, each as if it were a frame; regions of results are in pixels of the whole frame.
+ * Scores several regions of one frame, each as if it were a frame; maps and regions of results are in pixels of the whole frame.
+ * Where the bank has an ignore mask, each has the size of the mask.
  *
  * @param rois `count` rectangles inside the frame
  * @param results `count` structures one after the other, all of the size that the first one says
@@ -796,7 +812,8 @@ int32_t inctrl_scorer_warm_up(const struct inctrl_scorer *scorer,
 int32_t inctrl_scorer_health(const struct inctrl_scorer *scorer, struct inctrl_health *health);
 
 /**
- * Closes a scorer and sets the variable to NULL, which is fine to close again. No thread may be using it; INCTRL_ERROR_BUSY.
+ * Closes a scorer and sets the variable to NULL, which is fine to close again. A scorer that is found in use by another thread
+ * stays open: INCTRL_ERROR_BUSY. Its slot, engine and bank stay as they are.
  */
 int32_t inctrl_scorer_close(struct inctrl_scorer **scorer);
 

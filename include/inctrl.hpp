@@ -1,7 +1,9 @@
 // inctrl for C++17: handles that close themselves, errors as exceptions. Needs inctrl.h and nothing else.
 //
-// Everything here is a thin shell around the C interface, whose comments say what the calls do. What scores a frame throws
-// nothing: a camera loop looks at the result, which says "review" whatever went wrong.
+// Everything here is a thin shell around the C interface, whose comments say what the calls do. What fails throws `Error`,
+// but for scoring: a camera loop looks at the result, which says "review" whatever went wrong. `check(scorer.score(...))`
+// throws there, too. Destructors and moves throw nothing. Handles can be moved and not copied; one that was moved from holds
+// nothing, and a call on it is INCTRL_ERROR_ARGUMENT. Threads: as inctrl.h says of the handle inside.
 #ifndef INCTRL_HPP
 #define INCTRL_HPP
 
@@ -9,7 +11,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -18,7 +23,7 @@
 
 namespace inctrl {
 
-/// Why a call failed: the text of inctrl_last_error() and the status.
+/// Why a call failed: the text of inctrl_last_error() and the status, one of INCTRL_ERROR_*.
 class Error : public std::runtime_error {
   public:
     Error(std::int32_t status, const std::string &text) : std::runtime_error(text), status_(status) {}
@@ -27,6 +32,12 @@ class Error : public std::runtime_error {
   private:
     std::int32_t status_;
 };
+
+/// Why the last call of this thread failed; "" after one that succeeded. For calls that return a status.
+inline std::string last_error() { return inctrl_last_error(); }
+
+/// The version of the loaded library, such as "0.1.0".
+inline std::string version() { return inctrl_version(); }
 
 /// Throws unless a call succeeded.
 inline void check(std::int32_t status) {
@@ -38,8 +49,9 @@ inline void check(std::int32_t status) {
 /// Throws unless the loaded library has the interface that this header is for.
 inline void check_abi() {
     if (inctrl_abi_version() != INCTRL_ABI_VERSION) {
-        throw std::runtime_error("the inctrl library has interface " + std::to_string(inctrl_abi_version()) +
-                                 ", this program was built for " + std::to_string(INCTRL_ABI_VERSION));
+        throw Error(INCTRL_ERROR_ARGUMENT, "the inctrl library has interface " + std::to_string(inctrl_abi_version()) +
+                                               ", this program was built for " +
+                                               std::to_string(INCTRL_ABI_VERSION));
     }
 }
 
@@ -50,7 +62,7 @@ template <class T> T sized() {
     return value;
 }
 
-/// A picture in the caller's memory, which must live through the calls that get it.
+/// A picture in the caller's memory, which must live through the calls that get it; stride 0 is rows without padding.
 inline inctrl_frame frame(const void *data, std::uint32_t width, std::uint32_t height, std::int32_t format,
                           std::size_t stride = 0) {
     auto frame = sized<inctrl_frame>();
@@ -62,6 +74,40 @@ inline inctrl_frame frame(const void *data, std::uint32_t width, std::uint32_t h
     return frame;
 }
 
+/// An ignore mask in the caller's memory, one byte a pixel: what is not 0 is not judged.
+inline inctrl_frame mask(const std::uint8_t *data, std::uint32_t width, std::uint32_t height, std::size_t stride = 0) {
+    return frame(data, width, height, INCTRL_MONO8, stride);
+}
+
+/// Elements in memory of somebody else's.
+template <class T> class View {
+  public:
+    View(const T *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    const T *begin() const noexcept { return data_; }
+    const T *end() const noexcept { return data_ + size_; }
+    const T *data() const noexcept { return data_; }
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    const T &operator[](std::size_t i) const noexcept { return data_[i]; }
+
+  private:
+    const T *data_;
+    std::size_t size_;
+};
+
+/// Whether a part is good: only a verdict that says so. No thresholds, doubt and errors are not.
+inline bool passed(const inctrl_result &result) noexcept { return result.verdict == INCTRL_VERDICT_PASS; }
+
+/// The defect regions of a result that there was room for, the largest residual first; `region_count` is how many there were.
+inline View<inctrl_region> regions(const inctrl_result &result) noexcept {
+    return {result.regions, result.region_count < result.region_capacity ? result.region_count : result.region_capacity};
+}
+
+/// The residual map of a result, grid * grid, row by row; empty where none was asked for, and after an error.
+inline View<float> map(const inctrl_result &result) noexcept {
+    return {result.map, result.map == nullptr ? 0 : std::size_t{result.grid} * result.grid};
+}
+
 namespace detail {
 
 template <class T, std::int32_t (*close)(T **)> struct Close {
@@ -70,14 +116,83 @@ template <class T, std::int32_t (*close)(T **)> struct Close {
 
 template <class T, std::int32_t (*close)(T **)> using Handle = std::unique_ptr<T, Close<T, close>>;
 
+/// A string of a handle, which is NULL where the handle is.
+inline std::string text(const char *text) {
+    if (text == nullptr) {
+        throw Error(INCTRL_ERROR_ARGUMENT, "the handle was moved from");
+    }
+    return text;
+}
+
+/// What a result says before anything was scored into it: what the library says of a frame that failed.
+inline inctrl_result unscored() noexcept {
+    auto result = sized<inctrl_result>();
+    result.status = INCTRL_ERROR_INTERNAL;
+    result.verdict = INCTRL_VERDICT_REVIEW;
+    result.reason = INCTRL_REASON_ERROR;
+    result.score = result.holistic = result.patch_max = std::numeric_limits<float>::quiet_NaN();
+    result.image_residual = result.text_prior = result.score;
+    result.map_x = result.map_y = result.map_width = result.map_height = std::numeric_limits<double>::quiet_NaN();
+    return result;
+}
+
+/// What a Result without memory says.
+inline const inctrl_result &nothing() noexcept {
+    static const inctrl_result nothing = unscored();
+    return nothing;
+}
+
 } // namespace detail
 
-class Bank;
+/// Sends the log to a function for as long as this lives; see inctrl_set_log_callback. A newer one takes over.
+///
+/// The function is called on whichever thread logs, by several at once, and must make and end no Log. What it throws is dropped.
+class Log {
+  public:
+    explicit Log(std::function<void(std::int32_t level, const char *message)> write) : write_(std::move(write)) {
+        const std::lock_guard<std::mutex> lock(mutex());
+        inctrl_set_log_callback(call, this);
+        newest() = this;
+    }
+
+    ~Log() {
+        const std::lock_guard<std::mutex> lock(mutex());
+        if (newest() == this) {
+            inctrl_set_log_callback(nullptr, nullptr);
+            newest() = nullptr;
+        }
+    }
+
+    Log(const Log &) = delete;
+    Log &operator=(const Log &) = delete;
+
+  private:
+    static void call(std::int32_t level, const char *message, void *user) noexcept {
+        try {
+            static_cast<const Log *>(user)->write_(level, message);
+        } catch (...) { // The library's frames are below this one.
+        }
+    }
+
+    static std::mutex &mutex() noexcept {
+        static std::mutex mutex;
+        return mutex;
+    }
+
+    static const Log *&newest() noexcept {
+        static const Log *newest = nullptr;
+        return newest;
+    }
+
+    std::function<void(std::int32_t, const char *)> write_;
+};
 
 /// A model on a device; see inctrl_engine_open.
 class Engine {
   public:
+    /// `options` is `sized<inctrl_engine_options>()` and what you set.
     explicit Engine(const inctrl_engine_options &options) {
+        check_abi();
         inctrl_engine *handle = nullptr;
         check(inctrl_engine_open(&options, &handle));
         handle_.reset(handle);
@@ -86,9 +201,13 @@ class Engine {
     explicit Engine(const std::string &weights, const std::string &device = "auto", std::uint32_t threads = 0)
         : Engine(options(weights, device, threads)) {}
 
+    /// Throws where something does not hold: do not inspect with this device then.
     void self_test() const { check(inctrl_engine_self_test(get())); }
-    std::string model_hash() const { return inctrl_engine_model_hash(get()); }
-    std::string device() const { return inctrl_engine_device(get()); }
+    std::string model_hash() const { return detail::text(inctrl_engine_model_hash(get())); }
+    std::string device() const { return detail::text(inctrl_engine_device(get())); }
+    std::uint32_t grid() const noexcept { return inctrl_engine_grid(get()); }
+    /// Residuals of a map: the room that a result needs for it.
+    std::size_t cells() const noexcept { return std::size_t{grid()} * grid(); }
     const inctrl_engine *get() const noexcept { return handle_.get(); }
 
   private:
@@ -104,7 +223,7 @@ class Engine {
     detail::Handle<inctrl_engine, inctrl_engine_close> handle_;
 };
 
-/// The normal images of a class, encoded.
+/// The normal images of a class, encoded. It never changes.
 class Bank {
   public:
     static Bank build(const Engine &engine, const std::string &class_name, const std::vector<inctrl_frame> &frames,
@@ -114,14 +233,27 @@ class Bank {
         return Bank(handle);
     }
 
+    static Bank build(const Engine &engine, const std::string &class_name, const std::vector<inctrl_frame> &frames,
+                      std::int32_t fit, const inctrl_frame &mask) {
+        return build(engine, class_name, frames, fit, &mask);
+    }
+
     static Bank open(const std::string &file) {
         inctrl_bank *handle = nullptr;
         check(inctrl_bank_open(file.c_str(), &handle));
         return Bank(handle);
     }
 
+    /// From the bytes of a bank's file.
+    static Bank from_bytes(const void *data, std::size_t size) {
+        inctrl_bank *handle = nullptr;
+        check(inctrl_bank_from_bytes(data, size, &handle));
+        return Bank(handle);
+    }
+
     void save(const std::string &file) const { check(inctrl_bank_save(get(), file.c_str())); }
 
+    /// A longer bank, without thresholds.
     Bank append(const Engine &engine, const std::vector<inctrl_frame> &frames) const {
         inctrl_bank *handle = nullptr;
         check(inctrl_bank_append(engine.get(), get(), frames.data(), frames.size(), &handle));
@@ -133,10 +265,11 @@ class Bank {
         limits.review = review;
         limits.reject = reject;
         limits.cell = cell;
-        inctrl_bank *handle = nullptr;
-        check(inctrl_bank_with_thresholds(get(), &limits, &handle));
-        return Bank(handle);
+        return with(&limits);
     }
+
+    Bank with_thresholds(const inctrl_thresholds &limits) const { return with(&limits); }
+    Bank without_thresholds() const { return with(nullptr); }
 
     std::optional<inctrl_thresholds> thresholds() const {
         auto limits = sized<inctrl_thresholds>();
@@ -145,13 +278,20 @@ class Bank {
         return present != 0 ? std::optional<inctrl_thresholds>(limits) : std::nullopt;
     }
 
-    std::string id() const { return inctrl_bank_id(get()); }
-    std::string class_name() const { return inctrl_bank_class_name(get()); }
-    std::size_t prompts() const { return inctrl_bank_prompts(get()); }
+    std::string id() const { return detail::text(inctrl_bank_id(get())); }
+    std::string class_name() const { return detail::text(inctrl_bank_class_name(get())); }
+    std::size_t prompts() const noexcept { return inctrl_bank_prompts(get()); }
     const inctrl_bank *get() const noexcept { return handle_.get(); }
 
   private:
-    explicit Bank(inctrl_bank *handle) : handle_(handle) {}
+    explicit Bank(inctrl_bank *handle) noexcept : handle_(handle) {}
+
+    Bank with(const inctrl_thresholds *limits) const {
+        inctrl_bank *handle = nullptr;
+        check(inctrl_bank_with_thresholds(get(), limits, &handle));
+        return Bank(handle);
+    }
+
     detail::Handle<inctrl_bank, inctrl_bank_close> handle_;
 };
 
@@ -177,35 +317,86 @@ class Slot {
     detail::Handle<inctrl_slot, inctrl_slot_close> handle_;
 };
 
-/// The result for a frame, with memory for its map and its regions that is kept from frame to frame.
-class Result {
+/// Results of several frames or regions, with memory for their maps and defect regions that is kept from call to call.
+///
+/// Until something is scored into one it says INCTRL_VERDICT_REVIEW and INCTRL_REASON_ERROR.
+class Results {
   public:
-    /// Room for a map of `cells` residuals (0: no map is written) and for `regions` regions.
-    explicit Result(std::size_t cells = 0, std::size_t regions = 64) : map_(cells), regions_(regions) {}
-
-    /// The structure for the C interface.
-    inctrl_result *raw() noexcept {
-        value_.struct_size = sizeof value_;
-        value_.map = map_.empty() ? nullptr : map_.data();
-        value_.map_capacity = map_.size();
-        value_.regions = regions_.empty() ? nullptr : regions_.data();
-        value_.region_capacity = regions_.size();
-        return &value_;
+    /// For each of `count` results room for a map of `cells` residuals (0: none is written; Engine::cells() says how many
+    /// there are) and for `regions` regions.
+    explicit Results(std::size_t count = 0, std::size_t cells = 0, std::size_t regions = 64)
+        : cells_(cells), room_(regions) {
+        resize(count);
     }
 
-    const inctrl_result &operator*() const noexcept { return value_; }
-    const inctrl_result *operator->() const noexcept { return &value_; }
-    const std::vector<float> &map() const noexcept { return map_; }
-    /// The regions that there was room for.
-    const inctrl_region *begin() const noexcept { return regions_.data(); }
-    const inctrl_region *end() const noexcept {
-        return regions_.data() + (value_.region_count < regions_.size() ? value_.region_count : regions_.size());
+    Results(Results &&) noexcept = default;
+    Results &operator=(Results &&) noexcept = default;
+    Results(const Results &) = delete; // The structures point into the memory beside them.
+    Results &operator=(const Results &) = delete;
+
+    /// Forgets all results and makes place for `count`; allocates only where there were never so many.
+    void resize(std::size_t count) {
+        values_.clear(); // If memory is short, no old result is left over.
+        maps_.resize(outside_ == nullptr ? count * cells_ : 0);
+        regions_.resize(count * room_);
+        values_.resize(count, detail::unscored());
+        float *const maps = outside_ == nullptr ? maps_.data() : outside_;
+        const std::size_t fit = cells_ == 0 ? 0 : (outside_ == nullptr ? maps_.size() : outside_size_) / cells_;
+        for (std::size_t i = 0; i < count; i++) {
+            auto &value = values_[i];
+            // Without room for its map a result fails, as memory that is too small does in C.
+            value.map = cells_ == 0 ? nullptr : i < fit ? maps + i * cells_ : maps;
+            value.map_capacity = i < fit ? cells_ : 0;
+            value.regions = room_ == 0 ? nullptr : regions_.data() + i * room_;
+            value.region_capacity = room_;
+        }
     }
+
+    /// Writes maps to `size` floats of the caller's memory from now on, one every `cells` floats. The memory must live as long
+    /// as it is scored into; a result that it has no room for fails. NULL: memory of its own again. Forgets all results.
+    void maps_into(float *memory, std::size_t size, std::size_t cells) {
+        outside_ = memory;
+        outside_size_ = size;
+        cells_ = cells;
+        resize(values_.size());
+    }
+
+    std::size_t size() const noexcept { return values_.size(); }
+    bool empty() const noexcept { return values_.empty(); }
+    const inctrl_result &operator[](std::size_t i) const noexcept { return values_[i]; }
+    const inctrl_result &at(std::size_t i) const { return values_.at(i); }
+    const inctrl_result *begin() const noexcept { return values_.data(); }
+    const inctrl_result *end() const noexcept { return values_.data() + values_.size(); }
+    /// The structures for the C interface.
+    inctrl_result *raw() noexcept { return values_.data(); }
 
   private:
-    inctrl_result value_{};
-    std::vector<float> map_;
+    std::vector<inctrl_result> values_;
+    std::vector<float> maps_;
     std::vector<inctrl_region> regions_;
+    float *outside_ = nullptr;
+    std::size_t outside_size_ = 0, cells_, room_;
+};
+
+/// The result of one frame: as Results, of which it is one. One that was moved from says "review" for ever.
+class Result {
+  public:
+    explicit Result(std::size_t cells = 0, std::size_t regions = 64) : one_(1, cells, regions) {}
+
+    /// Writes the map to `cells` floats of the caller's memory from now on; see Results::maps_into.
+    void map_into(float *memory, std::size_t cells) { one_.maps_into(memory, cells, cells); }
+
+    const inctrl_result &operator*() const noexcept { return one_.empty() ? detail::nothing() : one_[0]; }
+    const inctrl_result *operator->() const noexcept { return &**this; }
+    View<float> map() const noexcept { return inctrl::map(**this); }
+    View<inctrl_region> regions() const noexcept { return inctrl::regions(**this); }
+    const inctrl_region *begin() const noexcept { return regions().begin(); }
+    const inctrl_region *end() const noexcept { return regions().end(); }
+    /// The structure for the C interface; NULL where this was moved from, which is an error there.
+    inctrl_result *raw() noexcept { return one_.empty() ? nullptr : one_.raw(); }
+
+  private:
+    Results one_;
 };
 
 /// Scores frames; one for each thread or camera.
@@ -217,15 +408,41 @@ class Scorer {
         handle_.reset(handle);
     }
 
-    /// Returns the status, which is in the result, too; throws nothing.
+    /// Scores one frame. Returns the status, which is in the result, too; throws nothing.
     std::int32_t score(const inctrl_frame &frame, Result &result, std::uint64_t deadline_us = 0) const noexcept {
         return inctrl_scorer_score(get(), &frame, deadline_us, result.raw());
+    }
+
+    /// Scores `count` frames; `results` has as many afterwards, each with its own status. Returns that of the first that
+    /// failed. Throws nothing but std::bad_alloc, and that only where `results` never had so many; it is empty then.
+    std::int32_t score_batch(const inctrl_frame *frames, std::size_t count, Results &results,
+                             std::uint64_t deadline_us = 0) const {
+        results.resize(count);
+        return inctrl_scorer_score_batch(get(), frames, count, deadline_us, results.raw());
+    }
+
+    std::int32_t score_batch(const std::vector<inctrl_frame> &frames, Results &results,
+                             std::uint64_t deadline_us = 0) const {
+        return score_batch(frames.data(), frames.size(), results, deadline_us);
+    }
+
+    /// Scores `count` rectangles of one frame, as score_batch does frames; places in results are in pixels of the whole frame.
+    std::int32_t score_regions(const inctrl_frame &frame, const inctrl_roi *rois, std::size_t count, Results &results,
+                               std::uint64_t deadline_us = 0) const {
+        results.resize(count);
+        return inctrl_scorer_score_regions(get(), &frame, rois, count, deadline_us, results.raw());
+    }
+
+    std::int32_t score_regions(const inctrl_frame &frame, const std::vector<inctrl_roi> &rois, Results &results,
+                               std::uint64_t deadline_us = 0) const {
+        return score_regions(frame, rois.data(), rois.size(), results, deadline_us);
     }
 
     void warm_up(std::uint32_t width, std::uint32_t height, std::int32_t format, std::uint32_t count = 3) const {
         check(inctrl_scorer_warm_up(get(), width, height, format, count));
     }
 
+    /// Its strings are valid for as long as the scorer.
     inctrl_health health() const {
         auto health = sized<inctrl_health>();
         check(inctrl_scorer_health(get(), &health));

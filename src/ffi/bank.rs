@@ -87,7 +87,7 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
 ///
 /// @param class_name the class in words, such as "metal nut", in UTF-8
 /// @param fit one of the fits; queries are fitted likewise
-/// @param frames normal images, `count` structures one after the other, at least one
+/// @param frames normal images, `count` structures one after the other, all of the size that the first one says; at least one
 /// @param mask pixels that are not judged, INCTRL_MONO8 in host memory and not 0 there, or NULL; all frames and queries have
 /// its size
 /// @param bank receives the bank, NULL after an error
@@ -122,6 +122,9 @@ pub unsafe extern "C" fn inctrl_bank_build(
 }
 
 /// A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change.
+///
+/// @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which stays as it is
+/// @param longer receives the longer bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_append(
     engine: *const inctrl_engine,
@@ -136,7 +139,7 @@ pub unsafe extern "C" fn inctrl_bank_append(
     })
 }
 
-/// Reads a bank from a file.
+/// Reads a bank from a file. Whether it fits a model is found out when a slot is to hold it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_open(file: *const c_char, bank: *mut *mut inctrl_bank) -> i32 {
     // SAFETY: string and variable of the caller's.
@@ -165,6 +168,8 @@ pub unsafe extern "C" fn inctrl_bank_save(bank: *const inctrl_bank, file: *const
 }
 
 /// The same bank with other thresholds, or without where `thresholds` is NULL. Its identity changes with them.
+///
+/// @param changed receives the new bank, NULL after an error; `bank` stays as it is
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_with_thresholds(
     bank: *const inctrl_bank,

@@ -124,6 +124,13 @@ pub unsafe extern "C" fn inctrl_engine_device(engine: *const inctrl_engine) -> *
     unsafe { object(engine) }.map_or(std::ptr::null(), |engine| engine.device.as_ptr())
 }
 
+/// Cells of a side of the residual map: a result's map has grid * grid residuals. 0 where `engine` is no engine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_engine_grid(engine: *const inctrl_engine) -> u32 {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(engine) }.map_or(0, |engine| engine.engine.arch().vision.grid() as u32)
+}
+
 /// Closes an engine and sets the variable to NULL, which is fine to close again. Its banks, slots and scorers stay usable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_close(engine: *mut *mut inctrl_engine) -> i32 {

@@ -52,12 +52,14 @@ pub struct inctrl_region {
 /// The result for one frame. Begin with `inctrl_result result = {0}; result.struct_size = sizeof result;`.
 ///
 /// Whatever goes wrong, a result that the library could write to says INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the status.
+/// The fields from `region_count` on are the library's to write; a structure can be used for frame after frame as it is.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_result {
     /// sizeof(inctrl_result); set by the caller.
     pub struct_size: usize,
     /// Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1].
+    /// inctrl_engine_grid() says how many that are.
     pub map: *mut f32,
     /// Elements at `map`. A map that does not fit is an error.
     pub map_capacity: usize,
@@ -87,7 +89,7 @@ pub struct inctrl_result {
     pub text_prior: f32,
     /// Cells of a side of the map.
     pub grid: u32,
-    /// Left edge of the map in pixels of the frame; it may lie outside it.
+    /// Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid wide.
     pub map_x: f64,
     /// Top edge.
     pub map_y: f64,
@@ -97,7 +99,7 @@ pub struct inctrl_result {
     pub map_height: f64,
     /// Which of its slot's banks the frame was scored against, counted from 1.
     pub generation: u64,
-    /// Time of the call until this result was written, in microseconds.
+    /// Time from the beginning of the call until this result was written, in microseconds; later ones of a batch have more.
     pub latency_us: u64,
     /// Identity of the bank: 16 hexadecimal digits and a zero.
     pub bank_id: [c_char; 24],

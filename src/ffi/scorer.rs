@@ -206,7 +206,7 @@ pub unsafe extern "C" fn inctrl_scorer_score(
 
 /// Scores frames, as many at a time as the scorer has capacity for. A frame that fails costs no other its score.
 ///
-/// @param frames `count` structures one after the other
+/// @param frames `count` structures one after the other, all of the size that the first one says; none is fine
 /// @param results `count` structures one after the other, all of the size that the first one says
 /// @return INCTRL_OK, or the status of the first frame that failed
 #[unsafe(no_mangle)]
@@ -256,7 +256,8 @@ pub unsafe extern "C" fn inctrl_scorer_score_batch(
     })
 }
 
-/// Scores several regions of one frame, each as if it were a frame; regions of results are in pixels of the whole frame.
+/// Scores several regions of one frame, each as if it were a frame; maps and regions of results are in pixels of the whole frame.
+/// Where the bank has an ignore mask, each has the size of the mask.
 ///
 /// @param rois `count` rectangles inside the frame
 /// @param results `count` structures one after the other, all of the size that the first one says
@@ -450,7 +451,8 @@ pub unsafe extern "C" fn inctrl_scorer_health(scorer: *const inctrl_scorer, heal
     })
 }
 
-/// Closes a scorer and sets the variable to NULL, which is fine to close again. No thread may be using it; INCTRL_ERROR_BUSY.
+/// Closes a scorer and sets the variable to NULL, which is fine to close again. A scorer that is found in use by another thread
+/// stays open: INCTRL_ERROR_BUSY. Its slot, engine and bank stay as they are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) -> i32 {
     guard(|| {

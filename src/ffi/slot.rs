@@ -20,7 +20,7 @@ pub(super) struct Place {
 
 handle!(inctrl_slot, Place, 3, "slot");
 
-/// A slot with a bank of the engine's model in it, of generation 1.
+/// A slot with a bank of the engine's model in it, of generation 1. INCTRL_ERROR_BANK for a bank of another model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_create(
     engine: *const inctrl_engine,
@@ -39,6 +39,8 @@ pub unsafe extern "C" fn inctrl_slot_create(
 }
 
 /// Puts another bank in place, for all scorers of the slot from their next frame on. Scoring goes on meanwhile.
+///
+/// After an error the slot keeps the bank that it had.
 ///
 /// @param generation receives the new bank's number, or NULL
 #[unsafe(no_mangle)]
