@@ -1,43 +1,97 @@
 #!/usr/bin/env bash
-# Builds the C and C++ examples as strictly as compilers can and runs them under valgrind: no error, no leak, no warning.
+# Builds the C and C++ examples and the clients of tests/clients as strictly as compilers can, and runs them under valgrind: no
+# error, no leak, no warning. Builds the installed package through pkg-config and CMake, too, shared and static.
 #
-#     cargo build --release && scripts/check_examples.sh
+#     cargo build --release && scripts/check_examples.sh [folder with libinctrl.so, libinctrl.a and inctrl]
 #
-# Without valgrind they run without it, and that is said.
+# What is not on the machine (valgrind, pkg-config, cmake) is left out, and that is said.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 libraries=${1:-$root/target/release}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+has() {
+    command -v "$1" > /dev/null || { echo "SKIP: no $1; $2"; return 1; }
+}
+
 strict=(-Wall -Wextra -Werror -pedantic -O1 -g)
 sh "$root/scripts/install.sh" --libraries "$libraries" --prefix "$work/opt"
 flags=(-I "$work/opt/include" -L "$work/opt/lib" -linctrl -Wl,-rpath,"$work/opt/lib")
-gcc "${strict[@]}" -std=c99 "$root/examples/c/score_pnm.c" "${flags[@]}" -o "$work/score_pnm"
-g++ "${strict[@]}" -std=c++17 "$root/examples/cpp/camera_loop.cpp" "${flags[@]}" -pthread -o "$work/camera_loop"
+c=(gcc "${strict[@]}" -std=c99)
+cpp=(g++ "${strict[@]}" -std=c++17)
+"${c[@]}" "$root/examples/c/score_pnm.c" "${flags[@]}" -o "$work/score_pnm"
+"${c[@]}" "$root/tests/clients/stranger.c" "${flags[@]}" -o "$work/stranger"
+"${cpp[@]}" "$root/examples/cpp/camera_loop.cpp" "${flags[@]}" -pthread -o "$work/camera_loop"
+# A second unit with the header in it: whatever is defined twice does not link.
+echo '#include <inctrl.hpp>' > "$work/second.cpp"
+"${cpp[@]}" "$root/tests/clients/everything.cpp" "$work/second.cpp" "${flags[@]}" -o "$work/everything"
 
-"$libraries/inctrl" weights random --config "$root/tests/fixtures/model/tapped.json" -o "$work/w.safetensors"
+# As small as a model can be that has all parts.
+cat > "$work/config.json" << 'END'
+{"embed_dim": 24, "vision_cfg": {"image_size": 48, "patch_size": 16, "width": 64, "layers": 2},
+ "text_cfg": {"width": 16, "heads": 2, "layers": 1}, "inctrl": {"taps": [1, 2], "alpha": 0.5}}
+END
+for seed in 1 2; do
+    "$libraries/inctrl" weights random --config "$work/config.json" --seed "$seed" -o "$work/$seed.safetensors"
+done
+weights=$work/1.safetensors
 for name in query normal; do
     { printf 'P5 60 50 255\n'; head -c 3000 "$root/README.md"; } > "$work/$name.pgm"
 done
+mkdir "$work/c" "$work/cpp"
 
 check=()
-if command -v valgrind > /dev/null; then
+if has valgrind "the programs run without it"; then
     # What is lost is a leak; tables that live as long as the program, some of them seen by pointers into their middle, are not.
     check=(valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect
         --errors-for-leak-kinds=definite,indirect)
-else
-    echo "SKIP: no valgrind; the examples run without it"
 fi
-"${check[@]}" "$work/score_pnm" "$work/w.safetensors" object "$work/query.pgm" "$work/normal.pgm"
+"${check[@]}" "$work/score_pnm" "$weights" object "$work/query.pgm" "$work/normal.pgm"
 # Errors on the way, too.
-if "${check[@]}" "$work/score_pnm" "$work/absent" object "$work/query.pgm" "$work/normal.pgm" 2> "$work/said"; then
+if "${check[@]}" "$work/score_pnm" "$work/absent" object "$work/query.pgm" "$work/normal.pgm" 2> "$work/error"; then
     echo "an absent file was not noticed" >&2
     exit 1
 elif [ $? -ne 1 ]; then
-    cat "$work/said" >&2
+    cat "$work/error" >&2
     exit 1
 fi
-grep -q "absent" "$work/said"
-"${check[@]}" "$work/camera_loop" "$work/w.safetensors" 5
-echo "the examples are clean"
+grep -q "absent" "$work/error"
+"${check[@]}" "$work/camera_loop" "$weights" 5
+"${check[@]}" "$work/stranger" "$weights" "$work/2.safetensors" "$work/c" | tee "$work/c/said"
+"${check[@]}" "$work/everything" "$weights" "$work/cpp" | tee "$work/cpp/said"
+# Both draw the same pictures: pictures, bank and the bits of the score are the same.
+for name in said query.pgm normal_0.pgm normal_1.pgm two.bank; do
+    cmp "$work/c/$name" "$work/cpp/$name"
+done
+
+# Without valgrind, whose processor is of another kind and has scores with other bits.
+"$work/score_pnm" "$weights" object "$work/query.pgm" "$work/normal.pgm" > "$work/said"
+# A package with the archive alone, where -linctrl can mean nothing else.
+cp -R "$work/opt" "$work/static"
+rm "$work"/static/lib/libinctrl.so*
+if has pkg-config "the package is not built through it"; then
+    for kind in opt static; do
+        # Its own folder, as --prefix would have said.
+        package=(env PKG_CONFIG_PATH="$work/$kind/lib/pkgconfig" pkg-config --define-variable=prefix="$work/$kind")
+        [ "$kind" = opt ] || package+=(--static)
+        read -ra found <<< "$("${package[@]}" --cflags --libs inctrl)"
+        "${c[@]}" "$root/examples/c/score_pnm.c" "${found[@]}" -o "$work/packaged"
+        LD_LIBRARY_PATH=$work/opt/lib "$work/packaged" "$weights" object "$work/query.pgm" "$work/normal.pgm" |
+            cmp - "$work/said"
+        linked=$(ldd "$work/packaged" | grep -c "libinctrl" || true)
+        [ "$linked" = "$([ "$kind" = opt ] && echo 1 || echo 0)" ]
+    done
+fi
+if has cmake "the package is not built through it"; then
+    for static in OFF ON; do
+        built=$work/cmake_$static
+        cmake -S "$root/examples/cpp" -B "$built" -DCMAKE_PREFIX_PATH="$work/opt" -DINCTRL_STATIC=$static \
+            -DCMAKE_CXX_FLAGS="${strict[*]}" > "$work/log" || { cat "$work/log"; exit 1; }
+        cmake --build "$built" > "$work/log" || { cat "$work/log"; exit 1; }
+        "$built/camera_loop" "$weights" 5 | grep "is generation 2"
+        linked=$(ldd "$built/camera_loop" | grep -c "libinctrl" || true)
+        [ "$linked" = "$([ "$static" = OFF ] && echo 1 || echo 0)" ]
+    done
+fi
+echo "the examples and the clients are clean"

@@ -21,7 +21,7 @@ fn write_pnm(path: &Path, colour: bool, defect: bool) {
 }
 
 /// Compiles a source against the headers and the shared library of this build.
-fn compile(compiler: &str, standard: &str, source: &str, out: &Path, flags: &[&str]) {
+pub(super) fn compile(compiler: &str, standard: &str, source: &str, out: &Path, flags: &[&str]) {
     run(Command::new(compiler)
         .args(STRICT)
         .args([standard, "-I"])
@@ -35,7 +35,7 @@ fn compile(compiler: &str, standard: &str, source: &str, out: &Path, flags: &[&s
 }
 
 /// A folder in which the shared library has the name that programs look for.
-fn runtime(folder: &Path) -> PathBuf {
+pub(super) fn runtime(folder: &Path) -> PathBuf {
     let link = folder.join(format!("libinctrl.so.{}", inctrl::ffi::INCTRL_ABI_VERSION));
     std::os::unix::fs::symlink(libraries().join("libinctrl.so"), link).unwrap();
     folder.to_path_buf()

@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 mod calls;
+#[cfg(all(target_os = "linux", feature = "cli"))]
+mod clients;
 #[cfg(target_os = "linux")]
 mod examples;
 mod header;
