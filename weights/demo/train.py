@@ -12,10 +12,13 @@ result, up to the rounding of the machine. Three losses, added up:
   every product and state as a candidate), and, with eq. 6 of the paper, whether its state is normal, half of the time for
   made-up names, so that the answer does not hang on the name;
 - residuals: the method's own map (equations 1 and 2) from two normal prompts tells defective patches from good ones, for each
-  tap and for the mean of the taps, by one threshold for all products; and its maximum tells defective images;
+  tap and for the mean of the taps, by one threshold for all products; and its maximum tells defective images. The
+  steepness is lowered during training: what is to be certain must then differ by much, so that the maximum counts beside the
+  holistic score, which goes to 1;
 - spread: patches of different products are not alike, which keeps the map from collapsing to zero.
 
-Four fifths of the steps look at crops of 112 pixels, the last fifth at whole images.
+Three quarters of the steps look at crops of 112 pixels, the last quarter at whole images. The image tower runs in bf16 with
+f32 weights.
 """
 
 import argparse
@@ -27,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from network import CONFIG, TAPS, WIDTH, encode_image, encode_text, normalised, random_weights, residuals
 from products import COVERED, PROMPTS, QUERIES, Episodes, read
@@ -50,6 +53,9 @@ SMALL_EPISODES, LARGE_EPISODES = 8, 3
 RATE, WARM_UP, DECAY = 4e-4, 100, 0.05
 # The average of the weights over about so many steps is what is kept.
 AVERAGED = 300
+# Logits are residuals above the threshold times so much, at the beginning and at the end. Less at the beginning, and
+# residuals do not begin to learn beside the captions.
+STEEPNESS = (35.0, 12.0)
 
 
 class Captions:
@@ -103,18 +109,21 @@ def residual_loss(maps, covered, steepness, threshold):
     bad, good = wrong * counted, (1 - wrong) * counted
     total = 0.0
     for i, found in enumerate(maps):
-        logits = (found - threshold[i]) * steepness[i].exp()
+        logits = (found - threshold[i]) * steepness
         losses = F.binary_cross_entropy_with_logits(logits, wrong, reduction="none")
         total = total + 0.5 * (losses * bad).sum() / bad.sum().clamp(1) + 0.5 * (losses * good).sum() / good.sum().clamp(1)
         image, image_wrong = found.amax(-1), wrong.amax(-1)
-        image_logits = (image - threshold[len(maps) + i]) * steepness[len(maps) + i].exp()
+        image_logits = (image - threshold[len(maps) + i]) * steepness
         weight = 1.0 if i + 1 == len(maps) else 0.3
         total = total + weight * F.binary_cross_entropy_with_logits(image_logits, image_wrong)
         if i + 1 == len(maps):
-            # Every defective image above every good one.
-            gaps = (image[image_wrong > 0][:, None] - image[image_wrong == 0][None]) * steepness[len(maps) + i].exp()
-            if gaps.numel():
-                total = total + 0.5 * F.softplus(-gaps).mean()
+            # Every defective image above every good one, and above the good one of its own product twice so.
+            gaps = (image.flatten()[:, None] - image.flatten()[None]) * steepness
+            owner = torch.arange(len(image)).repeat_interleave(image.shape[1])
+            pairs = (image_wrong.flatten()[:, None] > 0) & (image_wrong.flatten()[None] == 0)
+            for chosen in (pairs, pairs & (owner[:, None] == owner[None])):
+                if chosen.any():
+                    total = total + 0.5 * F.softplus(-gaps[chosen]).mean()
     return total / len(maps)
 
 
@@ -129,14 +138,14 @@ def spread_loss(taps, episodes, generator):
     return total / len(taps)
 
 
-def train(products, steps, seed, threads, log):
+def train(products, start, steps, seed, threads, log):
+    """From fresh weights, or from `start`, whose text prior has been trained at its final temperature already."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    weights = {name: tensor.requires_grad_() for name, tensor in random_weights(seed).items()}
+    weights = {name: tensor.requires_grad_() for name, tensor in (start or random_weights(seed)).items()}
     maps = len(TAPS) + 1
     extra = {
         "scale": torch.tensor(2.7),
-        "steepness": torch.full((2 * maps,), 3.5),
         "threshold": torch.tensor([0.06] * maps + [0.08] * maps),
     }
     extra = {name: tensor.requires_grad_() for name, tensor in extra.items()}
@@ -148,25 +157,28 @@ def train(products, steps, seed, threads, log):
         {"params": plain, "weight_decay": 0.0, "faster": 1},
         {"params": list(extra.values()), "weight_decay": 0.0, "faster": 5},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), fused=True)
     average = {name: tensor.detach().clone() for name, tensor in weights.items()}
     episodes, captions = Episodes(products, seed), Captions(products, np.random.default_rng(seed + 1))
     generator = torch.Generator().manual_seed(seed)
     began, recent = time.monotonic(), []
     for step in range(steps):
         done = step / steps
-        whole = done >= 0.8
+        whole = done >= 0.75
         side, count = (LARGE, LARGE_EPISODES) if whole else (SMALL, SMALL_EPISODES)
         rate = RATE * min(1, (step + 1) / WARM_UP) * (0.5 * (1 + math.cos(math.pi * done)) + 0.01)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["faster"]
         images, covered, rows, columns, owners, states = episodes.draw(count, side)
-        embeddings, taps = encode_image(normalised(images), weights, rows, columns)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            embeddings, taps = encode_image(normalised(images), weights, rows, columns)
+        embeddings, taps = embeddings.float(), [tap.float() for tap in taps]
         names = [products[owner].text for owner in owners]
-        temperature = 10 + 90 * done
+        temperature = 100 if start else 10 + 90 * done
         caption, state = captions.losses(weights, embeddings, extra["scale"], temperature, names, states)
+        steepness = STEEPNESS[0] * (STEEPNESS[1] / STEEPNESS[0]) ** min(1, max(0, 2 * done - 0.6))
         queries = covered.view(count, PROMPTS + QUERIES, -1)[:, PROMPTS:]
-        residual = residual_loss(residuals(taps, PROMPTS, QUERIES), queries, extra["steepness"], extra["threshold"])
+        residual = residual_loss(residuals(taps, PROMPTS, QUERIES), queries, steepness, extra["threshold"])
         spread = spread_loss(taps, count, generator)
         loss = 0.4 * caption + 15 / temperature * state + residual + 0.3 * spread
         optimiser.zero_grad()
@@ -191,14 +203,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("products", type=Path, help="a folder that `inctrl synth` wrote")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--start", type=Path, help="weights to go on from, in place of fresh ones")
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     products = read(args.products)
     print(f"{len(products)} products, {sum(len(p.images) for p in products)} images", flush=True)
     log = []
-    weights = train(products, args.steps, args.seed, args.threads, log)
+    start = None
+    if args.start:
+        loaded = load_file(args.start)
+        start = {name: loaded[name].float() for name in random_weights(0)}
+    weights = train(products, start, args.steps, args.seed, args.threads, log)
     metadata = {"inctrl.config": json.dumps(CONFIG), "source": f"weights/demo/train.py --steps {args.steps} --seed {args.seed}"}
     partial = args.output.with_suffix(".partial")
     save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, partial, metadata=metadata)
