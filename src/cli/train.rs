@@ -62,6 +62,11 @@ pub struct Args {
     /// What the loss, which expects a logit, is given: logit, or sigmoid, as the published code does
     #[arg(long, value_name = "INPUT", value_parser = parse_loss_input, default_value = "logit")]
     loss_input: LossInput,
+    /// Weight of the patch maximum in the loss of the final score [default: the model's alpha, as published]
+    ///
+    /// With 0 the holistic head learns to judge by itself.
+    #[arg(long, value_name = "A")]
+    loss_alpha: Option<f64>,
     /// Mirror and turn each sample's residual map at random, so that heads do not learn where this data set has its
     /// defects; the published training does not
     #[arg(long)]
@@ -98,6 +103,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         seed: args.layout.seed,
         loss: args.loss,
         loss_input: args.loss_input,
+        loss_alpha: args.loss_alpha,
         mirror: args.mirror,
         fit: args.fit.unwrap_or_default(),
         classes: args.classes,

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The objective is the paper's: L_IRL, a binary loss of s_i (equation 5), plus the same loss of the final score s(x)
-//! (equation 7), over ψ, η and φ. α is the configuration's and not trained; text prototypes and patch features do not change.
+//! (equation 7), over ψ, η and φ. α is the configuration's, or given for the loss alone, and not trained; text prototypes and patch features do not change.
 //! The gradient of L_h reaches η and ψ through s_i in the holistic map, as in the published code. Unlike that code, a sample's
 //! residual map depends on no other sample of its batch; only batch normalisation sees the others, as in any training.
 //!

@@ -72,6 +72,8 @@ pub(super) struct Network {
     image: Head,
     holistic: Head,
     alpha: f64,
+    /// α in L_h; the model's unless it is set.
+    pub loss_alpha: f64,
 }
 
 /// What a head's backward pass needs of its forward pass.
@@ -132,6 +134,7 @@ impl Network {
             holistic: head("diff_head", arch.vision.patches())?,
             embedding: arch.embed_dim,
             alpha: f64::from(arch.alpha),
+            loss_alpha: f64::from(arch.alpha),
             tensors,
             parameters,
             running,
@@ -179,10 +182,10 @@ impl Network {
             let [of_image, slope] = loss.of_head(input, image_logits[i], batch.anomalous[i]);
             let holistic = sigmoid(holistic_logits[i]);
             let map = &batch.maps[i * cells..][..cells];
-            let [of_score, by_score] = loss.of_score(input, self.score(holistic, map), batch.anomalous[i]);
+            let [of_score, by_score] = loss.of_score(input, score(holistic, map, self.loss_alpha), batch.anomalous[i]);
             total += (of_image + of_score) / b as f64;
             d_image[i] = slope / b as f64;
-            d_holistic[i] = by_score / b as f64 / (1.0 + self.alpha) * holistic * (1.0 - holistic);
+            d_holistic[i] = by_score / b as f64 / (1.0 + self.loss_alpha) * holistic * (1.0 - holistic);
         }
 
         let d_maps = self.holistic.backward(p, &holistic_trace, &d_holistic, gradient);
@@ -209,22 +212,16 @@ impl Network {
         let k = batch.prompts.len() / (batch.anomalous.len() * e);
         let [_, queries] = self.adapt(&batch.queries);
         let [_, prompts] = self.adapt(&batch.prompts);
-        let score = |i: usize| {
+        let sample = |i: usize| {
             let mut residual: Vec<f64> = queries[i * e..][..e].iter().map(|a| -a).collect();
             prompts[i * k * e..][..k * e].chunks_exact(e).for_each(|p| axpy(1.0 / k as f64, p, &mut residual));
             let s_i = sigmoid(self.image.evaluate(self, &residual));
             let map = &batch.maps[i * cells..][..cells];
             let plus: Vec<f64> = map.iter().map(|cell| cell + s_i + batch.text_priors[i]).collect();
             let holistic = sigmoid(self.holistic.evaluate(self, &plus));
-            Scored { score: self.score(holistic, map), holistic, image_residual: s_i }
+            Scored { score: score(holistic, map, self.alpha), holistic, image_residual: s_i }
         };
-        (0..batch.anomalous.len()).map(score).collect()
-    }
-
-    /// `(s_h + α s_p) / (1 + α)`.
-    fn score(&self, holistic: f64, map: &[f64]) -> f64 {
-        let patch_max = map.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (holistic + self.alpha * patch_max) / (1.0 + self.alpha)
+        (0..batch.anomalous.len()).map(sample).collect()
     }
 
     /// ψ of each row: the outputs of both layers after their ReLU.
@@ -253,6 +250,12 @@ impl Network {
     fn hidden(&self) -> usize {
         self.adapter[0].len() / self.embedding
     }
+}
+
+/// `(s_h + α s_p) / (1 + α)`, s_p the largest of the map.
+fn score(holistic: f64, map: &[f64], alpha: f64) -> f64 {
+    let patch_max = map.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (holistic + alpha * patch_max) / (1.0 + alpha)
 }
 
 /// Tells the streams of the initial weights from those of the draws.

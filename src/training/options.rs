@@ -24,6 +24,9 @@ pub struct Options {
     pub loss: Loss,
     /// What the loss is given.
     pub loss_input: LossInput,
+    /// α in L_h, the loss of the final score; the model's where there is none, as published. With 0 it is φ's own loss: beside a
+    /// weighty patch maximum, φ has little left to learn and saturates.
+    pub loss_alpha: Option<f64>,
     /// Whether each sample's residual map is mirrored and turned at random, eight forms in all, before φ sees it. The published
     /// training does not: its φ learns where in the picture its own data set has defects.
     pub mirror: bool,
@@ -44,6 +47,7 @@ impl Default for Options {
             seed: 0,
             loss: Loss::default(),
             loss_input: LossInput::default(),
+            loss_alpha: None,
             mirror: false,
             fit: Fit::default(),
             classes: Vec::new(),
@@ -69,6 +73,11 @@ impl Options {
         }
         if !(self.rate.is_finite() && self.rate > 0.0) {
             return fail(format!("a learning rate of {}: expected a number above 0", self.rate));
+        }
+        if let Some(alpha) = self.loss_alpha
+            && !(alpha.is_finite() && alpha >= 0.0)
+        {
+            return fail(format!("an alpha of {alpha} in the loss: expected a number that is not negative"));
         }
         Ok(())
     }

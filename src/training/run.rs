@@ -120,7 +120,10 @@ pub fn train(
     let (set, failures) = Set::encode(&mut encoder, dataset, options, cache, &mut observe)?;
     let text_priors = text_priors(&mut encoder, &set)?;
 
-    let network = Network::new(arch, options.seed)?;
+    let mut network = Network::new(arch, options.seed)?;
+    if let Some(alpha) = options.loss_alpha {
+        network.loss_alpha = alpha;
+    }
     let optimiser = AdamW::new(network.parameters.len(), options.rate);
     let mut state = State { network, optimiser, history: Vec::new() };
     let state_file = state_path(&paths.output);
@@ -202,6 +205,7 @@ fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<
         "seed": options.seed,
         "loss": options.loss,
         "loss_input": options.loss_input,
+        "loss_alpha": options.loss_alpha,
         "mirror": options.mirror,
     });
     serde_json::to_string(&identity)

@@ -61,8 +61,10 @@ fn batch(step: usize) -> Batch {
 #[test]
 fn the_gradient_of_the_whole_objective_is_that_of_finite_differences() {
     const STEP: f64 = 1e-6;
-    for (name, loss, input) in VARIANTS {
-        let network = network();
+    // With the model's α, and with one of the loss's own.
+    for ((name, loss, input), loss_alpha) in VARIANTS.into_iter().flat_map(|v| [None, Some(0.3)].map(|a| (v, a))) {
+        let mut network = network();
+        network.loss_alpha = loss_alpha.unwrap_or(network.loss_alpha);
         let mut gradient = vec![0.0; network.parameters.len()];
         network.clone().step(&batch(0), loss, input, &mut gradient);
         let mut random = Random::new(&[1]);
@@ -127,6 +129,23 @@ fn three_steps_are_those_of_pytorch() {
             }
         }
     }
+}
+
+#[test]
+fn without_the_patch_maximum_the_loss_does_not_see_the_map_s_largest_cell_by_itself() {
+    // L_h of s_h alone: the same for any α of the model, which the score still has.
+    let step = |alpha: f64, loss_alpha: f64| {
+        let config = CONFIG.replace(r#""taps": [1]"#, &format!(r#""taps": [1], "alpha": {alpha}"#));
+        let mut network = Network::new(&Arch::from_json(&config).unwrap(), 0).unwrap();
+        network.loss_alpha = loss_alpha;
+        let loss = network.clone().step(&batch(0), Loss::Focal, LossInput::Logit, &mut vec![0.0; network.parameters.len()]);
+        (loss, network.evaluate(&batch(0))[0])
+    };
+    let (one, four) = (step(1.0, 0.0), step(4.0, 0.0));
+    assert_eq!(one.0, four.0);
+    assert_eq!(one.1.holistic, four.1.holistic);
+    assert!(one.1.score != four.1.score);
+    assert!(step(1.0, 1.0).0 != one.0);
 }
 
 #[test]
