@@ -216,7 +216,8 @@ def main():
         loaded = load_file(args.start)
         start = {name: loaded[name].float() for name in random_weights(0)}
     weights = train(products, start, args.steps, args.seed, args.threads, log)
-    metadata = {"inctrl.config": json.dumps(CONFIG), "source": f"weights/demo/train.py --steps {args.steps} --seed {args.seed}"}
+    source = f"weights/demo/train.py --steps {args.steps} --seed {args.seed}" + (f" --start {args.start.name}" if args.start else "")
+    metadata = {"inctrl.config": json.dumps(CONFIG), "source": source}
     partial = args.output.with_suffix(".partial")
     save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, partial, metadata=metadata)
     partial.replace(args.output)
