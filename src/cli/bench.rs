@@ -1,13 +1,16 @@
 //! `inctrl bench`.
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use inctrl::measure::{Distribution, OperationTime, Peak, latency, throughput};
-use inctrl::{Engine, Fit, Frame, PixelFormat, PromptBank};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use inctrl::measure::{Distribution, OperationTime, Peak, STEPS, latency, step_times, throughput};
+use inctrl::{Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -18,8 +21,9 @@ use super::model::ModelArgs;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Latency is from a frame in host memory to its score in host memory, one frame after the other; after a gap the
-machine has gone to rest, as it does between the parts on a conveyor. Shares are of what the machine itself does
-at best in the same run: a plain copy, a large product.
+machine has gone to rest, as it does between the parts on a conveyor. Its steps are timed in passes of their own,
+which wait after each step and also decode the file. Shares are of what the machine itself does at best in the
+same run: a plain copy, a large product.
 
 Examples:
   inctrl bench --weights W.safetensors --deadline-ms 20
@@ -42,9 +46,12 @@ pub struct Args {
     /// Time for each measurement of latency or throughput, in seconds
     #[arg(long, value_name = "S", default_value = "10")]
     seconds: u64,
-    /// Width and height of the frames
+    /// Width and height of the frames, which are drawn; to decode they are a PNG in memory
     #[arg(long, value_name = "WxH", default_value = "1024x1024", value_parser = parse_size)]
     size: (usize, usize),
+    /// A picture file as the frame, in place of a drawn one
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    image: Option<PathBuf>,
     /// Say whether scores take less than this
     #[arg(long, value_name = "MS")]
     deadline_ms: Option<f64>,
@@ -68,21 +75,31 @@ pub fn run(args: Args) -> Result<Outcome> {
         bail!("--batches: none given")
     };
     let Some(&prompts) = args.prompts.first() else { bail!("--prompts: none given") };
+    let (file, image) = match &args.image {
+        Some(path) => {
+            let file = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+            let image = Image::decode(&file).map_err(|error| error.at(path))?;
+            (file, image)
+        }
+        None => {
+            let file = drawn(args.size)?;
+            let image = Image::decode(&file)?;
+            (file, image)
+        }
+    };
     let limit = Duration::from_secs(args.seconds);
     let progress = Progress::new();
     progress.step("opening the model");
     let engine = args.model.open(NonZeroUsize::MIN)?;
     progress.step("building a bank");
-    let (width, height) = args.size;
-    let pixels = picture(width, height, 0);
-    let frame = Frame::packed(&pixels, width, height, PixelFormat::Grey8)?;
+    let frame = image.frame();
     let bank = Arc::new(bank(&engine, prompts.get())?);
 
     let mut report = json!({
         "program": env!("CARGO_PKG_VERSION"),
         "device": engine.device(),
         "model": engine.arch().to_string(),
-        "frame": [width, height],
+        "frame": [frame.width(), frame.height()],
         "prompts": prompts,
     });
     result(&format!("device   {}\nmodel    {}", engine.device(), engine.arch()))?;
@@ -101,29 +118,31 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
 
     let mut scorer = engine.scorer(Arc::clone(&bank))?;
-    progress.step("timing steps");
-    let stages = stages(&mut scorer, frame, limit)?;
-    result("\nsteps of a score, each waited for: median ms")?;
-    for (name, seconds) in &stages {
-        let time = seconds.map_or_else(|| "none".to_owned(), |seconds| format!("{:.3}", 1e3 * seconds));
-        result(&format!("  {name:<14} {time:>9}"))?;
-    }
-    report["stages"] = stages.iter().map(|(name, seconds)| ((*name).to_owned(), json!(seconds))).collect::<Value>();
-
-    result("\nlatency of one frame, ms        frames       p50       p99     p99.9       max")?;
-    let mut latencies = Vec::new();
+    let heading = ["frames", "p50", "p99", "p99.9", "max"].map(|name| format!("{name:>9}")).join(" ");
+    result(&format!("\n{:<30} {heading}", "latency of one frame, ms"))?;
+    let (mut latencies, mut found) = (Vec::new(), Vec::new());
     for &gap in &args.gaps {
         progress.step(format!("timing scores, {gap} ms apart"));
-        let found = latency(&mut scorer, frame, Duration::from_millis(gap), args.frames.get(), limit)?;
-        let Some(found) = found else { continue };
+        let pause = Duration::from_millis(gap);
+        let Some(whole) = latency(&mut scorer, frame, pause, args.frames.get(), limit)? else { continue };
+        progress.step(format!("timing steps, {gap} ms apart"));
+        let Some(steps) = step_times(&mut scorer, &file, pause, args.frames.get(), limit)? else { continue };
         let name = if gap == 0 { "back to back".to_owned() } else { format!("{gap} ms apart") };
-        let Distribution { count, p50, p99, p999, max } = found;
-        let [p50, p99, p999, max] = [p50, p99, p999, max].map(|seconds| 1e3 * seconds);
-        progress.aside(|| result(&format!("  {name:<27} {count:>8} {p50:>9.3} {p99:>9.3} {p999:>9.3} {max:>9.3}")))?;
-        latencies.push((gap, found));
+        progress.aside(|| {
+            result(&row(&name, Some(whole)))?;
+            STEPS.iter().zip(steps.steps).try_for_each(|(step, times)| result(&row(&format!("  {step}"), times)))
+        })?;
+        found.push(json!({
+            "gap_ms": gap,
+            "seconds": whole,
+            "steps": STEPS.iter().zip(steps.steps).map(|(step, times)| ((*step).to_owned(), json!(times))).collect::<Value>(),
+            "bank_over_encode": steps.bank_over_encode,
+        }));
+        let added = 100.0 * steps.bank_over_encode;
+        progress.aside(|| result(&format!("  {prompts} prompts add {added:.1} % to the encoder")))?;
+        latencies.push((gap, whole));
     }
-    report["latency"] =
-        latencies.iter().map(|(gap, found)| json!({"gap_ms": gap, "seconds": found})).collect::<Vec<_>>().into();
+    report["latency"] = found.into();
 
     result("\nthroughput, images a second")?;
     let mut rates = Vec::new();
@@ -158,27 +177,21 @@ fn bank(engine: &Engine, prompts: usize) -> Result<PromptBank> {
     Ok(engine.build_bank("object", Fit::Crop, &frames)?)
 }
 
-/// Median seconds of each step; none of the transfer where the device reads host memory.
-fn stages(scorer: &mut inctrl::Scorer, frame: Frame<'_>, limit: Duration) -> Result<Vec<(&'static str, Option<f64>)>> {
-    const NAMES: [&str; 5] = ["upload", "preprocess", "encode", "residual map", "heads"];
-    let mut times: [Vec<Duration>; 5] = Default::default();
-    let began = std::time::Instant::now();
-    let mut rounds = 0;
-    scorer.stage_times(frame)?;
-    while rounds < 3 || (rounds < 100 && began.elapsed() < limit / 4) {
-        let stages = scorer.stage_times(frame)?;
-        let found = [
-            stages.upload,
-            Some(stages.preprocess),
-            Some(stages.encode),
-            Some(stages.residual_map),
-            Some(stages.heads),
-        ];
-        times.iter_mut().zip(found).for_each(|(times, time)| times.extend(time));
-        rounds += 1;
-    }
-    let medians = times.into_iter().map(|times| Distribution::of(times).map(|times| times.p50));
-    Ok(NAMES.into_iter().zip(medians).collect())
+/// A drawn picture as a PNG file.
+fn drawn((width, height): (usize, usize)) -> Result<Vec<u8>> {
+    let mut file = Vec::new();
+    let pixels = picture(width, height, 0);
+    PngEncoder::new(&mut file).write_image(&pixels, width as u32, height as u32, ExtendedColorType::L8)?;
+    Ok(file)
+}
+
+/// A line of the table of latencies, in milliseconds.
+fn row(name: &str, times: Option<Distribution>) -> String {
+    let Some(Distribution { count, p50, p99, p999, max }) = times else {
+        return format!("  {name:<28} {:>9}", "none");
+    };
+    let milliseconds = [p50, p99, p999, max].map(|seconds| format!("{:>9.3}", 1e3 * seconds)).join(" ");
+    format!("  {name:<28} {count:>9} {milliseconds}")
 }
 
 fn tell_operations(images: NonZeroUsize, peak: Peak, times: &[OperationTime]) -> Result<()> {

@@ -8,16 +8,19 @@
 //! | `distribution.rs` | many durations to the few numbers that matter |
 //! | `operations.rs` | every operation of a model alone, at its sizes |
 //! | `arrivals.rs` | scores of frames that come back to back or with gaps; throughput of batches |
+//! | `steps.rs` | the steps of a score: decode, resize, encode, nearest neighbour, heads |
 
 mod arrivals;
 mod distribution;
 mod operations;
+mod steps;
 
 use std::path::Path;
 
 pub use arrivals::{latency, throughput};
 pub use distribution::Distribution;
 pub use operations::{OperationTime, Peak, operations, peak};
+pub use steps::{STEPS, StepTimes, step_times};
 
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, Result};

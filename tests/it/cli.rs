@@ -394,11 +394,20 @@ fn bench_times_operations_steps_latency_and_throughput() {
     assert!(upload.ends_with("none"), "{upload}");
     assert!(run.stdout.contains("deadline 0.000001 ms: NOT kept"), "{}", run.stdout);
     let report: serde_json::Value = serde_json::from_slice(&bench.read("bench.json")).unwrap();
-    assert!(report["stages"]["upload"].is_null() && report["stages"].as_object().unwrap().contains_key("upload"));
-    for step in ["preprocess", "encode", "residual map", "heads"] {
-        assert!(run.stdout.lines().any(|line| line.trim_start().starts_with(step)), "no {step}: {}", run.stdout);
-        assert!(report["stages"][step].as_f64().is_some_and(|seconds| seconds > 0.0), "{step}: {report}");
+    for found in report["latency"].as_array().unwrap() {
+        let steps = found["steps"].as_object().unwrap();
+        assert!(steps.contains_key("upload") && steps["upload"].is_null(), "{found}");
+        for step in ["decode", "resize", "encode", "nearest neighbour", "heads"] {
+            assert!(run.stdout.lines().any(|line| line.trim_start().starts_with(step)), "no {step}: {}", run.stdout);
+            assert_eq!(steps[step]["count"], 3, "{step}: {found}");
+            let [p50, p99, p999, max] = ["p50", "p99", "p999", "max"].map(|name| steps[step][name].as_f64().unwrap());
+            assert!(0.0 < p50 && p50 <= p99 && p99 <= p999 && p999 <= max, "{step}: {found}");
+        }
+        let seconds = |step: &str| steps[step]["max"].as_f64().unwrap();
+        let added = found["bank_over_encode"].as_f64().unwrap();
+        assert!(added > 0.0 && added.is_finite() && seconds("encode") > 0.0, "{found}");
     }
+    bench.run(&["bench", "--weights", "w.safetensors", "--image", "no.png"]).refused(&["no.png"]);
     let times = report["operations_1"]["times"].as_array().unwrap();
     assert!(times.iter().any(|time| time["operation"] == "patch_nn: 2 prompts"), "{report}");
     assert!(times.iter().all(|time| time["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0)), "{report}");
