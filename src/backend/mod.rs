@@ -12,7 +12,7 @@
 //! 1. The method on [`Backend`], with its formula, shapes and source; a fused operation has its composed form as default.
 //! 2. `cpu/<op>.rs`: the launcher (checks, tasks), and its kernel for every instruction set.
 //! 3. `tests/it/ops/<op>.rs`: against a loop in f64 that reads like the formula, shapes in a table.
-//! 4. `benches/ops.rs`, where it takes time that counts: group `<op>`, result checked before it is timed.
+//! 4. `benches/ops/<op>.rs`: group `<op>/cpu/<shape>`, result checked before it is timed.
 
 use std::ops::Range;
 use std::sync::Arc;

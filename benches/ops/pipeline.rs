@@ -1,0 +1,219 @@
+//! The whole job at real size: encode, score with a bank, bank build, load. The weights are random, written for the run.
+
+use std::cell::LazyCell;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use criterion::Criterion;
+use inctrl::backend::cpu::Cpu;
+use inctrl::backend::{Backend, BankVectors};
+use inctrl::method::{Detector, Lane, Parts};
+use inctrl::preprocess::Plan;
+use inctrl::tensor::DType;
+use inctrl::text::Tokeniser;
+use inctrl::weights::{Arch, LoadOptions, Weights, random, table};
+use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
+use tempfile::TempDir;
+
+use super::common::{EMBED, PATCHES, TAPS, WIDTH, bench, check, cpu, dot, floats, flop, numbers, unit_rows};
+use super::plain_tower;
+use super::tokenise::sentences;
+
+const ARCH: &str = "vit-b-16-plus-240";
+/// Side of the frames.
+const SIDE: usize = 300;
+/// Largest error of an encoding, as a share of its largest element.
+const TOLERANCE: f32 = 1e-4;
+
+struct Model {
+    _folder: TempDir,
+    file: PathBuf,
+    weights: Weights,
+    detector: Arc<Detector<Cpu>>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("weights.safetensors");
+        random::write(&file, &arch(), 1, DType::F32).expect("the model fits the disk");
+        let weights =
+            Weights::open(&LoadOptions { weights: file.clone(), heads: None, config: None }).expect("weights");
+        let detector = Arc::new(Detector::load(&mut cpu(), &weights).expect("memory for the model"));
+        Model { _folder: folder, file, weights, detector }
+    }
+
+    fn lane(&self, capacity: usize) -> Lane<Cpu> {
+        Lane::new(cpu(), Arc::clone(&self.detector), capacity).expect("memory for a lane")
+    }
+
+    fn engine(&self) -> Engine {
+        let mut options = EngineOptions::new(&self.file);
+        options.device = Device::Cpu;
+        Engine::with(&options).expect("the model opens")
+    }
+}
+
+fn arch() -> Arch {
+    Arch::named(ARCH).expect("a known architecture")
+}
+
+fn picture(seed: usize) -> Vec<u8> {
+    (0..SIDE * SIDE).map(|i| ((i % SIDE * 7) ^ (i / SIDE * 13) ^ (i * (seed + 1) / 5)) as u8).collect()
+}
+
+fn frame(pixels: &[u8]) -> Frame<'_> {
+    Frame::packed(pixels, SIDE, SIDE, PixelFormat::Grey8).expect("a frame")
+}
+
+fn plan() -> Plan {
+    Plan::new(SIDE, SIDE, arch().vision.image_size, Fit::Crop).expect("a plan")
+}
+
+/// Multiplications and additions to encode one image, of the last block only what the class token needs.
+fn encode_flop() -> usize {
+    let vision = arch().vision;
+    let (tokens, width) = (vision.tokens(), vision.width);
+    let patches = vision.patches() * 3 * vision.patch_size.pow(2) * width;
+    let block = tokens * 12 * width * width + 2 * tokens * tokens * width;
+    let last = (2 * tokens + 10) * width * width + 2 * tokens * width;
+    2 * (patches + (vision.layers - 1) * block + last + width * EMBED)
+}
+
+/// The same for all sentences of a class.
+fn text_flop() -> usize {
+    let (text, tokeniser) = (arch().text, Tokeniser::new().expect("the merge table"));
+    let each = |sentence: &String| {
+        let tokens = tokeniser.encode(sentence, text.context_length).expect("ids").len();
+        let block = tokens * 12 * text.width * text.width + tokens * tokens * text.width;
+        let last = (2 * tokens + 10) * text.width * text.width;
+        2 * ((text.layers - 1) * block + last + text.width * EMBED)
+    };
+    sentences().iter().map(each).sum()
+}
+
+pub fn pipeline(c: &mut Criterion) {
+    let model: LazyCell<Model> = LazyCell::new(Model::new);
+    encode(c, &model);
+    score(c, &model);
+    bank_build(c, &model);
+    load(c, &model);
+}
+
+fn encode(c: &mut Criterion, model: &LazyCell<Model>) {
+    for images in [1, 8] {
+        bench(c, "encode", format!("{images}x{ARCH}"), flop(images * encode_flop()), || {
+            let mut lane = model.lane(images);
+            let (plan, pictures): (Plan, Vec<_>) = (plan(), (0..images).map(picture).collect());
+            for (image, pixels) in pictures.iter().enumerate() {
+                lane.place(frame(pixels), &plan, image).expect("patches");
+            }
+            lane.encode(images, |_, _| ()).expect("an encoding");
+            // The last of the batch.
+            let [class, taps, _] = lane.intermediates();
+            let class = class[(images - 1) * EMBED..images * EMBED].to_vec();
+            let image = |tap: usize| &taps[(tap * images + images - 1) * PATCHES * WIDTH..][..PATCHES * WIDTH];
+            let taps: Vec<f32> = (0..TAPS).flat_map(image).copied().collect();
+            let mut rows = vec![0.0; PATCHES * 3 * 16 * 16];
+            cpu().preprocess(frame(&pictures[images - 1]), &plan, 16, 0, &mut rows).expect("patches");
+            let plain = plain_tower::encode(&model.weights, &rows);
+            for (name, found, expected) in [("class", &class, &plain.class), ("taps", &taps, &plain.taps)] {
+                assert_eq!(found.len(), expected.len(), "{name}");
+                let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    let error = (found - expected).abs();
+                    assert!(error <= TOLERANCE * largest, "encode, {name}[{i}]: {found}, expected {expected}");
+                }
+            }
+            move || lane.encode(images, |_, _| ()).expect("an encoding")
+        });
+    }
+}
+
+/// From a frame to the score.
+fn score(c: &mut Criterion, model: &LazyCell<Model>) {
+    for prompts in [1, 2, 4, 8, 64, 256] {
+        let work = encode_flop() + 2 * TAPS * PATCHES * PATCHES * prompts * WIDTH;
+        bench(c, "score", format!("1x{ARCH} K={prompts}"), flop(work), || {
+            let mut lane = model.lane(1);
+            let (plan, pixels) = (plan(), picture(0));
+            let prompt_taps: Arc<[f32]> = unit_rows(numbers(2, TAPS * prompts * PATCHES * WIDTH), WIDTH).into();
+            let (mean, texts) = (numbers(3, EMBED), unit_rows(numbers(4, 2 * EMBED), EMBED));
+            let vectors = BankVectors { class_mean: &mean, text_prototypes: &texts };
+            let bank = lane.bank(&prompt_taps, prompts, vectors).expect("a bank");
+            let run = move |lane: &mut Lane<Cpu>, each: &mut dyn FnMut(Parts, &[f32])| {
+                lane.place(frame(&pixels), &plan, 0).expect("patches");
+                lane.score(1, &bank, |_, parts, map| each(parts, map)).expect("a score");
+            };
+            let mut map = Vec::new();
+            run(&mut lane, &mut |parts, cells| {
+                map = cells.to_vec();
+                let largest = cells.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                check("patch_max", parts.patch_max, largest.into());
+                check("score", parts.score, (f64::from(parts.holistic) + f64::from(parts.patch_max)) / 2.0);
+            });
+            let (taps, _) = lane.features().expect("features");
+            for cell in [0, PATCHES - 1] {
+                let residual = |tap: usize| {
+                    let query = &taps[(tap * PATCHES + cell) * WIDTH..][..WIDTH];
+                    let candidates = &prompt_taps[tap * prompts * PATCHES * WIDTH..][..prompts * PATCHES * WIDTH];
+                    let cosines = candidates.chunks_exact(WIDTH).map(|prompt| dot(query, prompt));
+                    0.5 * (1.0 - cosines.fold(f64::NEG_INFINITY, f64::max))
+                };
+                check("map", map[cell], (0..TAPS).map(residual).sum::<f64>() / TAPS as f64);
+            }
+            move || {
+                run(&mut lane, &mut |parts, _| {
+                    std::hint::black_box(parts.score);
+                });
+            }
+        });
+    }
+}
+
+fn bank_build(c: &mut Criterion, model: &LazyCell<Model>) {
+    for prompts in [1, 8] {
+        let work = text_flop() + prompts * encode_flop();
+        bench(c, "bank_build", format!("{ARCH} K={prompts}"), flop(work), || {
+            let engine = model.engine();
+            let pictures: Vec<_> = (0..prompts).map(picture).collect();
+            let run = move |engine: &Engine| {
+                let frames: Vec<_> = pictures.iter().map(|pixels| frame(pixels)).collect();
+                engine.build_bank("metal nut", Fit::Crop, &frames).expect("a bank")
+            };
+            let bank = run(&engine);
+            // What is in the bank has no residual, and the prototypes have length 1.
+            for text in bank.text_prototypes().chunks_exact(EMBED) {
+                check("text prototypes", dot(text, text) as f32, 1.0);
+            }
+            let mut scorer = engine.scorer(Arc::new(bank)).expect("a scorer");
+            for prompt in 0..prompts {
+                let pixels = picture(prompt);
+                check("a prompt's residual", scorer.score(frame(&pixels)).expect("a score").patch_max, 0.0);
+            }
+            move || {
+                std::hint::black_box(run(&engine));
+            }
+        });
+    }
+}
+
+/// From the mapped file, which is in the page cache, to a scorer that could be made.
+fn load(c: &mut Criterion, model: &LazyCell<Model>) {
+    // Known without the model, which a filter may leave out: the tensors are all of the file but for its header.
+    let parameters: usize = table(&arch()).iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    bench(c, "load", ARCH, floats(parameters), || {
+        let engine = model.engine();
+        assert_eq!(engine.arch(), &arch());
+        let pixels = picture(3);
+        let bank = engine.build_bank("cat", Fit::Crop, &[frame(&pixels)]).expect("a bank");
+        let mut scorer = engine.batch_scorer(Arc::new(bank), NonZeroUsize::MIN).expect("a scorer");
+        check("a prompt's residual", scorer.score(frame(&pixels)).expect("a score").patch_max, 0.0);
+        let mut options = EngineOptions::new(&model.file);
+        options.device = Device::Cpu;
+        move || {
+            std::hint::black_box(Engine::with(&options).expect("the model opens"));
+        }
+    });
+}
