@@ -1,253 +1,240 @@
 #!/usr/bin/env python3
-"""Times `inctrl score`, one image a call, against CLIP's visual tower alone in PyTorch, ONNX Runtime and OpenVINO.
+"""Times inctrl's whole job against CLIP's visual tower alone in PyTorch, torch.compile, ONNX Runtime and OpenVINO.
 
     pip install torch safetensors pillow onnx onnxscript onnxruntime openvino
     cargo build --release
-    python scripts/bench_rivals.py [--arch vit-b-16-plus-240] [--threads 2] [--rounds 30] [--json OUT.json]
+    python scripts/bench_rivals.py [--repeats 3] [--rounds 30] [--batch-rounds 8] [--json benches/results/cpu.json]
+    python scripts/bench_rivals.py --readme [--check]      the README's table from the JSON; needs no package
 
-All run the same seeded random weights in f32 on the same number of threads. Ours is the whole job of one process: a path
-goes in on stdin, the image is read, decoded, resized, encoded, compared with a bank of 8 prompts, and the row comes back.
-The rivals get a ready tensor and return the class embedding and the tapped patch tokens: no image file, no nearest
-neighbour, no heads. Before any timing the rivals' outputs are compared with each other and their class embedding, through
-the text prior, with ours. The contestants take turns image by image, so that whatever else the machine does hits all of
-them alike; the ratios are between medians.
+All run the same seeded random weights in f32 on the same number of threads, one image a call and batches of 8. Ours is the
+whole job: `inctrl` gets decoded frames in memory through the C library, resizes, encodes, compares them with a bank of 8
+prompts and gives scores and maps; `inctrl score -` is a process that gets a path, and reads and decodes the file too. The
+rivals get a ready tensor and return the class embedding and the tapped patch tokens: no resizing, no nearest neighbour, no
+heads.
+
+Before any timing the rivals' outputs are compared with each other, and text prior and patch maximum that follow from them
+with ours; our batch is compared with our single images, bit by bit. The contestants take turns, so that whatever else the
+machine does hits all of them alike. A ratio is between medians of one repeat; each repeat opens everything anew.
 """
 
 import argparse
 import json
-import math
 import os
-import platform
-import subprocess
-import tempfile
-import time
+import sys
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 
-ROOT = Path(__file__).resolve().parent.parent
+from measuring import machine, readme
+
+ROOT = machine.ROOT
+WARM_UP = 3
+TOLERANCE = 1e-4
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inctrl", default=str(ROOT / "target/release/inctrl"))
-    parser.add_argument("--arch", default="vit-b-16-plus-240")
+    parser.add_argument("--inctrl", default=str(machine.PROGRAM), help="the program; the library lies beside it")
+    parser.add_argument("--arch", default="vit-b-16-plus-240", help="a name, or a configuration in a .json file")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=30, help="turns of each contestant, one image a call")
+    parser.add_argument("--batch-rounds", type=int, default=8, help="turns of each contestant with batches")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--prompts", type=int, default=8)
-    parser.add_argument("--rivals", default="pytorch,onnxruntime,openvino")
+    parser.add_argument("--rivals", default="pytorch,torch.compile,onnxruntime,openvino")
     parser.add_argument("--json", help="write the figures here")
+    parser.add_argument("--readme", action="store_true", help="put the table of benches/results/cpu.json into README.md")
+    parser.add_argument("--check", action="store_true", help="with --readme: only say whether it is there")
     return parser.parse_args()
 
 
-ARGS = arguments()
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = str(ARGS.threads)
+def opened(args, tower, names, files, images):
+    """The rivals that can be had for batches of this size, and why the others cannot."""
+    from measuring import rivals
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from safetensors import safe_open  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
-
-
-class Block(nn.Module):
-    def __init__(self, width, heads, gelu):
-        super().__init__()
-        self.heads, self.gelu = heads, gelu
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.c_fc, self.c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x):
-        batch, tokens, width = x.shape
-        qkv = self.qkv(self.ln_1(x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-        x = x + self.out(y)
-        return x + self.c_proj(self.gelu(self.c_fc(self.ln_2(x))))
+    found, missing = {}, {}
+    for name in names:
+        try:
+            run = rivals.RIVALS[name](tower, files.get(len(images)), args.threads)
+            run(images)
+            found[name] = run
+        except Exception as error:  # noqa: BLE001
+            missing[name] = f"{name} does not run here: {str(error).strip().splitlines()[0] if str(error) else error!r}"
+            print(f"SKIP: {missing[name]}", file=sys.stderr)
+    return found, missing
 
 
-class Tower(nn.Module):
-    """The visual tower, returning what InCTRL reads: the class embedding and the residual stream at the taps."""
+def check(runs, images, ours, bank):
+    """All rivals agree with the first, and what follows from each with our scores."""
+    import numpy as np
+    from measuring import rivals
 
-    def __init__(self, weights):
-        super().__init__()
-        with safe_open(weights, "pt") as file:
-            config = json.loads(file.metadata()["inctrl.config"])
-            vision = config["vision_cfg"]
-            tensors = {k[7:]: file.get_tensor(k).float() for k in file.keys() if k.startswith("visual.")}
-        self.size, self.taps = vision["image_size"], config["inctrl"]["taps"]
-        width = vision["width"]
-        gelu = (lambda x: x * torch.sigmoid(1.702 * x)) if config["quick_gelu"] else F.gelu
-        self.conv1 = nn.Conv2d(3, width, vision["patch_size"], vision["patch_size"], bias=False)
-        self.class_embedding = nn.Parameter(tensors["class_embedding"])
-        self.positional_embedding = nn.Parameter(tensors["positional_embedding"])
-        self.proj = nn.Parameter(tensors["proj"])
-        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(width, width // vision["head_width"], gelu) for _ in range(vision["layers"]))
-        renamed = {}
-        for name, tensor in tensors.items():
-            name = name.replace("transformer.resblocks.", "blocks.").replace("attn.in_proj_", "qkv.")
-            renamed[name.replace("attn.out_proj", "out").replace("mlp.", "")] = tensor
-        self.load_state_dict(renamed)
-        self.eval()
-
-    def forward(self, image):
-        x = self.conv1(image).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], 1) + self.positional_embedding
-        x, taps = self.ln_pre(x), []
-        for number, block in enumerate(self.blocks, 1):
-            x = block(x)
-            if number in self.taps:
-                taps.append(x)
-        return self.ln_post(x[:, 0]) @ self.proj, *taps
+    expected = None
+    for name, run in runs.items():
+        outputs = run(images)
+        expected = expected or outputs
+        for mine, theirs in zip(outputs, expected, strict=True):
+            error = np.abs(mine - theirs).max() / np.abs(theirs).max()
+            if not error <= TOLERANCE:
+                sys.exit(f"{name} differs from {next(iter(runs))} by {error:.1e}")
+        for field, values in zip(("text_prior", "patch_max"), rivals.scored(outputs, bank)):
+            error = max(abs(getattr(score, field) - value) for score, value in zip(ours, values, strict=True))
+            if not error <= TOLERANCE:
+                sys.exit(f"inctrl's {field} differs from what {name} gives by {error:.1e}")
 
 
-def onnx_file(tower, image, folder):
-    path = str(Path(folder) / "tower.onnx")
-    torch.onnx.export(tower, (image,), path, input_names=["image"], dynamo=True, external_data=True, verbose=False)
-    return path
+def taken_in_turns(contestants, rounds):
+    """Seconds of each call. `contestants` are functions of the number of the round."""
+    times = {name: [] for name in contestants}
+    names = list(contestants)
+    for turn in range(rounds + WARM_UP):
+        # Another first in each turn: threads that still spin after their own call slow down the next contestant.
+        for place in range(len(names)):
+            name = names[(turn + place) % len(names)]
+            start = perf_counter()
+            contestants[name](turn)
+            if turn >= WARM_UP:
+                times[name].append(perf_counter() - start)
+    return times
 
 
-def pytorch(tower, _path):
-    def run(image):
-        with torch.inference_mode():
-            return [y.numpy() for y in tower(torch.from_numpy(image))]
+def one_repeat(args, library, folder, pictures, files):
+    """Seconds of every call: batch size to contestant to list; and the rivals that are missing."""
+    import numpy as np
+    import torch
+    from measuring import rivals
 
-    return run
-
-
-def onnxruntime(_tower, path):
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = ARGS.threads
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {session.get_inputs()[0].name: image})
-
-
-def openvino(_tower, path):
-    import openvino as ov
-
-    settings = {"INFERENCE_NUM_THREADS": ARGS.threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = ov.Core().compile_model(path, "CPU", settings)
-    request = compiled.create_infer_request()
-
-    def run(image):
-        result = request.infer([image])
-        return [np.array(result[output]) for output in compiled.outputs]
-
-    return run
-
-
-def picture(seed, path):
-    """A 300 x 300 grey texture: deterministic, no data set needed."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:300, 0:300]
-    pixels = 128 + 60 * np.sin(x / 7 + rng.random() * 6) * np.cos(y / 11 + rng.random() * 6) + rng.normal(0, 12, (300, 300))
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
-    return str(path)
-
-
-def tensor(path, size):
-    image = Image.open(path).resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
-    return ((np.asarray(image, np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None].copy()
-
-
-class Ours:
-    """`inctrl score -` as a co-process."""
-
-    def __init__(self, weights, bank):
-        command = [ARGS.inctrl, "score", "--weights", weights, "--bank", bank, "--threads", str(ARGS.threads)]
-        command += ["--format", "jsonl", "-"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-
-    def __call__(self, path):
-        self.process.stdin.write(path + "\n")
-        self.process.stdin.flush()
-        row = json.loads(self.process.stdout.readline())
-        assert row["error"] is None, row
-        return row
+    torch._dynamo.reset()
+    weights, bank_file = folder / "weights.safetensors", folder / "prompts.bank"
+    tower = rivals.Tower(weights)
+    tensors = np.stack([rivals.normalised(pixels, tower.size) for pixels in pictures])
+    engine = library.engine(weights, args.threads)
+    bank = library.open_bank(bank_file)
+    alone = library.scorer(engine, bank, 1)
+    singles = [alone([pixels])[0] for pixels in pictures]
+    times, missing = {}, {}
+    for size in (1, args.batch):
+        images = tensors[:size].copy()
+        runs, skipped = opened(args, tower, args.rivals.split(","), files, images)
+        missing |= skipped
+        scorer = library.scorer(engine, bank, size)
+        scores = scorer(pictures[:size])
+        check(runs, images, scores, bank_file)
+        if [score.score for score in scores] != [score.score for score in singles[:size]]:
+            sys.exit(f"the scores of a batch of {size} are not those of its images")
+        groups = [[(turn * size + i) % len(pictures) for i in range(size)] for turn in range(len(pictures))]
+        inputs = [np.ascontiguousarray(tensors[group]) for group in groups]
+        frames = [[pictures[i] for i in group] for group in groups]
+        contestants = {"inctrl": lambda turn, scorer=scorer, frames=frames: scorer(frames[turn % len(frames)])}
+        process = None
+        if size == 1:
+            process = machine.CoProcess(args.inctrl, weights, bank_file, args.threads)
+            # Rows carry the shortest decimals that give the f32 back.
+            found = np.float32(process(folder / "q0.png")["score"])
+            if found != np.float32(scores[0].score):
+                sys.exit(f"inctrl score - gives {found}, the library {scores[0].score}")
+            contestants["inctrl score -"] = lambda turn, process=process: process(folder / f"q{turn % len(pictures)}.png")
+        for name, run in runs.items():
+            contestants[name] = lambda turn, run=run, inputs=inputs: run(inputs[turn % len(inputs)])
+        times[size] = taken_in_turns(contestants, args.rounds if size == 1 else args.batch_rounds)
+        if process:
+            process.close()
+        scorer.close()
+        del runs, contestants
+    for handle in (alone, bank, engine):
+        handle.close()
+    return times, missing
 
 
-def text_prior(embedding, bank):
-    with safe_open(bank, "np") as file:
-        prototypes = file.get_tensor("text_prototypes").astype(np.float64)
-    unit = embedding.astype(np.float64).ravel()
-    logits = 100 * prototypes @ (unit / np.linalg.norm(unit))
-    return 1 / (1 + math.exp(logits[0] - logits[1]))
+def summary(size, repeats):
+    """Ratios to the fastest rival of the same repeat, and medians over the repeats."""
+    medians = [{name: median(times) * 1e3 / size for name, times in repeat.items()} for repeat in repeats]
+    # A rival that was missing once is left out.
+    names = [name for name in medians[0] if all(name in repeat for repeat in medians)]
+    fastest = [min((n for n in names if not n.startswith("inctrl")), key=repeat.get) for repeat in medians]
+    ratios = {name: [round(m[name] / m[best], 4) for m, best in zip(medians, fastest)] for name in names}
+    return {
+        "median_ms_per_image": {name: round(median(repeat[name] for repeat in medians), 2) for name in names},
+        "min_ms_per_image": {name: round(min(min(r[name]) for r in repeats) * 1e3 / size, 2) for name in names},
+        "fastest_rivals": fastest,
+        "ratios": ratios,
+        "ratio": {name: round(median(values), 4) for name, values in ratios.items()},
+    }
 
 
-def cpu_name():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
+def measure(args):
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(args.threads)
+    import torch
+    from measuring import rivals
+    from measuring.library import FILE, Library
+    from PIL import Image
+
+    torch.set_num_threads(args.threads)
+    library = Library(Path(args.inctrl).parent / FILE)
+    with machine.random_model(args.inctrl, args.arch) as folder:
+        pictures = [machine.picture(k) for k in range(max(8, args.batch))]
+        for k, pixels in enumerate(pictures):
+            Image.fromarray(pixels).save(folder / f"q{k}.png")
+        weights = folder / "weights.safetensors"
+        engine = library.engine(weights, args.threads)
+        bank = library.bank(engine, "texture", [machine.picture(1000 + k) for k in range(args.prompts)])
+        library.save(bank, folder / "prompts.bank")
+        bank.close()
+        engine.close()
+        files = {}
+        if rivals.FROM_ONNX & set(args.rivals.split(",")):
+            import numpy as np
+
+            tower = rivals.Tower(weights)
+            for size in {1, args.batch}:
+                images = np.zeros((size, 3, tower.size, tower.size), np.float32)
+                (folder / f"batch{size}").mkdir()
+                files[size] = rivals.onnx_file(tower, images, str(folder / f"batch{size}/tower.onnx"))
+            del tower
+        repeats, missing = [], {}
+        for repeat in range(args.repeats):
+            times, skipped = one_repeat(args, library, folder, pictures, files)
+            repeats.append(times)
+            missing |= skipped
+            print(f"repeat {repeat + 1} of {args.repeats}", file=sys.stderr)
+    command = f"python scripts/bench_rivals.py --arch {args.arch} --threads {args.threads} --repeats {args.repeats}"
+    command += f" --rounds {args.rounds} --batch-rounds {args.batch_rounds}"
+    batches = {str(size): summary(size, [repeat[size] for repeat in repeats]) for size in repeats[0]}
+    named = {name for batch in batches.values() for name in batch["ratio"] if not name.startswith("inctrl")}
+    return {
+        "what": "whole job of inctrl (through the C library, from decoded frames; and as `inctrl score -`, from files) beside the "
+        "visual tower alone of each rival, f32",
+        "command": command,
+        "machine": machine.machine(),
+        "threads": args.threads,
+        "arch": Path(args.arch).stem,
+        "prompts": args.prompts,
+        "repeats": args.repeats,
+        "versions": {"inctrl": library.version()} | {name: rivals.version(name) for name in sorted(named)},
+        "skipped": missing,
+        "batches": batches,
+    }
+
+
+def tell(figures):
+    for size, batch in figures["batches"].items():
+        print(f"batches of {size}: time over the fastest encoder alone ({', '.join(batch['fastest_rivals'])})")
+        for name, ratio in sorted(batch["ratio"].items(), key=lambda item: item[1]):
+            each = " ".join(f"{value:.3f}" for value in batch["ratios"][name])
+            milliseconds = batch["median_ms_per_image"][name]
+            print(f"  {name:15} {ratio:6.3f}   of {each}   median {milliseconds:8.2f} ms an image")
 
 
 def main():
-    torch.set_num_threads(ARGS.threads)
-    names = ARGS.rivals.split(",")
-    with tempfile.TemporaryDirectory() as folder:
-        weights, bank = f"{folder}/weights.safetensors", f"{folder}/prompts.bank"
-        inctrl = lambda *words: subprocess.run([ARGS.inctrl, *words], check=True, stdout=subprocess.DEVNULL)  # noqa: E731
-        inctrl("weights", "random", "--arch", ARGS.arch, "--seed", "1", "-o", weights)
-        normals = [word for k in range(ARGS.prompts) for word in ("--normals", picture(1000 + k, f"{folder}/n{k}.png"))]
-        inctrl("bank", "build", "--weights", weights, "--class", "texture", *normals, "-o", bank)
-        tower = Tower(weights)
-        queries = [picture(k, f"{folder}/q{k}.png") for k in range(8)]
-        tensors = [tensor(path, tower.size) for path in queries]
-        path = onnx_file(tower, torch.from_numpy(tensors[0]), folder) if set(names) - {"pytorch"} else None
-        rivals = {name: globals()[name](tower, path) for name in names}
-        ours = Ours(weights, bank)
-
-        expected = pytorch(tower, None)(tensors[0])
-        for name, run in rivals.items():
-            for mine, theirs in zip(run(tensors[0]), expected, strict=True):
-                error = np.abs(mine - theirs).max() / np.abs(theirs).max()
-                assert error < 1e-4, f"{name} differs from PyTorch by {error:.1e}"
-        error = abs(ours(queries[0])["text_prior"] - text_prior(expected[0], bank))
-        assert error < 1e-4, f"inctrl's text prior differs from PyTorch's by {error:.1e}"
-
-        times = {name: [] for name in ["inctrl", *rivals]}
-        for turn in range(ARGS.rounds + 3):
-            query = turn % len(queries)
-            # Another first in each turn: threads that still spin after their own call slow down the next contestant.
-            order = list(times)[turn % len(times) :] + list(times)[: turn % len(times)]
-            for name in order:
-                start = time.perf_counter()
-                ours(queries[query]) if name == "inctrl" else rivals[name](tensors[query])
-                if turn >= 3:
-                    times[name].append(time.perf_counter() - start)
-        ours.process.stdin.close()
-        ours.process.wait()
-
-    versions = {name: __import__({"pytorch": "torch"}.get(name, name)).__version__.split("-")[0] for name in rivals}
-    medians = {name: median(values) * 1e3 for name, values in times.items()}
-    fastest = min(rivals, key=medians.get)
-    ratio = medians["inctrl"] / medians[fastest]
-    for name, value in medians.items():
-        print(f"{name:12} {versions.get(name, ''):12} median {value:7.1f} ms   min {min(times[name]) * 1e3:7.1f} ms")
-    print(f"inctrl, whole job / fastest visual tower alone ({fastest}): {ratio:.3f}")
-    if ARGS.json:
-        figures = {
-            "what": "whole job of `inctrl score -` beside the visual tower alone of each rival, batch 1, f32",
-            "command": f"python scripts/bench_rivals.py --arch {ARGS.arch} --threads {ARGS.threads} --rounds {ARGS.rounds}",
-            "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.system()},
-            "threads": ARGS.threads,
-            "prompts": ARGS.prompts,
-            "versions": versions,
-            "median_ms": {name: round(value, 1) for name, value in medians.items()},
-            "min_ms": {name: round(min(values) * 1e3, 1) for name, values in times.items()},
-            "fastest_rival": fastest,
-            "ratio_to_fastest": round(ratio, 3),
-        }
-        Path(ARGS.json).write_text(json.dumps(figures, indent=2) + "\n")
+    args = arguments()
+    if args.readme:
+        sys.exit(readme.update(args.check))
+    figures = measure(args)
+    tell(figures)
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

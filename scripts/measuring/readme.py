@@ -1,0 +1,60 @@
+"""The README's table of the rivals, made from `benches/results/cpu.json` between two comments. Needs nothing but Python."""
+
+import json
+
+from .machine import RESULTS, ROOT
+
+BEGIN = "<!-- made by scripts/bench_rivals.py --readme -->\n"
+END = "<!-- end of the table -->\n"
+FIGURES = RESULTS / "cpu.json"
+WORDS = {
+    "inctrl": "**inctrl**: decoded frame to score",
+    "inctrl score -": "`inctrl score -`: file to row",
+    "pytorch": "PyTorch {}, encoder alone",
+    "torch.compile": "torch.compile {}, encoder alone",
+    "onnxruntime": "ONNX Runtime {}, encoder alone",
+    "openvino": "OpenVINO {}, encoder alone",
+}
+
+
+def table(figures):
+    """Lines of Markdown, the ratio first."""
+    sizes = list(figures["batches"])
+    heads = ["one frame a call" if size == "1" else f"batches of {size}, a frame" for size in sizes]
+    lines = [" | ".join(["| time over that of the fastest encoder alone", *heads]) + " |", "|---" * (1 + len(sizes)) + "|"]
+    first = figures["batches"][sizes[0]]["ratio"]
+    for name in sorted(first, key=first.get):
+        cells = []
+        for size in sizes:
+            batch = figures["batches"][size]
+            known = name in batch["ratio"]
+            cells.append(f"{batch['ratio'][name]:.2f} ({batch['median_ms_per_image'][name]:.0f} ms)" if known else "")
+        words = WORDS[name].format(figures["versions"].get(name, ""))
+        lines.append(" | ".join([f"| {words}", *cells]) + " |")
+    machine, repeats = figures["machine"], figures["repeats"]
+    what = f"{machine['cpu']}, {machine['system']}, {figures['threads']} threads, f32, {figures['arch']}"
+    bank = f"a bank of K = {figures['prompts']}"
+    runs = "one repeat" if repeats == 1 else f"{repeats} repeats"
+    lines += ["", f"{what}; inctrl with {bank}. Medians of the ratios of {runs}, all contestants taking turns in one run."]
+    return lines
+
+
+def readme(text, figures):
+    """The README with the table of these figures; without a table where there are none."""
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    body = "\n" + "\n".join(table(figures)) + "\n\n" if figures else ""
+    return before + BEGIN + body + END + after
+
+
+def update(check):
+    """Writes the table, or says whether it is the one that the figures give."""
+    path = ROOT / "README.md"
+    text = path.read_text()
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else None
+    wanted = readme(text, figures)
+    if check and wanted != text:
+        return f"README.md's table is not that of {FIGURES.relative_to(ROOT)}: run scripts/bench_rivals.py --readme"
+    if not check:
+        path.write_text(wanted)
+    return None
