@@ -14,6 +14,7 @@ plot take turns. Writes benches/results/scaling.json, docs/scaling_time.png and 
 import argparse
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -79,20 +80,20 @@ def banks(args, library, engine, folder):
 def over_size(args, library, pictures):
     """The model's input from small to large: the same tower with more patches."""
     base = configuration(args)
-    points = {}
-    for size in (int(word) for word in args.sizes.split(",")):
-        config = json.loads(json.dumps(base))
-        config["vision_cfg"]["image_size"] = size
-        path = Path(args.work) / f"{size}.json"
-        path.write_text(json.dumps(config))
-        with machine.random_model(args.inctrl, str(path)) as folder:
+    calls = {}
+    with ExitStack() as stack:
+        for size in (int(word) for word in args.sizes.split(",")):
+            base["vision_cfg"]["image_size"] = size
+            path = Path(args.work) / f"{size}.json"
+            path.write_text(json.dumps(base))
+            folder = stack.enter_context(machine.random_model(args.inctrl, str(path)))
             engine = library.engine(folder / "weights.safetensors", args.threads)
             bank = library.bank(engine, CLASS, [machine.picture(1000 + k) for k in range(args.prompts)])
             scorer = library.scorer(engine, bank, 1)
-            points |= in_turns(args.rounds, {size: lambda scorer=scorer: scorer(pictures[:1])})
-            for handle in (scorer, bank, engine):
-                handle.close()
-    return points
+            for handle in (engine, bank, scorer):
+                stack.callback(handle.close)
+            calls[size] = lambda scorer=scorer: scorer(pictures[:1])
+        return in_turns(args.rounds, calls)
 
 
 def configuration(args):

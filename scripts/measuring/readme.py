@@ -31,8 +31,9 @@ def table(figures):
             cells.append(f"{batch['ratio'][name]:.2f} ({batch['median_ms_per_image'][name]:.0f} ms)" if known else "")
         words = WORDS[name].format(figures["versions"].get(name, ""))
         lines.append(" | ".join([f"| {words}", *cells]) + " |")
-    machine, repeats = figures["machine"], figures["repeats"]
-    what = f"{machine['cpu']}, {machine['system']}, {figures['threads']} threads, f32, {figures['arch']}"
+    machine, repeats, threads = figures["machine"], figures["repeats"], figures["threads"]
+    threads = "one thread" if threads == 1 else f"{threads} threads"
+    what = f"{machine['cpu']}, {machine['system']}, {threads}, f32, {figures['arch']}"
     bank = f"a bank of K = {figures['prompts']}"
     runs = "one repeat" if repeats == 1 else f"{repeats} repeats"
     lines += ["", f"{what}; inctrl with {bank}. Medians of the ratios of {runs}, all contestants taking turns in one run."]
