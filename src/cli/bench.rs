@@ -139,7 +139,7 @@ pub fn run(args: Args) -> Result<Outcome> {
             "bank_over_encode": steps.bank_over_encode,
         }));
         let added = 100.0 * steps.bank_over_encode;
-        progress.aside(|| result(&format!("  {prompts} prompts add {added:.1} % to the encoder")))?;
+        progress.aside(|| result(&format!("  a bank of {prompts} adds {added:.1} % to the encoder")))?;
         latencies.push((gap, whole));
     }
     report["latency"] = found.into();
