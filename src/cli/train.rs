@@ -56,6 +56,9 @@ pub struct Args {
     /// Learning rate of AdamW
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     lr: f64,
+    /// Let the learning rate fall to 0 in a straight line over all epochs; the published training keeps it
+    #[arg(long)]
+    lr_decay: bool,
     /// Loss of a sample: focal (gamma 2) or cross-entropy
     #[arg(long, value_name = "LOSS", value_parser = parse_loss, default_value = "focal")]
     loss: Loss,
@@ -100,6 +103,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         steps: args.steps.get(),
         batch: args.batch,
         rate: args.lr,
+        rate_decay: args.lr_decay,
         seed: args.layout.seed,
         loss: args.loss,
         loss_input: args.loss_input,

@@ -25,7 +25,7 @@
 //! - What is drawn is a function of seed, epoch and step alone.
 //! - The file of the heads appears when training is done; until then everything is in the cache and in the state.
 //!
-//! Not done: augmentation, learning-rate schedules, early stopping, heads as a starting point.
+//! Not done: augmentation of images, early stopping, heads as a starting point.
 
 mod adamw;
 mod cache;

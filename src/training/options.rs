@@ -18,6 +18,8 @@ pub struct Options {
     pub batch: usize,
     /// Learning rate of AdamW.
     pub rate: f64,
+    /// Whether the learning rate falls in a straight line to 0 at the end of the last epoch. The published training keeps it.
+    pub rate_decay: bool,
     /// Another seed gives other initial weights and other draws.
     pub seed: u64,
     /// L_b of equation 5.
@@ -44,6 +46,7 @@ impl Default for Options {
             steps: 100,
             batch: 16,
             rate: 1e-3,
+            rate_decay: false,
             seed: 0,
             loss: Loss::default(),
             loss_input: LossInput::default(),
@@ -82,6 +85,12 @@ impl Options {
         Ok(())
     }
 
+    /// The learning rate of a step, counted from 0 over all epochs.
+    pub(super) fn rate_at(&self, step: usize) -> f64 {
+        let all = (self.epochs * self.steps) as f64;
+        if self.rate_decay { self.rate * (1.0 - step as f64 / all) } else { self.rate }
+    }
+
     /// The classes of a data set that are to be trained on.
     ///
     /// # Errors
@@ -94,5 +103,18 @@ impl Options {
         }
         let wanted = |class: &&str| self.classes.is_empty() || self.classes.iter().any(|wanted| wanted == class);
         Ok(all.into_iter().filter(wanted).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_falls_to_nothing_or_stays() {
+        let mut options = Options { epochs: 2, steps: 10, rate: 0.5, rate_decay: true, ..Options::default() };
+        assert_eq!([0, 10, 19].map(|step| options.rate_at(step)), [0.5, 0.25, 0.5 * (1.0 - 19.0 / 20.0)]);
+        options.rate_decay = false;
+        assert_eq!(options.rate_at(19), 0.5);
     }
 }

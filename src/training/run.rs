@@ -154,6 +154,7 @@ pub fn train(
                 );
                 return Err(Error::new(ErrorKind::Numeric, message));
             }
+            state.optimiser.rate = options.rate_at(epoch * options.steps + step);
             state.optimiser.step(&mut state.network.parameters, &gradient);
             total += loss;
             observe(Step::Stepped);
@@ -202,6 +203,8 @@ fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<
         "steps": options.steps,
         "batch": options.batch,
         "rate": options.rate,
+        // A rate that falls depends on the length of the run.
+        "rate_decay": options.rate_decay.then_some(options.epochs),
         "seed": options.seed,
         "loss": options.loss,
         "loss_input": options.loss_input,

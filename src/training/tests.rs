@@ -138,7 +138,8 @@ fn without_the_patch_maximum_the_loss_does_not_see_the_map_s_largest_cell_by_its
         let config = CONFIG.replace(r#""taps": [1]"#, &format!(r#""taps": [1], "alpha": {alpha}"#));
         let mut network = Network::new(&Arch::from_json(&config).unwrap(), 0).unwrap();
         network.loss_alpha = loss_alpha;
-        let loss = network.clone().step(&batch(0), Loss::Focal, LossInput::Logit, &mut vec![0.0; network.parameters.len()]);
+        let loss =
+            network.clone().step(&batch(0), Loss::Focal, LossInput::Logit, &mut vec![0.0; network.parameters.len()]);
         (loss, network.evaluate(&batch(0))[0])
     };
     let (one, four) = (step(1.0, 0.0), step(4.0, 0.0));
