@@ -329,14 +329,27 @@ class Results {
         resize(count);
     }
 
-    Results(Results &&) noexcept = default;
-    Results &operator=(Results &&) noexcept = default;
+    /// What was moved from has no results and no memory of the caller's.
+    Results(Results &&other) noexcept { *this = std::move(other); }
+    Results &operator=(Results &&other) noexcept {
+        values_ = std::exchange(other.values_, {});
+        maps_ = std::exchange(other.maps_, {});
+        regions_ = std::exchange(other.regions_, {});
+        outside_ = std::exchange(other.outside_, nullptr);
+        outside_size_ = std::exchange(other.outside_size_, 0);
+        cells_ = std::exchange(other.cells_, 0);
+        room_ = std::exchange(other.room_, 0);
+        return *this;
+    }
     Results(const Results &) = delete; // The structures point into the memory beside them.
     Results &operator=(const Results &) = delete;
 
     /// Forgets all results and makes place for `count`; allocates only where there were never so many.
     void resize(std::size_t count) {
         values_.clear(); // If memory is short, no old result is left over.
+        if ((room_ != 0 && count > regions_.max_size() / room_) || (cells_ != 0 && count > maps_.max_size() / cells_)) {
+            throw std::length_error("inctrl::Results: more than memory can hold");
+        }
         maps_.resize(outside_ == nullptr ? count * cells_ : 0);
         regions_.resize(count * room_);
         values_.resize(count, detail::unscored());
@@ -375,7 +388,7 @@ class Results {
     std::vector<float> maps_;
     std::vector<inctrl_region> regions_;
     float *outside_ = nullptr;
-    std::size_t outside_size_ = 0, cells_, room_;
+    std::size_t outside_size_ = 0, cells_ = 0, room_ = 0;
 };
 
 /// The result of one frame: as Results, of which it is one. One that was moved from says "review" for ever.

@@ -118,6 +118,8 @@ def one_repeat(args, library, folder, pictures, files):
         images = tensors[:size].copy()
         runs, skipped = opened(args, tower, args.rivals.split(","), files, images)
         missing |= skipped
+        if not runs:
+            sys.exit(f"no rival runs here: {'; '.join(missing.values())}")
         scorer = library.scorer(engine, bank, size)
         scores = scorer(pictures[:size])
         check(runs, images, scores, bank_file)
@@ -200,7 +202,8 @@ def measure(args):
             missing |= skipped
             print(f"repeat {repeat + 1} of {args.repeats}", file=sys.stderr)
     command = f"python scripts/bench_rivals.py --arch {args.arch} --threads {args.threads} --repeats {args.repeats}"
-    command += f" --rounds {args.rounds} --batch-rounds {args.batch_rounds}"
+    command += f" --rounds {args.rounds} --batch-rounds {args.batch_rounds} --batch {args.batch} --prompts {args.prompts}"
+    command += f" --rivals {args.rivals}"
     batches = {str(size): summary(size, [repeat[size] for repeat in repeats]) for size in repeats[0]}
     named = {name for batch in batches.values() for name in batch["ratio"] if not name.startswith("inctrl")}
     return {

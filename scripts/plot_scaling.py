@@ -136,12 +136,12 @@ def measure(args):
         def scorer(bank=usual, engine=engine, capacity=1):
             return library.scorer(engine, bank, capacity)
 
-        calls = {}
-        for threads in range(1, args.threads + 1):
-            one = scorer(engine=library.engine(weights, threads))
-            calls[threads] = lambda one=one: one(pictures[:1])
+        engines = [library.engine(weights, threads) for threads in range(1, args.threads + 1)]
+        scorers = [scorer(engine=one) for one in engines]
+        calls = {threads: lambda one=one: one(pictures[:1]) for threads, one in enumerate(scorers, 1)}
         plots = {"threads": in_turns(args.rounds, calls)}
-        calls.clear()
+        for handle in [*scorers, *engines]:
+            handle.close()
 
         opened = {prompts: library.open_bank(path) for prompts, path in files.items()}
         with_bank = {prompts: scorer(bank=bank) for prompts, bank in opened.items()}
@@ -166,6 +166,7 @@ def measure(args):
         resident = memory(args, weights, files, folder / "q.png")
         size = os.path.getsize(weights)
     options = f"--arch {args.arch} --threads {args.threads} --rounds {args.rounds} --most-prompts {args.most_prompts}"
+    options += f" --prompts {args.prompts} --most-batch {args.most_batch} --sizes {args.sizes} --frames {args.frames}"
     return {
         "what": "median milliseconds of one call from decoded frames to scores (of batches: for each image); memory of "
         "`inctrl score` after its first row",

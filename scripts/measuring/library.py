@@ -18,7 +18,7 @@ class Options(ctypes.Structure):
 
 class Frame(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("data", c_void_p), ("width", c_uint32), ("height", c_uint32)]
-    _fields_ += [("stride", c_size_t), ("format", c_int32), ("reserved", c_uint32)]
+    _fields_ += [("stride", c_size_t), ("format", c_int32), ("memory", c_int32)]
 
 
 class Result(ctypes.Structure):

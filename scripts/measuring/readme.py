@@ -41,18 +41,19 @@ def table(figures):
 
 
 def readme(text, figures):
-    """The README with the table of these figures; without a table where there are none."""
+    """The README with the table of these figures."""
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    body = "\n" + "\n".join(table(figures)) + "\n\n" if figures else ""
-    return before + BEGIN + body + END + after
+    return before + BEGIN + "\n" + "\n".join(table(figures)) + "\n\n" + END + after
 
 
 def update(check):
     """Writes the table, or says whether it is the one that the figures give."""
     path = ROOT / "README.md"
     text = path.read_text()
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else None
+    if not FIGURES.exists():
+        return f"{FIGURES.relative_to(ROOT)} is not there: run scripts/bench_rivals.py --json {FIGURES.relative_to(ROOT)}"
+    figures = json.loads(FIGURES.read_text())
     wanted = readme(text, figures)
     if check and wanted != text:
         return f"README.md's table is not that of {FIGURES.relative_to(ROOT)}: run scripts/bench_rivals.py --readme"

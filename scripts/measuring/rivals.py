@@ -116,7 +116,7 @@ def openvino(_tower, path, threads):
 
     def run(images):
         result = request.infer([images])
-        return [np.array(result[output]) for output in compiled.outputs]
+        return [result[output] for output in compiled.outputs]
 
     return run
 

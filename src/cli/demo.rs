@@ -20,8 +20,8 @@ use super::maps::create_folder;
 #[command(after_help = "\
 Without --weights a small model is used that comes with the program. It was trained on procedural
 products of other families, and without the defects hole and foreign_object: it is a working
-example, and real inspection wants InCTRL's published weights. Ball bearings, gears and cables,
-whose parts lie turned in every image, are harder for it: --all shows them too.
+example, and real inspection wants InCTRL's published weights. Ball bearings and cables, whose
+parts lie turned in every image, are harder for it: --all shows them too.
 
 Examples:
   inctrl demo -o inctrl-demo
@@ -51,7 +51,7 @@ pub struct Args {
 const SEVERITIES: [Severity; 2] = [Severity::Medium, Severity::Large];
 /// Families whose parts lie turned in every image: as many normal images as one shows do not cover what is normal there, for
 /// so small a model (weights/README.md has the figures).
-const TURNED: [Family; 3] = [Family::BallBearing, Family::Cable, Family::Gear];
+const TURNED: [Family; 2] = [Family::BallBearing, Family::Cable];
 /// Products on the contact sheet at most.
 const SHELVES: usize = 12;
 /// The residual at the bright end of the scale.
@@ -75,7 +75,7 @@ pub fn run(args: Args) -> Result<Outcome> {
              wants InCTRL's published weights.\n",
         )?;
         if !args.all {
-            result("Ball bearings, gears and cables, whose parts turn, are harder for it: --all shows them too.\n")?;
+            result("Ball bearings and cables, whose parts turn, are harder for it: --all shows them too.\n")?;
         }
     }
     result(&line(["product", "queries", "score good", "score defective", "AUROC score", "AUROC patch_max"]))?;

@@ -139,7 +139,12 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<AnyFrame
             let data = unsafe { std::slice::from_raw_parts(frame.data.cast::<u8>(), len) };
             Ok(Frame::new(data, width, height, stride, format)?.into())
         }
-        INCTRL_MEMORY_CUDA => Ok(DeviceFrame::new(frame.data as u64, width, height, stride, format)?.into()),
+        INCTRL_MEMORY_CUDA => {
+            // SAFETY: as the header asks, the caller's device memory stays as it is until the call returns, and the frame is of
+            // this call alone.
+            let device = unsafe { DeviceFrame::new(frame.data as u64, width, height, stride, format) };
+            Ok(device?.into())
+        }
         other => Err(Failure::argument(format!(
             "{other} is not a memory: use INCTRL_MEMORY_HOST or INCTRL_MEMORY_CUDA; begin with `inctrl_frame frame = {{0}}`"
         ))),

@@ -92,7 +92,8 @@ impl Both {
 
     fn device_at(&self, memory: &Memory) -> DeviceFrame {
         let address = memory.address + Self::OFFSET as u64;
-        DeviceFrame::new(address, self.width, self.height, self.stride, self.format).unwrap()
+        // SAFETY: no test writes to the memory while a call has it, and those that free it before mean to be refused.
+        unsafe { DeviceFrame::new(address, self.width, self.height, self.stride, self.format) }.unwrap()
     }
 }
 
@@ -231,7 +232,8 @@ fn cuda_memory_that_the_device_does_not_read_is_refused_by_name() {
             same("after a refusal", &score(&mut scorer, both.host()), &expected);
         };
         let (width, height, stride) = (both.width, both.height, both.stride);
-        let at = |address, height, stride| DeviceFrame::new(address, width, height, stride, format).unwrap();
+        // SAFETY: the memory is the test's own; where it is too short the call is refused.
+        let at = |address, height, stride| unsafe { DeviceFrame::new(address, width, height, stride, format) }.unwrap();
         let start = both.device().address();
         refused(at(both.bytes.as_ptr() as u64, height, stride), &["host memory", "INCTRL_MEMORY_HOST"]);
         // The last pixel is the last of the allocation: one more byte is too many, at the end, in a row, or a row more.
@@ -281,8 +283,10 @@ fn cuda_a_call_that_fails_reads_nothing_afterwards() {
         result::stream::synchronize(stream).unwrap();
         address
     };
-    let good = DeviceFrame::new(address + 3, both.width, both.height, both.stride, both.format).unwrap();
-    let long = DeviceFrame::new(address + 4, both.width, both.height, both.stride, both.format).unwrap();
+    // SAFETY: the memory is the test's own, and too short for the second, which is refused.
+    let [good, long] = [3, 4].map(|offset| unsafe {
+        DeviceFrame::new(address + offset, both.width, both.height, both.stride, both.format).unwrap()
+    });
     assert!(scorer.score_batch(&[good, long]).unwrap_err().to_string().contains("allocation has"));
     // SAFETY: as above; freed once.
     unsafe {

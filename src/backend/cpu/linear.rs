@@ -84,18 +84,19 @@ impl Cpu {
         let row_blocks = rows.div_ceil(BLOCK_ROWS);
         // Several tasks a thread even out threads that are interrupted; the grouping does not change any sum.
         let group = (panels * row_blocks).div_ceil(4 * self.pool.threads()).clamp(1, BLOCK_PANELS);
-        let groups = panels.div_ceil(group);
+        // As many for each thread: with 28 panels in groups of four, two threads would get four groups and three.
+        let groups = panels.div_ceil(group).next_multiple_of(self.pool.threads()).min(panels);
         let x = &x[..rows * w.inputs];
         self.reserve(SCRATCH);
         let out = Disjoint::new(&mut out[..rows * w.outputs]);
         self.pool.run(groups * row_blocks, |task, scratch| {
             let first_row = task / groups * BLOCK_ROWS;
-            let first_panel = task % groups * group;
+            let group = task % groups;
             isa.run(Block {
                 x: Rows::new(&x[first_row * w.inputs..], w.inputs, w.inputs),
                 w,
                 rows: first_row..rows.min(first_row + BLOCK_ROWS),
-                panels: first_panel..panels.min(first_panel + group),
+                panels: group * panels / groups..(group + 1) * panels / groups,
                 partial: scratch.take(SCRATCH),
                 out,
                 epilogue,

@@ -95,6 +95,14 @@ impl Cuda {
             }
             AnyFrame::Device(device) => {
                 let address = self.readable(device)?;
+                if i32::try_from(device.stride()).is_err() {
+                    let message = format!(
+                        "{device:?} has rows {} bytes apart, and at most {} are supported: copy it to a narrower picture",
+                        device.stride(),
+                        i32::MAX
+                    );
+                    return Err(Error::new(ErrorKind::Argument, message));
+                }
                 self.prepare_tables(frame, plan)?;
                 (address + (plan.source_rows().start * device.stride()) as u64, device.stride())
             }
