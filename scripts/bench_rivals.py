@@ -170,7 +170,7 @@ def measure(args):
         os.environ[variable] = str(args.threads)
     import torch
     from measuring import rivals
-    from measuring.library import FILE, Library
+    from measuring.c_interface import FILE, Library
     from PIL import Image
 
     torch.set_num_threads(args.threads)

@@ -20,7 +20,7 @@ from statistics import median
 from time import perf_counter
 
 from measuring import machine
-from measuring.library import FILE, Library
+from measuring.c_interface import FILE, Library
 
 RESULTS = machine.RESULTS / "scaling.json"
 DOCS = machine.ROOT / "docs"

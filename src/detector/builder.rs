@@ -65,7 +65,8 @@ impl<'e> BankBuilder<'e> {
         Ok(())
     }
 
-    /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). The same image twice counts twice in the class mean and changes nothing in a map.
+    /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). The same image twice
+    /// counts twice in the class mean and changes nothing in a map.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a frame that cannot be resized, is not of the ignore mask's size, or of which nothing is

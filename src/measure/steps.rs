@@ -63,6 +63,6 @@ pub fn step_times(
         shares.push((found.residual_map + found.heads).as_secs_f64() / found.encode.as_secs_f64());
     }
     shares.sort_unstable_by(f64::total_cmp);
-    let median = shares.get(shares.len() / 2).copied();
+    let median = shares.get(shares.len().saturating_sub(1) / 2).copied();
     Ok(median.map(|bank_over_encode| StepTimes { steps: times.map(Distribution::of), bank_over_encode }))
 }

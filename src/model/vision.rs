@@ -103,7 +103,8 @@ impl<B: Backend> Vision<B> {
         plan: &Plan,
         image: usize,
     ) -> Result<()> {
-        backend.preprocess(frame, plan, self.arch.vision.patch_size, image, &mut ws.rows)
+        self.upload(backend, frame, plan)?;
+        self.place_uploaded(backend, ws, frame, plan, image)
     }
 
     /// The first half of [`Vision::place`]: [`Backend::upload_frame`].

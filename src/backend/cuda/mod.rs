@@ -1,7 +1,8 @@
 //! NVIDIA GPUs: products by cuBLASLt, everything else by the kernels of `kernels/`, the whole of a score as one graph.
 //!
 //! Operands are halves (or f32, for diagnosis), sums and the residual stream f32. All memory is taken at load; scoring copies
-//! a frame into page-locked memory (one that is in device memory is read there), replays a recording, and reads results that kernels wrote into memory of the host.
+//! a frame into page-locked memory (one that is in device memory is read there), replays a recording, and reads results that
+//! kernels wrote into memory of the host.
 //! Kernels and cuBLASLt algorithms do not depend on the number of rows, so that the bits of a score do not either.
 //!
 //! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a bank slot of its own, and everything that it

@@ -46,11 +46,11 @@ class Handle:
     """Owns a handle of the library, of a kind such as `bank`."""
 
     def __init__(self, library, kind):
-        self.library, self.kind, self.pointer = library, kind, c_void_p()
+        self.owner, self.kind, self.pointer = library, kind, c_void_p()
 
     def close(self):
         if self.pointer:
-            self.library.call(f"inctrl_{self.kind}_close", byref(self.pointer))
+            self.owner.call(f"inctrl_{self.kind}_close", byref(self.pointer))
 
 
 class Library:
@@ -113,5 +113,5 @@ class Scorer(Handle):
         for result in results:
             result.struct_size = ctypes.sizeof(Result)
         count = c_size_t(len(pictures))
-        self.library.call("inctrl_scorer_score_batch", self.pointer, frames, count, c_uint64(0), results)
+        self.owner.call("inctrl_scorer_score_batch", self.pointer, frames, count, c_uint64(0), results)
         return list(results)
