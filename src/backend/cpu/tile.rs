@@ -12,6 +12,9 @@ pub(crate) const MAX_TILE_ROWS: usize = 12;
 /// Steps of the inner dimension in one round of the innermost loop.
 const UNROLL: usize = 4;
 
+/// Steps of the inner dimension between two requests for what comes next.
+const SEGMENT: usize = 64;
+
 /// Floats of a cache line.
 const LINE: usize = 16;
 
@@ -52,38 +55,39 @@ pub(crate) struct Product<'a> {
 #[inline(always)]
 pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32], stride: usize, accumulate: bool) {
     let Product { a, rows, panel, next } = product;
-    let mut lines = next.chunks(LINE);
-    let lines_per_tile = lines.len().div_ceil(rows.div_ceil(S::TILE_ROWS).max(1));
+    let share = next.len().div_ceil(rows.div_ceil(S::TILE_ROWS).max(1)).next_multiple_of(LINE);
+    let mut ahead = next.chunks(share.max(LINE));
     let mut row = 0;
     while row < rows {
-        lines.by_ref().take(lines_per_tile).for_each(|line| simd.prefetch(&line[0]));
+        let ahead = ahead.next().unwrap_or(&[]);
         let count = (rows - row).min(S::TILE_ROWS);
         let (a, sums) = (a.part(row, 0, a.depth), &mut sums[row * stride..]);
         // One compiled tile for each height: a partial tile costs what it computes.
         match count {
-            1 => tile::<S, 1>(simd, a, panel, sums, stride, accumulate),
-            2 => tile::<S, 2>(simd, a, panel, sums, stride, accumulate),
-            3 => tile::<S, 3>(simd, a, panel, sums, stride, accumulate),
-            4 => tile::<S, 4>(simd, a, panel, sums, stride, accumulate),
-            5 => tile::<S, 5>(simd, a, panel, sums, stride, accumulate),
-            6 => tile::<S, 6>(simd, a, panel, sums, stride, accumulate),
-            7 => tile::<S, 7>(simd, a, panel, sums, stride, accumulate),
-            8 => tile::<S, 8>(simd, a, panel, sums, stride, accumulate),
-            9 => tile::<S, 9>(simd, a, panel, sums, stride, accumulate),
-            10 => tile::<S, 10>(simd, a, panel, sums, stride, accumulate),
-            11 => tile::<S, 11>(simd, a, panel, sums, stride, accumulate),
-            _ => tile::<S, MAX_TILE_ROWS>(simd, a, panel, sums, stride, accumulate),
+            1 => tile::<S, 1>(simd, a, panel, ahead, sums, stride, accumulate),
+            2 => tile::<S, 2>(simd, a, panel, ahead, sums, stride, accumulate),
+            3 => tile::<S, 3>(simd, a, panel, ahead, sums, stride, accumulate),
+            4 => tile::<S, 4>(simd, a, panel, ahead, sums, stride, accumulate),
+            5 => tile::<S, 5>(simd, a, panel, ahead, sums, stride, accumulate),
+            6 => tile::<S, 6>(simd, a, panel, ahead, sums, stride, accumulate),
+            7 => tile::<S, 7>(simd, a, panel, ahead, sums, stride, accumulate),
+            8 => tile::<S, 8>(simd, a, panel, ahead, sums, stride, accumulate),
+            9 => tile::<S, 9>(simd, a, panel, ahead, sums, stride, accumulate),
+            10 => tile::<S, 10>(simd, a, panel, ahead, sums, stride, accumulate),
+            11 => tile::<S, 11>(simd, a, panel, ahead, sums, stride, accumulate),
+            _ => tile::<S, MAX_TILE_ROWS>(simd, a, panel, ahead, sums, stride, accumulate),
         }
         row += count;
     }
 }
 
-/// `R` rows at once, their sums in registers.
+/// `R` rows at once, their sums in registers; asks for the cache lines of `ahead` meanwhile.
 #[inline(always)]
 fn tile<S: Simd, const R: usize>(
     simd: S,
     a: Rows<'_>,
     panel: &[f32],
+    ahead: &[f32],
     out: &mut [f32],
     stride: usize,
     accumulate: bool,
@@ -103,17 +107,24 @@ fn tile<S: Simd, const R: usize>(
             *sum = unsafe { [simd.load_at(out.add(r * stride)), simd.load_at(out.add(r * stride + S::LANES))] };
         }
     }
-    // Unrolled, so that counting and addressing stay behind the multiply-adds.
-    let whole = depth / UNROLL * UNROLL;
-    for p in (0..whole).step_by(UNROLL) {
-        for q in 0..UNROLL {
-            // SAFETY: p + q < depth, so both vectors lie in the panel and the element in every row, as asserted above.
-            unsafe { step(simd, rows, a.stride, panel, p + q, &mut sums) };
+    // A few lines at a time: many at once would fill the queue that the loop's own loads need.
+    let lines = ahead.len().div_ceil(LINE).div_ceil((depth / SEGMENT).max(1));
+    let mut ahead = ahead.chunks(LINE);
+    for from in (0..depth).step_by(SEGMENT) {
+        ahead.by_ref().take(lines).for_each(|line| simd.prefetch(&line[0]));
+        let to = depth.min(from + SEGMENT);
+        // Unrolled, so that counting and addressing stay behind the multiply-adds.
+        let whole = from + (to - from) / UNROLL * UNROLL;
+        for p in (from..whole).step_by(UNROLL) {
+            for q in 0..UNROLL {
+                // SAFETY: p + q < depth, so both vectors lie in the panel and the element in every row, as asserted above.
+                unsafe { step(simd, rows, a.stride, panel, p + q, &mut sums) };
+            }
         }
-    }
-    for p in whole..depth {
-        // SAFETY: p < depth, as above.
-        unsafe { step(simd, rows, a.stride, panel, p, &mut sums) };
+        for p in whole..to {
+            // SAFETY: p < depth, as above.
+            unsafe { step(simd, rows, a.stride, panel, p, &mut sums) };
+        }
     }
     for (r, sum) in sums.into_iter().enumerate() {
         // SAFETY: r < R, so both vectors lie in `out`, as asserted above.
