@@ -82,27 +82,63 @@ impl Cpu {
         let width = isa.panel_width();
         let panels = w.outputs.div_ceil(width);
         let row_blocks = rows.div_ceil(BLOCK_ROWS);
-        // Several tasks a thread even out threads that are interrupted; the grouping does not change any sum.
-        let group = (panels * row_blocks).div_ceil(4 * self.pool.threads()).clamp(1, BLOCK_PANELS);
-        // As many for each thread: with 28 panels in groups of four, two threads would get four groups and three.
-        let groups = panels.div_ceil(group).next_multiple_of(self.pool.threads()).min(panels);
+        let shares = Shares::new(panels, row_blocks, self.pool.threads());
         let x = &x[..rows * w.inputs];
         self.reserve(SCRATCH);
         let out = Disjoint::new(&mut out[..rows * w.outputs]);
-        self.pool.run(groups * row_blocks, |task, scratch| {
-            let first_row = task / groups * BLOCK_ROWS;
-            let group = task % groups;
+        self.pool.run(shares.tasks(), |task, scratch| {
+            let (block, panels) = shares.of(task);
+            let first_row = block * BLOCK_ROWS;
             isa.run(Block {
                 x: Rows::new(&x[first_row * w.inputs..], w.inputs, w.inputs),
                 w,
                 rows: first_row..rows.min(first_row + BLOCK_ROWS),
-                panels: group * panels / groups..(group + 1) * panels / groups,
+                panels,
                 partial: scratch.take(SCRATCH),
                 out,
                 epilogue,
             });
         });
         Ok(())
+    }
+}
+
+/// How a product is shared out: blocks of rows by groups of [`BLOCK_PANELS`] panels, and at the end single panels, so that
+/// threads that were interrupted or began late finish together. No sum depends on it.
+#[derive(Clone, Copy)]
+struct Shares {
+    panels: usize,
+    /// Groups of a row block; those of the last one leave the single panels out.
+    groups: usize,
+    last_groups: usize,
+    row_blocks: usize,
+    singles: usize,
+}
+
+impl Shares {
+    fn new(panels: usize, row_blocks: usize, threads: usize) -> Self {
+        let singles = if threads == 1 { 0 } else { panels.min(BLOCK_PANELS * threads) };
+        let groups = panels.div_ceil(BLOCK_PANELS);
+        Shares { panels, groups, last_groups: (panels - singles).div_ceil(BLOCK_PANELS), row_blocks, singles }
+    }
+
+    fn tasks(&self) -> usize {
+        match self.row_blocks {
+            0 => 0,
+            n => (n - 1) * self.groups + self.last_groups + self.singles,
+        }
+    }
+
+    /// The row block and the panels of a task.
+    fn of(&self, task: usize) -> (usize, std::ops::Range<usize>) {
+        let block = (task / self.groups).min(self.row_blocks - 1);
+        let (group, last) = (task - block * self.groups, block + 1 == self.row_blocks);
+        let end = if last { self.panels - self.singles } else { self.panels };
+        if last && group >= self.last_groups {
+            let panel = end + group - self.last_groups;
+            return (block, panel..panel + 1);
+        }
+        (block, group * BLOCK_PANELS..end.min((group + 1) * BLOCK_PANELS))
     }
 }
 
