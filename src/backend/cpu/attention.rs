@@ -5,7 +5,7 @@
 use super::packed::{self, MAX_PANEL};
 use super::pool::Disjoint;
 use super::simd::{Isa, Kernel, Simd};
-use super::tile::{Product, Rows, multiply};
+use super::tile::{Lines, Product, Rows, multiply};
 use super::{Cpu, math};
 use crate::backend::{HeadShape, Sequences, need};
 use crate::error::Result;
@@ -122,8 +122,8 @@ impl Kernel for Head<'_> {
         let (keys, rest) = self.scratch.split_at_mut(padded * size);
         let (values, scores) = rest.split_at_mut(size.next_multiple_of(width) * tokens);
         for (panel, first) in keys.chunks_exact_mut(width * size).zip((0..tokens).step_by(width)) {
-            let rows = first..tokens.min(first + width);
-            packed::pack_transposed(rows.map(|t| &self.k[t * stride..][..size]), width, panel);
+            let rows = Rows::new(&self.k[first * stride..], stride, size);
+            packed::pack_transposed(simd, rows, width.min(tokens - first), panel);
         }
         for (panel, first) in values.chunks_exact_mut(width * tokens).zip((0..size).step_by(width)) {
             let columns = first..size.min(first + width);
@@ -135,7 +135,7 @@ impl Kernel for Head<'_> {
         for first in (0..self.queries).step_by(STRIP) {
             let rows = STRIP.min(self.queries - first);
             for (i, panel) in keys.chunks_exact(width * size).enumerate() {
-                let product = Product { a: q.part(first, 0, size), rows, panel, next: &[] };
+                let product = Product { a: q.part(first, 0, size), rows, panel, next: Lines::NONE };
                 multiply(simd, product, &mut scores[i * width..], padded, false);
             }
             let mut inverse = [0.0; STRIP];
@@ -147,7 +147,7 @@ impl Kernel for Head<'_> {
             let weights = Rows::new(scores, padded, tokens);
             let mut sums = [0.0; STRIP * MAX_PANEL];
             for (i, panel) in values.chunks_exact(width * tokens).enumerate() {
-                multiply(simd, Product { a: weights, rows, panel, next: &[] }, &mut sums, width, false);
+                multiply(simd, Product { a: weights, rows, panel, next: Lines::NONE }, &mut sums, width, false);
                 let columns = width.min(size - i * width);
                 for (r, sum) in sums.chunks_exact_mut(width).take(rows).enumerate() {
                     let inverse = simd.splat(inverse[r]);

@@ -17,6 +17,7 @@ use crate::preprocess::{AnyFrame, Plan};
 use crate::tensor::{DType, TensorView};
 
 mod attention;
+mod blocks;
 mod embed;
 mod gelu;
 mod heads;
@@ -47,6 +48,8 @@ pub struct Cpu {
     isa: Isa,
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
+    /// Working memory of `patch_nn`, which grows as the threads' scratch does.
+    nearest: Vec<f32>,
 }
 
 /// A thread's working memory, which grows to what the largest operation needs and then stays.
@@ -101,7 +104,7 @@ impl Cpu {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
-        Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default() })
+        Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default(), nearest: Vec::new() })
     }
 
     /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and

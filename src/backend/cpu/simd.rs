@@ -4,6 +4,8 @@
 //! [`Kernel`] runs inside a function compiled for that instruction set, and everything it inlines is compiled for it too.
 #![allow(unsafe_code)]
 
+use super::tile::Rows;
+
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Isa {
@@ -137,6 +139,20 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// The bits of each lane moved 23 places up: turns a biased exponent in the low bits into a power of two.
     fn exponent_bits(self, x: Self::V) -> Self::V;
 
+    /// Turns a square of `LANES` by `LANES` over: element `c` of row `r` of `from` goes to `to[c * stride + r]`.
+    ///
+    /// # Safety
+    /// `from[r * from_stride + c]` is readable and `to[c * stride + r]` writable for all `r` and `c` below `LANES`.
+    #[inline(always)]
+    unsafe fn transpose_at(self, from: *const f32, from_stride: usize, to: *mut f32, stride: usize) {
+        for c in 0..Self::LANES {
+            for r in 0..Self::LANES {
+                // SAFETY: the caller vouches for both elements.
+                unsafe { *to.add(c * stride + r) = *from.add(r * from_stride + c) };
+            }
+        }
+    }
+
     /// Asks for the cache line of `p`; changes nothing that can be observed.
     #[inline(always)]
     fn prefetch(self, p: &f32) {
@@ -163,6 +179,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
         assert!(s.len() >= Self::LANES);
         // SAFETY: the slice holds LANES floats, checked above.
         unsafe { self.store_at(v, s.as_mut_ptr()) }
+    }
+
+    /// Turns the first `LANES` elements of the first `LANES` rows over: element `c` of row `r` goes to `to[c * stride + r]`.
+    #[inline(always)]
+    fn transpose(self, from: Rows<'_>, to: &mut [f32], stride: usize) {
+        let last = Self::LANES - 1;
+        assert!(from.depth() >= Self::LANES && from.row(last).len() >= Self::LANES);
+        assert!(stride >= Self::LANES && to.len() > last * stride + last);
+        // SAFETY: row `last` exists with LANES elements, so those before it do, as their stride is the same; the last
+        // element of `to` exists, checked above, and every other lies before it.
+        unsafe { self.transpose_at(from.row(0).as_ptr(), from.stride(), to.as_mut_ptr(), stride) }
     }
 
     /// The lanes as an array of at least `LANES` elements, the rest zero.
@@ -271,7 +298,8 @@ pub(crate) struct Avx512(());
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
     ($isa:ident, $vector:ident, $lanes:literal, $rows:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident,
-     $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, |$x:ident, $a:ident, $b:ident| $negative:expr, |$e:ident| $exponent:expr) => {
+     $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, |$x:ident, $a:ident, $b:ident| $negative:expr, |$e:ident| $exponent:expr,
+     |$from:ident, $from_stride:ident, $to:ident, $stride:ident| $transpose:block) => {
         impl Simd for $isa {
             const LANES: usize = $lanes;
             const TILE_ROWS: usize = $rows;
@@ -339,6 +367,12 @@ macro_rules! x86 {
                 // SAFETY: `self` proves the instruction set.
                 unsafe { $exponent }
             }
+            #[inline(always)]
+            unsafe fn transpose_at(self, $from: *const f32, $from_stride: usize, $to: *mut f32, $stride: usize) {
+                use std::arch::x86_64::*;
+                // SAFETY: `self` proves the instruction set, the caller the memory; unaligned is allowed.
+                unsafe { $transpose }
+            }
         }
     };
 }
@@ -361,7 +395,26 @@ x86!(
     _mm256_max_ps,
     _mm256_min_ps,
     |x, a, b| _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, _mm256_setzero_ps())),
-    |x| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x)))
+    |x| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x))),
+    |from, from_stride, to, stride| {
+        // Four rows each: half j of quad[k] is their column 4 j + k.
+        let mut quads = [[_mm256_setzero_ps(); 4]; 2];
+        for (i, quad) in quads.iter_mut().enumerate() {
+            let first = from.add(4 * i * from_stride);
+            let (r0, r1) = (_mm256_loadu_ps(first), _mm256_loadu_ps(first.add(from_stride)));
+            let (r2, r3) = (_mm256_loadu_ps(first.add(2 * from_stride)), _mm256_loadu_ps(first.add(3 * from_stride)));
+            let (a, b) = (_mm256_castps_pd(_mm256_unpacklo_ps(r0, r1)), _mm256_castps_pd(_mm256_unpacklo_ps(r2, r3)));
+            let (c, d) = (_mm256_castps_pd(_mm256_unpackhi_ps(r0, r1)), _mm256_castps_pd(_mm256_unpackhi_ps(r2, r3)));
+            quad[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+            quad[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+            quad[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
+            quad[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
+        }
+        for k in 0..4 {
+            _mm256_storeu_ps(to.add(k * stride), _mm256_permute2f128_ps::<0x20>(quads[0][k], quads[1][k]));
+            _mm256_storeu_ps(to.add((4 + k) * stride), _mm256_permute2f128_ps::<0x31>(quads[0][k], quads[1][k]));
+        }
+    }
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -380,5 +433,30 @@ x86!(
     _mm512_max_ps,
     _mm512_min_ps,
     |x, a, b| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_setzero_ps()), b, a),
-    |x| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(x)))
+    |x| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(x))),
+    |from, from_stride, to, stride| {
+        // Four rows each: quarter j of quad[k] is their column 4 j + k.
+        let mut quads = [[_mm512_setzero_ps(); 4]; 4];
+        for (i, quad) in quads.iter_mut().enumerate() {
+            let first = from.add(4 * i * from_stride);
+            let (r0, r1) = (_mm512_loadu_ps(first), _mm512_loadu_ps(first.add(from_stride)));
+            let (r2, r3) = (_mm512_loadu_ps(first.add(2 * from_stride)), _mm512_loadu_ps(first.add(3 * from_stride)));
+            let (a, b) = (_mm512_castps_pd(_mm512_unpacklo_ps(r0, r1)), _mm512_castps_pd(_mm512_unpacklo_ps(r2, r3)));
+            let (c, d) = (_mm512_castps_pd(_mm512_unpackhi_ps(r0, r1)), _mm512_castps_pd(_mm512_unpackhi_ps(r2, r3)));
+            quad[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            quad[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+            quad[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+            quad[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
+        }
+        for k in 0..4 {
+            let [a, b, c, d] = [quads[0][k], quads[1][k], quads[2][k], quads[3][k]];
+            // Quarters 0 and 2, and 1 and 3, of the upper and of the lower eight rows.
+            let (even, odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            let (even_low, odd_low) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+            _mm512_storeu_ps(to.add(k * stride), _mm512_shuffle_f32x4::<0x88>(even, even_low));
+            _mm512_storeu_ps(to.add((4 + k) * stride), _mm512_shuffle_f32x4::<0x88>(odd, odd_low));
+            _mm512_storeu_ps(to.add((8 + k) * stride), _mm512_shuffle_f32x4::<0xdd>(even, even_low));
+            _mm512_storeu_ps(to.add((12 + k) * stride), _mm512_shuffle_f32x4::<0xdd>(odd, odd_low));
+        }
+    }
 );

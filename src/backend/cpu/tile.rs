@@ -27,10 +27,28 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Elements of a row.
+    #[inline(always)]
+    pub(crate) fn depth(self) -> usize {
+        self.depth
+    }
+
     /// `data[r * stride ..][..depth]` is row `r`.
     #[inline(always)]
     pub(crate) fn new(data: &'a [f32], stride: usize, depth: usize) -> Self {
         Rows { data, stride, depth }
+    }
+
+    /// Distance between the first elements of two rows.
+    #[inline(always)]
+    pub(crate) fn stride(self) -> usize {
+        self.stride
+    }
+
+    /// Row `row`.
+    #[inline(always)]
+    pub(crate) fn row(self, row: usize) -> &'a [f32] {
+        &self.data[row * self.stride..][..self.depth]
     }
 
     /// The rows from `row` on, and of each the elements `from .. from + depth`.
@@ -48,18 +66,57 @@ pub(crate) struct Product<'a> {
     /// `[a.depth, 2 * LANES]`.
     pub panel: &'a [f32],
     /// What is read soon after: brought into the first cache meanwhile, as weights come from far away.
-    pub next: &'a [f32],
+    pub next: Lines<'a>,
+}
+
+/// The cache lines of some rows, one after the other.
+pub(crate) struct Lines<'a> {
+    rows: Rows<'a>,
+    count: usize,
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// No line.
+    pub(crate) const NONE: Lines<'static> =
+        Lines { rows: Rows { data: &[], stride: 0, depth: 0 }, count: 0, row: 0, column: 0 };
+
+    /// Those of the first `count` of `rows`.
+    #[inline(always)]
+    pub(crate) fn new(rows: Rows<'a>, count: usize) -> Self {
+        Lines { rows, count, row: 0, column: 0 }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.count * self.rows.depth.div_ceil(LINE)
+    }
+
+    /// An element of the next line.
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a f32> {
+        if self.row >= self.count {
+            return None;
+        }
+        let line = self.rows.data.get(self.row * self.rows.stride + self.column);
+        self.column += LINE;
+        if self.column >= self.rows.depth {
+            (self.row, self.column) = (self.row + 1, 0);
+        }
+        line
+    }
 }
 
 /// `sums = product`, or `sums += product` if `accumulate`; row `r` of the result is `sums[r * stride ..][..2 * LANES]`.
 #[inline(always)]
 pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32], stride: usize, accumulate: bool) {
-    let Product { a, rows, panel, next } = product;
-    let share = next.len().div_ceil(rows.div_ceil(S::TILE_ROWS).max(1)).next_multiple_of(LINE);
-    let mut ahead = next.chunks(share.max(LINE));
+    let Product { a, rows, panel, mut next } = product;
+    let segments = rows.div_ceil(S::TILE_ROWS) * a.depth.div_ceil(SEGMENT);
+    let lines = next.len().div_ceil(segments.max(1));
     let mut row = 0;
     while row < rows {
-        let ahead = ahead.next().unwrap_or(&[]);
+        let ahead = (&mut next, lines);
         let count = (rows - row).min(S::TILE_ROWS);
         let (a, sums) = (a.part(row, 0, a.depth), &mut sums[row * stride..]);
         // One compiled tile for each height: a partial tile costs what it computes.
@@ -81,13 +138,13 @@ pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32],
     }
 }
 
-/// `R` rows at once, their sums in registers; asks for the cache lines of `ahead` meanwhile.
+/// `R` rows at once, their sums in registers; asks for `lines` of the next lines in each segment.
 #[inline(always)]
 fn tile<S: Simd, const R: usize>(
     simd: S,
     a: Rows<'_>,
     panel: &[f32],
-    ahead: &[f32],
+    (next, lines): (&mut Lines<'_>, usize),
     out: &mut [f32],
     stride: usize,
     accumulate: bool,
@@ -107,11 +164,11 @@ fn tile<S: Simd, const R: usize>(
             *sum = unsafe { [simd.load_at(out.add(r * stride)), simd.load_at(out.add(r * stride + S::LANES))] };
         }
     }
-    // A few lines at a time: many at once would fill the queue that the loop's own loads need.
-    let lines = ahead.len().div_ceil(LINE).div_ceil((depth / SEGMENT).max(1));
-    let mut ahead = ahead.chunks(LINE);
     for from in (0..depth).step_by(SEGMENT) {
-        ahead.by_ref().take(lines).for_each(|line| simd.prefetch(&line[0]));
+        // A few lines at a time: many at once would fill the queue that the loop's own loads need.
+        for line in (0..lines).map_while(|_| next.next()) {
+            simd.prefetch(line);
+        }
         let to = depth.min(from + SEGMENT);
         // Unrolled, so that counting and addressing stay behind the multiply-adds.
         let whole = from + (to - from) / UNROLL * UNROLL;
