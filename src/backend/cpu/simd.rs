@@ -410,9 +410,10 @@ x86!(
             quad[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
             quad[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
         }
-        for k in 0..4 {
-            _mm256_storeu_ps(to.add(k * stride), _mm256_permute2f128_ps::<0x20>(quads[0][k], quads[1][k]));
-            _mm256_storeu_ps(to.add((4 + k) * stride), _mm256_permute2f128_ps::<0x31>(quads[0][k], quads[1][k]));
+        let [upper, lower] = quads;
+        for (k, (a, b)) in upper.into_iter().zip(lower).enumerate() {
+            _mm256_storeu_ps(to.add(k * stride), _mm256_permute2f128_ps::<0x20>(a, b));
+            _mm256_storeu_ps(to.add((4 + k) * stride), _mm256_permute2f128_ps::<0x31>(a, b));
         }
     }
 );
@@ -448,8 +449,8 @@ x86!(
             quad[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
             quad[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
         }
-        for k in 0..4 {
-            let [a, b, c, d] = [quads[0][k], quads[1][k], quads[2][k], quads[3][k]];
+        let [first, second, third, fourth] = quads;
+        for (k, (((a, b), c), d)) in first.into_iter().zip(second).zip(third).zip(fourth).enumerate() {
             // Quarters 0 and 2, and 1 and 3, of the upper and of the lower eight rows.
             let (even, odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
             let (even_low, odd_low) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
