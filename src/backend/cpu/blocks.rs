@@ -78,7 +78,7 @@ pub(super) fn walk<S: Simd>(
 
 /// How a product is shared out: blocks of rows by groups of [`BLOCK_PANELS`] panels, and at the end single panels, so that
 /// threads that were interrupted or began late finish together. No sum depends on it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Shares {
     panels: usize,
     /// Groups of a row block; those of the last one leave the single panels out.
@@ -114,5 +114,27 @@ impl Shares {
             return (block, panel..panel + 1);
         }
         (block, group * BLOCK_PANELS..end.min((group + 1) * BLOCK_PANELS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_panel_of_every_block_is_walked_once() {
+        for threads in [1, 2, 3, 64] {
+            for panels in [1, 2, 4, 7, 28, 85] {
+                for row_blocks in [0, 1, 2, 8] {
+                    let shares = Shares::new(panels, row_blocks, threads);
+                    let mut walked = vec![0; row_blocks * panels];
+                    for (block, range) in (0..shares.tasks()).map(|task| shares.of(task)) {
+                        assert!(!range.is_empty() && range.len() <= BLOCK_PANELS, "{shares:?}");
+                        range.for_each(|panel| walked[block * panels + panel] += 1);
+                    }
+                    assert!(walked.iter().all(|&times| times == 1), "{shares:?}: {walked:?}");
+                }
+            }
+        }
     }
 }

@@ -78,3 +78,40 @@ pub(crate) fn pack<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize, pane
         tail.fill(0.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::simd::Kernel;
+
+    struct Pack<'a>(Rows<'a>, usize, &'a mut [f32]);
+
+    impl Kernel for Pack<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            pack_transposed(simd, self.0, self.1, self.2);
+        }
+    }
+
+    #[test]
+    fn rows_become_columns_and_missing_columns_zero() {
+        for isa in Isa::available() {
+            let width = isa.panel_width();
+            // Whole squares, what is left of them on both sides, and single elements.
+            for depth in [1, 15, 16, 17, 32, 45] {
+                for count in [0, 1, width / 2 - 1, width / 2, width / 2 + 1, width] {
+                    let stride = depth + 3;
+                    let rows: Vec<f32> = (0..width * stride).map(|x| x as f32 + 1.0).collect();
+                    let mut panel = vec![f32::NAN; depth * width];
+                    isa.run(Pack(Rows::new(&rows, stride, depth), count, &mut panel));
+                    for (at, x) in panel.iter().enumerate() {
+                        let (p, c) = (at / width, at % width);
+                        let expected = if c < count { rows[c * stride + p] } else { 0.0 };
+                        assert_eq!(*x, expected, "{}: depth {depth}, {count} rows, [{p}, {c}]", isa.name());
+                    }
+                }
+            }
+        }
+    }
+}
