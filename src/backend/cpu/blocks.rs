@@ -12,7 +12,7 @@ use super::tile::{Lines, Product, Rows, multiply};
 
 /// Rows of a task: a multiple of every tile height, and few enough for their piece to stay in the second cache.
 pub(super) const BLOCK_ROWS: usize = 240;
-/// Upper bound of the inner dimension's pieces: a panel's piece takes at most half of a 32 KiB cache.
+/// Upper bound of the inner dimension's pieces: a panel's piece takes at most 32 KiB, the size of a first cache.
 pub(super) const BLOCK_DEPTH: usize = 256;
 /// Upper bound of the panels that are walked together.
 pub(super) const BLOCK_PANELS: usize = 4;
