@@ -7,8 +7,7 @@
 use std::ops::Range;
 
 use super::packed::MAX_PANEL;
-use super::simd::Simd;
-use super::tile::{Lines, Product, Rows, multiply};
+use super::tile::{Arithmetic, Lines, Product, Rows, multiply};
 
 /// Rows of a task: a multiple of every tile height, and few enough for their piece to stay in the second cache.
 pub(super) const BLOCK_ROWS: usize = 240;
@@ -18,40 +17,40 @@ pub(super) const BLOCK_DEPTH: usize = 256;
 pub(super) const BLOCK_PANELS: usize = 4;
 
 const PARTIAL: usize = BLOCK_ROWS * BLOCK_PANELS * MAX_PANEL;
-/// Floats of scratch that [`walk`] needs, at the widest instruction set.
+/// Words of scratch that [`walk`] needs, at the widest instruction set.
 pub(super) const SCRATCH: usize = PARTIAL + BLOCK_DEPTH * MAX_PANEL;
 
 /// The right operand of a product, and what becomes of the sums.
-pub(super) trait Panels {
+pub(super) trait Panels<A: Arithmetic> {
     /// The elements `from .. from + length` of the inner dimension of a panel, packed: `[length, 2 * LANES]`. They may be
     /// packed into `room`.
-    fn piece<'a, S: Simd>(
+    fn piece<'a>(
         &'a self,
-        simd: S,
+        arithmetic: A,
         panel: usize,
         from: usize,
         length: usize,
-        room: &'a mut [f32],
-    ) -> &'a [f32];
+        room: &'a mut [A::Word],
+    ) -> &'a [A::Word];
     /// The memory that [`Panels::piece`] reads.
-    fn lines<S: Simd>(&self, simd: S, panel: usize, from: usize, length: usize) -> Lines<'_>;
+    fn lines(&self, arithmetic: A, panel: usize, from: usize, length: usize) -> Lines<'_, A::Word>;
     /// Takes the sums of a panel, `[rows, 2 * LANES]`.
-    fn finish<S: Simd>(&mut self, simd: S, panel: usize, sums: &[f32]);
+    fn finish(&mut self, arithmetic: A, panel: usize, sums: &[A::Word]);
 }
 
 /// The product of the first `rows` rows of `x`, at most [`BLOCK_ROWS`], and at most [`BLOCK_PANELS`] panels. `scratch` is
-/// [`SCRATCH`] floats of any content.
+/// [`SCRATCH`] words of any content.
 #[inline(always)]
-pub(super) fn walk<S: Simd>(
-    simd: S,
-    x: Rows<'_>,
+pub(super) fn walk<A: Arithmetic>(
+    arithmetic: A,
+    x: Rows<'_, A::Word>,
     rows: usize,
     panels: Range<usize>,
-    scratch: &mut [f32],
-    operand: &mut impl Panels,
+    scratch: &mut [A::Word],
+    operand: &mut impl Panels<A>,
 ) {
     let (partial, room) = scratch.split_at_mut(PARTIAL);
-    let (width, depth) = (2 * S::LANES, x.depth());
+    let (width, depth) = (2 * A::LANES, x.depth());
     let pieces = depth.div_ceil(BLOCK_DEPTH).max(1);
     let piece = depth.div_ceil(pieces).max(1);
     for from in (0..depth.max(1)).step_by(piece) {
@@ -60,17 +59,17 @@ pub(super) fn walk<S: Simd>(
         for panel in panels.clone() {
             let slot = (panel - panels.start) * BLOCK_ROWS * width;
             let sums = &mut partial[slot..slot + rows * width];
-            let packed = operand.piece(simd, panel, from, length, room);
+            let packed = operand.piece(arithmetic, panel, from, length, room);
             let next = if panel + 1 < panels.end {
-                operand.lines(simd, panel + 1, from, length)
+                operand.lines(arithmetic, panel + 1, from, length)
             } else if to < depth {
-                operand.lines(simd, panels.start, to, piece.min(depth - to))
+                operand.lines(arithmetic, panels.start, to, piece.min(depth - to))
             } else {
                 Lines::NONE
             };
-            multiply(simd, Product { a: x.part(0, from, length), rows, panel: packed, next }, sums, width, from > 0);
+            multiply(arithmetic, Product { a: x.part(0, from, length), rows, panel: packed, next }, sums, width, from > 0);
             if to == depth {
-                operand.finish(simd, panel, sums);
+                operand.finish(arithmetic, panel, sums);
             }
         }
     }

@@ -138,20 +138,20 @@ impl Layer<'_> {
     }
 }
 
-impl Panels for Layer<'_> {
+impl<S: Simd> Panels<S> for Layer<'_> {
     #[inline(always)]
-    fn piece<'a, S: Simd>(&'a self, _: S, panel: usize, from: usize, length: usize, _: &'a mut [f32]) -> &'a [f32] {
+    fn piece<'a>(&'a self, _: S, panel: usize, from: usize, length: usize, _: &'a mut [f32]) -> &'a [f32] {
         self.strip::<S>(panel, from, length)
     }
 
     #[inline(always)]
-    fn lines<S: Simd>(&self, _: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
+    fn lines(&self, _: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
         let strip = self.strip::<S>(panel, from, length);
         Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, panel: usize, sums: &[f32]) {
+    fn finish(&mut self, simd: S, panel: usize, sums: &[f32]) {
         let width = 2 * S::LANES;
         let column = panel * width;
         let columns = width.min(self.w.outputs - column);

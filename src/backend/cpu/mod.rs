@@ -25,6 +25,7 @@ mod layer_norm;
 mod linear;
 mod math;
 mod packed;
+mod pairs;
 mod patch_nn;
 mod pool;
 mod pool_rows;
@@ -37,6 +38,7 @@ mod unit_patches;
 
 use attention::{Operands, Queries};
 use linear::{Epilogue, Linear};
+use patch_nn::Integers;
 use pool::Pool;
 use simd::Isa;
 
@@ -48,14 +50,14 @@ pub struct Cpu {
     isa: Isa,
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
-    /// Working memory of `patch_nn`, which grows as the threads' scratch does.
-    nearest: Vec<f32>,
+    nearest: patch_nn::Memory,
 }
 
 /// A thread's working memory, which grows to what the largest operation needs and then stays.
 #[derive(Default)]
 struct Scratch {
     floats: Vec<f32>,
+    words: Vec<i32>,
 }
 
 impl Scratch {
@@ -66,11 +68,21 @@ impl Scratch {
         }
         &mut self.floats[..len]
     }
+
+    /// `len` words of any content.
+    fn take_words(&mut self, len: usize) -> &mut [i32] {
+        if self.words.len() < len {
+            self.words.resize(len, 0);
+        }
+        &mut self.words[..len]
+    }
 }
 
-/// One class's prompts as the CPU reads them: the taps where the bank keeps them, row-major.
+/// One class's prompts as the CPU reads them: the taps where the bank keeps them, row-major, and half as much again for
+/// their integers.
 pub struct Bank {
     taps: Arc<[f32]>,
+    integers: Option<Integers>,
     layers: usize,
     prompts: usize,
     patches: usize,
@@ -104,7 +116,7 @@ impl Cpu {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
-        Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default(), nearest: Vec::new() })
+        Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default(), nearest: patch_nn::Memory::default() })
     }
 
     /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
@@ -112,6 +124,13 @@ impl Cpu {
     fn reserve(&mut self, floats: usize) {
         self.pool.scratch_mut().for_each(|scratch| {
             scratch.take(floats);
+        });
+    }
+
+    /// As [`Cpu::reserve`], for words.
+    fn reserve_words(&mut self, words: usize) {
+        self.pool.scratch_mut().for_each(|scratch| {
+            scratch.take_words(words);
         });
     }
 }
@@ -194,6 +213,7 @@ impl Backend for Cpu {
         let [layers, prompts, patches, width] = shape;
         need("bank", "taps", taps.len(), layers * prompts * patches * width)?;
         Ok(Bank {
+            integers: self.integers(taps, [layers, prompts * patches, width]),
             taps: Arc::clone(taps),
             layers,
             prompts,

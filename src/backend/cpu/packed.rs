@@ -9,29 +9,29 @@ use super::tile::Rows;
 /// Largest [`Isa::panel_width`].
 pub(crate) const MAX_PANEL: usize = 32;
 
-/// f32 memory whose first element begins a cache line: a vector load that crosses lines costs twice.
-pub(crate) struct Aligned {
-    data: Vec<f32>,
+/// Memory whose first element begins a cache line: a vector load that crosses lines costs twice.
+pub(crate) struct Aligned<T = f32> {
+    data: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
         const LINE: usize = 64;
-        let data = vec![0.0; len + LINE / size_of::<f32>()];
+        let data = vec![T::default(); len + LINE / size_of::<T>()];
         let start = data.as_ptr().align_offset(LINE);
         Aligned { data, start, len }
     }
 
     /// The elements.
-    pub(crate) fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[T] {
         &self.data[self.start..self.start + self.len]
     }
 
     /// The elements.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         &mut self.data[self.start..self.start + self.len]
     }
 }

@@ -4,7 +4,7 @@
 //! [`Kernel`] runs inside a function compiled for that instruction set, and everything it inlines is compiled for it too.
 #![allow(unsafe_code)]
 
-use super::tile::Rows;
+use super::tile::{Arithmetic, Rows};
 
 /// The instruction sets that kernels are compiled for.
 #[derive(Clone, Copy, Debug)]
@@ -99,27 +99,8 @@ impl Isa {
     }
 }
 
-/// Vectors of f32. All methods are lane-wise.
-pub(crate) trait Simd: Copy + Send + Sync {
-    /// Lanes of a vector.
-    const LANES: usize;
-    /// Rows of the register tile that a matrix product keeps: with two vectors a row it fills the register file.
-    const TILE_ROWS: usize;
-    /// A vector.
-    type V: Copy;
-
-    /// All lanes `x`.
-    fn splat(self, x: f32) -> Self::V;
-    /// Lanes from memory.
-    ///
-    /// # Safety
-    /// `LANES` floats are readable at `p`.
-    unsafe fn load_at(self, p: *const f32) -> Self::V;
-    /// Lanes to memory.
-    ///
-    /// # Safety
-    /// `LANES` floats are writable at `p`.
-    unsafe fn store_at(self, v: Self::V, p: *mut f32);
+/// Vectors of f32. All methods are lane-wise; `fma` is fused where the instruction set can.
+pub(crate) trait Simd: Arithmetic<Word = f32> {
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.
@@ -128,8 +109,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`.
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    /// `a * b + c`, fused where the instruction set can.
-    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger lane; `b` where either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller lane; `b` where either is NaN.
@@ -151,34 +130,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
                 unsafe { *to.add(c * stride + r) = *from.add(r * from_stride + c) };
             }
         }
-    }
-
-    /// Asks for the cache line of `p`; changes nothing that can be observed.
-    #[inline(always)]
-    fn prefetch(self, p: &f32) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch is a hint, which faults on no address, and SSE is part of x86-64.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(p).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = p;
-    }
-
-    /// The first `LANES` elements of a slice.
-    #[inline(always)]
-    fn load(self, s: &[f32]) -> Self::V {
-        assert!(s.len() >= Self::LANES);
-        // SAFETY: the slice holds LANES floats, checked above.
-        unsafe { self.load_at(s.as_ptr()) }
-    }
-
-    /// Writes the first `LANES` elements of a slice.
-    #[inline(always)]
-    fn store(self, v: Self::V, s: &mut [f32]) {
-        assert!(s.len() >= Self::LANES);
-        // SAFETY: the slice holds LANES floats, checked above.
-        unsafe { self.store_at(v, s.as_mut_ptr()) }
     }
 
     /// Turns the first `LANES` elements of the first `LANES` rows over: element `c` of row `r` goes to `to[c * stride + r]`.
@@ -222,11 +173,16 @@ fn zip(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
     [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
 }
 
-impl Simd for Portable {
+impl Arithmetic for Portable {
     const LANES: usize = 4;
     const TILE_ROWS: usize = 4;
+    type Word = f32;
     type V = [f32; 4];
 
+    #[inline(always)]
+    fn zero(self) -> [f32; 4] {
+        [0.0; 4]
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> [f32; 4] {
         [x; 4]
@@ -242,6 +198,18 @@ impl Simd for Portable {
         unsafe { p.cast::<[f32; 4]>().write(v) }
     }
     #[inline(always)]
+    fn fma(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        // Where the baseline has no fused instruction, mul_add is a library call per lane.
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            [a[0].mul_add(b[0], c[0]), a[1].mul_add(b[1], c[1]), a[2].mul_add(b[2], c[2]), a[3].mul_add(b[3], c[3])]
+        } else {
+            self.add(self.mul(a, b), c)
+        }
+    }
+}
+
+impl Simd for Portable {
+    #[inline(always)]
     fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a + b)
     }
@@ -256,15 +224,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn div(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn fma(self, a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
-        // Where the baseline has no fused instruction, mul_add is a library call per lane.
-        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
-            [a[0].mul_add(b[0], c[0]), a[1].mul_add(b[1], c[1]), a[2].mul_add(b[2], c[2]), a[3].mul_add(b[3], c[3])]
-        } else {
-            self.add(self.mul(a, b), c)
-        }
     }
     #[inline(always)]
     fn max(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
@@ -300,11 +259,16 @@ macro_rules! x86 {
     ($isa:ident, $vector:ident, $lanes:literal, $rows:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident,
      $mul:ident, $div:ident, $fma:ident, $max:ident, $min:ident, |$x:ident, $a:ident, $b:ident| $negative:expr, |$e:ident| $exponent:expr,
      |$from:ident, $from_stride:ident, $to:ident, $stride:ident| $transpose:block) => {
-        impl Simd for $isa {
+        impl Arithmetic for $isa {
             const LANES: usize = $lanes;
             const TILE_ROWS: usize = $rows;
+            type Word = f32;
             type V = std::arch::x86_64::$vector;
 
+            #[inline(always)]
+            fn zero(self) -> Self::V {
+                self.splat(0.0)
+            }
             #[inline(always)]
             fn splat(self, x: f32) -> Self::V {
                 // SAFETY: `self` proves the instruction set.
@@ -320,6 +284,14 @@ macro_rules! x86 {
                 // SAFETY: `self` proves the instruction set, the caller the memory; unaligned is allowed.
                 unsafe { std::arch::x86_64::$store(p, v) }
             }
+            #[inline(always)]
+            fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$fma(a, b, c) }
+            }
+        }
+
+        impl Simd for $isa {
             #[inline(always)]
             fn add(self, a: Self::V, b: Self::V) -> Self::V {
                 // SAFETY: `self` proves the instruction set.
@@ -339,11 +311,6 @@ macro_rules! x86 {
             fn div(self, a: Self::V, b: Self::V) -> Self::V {
                 // SAFETY: `self` proves the instruction set.
                 unsafe { std::arch::x86_64::$div(a, b) }
-            }
-            #[inline(always)]
-            fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-                // SAFETY: `self` proves the instruction set.
-                unsafe { std::arch::x86_64::$fma(a, b, c) }
             }
             #[inline(always)]
             fn max(self, a: Self::V, b: Self::V) -> Self::V {

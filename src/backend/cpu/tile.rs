@@ -4,9 +4,64 @@
 //! column only, not on the tile that it falls into: this is what makes scores independent of the batch.
 #![allow(unsafe_code)]
 
-use super::simd::Simd;
+/// The vectors of a register tile and their multiply-add.
+pub(crate) trait Arithmetic: Copy + Send + Sync {
+    /// Lanes of a vector.
+    const LANES: usize;
+    /// Rows of the register tile that a matrix product keeps: with two vectors a row it fills the register file.
+    const TILE_ROWS: usize;
+    /// What a lane holds: an element of an operand, or a sum.
+    type Word: Copy + Send + Sync;
+    /// A vector.
+    type V: Copy;
 
-/// Largest [`Simd::TILE_ROWS`].
+    /// All lanes zero.
+    fn zero(self) -> Self::V;
+    /// All lanes `x`.
+    fn splat(self, x: Self::Word) -> Self::V;
+    /// Lanes from memory.
+    ///
+    /// # Safety
+    /// `LANES` words are readable at `p`.
+    unsafe fn load_at(self, p: *const Self::Word) -> Self::V;
+    /// Lanes to memory.
+    ///
+    /// # Safety
+    /// `LANES` words are writable at `p`.
+    unsafe fn store_at(self, v: Self::V, p: *mut Self::Word);
+    /// `a * b + c`.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// The first `LANES` elements of a slice.
+    #[inline(always)]
+    fn load(self, s: &[Self::Word]) -> Self::V {
+        assert!(s.len() >= Self::LANES);
+        // SAFETY: the slice holds LANES words, checked above.
+        unsafe { self.load_at(s.as_ptr()) }
+    }
+
+    /// Writes the first `LANES` elements of a slice.
+    #[inline(always)]
+    fn store(self, v: Self::V, s: &mut [Self::Word]) {
+        assert!(s.len() >= Self::LANES);
+        // SAFETY: the slice holds LANES words, checked above.
+        unsafe { self.store_at(v, s.as_mut_ptr()) }
+    }
+
+    /// Asks for the cache line of `p`; changes nothing that can be observed.
+    #[inline(always)]
+    fn prefetch(self, p: &Self::Word) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint, which faults on no address, and SSE is part of x86-64.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(p).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+}
+
+/// Largest [`Arithmetic::TILE_ROWS`].
 pub(crate) const MAX_TILE_ROWS: usize = 12;
 
 /// Steps of the inner dimension in one round of the innermost loop.
@@ -15,18 +70,18 @@ const UNROLL: usize = 4;
 /// Steps of the inner dimension between two requests for what comes next.
 const SEGMENT: usize = 64;
 
-/// Floats of a cache line.
+/// Words of a cache line.
 const LINE: usize = 16;
 
 /// The left operand of a product: rows of `depth` elements, `stride` apart.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    data: &'a [f32],
+pub(crate) struct Rows<'a, T = f32> {
+    data: &'a [T],
     stride: usize,
     depth: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, T: Copy> Rows<'a, T> {
     /// Elements of a row.
     #[inline(always)]
     pub(crate) fn depth(self) -> usize {
@@ -35,7 +90,7 @@ impl<'a> Rows<'a> {
 
     /// `data[r * stride ..][..depth]` is row `r`.
     #[inline(always)]
-    pub(crate) fn new(data: &'a [f32], stride: usize, depth: usize) -> Self {
+    pub(crate) fn new(data: &'a [T], stride: usize, depth: usize) -> Self {
         Rows { data, stride, depth }
     }
 
@@ -47,7 +102,7 @@ impl<'a> Rows<'a> {
 
     /// Row `row`.
     #[inline(always)]
-    pub(crate) fn row(self, row: usize) -> &'a [f32] {
+    pub(crate) fn row(self, row: usize) -> &'a [T] {
         &self.data[row * self.stride..][..self.depth]
     }
 
@@ -60,31 +115,31 @@ impl<'a> Rows<'a> {
 }
 
 /// `a · panel` for the first `rows` rows of `a`.
-pub(crate) struct Product<'a> {
-    pub a: Rows<'a>,
+pub(crate) struct Product<'a, T> {
+    pub a: Rows<'a, T>,
     pub rows: usize,
     /// `[a.depth, 2 * LANES]`.
-    pub panel: &'a [f32],
+    pub panel: &'a [T],
     /// What is read soon after: brought into the first cache meanwhile, as weights come from far away.
-    pub next: Lines<'a>,
+    pub next: Lines<'a, T>,
 }
 
 /// The cache lines of some rows, one after the other.
-pub(crate) struct Lines<'a> {
-    rows: Rows<'a>,
+pub(crate) struct Lines<'a, T = f32> {
+    rows: Rows<'a, T>,
     count: usize,
     row: usize,
     column: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a, T: Copy> Lines<'a, T> {
     /// No line.
-    pub(crate) const NONE: Lines<'static> =
+    pub(crate) const NONE: Self =
         Lines { rows: Rows { data: &[], stride: 0, depth: 0 }, count: 0, row: 0, column: 0 };
 
     /// Those of the first `count` of `rows`.
     #[inline(always)]
-    pub(crate) fn new(rows: Rows<'a>, count: usize) -> Self {
+    pub(crate) fn new(rows: Rows<'a, T>, count: usize) -> Self {
         Lines { rows, count, row: 0, column: 0 }
     }
 
@@ -95,7 +150,7 @@ impl<'a> Lines<'a> {
 
     /// An element of the next line.
     #[inline(always)]
-    fn next(&mut self) -> Option<&'a f32> {
+    fn next(&mut self) -> Option<&'a T> {
         if self.row >= self.count {
             return None;
         }
@@ -110,29 +165,35 @@ impl<'a> Lines<'a> {
 
 /// `sums = product`, or `sums += product` if `accumulate`; row `r` of the result is `sums[r * stride ..][..2 * LANES]`.
 #[inline(always)]
-pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32], stride: usize, accumulate: bool) {
+pub(crate) fn multiply<A: Arithmetic>(
+    arithmetic: A,
+    product: Product<'_, A::Word>,
+    sums: &mut [A::Word],
+    stride: usize,
+    accumulate: bool,
+) {
     let Product { a, rows, panel, mut next } = product;
-    let segments = rows.div_ceil(S::TILE_ROWS) * a.depth.div_ceil(SEGMENT);
+    let segments = rows.div_ceil(A::TILE_ROWS) * a.depth.div_ceil(SEGMENT);
     let lines = next.len().div_ceil(segments.max(1));
     let mut row = 0;
     while row < rows {
         let ahead = (&mut next, lines);
-        let count = (rows - row).min(S::TILE_ROWS);
+        let count = (rows - row).min(A::TILE_ROWS);
         let (a, sums) = (a.part(row, 0, a.depth), &mut sums[row * stride..]);
         // One compiled tile for each height: a partial tile costs what it computes.
         match count {
-            1 => tile::<S, 1>(simd, a, panel, ahead, sums, stride, accumulate),
-            2 => tile::<S, 2>(simd, a, panel, ahead, sums, stride, accumulate),
-            3 => tile::<S, 3>(simd, a, panel, ahead, sums, stride, accumulate),
-            4 => tile::<S, 4>(simd, a, panel, ahead, sums, stride, accumulate),
-            5 => tile::<S, 5>(simd, a, panel, ahead, sums, stride, accumulate),
-            6 => tile::<S, 6>(simd, a, panel, ahead, sums, stride, accumulate),
-            7 => tile::<S, 7>(simd, a, panel, ahead, sums, stride, accumulate),
-            8 => tile::<S, 8>(simd, a, panel, ahead, sums, stride, accumulate),
-            9 => tile::<S, 9>(simd, a, panel, ahead, sums, stride, accumulate),
-            10 => tile::<S, 10>(simd, a, panel, ahead, sums, stride, accumulate),
-            11 => tile::<S, 11>(simd, a, panel, ahead, sums, stride, accumulate),
-            _ => tile::<S, MAX_TILE_ROWS>(simd, a, panel, ahead, sums, stride, accumulate),
+            1 => tile::<A, 1>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            2 => tile::<A, 2>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            3 => tile::<A, 3>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            4 => tile::<A, 4>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            5 => tile::<A, 5>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            6 => tile::<A, 6>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            7 => tile::<A, 7>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            8 => tile::<A, 8>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            9 => tile::<A, 9>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            10 => tile::<A, 10>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            11 => tile::<A, 11>(arithmetic, a, panel, ahead, sums, stride, accumulate),
+            _ => tile::<A, MAX_TILE_ROWS>(arithmetic, a, panel, ahead, sums, stride, accumulate),
         }
         row += count;
     }
@@ -140,34 +201,34 @@ pub(crate) fn multiply<S: Simd>(simd: S, product: Product<'_>, sums: &mut [f32],
 
 /// `R` rows at once, their sums in registers; asks for `lines` of the next lines in each segment.
 #[inline(always)]
-fn tile<S: Simd, const R: usize>(
-    simd: S,
-    a: Rows<'_>,
-    panel: &[f32],
-    (next, lines): (&mut Lines<'_>, usize),
-    out: &mut [f32],
+fn tile<A: Arithmetic, const R: usize>(
+    arithmetic: A,
+    a: Rows<'_, A::Word>,
+    panel: &[A::Word],
+    (next, lines): (&mut Lines<'_, A::Word>, usize),
+    out: &mut [A::Word],
     stride: usize,
     accumulate: bool,
 ) {
-    if R > S::TILE_ROWS {
+    if R > A::TILE_ROWS {
         // Never reached; tells the compiler not to generate heights that this instruction set does not use.
         return;
     }
     let depth = a.depth;
-    assert!(panel.len() >= depth * 2 * S::LANES && a.data.len() >= (R - 1) * a.stride + depth);
-    assert!(out.len() >= (R - 1) * stride + 2 * S::LANES);
+    assert!(panel.len() >= depth * 2 * A::LANES && a.data.len() >= (R - 1) * a.stride + depth);
+    assert!(out.len() >= (R - 1) * stride + 2 * A::LANES);
     let (rows, panel, out) = (a.data.as_ptr(), panel.as_ptr(), out.as_mut_ptr());
-    let mut sums = [[simd.splat(0.0); 2]; R];
+    let mut sums = [[arithmetic.zero(); 2]; R];
     if accumulate {
         for (r, sum) in sums.iter_mut().enumerate() {
             // SAFETY: r < R, so both vectors lie in `out`, as asserted above.
-            *sum = unsafe { [simd.load_at(out.add(r * stride)), simd.load_at(out.add(r * stride + S::LANES))] };
+            *sum = unsafe { [arithmetic.load_at(out.add(r * stride)), arithmetic.load_at(out.add(r * stride + A::LANES))] };
         }
     }
     for from in (0..depth).step_by(SEGMENT) {
         // A few lines at a time: many at once would fill the queue that the loop's own loads need.
         for line in (0..lines).map_while(|_| next.next()) {
-            simd.prefetch(line);
+            arithmetic.prefetch(line);
         }
         let to = depth.min(from + SEGMENT);
         // Unrolled, so that counting and addressing stay behind the multiply-adds.
@@ -175,19 +236,19 @@ fn tile<S: Simd, const R: usize>(
         for p in (from..whole).step_by(UNROLL) {
             for q in 0..UNROLL {
                 // SAFETY: p + q < depth, so both vectors lie in the panel and the element in every row, as asserted above.
-                unsafe { step(simd, rows, a.stride, panel, p + q, &mut sums) };
+                unsafe { step(arithmetic, rows, a.stride, panel, p + q, &mut sums) };
             }
         }
         for p in whole..to {
             // SAFETY: p < depth, as above.
-            unsafe { step(simd, rows, a.stride, panel, p, &mut sums) };
+            unsafe { step(arithmetic, rows, a.stride, panel, p, &mut sums) };
         }
     }
     for (r, sum) in sums.into_iter().enumerate() {
         // SAFETY: r < R, so both vectors lie in `out`, as asserted above.
         unsafe {
-            simd.store_at(sum[0], out.add(r * stride));
-            simd.store_at(sum[1], out.add(r * stride + S::LANES));
+            arithmetic.store_at(sum[0], out.add(r * stride));
+            arithmetic.store_at(sum[1], out.add(r * stride + A::LANES));
         }
     }
 }
@@ -195,22 +256,22 @@ fn tile<S: Simd, const R: usize>(
 /// `sums[r] += a[r, p] · panel[p]`.
 ///
 /// # Safety
-/// `rows[r * stride + p]` is readable for every `r < R`, and `2 * LANES` floats at `panel[p * 2 * LANES]`.
+/// `rows[r * stride + p]` is readable for every `r < R`, and `2 * LANES` words at `panel[p * 2 * LANES]`.
 #[inline(always)]
-unsafe fn step<S: Simd, const R: usize>(
-    simd: S,
-    rows: *const f32,
+unsafe fn step<A: Arithmetic, const R: usize>(
+    arithmetic: A,
+    rows: *const A::Word,
     stride: usize,
-    panel: *const f32,
+    panel: *const A::Word,
     p: usize,
-    sums: &mut [[S::V; 2]; R],
+    sums: &mut [[A::V; 2]; R],
 ) {
     // SAFETY: the caller vouches for the panel.
     let (left, right) =
-        unsafe { (simd.load_at(panel.add(p * 2 * S::LANES)), simd.load_at(panel.add((p * 2 + 1) * S::LANES))) };
+        unsafe { (arithmetic.load_at(panel.add(p * 2 * A::LANES)), arithmetic.load_at(panel.add((p * 2 + 1) * A::LANES))) };
     for (r, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the caller vouches for the rows.
-        let x = simd.splat(unsafe { *rows.add(r * stride + p) });
-        *sum = [simd.fma(x, left, sum[0]), simd.fma(x, right, sum[1])];
+        let x = arithmetic.splat(unsafe { *rows.add(r * stride + p) });
+        *sum = [arithmetic.fma(x, left, sum[0]), arithmetic.fma(x, right, sum[1])];
     }
 }

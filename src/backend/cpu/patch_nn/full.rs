@@ -1,0 +1,94 @@
+//! The search by floats alone: the product of query patches and prompt patches, of which only the running maximum is kept.
+
+use std::ops::Range;
+
+use crate::backend::cpu::blocks::{self, BLOCK_PANELS, BLOCK_ROWS, Panels, walk};
+use crate::backend::cpu::packed::{MAX_PANEL, pack_transposed};
+use crate::backend::cpu::simd::{Kernel, Simd};
+use crate::backend::cpu::tile::{Lines, Rows};
+
+/// Floats of scratch that [`Full`] needs, at the widest instruction set.
+pub(super) const SCRATCH: usize = blocks::SCRATCH + BLOCK_ROWS * MAX_PANEL;
+
+/// One part: a block of query patches and some panels of the prompts.
+pub(super) struct Full<'a> {
+    pub query: Rows<'a>,
+    /// `[count, W]`.
+    pub prompts: Rows<'a>,
+    pub count: usize,
+    pub panels: Range<usize>,
+    /// [`SCRATCH`] floats of any content.
+    pub scratch: &'a mut [f32],
+    /// The result, one for each query patch of the block.
+    pub best: &'a mut [f32],
+}
+
+impl Kernel for Full<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = 2 * S::LANES;
+        let rows = self.best.len();
+        let (scratch, largest) = self.scratch.split_at_mut(blocks::SCRATCH);
+        let largest = &mut largest[..rows * width];
+        largest.fill(f32::NEG_INFINITY);
+        let mut prompts = Prompts { rows: self.prompts, count: self.count, largest };
+        let mut first = self.panels.start;
+        while first < self.panels.end {
+            let last = self.panels.end.min(first + BLOCK_PANELS);
+            walk(simd, self.query, rows, first..last, scratch, &mut prompts);
+            first = last;
+        }
+        for (best, row) in self.best.iter_mut().zip(prompts.largest.chunks_exact(width)) {
+            *best = simd.max_lanes(simd.max(simd.load(row), simd.load(&row[S::LANES..])));
+        }
+    }
+}
+
+/// Prompt patches, packed as they are needed.
+struct Prompts<'a> {
+    /// `[count, W]`.
+    rows: Rows<'a>,
+    count: usize,
+    /// The largest cosines so far, one for each lane of a panel, `[rows, 2 * LANES]`.
+    largest: &'a mut [f32],
+}
+
+impl<S: Simd> Panels<S> for Prompts<'_> {
+    #[inline(always)]
+    fn piece<'a>(
+        &'a self,
+        simd: S,
+        panel: usize,
+        from: usize,
+        length: usize,
+        room: &'a mut [f32],
+    ) -> &'a [f32] {
+        let first = panel * 2 * S::LANES;
+        pack_transposed(simd, self.rows.part(first, from, length), (self.count - first).min(2 * S::LANES), room);
+        &room[..length * 2 * S::LANES]
+    }
+
+    #[inline(always)]
+    fn lines(&self, _: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
+        let first = panel * 2 * S::LANES;
+        Lines::new(self.rows.part(first, from, length), (self.count - first).min(2 * S::LANES))
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, simd: S, panel: usize, sums: &[f32]) {
+        let width = 2 * S::LANES;
+        let columns = width.min(self.count - panel * width);
+        for (sums, largest) in sums.chunks_exact(width).zip(self.largest.chunks_exact_mut(width)) {
+            if columns == width {
+                for (sums, largest) in sums.chunks_exact(S::LANES).zip(largest.chunks_exact_mut(S::LANES)) {
+                    simd.store(simd.max(simd.load(sums), simd.load(largest)), largest);
+                }
+            } else {
+                // The columns beyond the last prompt patch are zero, which a cosine can lie below.
+                sums[..columns].iter().zip(largest).for_each(|(x, largest)| *largest = largest.max(*x));
+            }
+        }
+    }
+}
