@@ -67,7 +67,13 @@ pub(super) fn walk<A: Arithmetic>(
             } else {
                 Lines::NONE
             };
-            multiply(arithmetic, Product { a: x.part(0, from, length), rows, panel: packed, next }, sums, width, from > 0);
+            multiply(
+                arithmetic,
+                Product { a: x.part(0, from, length), rows, panel: packed, next },
+                sums,
+                width,
+                from > 0,
+            );
             if to == depth {
                 operand.finish(arithmetic, panel, sums);
             }

@@ -134,8 +134,7 @@ pub(crate) struct Lines<'a, T = f32> {
 
 impl<'a, T: Copy> Lines<'a, T> {
     /// No line.
-    pub(crate) const NONE: Self =
-        Lines { rows: Rows { data: &[], stride: 0, depth: 0 }, count: 0, row: 0, column: 0 };
+    pub(crate) const NONE: Self = Lines { rows: Rows { data: &[], stride: 0, depth: 0 }, count: 0, row: 0, column: 0 };
 
     /// Those of the first `count` of `rows`.
     #[inline(always)]
@@ -222,7 +221,9 @@ fn tile<A: Arithmetic, const R: usize>(
     if accumulate {
         for (r, sum) in sums.iter_mut().enumerate() {
             // SAFETY: r < R, so both vectors lie in `out`, as asserted above.
-            *sum = unsafe { [arithmetic.load_at(out.add(r * stride)), arithmetic.load_at(out.add(r * stride + A::LANES))] };
+            *sum = unsafe {
+                [arithmetic.load_at(out.add(r * stride)), arithmetic.load_at(out.add(r * stride + A::LANES))]
+            };
         }
     }
     for from in (0..depth).step_by(SEGMENT) {
@@ -267,8 +268,9 @@ unsafe fn step<A: Arithmetic, const R: usize>(
     sums: &mut [[A::V; 2]; R],
 ) {
     // SAFETY: the caller vouches for the panel.
-    let (left, right) =
-        unsafe { (arithmetic.load_at(panel.add(p * 2 * A::LANES)), arithmetic.load_at(panel.add((p * 2 + 1) * A::LANES))) };
+    let (left, right) = unsafe {
+        (arithmetic.load_at(panel.add(p * 2 * A::LANES)), arithmetic.load_at(panel.add((p * 2 + 1) * A::LANES)))
+    };
     for (r, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the caller vouches for the rows.
         let x = arithmetic.splat(unsafe { *rows.add(r * stride + p) });

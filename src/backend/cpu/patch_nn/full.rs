@@ -57,14 +57,7 @@ struct Prompts<'a> {
 
 impl<S: Simd> Panels<S> for Prompts<'_> {
     #[inline(always)]
-    fn piece<'a>(
-        &'a self,
-        simd: S,
-        panel: usize,
-        from: usize,
-        length: usize,
-        room: &'a mut [f32],
-    ) -> &'a [f32] {
+    fn piece<'a>(&'a self, simd: S, panel: usize, from: usize, length: usize, room: &'a mut [f32]) -> &'a [f32] {
         let first = panel * 2 * S::LANES;
         pack_transposed(simd, self.rows.part(first, from, length), (self.count - first).min(2 * S::LANES), room);
         &room[..length * 2 * S::LANES]

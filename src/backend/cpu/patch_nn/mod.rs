@@ -52,8 +52,7 @@ impl Cpu {
         self.reserve(full::SCRATCH);
         self.reserve_words(blocks::SCRATCH);
         let Memory { found, screen } = &mut self.nearest;
-        let screened =
-            bank.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, taps, &search, screen));
+        let screened = bank.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, taps, &search, screen));
         let len = search.shares * layers * rows;
         if found.len() < len {
             found.resize(len, 0.0);
@@ -137,3 +136,6 @@ impl Part {
         self.prompts.start / width..self.prompts.end.div_ceil(width)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ use crate::backend::cpu::tile::{Lines, Rows};
 /// Candidates that a task has room for. A task that finds more, as between images of one colour, leaves its part of the
 /// search to the floats.
 const CANDIDATES: usize = 16 * BLOCK_ROWS;
+/// Patches of the full product that cost what one candidate costs.
+const JUDGED: usize = 16;
 /// Query rows of a task that quantises.
 const ROWS: usize = 15;
 
@@ -55,11 +57,12 @@ pub(super) struct Screened<'a> {
 }
 
 impl Screened<'_> {
-    /// The candidates of a part; `None` where they were too many.
+    /// The candidates of a part; `None` where they are so many that the whole part costs less.
     pub(super) fn of(&self, task: usize, part: &Part) -> Option<impl Iterator<Item = Candidate>> {
         let found = self.candidates[task * CANDIDATES..][..CANDIDATES].get(..self.counts[task])?;
         let floors = &self.floors[part.layer * self.rows + part.first..];
-        Some(found.iter().copied().filter(|c| c.cosine > floors[c.row as usize].load(Ordering::Relaxed)))
+        let left = found.iter().copied().filter(|c| c.cosine > floors[c.row as usize].load(Ordering::Relaxed));
+        (left.clone().count() * JUDGED <= part.count * part.prompts.len()).then_some(left)
     }
 }
 

@@ -1,0 +1,170 @@
+use super::*;
+use crate::backend::cpu::simd::Isa;
+use crate::split_mix::{STEP, mix};
+
+const LAYERS: usize = 2;
+/// Two blocks of query rows, and a part of one.
+const IMAGES: usize = 3;
+const PATCHES: usize = 90;
+
+/// Query patches `[LAYERS, IMAGES * PATCHES, width]` and prompt patches `[LAYERS, prompts * PATCHES, width]`.
+struct Case {
+    name: &'static str,
+    width: usize,
+    prompts: usize,
+    query: Vec<f32>,
+    taps: Vec<f32>,
+}
+
+impl Case {
+    /// Rows of unit length; `value` makes an element from a number between 0 and 1, and whether it is a prompt's.
+    fn new(name: &'static str, width: usize, prompts: usize, value: impl Fn(f32, bool) -> f32) -> Self {
+        let mut state = 0u64;
+        let mut random = || {
+            state = state.wrapping_add(STEP);
+            (mix(state) >> 40) as f32 / (1 << 24) as f32
+        };
+        let mut unit = |rows: usize, is_prompt: bool| {
+            let mut x: Vec<f32> = (0..rows * width).map(|_| value(random(), is_prompt)).collect();
+            x.chunks_exact_mut(width).for_each(|row| {
+                let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+                row.iter_mut().for_each(|x| *x /= length);
+            });
+            x
+        };
+        let query = unit(LAYERS * IMAGES * PATCHES, false);
+        Case { name, width, prompts, query, taps: unit(LAYERS * prompts * PATCHES, true) }
+    }
+
+    /// Puts into every second query row a prompt row, a little off, so that prompts and their copies are nearly as near.
+    fn near_ties(mut self) -> Self {
+        let width = self.width;
+        let rows = self.query.chunks_exact_mut(2 * width).zip(self.taps.chunks_exact_mut(2 * width));
+        for (i, (query, taps)) in rows.enumerate() {
+            let (first, second) = taps.split_at_mut(width);
+            second.copy_from_slice(first);
+            second[i % width] *= 1.0 + 1e-4 * (i % 7) as f32;
+            query[..width].copy_from_slice(first);
+        }
+        self
+    }
+}
+
+/// As likely negative as positive.
+fn centred(x: f32, _is_prompt: bool) -> f32 {
+    x - 0.5
+}
+
+fn cases() -> Vec<Case> {
+    let mut out = vec![
+        Case::new("random", 96, 3, centred),
+        Case::new("odd width", 33, 2, centred),
+        Case::new("one element", 1, 1, centred),
+        Case::new("all cosines negative", 24, 1, |x, is_prompt| if is_prompt { -x } else { x }),
+        Case::new("near ties", 64, 4, centred).near_ties(),
+        Case::new("one colour", 16, 2, |_, _| 0.5),
+        Case::new("nearly one colour", 48, 2, |x, _| 0.5 + 0.01 * x),
+        Case::new("zero", 16, 1, |_, _| 0.0),
+        Case::new("one element of the width", 16, 1, |x, _| if x < 0.1 { 1.0 } else { 0.0 }),
+    ];
+    let mut broken = Case::new("a query patch is not a number", 32, 2, centred);
+    broken.query[5 * 32 + 1] = f32::NAN;
+    out.push(broken);
+    let mut broken = Case::new("a query patch is infinite", 32, 2, centred);
+    broken.query[5 * 32 + 1] = f32::INFINITY;
+    out.push(broken);
+    let mut long = Case::new("a query patch is longer", 32, 2, centred);
+    long.query[..32].iter_mut().for_each(|x| *x *= 3.0);
+    out.push(long);
+    out
+}
+
+fn bank(cpu: &mut Cpu, case: &Case, pairs: Option<PairIsa>) -> Bank {
+    let shape = [LAYERS, case.prompts * PATCHES, case.width];
+    Bank {
+        integers: Integers::new(&mut cpu.pool, cpu.isa, pairs, &case.taps, shape),
+        taps: case.taps.as_slice().into(),
+        layers: LAYERS,
+        prompts: case.prompts,
+        patches: PATCHES,
+        width: case.width,
+        class_mean: Vec::new(),
+        text_prototypes: Vec::new(),
+    }
+}
+
+fn nearest(cpu: &mut Cpu, case: &Case, bank: &Bank) -> Vec<u32> {
+    let mut out = vec![0.0; LAYERS * IMAGES * PATCHES];
+    cpu.nearest(&case.query, IMAGES, bank, &mut out).unwrap();
+    out.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn integers_change_no_bit() {
+    for case in cases() {
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                let mut cpu = Cpu::with_isa(threads, isa).unwrap();
+                let alone = bank(&mut cpu, &case, None);
+                let expected = nearest(&mut cpu, &case, &alone);
+                for pairs in PairIsa::available() {
+                    let bank = bank(&mut cpu, &case, Some(pairs));
+                    assert!(bank.integers.is_some());
+                    let found = nearest(&mut cpu, &case, &bank);
+                    assert_eq!(found, expected, "{}, {threads} threads, {}, {pairs:?}", case.name, isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bank_that_is_not_of_unit_vectors_has_no_integers() {
+    for x in [f32::NAN, f32::INFINITY, 1.5] {
+        let mut case = Case::new("random", 32, 2, centred);
+        case.taps[100] = x;
+        let mut cpu = Cpu::new(1).unwrap();
+        assert!(bank(&mut cpu, &case, Some(PairIsa::available()[0])).integers.is_none(), "{x}");
+    }
+}
+
+/// Candidates of every part of a search; `None` for the parts that are left to the floats.
+fn candidates(case: &Case, pairs: PairIsa) -> Vec<Option<usize>> {
+    let mut cpu = Cpu::new(2).unwrap();
+    let bank = bank(&mut cpu, case, Some(pairs));
+    let search = Search::new([LAYERS, IMAGES * PATCHES, case.prompts * PATCHES, case.width], 12);
+    let mut memory = screen::Memory::default();
+    let integers = bank.integers.unwrap();
+    let screened = integers.screen(&mut cpu.pool, cpu.isa, &case.query, &search, &mut memory).unwrap();
+    (0..search.tasks()).map(|task| screened.of(task, &search.part(task)).map(Iterator::count)).collect()
+}
+
+#[test]
+fn few_candidates_remain_and_too_many_are_left_to_floats() {
+    for pairs in PairIsa::available() {
+        let ordinary = candidates(&Case::new("random", 896, 3, centred), pairs);
+        let found: usize = ordinary.iter().map(|found| found.unwrap()).sum();
+        let rows = LAYERS * IMAGES * PATCHES;
+        assert!((rows..2 * rows).contains(&found), "{found} candidates of {rows} patches");
+        let alike = candidates(&Case::new("one colour", 16, 2, |_, _| 0.5), pairs);
+        assert!(alike.iter().all(Option::is_none), "{alike:?}");
+    }
+}
+
+#[test]
+fn parts_cover_a_search_once() {
+    for [layers, rows, prompts] in [[1, 1, 1], [3, 225, 1800], [2, 500, 33], [1, 0, 5], [1, 5, 0]] {
+        for tasks in [1, 16, 300] {
+            let search = Search::new([layers, rows, prompts, 8], tasks);
+            let mut visits = vec![0; layers * rows * prompts];
+            for part in (0..search.tasks()).map(|task| search.part(task)) {
+                assert_eq!(part.prompts.start % MAX_PANEL, 0);
+                for row in part.first..part.first + part.count {
+                    let at = (part.layer * rows + row) * prompts;
+                    part.prompts.clone().for_each(|prompt| visits[at + prompt] += 1);
+                }
+            }
+            assert!(visits.iter().all(|&n| n == 1), "{layers} {rows} {prompts} {tasks}");
+        }
+    }
+}
