@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::backend::{
     Backend, BankVectors, Embedding, Gelu, HEAD_OUTPUTS, HeadLayers, HeadShape, Norm, Pool, Role, Sequences,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::preprocess::{Fit, Frame, Plan};
 use crate::tensor::{DType, Dense, TensorView};
 use crate::weights::Arch;
@@ -28,6 +28,14 @@ pub struct OperationTime {
     pub flop: f64,
     /// Bytes that must be read and written at least once.
     pub bytes: f64,
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Store,
+    Add,
+    Gelu,
 }
 
 /// What the machine does at best.
@@ -67,11 +75,24 @@ fn numbers(len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-fn filled<B: Backend>(backend: &mut B, role: Role, len: usize, scale: f32) -> Result<B::Buffer> {
-    let mut buffer = backend.buffer(role, len)?;
-    let values: Vec<f32> = numbers(len).iter().map(|x| x * scale).collect();
-    backend.upload(&values, &mut buffer)?;
+/// Rows of length 1, as a search for the nearest expects them.
+fn unit_rows(rows: usize, width: usize) -> Vec<f32> {
+    let mut values = numbers(rows * width);
+    for row in values.chunks_exact_mut(width) {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+    values
+}
+
+fn uploaded<B: Backend>(backend: &mut B, role: Role, values: &[f32]) -> Result<B::Buffer> {
+    let mut buffer = backend.buffer(role, values.len())?;
+    backend.upload(values, &mut buffer)?;
     Ok(buffer)
+}
+
+fn filled<B: Backend>(backend: &mut B, role: Role, len: usize) -> Result<B::Buffer> {
+    uploaded(backend, role, &numbers(len))
 }
 
 fn stored(values: &[f32]) -> Vec<u8> {
@@ -104,11 +125,11 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
     let row = 1024;
     let rows = (copy / row).max(1);
     let ends: Vec<usize> = (1..=rows).collect();
-    let (from, mut to) = (filled(backend, Role::Stream, rows * row, 1.0)?, backend.buffer(Role::Stream, rows * row)?);
+    let (from, mut to) = (filled(backend, Role::Stream, rows * row)?, backend.buffer(Role::Stream, rows * row)?);
     let seconds = time(backend, |b| b.pool_rows(&from, Sequences { ends: &ends }, row, Pool::First, &mut to))?;
     let bytes_per_second = (2 * rows * row * 4) as f64 / seconds;
     drop((from, to));
-    let (x, w) = (filled(backend, Role::Operand, side * side, 1.0)?, layer(backend, side, side)?);
+    let (x, w) = (filled(backend, Role::Operand, side * side)?, layer(backend, side, side)?);
     let mut y = backend.buffer(Role::Operand, side * side)?;
     let seconds = time(backend, |b| b.linear(&x, side, &w, &mut y))?;
     Ok(Peak { bytes_per_second, flop_per_second: 2.0 * (side as f64).powi(3) / seconds })
@@ -127,6 +148,7 @@ pub fn operations<B: Backend>(
     mut each: impl FnMut(OperationTime),
 ) -> Result<()> {
     let vision = &arch.vision;
+    let gelu = if arch.quick_gelu { Gelu::Quick } else { Gelu::Exact };
     let (width, patches, tokens) = (vision.width, vision.patches(), vision.tokens());
     let (rows, taps, embed) = (images * tokens, arch.taps.len(), arch.embed_dim);
     let shape = HeadShape { heads: vision.heads, size: width / vision.heads };
@@ -147,39 +169,40 @@ pub fn operations<B: Backend>(
     let bytes = side * side + patches * columns * operand;
     tell("preprocess", format!("1 x {side} x {side} grey"), seconds, 0, bytes);
 
-    let mut product =
-        |backend: &mut B, name: &str, rows: usize, inputs: usize, outputs: usize, add: bool| -> Result<()> {
-            let (x, w) = (filled(backend, Role::Operand, rows * inputs, 1.0)?, layer(backend, outputs, inputs)?);
-            let role = if add { Role::Stream } else { Role::Operand };
-            let mut y = backend.buffer(role, rows * outputs)?;
-            let seconds = if add {
-                time(backend, |b| b.linear_add(&x, rows, &w, &mut y))?
-            } else {
-                time(backend, |b| b.linear(&x, rows, &w, &mut y))?
-            };
-            let out = if add { 2 * 4 } else { operand };
-            let bytes = (rows * inputs + inputs * outputs) * operand + rows * outputs * out;
-            tell(name, format!("{rows} x {inputs} x {outputs}"), seconds, 2 * rows * inputs * outputs, bytes);
-            Ok(())
-        };
-    product(backend, "linear: patches", images * patches, columns, width, false)?;
-    product(backend, "linear: queries, keys, values", rows, width, 3 * width, false)?;
-    product(backend, "linear_add: attention", rows, width, width, true)?;
-    product(backend, "linear: MLP", rows, width, vision.mlp_width, false)?;
-    product(backend, "linear_add: MLP", rows, vision.mlp_width, width, true)?;
+    let mut product = |backend: &mut B, (name, then): (&str, Then), rows: usize, inputs: usize, outputs: usize| {
+        let (x, w) = (filled(backend, Role::Operand, rows * inputs)?, layer(backend, outputs, inputs)?);
+        let role = if then == Then::Add { Role::Stream } else { Role::Operand };
+        let mut y = backend.buffer(role, rows * outputs)?;
+        let seconds = time(backend, |b| match then {
+            Then::Store => b.linear(&x, rows, &w, &mut y),
+            Then::Add => b.linear_add(&x, rows, &w, &mut y),
+            Then::Gelu => b.linear_gelu(&x, rows, &w, outputs, gelu, &mut y),
+        })?;
+        let out = if then == Then::Add { 2 * 4 } else { operand };
+        let bytes = (rows * inputs + inputs * outputs) * operand + rows * outputs * out;
+        tell(name, format!("{rows} x {inputs} x {outputs}"), seconds, 2 * rows * inputs * outputs, bytes);
+        Ok::<_, Error>(())
+    };
+    product(backend, ("linear: patches", Then::Store), images * patches, columns, width)?;
+    product(backend, ("linear: queries, keys, values", Then::Store), rows, width, 3 * width)?;
+    product(backend, ("linear_add: attention", Then::Add), rows, width, width)?;
+    product(backend, ("linear_gelu: MLP", Then::Gelu), rows, width, vision.mlp_width)?;
+    product(backend, ("linear_add: MLP", Then::Add), rows, vision.mlp_width, width)?;
 
-    let mut hidden = filled(backend, Role::Operand, rows * vision.mlp_width, 2.0)?;
     let len = rows * vision.mlp_width;
-    let seconds = time(backend, |b| b.gelu(Gelu::Exact, len, &mut hidden))?;
+    // Where GELU is the identity: repeated in place, it sees the same numbers.
+    let large: Vec<f32> = numbers(len).iter().map(|x| x + 8.0).collect();
+    let mut hidden = uploaded(backend, Role::Operand, &large)?;
+    let seconds = time(backend, |b| b.gelu(gelu, len, &mut hidden))?;
     tell("gelu", format!("{rows} x {}", vision.mlp_width), seconds, 0, 2 * len * operand);
 
-    let mut x = filled(backend, Role::Stream, rows * width, 1.0)?;
+    let mut x = filled(backend, Role::Stream, rows * width)?;
     let mut h = backend.buffer(Role::Operand, rows * width)?;
     let next = norm(backend, width)?;
     let sizes = format!("{rows} x {width}");
     let seconds = time(backend, |b| b.layer_norm(&x, rows, &next, &mut h))?;
     tell("layer_norm", sizes.clone(), seconds, 0, rows * width * (4 + operand));
-    let mut unit = filled(backend, Role::Operand, taps * images * patches * width, 1.0)?;
+    let mut unit = uploaded(backend, Role::Operand, &unit_rows(taps * images * patches, width))?;
     let seconds =
         time(backend, |b| b.layer_norm_unit_patches(&x, images, patches, width, &next, &mut h, 0, &mut unit))?;
     tell("layer_norm_unit_patches", sizes.clone(), seconds, 0, rows * width * (4 + 2 * operand));
@@ -189,15 +212,15 @@ pub fn operations<B: Backend>(
         norm: norm(backend, width)?,
         tokens,
     };
-    let embedded = filled(backend, Role::Stream, images * patches * width, 1.0)?;
+    let embedded = filled(backend, Role::Stream, images * patches * width)?;
     let seconds = time(backend, |b| b.embed_norm(&embedded, images, &embedding, &mut x, &next, &mut h))?;
     tell("embed_norm", sizes, seconds, 0, rows * width * (8 + operand));
 
-    let qkv = filled(backend, Role::Operand, rows * 3 * width, 1.0)?;
+    let qkv = filled(backend, Role::Operand, rows * 3 * width)?;
     let seconds = time(backend, |b| b.attention(&qkv, sequences, shape, false, &mut h))?;
     let sizes = format!("{images} x {tokens}, {} heads of {}", shape.heads, shape.size);
     tell("attention", sizes.clone(), seconds, 4 * rows * tokens * width, 4 * rows * width * operand);
-    let q = filled(backend, Role::Operand, images * width, 1.0)?;
+    let q = filled(backend, Role::Operand, images * width)?;
     let seconds = time(backend, |b| b.class_attention(&q, &qkv, sequences, shape, &mut h))?;
     tell("class_attention", sizes, seconds, 4 * rows * width, 2 * rows * width * operand);
 
@@ -213,12 +236,12 @@ pub fn operations<B: Backend>(
         alpha: 1.0,
     };
     let heads = backend.head_weights(&layers)?;
-    let class = filled(backend, Role::Stream, images * embed, 1.0)?;
+    let class = filled(backend, Role::Stream, images * embed)?;
     let mut parts = backend.buffer(Role::Result, images * HEAD_OUTPUTS)?;
     let mut map = backend.buffer(Role::Result, images * patches)?;
     let mut nearest = backend.buffer(Role::Nearest, taps * images * patches)?;
     for (i, &prompts) in prompts.iter().enumerate() {
-        let bank: Arc<[f32]> = numbers(taps * prompts * patches * width).into();
+        let bank: Arc<[f32]> = unit_rows(taps * prompts * patches, width).into();
         let (mean, text) = (numbers(embed), numbers(2 * embed));
         let vectors = BankVectors { class_mean: &mean, text_prototypes: &text };
         let bank = backend.bank(&bank, [taps, prompts, patches, width], vectors)?;
@@ -230,7 +253,7 @@ pub fn operations<B: Backend>(
         if i > 0 {
             continue;
         }
-        let judged = filled(backend, Role::Stream, queries, 1.0)?;
+        let judged = filled(backend, Role::Stream, queries)?;
         let seconds = time(backend, |b| b.residual_mean(&nearest, taps, queries, &judged, &mut map))?;
         tell("residual_mean", format!("{taps} x {queries}"), seconds, 0, queries * (taps * 8 + 8));
         let seconds = time(backend, |b| b.heads(&class, &map, images, &heads, &bank, &mut parts))?;

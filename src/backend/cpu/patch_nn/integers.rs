@@ -87,6 +87,21 @@ mod tests {
         }
     }
 
+    /// `x · x` of `width` equal elements that are all rounded down by half an integer.
+    #[test]
+    fn cosines_of_integers_lie_within_half_the_window_and_can_come_near_it() {
+        for width in [64, 896, 1280] {
+            let whole = (f64::from(SCALE) / (width as f64).sqrt()).floor();
+            let x = vec![((whole + 0.498) / f64::from(SCALE)) as f32; width];
+            let mut words = vec![0; super::words(width)];
+            assert!(Isa::detect().run(Quantise { row: &x, words: &mut words }));
+            let product: i64 = words.into_iter().flat_map(pairs::halves).map(|x| i64::from(x).pow(2)).sum();
+            let exact: f64 = x.iter().map(|x| (f64::from(*x) * f64::from(SCALE)).powi(2)).sum();
+            let share = (exact - product as f64) / (f64::from(window(width).unwrap()) / 2.0);
+            assert!((0.85..1.0).contains(&share), "{share} of half the window at width {width}");
+        }
+    }
+
     #[test]
     fn only_vectors_up_to_unit_length_are_taken() {
         let unit = |length: f32| vec![length / 28f32.sqrt(); 28];

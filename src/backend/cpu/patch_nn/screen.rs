@@ -228,7 +228,7 @@ impl Prompts<'_> {
         }
     }
 
-    /// Drops candidates that were found before their floor rose.
+    /// Drops candidates that were found before their floor rose; gives up where few were, as it would soon be asked again.
     fn forget(&mut self) {
         let mut kept = 0;
         for i in 0..self.found {
@@ -238,7 +238,7 @@ impl Prompts<'_> {
                 kept += 1;
             }
         }
-        self.found = kept;
+        self.found = if kept > CANDIDATES / 4 * 3 { CANDIDATES + 1 } else { kept };
     }
 }
 

@@ -50,6 +50,44 @@ impl Case {
     }
 }
 
+/// All query rows point one way, as does prompt row 31; the others lie alike, far off. Narrow panels find too many
+/// candidates before they see the nearest.
+fn alike_then_nearer() -> Case {
+    let mut case = Case::new("alike, then nearer", 4, 1, |_, is_prompt| if is_prompt { 0.5 } else { 0.0 });
+    case.query.chunks_exact_mut(4).for_each(|row| row[0] = 1.0);
+    let layers = case.taps.chunks_exact_mut(PATCHES * 4);
+    layers.for_each(|layer| layer[31 * 4..][..4].copy_from_slice(&[1.0, 0.0, 0.0, 0.0]));
+    case
+}
+
+/// To odd query rows most prompt rows are equally near, until a nearer one comes: by then there were too many candidates.
+/// Even ones have two near prompt rows, one before that and one meanwhile, of which the second is nearest in the first layer.
+fn forgotten_meanwhile() -> Case {
+    let mut case = Case::new("forgotten meanwhile", 3, 8, |_, _| 0.0);
+    case.query.chunks_exact_mut(6).for_each(|rows| rows.copy_from_slice(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]));
+    case.taps.chunks_exact_mut(3).for_each(|row| row.copy_from_slice(&[0.0, 0.6, 0.8]));
+    for (layer, second) in case.taps.chunks_exact_mut(8 * PATCHES * 3).zip([0.8001, 0.7]) {
+        let mut put = |row: usize, values: [f32; 3]| layer[row * 3..][..3].copy_from_slice(&values);
+        put(0, [0.8, 0.0, 0.6]);
+        put(64, [second, 0.0, 0.59]);
+        put(96, [0.0, 1.0, 0.0]);
+    }
+    case
+}
+
+/// The first prompt row is nearest, by little; its elements are rounded down and those of the second up, by half an integer.
+fn rounded_apart() -> Case {
+    let mut case = Case::new("rounded apart", 896, 1, centred);
+    let integers = |x: f64| (x / 32_700.0) as f32;
+    case.query.fill(integers(1092.498));
+    for layer in case.taps.chunks_exact_mut(PATCHES * 896) {
+        layer[..896].fill(integers(1092.498));
+        layer[896..][..896].fill(integers(1092.502));
+        layer[2 * 896 - 1] = integers(1092.502 - 896.0 * 0.0041);
+    }
+    case
+}
+
 /// As likely negative as positive.
 fn centred(x: f32, _is_prompt: bool) -> f32 {
     x - 0.5
@@ -65,6 +103,9 @@ fn cases() -> Vec<Case> {
         Case::new("one colour", 16, 2, |_, _| 0.5),
         Case::new("nearly one colour", 48, 2, |x, _| 0.5 + 0.01 * x),
         Case::new("zero", 16, 1, |_, _| 0.0),
+        alike_then_nearer(),
+        forgotten_meanwhile(),
+        rounded_apart(),
         Case::new("one element of the width", 16, 1, |x, _| if x < 0.1 { 1.0 } else { 0.0 }),
     ];
     let mut broken = Case::new("a query patch is not a number", 32, 2, centred);
