@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::scorer::{Fitted, fitted, seen_by_patches};
-use super::session::{DeviceBank, Session, Uploader};
+use super::session::{DeviceBank, HasSession, Session, Uploader, on_lent};
 use super::shown::Shown;
 use super::slot::Prepared;
 use super::verdict::Regions;
@@ -108,10 +108,7 @@ impl Panel {
     /// As [`crate::Scorer::score`].
     pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&[Score]> {
         let frame = frame.into();
-        if let Err(error) = self.run(frame) {
-            self.session.let_go(&[frame]);
-            return Err(error);
-        }
+        on_lent(self, &[frame], |panel| panel.run(frame))?;
         Ok(&self.scores)
     }
 
@@ -143,5 +140,11 @@ impl Panel {
             session.score_nearest(best, &prepared.device, |_, parts, map| score.fill(parts, map, prepared, regions))?;
         }
         Ok(())
+    }
+}
+
+impl HasSession for Panel {
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::session::Session;
+use super::session::{HasSession, Session, on_lent};
 use super::shown::Shown;
 use super::slot::Prepared;
 use super::verdict::Regions;
@@ -93,11 +93,7 @@ impl Scorer {
     /// As [`Scorer::score`].
     pub fn stage_times<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<StageTimes> {
         let frame = frame.into();
-        let times = self.time_stages(frame);
-        if times.is_err() {
-            self.session.let_go(&[frame]);
-        }
-        times
+        on_lent(self, &[frame], |scorer| scorer.time_stages(frame))
     }
 
     fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
@@ -182,11 +178,7 @@ impl Scorer {
 
     /// Scores up to a batch into `self.scores`.
     fn run<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
-        let outcome = self.place_and_score(frames);
-        if outcome.is_err() {
-            self.session.let_go(frames);
-        }
-        outcome
+        on_lent(self, frames, |scorer| scorer.place_and_score(frames))
     }
 
     fn place_and_score<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
@@ -208,6 +200,12 @@ impl Scorer {
         self.session.score(frames.len(), &prepared.device, |image, parts, map| {
             scores[image].fill(parts, map, prepared, regions);
         })
+    }
+}
+
+impl HasSession for Scorer {
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 }
 

@@ -21,6 +21,17 @@ use crate::{
     weights::Arch,
 };
 
+/// `$call` on whichever device `$either` is.
+macro_rules! on_device {
+    ($kind:ident, $either:expr, $inner:ident => $call:expr) => {
+        match $either {
+            $kind::Cpu($inner) => $call,
+            #[cfg(feature = "cuda")]
+            $kind::Cuda($inner) => $call,
+        }
+    };
+}
+
 /// A model's weights on a device.
 pub(super) enum Model {
     Cpu(Loaded<Cpu>),
@@ -33,6 +44,37 @@ pub(super) enum Session {
     Cpu(Box<Lane<Cpu>>),
     #[cfg(feature = "cuda")]
     Cuda(Box<Lane<Cuda>>),
+}
+
+/// What scores with a session of its own.
+pub(super) trait HasSession {
+    fn session(&mut self) -> &mut Session;
+}
+
+/// Does `work` on frames of the caller's. If it fails or panics, waits for what may still read those in device memory: the
+/// caller may free them as soon as it has its answer.
+pub(super) fn on_lent<'a, O: HasSession, T>(
+    owner: &mut O,
+    frames: &[impl Into<AnyFrame<'a>> + Copy],
+    work: impl FnOnce(&mut O) -> Result<T>,
+) -> Result<T> {
+    struct Lent<'o, O: HasSession> {
+        owner: &'o mut O,
+        wait: bool,
+    }
+    impl<O: HasSession> Drop for Lent<'_, O> {
+        fn drop(&mut self) {
+            if self.wait {
+                // A device that cannot be waited for has no work left, and the call has an error to tell already.
+                let _ = on_device!(Session, self.owner.session(), lane => lane.backend().wait());
+            }
+        }
+    }
+    let wait = frames.iter().any(|frame| matches!((*frame).into(), AnyFrame::Device(_)));
+    let mut lent = Lent { owner, wait };
+    let outcome = work(lent.owner);
+    lent.wait &= outcome.is_err();
+    outcome
 }
 
 /// A bank on a device: any lane of the device can use it.
@@ -55,17 +97,6 @@ pub(super) struct Loaded<B: Backend> {
     detector: Arc<Detector<B>>,
     /// Why this device, where the user left the choice.
     reason: String,
-}
-
-/// `$call` on whichever device `$either` is.
-macro_rules! on_device {
-    ($kind:ident, $either:expr, $inner:ident => $call:expr) => {
-        match $either {
-            $kind::Cpu($inner) => $call,
-            #[cfg(feature = "cuda")]
-            $kind::Cuda($inner) => $call,
-        }
-    };
 }
 
 /// `$call` on a lane and a bank of one device.
@@ -248,14 +279,6 @@ impl Session {
     /// [`Backend::copy_to_host`].
     pub fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()> {
         on_device!(Session, self, lane => lane.backend().copy_to_host(frame, out))
-    }
-
-    /// Ends a call that failed: waits for what may still read frames of its caller's in device memory.
-    pub fn let_go<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) {
-        if frames.iter().any(|frame| matches!((*frame).into(), AnyFrame::Device(_))) {
-            // A device that cannot be waited for has no work left, and the call has an error to tell already.
-            let _ = on_device!(Session, self, lane => lane.backend().wait());
-        }
     }
 
     /// [`Lane::judge`].
