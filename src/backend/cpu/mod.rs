@@ -3,8 +3,8 @@
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
 //! (`linear.rs`); a lane owns its threads and their scratch memory, so that lanes never wait for each other.
 //!
-//! `unsafe` lives where a comment says why: in `simd` (intrinsics), `tile` (the innermost loop), `pool` (work borrowed by
-//! threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
+//! `unsafe` lives where a comment says why: in `simd` and `pairs` (intrinsics), `tile` (the innermost loop), `pool` (work
+//! borrowed by threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -54,9 +54,7 @@ impl Cpu {
         let Memory { found, screen } = &mut self.nearest;
         let screened = bank.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, taps, &search, screen));
         let len = search.shares * layers * rows;
-        if found.len() < len {
-            found.resize(len, 0.0);
-        }
+        grow(found, len);
         let found = Disjoint::new(&mut found[..len]);
         let isa = self.isa;
         self.pool.run(search.tasks(), |task, scratch| {
@@ -84,6 +82,13 @@ impl Cpu {
             out.iter_mut().zip(share).for_each(|(out, x)| *out = out.max(*x));
         }
         Ok(())
+    }
+}
+
+/// Makes `memory` hold at least `len` elements.
+fn grow<T: Default>(memory: &mut Vec<T>, len: usize) {
+    if memory.len() < len {
+        memory.resize_with(len, T::default);
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::integers::{self, Quantise};
-use super::{Part, Search};
+use super::{Part, Search, grow};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{BLOCK_PANELS, BLOCK_ROWS, Panels, SCRATCH, walk};
 use crate::backend::cpu::packed::Aligned;
@@ -155,13 +155,6 @@ impl Integers {
             });
         });
         Some(Screened { rows, floors, candidates: &memory.candidates, counts: &memory.counts })
-    }
-}
-
-/// Makes `memory` hold at least `len` elements.
-fn grow<T: Default>(memory: &mut Vec<T>, len: usize) {
-    if memory.len() < len {
-        memory.resize_with(len, T::default);
     }
 }
 
