@@ -201,7 +201,7 @@ def draw(figures, folder):
         axes.plot(x, y, "o-", color=ink, label="measured")
         if log:
             axes.set_xscale("log", base=2)
-        axes.set_xticks(x, [str(value) for value in x])
+        axes.set_xticks(x, [str(value) for value in x], fontsize=9)
         axes.minorticks_off()
         axes.set_ylim(0, 1.12 * max(y))
         axes.set_title(title, fontsize=11)

@@ -18,11 +18,16 @@ def machine():
 
 
 def cpu_name():
+    """The processor's name, and its family and model where they are known: a virtual machine's name says little."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+    except OSError:
         return platform.processor()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in fields:
+        return platform.processor()
+    known = "cpu family" in fields and "model" in fields
+    return fields["model name"] + (f" (family {fields['cpu family']}, model {fields['model']})" if known else "")
 
 
 def arch_words(arch):

@@ -127,7 +127,7 @@ impl Kernel for Head<'_> {
         }
         for (panel, first) in values.chunks_exact_mut(width * tokens).zip((0..size).step_by(width)) {
             let columns = first..size.min(first + width);
-            packed::pack((0..tokens).map(|t| &self.v[t * stride..][columns.clone()]), width, panel);
+            packed::pack(simd, (0..tokens).map(|t| &self.v[t * stride..][columns.clone()]), panel);
         }
 
         let q = Rows::new(self.q, self.operands.q_stride, size);
@@ -150,11 +150,17 @@ impl Kernel for Head<'_> {
                 multiply(simd, Product { a: weights, rows, panel, next: Lines::NONE }, &mut sums, width, false);
                 let columns = width.min(size - i * width);
                 for (r, sum) in sums.chunks_exact_mut(width).take(rows).enumerate() {
-                    let inverse = simd.splat(inverse[r]);
-                    for half in sum.chunks_exact_mut(S::LANES) {
-                        simd.store(simd.mul(simd.load(half), inverse), half);
+                    let (inverse, out) = (simd.splat(inverse[r]), self.target.row(first + r, i * width, columns));
+                    if columns == width {
+                        for (half, out) in sum.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
+                            simd.store(simd.mul(simd.load(half), inverse), out);
+                        }
+                    } else {
+                        for half in sum.chunks_exact_mut(S::LANES) {
+                            simd.store(simd.mul(simd.load(half), inverse), half);
+                        }
+                        out.copy_from_slice(&sum[..columns]);
                     }
-                    self.target.row(first + r, i * width, columns).copy_from_slice(&sum[..columns]);
                 }
             }
         }

@@ -69,13 +69,20 @@ pub(crate) fn pack_transposed<S: Simd>(simd: S, rows: Rows<'_>, count: usize, pa
     }
 }
 
-/// Packs rows of `b` as one panel: `rows[p]`, `width` columns or fewer, becomes row `p` of the panel.
+/// Packs rows of `b` as one panel: `rows[p]`, the panel's width or less, becomes row `p` of the panel.
 #[inline(always)]
-pub(crate) fn pack<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize, panel: &mut [f32]) {
-    for (row, out) in rows.zip(panel.chunks_exact_mut(width)) {
-        let (head, tail) = out.split_at_mut(row.len());
-        head.copy_from_slice(row);
-        tail.fill(0.0);
+pub(crate) fn pack<'a, S: Simd>(simd: S, rows: impl Iterator<Item = &'a [f32]>, panel: &mut [f32]) {
+    for (row, out) in rows.zip(panel.chunks_exact_mut(2 * S::LANES)) {
+        if row.len() == out.len() {
+            // Two vectors; a call of memmove takes longer.
+            for (x, out) in row.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
+                simd.store(simd.load(x), out);
+            }
+        } else {
+            let (head, tail) = out.split_at_mut(row.len());
+            head.copy_from_slice(row);
+            tail.fill(0.0);
+        }
     }
 }
 
