@@ -15,6 +15,13 @@ has() {
     command -v "$1" > /dev/null || { echo "SKIP: no $1; $2"; return 1; }
 }
 
+# Whether a program loads the shared library (1), or has all of it inside (0).
+needs() {
+    local found
+    found=$(ldd "$1" | grep -c "libinctrl" || true)
+    [ "$found" = "$2" ] || { echo "$1 loads libinctrl $found times, expected $2" >&2; return 1; }
+}
+
 strict=(-Wall -Wextra -Werror -pedantic -O1 -g)
 sh "$root/scripts/install.sh" --libraries "$libraries" --prefix "$work/opt"
 flags=(-I "$work/opt/include" -L "$work/opt/lib" -linctrl -Wl,-rpath,"$work/opt/lib")
@@ -79,8 +86,7 @@ if has pkg-config "the package is not built through it"; then
         "${c[@]}" "$root/examples/c/score_pnm.c" "${found[@]}" -o "$work/packaged"
         LD_LIBRARY_PATH=$work/opt/lib "$work/packaged" "$weights" object "$work/query.pgm" "$work/normal.pgm" |
             cmp - "$work/said"
-        linked=$(ldd "$work/packaged" | grep -c "libinctrl" || true)
-        [ "$linked" = "$([ "$kind" = opt ] && echo 1 || echo 0)" ]
+        needs "$work/packaged" "$([ "$kind" = opt ] && echo 1 || echo 0)"
     done
 fi
 if has cmake "the package is not built through it"; then
@@ -90,8 +96,7 @@ if has cmake "the package is not built through it"; then
             -DCMAKE_CXX_FLAGS="${strict[*]}" > "$work/log" || { cat "$work/log"; exit 1; }
         cmake --build "$built" > "$work/log" || { cat "$work/log"; exit 1; }
         "$built/camera_loop" "$weights" 5 | grep "is generation 2"
-        linked=$(ldd "$built/camera_loop" | grep -c "libinctrl" || true)
-        [ "$linked" = "$([ "$static" = OFF ] && echo 1 || echo 0)" ]
+        needs "$built/camera_loop" "$([ "$static" = OFF ] && echo 1 || echo 0)"
     done
 fi
 echo "the examples and the clients are clean"

@@ -24,17 +24,13 @@ pub(crate) fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) ->
         let message = "is a folder or a device, not a regular file; choose another output file";
         return Err(Error::new(ErrorKind::Io, message).at(path));
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut draft = Draft::create(folder).map_err(|source| Error::io("create", path, source))?;
+    let mut draft = Draft::create(folder_of(path)).map_err(|source| Error::io("create", path, source))?;
     let mut out = BufWriter::with_capacity(1 << 20, draft.file());
     fill(&mut out).map_err(|error| error.at(path))?;
     out.flush().map_err(write_error)?;
     drop(out);
     draft.file().sync_all().map_err(write_error)?;
-    draft.publish(folder, path).map_err(|source| Error::io("give its name to the finished file", path, source))
+    draft.publish(path).map_err(|source| Error::io("give its name to the finished file", path, source))
 }
 
 /// A file that is being written.
@@ -64,19 +60,27 @@ impl Draft {
     }
 
     /// Gives the file its name, in place of a file that has it.
-    fn publish(self, folder: &Path, path: &Path) -> io::Result<()> {
+    fn publish(self, path: &Path) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Draft::Unnamed(file) => match link(&file, path) {
                 // A link replaces nothing: renaming does.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let linked = named().make_in(folder, |temporary| link(&file, temporary))?;
+                    let linked = named().make_in(folder_of(path), |temporary| link(&file, temporary))?;
                     linked.persist(path).map_err(|failed| failed.error)
                 }
                 linked => linked,
             },
             Draft::Named(file) => file.persist(path).map(drop).map_err(|failed| failed.error),
         }
+    }
+}
+
+/// The folder that `path` lies in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
             let mut draft = draft();
             draft.file().write_all(&[i as u8]).unwrap();
             assert_eq!(path.exists(), i > 0);
-            draft.publish(folder.path(), &path).unwrap();
+            draft.publish(&path).unwrap();
             assert_eq!(fs::read(&path).unwrap(), [i as u8]);
             assert_eq!(entries(folder.path()), 1);
         }

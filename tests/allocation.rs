@@ -38,6 +38,7 @@ fn main() {
     let on_cpu = frames.unwrap_or(10_000);
     allocates_nothing(&weights, Device::Cpu, on_cpu);
     through_c(&weights, Device::Cpu, on_cpu);
+    batches_after_single_frames(&weights);
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
@@ -82,6 +83,32 @@ fn allocates_nothing(weights: &Path, device: Device, count: usize) {
     assert!(warm_up > 0, "the counter does not count");
     assert_eq!(steady, 0);
     assert!(sum.is_finite());
+}
+
+/// Batches of any size and a bank of more prompts need no memory that single frames and one prompt did not.
+fn batches_after_single_frames(weights: &Path) {
+    let mut options = EngineOptions::new(weights);
+    options.device = Device::Cpu;
+    options.threads = NonZeroUsize::new(2);
+    let engine = Engine::with(&options).unwrap();
+    let (width, height) = (48, 40);
+    let bytes: Vec<u8> = (0..width * height).map(|i| (i * 37 % 251) as u8).collect();
+    let frames = [Frame::packed(&bytes, width, height, PixelFormat::Grey8).unwrap(); 128];
+    let bank = |prompts: usize| Arc::new(engine.build_bank("cat", Fit::Crop, &frames[..prompts]).unwrap());
+    let slot = Arc::new(engine.bank_slot(bank(1)).unwrap());
+    let mut scorer = engine.scorer_of(&slot, NonZeroUsize::new(frames.len()).unwrap()).unwrap();
+    scorer.warm_up(width, height, PixelFormat::Grey8, 2).unwrap();
+    for prompts in [1, 8] {
+        slot.swap(bank(prompts)).unwrap();
+        // Patches of 128, 61 and 121 images are of three, two and three blocks.
+        for images in [128, 7, 61, 121, 1] {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            assert_eq!(scorer.score_some(&frames[..images]).unwrap().len(), images);
+            let found = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            assert_eq!(found, 0, "{images} images, {prompts} prompts");
+        }
+    }
+    println!("batches of all sizes and a larger bank: no allocation after single frames");
 }
 
 /// A structure of the C interface, all zero but its size.

@@ -4,7 +4,8 @@
 //!     cargo bench --bench ops -- [filter]      cargo bench --bench ops -- --test      each once
 //!
 //! One file for each operation. What is timed is prepared when it is its turn, run once, and compared with a plain loop in
-//! f64 at a few places. Copies between host and buffers are not timed: the processor has none in a score.
+//! f64 at a few places, the whole tower with one in f32 (`plain_tower`). Copies between host and buffers are not timed: the
+//! processor has none in a score.
 #![allow(missing_docs)]
 
 mod attention;

@@ -52,6 +52,14 @@ impl Sequences<'_> {
         self.ends.last().copied().unwrap_or(0)
     }
 
+    /// The error of an operation whose sequences share rows or have none: a bug above the backend.
+    pub(crate) fn check(&self, op: &'static str) -> Result<()> {
+        if self.ends.first() != Some(&0) && self.ends.is_sorted_by(|a, b| a < b) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Internal, format!("{op}: the ends of the sequences do not rise from above zero")))
+    }
+
     /// Token rows of sequence `s`.
     pub fn range(&self, s: usize) -> Range<usize> {
         let start = if s == 0 { 0 } else { self.ends[s - 1] };

@@ -45,6 +45,7 @@ impl Cpu {
         queries: Queries,
         out: &mut [f32],
     ) -> Result<()> {
+        sequences.check("attention")?;
         let rows = if queries == Queries::One { sequences.count() } else { sequences.rows() };
         need("attention", "out", out.len(), rows * shape.width())?;
         let isa = self.isa;
@@ -91,8 +92,8 @@ impl Target<'_> {
     /// `columns` elements of a query's row, from `column` of this head on.
     fn row(&mut self, query: usize, column: usize, columns: usize) -> &mut [f32] {
         let at = (self.first_row + query) * self.stride + self.column + column;
-        // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, and a task writes each of its
-        // elements once.
+        // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, as the ends of sequences rise
+        // (checked in `attend`), and a task writes each of its elements once.
         unsafe { self.out.slice(at, columns) }
     }
 }

@@ -13,6 +13,7 @@ impl Cpu {
         pool: Pooled,
         out: &mut [f32],
     ) -> Result<()> {
+        sequences.check("pool_rows")?;
         need("pool_rows", "x", x.len(), sequences.rows() * width)?;
         need("pool_rows", "out", out.len(), sequences.count() * width)?;
         for (s, out) in out.chunks_exact_mut(width).take(sequences.count()).enumerate() {

@@ -1,5 +1,5 @@
-//! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all prompt patches. The memory does
-//! not grow with the number of prompts.
+//! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all prompt patches. The working memory
+//! depends on what `taps` has room for and on the threads, not on the images of a call nor on the prompts.
 //!
 //! Integers screen the prompt patches and floats judge what remains (`screen`, `judge`), with the bits of a search by floats
 //! alone (`full`), which serves where the processor's integers are not faster, where a vector is not of unit length or not
@@ -28,7 +28,7 @@ pub(super) use screen::Integers;
 /// Tasks for each thread: enough that threads which began late finish together.
 const TASKS: usize = 24;
 
-/// Working memory of the search, which grows as the threads' scratch does.
+/// Working memory of the search, which grows to what [`Room`] asks for.
 #[derive(Default)]
 pub(super) struct Memory {
     /// The largest cosines of each share, `[shares, layers, rows]`.
@@ -48,13 +48,16 @@ impl Cpu {
         let (rows, prompts) = (images * bank.patches, bank.prompts * bank.patches);
         need("patch_nn", "taps", taps.len(), layers * rows * width)?;
         need("patch_nn", "out", out.len(), layers * rows)?;
-        let search = Search::new([layers, rows, prompts, width], TASKS * self.pool.threads());
+        let tasks = TASKS * self.pool.threads();
+        let search = Search::new([layers, rows, prompts, width], tasks);
+        let room = Room::new(taps.len() / width.max(1), layers, tasks);
         self.reserve(full::SCRATCH);
         self.reserve_words(blocks::SCRATCH);
         let Memory { found, screen } = &mut self.nearest;
-        let screened = bank.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, taps, &search, screen));
+        let screened =
+            bank.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, taps, &search, &room, screen));
         let len = search.shares * layers * rows;
-        grow(found, len);
+        grow(found, room.tasks * BLOCK_ROWS);
         let found = Disjoint::new(&mut found[..len]);
         let isa = self.isa;
         self.pool.run(search.tasks(), |task, scratch| {
@@ -89,6 +92,22 @@ impl Cpu {
 fn grow<T: Default>(memory: &mut Vec<T>, len: usize) {
     if memory.len() < len {
         memory.resize_with(len, T::default);
+    }
+}
+
+/// What memory is made for at the first search: for every other of as many rows or fewer it is enough.
+struct Room {
+    /// Query rows of all layers.
+    rows: usize,
+    /// Tasks.
+    tasks: usize,
+}
+
+impl Room {
+    /// For searches of up to `rows` rows of `layers` layers in about `tasks` parts.
+    fn new(rows: usize, layers: usize, tasks: usize) -> Self {
+        // Rounding the shares up adds less than one task for each block of each layer.
+        Room { rows, tasks: tasks + layers * (rows / layers.max(1)).div_ceil(BLOCK_ROWS) }
     }
 }
 

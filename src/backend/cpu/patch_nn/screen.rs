@@ -1,11 +1,11 @@
-//! Screens the prompt patches by cosines of integers, which take half the time of floats: what lies further below the
-//! largest than both can differ is not the nearest, and what remains, one or two of a bank, is judged by floats.
+//! Screens the prompt patches by cosines of integers, of which one instruction takes twice as many: what lies further below
+//! the largest than both can differ is not the nearest, and the few that remain are judged by floats.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::integers::{self, Quantise};
-use super::{Part, Search, grow};
+use super::{Part, Room, Search, grow};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{BLOCK_PANELS, BLOCK_ROWS, Panels, SCRATCH, walk};
 use crate::backend::cpu::packed::Aligned;
@@ -30,7 +30,7 @@ pub(in crate::backend::cpu) struct Integers {
     panels: Aligned<i32>,
 }
 
-/// Working memory of [`Integers::screen`], which grows to what the largest search needs.
+/// Working memory of [`Integers::screen`], which grows to what [`Room`] asks for.
 #[derive(Default)]
 pub(super) struct Memory {
     query: Vec<i32>,
@@ -103,14 +103,15 @@ impl Integers {
         isa: Isa,
         taps: &[f32],
         search: &Search,
+        room: &Room,
         memory: &'a mut Memory,
     ) -> Option<Screened<'a>> {
         let Search { layers, rows, prompts, width, .. } = *search;
         let (words, tasks) = (integers::words(width), search.tasks());
-        grow(&mut memory.query, layers * rows * words);
-        grow(&mut memory.floors, layers * rows);
-        grow(&mut memory.candidates, tasks * CANDIDATES);
-        grow(&mut memory.counts, tasks);
+        grow(&mut memory.query, room.rows * words);
+        grow(&mut memory.floors, room.rows);
+        grow(&mut memory.candidates, room.tasks * CANDIDATES);
+        grow(&mut memory.counts, room.tasks);
         let floors = &mut memory.floors[..layers * rows];
         floors.iter_mut().for_each(|floor| *floor.get_mut() = i32::MIN);
         let floors = &*floors;

@@ -75,15 +75,25 @@ fn forgotten_meanwhile() -> Case {
     case
 }
 
-/// The first prompt row is nearest, by little; its elements are rounded down and those of the second up, by half an integer.
+/// The first prompt row is nearest, by little, and another has the larger integer cosine, by nine tenths of the window: all
+/// elements round by half an integer, in the query to the side of that other, in both prompt rows up or down. All else is far.
 fn rounded_apart() -> Case {
     let mut case = Case::new("rounded apart", 896, 1, centred);
-    let integers = |x: f64| (x / 32_700.0) as f32;
-    case.query.fill(integers(1092.498));
+    // Integers `n + 0.498` round down and `n + 0.502` up.
+    let elements = |sign: fn(usize) -> f64, up: fn(usize) -> bool| -> Vec<f32> {
+        let fraction = |i: usize| if up(i) { 0.002 } else { -0.002 };
+        (0..896).map(|i| ((sign(i) * 1091.5 + fraction(i)) / 32_700.0) as f32).collect()
+    };
+    let alternating: fn(usize) -> f64 = |i| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let query = elements(|_| 1.0, |i| i.is_multiple_of(2));
+    let larger = elements(alternating, |_| true);
+    let mut nearest: Vec<f32> = elements(|i| if i.is_multiple_of(2) { -1.0 } else { 1.0 }, |_| false);
+    nearest[1] += (10.0 / 32_700.0) as f32;
+    case.query.chunks_exact_mut(896).for_each(|row| row.copy_from_slice(&query));
     for layer in case.taps.chunks_exact_mut(PATCHES * 896) {
-        layer[..896].fill(integers(1092.498));
-        layer[896..][..896].fill(integers(1092.502));
-        layer[2 * 896 - 1] = integers(1092.502 - 896.0 * 0.0041);
+        layer.chunks_exact_mut(896).for_each(|row| row.iter_mut().zip(&query).for_each(|(x, q)| *x = -q));
+        layer[..896].copy_from_slice(&nearest);
+        layer[40 * 896..][..896].copy_from_slice(&larger);
     }
     case
 }
@@ -169,26 +179,34 @@ fn a_bank_that_is_not_of_unit_vectors_has_no_integers() {
     }
 }
 
-/// Candidates of every part of a search; `None` for the parts that are left to the floats.
-fn candidates(case: &Case, pairs: PairIsa) -> Vec<Option<usize>> {
+/// Candidates of every part of a search, or `None` where all of it is left to the floats; within, for a part.
+fn candidates(case: &Case, pairs: PairIsa) -> Option<Vec<Option<usize>>> {
     let mut cpu = Cpu::new(2).unwrap();
     let bank = bank(&mut cpu, case, Some(pairs));
     let search = Search::new([LAYERS, IMAGES * PATCHES, case.prompts * PATCHES, case.width], 12);
     let mut memory = screen::Memory::default();
     let integers = bank.integers.unwrap();
-    let screened = integers.screen(&mut cpu.pool, cpu.isa, &case.query, &search, &mut memory).unwrap();
-    (0..search.tasks()).map(|task| screened.of(task, &search.part(task)).map(Iterator::count)).collect()
+    let room = Room::new(LAYERS * IMAGES * PATCHES, LAYERS, 12);
+    let screened = integers.screen(&mut cpu.pool, cpu.isa, &case.query, &search, &room, &mut memory)?;
+    Some((0..search.tasks()).map(|task| screened.of(task, &search.part(task)).map(Iterator::count)).collect())
 }
 
 #[test]
 fn few_candidates_remain_and_too_many_are_left_to_floats() {
     for pairs in PairIsa::available() {
-        let ordinary = candidates(&Case::new("random", 896, 3, centred), pairs);
+        let ordinary = candidates(&Case::new("random", 896, 3, centred), pairs).unwrap();
         let found: usize = ordinary.iter().map(|found| found.unwrap()).sum();
         let rows = LAYERS * IMAGES * PATCHES;
         assert!((rows..2 * rows).contains(&found), "{found} candidates of {rows} patches");
-        let alike = candidates(&Case::new("one colour", 16, 2, |_, _| 0.5), pairs);
+        let alike = candidates(&Case::new("one colour", 16, 2, |_, _| 0.5), pairs).unwrap();
         assert!(alike.iter().all(Option::is_none), "{alike:?}");
+        // Where this is judged by floats it says something about the window.
+        let apart = candidates(&rounded_apart(), pairs).unwrap();
+        assert!(apart.iter().all(Option::is_some), "{apart:?}");
+        for case in cases() {
+            let unit = !case.name.starts_with("a query patch is");
+            assert_eq!(candidates(&case, pairs).is_some(), unit, "{}", case.name);
+        }
     }
 }
 
@@ -206,6 +224,23 @@ fn parts_cover_a_search_once() {
                 }
             }
             assert!(visits.iter().all(|&n| n == 1), "{layers} {rows} {prompts} {tasks}");
+        }
+    }
+}
+
+#[test]
+fn memory_made_for_the_most_images_is_enough_for_fewer() {
+    for threads in [1, 2, 7] {
+        for most in [1, 8, 20] {
+            let tasks = TASKS * threads;
+            let room = Room::new(3 * most * 225, 3, tasks);
+            for images in 0..=most {
+                for prompts in [0, 1, 30, 225, 1800] {
+                    let search = Search::new([3, images * 225, prompts, 8], tasks);
+                    assert!(search.tasks() <= room.tasks && search.rows * search.layers <= room.rows);
+                    assert!(search.shares * search.layers * search.rows <= room.tasks * BLOCK_ROWS);
+                }
+            }
         }
     }
 }
