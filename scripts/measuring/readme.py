@@ -1,4 +1,5 @@
-"""The README's table of the rivals, made from `benches/results/cpu.json` between two comments. Needs nothing but Python."""
+"""The README's table of the rivals, made from `benches/results/cpu.json` between two comments, and below it a line from that of
+`--trimmed`. Needs nothing but Python."""
 
 import json
 
@@ -6,7 +7,7 @@ from .machine import RESULTS, ROOT
 
 BEGIN = "<!-- made by scripts/bench_rivals.py --readme -->\n"
 END = "<!-- end of the table -->\n"
-FIGURES = RESULTS / "cpu.json"
+FIGURES, TRIMMED = RESULTS / "cpu.json", RESULTS / "cpu_trimmed.json"
 WORDS = {
     "inctrl": "**inctrl**: decoded frame to score",
     "inctrl score -": "`inctrl score -`: file to row",
@@ -17,7 +18,7 @@ WORDS = {
 }
 
 
-def table(figures):
+def table(figures, trimmed):
     """Lines of Markdown, the ratio first."""
     sizes = list(figures["batches"])
     heads = ["one frame a call" if size == "1" else f"batches of {size}, a frame" for size in sizes]
@@ -37,26 +38,35 @@ def table(figures):
     bank = f"a bank of K = {figures['prompts']}"
     runs = "one repeat" if repeats == 1 else f"{repeats} repeats"
     lines += ["", f"{what}; inctrl with {bank}. Medians of the ratios of {runs}, all contestants taking turns in one run."]
+    ratios = " and ".join(f"{batch['ratio']['inctrl']:.2f}" for batch in trimmed["batches"].values())
+    lines += ["The encoders run as they are exported. Of the last block inctrl computes the class token alone, as nothing else of it"]
+    lines += [f"is read; beside encoders that are trimmed likewise its ratios are [{ratios}]({TRIMMED.relative_to(ROOT)})."]
     return lines
 
 
-def readme(text, figures):
+def readme(text, figures, trimmed):
     """The README with the table of these figures."""
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    return before + BEGIN + "\n" + "\n".join(table(figures)) + "\n\n" + END + after
+    return before + BEGIN + "\n" + "\n".join(table(figures, trimmed)) + "\n\n" + END + after
 
 
 def update(check):
     """Writes the table, or says whether it is the one that the figures give."""
-    path = ROOT / "README.md"
-    text = path.read_text()
-    if not FIGURES.exists():
-        return f"{FIGURES.relative_to(ROOT)} is not there: run scripts/bench_rivals.py --json {FIGURES.relative_to(ROOT)}"
-    figures = json.loads(FIGURES.read_text())
-    wanted = readme(text, figures)
+    target = ROOT / "README.md"
+    text = target.read_text()
+    for path, option in ((FIGURES, ""), (TRIMMED, " --trimmed")):
+        file = path.relative_to(ROOT)
+        if not path.exists():
+            return f"{file} is not there: run scripts/bench_rivals.py{option} --json {file}"
+    figures, trimmed = json.loads(FIGURES.read_text()), json.loads(TRIMMED.read_text())
+    if missing := WORDS.keys() - figures["batches"]["1"]["ratio"].keys():
+        return f"{FIGURES.relative_to(ROOT)} lacks {', '.join(sorted(missing))}: a table without them would flatter"
+    if figures["trimmed"] or not trimmed["trimmed"]:
+        return f"{FIGURES.relative_to(ROOT)} or {TRIMMED.relative_to(ROOT)} has the figures of the other"
+    wanted = readme(text, figures, trimmed)
     if check and wanted != text:
         return f"README.md's table is not that of {FIGURES.relative_to(ROOT)}: run scripts/bench_rivals.py --readme"
     if not check:
-        path.write_text(wanted)
+        target.write_text(wanted)
     return None

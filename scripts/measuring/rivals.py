@@ -29,20 +29,37 @@ class Block(nn.Module):
         qkv = self.qkv(self.ln_1(x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-        x = x + self.out(y)
+        return self.mlp(x + self.out(y))
+
+    def class_token(self, x):
+        """The first token of what `forward` returns, `[B, 1, W]`."""
+        batch, tokens, width = x.shape
+        normed = self.ln_1(x)
+        q = F.linear(normed[:, :1], self.qkv.weight[:width], self.qkv.bias[:width])
+        kv = F.linear(normed, self.qkv.weight[width:], self.qkv.bias[width:])
+        q = q.reshape(batch, 1, self.heads, width // self.heads).transpose(1, 2)
+        k, v = kv.reshape(batch, tokens, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, 1, width)
+        return self.mlp(x[:, :1] + self.out(y))
+
+    def mlp(self, x):
         return x + self.c_proj(self.gelu(self.c_fc(self.ln_2(x))))
 
 
 class Tower(nn.Module):
-    """The visual tower, returning what InCTRL reads: the class embedding and the residual stream at the taps."""
+    """The visual tower, returning what InCTRL reads: the class embedding and the residual stream at the taps.
 
-    def __init__(self, weights):
+    `trimmed`: of the last block only the class token is computed, unless it is tapped.
+    """
+
+    def __init__(self, weights, trimmed=False):
         super().__init__()
         with safe_open(weights, "pt") as file:
             config = json.loads(file.metadata()["inctrl.config"])
             vision = config["vision_cfg"]
             tensors = {k[7:]: file.get_tensor(k).float() for k in file.keys() if k.startswith("visual.")}
         self.size, self.taps = vision["image_size"], config["inctrl"]["taps"]
+        self.trimmed = trimmed and vision["layers"] not in self.taps
         width = vision["width"]
         gelu = (lambda x: x * torch.sigmoid(1.702 * x)) if config["quick_gelu"] else F.gelu
         self.conv1 = nn.Conv2d(3, width, vision["patch_size"], vision["patch_size"], bias=False)
@@ -63,7 +80,7 @@ class Tower(nn.Module):
         x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], 1) + self.positional_embedding
         x, taps = self.ln_pre(x), []
         for number, block in enumerate(self.blocks, 1):
-            x = block(x)
+            x = block.class_token(x) if self.trimmed and number == len(self.blocks) else block(x)
             if number in self.taps:
                 taps.append(x)
         return self.ln_post(x[:, 0]) @ self.proj, *taps

@@ -1,6 +1,6 @@
 //! One vector vocabulary over the instruction sets, so that each kernel is written once.
 //!
-//! Holding an [`Avx2`] or [`Avx512`] value proves that the processor has it: only [`Isa::detect`] makes one. A
+//! Holding an [`Avx2`] or [`Avx512`] value proves that the processor has it: only [`Isa::available`] makes one. A
 //! [`Kernel`] runs inside a function compiled for that instruction set, and everything it inlines is compiled for it too.
 #![allow(unsafe_code)]
 
