@@ -142,7 +142,7 @@ def one_repeat(args, library, folder, pictures, files, seed):
         groups = [[(turn * size + i) % len(pictures) for i in range(size)] for turn in range(len(pictures))]
         inputs = [np.ascontiguousarray(tensors[group]) for group in groups]
         frames = [[pictures[i] for i in group] for group in groups]
-        contestants = {"inctrl": lambda turn, scorer=scorer, frames=frames: scorer(frames[turn % len(frames)])}
+        contestants = {"inctrl": lambda call, scorer=scorer, frames=frames: scorer(frames[call % len(frames)])}
         process = None
         if size == 1:
             process = machine.CoProcess(args.inctrl, weights, bank_file, args.threads)
@@ -150,9 +150,9 @@ def one_repeat(args, library, folder, pictures, files, seed):
             found = np.float32(process(folder / "q0.png")["score"])
             if found != np.float32(scores[0].score):
                 sys.exit(f"inctrl score - gives {found}, the library {scores[0].score}")
-            contestants["inctrl score -"] = lambda turn, process=process: process(folder / f"q{turn % len(pictures)}.png")
+            contestants["inctrl score -"] = lambda call, process=process: process(folder / f"q{call % len(pictures)}.png")
         for name, run in runs.items():
-            contestants[name] = lambda turn, run=run, inputs=inputs: run(inputs[turn % len(inputs)])
+            contestants[name] = lambda call, run=run, inputs=inputs: run(inputs[call % len(inputs)])
         rounds = args.rounds if size == 1 else args.batch_rounds
         times[size] = taken_in_turns(contestants, rounds, f"{seed}, batches of {size}")
         if process:

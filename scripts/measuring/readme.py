@@ -51,6 +51,20 @@ def readme(text, figures, trimmed):
     return before + BEGIN + "\n" + "\n".join(table(figures, trimmed)) + "\n\n" + END + after
 
 
+def unfit(figures, trimmed):
+    """Why these figures would flatter, or None: a rival is missing, or the encoders are not those that the text says."""
+    first, second = FIGURES.relative_to(ROOT), TRIMMED.relative_to(ROOT)
+    if figures["trimmed"] or not trimmed["trimmed"]:
+        return f"{first} or {second} has the figures of the other"
+    rivals = {name for name in WORDS if not name.startswith("inctrl")}
+    for size, batch in figures["batches"].items():
+        there = trimmed["batches"][size]["ratio"]
+        for file, missing in (first, rivals - batch["ratio"].keys()), (second, set(batch["fastest_rivals"]) - there.keys()):
+            if missing:
+                return f"{file} lacks {', '.join(sorted(missing))} in batches of {size}"
+    return None
+
+
 def update(check):
     """Writes the table, or says whether it is the one that the figures give."""
     target = ROOT / "README.md"
@@ -60,10 +74,8 @@ def update(check):
         if not path.exists():
             return f"{file} is not there: run scripts/bench_rivals.py{option} --json {file}"
     figures, trimmed = json.loads(FIGURES.read_text()), json.loads(TRIMMED.read_text())
-    if missing := WORDS.keys() - figures["batches"]["1"]["ratio"].keys():
-        return f"{FIGURES.relative_to(ROOT)} lacks {', '.join(sorted(missing))}: a table without them would flatter"
-    if figures["trimmed"] or not trimmed["trimmed"]:
-        return f"{FIGURES.relative_to(ROOT)} or {TRIMMED.relative_to(ROOT)} has the figures of the other"
+    if reason := unfit(figures, trimmed):
+        return reason
     wanted = readme(text, figures, trimmed)
     if check and wanted != text:
         return f"README.md's table is not that of {FIGURES.relative_to(ROOT)}: run scripts/bench_rivals.py --readme"

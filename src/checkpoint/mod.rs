@@ -17,7 +17,7 @@
 //! | file | job |
 //! |---|---|
 //! | `zip.rs` | the directory of an archive |
-//! | `pickle.rs` | a pickle to values |
+//! | `pickle` | a pickle to values |
 //! | `budget.rs` | memory that a pickle may take |
 //! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
 //! | `names.rs` | names of open_clip, InCTRL, Hugging Face and OpenAI to those of the table |

@@ -6,6 +6,7 @@ mod calls;
 mod clients;
 #[cfg(target_os = "linux")]
 mod examples;
+mod handles;
 mod header;
 mod swap;
 

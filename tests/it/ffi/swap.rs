@@ -9,7 +9,7 @@ use std::time::Duration;
 use inctrl::ffi::*;
 use inctrl::{Fit, PromptBank};
 
-use super::calls::{of, ok, open, sized};
+use super::handles::{of, ok, open, sized};
 use crate::tiny::{MODELS, Model, Picture, alone, frames, pictures};
 
 const THREADS: usize = 8;

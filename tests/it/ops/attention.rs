@@ -1,5 +1,6 @@
 //! `softmax(Q Kᵀ / sqrt(d)) V`: all queries, causal, and one query a sequence.
 
+use inctrl::ErrorKind;
 use inctrl::backend::{Backend, HeadShape, Sequences};
 
 use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
@@ -8,6 +9,7 @@ on_every_backend! {
     attention => attention_cpu,
     class_attention => class_attention_cpu,
     a_sequence_does_not_know_its_neighbours => attention_sequence_alone_cpu,
+    sequences_that_share_rows_are_refused => attention_shared_rows_cpu,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +169,17 @@ fn a_sequence_does_not_know_its_neighbours<B: Backend>(backends: &mut [B]) {
                 let what = format!("a sequence alone, {}, causal {causal}", backend.describe());
                 same_bits(&what, &alone, &all[rows.start * width..rows.end * width]);
             }
+        }
+    }
+}
+
+fn sequences_that_share_rows_are_refused<B: Backend>(backends: &mut [B]) {
+    let shape = HeadShape { heads: 2, size: 16 };
+    for backend in &mut *backends {
+        for ends in [&[5, 3, 8][..], &[4, 4], &[0, 8]] {
+            let (qkv, mut out) = (input(backend, &vec![1.0; 8 * 3 * 32]), output(backend, 8 * 32));
+            let error = backend.attention(&qkv, Sequences { ends }, shape, false, &mut out).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal, "{}, {ends:?}", backend.describe());
         }
     }
 }

@@ -1,227 +1,25 @@
-//! A pickle as data: the opcodes that build values, and a closed list of names in place of imports.
-//!
-//! Python's own reader imports whatever a pickle names and calls it. Here a name is looked up in [`Global`]; none of them
-//! runs anything, and any other name, like any other opcode, is an error with its byte offset. Work is linear in the
-//! pickle: each opcode does what its own bytes or the values it takes off the stack pay for, and values that are used
-//! twice are shared, not copied. Memory is paid from a [`Budget`] that the caller sets by the size of the file.
+//! The stack machine that a pickle is a program for.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use safetensors::Dtype;
+use super::{Global, MAX_NAME, Node, Pickle, Value};
+use crate::checkpoint::budget::Budget;
 
-use super::budget::Budget;
-use crate::error::{Error, ErrorKind, Result};
-
-/// The deepest nesting of modules that is followed.
-const MAX_DEPTH: usize = 64;
 /// A tensor takes some 30 opcodes, so that this is enough for any model with its optimiser.
 const MAX_OPCODES: usize = 500_000;
-/// The longest name of a class, a function or a tensor.
-const MAX_NAME: usize = 1024;
-/// Bytes that the names of a model's tensors may take, each with what is kept beside it; real ones take a tenth.
-const MAX_NAMES: usize = 1 << 20;
-/// Bytes beside its name that a found tensor takes.
-const NAMED: usize = 64;
-
 /// Bytes that an allocation takes beside its content.
 const ALLOCATION: usize = 32;
 
-/// A value; containers are shared, by their place in the [`Pickle`].
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    None,
-    Bool,
-    Int(i64),
-    Float,
-    /// Bytes of the pickle: text that is UTF-8, unless it was a byte string.
-    Text(Range<usize>),
-    Global(Global),
-    Node(usize),
-}
-
-/// A container.
-#[derive(Debug)]
-pub(super) enum Node {
-    /// A list or a tuple.
-    List(Vec<Value>),
-    Dict(Vec<(Value, Value)>),
-    /// An instance of a TorchScript class: its attributes.
-    Object(Option<usize>),
-    /// What stands for a storage in the pickle; the node is the list of its arguments.
-    Persistent(usize),
-    /// A tensor: the arguments of its rebuilding.
-    Tensor(usize),
-    /// Something that holds no tensor.
-    Inert,
-}
-
-/// What a pickle may name.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    /// Returns its first argument: torch.Size, TorchScript's typed lists.
-    First,
-    /// torch.device.
-    Inert,
-    Storage(Dtype),
-    /// A class of a TorchScript archive.
-    ScriptClass,
-}
-
-impl Global {
-    fn named(module: &str, name: &str, script: bool) -> Option<Global> {
-        Some(match (module, name) {
-            ("collections", "OrderedDict") => Global::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
-            ("torch", "Size") => Global::First,
-            ("torch", "device") => Global::Inert,
-            ("torch", "DoubleStorage") => Global::Storage(Dtype::F64),
-            ("torch", "FloatStorage") => Global::Storage(Dtype::F32),
-            ("torch", "HalfStorage") => Global::Storage(Dtype::F16),
-            ("torch", "BFloat16Storage") => Global::Storage(Dtype::BF16),
-            ("torch", "LongStorage") => Global::Storage(Dtype::I64),
-            ("torch", "IntStorage") => Global::Storage(Dtype::I32),
-            ("torch", "ShortStorage") => Global::Storage(Dtype::I16),
-            ("torch", "CharStorage") => Global::Storage(Dtype::I8),
-            ("torch", "ByteStorage") => Global::Storage(Dtype::U8),
-            ("torch", "BoolStorage") => Global::Storage(Dtype::BOOL),
-            ("torch.jit._pickle", "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist")
-                if script =>
-            {
-                Global::First
-            }
-            _ if script && (module == "__torch__" || module.starts_with("__torch__.")) => Global::ScriptClass,
-            _ => return None,
-        })
-    }
-}
-
-/// A pickle that was read.
-pub(super) struct Pickle<'a> {
-    bytes: &'a [u8],
-    nodes: Vec<Node>,
-    pub root: Value,
-    /// Bytes up to and including STOP.
-    pub length: usize,
-}
-
-impl<'a> Pickle<'a> {
-    /// Reads the pickle at the start of `bytes`; `script` allows the class names of a TorchScript archive.
-    pub fn read(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Result<Self> {
-        let (stack, marks, memo, nodes) = (vec![], vec![], HashMap::new(), vec![]);
-        let mut machine = Machine { bytes, at: 0, op: 0, script, budget, stack, marks, memo, nodes };
-        let root = machine.run().map_err(|message| {
-            let message = format!("{message} at byte {} of its pickle", machine.op);
-            Error::new(ErrorKind::Weights, message)
-        })?;
-        Ok(Pickle { bytes, nodes: machine.nodes, root, length: machine.at })
-    }
-
-    /// Number of containers.
-    pub fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
-    pub fn text(&self, value: &Value) -> Option<&'a str> {
-        match value {
-            Value::Text(range) => std::str::from_utf8(&self.bytes[range.clone()]).ok(),
-            _ => None,
-        }
-    }
-
-    pub fn node(&self, value: &Value) -> Option<&Node> {
-        match value {
-            Value::Node(at) => self.nodes.get(*at),
-            _ => None,
-        }
-    }
-
-    /// The items of a list or a tuple.
-    pub fn list(&self, value: &Value) -> Option<&[Value]> {
-        match self.node(value)? {
-            Node::List(items) => Some(items),
-            _ => None,
-        }
-    }
-
-    /// The entries of a dictionary, or the attributes of an object.
-    pub fn entries(&self, value: &Value) -> Option<&[(Value, Value)]> {
-        match self.node(value)? {
-            Node::Dict(entries) => Some(entries),
-            Node::Object(Some(state)) => match &self.nodes[*state] {
-                Node::Dict(entries) => Some(entries),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// The entry of a dictionary under a text key, the last one where there are several.
-    pub fn entry(&self, value: &Value, key: &str) -> Option<&Value> {
-        self.entries(value)?.iter().rev().find(|(found, _)| self.text(found) == Some(key)).map(|(_, value)| value)
-    }
-
-    /// Every tensor under `value` with its name: keys and attributes joined by dots, list positions not followed.
-    /// `arguments` is what it is rebuilt from.
-    pub fn tensors(&self, value: &Value) -> Result<Vec<(String, &[Value])>> {
-        // Shared parts are visited once for each path to them, which can be exponentially many.
-        let mut budget = MAX_NAMES;
-        let mut found = Vec::new();
-        self.gather(value, String::new(), 0, &mut budget, &mut found)?;
-        Ok(found)
-    }
-
-    fn gather<'s>(
-        &'s self,
-        value: &Value,
-        name: String,
-        depth: usize,
-        budget: &mut usize,
-        found: &mut Vec<(String, &'s [Value])>,
-    ) -> Result<()> {
-        if let Some(arguments) = self.tensor(value) {
-            found.push((name, arguments));
-            return Ok(());
-        }
-        // The attributes of an object are its parameters and its parts; a plain dictionary's inner ones hold no weights.
-        let is_object = matches!(self.node(value), Some(Node::Object(_)));
-        let Some(entries) = self.entries(value).filter(|_| is_object || depth == 0) else { return Ok(()) };
-        for (key, value) in entries {
-            let Some(key) = self.text(key) else { continue };
-            let length = name.len() + 1 + key.len();
-            *budget = budget.saturating_sub(NAMED + length);
-            if depth == MAX_DEPTH || *budget == 0 || length > MAX_NAME {
-                let message = "is nested too deeply, or has too many names or too long ones for a model";
-                return Err(Error::new(ErrorKind::Weights, message));
-            }
-            let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
-            self.gather(value, name, depth + 1, budget, found)?;
-        }
-        Ok(())
-    }
-
-    /// What a tensor is rebuilt from.
-    pub fn tensor(&self, value: &Value) -> Option<&[Value]> {
-        match self.node(value)? {
-            Node::Tensor(arguments) => self.list(&Value::Node(*arguments)),
-            _ => None,
-        }
-    }
-
-    /// The arguments of a storage reference.
-    pub fn persistent(&self, value: &Value) -> Option<&[Value]> {
-        match self.node(value)? {
-            Node::Persistent(arguments) => self.list(&Value::Node(*arguments)),
-            _ => None,
-        }
-    }
-}
-
 type Step<T> = std::result::Result<T, String>;
+
+/// Carries out the opcodes at the start of `bytes`; the error says at which byte.
+pub(super) fn run<'a>(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Step<Pickle<'a>> {
+    let (stack, marks, memo, nodes) = (vec![], vec![], HashMap::new(), vec![]);
+    let mut machine = Machine { bytes, at: 0, op: 0, script, budget, stack, marks, memo, nodes };
+    let root = machine.run().map_err(|message| format!("{message} at byte {} of its pickle", machine.op))?;
+    Ok(Pickle { bytes, nodes: machine.nodes, root, length: machine.at })
+}
 
 struct Machine<'a, 'b> {
     bytes: &'a [u8],
