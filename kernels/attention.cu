@@ -13,13 +13,13 @@
 // NUMERICS: f16 operands, f32 sums; the maximum is subtracted, weights are rounded to f16 for the second product and
 // summed in f32 before that. A row's result depends on its sequence alone. Not in place.
 // REFERENCE: backend/cpu/attention.rs.
-#include "heads64.cuh"
+#include "attention_tiles.cuh"
 
 namespace attention {
 
-using heads64::PITCH;
-using heads64::QUERIES;
-using heads64::SIZE;
+using attention_tiles::PITCH;
+using attention_tiles::QUERIES;
+using attention_tiles::SIZE;
 
 // Where the parts of one head of one sequence begin.
 template <class T>
@@ -51,11 +51,11 @@ __device__ __forceinline__ void whole_rows(unsigned char* shared, const half_t* 
     const Head<half_t> head(qkv, tokens, heads, out);
     const int first = static_cast<int>(blockIdx.x) * QUERIES;
 
-    heads64::fetch<QUERIES>(queries, head.q + first * head.in_stride, head.in_stride, tokens - first);
-    heads64::fetch<KEYS>(keys, head.k, head.in_stride, tokens);
+    attention_tiles::fetch<QUERIES>(queries, head.q + first * head.in_stride, head.in_stride, tokens - first);
+    attention_tiles::fetch<KEYS>(keys, head.k, head.in_stride, tokens);
     cu::cp_commit();
     // Values arrive under the first product.
-    heads64::fetch<KEYS>(values, head.v, head.in_stride, tokens);
+    attention_tiles::fetch<KEYS>(values, head.v, head.in_stride, tokens);
     cu::cp_commit();
 
     const int warp_row = static_cast<int>(threadIdx.x) / reduce::WARP * 16;
@@ -63,17 +63,17 @@ __device__ __forceinline__ void whole_rows(unsigned char* shared, const half_t* 
     float total[2] = {};
     cu::cp_wait<1>();
     __syncthreads();
-    heads64::multiply_keys<KEYS>(scores, queries + warp_row * PITCH, keys);
-    heads64::mask<KEYS>(scores, tokens);
+    attention_tiles::multiply_keys<KEYS>(scores, queries + warp_row * PITCH, keys);
+    attention_tiles::mask<KEYS>(scores, tokens);
     float largest[2] = {reduce::minus_infinity(), reduce::minus_infinity()};
-    heads64::row_max<KEYS>(largest, scores);
-    heads64::exponentials<KEYS>(scores, total, largest, scale * heads64::LOG2_E);
+    attention_tiles::row_max<KEYS>(largest, scores);
+    attention_tiles::exponentials<KEYS>(scores, total, largest, scale * attention_tiles::LOG2_E);
 
     float sums[SIZE / 8][4] = {};
     cu::cp_wait<0>();
     __syncthreads();
-    heads64::multiply_values<KEYS>(sums, scores, values);
-    heads64::finish(sums, total, head.out, head.out_stride, first + warp_row, tokens);
+    attention_tiles::multiply_values<KEYS>(sums, scores, values);
+    attention_tiles::finish(sums, total, head.out, head.out_stride, first + warp_row, tokens);
 }
 
 constexpr int TILE = 64;
@@ -87,15 +87,15 @@ __device__ __forceinline__ void online(unsigned char* shared, const half_t* __re
     // Stage s: 64 keys, then their values.
     const auto fetch_tile = [&](int stage, int key) {
         half_t* tile = tiles + stage * 2 * TILE * PITCH;
-        heads64::fetch<TILE>(tile, head.k + key * head.in_stride, head.in_stride, tokens - key);
-        heads64::fetch<TILE>(tile + TILE * PITCH, head.v + key * head.in_stride, head.in_stride, tokens - key);
+        attention_tiles::fetch<TILE>(tile, head.k + key * head.in_stride, head.in_stride, tokens - key);
+        attention_tiles::fetch<TILE>(tile + TILE * PITCH, head.v + key * head.in_stride, head.in_stride, tokens - key);
         cu::cp_commit();
     };
-    heads64::fetch<QUERIES>(queries, head.q + first * head.in_stride, head.in_stride, tokens - first);
+    attention_tiles::fetch<QUERIES>(queries, head.q + first * head.in_stride, head.in_stride, tokens - first);
     fetch_tile(0, 0);
 
     const int warp_row = static_cast<int>(threadIdx.x) / reduce::WARP * 16;
-    const float exponent = scale * heads64::LOG2_E;
+    const float exponent = scale * attention_tiles::LOG2_E;
     float sums[SIZE / 8][4] = {};
     float total[2] = {};
     float largest[2] = {reduce::minus_infinity(), reduce::minus_infinity()};
@@ -107,10 +107,10 @@ __device__ __forceinline__ void online(unsigned char* shared, const half_t* __re
         if (key + TILE < tokens) fetch_tile(stage ^ 1, key + TILE);
         const half_t* keys = tiles + stage * 2 * TILE * PITCH;
         float scores[TILE / 8][4] = {};
-        heads64::multiply_keys<TILE>(scores, queries + warp_row * PITCH, keys);
-        heads64::mask<TILE>(scores, tokens - key);
+        attention_tiles::multiply_keys<TILE>(scores, queries + warp_row * PITCH, keys);
+        attention_tiles::mask<TILE>(scores, tokens - key);
         const float before[2] = {largest[0], largest[1]};
-        heads64::row_max<TILE>(largest, scores);
+        attention_tiles::row_max<TILE>(largest, scores);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             const float shrink = exp2f((before[r] - largest[r]) * exponent);
@@ -121,11 +121,11 @@ __device__ __forceinline__ void online(unsigned char* shared, const half_t* __re
                 sums[n][2 * r + 1] *= shrink;
             }
         }
-        heads64::exponentials<TILE>(scores, total, largest, exponent);
-        heads64::multiply_values<TILE>(sums, scores, keys + TILE * PITCH);
+        attention_tiles::exponentials<TILE>(scores, total, largest, exponent);
+        attention_tiles::multiply_values<TILE>(sums, scores, keys + TILE * PITCH);
         stage ^= 1;
     }
-    heads64::finish(sums, total, head.out, head.out_stride, first + warp_row, tokens);
+    attention_tiles::finish(sums, total, head.out, head.out_stride, first + warp_row, tokens);
 }
 
 constexpr int PLAIN_QUERIES = 8;

@@ -1,18 +1,18 @@
-// The nearest prompt patch of every query patch at every tap: the largest cosine, and its index. The product of queries
-// and bank passes through registers alone; no similarity matrix exists, whatever the number of prompts.
+// The nearest bank row of every query row in every layer: the largest cosine, and its index. The product of queries
+// and bank passes through registers alone; no similarity matrix exists, whatever the number of rows.
 //
-//   taps  [layers, queries, width]          T, in: unit rows, queries = images * patches
-//   bank  one BankSlot in device memory, in: bank->taps [layers, bank->prompts * patches, width], T, unit rows
-//   keys  [layers, queries]                 u64, in and out, zero before the launch: the largest of
-//                                           ordered(cosine) << 32 | (2^32 - 1 - index), see ordered.cuh
+//   queries  [layers, query_pitch, width]  T, in: unit rows, of which the first `count` of each layer are searched for
+//   bank     one BankTensor in device memory, in: [layers, bank->rows, width], T, unit rows
+//   keys     [layers, key_pitch]           u64, in and out, zero before the launch: the largest of
+//                                          ordered(cosine) << 32 | (2^32 - 1 - index), see ordered.cuh
 //
-// LAUNCH: grid (ceil(queries / 64), splits, layers), block 128, shared 82944 bytes for f16 (three stages of
+// LAUNCH: grid (ceil(count / 64), splits, layers), block 128, shared 82944 bytes for f16 (three stages of
 // (64 + 128) * 144) and 27648 for f32 ((64 + 128) * 144). Block s of `splits` takes the bank's tiles s, s + splits,
-// ...; any splits >= 1. width a multiple of 64; pointers 16-byte aligned.
+// ...; any splits >= 1, more than there are tiles included. width a multiple of 64; pointers 16-byte aligned.
 // NUMERICS: f32 sums in one order for every place in a tile, so that a cosine depends on its two rows alone. Of equal
 // cosines the lowest index wins, NaN is above all; a maximum has no order, so that neither splits nor timing change a
 // bit.
-// REFERENCE: backend/cpu/patch_nn.rs.
+// REFERENCE: backend/cpu/patch_nn.
 #include "abi.cuh"
 #include "ordered.cuh"
 #include "reduce.cuh"
@@ -65,15 +65,15 @@ struct Work {
     int tile_step;
     int tiles;  // of this block
 
-    __device__ __forceinline__ Work(const T* __restrict__ taps, int total, const BankSlot* __restrict__ slot,
-                                    int patches, int width, unsigned long long* __restrict__ all_keys) {
+    __device__ __forceinline__ Work(const T* __restrict__ all_queries, int query_pitch, int count,
+                                    const BankTensor* __restrict__ tensor, int width,
+                                    unsigned long long* __restrict__ all_keys, int key_pitch) {
         const int first = static_cast<int>(blockIdx.x) * QUERIES;
-        const size_t row = static_cast<size_t>(blockIdx.z) * total + first;
-        bank_rows = slot->prompts * patches;
-        queries = taps + row * width;
-        bank = static_cast<const T*>(slot->taps) + static_cast<size_t>(blockIdx.z) * bank_rows * width;
-        keys = all_keys + row;
-        query_count = total - first < QUERIES ? total - first : QUERIES;
+        bank_rows = static_cast<int>(tensor->rows);
+        queries = all_queries + (static_cast<size_t>(blockIdx.z) * query_pitch + first) * width;
+        bank = static_cast<const T*>(tensor->data) + static_cast<size_t>(blockIdx.z) * bank_rows * width;
+        keys = all_keys + static_cast<size_t>(blockIdx.z) * key_pitch + first;
+        query_count = count - first < QUERIES ? count - first : QUERIES;
         first_tile = static_cast<int>(blockIdx.y);
         tile_step = static_cast<int>(gridDim.y);
         const int all = (bank_rows + BANK - 1) / BANK;
@@ -292,17 +292,17 @@ __device__ __forceinline__ void search(unsigned char* shared, const Work<float>&
 }  // namespace patch_nn
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    patch_nn_f16(const half_t* __restrict__ taps, int queries, const BankSlot* __restrict__ bank, int patches,
-                 int width, unsigned long long* __restrict__ keys) {
+    patch_nn_f16(const half_t* __restrict__ queries, int query_pitch, int count, const BankTensor* __restrict__ bank,
+                 int width, unsigned long long* __restrict__ keys, int key_pitch) {
     CU_SHARED(shared);
-    patch_nn::half_tiles::search(shared, {taps, queries, bank, patches, width, keys}, width);
+    patch_nn::half_tiles::search(shared, {queries, query_pitch, count, bank, width, keys, key_pitch}, width);
 }
 CU_EXPORT(patch_nn_f16);
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    patch_nn_f32(const float* __restrict__ taps, int queries, const BankSlot* __restrict__ bank, int patches, int width,
-                 unsigned long long* __restrict__ keys) {
+    patch_nn_f32(const float* __restrict__ queries, int query_pitch, int count, const BankTensor* __restrict__ bank,
+                 int width, unsigned long long* __restrict__ keys, int key_pitch) {
     CU_SHARED(shared);
-    patch_nn::single_tiles::search(shared, {taps, queries, bank, patches, width, keys}, width);
+    patch_nn::single_tiles::search(shared, {queries, query_pitch, count, bank, width, keys, key_pitch}, width);
 }
 CU_EXPORT(patch_nn_f32);

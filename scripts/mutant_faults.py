@@ -1,6 +1,6 @@
 """What scripts/mutants.py cannot find by itself: faults of the host side, and mutants that change nothing, with the proof."""
 
-# (file in src/backend/cuda, what it is, text that is there once, text instead of it)
+# (file in src/backend/cuda, or path from the root; what it is, text that is there once, text instead of it)
 HOST_FAULTS = [
     # Swapped launch arguments.
     ("layer_norm.rs", "swapped arguments", "int(rows)?,\n            int(width)?,", "int(width)?,\n            int(rows)?,"),
@@ -12,7 +12,7 @@ HOST_FAULTS = [
         "int(tokens)?,\n            int(shape.heads)?,",
         "int(shape.heads)?,\n            int(tokens)?,",
     ),
-    ("patch_nn.rs", "swapped arguments", "int(patches)?,\n            int(width)?,", "int(width)?,\n            int(patches)?,"),
+    ("patch_nn.rs", "swapped arguments", "int(at.query_pitch)?,\n            int(count)?,", "int(count)?,\n            int(at.query_pitch)?,"),
     (
         "preprocess.rs",
         "swapped arguments",
@@ -41,24 +41,29 @@ HOST_FAULTS = [
         "tokens.next_multiple_of(32)) * 4 - 16",
     ),
     ("class_attention.rs", "short shared memory", "WARPS * HEAD_SIZE + 2 * WARPS)", "WARPS * HEAD_SIZE + WARPS)"),
-    ("heads.rs", "short shared memory", "h2 as usize + 32) * 4", "h2 as usize) * 4"),
+    ("src/methods/inctrl/heads/cuda.rs", "short shared memory", "h2 as usize + 32) * 4", "h2 as usize) * 4"),
     ("launch.rs", "grid without its tail", "items.div_ceil(share)", "(items / share).max(1)"),
-    ("patch_nn.rs", "grid without its tail", "let blocks = queries.div_ceil(QUERIES);", "let blocks = (queries / QUERIES).max(1);"),
+    ("patch_nn.rs", "grid without its tail", "let blocks = count.div_ceil(QUERIES);", "let blocks = (count / QUERIES).max(1);"),
     (
         "patch_nn.rs",
         "keys not cleared",
-        "result::memset_d8_async(keys, 0, layers * queries * Storage::Key.size(), self.stream.cu_stream())",
-        "result::memset_d8_async(keys, 0, queries * Storage::Key.size(), self.stream.cu_stream())",
+        "return clear(0, layers * count);",
+        "return clear(0, count);",
     ),
     # Recordings and banks of another time.
-    ("graph.rs", "stale recording", "(kept.images, kept.prompts) == (images, prompts)", "kept.images == images"),
-    ("graph.rs", "recording of another batch", "(kept.images, kept.prompts) == (images, prompts)", "kept.prompts == prompts"),
+    ("graph.rs", "recording of another batch", "kept.key.iter().copied().eq(key())", "kept.key.len() == key().count()"),
     ("graph.rs", "only recorded", "        work(self)?;\n        let mode", "        let mode"),
-    ("bank.rs", "stale bank", "if self.slot.bank == bank.number {", "if self.slot.bank != 0 {"),
+    (
+        "bank.rs",
+        "stale bank",
+        "if self.table.banks.iter().eq(banks.iter().map(|bank| &bank.number)) {",
+        "if self.table.banks.len() == banks.len() {",
+    ),
+    ("bank.rs", "another tensor's entry", "place * MAX_BANK_TENSORS + tensor", "place * MAX_BANK_TENSORS"),
     (
         "mod.rs",
         "stale bank",
-        "        self.select(bank)?;\n        self.replay_or_record",
+        "        self.select(banks)?;\n        self.replay_or_record",
         "        self.replay_or_record",
     ),
     # Strides, leading dimensions, offsets, types.
@@ -114,14 +119,6 @@ HOST_FAULTS = [
 # (file, kind, text of the line or of that before it too, text of the changed line, proof)
 EQUIVALENT = [
     (
-        "graph.rs",
-        "stale recording",
-        "(kept.images, kept.prompts) == (images, prompts)",
-        "kept.images == images",
-        "Costs time, no bit: patch_nn alone depends on the number of prompts, reads it from the slot, and its blocks walk all "
-        "tiles of the bank however many blocks were recorded; a recording for each number has as many as pay",
-    ),
-    (
         "attention.cu",
         "loop longer by one",
         "key < tokens; key += TILE",
@@ -152,7 +149,7 @@ EQUIVALENT = [
         "The last whole vector is taken element by element: the same function of the same numbers, rounded alike",
     ),
     (
-        "heads.cu",
+        "inctrl_heads.cu",
         "loop longer by one",
         "row < rows; row += WARPS * ROWS",
         "row <= rows; row += WARPS * ROWS",
@@ -160,14 +157,14 @@ EQUIVALENT = [
         "own warp",
     ),
     (
-        "heads64.cuh",
+        "attention_tiles.cuh",
         "no guard",
         "if (j * 8 + 8 <= valid) continue;",
         "if (false) continue;",
         "Skips eight keys none of which the inner comparison would mask",
     ),
     (
-        "heads64.cuh",
+        "attention_tiles.cuh",
         "guard looser by one",
         "if (j * 8 + 8 <= valid) continue;",
         "if (j * 8 + 8 < valid) continue;",

@@ -45,8 +45,9 @@ OWN_TESTS = {
     "class_attention": "attention",
     "embed": "embed_and_norms",
     "gelu": "gelu",
-    "heads": "heads",
-    "heads64": "heads",
+    "inctrl_heads": "heads",
+    "cuda": "heads",
+    "attention_tiles": "attention",
     "layer_norm": "embed_and_norms",
     "linear": "linear",
     "matmul": "linear",
@@ -174,7 +175,7 @@ def mutant_line(line, mutant):
 
 def host_mutants():
     for name, what, before, after in HOST_FAULTS:
-        path = ROOT / "src" / "backend" / "cuda" / name
+        path = ROOT / name if "/" in name else ROOT / "src" / "backend" / "cuda" / name
         text = path.read_text(encoding="utf-8")
         if text.count(before) != 1:
             sys.exit(f"mutants: {name} has {before!r} {text.count(before)} times, not once")
@@ -203,7 +204,7 @@ class Program:
                 # The libraries for C take long to link, and no test here needs them.
                 content = re.sub(rb'crate-type = \[.*\]', b'crate-type = ["lib"]', content)
             # Mutants, and what sees them.
-            if name.startswith(("kernels/", "src/backend/cuda/", "tests/cuda/", "tests/common/", "tests/emulator/")):
+            if name.startswith(("kernels/", "src/backend/cuda/", "src/methods/", "tests/cuda/", "tests/common/", "tests/emulator/")):
                 digest.update(f"{name} {len(content)}\n".encode() + content)
             place = self.root / name
             if not place.is_file() or place.read_bytes() != content:

@@ -22,7 +22,7 @@
 //! let bank = engine.build_bank("metal nut", Fit::Crop, &prompts)?; // once; save and open it as a file
 //! let mut scorer = engine.scorer(Arc::new(bank))?; // one for each thread
 //! let score = scorer.score(Frame::packed(&query, 40, 30, PixelFormat::Grey8)?)?;
-//! println!("{:.3}, worst patch {:.3}", score.score, score.patch_max);
+//! println!("{:.3}, worst patch {:.3}", score.score, score.output("patch_max").unwrap_or(f32::NAN));
 //! # assert!(score.score > 0.0 && score.map.cells.len() == 4);
 //! # Ok(())
 //! # }
@@ -48,7 +48,7 @@
 //! | module | job |
 //! |---|---|
 //! | this page: [`Engine`], [`PromptBank`], [`Scorer`], [`Score`] | all that an application needs |
-//! | [`method`] | the paper: equations 1 to 7 |
+//! | [`methods`] | what each makes of features: InCTRL, equations 1 to 7 |
 //! | [`model`] | CLIP's two towers, written once over a backend |
 //! | [`backend`] | the operations, and the devices that run them |
 //! | [`preprocess`] | picture files and frames to patches |
@@ -73,6 +73,7 @@
 
 mod atomic_file;
 pub mod backend;
+mod bank;
 pub mod calibration;
 pub mod checkpoint;
 pub mod datasets;
@@ -81,10 +82,12 @@ mod error;
 #[cfg(feature = "cli")]
 pub mod evaluation;
 pub mod ffi;
+#[doc(hidden)]
+pub mod internals;
 mod mapped;
 #[cfg(feature = "cli")]
 pub mod measure;
-pub mod method;
+pub mod methods;
 pub mod metrics;
 pub mod model;
 pub mod preprocess;
@@ -101,9 +104,10 @@ pub mod text;
 pub mod training;
 pub mod weights;
 
+pub use bank::{BankId, BankInfo, PromptBank, Thresholds};
 pub use detector::{
-    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Panel,
-    Precision, PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
+    AnomalyMap, BankBuilder, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Panel, Precision, Reason,
+    Region, Score, Scorer, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{AnyFrame, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};

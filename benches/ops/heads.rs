@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use criterion::Criterion;
-use inctrl::backend::{Backend, BankVectors, HEAD_OUTPUTS, HeadLayers};
+use inctrl::backend::{Backend, BankRole, BankTensor};
+use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::Dense;
 
 use super::common::{EMBED, PATCHES, bench, check, cpu, dot, flop, numbers, sigmoid, unit_rows};
@@ -36,7 +37,7 @@ fn through(layers: &[Dense], x: &[f64], last_is_linear: bool) -> Vec<f64> {
 
 pub fn heads(c: &mut Criterion) {
     let adapter_flop = EMBED * EMBED;
-    bench(c, "adapter", format!("1x{EMBED}"), flop(adapter_flop), || {
+    bench(c, "inctrl_adapter", format!("1x{EMBED}"), flop(adapter_flop), || {
         let mut cpu = cpu();
         let (layers, class, mut out) = (layers(), numbers(1, EMBED), vec![0.0; EMBED]);
         cpu.adapter(&class, 1, &layers, &mut out).expect("an adapted embedding");
@@ -48,17 +49,18 @@ pub fn heads(c: &mut Criterion) {
     });
     for images in [1, 8] {
         let work = images * (adapter_flop + 2 * (128 * (EMBED + PATCHES) + 2 * (64 * 128 + 64)));
-        bench(c, "heads", format!("{images}x{EMBED} {images}x{PATCHES}"), flop(work), || {
+        bench(c, "inctrl_heads", format!("{images}x{EMBED} {images}x{PATCHES}"), flop(work), || {
             let mut cpu = cpu();
             let layers = layers();
             let (class, mean) = (numbers(1, images * EMBED), numbers(2, EMBED));
             let map: Vec<f32> = numbers(3, images * PATCHES).iter().map(|x| x + 0.5).collect();
             let texts = unit_rows(numbers(4, 2 * EMBED), EMBED);
-            let vectors = BankVectors { class_mean: &mean, text_prototypes: &texts };
-            let taps: Arc<[f32]> = Arc::from([1.0]);
-            let bank = cpu.bank(&taps, [1; 4], vectors).expect("a bank");
-            let mut out = vec![0.0; images * HEAD_OUTPUTS];
-            cpu.heads(&class, &map, images, &layers, &bank, &mut out).expect("scores");
+            let (on_mean, on_texts): (Arc<[f32]>, Arc<[f32]>) = (mean.clone().into(), texts.clone().into());
+            let tensor = |values, rows| BankTensor { values, shape: [1, rows, EMBED], role: BankRole::Numbers };
+            let bank = cpu.bank(&[tensor(&on_mean, 1), tensor(&on_texts, 2)]).expect("a bank");
+            let at = Scored { views: 0..images, first_slot: 0, class_mean: 0, text_prototypes: 1 };
+            let mut out = vec![0.0; images * OUTPUTS];
+            cpu.heads(&class, &map, at.clone(), &layers, &bank, &mut out).expect("scores");
             for image in [0, images - 1] {
                 let class = &class[image * EMBED..][..EMBED];
                 let map = &map[image * PATCHES..][..PATCHES];
@@ -73,11 +75,11 @@ pub fn heads(c: &mut Criterion) {
                 let holistic: Vec<f64> = map.iter().map(|&m| f64::from(m) + s_i + s_a).collect();
                 let s_h = sigmoid(through(&layers.holistic, &holistic, true)[0]);
                 let expected = [(s_h + s_p) / 2.0, s_h, s_p, s_i, s_a];
-                for (found, expected) in out[image * HEAD_OUTPUTS..].iter().zip(expected) {
+                for (found, expected) in out[image * OUTPUTS..].iter().zip(expected) {
                     check("heads", *found, expected);
                 }
             }
-            move || cpu.heads(&class, &map, images, &layers, &bank, &mut out).expect("scores")
+            move || cpu.heads(&class, &map, at.clone(), &layers, &bank, &mut out).expect("scores")
         });
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use inctrl::backend::cpu::Cpu;
-use inctrl::backend::{Backend, BankVectors};
-use inctrl::method::{Detector, Lane, Parts};
+use inctrl::backend::{Backend, BankRole, BankTensor};
+use inctrl::internals::{DeviceBank, Pipeline, Session};
+use inctrl::methods::{Run, by_name};
 use inctrl::preprocess::Plan;
 use inctrl::tensor::DType;
 use inctrl::text::Tokeniser;
@@ -30,7 +31,6 @@ struct Model {
     _folder: TempDir,
     file: PathBuf,
     weights: Weights,
-    detector: Arc<Detector<Cpu>>,
 }
 
 impl Model {
@@ -40,12 +40,12 @@ impl Model {
         random::write(&file, &arch(), 1, DType::F32).expect("the model fits the disk");
         let weights =
             Weights::open(&LoadOptions { weights: file.clone(), heads: None, config: None }).expect("weights");
-        let detector = Arc::new(Detector::load(&mut cpu(), &weights).expect("memory for the model"));
-        Model { _folder: folder, file, weights, detector }
+        Model { _folder: folder, file, weights }
     }
 
-    fn lane(&self, capacity: usize) -> Lane<Cpu> {
-        Lane::new(cpu(), Arc::clone(&self.detector), capacity).expect("memory for a lane")
+    fn lane(&self, capacity: usize) -> Pipeline<Cpu> {
+        let method = by_name("inctrl").expect("a method");
+        Pipeline::open(cpu(), &self.weights, method, capacity, capacity).expect("memory for a lane")
     }
 
     fn engine(&self) -> Engine {
@@ -107,11 +107,12 @@ fn encode(c: &mut Criterion, model: &LazyCell<Model>) {
             let mut lane = model.lane(images);
             let (plan, pictures): (Plan, Vec<_>) = (plan(), (0..images).map(picture).collect());
             for (image, pixels) in pictures.iter().enumerate() {
-                lane.place(frame(pixels), &plan, image).expect("patches");
+                lane.place(frame(pixels).into(), &plan, image).expect("patches");
             }
-            lane.encode(images, |_, _| ()).expect("an encoding");
+            lane.encode(images).expect("an encoding");
             // The last of the batch.
-            let [class, taps, _] = lane.intermediates();
+            let (_, found) = lane.parts();
+            let (class, taps) = (&found.class, &found.taps);
             let class = class[(images - 1) * EMBED..images * EMBED].to_vec();
             let image = |tap: usize| &taps[(tap * images + images - 1) * PATCHES * WIDTH..][..PATCHES * WIDTH];
             let taps: Vec<f32> = (0..TAPS).flat_map(image).copied().collect();
@@ -126,7 +127,7 @@ fn encode(c: &mut Criterion, model: &LazyCell<Model>) {
                     assert!(error <= TOLERANCE * largest, "encode, {name}[{i}]: {found}, expected {expected}");
                 }
             }
-            move || lane.encode(images, |_, _| ()).expect("an encoding")
+            move || lane.encode(images).expect("an encoding")
         });
     }
 }
@@ -140,20 +141,26 @@ fn score(c: &mut Criterion, model: &LazyCell<Model>) {
             let (plan, pixels) = (plan(), picture(0));
             let prompt_taps: Arc<[f32]> = unit_rows(numbers(2, TAPS * prompts * PATCHES * WIDTH), WIDTH).into();
             let (mean, texts) = (numbers(3, EMBED), unit_rows(numbers(4, 2 * EMBED), EMBED));
-            let vectors = BankVectors { class_mean: &mean, text_prototypes: &texts };
-            let bank = lane.bank(&prompt_taps, prompts, vectors).expect("a bank");
-            let run = move |lane: &mut Lane<Cpu>, each: &mut dyn FnMut(Parts, &[f32])| {
-                lane.place(frame(&pixels), &plan, 0).expect("patches");
-                lane.score(1, &bank, |_, parts, map| each(parts, map)).expect("a score");
+            let tensor = |values, rows| BankTensor { values, shape: [1, rows, EMBED], role: BankRole::Numbers };
+            let shape = [TAPS, prompts * PATCHES, WIDTH];
+            let taps = BankTensor { values: &prompt_taps, shape, role: BankRole::Rows };
+            let (mean, texts) = (mean.into(), texts.into());
+            let tensors = [taps, tensor(&mean, 1), tensor(&texts, 2)];
+            let bank: DeviceBank = Box::new(lane.parts().0.bank(&tensors).expect("a bank"));
+            let run = move |lane: &mut Pipeline<Cpu>, each: &mut dyn FnMut(&[f32], &[f32])| {
+                lane.place(frame(&pixels).into(), &plan, 0).expect("patches");
+                let all = [Run { views: 0..1, first_slot: 0, bank: 0 }];
+                lane.score(1, &all, &[&bank], &mut |_, outputs, map| each(outputs, map)).expect("a score");
             };
             let mut map = Vec::new();
-            run(&mut lane, &mut |parts, cells| {
+            run(&mut lane, &mut |outputs, cells| {
                 map = cells.to_vec();
                 let largest = cells.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                check("patch_max", parts.patch_max, largest.into());
-                check("score", parts.score, (f64::from(parts.holistic) + f64::from(parts.patch_max)) / 2.0);
+                let &[score, holistic, patch_max, ..] = outputs else { panic!("{outputs:?}") };
+                check("patch_max", patch_max, largest.into());
+                check("score", score, (f64::from(holistic) + f64::from(patch_max)) / 2.0);
             });
-            let (taps, _) = lane.features().expect("features");
+            let taps = lane.features().expect("features").taps;
             for cell in [0, PATCHES - 1] {
                 let residual = |tap: usize| {
                     let query = &taps[(tap * PATCHES + cell) * WIDTH..][..WIDTH];
@@ -164,8 +171,8 @@ fn score(c: &mut Criterion, model: &LazyCell<Model>) {
                 check("map", map[cell], (0..TAPS).map(residual).sum::<f64>() / TAPS as f64);
             }
             move || {
-                run(&mut lane, &mut |parts, _| {
-                    std::hint::black_box(parts.score);
+                run(&mut lane, &mut |outputs, _| {
+                    std::hint::black_box(outputs[0]);
                 });
             }
         });
@@ -184,13 +191,13 @@ fn bank_build(c: &mut Criterion, model: &LazyCell<Model>) {
             };
             let bank = run(&engine);
             // What is in the bank has no residual, and the prototypes have length 1.
-            for text in bank.text_prototypes().chunks_exact(EMBED) {
+            for text in bank.tensor("text_prototypes").expect("prototypes").0.chunks_exact(EMBED) {
                 check("text prototypes", dot(text, text) as f32, 1.0);
             }
             let mut scorer = engine.scorer(Arc::new(bank)).expect("a scorer");
             for prompt in 0..prompts {
                 let pixels = picture(prompt);
-                check("a prompt's residual", scorer.score(frame(&pixels)).expect("a score").patch_max, 0.0);
+                check("a prompt's residual", scorer.score(frame(&pixels)).expect("a score").map.largest(), 0.0);
             }
             move || {
                 std::hint::black_box(run(&engine));
@@ -209,7 +216,7 @@ fn load(c: &mut Criterion, model: &LazyCell<Model>) {
         let pixels = picture(3);
         let bank = engine.build_bank("cat", Fit::Crop, &[frame(&pixels)]).expect("a bank");
         let mut scorer = engine.batch_scorer(Arc::new(bank), NonZeroUsize::MIN).expect("a scorer");
-        check("a prompt's residual", scorer.score(frame(&pixels)).expect("a score").patch_max, 0.0);
+        check("a prompt's residual", scorer.score(frame(&pixels)).expect("a score").map.largest(), 0.0);
         let mut options = EngineOptions::new(&model.file);
         options.device = Device::Cpu;
         move || {

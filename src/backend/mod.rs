@@ -1,9 +1,9 @@
-//! Devices: the dozen coarse operations that CLIP and InCTRL need, and the machines that run them.
+//! Devices: the dozen coarse operations that encoders and methods need, and the machines that run them.
 //!
-//! The forward pass is written once, in [`crate::model`] and [`crate::method`], over the trait [`Backend`]; nothing above
+//! The forward pass is written once, in [`crate::model`] and [`crate::methods`], over the trait [`Backend`]; nothing above
 //! this folder knows how work is spread over a device. Invariants that every backend keeps:
 //!
-//! - **A row does not know its neighbours.** Each output element is a sum in one fixed order over its own inputs, so the
+//! - **Rows are independent.** Each output element is a sum in one fixed order over its own inputs, so the
 //!   bits of a score depend neither on the batch, nor on the place in it, nor on the number of threads.
 //! - **Operations allocate nothing.** Outputs are `&mut` arguments that the caller took once, at load.
 //! - All matrices are row-major; a linear layer is `y = x Wᵀ + b` with `W` as `[out, in]`.
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
-use crate::tensor::{DType, Dense, TensorView};
+use crate::tensor::{DType, TensorView};
 
 pub mod cpu;
 #[cfg(feature = "cuda")]
@@ -86,26 +86,62 @@ impl Pool {
     }
 }
 
-/// The two small heads and the adapter in host memory, batch normalisation already folded into the layers.
-#[derive(Clone, Debug)]
-pub struct HeadLayers {
-    /// ψ of equation 3: `[E/4, E]` then `[E, E/4]`, no biases, ReLU after both.
-    pub adapter: [Dense; 2],
-    /// η of equation 5 on the image residual: `[128, E]`, `[64, 128]`, `[1, 64]`, ReLU between, sigmoid after.
-    pub image: [Dense; 3],
-    /// φ of equation 7 on the holistic map: `[128, N]`, `[64, 128]`, `[1, 64]`, ReLU between, sigmoid after.
-    pub holistic: [Dense; 3],
-    /// Weight of the patch maximum in the final score, α of equation 7.
-    pub alpha: f32,
+/// How a device keeps a tensor of a bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BankRole {
+    /// Unit rows that [`Backend::patch_nn`] searches, in [`Backend::precision`].
+    Rows,
+    /// Numbers that a method's own operations read, in f32.
+    Numbers,
 }
 
-/// What a class's prompts contribute to the heads.
+/// A tensor of a bank on its way to a device. Operations name it by its place in the list given to [`Backend::bank`].
+#[derive(Clone, Copy, Debug)]
+pub struct BankTensor<'a> {
+    /// The elements, row-major. A device that computes on the host keeps them where they are.
+    pub values: &'a Arc<[f32]>,
+    /// Layers, rows of a layer, width.
+    pub shape: [usize; 3],
+    /// How it is kept.
+    pub role: BankRole,
+}
+
+/// Most tensors of a bank on a device.
+pub const MAX_BANK_TENSORS: usize = 4;
+
+/// Most banks of one batch.
+pub const MAX_BANKS: usize = 32;
+
+/// Which rows [`Backend::patch_nn`] searches for, in what, and where it leaves what it found.
 #[derive(Clone, Debug)]
-pub struct BankVectors<'a> {
-    /// I_p of equation 3: mean adapted class embedding of the prompts, `[E]`.
-    pub class_mean: &'a [f32],
-    /// F_n and F_a of equation 6: unit text prototypes, normal then anomaly, `[2, E]`.
-    pub text_prototypes: &'a [f32],
+pub struct Search {
+    /// Rows of a layer of the queries, `[L, query_pitch, W]`.
+    pub query_pitch: usize,
+    /// Those that are searched for, the same in every layer.
+    pub queries: Range<usize>,
+    /// The bank's tensor of unit rows, `[L, R, W]`.
+    pub tensor: usize,
+    /// Elements of a layer of the output, `[L, out_pitch]`.
+    pub out_pitch: usize,
+    /// Where in each layer the first query's result goes.
+    pub first_out: usize,
+}
+
+impl Search {
+    /// A search of all `rows` rows of every layer in the bank's tensor `tensor`.
+    pub fn all(rows: usize, tensor: usize) -> Self {
+        Search { query_pitch: rows, queries: 0..rows, tensor, out_pitch: rows, first_out: 0 }
+    }
+
+    /// Rows that the queries must have in `layers` layers.
+    pub(crate) fn query_len(&self, layers: usize) -> usize {
+        layers.saturating_sub(1) * self.query_pitch + self.queries.end
+    }
+
+    /// Elements that the output must have in `layers` layers.
+    pub(crate) fn out_len(&self, layers: usize) -> usize {
+        layers.saturating_sub(1) * self.out_pitch + self.first_out + self.queries.len()
+    }
 }
 
 /// What a buffer holds, which tells a device how to store it.
@@ -121,13 +157,10 @@ pub enum Role {
     Result,
 }
 
-/// Numbers per image in the output of [`Backend::heads`]: score, s_h, s_p, s_i, s_a.
-pub const HEAD_OUTPUTS: usize = 5;
-
 /// A device with one lane of execution. Weights are shared between lanes, activations never.
 ///
-/// `B`, `T`, `W`, `N`, `L`, `K`, `E` stand for images in the batch, token rows, width, patches of an image, taps, prompts
-/// and the joint embedding. Buffers may be longer than the operation needs; it uses their beginning.
+/// `B`, `T`, `W`, `N`, `L`, `R`, `E` stand for images in the batch, token rows, width, patches of an image, layers, rows of
+/// a bank and the joint embedding. Buffers may be longer than the operation needs; it uses their beginning.
 pub trait Backend: Send + Sized + 'static {
     /// Row-major activations on the device.
     type Buffer: Send + Sync;
@@ -135,12 +168,13 @@ pub trait Backend: Send + Sized + 'static {
     type Constant: Send + Sync;
     /// A linear layer in whatever layout the device multiplies fastest.
     type Linear: Send + Sync;
-    /// The adapter and the heads.
-    type Heads: Send + Sync;
-    /// One class's prompts: taps and vectors.
-    type Bank: Send + Sync;
+    /// The tensors of a bank.
+    type Bank: Send + Sync + 'static;
     /// Sequences of operations that [`Backend::replay`] has recorded.
     type Recordings: Default + Send;
+
+    /// The kind of device, in one word.
+    const KIND: &str;
 
     /// Another lane on the same device, able to use the same weights and banks.
     fn fork(&self) -> Result<Self>;
@@ -177,20 +211,17 @@ pub trait Backend: Send + Sized + 'static {
     /// A stored `[in, out]` matrix (CLIP's projections) as a linear layer without bias.
     fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Self::Linear>;
 
-    /// The adapter and the heads.
-    fn head_weights(&mut self, layers: &HeadLayers) -> Result<Self::Heads>;
+    /// A bank, at most [`MAX_BANK_TENSORS`] tensors.
+    fn bank(&mut self, tensors: &[BankTensor<'_>]) -> Result<Self::Bank>;
 
-    /// A bank: unit taps of shape `[L, K, N, W]` and the class's vectors.
-    fn bank(&mut self, taps: &Arc<[f32]>, shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Self::Bank>;
-
-    /// Runs `work`: operations on the same buffers and weights at every call with the same `recordings`, `images` and
-    /// number of prompts, ending with the results of `bank`. A device may record them at the first call and repeat the
-    /// recording at the next, with the bank of that call.
+    /// Runs `work`: operations on the same buffers and weights at every call with the same `recordings` and `layout` and as
+    /// many banks, at most [`MAX_BANKS`]. A device may record them at the first call and repeat the recording at the next,
+    /// with the banks of that call.
     fn replay(
         &mut self,
         recordings: &mut Self::Recordings,
-        images: usize,
-        bank: &Self::Bank,
+        layout: &[usize],
+        banks: &[&Self::Bank],
         work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()>;
 
@@ -342,13 +373,19 @@ pub trait Backend: Send + Sized + 'static {
         self.unit_patches(x, images, patches, width, tap, taps)
     }
 
-    /// Largest cosine of each query patch with any patch of any prompt at the same tap, the inner part of equation 1:
-    /// `taps` is `[L, B, N, W]`, the bank's `[L, K, N, W]`, `out` `[L, B, N]`. No similarity matrix is kept.
-    fn patch_nn(&mut self, taps: &Self::Buffer, images: usize, bank: &Self::Bank, out: &mut Self::Buffer)
-    -> Result<()>;
+    /// Largest cosine of each query row with any row of the bank's tensor in the same layer: the queries are unit rows
+    /// `[L, query_pitch, W]`, the bank's `[L, R, W]`, `out` `[L, out_pitch]`. No similarity matrix is kept.
+    fn patch_nn(
+        &mut self,
+        queries: &Self::Buffer,
+        at: &Search,
+        bank: &Self::Bank,
+        out: &mut Self::Buffer,
+    ) -> Result<()>;
 
-    /// Equations 1 and 2 as the published code scales them: `map = judged * mean over taps of 0.5 (1 - cosine)`, `[B, N]`.
-    /// `judged`, `[B, N]`, is 1, or 0 where a cell is ignored.
+    /// Mean over layers of half the cosine distance: `map = judged * mean over L of 0.5 (1 - cosine)`, `[cells]`, from
+    /// cosines `[L, cells]`.
+    /// `judged`, `[cells]`, is 1, or 0 where a cell is ignored.
     fn residual_mean(
         &mut self,
         cosines: &Self::Buffer,
@@ -356,27 +393,6 @@ pub trait Backend: Send + Sized + 'static {
         cells: usize,
         judged: &Self::Buffer,
         map: &mut Self::Buffer,
-    ) -> Result<()>;
-
-    /// ψ of equation 3 on class embeddings: `[rows, E]` to `[rows, E]`.
-    fn adapter(&mut self, class: &Self::Buffer, rows: usize, heads: &Self::Heads, out: &mut Self::Buffer)
-    -> Result<()>;
-
-    /// Equations 3 to 7 on each image: `class` is `[B, E]`, `map` `[B, N]`; writes score, s_h, s_p, s_i, s_a as `[B, 5]`:
-    ///
-    /// - `s_i = sigmoid(η(I_p - ψ(f_v(x))))`
-    /// - `s_a = softmax(100 f_v(x)/‖f_v(x)‖ · [F_n, F_a])[1]`
-    /// - `s_p = max M_x`
-    /// - `s_h = sigmoid(φ(M_x + s_i + s_a))`
-    /// - `score = (s_h + α s_p) / (1 + α)`
-    fn heads(
-        &mut self,
-        class: &Self::Buffer,
-        map: &Self::Buffer,
-        images: usize,
-        heads: &Self::Heads,
-        bank: &Self::Bank,
-        out: &mut Self::Buffer,
     ) -> Result<()>;
 }
 

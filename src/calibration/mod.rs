@@ -16,7 +16,7 @@ mod prompts;
 
 use serde::{Deserialize, Serialize};
 
-use crate::detector::Thresholds;
+use crate::bank::Thresholds;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use prompts::{PromptCheck, leave_one_out, outliers};

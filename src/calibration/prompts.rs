@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::detector::{PromptBank, Score, Scorer};
+use crate::bank::PromptBank;
+use crate::detector::{Score, Scorer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Frame;
 

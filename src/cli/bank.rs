@@ -1,5 +1,6 @@
 //! `inctrl bank`: build, append, info; calibrate and report are in a file of their own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -138,10 +139,9 @@ struct Info<'a> {
     class: &'a str,
     fit: Fit,
     model: &'a str,
-    taps: usize,
-    patches: usize,
-    width: usize,
-    embedding: usize,
+    method: &'a str,
+    /// Extents of each tensor of the method.
+    tensors: BTreeMap<&'static str, Vec<usize>>,
     bytes: usize,
     duplicates: usize,
     prompts: &'a [String],
@@ -155,10 +155,8 @@ impl<'a> Info<'a> {
             class: bank.class(),
             fit: bank.fit(),
             model: bank.model_hash(),
-            taps: sizes.taps,
-            patches: sizes.patches,
-            width: sizes.width,
-            embedding: sizes.embedding,
+            method: bank.method(),
+            tensors: sizes.tensors.into_iter().collect(),
             bytes: sizes.bytes,
             duplicates: sizes.duplicates,
             prompts: bank.prompt_hashes(),
@@ -167,12 +165,15 @@ impl<'a> Info<'a> {
 }
 
 fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
-    let Info { id, class, fit, model, taps, patches, width, embedding, bytes, duplicates, prompts } = Info::of(bank);
+    let Info { id, class, fit, model, method, tensors, bytes, duplicates, prompts } = Info::of(bank);
+    let extents = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+    let tensors: Vec<String> = tensors.iter().map(|(name, shape)| format!("{name} {}", extents(shape))).collect();
     let copies = if duplicates > 0 { format!(", {duplicates} of them copies of others") } else { String::new() };
     let mut text = format!(
-        "{}: bank {id}\n  class    {class}\n  fit      {fit}\n  model    {model}\n  features {taps} taps x {patches} \
-         patches x {width}, embedding {embedding}: {:.1} MB\n  prompts  {}{copies}",
+        "{}: bank {id}\n  method   {method}\n  class    {class}\n  fit      {fit}\n  model    {model}\n  tensors  {}: {:.1} \
+         MB\n  prompts  {}{copies}",
         path.display(),
+        tensors.join(", "),
         bytes as f64 / 1e6,
         prompts.len()
     );

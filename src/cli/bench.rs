@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use inctrl::measure::{Distribution, OperationTime, Peak, STEPS, latency, step_times, throughput};
+use inctrl::measure::{Distribution, OperationTime, Peak, latency, operation_times, step_times, throughput};
 use inctrl::{Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         for images in batches {
             progress.step(format!("timing operations, {images} images"));
             let mut times = Vec::new();
-            let peak = engine.operation_times(images, &prompts, |time| times.push(time))?;
+            let peak = operation_times(&engine, images.get(), &prompts, |time| times.push(time))?;
             progress.aside(|| tell_operations(images, peak, &times))?;
             report[format!("operations_{images}")] = json!({"peak": peak, "times": times});
         }
@@ -130,12 +130,12 @@ pub fn run(args: Args) -> Result<Outcome> {
         let name = if gap == 0 { "back to back".to_owned() } else { format!("{gap} ms apart") };
         progress.aside(|| {
             result(&row(&name, Some(whole)))?;
-            STEPS.iter().zip(steps.steps).try_for_each(|(step, times)| result(&row(&format!("  {step}"), times)))
+            steps.steps.iter().try_for_each(|(step, times)| result(&row(&format!("  {step}"), *times)))
         })?;
         found.push(json!({
             "gap_ms": gap,
             "seconds": whole,
-            "steps": STEPS.iter().zip(steps.steps).map(|(step, times)| ((*step).to_owned(), json!(times))).collect::<Value>(),
+            "steps": steps.steps.iter().map(|(step, times)| ((*step).to_owned(), json!(times))).collect::<Value>(),
             "bank_over_encode": steps.bank_over_encode,
         }));
         let added = 100.0 * steps.bank_over_encode;

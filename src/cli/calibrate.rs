@@ -129,7 +129,7 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
         };
         let score = score.map_err(|error| error.at(&opened.path))?;
         scores.push(score.score);
-        patch_max.push(score.patch_max);
+        patch_max.push(score.map.largest());
         progress.advance();
     }
     let calibration = Calibration::new(source, args.max_false_reject, scores, patch_max)?;
@@ -175,7 +175,7 @@ struct PromptLine<'a> {
     hash: &'a str,
     score: f32,
     patch_max: f32,
-    image_residual: f32,
+    image_residual: Option<f32>,
     /// Whether the score sticks out above the others.
     outlier: bool,
 }
@@ -246,8 +246,8 @@ impl<'a> BankReport<'a> {
             path: opened.path.display().to_string(),
             hash: &bank.prompt_hashes()[check.place],
             score: check.score.score,
-            patch_max: check.score.patch_max,
-            image_residual: check.score.image_residual,
+            patch_max: check.score.map.largest(),
+            image_residual: check.score.output("image_residual"),
             outlier,
         };
         let grid = checks[0].1.score.map.grid;
@@ -283,7 +283,7 @@ impl<'a> BankReport<'a> {
                 line.path,
                 line.score,
                 line.patch_max,
-                line.image_residual,
+                line.image_residual.unwrap_or(f32::NAN),
                 if line.outlier { "  * sticks out" } else { "" }
             );
         }

@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 }
 
 /// The parts of a score whose AUROC is shown.
-const PARTS: [fn(&Score) -> f32; 2] = [|score| score.score, |score| score.patch_max];
+const PARTS: [fn(&Score) -> f32; 2] = [|score| score.score, |score| score.map.largest()];
 
 fn line([product, queries, good, defective, score, patch_max]: [&str; 6]) -> String {
     format!("{product:<21}  {queries:>7}  {good:>10}  {defective:>15}  {score:>11}  {patch_max:>15}")

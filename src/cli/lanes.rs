@@ -134,12 +134,13 @@ fn row(scorer: &mut Scorer, job: Job, writer: Option<&MapWriter>) -> Result<Row>
 
 fn numbers(score: &Score) -> Numbers {
     let (width, height, seen) = (score.width as f64, score.height as f64, score.map.placement);
+    let part = |name| score.output(name).unwrap_or(f32::NAN);
     Numbers {
         score: score.score,
-        holistic: score.holistic,
-        patch_max: score.patch_max,
-        image_residual: score.image_residual,
-        text_prior: score.text_prior,
+        holistic: part("holistic"),
+        patch_max: part("patch_max"),
+        image_residual: part("image_residual"),
+        text_prior: part("text_prior"),
         width: score.width,
         height: score.height,
         decision: score.decision,

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use inctrl::Device;
 use inctrl::backend::Backend;
 use inctrl::backend::cuda::{Cuda, CudaOptions};
-use inctrl::method::Detector;
+use inctrl::model::Vision;
 use inctrl::weights::{LoadOptions, Weights};
 
 use super::Outcome;
@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let mut cuda = Cuda::new(ordinal, CudaOptions::default())?;
     cuda.check_arch(weights.arch())?;
     // Loading fixes an algorithm for every shape of the model, which is what there is to measure.
-    let _detector = Detector::load(&mut cuda, &weights)?;
+    let _encoder = Vision::load(&mut cuda, &weights)?;
     let tokens = weights.arch().vision.tokens();
     let rows: Vec<usize> = args.batches.iter().map(|batch| batch * tokens).collect();
     progress.step("measuring");

@@ -1,36 +1,40 @@
-//! Building a bank: texts once, then each prompt image once.
+//! Building a bank: the class name once, then each prompt image once.
 
 use std::sync::Arc;
 
-use super::bank::{PromptBank, PromptFeatures};
+use super::device::Session;
 use super::engine::Engine;
-use super::session::Session;
 use super::shown::Shown;
+use crate::bank::PromptBank;
+use crate::bank::prompt_bank::BankFacts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::methods::{Method, NamedTensor, Prompt};
 use crate::preprocess::{AnyFrame, Fit, IgnoreMask, Normalised, Plan, judged};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
     engine: &'e Engine,
-    session: Session,
+    session: Box<dyn Session>,
+    method: &'static dyn Method,
     class: String,
     fit: Fit,
-    text_prototypes: Vec<f32>,
+    class_tensors: Vec<NamedTensor>,
     mask: Option<Arc<IgnoreMask>>,
-    prompts: Vec<PromptFeatures>,
+    prompts: Vec<Prompt>,
     shown: Shown,
 }
 
 impl<'e> BankBuilder<'e> {
-    pub(super) fn new(engine: &'e Engine, class: &str, fit: Fit) -> Result<Self> {
-        let mut session = engine.session(1)?;
-        let text_prototypes = session.text_prototypes(engine.options(), engine.weights(), class)?;
+    pub(super) fn new(engine: &'e Engine, method: &'static dyn Method, class: &str, fit: Fit) -> Result<Self> {
+        // The text tower runs on the processor on every device: once a class, it is not worth the memory elsewhere.
+        let class_tensors = method.class_tensors(&mut engine.options().cpu()?, engine.weights(), class)?;
         Ok(BankBuilder {
             engine,
-            session,
+            session: engine.session(method, 1, 1)?,
+            method,
             class: class.to_owned(),
             fit,
-            text_prototypes,
+            class_tensors,
             mask: None,
             prompts: Vec::new(),
             shown: Shown::default(),
@@ -38,14 +42,16 @@ impl<'e> BankBuilder<'e> {
     }
 
     pub(super) fn from_bank(engine: &'e Engine, bank: &PromptBank) -> Result<Self> {
+        let (prompts, class_tensors) = bank.take_apart()?;
         Ok(BankBuilder {
             engine,
-            session: engine.session(1)?,
+            session: engine.session(bank.method_entry(), 1, 1)?,
+            method: bank.method_entry(),
             class: bank.class().to_owned(),
             fit: bank.fit(),
-            text_prototypes: bank.text_prototypes().to_vec(),
+            class_tensors,
             mask: bank.shared_mask(),
-            prompts: bank.prompt_features().collect(),
+            prompts,
             shown: Shown::default(),
         })
     }
@@ -76,10 +82,10 @@ impl<'e> BankBuilder<'e> {
         let vision = &self.engine.arch().vision;
         let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
         let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
-        let frame = self.shown.on_host(&mut self.session, frame, self.mask.as_deref())?;
+        let frame = self.shown.on_host(&mut *self.session, frame, self.mask.as_deref())?;
         self.session.place(frame.into(), &plan, 0)?;
         let hash = frame.content_hash();
-        self.encode(hash, Some(&judged))
+        self.encode(hash, &judged)
     }
 
     /// Encodes one normal image that is already cropped and normalised, such as those of
@@ -95,16 +101,15 @@ impl<'e> BankBuilder<'e> {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         self.session.place_normalised(image)?;
-        self.encode(image.content_hash(), None)
+        let all = vec![1.0; self.engine.arch().vision.patches()];
+        self.encode(image.content_hash(), &all)
     }
 
-    /// Encodes the placed image and keeps its features, those of ignored patches replaced.
-    fn encode(&mut self, hash: [u8; 32], judged: Option<&[f32]>) -> Result<()> {
-        let (mut taps, adapted) = self.session.prompt_features()?;
-        if let Some(judged) = judged {
-            repeat_judged(&mut taps, judged, self.engine.arch().vision.width)?;
-        }
-        self.prompts.push(PromptFeatures { hash, taps, adapted });
+    /// Encodes the placed image and keeps what the method makes of it.
+    fn encode(&mut self, hash: [u8; 32], judged: &[f32]) -> Result<()> {
+        self.session.encode(1)?;
+        let tensors = self.session.prompt(judged)?;
+        self.prompts.push(Prompt { hash, tensors });
         Ok(())
     }
 
@@ -127,45 +132,8 @@ impl<'e> BankBuilder<'e> {
             let message = format!("no normal image of class `{}`: a bank needs at least one", self.class);
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        PromptBank::assemble(
-            self.class,
-            self.fit,
-            self.engine.model_hash().to_owned(),
-            self.engine.arch(),
-            self.mask,
-            self.text_prototypes,
-            self.prompts,
-        )
-    }
-}
-
-/// Puts a judged patch in the place of every ignored one, so that no query finds its counterpart in what is ignored: a candidate
-/// twice changes no maximum. `taps` is `[L, N, width]`, `judged` `[N]`.
-pub(super) fn repeat_judged(taps: &mut [f32], judged: &[f32], width: usize) -> Result<()> {
-    let Some(first) = judged.iter().position(|judged| *judged > 0.0) else {
-        return Err(Error::new(
-            ErrorKind::Argument,
-            "the ignore mask leaves no cell of this image to be judged: ignore less of it",
-        ));
-    };
-    for layer in taps.chunks_exact_mut(judged.len() * width) {
-        for ignored in (0..judged.len()).filter(|patch| judged[*patch] == 0.0) {
-            layer.copy_within(first * width..(first + 1) * width, ignored * width);
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ignored_patches_become_copies_of_a_judged_one() {
-        let mut taps: Vec<f32> = (0..16).map(|i| i as f32).collect();
-        repeat_judged(&mut taps, &[0.0, 1.0, 0.0, 1.0], 2).unwrap();
-        assert_eq!(taps[..8], [2.0, 3.0, 2.0, 3.0, 2.0, 3.0, 6.0, 7.0]);
-        assert_eq!(taps[8..], [10.0, 11.0, 10.0, 11.0, 10.0, 11.0, 14.0, 15.0]);
-        assert_eq!(repeat_judged(&mut taps, &[0.0; 4], 2).unwrap_err().kind(), ErrorKind::Argument);
+        let facts =
+            BankFacts { class: self.class, fit: self.fit, model: self.engine.model_hash().to_owned(), mask: self.mask };
+        PromptBank::assemble(self.method, facts, self.class_tensors, self.prompts)
     }
 }

@@ -2,23 +2,21 @@
 
 use std::sync::Arc;
 
-use super::builder::repeat_judged;
+use super::device::{DeviceBank, Session};
 use super::engine::Engine;
-use super::session::{DeviceBank, Session};
 use super::shown::shown;
-use crate::backend::BankVectors;
 use crate::error::Result;
+use crate::methods::{Method, NamedTensor, judged_rows};
 use crate::preprocess::{Fit, Frame, Plan, judged};
 
 /// Encodes images one by one and compares what it once encoded. Made by [`Engine::encoder`].
 pub(crate) struct Encoder<'e> {
     engine: &'e Engine,
-    session: Session,
+    session: Box<dyn Session>,
+    method: &'static dyn Method,
     fit: Fit,
     /// Converted pixels.
     memory: Vec<u8>,
-    /// Zeros, in place of a bank's vectors.
-    vectors: Vec<f32>,
 }
 
 /// What the method sees of an image.
@@ -41,8 +39,8 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no more memory or threads.
     pub(crate) fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
-        let vectors = vec![0.0; 2 * self.arch().embed_dim];
-        Ok(Encoder { engine: self, session: self.session(1)?, fit, memory: Vec::new(), vectors })
+        let method = self.method();
+        Ok(Encoder { engine: self, session: self.session(method, 1, 1)?, method, fit, memory: Vec::new() })
     }
 }
 
@@ -61,27 +59,28 @@ impl Encoder<'_> {
         let frame = shown(frame, None, &mut self.memory)?;
         let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
         self.session.place(frame.into(), &plan, 0)?;
-        let (taps, class) = self.session.features()?;
-        Ok(Features { class, judged: judged(&plan, None, vision.patch_size), taps })
+        self.session.encode(1)?;
+        let found = self.session.features()?;
+        Ok(Features { class: found.class, judged: judged(&plan, None, vision.patch_size), taps: found.taps })
     }
 
-    /// F_n and F_a of equation 6 for a class, `[2, E]`.
+    /// What a class name contributes to a bank.
     ///
     /// # Errors
-    /// As [`crate::method::text_prototypes`].
-    pub fn text_prototypes(&mut self, class: &str) -> Result<Vec<f32>> {
-        self.session.text_prototypes(self.engine.options(), self.engine.weights(), class)
+    /// As [`Method::class_tensors`].
+    pub fn class_tensors(&self, class: &str) -> Result<Vec<NamedTensor>> {
+        self.method.class_tensors(&mut self.engine.options().cpu()?, self.engine.weights(), class)
     }
 
     /// An image as a prompt, from its unit taps and its judged patches.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] if no patch is judged, [`crate::ErrorKind::Device`] where the device has no memory.
-    pub fn reference(&mut self, mut taps: Vec<f32>, judged: &[f32]) -> Result<Reference> {
-        repeat_judged(&mut taps, judged, self.engine.arch().vision.width)?;
-        let width = self.engine.arch().embed_dim;
-        let vectors = BankVectors { class_mean: &self.vectors[..width], text_prototypes: &self.vectors };
-        Ok(Reference(self.session.prompt_bank(&Arc::from(taps), vectors)?))
+    pub fn reference(&mut self, taps: &[f32], judged: &[f32]) -> Result<Reference> {
+        let arch = self.engine.arch();
+        let (rows, count) = judged_rows(taps, judged, arch.vision.width)?;
+        let shape = [arch.taps.len(), count, arch.vision.width];
+        Ok(Reference(self.session.rows_bank(&Arc::from(rows), shape)?))
     }
 
     /// Largest cosines `[L, N]` of an image's patches with those of another, the inner part of equation 1, from its unit taps.

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::session::{Model, Session};
-use super::{BankBuilder, BankSlot, Panel, PromptBank, Scorer};
+use super::device::{self, Model, Session};
+use super::{BankBuilder, BankSlot, Panel, Scorer};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
+use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(feature = "cli")]
-use crate::measure::{OperationTime, Peak};
+use crate::methods::{self, Method};
 use crate::preprocess::{AnyFrame, Fit};
 use crate::weights::{Arch, LoadOptions, Weights};
 
@@ -105,13 +105,13 @@ impl EngineOptions {
         }
     }
 
-    pub(super) fn cpu(&self) -> Result<Cpu> {
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Cpu::new(self.threads.map_or_else(cores, NonZeroUsize::get))
     }
 
     #[cfg(feature = "cuda")]
-    pub(super) fn cuda(&self) -> CudaOptions {
+    pub(crate) fn cuda(&self) -> CudaOptions {
         CudaOptions { half: self.precision == Precision::F16, fast: self.fast, algorithms: self.algorithms.clone() }
     }
 }
@@ -122,7 +122,11 @@ impl EngineOptions {
 pub struct Engine {
     options: EngineOptions,
     weights: Weights,
-    model: Model,
+    model: Arc<dyn Model>,
+    device: Device,
+    reason: String,
+    /// What a bank is built for where no method is named.
+    method: &'static dyn Method,
 }
 
 impl Engine {
@@ -142,8 +146,9 @@ impl Engine {
     /// run; [`crate::ErrorKind::Device`] where the device is not there.
     pub fn with(options: &EngineOptions) -> Result<Self> {
         let weights = Weights::open(&options.weights)?;
-        let model = Model::load(options, &weights)?;
-        Ok(Engine { options: options.clone(), weights, model })
+        let (model, device, reason) = device::load(options, &weights)?;
+        let method = methods::ALL[0];
+        Ok(Engine { options: options.clone(), weights, model, device, reason, method })
     }
 
     /// The model's architecture.
@@ -161,9 +166,14 @@ impl Engine {
         self.model.describe()
     }
 
+    /// The device that it runs on, never [`Device::Auto`].
+    pub fn device_used(&self) -> Device {
+        self.device
+    }
+
     /// Why [`Device::Auto`] came to this device, in words; empty where the device was named.
     pub fn device_reason(&self) -> &str {
-        self.model.reason()
+        &self.reason
     }
 
     /// Builds the bank of one class from its normal images; [`Engine::bank_builder`] takes them one by one.
@@ -188,7 +198,18 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for an empty class name.
     pub fn bank_builder(&self, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
-        BankBuilder::new(self, class, fit)
+        BankBuilder::new(self, self.method, class, fit)
+    }
+
+    /// Begins a bank for a method by name.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a name that no method has; [`crate::ErrorKind::Config`] where the model cannot
+    /// serve it; otherwise as [`Engine::bank_builder`].
+    pub fn bank_builder_for(&self, method: &str, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
+        let method = methods::by_name(method)?;
+        method.check_model(self.arch())?;
+        BankBuilder::new(self, method, class, fit)
     }
 
     /// Begins a bank with the prompts of an existing one, to append to it.
@@ -198,21 +219,6 @@ impl Engine {
     pub fn append_to(&self, bank: &PromptBank) -> Result<BankBuilder<'_>> {
         bank.check_model(self.model_hash(), self.arch())?;
         BankBuilder::from_bank(self, bank)
-    }
-
-    /// Times every operation of the model on this device, for batches of `images` and banks of these numbers of prompts,
-    /// and returns what the device does at best; `each` is told of the operations one by one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Device`] where the device fails or has too little memory.
-    #[cfg(feature = "cli")]
-    pub fn operation_times(
-        &self,
-        images: NonZeroUsize,
-        prompts: &[usize],
-        each: impl FnMut(OperationTime),
-    ) -> Result<Peak> {
-        self.model.operation_times(self.arch(), images.get(), prompts, each)
     }
 
     /// A scorer for one image a call.
@@ -239,7 +245,7 @@ impl Engine {
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the device has
     /// no memory for it.
     pub fn bank_slot(&self, bank: Arc<PromptBank>) -> Result<BankSlot> {
-        BankSlot::new(self.model.uploader(), self.model_hash(), self.arch(), bank)
+        BankSlot::new(Arc::clone(&self.model), self.model_hash(), self.arch(), bank)
     }
 
     /// A scorer, as [`Engine::batch_scorer`], of whatever bank is in `slot`, which other scorers may share.
@@ -251,7 +257,17 @@ impl Engine {
             let message = format!("a capacity of {capacity} images asked for, at most {MAX_CAPACITY} are supported");
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        Scorer::new(self.session(capacity.get())?, self.model_hash(), self.arch(), Arc::clone(slot))
+        if slot.model_hash() != self.model_hash() {
+            let message = format!(
+                "the slot holds banks of model {}, the engine is model {}: make the slot with this engine",
+                slot.model_hash(),
+                self.model_hash()
+            );
+            return Err(Error::new(ErrorKind::Bank, message));
+        }
+        let (bank, _) = slot.current();
+        let session = self.session(bank.method_entry(), capacity.get(), capacity.get())?;
+        Ok(Scorer::new(session, self.arch(), Arc::clone(slot)))
     }
 
     /// A panel, which scores each image against all of `banks`.
@@ -259,18 +275,27 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
     pub fn panel(&self, banks: &[Arc<PromptBank>]) -> Result<Panel> {
-        Panel::new(self.session(1)?, &self.model.uploader(), self.model_hash(), self.arch(), banks)
+        let Some(first) = banks.first() else {
+            return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
+        };
+        let session = self.session(first.method_entry(), 1, banks.len())?;
+        Panel::new(session, &*self.model, self.model_hash(), self.arch(), banks)
     }
 
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    pub(super) fn options(&self) -> &EngineOptions {
+    pub(crate) fn options(&self) -> &EngineOptions {
         &self.options
     }
 
-    pub(super) fn session(&self, capacity: usize) -> Result<Session> {
-        self.model.session(capacity)
+    /// What banks are built for where no method is named.
+    pub(super) fn method(&self) -> &'static dyn Method {
+        self.method
+    }
+
+    pub(super) fn session(&self, method: &'static dyn Method, views: usize, slots: usize) -> Result<Box<dyn Session>> {
+        self.model.session(method, &self.weights, views, slots)
     }
 }

@@ -6,31 +6,30 @@
 //! built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads; it allocates
 //! nothing and takes no lock.
 
-mod bank;
 mod builder;
+mod device;
 #[cfg(feature = "cli")]
 mod encoder;
 mod engine;
 mod latency;
 mod panel;
+mod pipeline;
 mod score;
 mod scorer;
 mod self_test;
-mod session;
 mod shown;
 mod slot;
-mod thresholds;
 mod verdict;
 
-pub use bank::{BankId, BankInfo, PromptBank};
 pub use builder::BankBuilder;
+pub use device::{DeviceBank, Session};
 #[cfg(feature = "cli")]
 pub(crate) use encoder::{Encoder, Features};
 pub use engine::{Device, Engine, EngineOptions, Precision};
 pub use latency::Latencies;
 pub use panel::Panel;
+pub use pipeline::{HostFeatures, Pipeline, StageTimes};
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
 pub use slot::BankSlot;
-pub use thresholds::Thresholds;
 pub use verdict::{Decision, Reason, Region, Verdict};

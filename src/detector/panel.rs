@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Score;
+use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
 use super::scorer::{Fitted, fitted, seen_by_patches};
-use super::session::{DeviceBank, HasSession, Session, Uploader, on_lent};
 use super::shown::Shown;
 use super::slot::Prepared;
 use super::verdict::Regions;
-use super::{PromptBank, Score};
+use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::AnyFrame;
 use crate::weights::{Arch, VisionArch};
@@ -18,7 +19,7 @@ use crate::weights::{Arch, VisionArch};
 ///
 /// Scores have the same bits as those of a [`crate::Scorer`] with the bank.
 pub struct Panel {
-    session: Session,
+    session: Box<dyn Session>,
     vision: VisionArch,
     banks: Vec<Arc<PromptBank>>,
     prepared: Vec<Prepared>,
@@ -26,9 +27,6 @@ pub struct Panel {
     groups: Vec<DeviceBank>,
     /// What each bank is made of, as indices of `groups`.
     members: Vec<Vec<usize>>,
-    /// Largest cosines of the image with each group, `[G, L, N]`, and with one bank, `[L, N]`.
-    cosines: Vec<f32>,
-    best: Vec<f32>,
     plans: Vec<Fitted>,
     shown: Shown,
     regions: Regions,
@@ -37,8 +35,8 @@ pub struct Panel {
 
 impl Panel {
     pub(super) fn new(
-        session: Session,
-        uploader: &Uploader,
+        session: Box<dyn Session>,
+        model: &dyn Model,
         model_hash: &str,
         arch: &Arch,
         banks: &[Arc<PromptBank>],
@@ -51,6 +49,14 @@ impl Panel {
         let mut prepared = Vec::with_capacity(banks.len());
         for (at, bank) in banks.iter().enumerate() {
             bank.check_model(model_hash, arch)?;
+            if bank.method() != first.method() {
+                let message = format!(
+                    "a bank of the method `{}` beside one of `{}`: an image is encoded once, for one method",
+                    bank.method(),
+                    first.method()
+                );
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
             if bank.fit() != first.fit() || bank.mask() != first.mask() {
                 let message = format!(
                     "a bank of fit {} beside one of fit {}, or of another ignore mask: an image is encoded once",
@@ -66,7 +72,7 @@ impl Panel {
                     owners.push(at);
                 }
             }
-            let device = uploader.upload(bank)?;
+            let device = model.upload(&bank.device_tensors()?)?;
             prepared.push(Prepared { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
         }
         let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
@@ -77,23 +83,21 @@ impl Panel {
         for (owners, places) in &places {
             let Some(&first) = owners.first() else { continue };
             owners.iter().for_each(|&bank| members[bank].push(groups.len()));
-            groups.push(uploader.upload(&banks[first].subset(places)?)?);
+            groups.push(model.upload(&banks[first].subset(places)?.device_tensors()?)?);
         }
         let grid = arch.vision.grid();
-        let len = arch.taps.len() * arch.vision.patches();
+        let names = first.method_entry().outputs();
         Ok(Panel {
             session,
             vision: arch.vision.clone(),
             banks: banks.to_vec(),
             prepared,
-            cosines: vec![0.0; groups.len() * len],
             groups,
             members,
-            best: vec![0.0; len],
             plans: Vec::new(),
             shown: Shown::default(),
             regions: Regions::new(grid),
-            scores: vec![Score::empty(grid); banks.len()],
+            scores: vec![Score::empty(names, grid); banks.len()],
         })
     }
 
@@ -116,35 +120,27 @@ impl Panel {
         let (fit, mask) = (self.banks[0].fit(), self.banks[0].mask());
         let at = fitted(&mut self.plans, &frame, &self.vision, fit, mask)?;
         let Fitted { plan, judged } = &self.plans[at];
-        let shown = self.shown.of(&mut self.session, frame, mask)?;
+        let shown = self.shown.of(&mut *self.session, frame, mask)?;
         self.session.place(shown, plan, 0)?;
-        self.session.judge(0, judged);
+        (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
         let placement = seen_by_patches(plan.placement(), &self.vision);
         for score in &mut self.scores {
             score.map.placement = placement;
             (score.width, score.height) = (frame.width(), frame.height());
             score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
         }
-        self.session.encode()?;
-        let len = self.best.len();
-        for (group, cosines) in self.groups.iter().zip(self.cosines.chunks_exact_mut(len)) {
-            self.session.nearest(group, cosines)?;
-        }
-        let Panel { session, prepared, members, cosines, best, regions, scores, .. } = self;
-        for ((prepared, members), score) in prepared.iter().zip(members).zip(scores.iter_mut()) {
-            let mut rows = members.iter().map(|&group| &cosines[group * len..][..len]);
-            let Some(first) = rows.next() else { continue };
-            best.copy_from_slice(first);
-            // A maximum has no order: the bits are those of all prompts at once.
-            rows.for_each(|row| best.iter_mut().zip(row).for_each(|(best, cosine)| *best = best.max(*cosine)));
-            session.score_nearest(best, &prepared.device, |_, parts, map| score.fill(parts, map, prepared, regions))?;
-        }
-        Ok(())
+        self.session.encode(1)?;
+        let Panel { session, prepared, groups, members, regions, scores, .. } = self;
+        let banks: Vec<&DeviceBank> = prepared.iter().map(|prepared| &prepared.device).collect();
+        let groups: Vec<&DeviceBank> = groups.iter().collect();
+        session.compare_groups(&banks, &groups, members, &mut |slot, values, map| {
+            scores[slot].fill(values, map, &prepared[slot], regions);
+        })
     }
 }
 
 impl HasSession for Panel {
-    fn session(&mut self) -> &mut Session {
-        &mut self.session
+    fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
     }
 }

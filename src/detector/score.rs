@@ -2,24 +2,19 @@
 
 use super::slot::Prepared;
 use super::verdict::Regions;
-use super::{BankId, Decision, Region};
-use crate::method::Parts;
+use super::{Decision, Region};
+use crate::bank::BankId;
+use crate::methods::Output;
 use crate::preprocess::Placement;
 
-/// How anomalous an image is, and why: equation 7 and its parts. Larger is more anomalous.
+/// How anomalous an image is, and why. Larger is more anomalous.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Score {
-    /// s(x) = (s_h + α s_p) / (1 + α): the score to rank and threshold by.
+    /// The score to rank and threshold by: the first of [`Score::outputs`].
     pub score: f32,
-    /// s_h in [0, 1]: the holistic head on `map + image_residual + text_prior`.
-    pub holistic: f32,
-    /// s_p in [0, 1]: the largest residual of a patch, the maximum of the map.
-    pub patch_max: f32,
-    /// s_i in [0, 1]: the image-level residual score, equation 5.
-    pub image_residual: f32,
-    /// s_a in [0, 1]: the text prior, equation 6.
-    pub text_prior: f32,
+    names: &'static [Output],
+    values: Vec<f32>,
     /// Where the image differs from the prompts.
     pub map: AnomalyMap,
     /// Width of the image in pixels.
@@ -50,17 +45,22 @@ pub struct AnomalyMap {
     pub placement: Placement,
 }
 
+impl AnomalyMap {
+    /// The largest residual of a cell.
+    pub fn largest(&self) -> f32 {
+        self.cells.iter().copied().fold(0.0, f32::max)
+    }
+}
+
 impl Score {
     /// A score to be filled, with memory for a map of `grid` cells a side.
-    pub(super) fn empty(grid: usize) -> Self {
+    pub(super) fn empty(names: &'static [Output], grid: usize) -> Self {
         let placement = Placement { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
         let map = AnomalyMap { grid, cells: vec![0.0; grid * grid], placement };
         Score {
             score: 0.0,
-            holistic: 0.0,
-            patch_max: 0.0,
-            image_residual: 0.0,
-            text_prior: 0.0,
+            names,
+            values: vec![0.0; names.len()],
             map,
             width: 0,
             height: 0,
@@ -72,13 +72,23 @@ impl Score {
         }
     }
 
-    /// Takes the numbers of an image. Rounding leaves residuals of identical patches at ±1e-7, which are shown as 0.
-    pub(super) fn fill(&mut self, parts: Parts, map: &[f32], prepared: &Prepared, regions: &mut Regions) {
-        self.score = parts.score;
-        self.holistic = parts.holistic;
-        self.patch_max = parts.patch_max.max(0.0);
-        self.image_residual = parts.image_residual;
-        self.text_prior = parts.text_prior;
+    /// Every number that the method gives for the image, with its name and range, the score first.
+    pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&'static Output, f32)> + '_ {
+        self.names.iter().zip(self.values.iter().copied())
+    }
+
+    /// The number that the method calls `name`; none where it has no such number.
+    pub fn output(&self, name: &str) -> Option<f32> {
+        self.outputs().find(|(output, _)| output.name == name).map(|(_, value)| value)
+    }
+
+    /// Copies the outputs and the map of an image. Rounding leaves some a little outside their ranges, such as residuals of
+    /// identical patches at ±1e-7: they are clamped.
+    pub(super) fn fill(&mut self, values: &[f32], map: &[f32], prepared: &Prepared, regions: &mut Regions) {
+        for ((own, value), output) in self.values.iter_mut().zip(values).zip(self.names) {
+            *own = value.max(output.low).min(output.high);
+        }
+        self.score = self.values.first().copied().unwrap_or(f32::NAN);
         self.map.cells.iter_mut().zip(map).for_each(|(cell, m)| *cell = m.max(0.0));
         (self.bank, self.generation) = (prepared.id, prepared.generation);
         self.regions.clear();

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::session::{HasSession, Session, on_lent};
+use super::device::{HasSession, Session, on_lent};
+use super::pipeline::StageTimes;
 use super::shown::Shown;
 use super::slot::Prepared;
 use super::verdict::Regions;
-use super::{BankSlot, PromptBank, Score};
+use super::{BankSlot, Score};
+use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
-use crate::method::StageTimes;
+use crate::methods::Run;
 use crate::preprocess::{AnyFrame, Fit, Frame, IgnoreMask, PixelFormat, Placement, Plan, judged};
 use crate::weights::{Arch, VisionArch};
 
@@ -21,7 +23,7 @@ const PLANS: usize = 32;
 /// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. Once it
 /// has seen an image of each size (up to 32 sizes) and pixel format, [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
-    session: Session,
+    session: Box<dyn Session>,
     vision: VisionArch,
     slot: Arc<BankSlot>,
     prepared: Arc<Prepared>,
@@ -39,20 +41,12 @@ pub(super) struct Fitted {
 }
 
 impl Scorer {
-    pub(super) fn new(session: Session, model_hash: &str, arch: &Arch, slot: Arc<BankSlot>) -> Result<Self> {
-        if slot.model_hash() != model_hash {
-            return Err(Error::new(
-                ErrorKind::Bank,
-                format!(
-                    "the slot holds banks of model {}, the engine is model {model_hash}: make the slot with this engine",
-                    slot.model_hash()
-                ),
-            ));
-        }
+    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<BankSlot>) -> Self {
         let prepared = Arc::clone(&slot.load());
         let grid = arch.vision.grid();
-        Ok(Scorer {
-            scores: vec![Score::empty(grid); session.capacity()],
+        let names = prepared.bank.method_entry().outputs();
+        Scorer {
+            scores: vec![Score::empty(names, grid); session.capacity()],
             session,
             vision: arch.vision.clone(),
             slot,
@@ -60,7 +54,7 @@ impl Scorer {
             plans: Vec::with_capacity(PLANS),
             shown: Shown::default(),
             regions: Regions::new(grid),
-        })
+        }
     }
 
     /// Scores one image: a [`Frame`], or a [`DeviceFrame`](crate::DeviceFrame) on the scorer's own GPU.
@@ -101,7 +95,7 @@ impl Scorer {
         let bank = &self.prepared.bank;
         let at = fitted(&mut self.plans, &frame, &self.vision, bank.fit(), bank.mask())?;
         let began = Instant::now();
-        let shown = self.shown.of(&mut self.session, frame, bank.mask())?;
+        let shown = self.shown.of(&mut *self.session, frame, bank.mask())?;
         let converted = began.elapsed();
         let mut times = self.session.stage_times(shown, &self.plans[at].plan, &self.prepared.device)?;
         times.preprocess += converted;
@@ -188,7 +182,7 @@ impl Scorer {
             let frame = (*frame).into();
             let at = fitted(&mut self.plans, &frame, &self.vision, self.prepared.bank.fit(), mask)?;
             let Fitted { plan, judged } = &self.plans[at];
-            let shown = self.shown.of(&mut self.session, frame, mask)?;
+            let shown = self.shown.of(&mut *self.session, frame, mask)?;
             self.session.place(shown, plan, image)?;
             self.session.judge(image, judged);
             let score = &mut self.scores[image];
@@ -197,15 +191,16 @@ impl Scorer {
             score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
         }
         let Scorer { scores, prepared, regions, .. } = self;
-        self.session.score(frames.len(), &prepared.device, |image, parts, map| {
-            scores[image].fill(parts, map, prepared, regions);
+        let run = Run { views: 0..frames.len(), first_slot: 0, bank: 0 };
+        self.session.score(frames.len(), &[run], &[&prepared.device], &mut |slot, values, map| {
+            scores[slot].fill(values, map, prepared, regions);
         })
     }
 }
 
 impl HasSession for Scorer {
-    fn session(&mut self) -> &mut Session {
-        &mut self.session
+    fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
     }
 }
 

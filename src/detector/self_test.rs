@@ -32,7 +32,7 @@ impl Engine {
         let again = scorer.score(good)?.clone();
         let defect = scorer.score(bad)?.clone();
         let batch = scorer.score_some(&[bad, good])?;
-        let bits = |score: &Score| (score.score.to_bits(), score.patch_max.to_bits());
+        let bits = |score: &Score| (score.score.to_bits(), score.map.largest().to_bits());
         let failed = |what: &str, a: &Score, b: &Score| {
             Error::new(
                 ErrorKind::Device,
@@ -42,8 +42,8 @@ impl Engine {
                     self.device(),
                     a.score,
                     b.score,
-                    a.patch_max,
-                    b.patch_max
+                    a.map.largest(),
+                    b.map.largest()
                 ),
             )
         };
@@ -53,7 +53,7 @@ impl Engine {
         if bits(&batch[1]) != bits(&first) || bits(&batch[0]) != bits(&defect) {
             return Err(failed("an image scored in a batch differs", &batch[1], &first));
         }
-        let (found_again, seen) = (first.patch_max <= SAME, defect.patch_max > first.patch_max);
+        let (found_again, seen) = (first.map.largest() <= SAME, defect.map.largest() > first.map.largest());
         if !found_again {
             return Err(failed("an image differs from itself", &first, &again));
         }

@@ -1,6 +1,6 @@
 //! What the model is shown of a frame, and the memory for it.
 
-use super::session::Session;
+use super::device::Session;
 use crate::error::Result;
 use crate::preprocess::{AnyFrame, Frame, IgnoreMask};
 
@@ -27,7 +27,7 @@ impl Shown {
     /// the host.
     pub fn of<'a>(
         &'a mut self,
-        session: &mut Session,
+        session: &mut dyn Session,
         frame: AnyFrame<'a>,
         mask: Option<&IgnoreMask>,
     ) -> Result<AnyFrame<'a>> {
@@ -40,7 +40,7 @@ impl Shown {
     /// [`shown`] of a frame anywhere, on the host.
     pub fn on_host<'a>(
         &'a mut self,
-        session: &mut Session,
+        session: &mut dyn Session,
         frame: AnyFrame<'a>,
         mask: Option<&IgnoreMask>,
     ) -> Result<Frame<'a>> {

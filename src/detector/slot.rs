@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::session::{DeviceBank, Uploader};
-use super::{BankId, PromptBank};
-use crate::error::Result;
+use super::device::{DeviceBank, Model};
+use crate::bank::{BankId, PromptBank};
+use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Arch;
 
 /// The bank that a group of scorers uses. [`BankSlot::swap`] gives all of them another one, from their next image on.
@@ -20,7 +20,7 @@ use crate::weights::Arch;
 pub struct BankSlot {
     current: ArcSwap<Prepared>,
     swaps: Mutex<Swaps>,
-    uploader: Uploader,
+    model: Arc<dyn Model>,
     model_hash: String,
     arch: Arch,
 }
@@ -39,14 +39,14 @@ struct Swaps {
 }
 
 impl BankSlot {
-    pub(super) fn new(uploader: Uploader, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
+    pub(super) fn new(model: Arc<dyn Model>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
         bank.check_model(model_hash, arch)?;
-        let device = uploader.upload(&bank)?;
+        let device = model.upload(&bank.device_tensors()?)?;
         let first = Prepared { id: bank.bank_id(), bank, device, generation: 1 };
         Ok(BankSlot {
             current: ArcSwap::from_pointee(first),
             swaps: Mutex::new(Swaps { generation: 1, retired: Vec::new() }),
-            uploader,
+            model,
             model_hash: model_hash.to_owned(),
             arch: arch.clone(),
         })
@@ -55,11 +55,19 @@ impl BankSlot {
     /// Puts another bank of the same model in place and returns its generation. Images that are being scored keep the old one.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the device has
-    /// no memory for it; the old one stays in use.
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model or for another method,
+    /// [`crate::ErrorKind::Device`] where the device has no memory for it; the old one stays in use.
     pub fn swap(&self, bank: Arc<PromptBank>) -> Result<u64> {
         bank.check_model(&self.model_hash, &self.arch)?;
-        let device = self.uploader.upload(&bank)?;
+        let method = self.current.load().bank.method();
+        if bank.method() != method {
+            let message = format!(
+                "the slot's scorers run the method `{method}`, the bank is of `{}`: make another slot and scorer for it",
+                bank.method()
+            );
+            return Err(Error::new(ErrorKind::Bank, message));
+        }
+        let device = self.model.upload(&bank.device_tensors()?)?;
         // What the lock guards is whole between any two statements.
         let mut swaps = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
         swaps.generation += 1;

@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use super::{AnomalyMap, Thresholds};
+use super::AnomalyMap;
+use crate::bank::Thresholds;
 
 /// What to do with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,7 +19,7 @@ use crate::preprocess::Placement;
 pub struct Scored {
     /// [`Score::score`].
     pub score: f32,
-    /// [`Score::patch_max`].
+    /// The largest residual of the map.
     pub patch_max: f32,
     /// The cells of the map.
     pub cells: Vec<f32>,
@@ -58,7 +58,7 @@ struct Line {
 impl Entry {
     /// What is kept of an image's scores.
     pub fn of(name: &str, class: &str, hash: String, scores: &[Score]) -> Self {
-        let kept = |s: &Score| Scored { score: s.score, patch_max: s.patch_max, cells: s.map.cells.clone() };
+        let kept = |s: &Score| Scored { score: s.score, patch_max: s.map.largest(), cells: s.map.cells.clone() };
         let first = scores.first();
         let place = first.map_or([0.0; 4], |s| {
             let p = s.map.placement;

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::draws::order;
 use super::{Draw, Draws, Entry, Journal, Prompt};
+use crate::bank::PromptBank;
 use crate::datasets::{Dataset, Item, Label, Split};
-use crate::detector::{Engine, Panel, PromptBank};
+use crate::detector::{Engine, Panel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{Fit, Image};
 

@@ -8,7 +8,8 @@ use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read,
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{self, frames, inctrl_frame};
 use super::status::{Failure, Outcome, guard};
-use crate::detector::{BankBuilder, PromptBank, Thresholds};
+use crate::bank::{PromptBank, Thresholds};
+use crate::detector::BankBuilder;
 use crate::preprocess::{Fit, IgnoreMask};
 
 /// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published.

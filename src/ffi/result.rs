@@ -188,8 +188,15 @@ impl Place {
         value.region_count = score.regions.len();
         (value.verdict, value.reason) = numbers(score.decision);
         (value.status, value.late) = (super::INCTRL_OK, i32::from(late));
-        (value.score, value.holistic, value.patch_max) = (score.score, score.holistic, score.patch_max);
-        (value.image_residual, value.text_prior) = (score.image_residual, score.text_prior);
+        value.score = score.score;
+        for (part, name) in [
+            (&mut value.holistic, "holistic"),
+            (&mut value.patch_max, "patch_max"),
+            (&mut value.image_residual, "image_residual"),
+            (&mut value.text_prior, "text_prior"),
+        ] {
+            *part = score.output(name).unwrap_or(f32::NAN);
+        }
         let place = score.map.placement;
         value.grid = score.map.grid as u32;
         (value.map_x, value.map_y) = (place.x + f64::from(origin.0), place.y + f64::from(origin.1));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Distribution;
-use crate::detector::{Engine, PromptBank, Scorer};
+use crate::bank::PromptBank;
+use crate::detector::{Engine, Scorer};
 use crate::error::Result;
 use crate::preprocess::Frame;
 

@@ -19,8 +19,8 @@ use std::path::Path;
 
 pub use arrivals::{latency, throughput};
 pub use distribution::Distribution;
-pub use operations::{OperationTime, Peak, operations, peak};
-pub use steps::{STEPS, StepTimes, step_times};
+pub use operations::{OperationTime, Peak, operation_times, operations, peak};
+pub use steps::{StepTimes, step_times};
 
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, Result};

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::backend::{
-    Backend, BankVectors, Embedding, Gelu, HEAD_OUTPUTS, HeadLayers, HeadShape, Norm, Pool, Role, Sequences,
-};
+use crate::backend::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::Cuda;
+use crate::backend::{Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool, Role, Search, Sequences};
+use crate::detector::{Device, Engine};
 use crate::error::{Error, Result};
+use crate::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use crate::preprocess::{Fit, Frame, Plan};
 use crate::tensor::{DType, Dense, TensorView};
 use crate::weights::Arch;
@@ -45,6 +48,35 @@ pub struct Peak {
     pub bytes_per_second: f64,
     /// Multiplications and additions a second in a large square product.
     pub flop_per_second: f64,
+}
+
+/// Times every operation of the engine's model on its device, for batches of `images` and banks of these numbers of
+/// prompts, and returns what the device does at best; `each` is told of the operations one by one.
+///
+/// # Errors
+/// [`crate::ErrorKind::Device`] where the device fails or has too little memory.
+pub fn operation_times(
+    engine: &Engine,
+    images: usize,
+    prompts: &[usize],
+    each: impl FnMut(OperationTime),
+) -> Result<Peak> {
+    // Larger than any cache, and a product large enough for the device to show what it can.
+    match engine.device_used() {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(ordinal) => {
+            let mut cuda = Cuda::new(ordinal, engine.options().cuda())?;
+            let peak = peak(&mut cuda, 128 << 20, 8192)?;
+            operations(&mut cuda, engine.arch(), images, prompts, each)?;
+            Ok(peak)
+        }
+        _ => {
+            let mut cpu: Cpu = engine.options().cpu()?;
+            let peak = peak(&mut cpu, 32 << 20, 1024)?;
+            operations(&mut cpu, engine.arch(), images, prompts, each)?;
+            Ok(peak)
+        }
+    }
 }
 
 /// The median time of `call` in seconds, over repetitions that are queued together and waited for once.
@@ -140,7 +172,7 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
 ///
 /// # Errors
 /// [`crate::ErrorKind::Device`] where the device fails or has too little memory.
-pub fn operations<B: Backend>(
+pub fn operations<B: HeadOps>(
     backend: &mut B,
     arch: &Arch,
     images: usize,
@@ -237,16 +269,20 @@ pub fn operations<B: Backend>(
     };
     let heads = backend.head_weights(&layers)?;
     let class = filled(backend, Role::Stream, images * embed)?;
-    let mut parts = backend.buffer(Role::Result, images * HEAD_OUTPUTS)?;
+    let mut parts = backend.buffer(Role::Result, images * OUTPUTS)?;
     let mut map = backend.buffer(Role::Result, images * patches)?;
     let mut nearest = backend.buffer(Role::Nearest, taps * images * patches)?;
     for (i, &prompts) in prompts.iter().enumerate() {
         let bank: Arc<[f32]> = unit_rows(taps * prompts * patches, width).into();
-        let (mean, text) = (numbers(embed), numbers(2 * embed));
-        let vectors = BankVectors { class_mean: &mean, text_prototypes: &text };
-        let bank = backend.bank(&bank, [taps, prompts, patches, width], vectors)?;
-        let seconds = time(backend, |b| b.patch_nn(&unit, images, &bank, &mut nearest))?;
+        let (mean, text): (Arc<[f32]>, Arc<[f32]>) = (numbers(embed).into(), numbers(2 * embed).into());
         let (queries, candidates) = (images * patches, prompts * patches);
+        let bank = backend.bank(&[
+            BankTensor { values: &bank, shape: [taps, candidates, width], role: BankRole::Rows },
+            BankTensor { values: &mean, shape: [1, 1, embed], role: BankRole::Numbers },
+            BankTensor { values: &text, shape: [1, 2, embed], role: BankRole::Numbers },
+        ])?;
+        let search = Search::all(queries, 0);
+        let seconds = time(backend, |b| b.patch_nn(&unit, &search, &bank, &mut nearest))?;
         let sizes = format!("{taps} taps, {queries} x {candidates} x {width}");
         let bytes = taps * (queries + candidates) * width * operand + taps * queries * 8;
         tell(&format!("patch_nn: {prompts} prompts"), sizes, seconds, 2 * taps * queries * candidates * width, bytes);
@@ -256,9 +292,10 @@ pub fn operations<B: Backend>(
         let judged = filled(backend, Role::Stream, queries)?;
         let seconds = time(backend, |b| b.residual_mean(&nearest, taps, queries, &judged, &mut map))?;
         tell("residual_mean", format!("{taps} x {queries}"), seconds, 0, queries * (taps * 8 + 8));
-        let seconds = time(backend, |b| b.heads(&class, &map, images, &heads, &bank, &mut parts))?;
+        let scored = Scored { views: 0..images, first_slot: 0, class_mean: 1, text_prototypes: 2 };
+        let seconds = time(backend, |b| b.heads(&class, &map, scored.clone(), &heads, &bank, &mut parts))?;
         let weights = embed * embed / 2 + 128 * (embed + patches) + 2 * 64 * 129;
-        tell("heads", format!("{images} images"), seconds, 2 * images * weights, 4 * weights);
+        tell("inctrl_heads", format!("{images} images"), seconds, 2 * images * weights, 4 * weights);
     }
     Ok(())
 }

@@ -10,15 +10,13 @@ use crate::preprocess::Image;
 /// Passes before anything is counted.
 const WARM_UP: usize = 3;
 
-/// Names of the steps, in their order.
-pub const STEPS: [&str; 6] = ["decode", "upload", "resize", "encode", "nearest neighbour", "heads"];
-
 /// How long each step took over many frames.
 #[derive(Clone, Debug)]
 pub struct StepTimes {
-    /// For each of [`STEPS`]; none where the device has nothing to do for it.
-    pub steps: [Option<Distribution>; 6],
-    /// What the bank adds to the encoder: the median over frames of (nearest neighbour + heads) / encode.
+    /// The steps by name, in their order: decode, upload, resize, encode, then those of the method. None where the device
+    /// has nothing to do for one.
+    pub steps: Vec<(&'static str, Option<Distribution>)>,
+    /// What the bank adds to the encoder: the median over frames of the method's steps over encode.
     pub bank_over_encode: f64,
 }
 
@@ -37,10 +35,13 @@ pub fn step_times(
     count: usize,
     limit: Duration,
 ) -> Result<Option<StepTimes>> {
+    let mut names = vec!["decode", "upload", "resize", "encode"];
     for _ in 0..WARM_UP {
-        scorer.stage_times(Image::decode(file)?.frame())?;
+        let found = scorer.stage_times(Image::decode(file)?.frame())?;
+        names.truncate(4);
+        names.extend(found.compare.iter().map(|(name, _)| *name));
     }
-    let mut times: [Vec<Duration>; 6] = Default::default();
+    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); names.len()];
     let mut shares = Vec::with_capacity(count);
     let began = Instant::now();
     while shares.len() < count && (shares.is_empty() || began.elapsed() < limit) {
@@ -51,18 +52,14 @@ pub fn step_times(
         let image = Image::decode(file)?;
         let decode = start.elapsed();
         let found = scorer.stage_times(image.frame())?;
-        let steps = [
-            Some(decode),
-            found.upload,
-            Some(found.preprocess),
-            Some(found.encode),
-            Some(found.residual_map),
-            Some(found.heads),
-        ];
-        times.iter_mut().zip(steps).for_each(|(times, step)| times.extend(step));
-        shares.push((found.residual_map + found.heads).as_secs_f64() / found.encode.as_secs_f64());
+        let steps = [Some(decode), found.upload, Some(found.preprocess), Some(found.encode)];
+        let compare = found.compare.iter().map(|(_, time)| Some(*time));
+        times.iter_mut().zip(steps.into_iter().chain(compare)).for_each(|(times, step)| times.extend(step));
+        let bank: Duration = found.compare.iter().map(|(_, time)| *time).sum();
+        shares.push(bank.as_secs_f64() / found.encode.as_secs_f64());
     }
     shares.sort_unstable_by(f64::total_cmp);
     let median = shares.get(shares.len().saturating_sub(1) / 2).copied();
-    Ok(median.map(|bank_over_encode| StepTimes { steps: times.map(Distribution::of), bank_over_encode }))
+    let steps = names.into_iter().zip(times.into_iter().map(Distribution::of)).collect();
+    Ok(median.map(|bank_over_encode| StepTimes { steps, bank_over_encode }))
 }

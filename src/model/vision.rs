@@ -3,7 +3,7 @@
 use super::block::{Block, BlockShape, Workspace, load_norm};
 use crate::backend::{Backend, Embedding, Gelu, HeadShape, Norm, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{AnyFrame, Normalised, Plan};
+use crate::preprocess::Normalised;
 use crate::weights::{Arch, Weights};
 
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
@@ -34,6 +34,16 @@ pub struct VisionWorkspace<B: Backend> {
     embedded: B::Buffer,
     blocks: Workspace<B>,
     normalised: B::Buffer,
+    /// What the last batch left.
+    pub features: Features<B>,
+}
+
+/// What the encoder leaves of a batch, on the device.
+pub struct Features<B: Backend> {
+    /// Views in the batch, B.
+    pub views: usize,
+    /// Width of a patch token, W.
+    pub width: usize,
     /// Class embeddings f_v(x), not normalised, `[B, E]`.
     pub class: B::Buffer,
     /// Unit patch tokens of every tap, `[L, B, N, W]`.
@@ -78,6 +88,11 @@ impl<B: Backend> Vision<B> {
         Ok(vision)
     }
 
+    /// The architecture that it was loaded with.
+    pub fn arch(&self) -> &Arch {
+        &self.arch
+    }
+
     /// Memory for batches of up to `capacity` images.
     pub fn workspace(&self, backend: &B, capacity: usize) -> Result<VisionWorkspace<B>> {
         let (vision, patches) = (&self.arch.vision, self.arch.vision.patches());
@@ -89,39 +104,18 @@ impl<B: Backend> Vision<B> {
             embedded: backend.buffer(Role::Stream, capacity * patches * vision.width)?,
             blocks: Workspace::new(backend, block_shape(&self.arch), capacity * tokens, capacity)?,
             normalised: backend.buffer(Role::Operand, capacity * vision.width)?,
-            class: backend.buffer(Role::Stream, capacity * self.arch.embed_dim)?,
-            taps: backend.buffer(Role::Operand, self.arch.taps.len() * capacity * patches * vision.width)?,
+            features: Features {
+                views: 0,
+                width: vision.width,
+                class: backend.buffer(Role::Stream, capacity * self.arch.embed_dim)?,
+                taps: backend.buffer(Role::Operand, self.arch.taps.len() * capacity * patches * vision.width)?,
+            },
         })
     }
 
-    /// Places a frame at `image` of the batch to come.
-    pub fn place(
-        &self,
-        backend: &mut B,
-        ws: &mut VisionWorkspace<B>,
-        frame: AnyFrame<'_>,
-        plan: &Plan,
-        image: usize,
-    ) -> Result<()> {
-        self.upload(backend, frame, plan)?;
-        self.place_uploaded(backend, ws, frame, plan, image)
-    }
-
-    /// The first half of [`Vision::place`]: [`Backend::upload_frame`].
-    pub fn upload(&self, backend: &mut B, frame: AnyFrame<'_>, plan: &Plan) -> Result<bool> {
-        backend.upload_frame(frame, plan)
-    }
-
-    /// The second half of [`Vision::place`]: [`Backend::patch_rows`].
-    pub fn place_uploaded(
-        &self,
-        backend: &mut B,
-        ws: &mut VisionWorkspace<B>,
-        frame: AnyFrame<'_>,
-        plan: &Plan,
-        image: usize,
-    ) -> Result<()> {
-        backend.patch_rows(frame, plan, self.arch.vision.patch_size, image, &mut ws.rows)
+    /// The patch rows of the batch to come, `[B * N, 3 P P]`, and the side P of a patch: [`Backend::preprocess`] fills them.
+    pub fn patch_rows<'w>(&self, ws: &'w mut VisionWorkspace<B>) -> (&'w mut B::Buffer, usize) {
+        (&mut ws.rows, self.arch.vision.patch_size)
     }
 
     /// Places an image that is already normalised, as image 0 of the batch to come.
@@ -129,14 +123,15 @@ impl<B: Backend> Vision<B> {
         let (found, expected) = (image.size(), self.arch.vision.image_size);
         if found != expected {
             let message = format!(
-                "is {found} x {found} pixels, the model takes {expected} x {expected}: a normalised image is not resized,                  make it anew at this size or give the picture file"
+                "is {found} x {found} pixels, the model takes {expected} x {expected}: a normalised image is not resized, \
+                 make it anew at this size or give the picture file"
             );
             return Err(Error::new(ErrorKind::Image, message));
         }
         backend.upload(&image.patch_rows(self.arch.vision.patch_size), &mut ws.rows)
     }
 
-    /// Encodes the first `images` placed frames into `ws.class` and `ws.taps`.
+    /// Encodes the first `images` placed frames into `ws.features`.
     ///
     /// Taps count blocks from 1 and take the residual stream as it is, without `ln_post`; the class token is dropped.
     /// `observe` is shown the residual stream at each [`Stage`].
@@ -149,6 +144,7 @@ impl<B: Backend> Vision<B> {
     ) -> Result<()> {
         let (width, patches) = (self.arch.vision.width, self.arch.vision.patches());
         let sequences = Sequences { ends: &ws.ends[..images] };
+        ws.features.views = images;
         backend.linear(&ws.rows, images * patches, &self.patch, &mut ws.embedded)?;
         let (x, h) = (&mut ws.blocks.x, &mut ws.blocks.h);
         match self.blocks.first() {
@@ -163,7 +159,7 @@ impl<B: Backend> Vision<B> {
                 break;
             }
             observe(Stage::Block(i + 1), &ws.blocks.x);
-            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut ws.taps);
+            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut ws.features.taps);
             let tapped = self.arch.taps.get(tap) == Some(&(i + 1));
             match self.blocks.get(i + 1) {
                 Some(next) if tapped => {
@@ -179,7 +175,7 @@ impl<B: Backend> Vision<B> {
             backend.pool_rows(&ws.blocks.x, sequences, width, Pool::First, &mut ws.blocks.pooled)?;
         }
         backend.layer_norm(&ws.blocks.pooled, images, &self.ln_post, &mut ws.normalised)?;
-        backend.linear(&ws.normalised, images, &self.projection, &mut ws.class)
+        backend.linear(&ws.normalised, images, &self.projection, &mut ws.features.class)
     }
 }
 

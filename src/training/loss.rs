@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::layers::sigmoid;
 use crate::error::{Error, ErrorKind, Result};
+use crate::methods::inctrl::equations::sigmoid;
 
 /// A binary classification loss L_b on a logit x with label y, written with `b = ln(1 + e^x) - x y` (cross-entropy).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

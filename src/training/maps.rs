@@ -10,6 +10,7 @@ use super::draws::Sample;
 use super::set::Set;
 use crate::detector::Encoder;
 use crate::error::Result;
+use crate::methods::inctrl::equations::residual;
 
 /// Most bytes of cosines that are kept from one epoch to the next.
 const BUDGET: usize = 1 << 30;
@@ -49,7 +50,7 @@ impl Maps {
         observe(Step::Pairs(missing.len()));
         for pairs in missing.chunk_by(|a, b| a.0 == b.0) {
             let record = set.members[pairs[0].0].record;
-            let reference = encoder.reference(set.store.taps(record), &set.store.judged(record))?;
+            let reference = encoder.reference(&set.store.taps(record), &set.store.judged(record))?;
             for &(prompt, member) in pairs {
                 let mut cosines = vec![0.0; len].into_boxed_slice();
                 encoder.nearest(&set.store.taps(set.members[member].record), &reference, &mut cosines)?;
@@ -71,7 +72,7 @@ impl Maps {
         }
         let judged = set.store.judged(set.members[sample.member].record);
         let cell = |(cell, judged): (usize, f32)| {
-            let residuals = (0..self.taps).map(|tap| 0.5 * (1.0 - f64::from(best[tap * self.cells + cell])));
+            let residuals = (0..self.taps).map(|tap| residual(f64::from(best[tap * self.cells + cell])));
             f64::from(judged) * residuals.sum::<f64>() / self.taps as f64
         };
         let map: Vec<f64> = judged.into_iter().enumerate().map(cell).collect();

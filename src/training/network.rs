@@ -6,11 +6,12 @@
 use std::ops::Range;
 
 use super::layers::{
-    Normalised, axpy, batch_norm, batch_norm_back, batch_norm_running, linear, linear_back, relu, relu_back, sigmoid,
+    Normalised, axpy, batch_norm, batch_norm_back, batch_norm_running, linear, linear_back, relu, relu_back,
 };
 use super::loss::{Loss, LossInput};
 use super::random::Random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::methods::inctrl::equations::{self, Given, Heads, Parts, sigmoid};
 use crate::weights::{Arch, Tower, table};
 
 /// Weight of the batch in the running statistics, PyTorch's default.
@@ -39,14 +40,6 @@ pub(super) struct Batch {
     pub text_priors: Vec<f64>,
     /// y_x, `[B]`.
     pub anomalous: Vec<bool>,
-}
-
-/// The parts of a score that the heads make.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Scored {
-    pub score: f64,
-    pub holistic: f64,
-    pub image_residual: f64,
 }
 
 /// One of the two heads: Linear, ReLU, BatchNorm, Linear, ReLU, BatchNorm, Linear.
@@ -182,7 +175,11 @@ impl Network {
             let [of_image, slope] = loss.of_head(input, image_logits[i], batch.anomalous[i]);
             let holistic = sigmoid(holistic_logits[i]);
             let map = &batch.maps[i * cells..][..cells];
-            let [of_score, by_score] = loss.of_score(input, score(holistic, map, self.loss_alpha), batch.anomalous[i]);
+            let [of_score, by_score] = loss.of_score(
+                input,
+                equations::combine(holistic, equations::largest(map), self.loss_alpha),
+                batch.anomalous[i],
+            );
             total += (of_image + of_score) / b as f64;
             d_image[i] = slope / b as f64;
             d_holistic[i] = by_score / b as f64 / (1.0 + self.loss_alpha) * holistic * (1.0 - holistic);
@@ -207,19 +204,22 @@ impl Network {
     }
 
     /// Scores the samples of a batch with the running statistics, as the engine does.
-    pub fn evaluate(&self, batch: &Batch) -> Vec<Scored> {
+    pub fn evaluate(&self, batch: &Batch) -> Vec<Parts<f64>> {
         let (e, cells) = (self.embedding, self.holistic.inputs);
         let k = batch.prompts.len() / (batch.anomalous.len() * e);
-        let [_, queries] = self.adapt(&batch.queries);
         let [_, prompts] = self.adapt(&batch.prompts);
+        let mut room = vec![0.0; e.max(cells)];
         let sample = |i: usize| {
-            let mut residual: Vec<f64> = queries[i * e..][..e].iter().map(|a| -a).collect();
-            prompts[i * k * e..][..k * e].chunks_exact(e).for_each(|p| axpy(1.0 / k as f64, p, &mut residual));
-            let s_i = sigmoid(self.image.evaluate(self, &residual));
-            let map = &batch.maps[i * cells..][..cells];
-            let plus: Vec<f64> = map.iter().map(|cell| cell + s_i + batch.text_priors[i]).collect();
-            let holistic = sigmoid(self.holistic.evaluate(self, &plus));
-            Scored { score: score(holistic, map, self.alpha), holistic, image_residual: s_i }
+            let mut class_mean = vec![0.0; e];
+            prompts[i * k * e..][..k * e].chunks_exact(e).for_each(|p| axpy(1.0 / k as f64, p, &mut class_mean));
+            let given = Given {
+                map: &batch.maps[i * cells..][..cells],
+                class: &batch.queries[i * e..][..e],
+                class_mean: &class_mean,
+                text_prior: batch.text_priors[i],
+                alpha: self.alpha,
+            };
+            equations::score(&mut WithRunning(self), given, &mut room)
         };
         (0..batch.anomalous.len()).map(sample).collect()
     }
@@ -252,10 +252,22 @@ impl Network {
     }
 }
 
-/// `(s_h + α s_p) / (1 + α)`, s_p the largest of the map.
-fn score(holistic: f64, map: &[f64], alpha: f64) -> f64 {
-    let patch_max = map.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    (holistic + alpha * patch_max) / (1.0 + alpha)
+/// The network with its running statistics, as it is after training.
+struct WithRunning<'a>(&'a Network);
+
+impl Heads<f64> for WithRunning<'_> {
+    fn adapt(&mut self, class: &[f64], out: &mut [f64]) {
+        let [_, adapted] = self.0.adapt(class);
+        out.copy_from_slice(&adapted);
+    }
+
+    fn image_logit(&mut self, residual: &[f64]) -> f64 {
+        self.0.image.evaluate(self.0, residual)
+    }
+
+    fn holistic_logit(&mut self, map: &[f64]) -> f64 {
+        self.0.holistic.evaluate(self.0, map)
+    }
 }
 
 /// Tells the streams of the initial weights from those of the draws.

@@ -18,11 +18,10 @@ use super::{Failure, Options, Step};
 use crate::datasets::Dataset;
 use crate::detector::{Encoder, Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::methods::find;
+use crate::methods::inctrl::{TEXT_PROTOTYPES, equations};
 use crate::metrics::auroc;
 use crate::weights::{MappedFile, Weights};
-
-/// CLIP's logit scale as the published code fixes it in the text prior.
-const LOGIT_SCALE: f64 = 100.0;
 
 /// A model to train heads for: a CLIP model, with heads or without.
 pub struct Base {
@@ -220,15 +219,15 @@ fn text_priors(encoder: &mut Encoder<'_>, set: &Set) -> Result<Vec<f64>> {
     let mut prototypes = BTreeMap::new();
     for text in &set.texts {
         if !prototypes.contains_key(text) {
-            prototypes.insert(text, encoder.text_prototypes(text)?);
+            let tensors = encoder.class_tensors(text)?;
+            prototypes.insert(text, find(&tensors, TEXT_PROTOTYPES)?.values.clone());
         }
     }
     let prior = |class: usize, embedding: &[f32]| {
         let (normal, anomaly) = prototypes[&set.texts[class]].split_at(embedding.len());
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         let norm = dot(embedding, embedding).sqrt().max(1e-12);
-        let logit = LOGIT_SCALE * (dot(embedding, anomaly) - dot(embedding, normal)) / norm;
-        super::layers::sigmoid(logit)
+        equations::text_prior(dot(embedding, anomaly) / norm, dot(embedding, normal) / norm)
     };
     Ok(set.members.iter().map(|member| prior(member.class, &set.store.class(member.record))).collect())
 }
@@ -255,7 +254,7 @@ fn judge(network: &Network, set: &Set, samples: &[Sample], batches: &[Batch]) ->
     let mut by_class = vec![(Vec::new(), Vec::new(), Vec::new()); set.classes.len()];
     let scores = batches.iter().flat_map(|batch| {
         let cells = batch.maps.len() / batch.anomalous.len();
-        let largest = |map: &[f64]| map.iter().copied().fold(f64::NEG_INFINITY, f64::max) as f32;
+        let largest = |map: &[f64]| equations::largest(map) as f32;
         let patch_max: Vec<f32> = batch.maps.chunks_exact(cells).map(largest).collect();
         network.evaluate(batch).into_iter().map(|scored| scored.score as f32).zip(patch_max)
     });

@@ -7,8 +7,8 @@ use super::network::{Batch, Network};
 use super::random::Random;
 use super::{Loss, LossInput};
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, BankVectors, HEAD_OUTPUTS, Role};
-use crate::method::{class_mean, head_layers};
+use crate::backend::{Backend, BankRole, BankTensor, Role};
+use crate::methods::inctrl::{HeadOps, OUTPUTS, Scored, class_mean, head_layers};
 use crate::tensor::DType;
 use crate::weights::{Arch, LoadOptions, MappedFile, Weights, random};
 
@@ -167,6 +167,7 @@ fn the_engines_heads_score_alike() {
 
     let mut cpu = Cpu::new(1).unwrap();
     let heads = cpu.head_weights(&head_layers(&weights).unwrap()).unwrap();
+    let one = Scored { views: 0..1, first_slot: 0, class_mean: 0, text_prototypes: 1 };
     let f32s = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
     let batch = batch(0);
     let scored = network.evaluate(&batch);
@@ -174,7 +175,7 @@ fn the_engines_heads_score_alike() {
     let mut adapted = cpu.buffer(Role::Stream, SHOTS * EMBEDDING).unwrap();
     let mut class = cpu.buffer(Role::Stream, EMBEDDING).unwrap();
     let mut map = cpu.buffer(Role::Result, CELLS).unwrap();
-    let mut out = cpu.buffer(Role::Result, HEAD_OUTPUTS).unwrap();
+    let mut out = cpu.buffer(Role::Result, OUTPUTS).unwrap();
     for (i, scored) in scored.iter().enumerate() {
         let query = &batch.queries[i * EMBEDDING..][..EMBEDDING];
         cpu.upload(&f32s(&batch.prompts[i * SHOTS * EMBEDDING..][..SHOTS * EMBEDDING]), &mut prompts).unwrap();
@@ -186,12 +187,13 @@ fn the_engines_heads_score_alike() {
         let share = (s_a / (1.0 - s_a)).ln() / 100.0;
         let anomaly = query.iter().map(|x| share * x / norm);
         let text_prototypes = f32s(&[0.0; EMBEDDING].into_iter().chain(anomaly).collect::<Vec<f64>>());
-        let vectors = BankVectors { class_mean: &class_mean(&host, EMBEDDING), text_prototypes: &text_prototypes };
-        let bank = cpu.bank(&vec![0.0; CELLS * 64].into(), [1, 1, CELLS, 64], vectors).unwrap();
+        let (mean, text) = (class_mean(&host, EMBEDDING).into(), text_prototypes.into());
+        let numbers = |values, rows| BankTensor { values, shape: [1, rows, EMBEDDING], role: BankRole::Numbers };
+        let bank = cpu.bank(&[numbers(&mean, 1), numbers(&text, 2)]).unwrap();
         cpu.upload(&f32s(query), &mut class).unwrap();
         cpu.upload(&f32s(&batch.maps[i * CELLS..][..CELLS]), &mut map).unwrap();
-        cpu.heads(&class, &map, 1, &heads, &bank, &mut out).unwrap();
-        let mut parts = [0.0; HEAD_OUTPUTS];
+        cpu.heads(&class, &map, one.clone(), &heads, &bank, &mut out).unwrap();
+        let mut parts = [0.0; OUTPUTS];
         cpu.download(&out, &mut parts).unwrap();
         let [score, holistic, _, image_residual, text_prior] = parts.map(f64::from);
         // f32 through three layers of at most 128 terms of size 1.

@@ -116,11 +116,16 @@ pub fn score(scorer: &mut Scorer, frame: Frame<'_>) -> Score {
     scorer.score(frame).unwrap().clone()
 }
 
+/// The numbers of InCTRL: score, s_h, s_p, s_i, s_a.
+pub fn five(score: &Score) -> [f32; 5] {
+    ["score", "holistic", "patch_max", "image_residual", "text_prior"].map(|name| score.output(name).unwrap())
+}
+
 /// Fails unless two scores have the same bits.
 #[track_caller]
 pub fn same(what: &str, a: &Score, b: &Score) {
     let bits = |s: &Score| -> Vec<u32> {
-        let parts = [s.score, s.holistic, s.patch_max, s.image_residual, s.text_prior];
+        let parts = five(s);
         parts.iter().chain(&s.map.cells).map(|x| x.to_bits()).collect()
     };
     assert_eq!(bits(a), bits(b), "{what}: {a:?} and {b:?}");

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use inctrl::backend::cpu::Cpu;
-use inctrl::backend::{
-    Backend, BankVectors, Embedding, Gelu, HEAD_OUTPUTS, HeadLayers, HeadShape, Norm, Pool, Role, Sequences,
-};
+use inctrl::backend::{Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool, Role, Search, Sequences};
+use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::preprocess::Plan;
 use inctrl::tensor::Dense;
 use inctrl::{Fit, Frame, PixelFormat};
@@ -237,8 +236,20 @@ fn cuda_pool_rows() {
     compare(0.0, Op);
 }
 
-fn vectors<'a>(mean: &'a [f32], text: &'a [f32]) -> BankVectors<'a> {
-    BankVectors { class_mean: mean, text_prototypes: text }
+/// A bank of unit rows, layers x rows x width.
+fn rows_bank<B: Backend>(backend: &mut B, rows: Vec<f32>, shape: [usize; 3]) -> B::Bank {
+    backend.bank(&[BankTensor { values: &rows.into(), shape, role: BankRole::Rows }]).unwrap()
+}
+
+/// A bank of a class mean and two text prototypes.
+fn heads_bank<B: Backend>(backend: &mut B, mean: &[f32], text: &[f32]) -> B::Bank {
+    let (class_mean, text): (Arc<[f32]>, Arc<[f32]>) = (mean.into(), text.into());
+    let numbers = |values, rows| BankTensor { values, shape: [1, rows, mean.len()], role: BankRole::Numbers };
+    backend.bank(&[numbers(&class_mean, 1), numbers(&text, 2)]).unwrap()
+}
+
+fn images_at(images: usize) -> Scored {
+    Scored { views: 0..images, first_slot: 0, class_mean: 0, text_prototypes: 1 }
 }
 
 fn unit_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
@@ -272,11 +283,10 @@ fn cuda_patch_nn_and_residual_mean() {
                 // A query that is a prompt's last patch.
                 let last = (prompts * patches - 1) * width;
                 taps[..width].copy_from_slice(&bank[last..last + width]);
-                let shape = [layers, prompts, patches, width];
-                let bank = backend.bank(&Arc::from(bank), shape, vectors(&[0.0], &[0.0; 2])).unwrap();
+                let bank = rows_bank(backend, bank, [layers, prompts * patches, width]);
                 let taps = filled(backend, Role::Operand, &taps);
                 let mut nearest = backend.buffer(Role::Nearest, layers * queries).unwrap();
-                backend.patch_nn(&taps, images, &bank, &mut nearest).unwrap();
+                backend.patch_nn(&taps, &Search::all(queries, 0), &bank, &mut nearest).unwrap();
                 results.push((format!("patch_nn {what}"), read(backend, &nearest, layers * queries)));
                 let mut map = backend.buffer(Role::Result, queries).unwrap();
                 let judged: Vec<f32> = (0..queries).map(|i| f32::from(i % 7 != 3)).collect();
@@ -300,10 +310,10 @@ fn cuda_patch_nn_of_opposites_is_negative() {
             let mut cuda = turn.cuda(half);
             // Row i is axis i, and the query minus one eighth of every axis: what fills a tile up must not win with 0.
             let bank: Vec<f32> = (0..patches * width).map(|i| f32::from(i % width == i / width)).collect();
-            let bank = cuda.bank(&bank.into(), [1, 1, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap();
+            let bank = rows_bank(&mut cuda, bank, [1, patches, width]);
             let taps = filled(&mut cuda, Role::Operand, &vec![-0.125; patches * width]);
             let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
-            cuda.patch_nn(&taps, 1, &bank, &mut nearest).unwrap();
+            cuda.patch_nn(&taps, &Search::all(patches, 0), &bank, &mut nearest).unwrap();
             assert_eq!(read(&mut cuda, &nearest, patches), [-0.125; 9], "{schedule}");
         });
     }
@@ -320,13 +330,12 @@ fn cuda_patch_nn_finds_the_first_of_equals_and_keeps_nan() {
             // one thread, or in neighbouring threads.
             for (patches, prompts) in [(70, 3), (16, 5), (10, 6)] {
                 let rows = unit_rows(1, patches, width);
-                let bank: Arc<[f32]> = rows.repeat(prompts).into();
-                let bank = cuda.bank(&bank, [1, prompts, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap();
+                let bank = rows_bank(&mut cuda, rows.repeat(prompts), [1, prompts * patches, width]);
                 let mut taps = rows;
                 taps[3 * width] = f32::NAN;
                 let taps = filled(&mut cuda, Role::Operand, &taps);
                 let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
-                cuda.patch_nn(&taps, 1, &bank, &mut nearest).unwrap();
+                cuda.patch_nn(&taps, &Search::all(patches, 0), &bank, &mut nearest).unwrap();
                 read(&mut cuda, &nearest, 1);
                 for (i, (cosine, index)) in nearest.nearest(patches).unwrap().into_iter().enumerate() {
                     let what = format!("{patches} patches, {schedule}");
@@ -363,17 +372,16 @@ fn cuda_heads() {
                 };
                 let heads = backend.head_weights(&layers).unwrap();
                 let (mean, text) = (halves(15, embed, 0.3), unit_rows(16, 2, embed));
-                let bank =
-                    backend.bank(&vec![0.0; cells * 64].into(), [1, 1, cells, 64], vectors(&mean, &text)).unwrap();
+                let bank = heads_bank(backend, &mean, &text);
                 let class = filled(backend, Role::Stream, &halves(17, images * embed, 0.5));
                 let map: Vec<f32> = halves(18, images * cells, 0.2).iter().map(|x| x.abs()).collect();
                 let map = filled(backend, Role::Stream, &map);
                 let mut adapted = backend.buffer(Role::Stream, images * embed).unwrap();
                 backend.adapter(&class, images, &heads, &mut adapted).unwrap();
                 results.push((format!("adapter {images} x {embed}"), read(backend, &adapted, images * embed)));
-                let mut parts = backend.buffer(Role::Result, images * HEAD_OUTPUTS).unwrap();
-                backend.heads(&class, &map, images, &heads, &bank, &mut parts).unwrap();
-                results.push((format!("heads {images} x {cells}"), read(backend, &parts, images * HEAD_OUTPUTS)));
+                let mut parts = backend.buffer(Role::Result, images * OUTPUTS).unwrap();
+                backend.heads(&class, &map, images_at(images), &heads, &bank, &mut parts).unwrap();
+                results.push((format!("heads {images} x {cells}"), read(backend, &parts, images * OUTPUTS)));
             }
             results
         }
@@ -394,15 +402,15 @@ fn cuda_heads_keep_nan() {
         alpha: 1.0,
     };
     let heads = cuda.head_weights(&layers).unwrap();
-    let bank = cuda.bank(&vec![0.0; cells * 64].into(), [1, 1, cells, 64], vectors(&[0.1; 24], &[0.1; 48])).unwrap();
+    let bank = heads_bank(&mut cuda, &[0.1; 24], &[0.1; 48]);
     for place in [0, 4, 8] {
         let mut map = vec![0.1; cells];
         map[place] = f32::NAN;
         let class = filled(&mut cuda, Role::Stream, &halves(17, embed, 0.5));
         let map = filled(&mut cuda, Role::Stream, &map);
-        let mut parts = cuda.buffer(Role::Result, HEAD_OUTPUTS).unwrap();
-        cuda.heads(&class, &map, 1, &heads, &bank, &mut parts).unwrap();
-        let parts = read(&mut cuda, &parts, HEAD_OUTPUTS);
+        let mut parts = cuda.buffer(Role::Result, OUTPUTS).unwrap();
+        cuda.heads(&class, &map, images_at(1), &heads, &bank, &mut parts).unwrap();
+        let parts = read(&mut cuda, &parts, OUTPUTS);
         assert!(parts[0].is_nan() && parts[2].is_nan(), "a NaN at {place} of the map was lost: {parts:?}");
     }
 }

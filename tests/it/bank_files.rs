@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use inctrl::{ErrorKind, Fit, PromptBank, Thresholds};
+use inctrl::{ErrorKind, Fit, Image, PromptBank, Thresholds};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::tiny::{MODELS, Model, Picture, bank, frames, pictures, same, saved, score};
+use crate::tiny::{MODELS, Model, Picture, bank, five, frames, pictures, same, saved, score};
 
 #[test]
 fn the_bank_of_another_model_is_refused() {
@@ -40,6 +40,33 @@ fn small_bank() -> (PromptBank, Vec<u8>, usize) {
     let file = saved(&bank);
     let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     (bank, file, 8 + header)
+}
+
+/// The identity of the bank in `version_1.bank`, and the five numbers of `query_defect.png` against it.
+const FIRST_ID: &str = "0f2700b6610f92c8";
+const FIRST_SCORE: [f32; 5] = [0.715306, 0.92708284, 0.29175216, 0.484601, 0.4578385];
+
+/// `tests/fixtures/banks/version_1.bank`: two prompts by the program of version 1 of the format, and a score by it.
+#[test]
+fn a_bank_of_the_first_version_is_read_and_scores_alike() {
+    let engine = Model::new(MODELS[1].1, 7).engine(1);
+    let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let picture = |name: &str| Image::open(fixture("model").join(name)).unwrap();
+    let old = PromptBank::open(fixture("banks/version_1.bank")).unwrap();
+    assert_eq!((old.id(), old.method(), old.prompt_hashes().len()), (FIRST_ID, "inctrl", 2));
+    let query = picture("query_defect.png");
+    let normals = ["normal_0.png", "normal_1.png"].map(picture);
+    let new = engine.build_bank("cat", Fit::Crop, &normals.each_ref().map(Image::frame)).unwrap();
+    // The same content in another form, which has another identity.
+    assert_eq!(saved(&old), saved(&new));
+    assert_ne!(old.id(), new.id());
+    let [old, new] = [old, new].map(|bank| score(&mut engine.scorer(Arc::new(bank)).unwrap(), query.frame()));
+    assert_eq!(old.bank.to_string(), FIRST_ID);
+    assert_eq!(five(&old).map(f32::to_bits), five(&new).map(f32::to_bits));
+    // What the program of that version printed.
+    for (found, expected) in five(&old).into_iter().zip(FIRST_SCORE) {
+        assert!((found - expected).abs() <= 1e-6, "{found}, expected {expected}");
+    }
 }
 
 /// Fails unless `file` is refused, or is `bank` to the last bit.
@@ -104,9 +131,9 @@ fn every_damaged_bit_of_a_header_is_noticed() {
 fn reshaped_tensors_are_noticed() {
     let (bank, file, data) = small_bank();
     let header = std::str::from_utf8(&file[8..data]).unwrap();
-    let info = bank.info();
-    let shape = format!("[{},{},{},{}]", info.taps, info.prompts, info.patches, info.width);
-    let turned = format!("[{},{},{},{}]", info.taps, info.prompts, info.width, info.patches);
+    let (_, shape) = bank.tensor("taps").unwrap();
+    let &[layers, rows, width] = shape else { panic!("{shape:?}") };
+    let (shape, turned) = (format!("[{layers},{rows},{width}]"), format!("[{layers},{width},{rows}]"));
     assert!(header.contains(&shape), "{header}");
     let mut damaged = file[..8].to_vec();
     damaged.extend(header.replace(&shape, &turned).bytes());
@@ -128,11 +155,13 @@ fn forged(file: &[u8], change: impl Fn(&mut String, &mut BTreeMap<String, (Vec<u
     let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let mut hasher = blake3::Hasher::new();
     hasher.update(header.as_bytes());
-    for extent in tensors["taps"].0.iter().chain(&tensors["class_mean"].0) {
-        hasher.update(&(*extent as u64).to_le_bytes());
-    }
     for name in ["taps", "adapted_class", "class_mean", "text_prototypes"] {
-        hasher.update(&bytes(&tensors[name].1));
+        let (shape, values) = &tensors[name];
+        hasher.update(name.as_bytes()).update(b"\0").update(&(shape.len() as u64).to_le_bytes());
+        for extent in shape {
+            hasher.update(&(*extent as u64).to_le_bytes());
+        }
+        hasher.update(&bytes(values));
     }
     let id = &hasher.finalize().to_hex()[..16];
     let parts: Vec<_> = tensors.iter().map(|(name, (shape, x))| (name, shape, bytes(x))).collect();

@@ -9,6 +9,7 @@ use inctrl::{Device, Engine, EngineOptions, Fit, Image, Score};
 use tiff::decoder::{Decoder, DecodingResult};
 
 use crate::program::{Bench, Run};
+use crate::tiny::five;
 
 const GOOD: [&str; 2] = ["--normals", "good"];
 const FIELDS: [&str; 13] = [
@@ -42,7 +43,7 @@ fn expected(bench: &Bench, class: &str, fit: Fit, query: &str) -> (Score, String
 }
 
 fn parts(score: &Score) -> [f32; 5] {
-    [score.score, score.holistic, score.patch_max, score.image_residual, score.text_prior]
+    five(score)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use inctrl::{Engine, ErrorKind, Fit, Frame, Image, PixelFormat, PromptBank};
 use serde::Deserialize;
 
 use crate::compare::close;
-use crate::tiny::on_the_processor;
+use crate::tiny::{five, on_the_processor};
 
 /// For a score and its parts but one; a rounding in f32 of a number below 1 is 6e-8.
 pub const TOLERANCE: f32 = 1e-6;
@@ -84,7 +84,7 @@ fn scores(engine: &Engine, bank: PromptBank, facts: &Facts) -> Vec<[f32; 5]> {
     let mut scorer = engine.scorer(bank.into()).unwrap();
     let parts = |name: &String| {
         let s = scorer.score(Image::open(picture(name)).unwrap().frame()).unwrap();
-        [s.score, s.holistic, s.patch_max, s.image_residual, s.text_prior]
+        five(s)
     };
     facts.queries.iter().map(parts).collect()
 }

@@ -8,9 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use inctrl::backend::BankVectors;
 use inctrl::backend::cpu::Cpu;
-use inctrl::method::{Detector, Lane, class_mean, text_prototypes};
+use inctrl::backend::{Backend, BankRole, BankTensor, Role, Search};
+use inctrl::internals::{Pipeline, Session};
+use inctrl::methods::by_name;
+use inctrl::methods::inctrl::text_prototypes;
 use inctrl::model::Stage;
 use inctrl::preprocess::Plan;
 use inctrl::tensor::DType;
@@ -20,6 +22,7 @@ use inctrl::{Device, Engine, EngineOptions, Fit, Image};
 use serde::Deserialize;
 
 use crate::compare::{Goldens, close, close_to_max};
+use crate::tiny::five;
 
 /// The bound of the CPU path: per tensor `max|a - b| <= 2e-5 max|b|`, scores within 1e-5.
 const TENSOR: f32 = 2e-5;
@@ -55,23 +58,23 @@ impl Case {
         let weights = Weights::open(&self.options).unwrap();
         let arch = weights.arch();
         let mut backend = Cpu::new(2).unwrap();
-        let detector = Arc::new(Detector::load(&mut backend, &weights).unwrap());
         let text = text_prototypes(&mut backend, &weights, &Tokeniser::new().unwrap(), &self.class).unwrap();
         self.compare("text_prototypes", &text);
 
         let queries = self.images(&self.queries);
-        let mut lane = Lane::new(backend, detector, queries.len()).unwrap();
-        let place = |lane: &mut Lane<Cpu>, image: &Image, at: usize| {
+        let method = by_name("inctrl").unwrap();
+        let mut lane = Pipeline::open(backend, &weights, method, queries.len(), queries.len()).unwrap();
+        let place = |lane: &mut Pipeline<Cpu>, image: &Image, at: usize| {
             let plan = Plan::new(image.width(), image.height(), arch.vision.image_size, Fit::Crop).unwrap();
-            lane.place(image.frame(), &plan, at).unwrap();
+            lane.place(image.frame().into(), &plan, at).unwrap();
         };
         let features: Vec<_> = self
             .images(&self.prompts)
             .iter()
             .map(|image| {
                 place(&mut lane, image, 0);
-                lane.encode(1, |_, _| ()).unwrap();
-                lane.prompt_features().unwrap()
+                lane.encode(1).unwrap();
+                lane.features().unwrap().taps
             })
             .collect();
 
@@ -79,7 +82,7 @@ impl Case {
             place(&mut lane, image, i);
         }
         let mut compared = 0;
-        lane.encode(queries.len(), |stage, x| {
+        lane.encode_observed(queries.len(), |stage, x| {
             let name = match stage {
                 Stage::Embed => "embed".to_owned(),
                 Stage::Block(i) => format!("block_{}", i - 1),
@@ -94,18 +97,19 @@ impl Case {
         // A tapped last block runs in full and is seen; otherwise it serves the class token only.
         let blocks = arch.taps.last().map_or(0, |&last| last.max(arch.vision.layers - 1));
         assert!(!self.whole_stream || compared == 1 + blocks, "{compared} stages compared of {}", 1 + blocks);
-        self.check_taps(arch, lane.intermediates()[1]);
-        self.compare("class_query", lane.intermediates()[0]);
+        let (backend, found) = lane.parts();
+        self.check_taps(arch, &found.taps);
+        self.compare("class_query", &found.class);
 
         let tap_len = arch.vision.patches() * arch.vision.width;
-        let tap = |l: usize| features.iter().flat_map(move |(taps, _)| &taps[l * tap_len..][..tap_len]);
+        let tap = |l: usize| features.iter().flat_map(move |taps| &taps[l * tap_len..][..tap_len]);
         let taps: Arc<[f32]> = (0..arch.taps.len()).flat_map(tap).copied().collect();
-        let adapted: Vec<f32> = features.iter().flat_map(|(_, adapted)| adapted).copied().collect();
-        let mean = class_mean(&adapted, arch.embed_dim);
-        let vectors = BankVectors { class_mean: &mean, text_prototypes: &text };
-        let bank = lane.bank(&taps, features.len(), vectors).unwrap();
-        lane.compare(queries.len(), &bank, |_, _, _| ()).unwrap();
-        let layer_maps: Vec<f32> = lane.intermediates()[2].iter().map(|cosine| 0.5 * (1.0 - cosine)).collect();
+        let shape = [arch.taps.len(), features.len() * arch.vision.patches(), arch.vision.width];
+        let bank = backend.bank(&[BankTensor { values: &taps, shape, role: BankRole::Rows }]).unwrap();
+        let rows = queries.len() * arch.vision.patches();
+        let mut cosines = backend.buffer(Role::Nearest, arch.taps.len() * rows).unwrap();
+        backend.patch_nn(&found.taps, &Search::all(rows, 0), &bank, &mut cosines).unwrap();
+        let layer_maps: Vec<f32> = cosines.iter().map(|cosine| 0.5 * (1.0 - cosine)).collect();
         self.compare("layer_maps", &layer_maps);
     }
 
@@ -136,10 +140,10 @@ impl Case {
         close_to_max("patch_map", &map, self.goldens.get("patch_map"), TENSOR);
         type Part = fn(&inctrl::Score) -> f32;
         let parts: [(&str, Part); 5] = [
-            ("s_p", |s| s.patch_max),
-            ("s_i", |s| s.image_residual),
-            ("s_a", |s| s.text_prior),
-            ("s_h", |s| s.holistic),
+            ("s_p", |s| five(s)[2]),
+            ("s_i", |s| five(s)[3]),
+            ("s_a", |s| five(s)[4]),
+            ("s_h", |s| five(s)[1]),
             ("score", |s| s.score),
         ];
         for (name, part) in parts {

@@ -4,9 +4,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use inctrl::backend::BankVectors;
 use inctrl::backend::cpu::Cpu;
-use inctrl::method::{Detector, Lane, class_mean};
+use inctrl::internals::{Pipeline, Session};
+use inctrl::methods::{Run, by_name};
 use inctrl::preprocess::Plan;
 use inctrl::weights::{LoadOptions, Weights};
 use inctrl::{Fit, PromptBank, Score};
@@ -83,8 +83,9 @@ fn duplicate_prompts_change_nothing_in_the_map() {
         let [once, more] = [once, more].map(|bank| alone(engine, &bank, &[query.frame()]).remove(0));
         let bits = |s: &Score| s.map.cells.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&once), bits(&more));
-        assert_eq!(once.patch_max.to_bits(), more.patch_max.to_bits());
-        assert_eq!(once.text_prior.to_bits(), more.text_prior.to_bits());
+        for name in ["patch_max", "text_prior"] {
+            assert_eq!(once.output(name).unwrap().to_bits(), more.output(name).unwrap().to_bits(), "{name}");
+        }
     });
 }
 
@@ -130,7 +131,7 @@ fn a_prompt_has_no_residual_against_itself() {
         let prompts = frames(&prompts);
         for score in alone(engine, &bank(engine, &prompts), &prompts) {
             assert!(score.map.cells.iter().all(|r| (0.0..1e-6).contains(r)), "{:?}", score.map.cells);
-            assert!((0.0..1e-6).contains(&score.patch_max), "{}", score.patch_max);
+            assert!((0.0..1e-6).contains(&score.map.largest()), "{}", score.map.largest());
         }
     });
 }
@@ -143,23 +144,23 @@ fn a_prompt_has_no_residual_against_itself_before_clamping() {
         let options = LoadOptions { weights: model.path.clone(), heads: None, config: None };
         let weights = Weights::open(&options).unwrap();
         let arch = weights.arch();
-        for mut backend in Cpu::of_each_instruction_set(2).unwrap() {
-            let detector = Arc::new(Detector::load(&mut backend, &weights).unwrap());
-            let mut lane = Lane::new(backend, detector, 1).unwrap();
+        let own = bank(&model.engine(2), &[Picture::new(1).frame()]);
+        for backend in Cpu::of_each_instruction_set(2).unwrap() {
+            let mut lane = Pipeline::open(backend, &weights, by_name("inctrl").unwrap(), 1, 1).unwrap();
             let picture = Picture::new(1);
             let plan = Plan::new(picture.width, picture.height, arch.vision.image_size, Fit::Crop).unwrap();
-            lane.place(picture.frame(), &plan, 0).unwrap();
-            lane.encode(1, |_, _| ()).unwrap();
-            let (taps, adapted) = lane.prompt_features().unwrap();
-            let class_mean = class_mean(&adapted, arch.embed_dim);
-            let text_prototypes = vec![0.1; 2 * arch.embed_dim];
-            let vectors = BankVectors { class_mean: &class_mean, text_prototypes: &text_prototypes };
-            let bank = lane.bank(&Arc::from(taps), 1, vectors).unwrap();
-            let check = |_, parts: inctrl::method::Parts, map: &[f32]| {
+            lane.place(picture.frame().into(), &plan, 0).unwrap();
+            lane.encode(1).unwrap();
+            let bank = lane.upload(&own).unwrap();
+            let run = Run { views: 0..1, first_slot: 0, bank: 0 };
+            let mut seen = 0;
+            lane.compare(&[run], &[&bank], &mut |_, outputs, map| {
                 assert!(map.iter().all(|r| r.abs() < 1e-6), "{name}: {map:?}");
-                assert!(parts.patch_max.abs() < 1e-6, "{name}: {parts:?}");
-            };
-            lane.compare(1, &bank, check).unwrap();
+                assert!(outputs[2].abs() < 1e-6, "{name}: {outputs:?}");
+                seen += 1;
+            })
+            .unwrap();
+            assert_eq!(seen, 1);
         }
     }
 }

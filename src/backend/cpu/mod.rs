@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool as Pooled, Role, Sequences, need,
+    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool as Pooled, Role, Search, Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{AnyFrame, Plan};
@@ -20,7 +20,6 @@ mod attention;
 mod blocks;
 mod embed;
 mod gelu;
-mod heads;
 mod layer_norm;
 mod linear;
 mod math;
@@ -32,6 +31,7 @@ mod pool_rows;
 mod preprocess;
 mod reduce;
 mod residual_mean;
+mod rows;
 mod simd;
 mod tile;
 mod unit_patches;
@@ -40,6 +40,7 @@ use attention::{Operands, Queries};
 use linear::{Epilogue, Linear};
 use patch_nn::Integers;
 use pool::Pool;
+pub(crate) use rows::RowArithmetic;
 use simd::Isa;
 
 /// Most threads of a lane.
@@ -78,17 +79,34 @@ impl Scratch {
     }
 }
 
-/// One class's prompts as the CPU reads them: the taps where the bank keeps them, row-major, and half as much again for
-/// their integers.
-pub struct Bank {
-    taps: Arc<[f32]>,
+/// The tensors of a bank.
+pub struct Bank(Vec<Tensor>);
+
+/// A tensor where the bank keeps it; unit rows with half as much again for their integers.
+struct Tensor {
+    values: Arc<[f32]>,
+    /// Layers, rows of a layer, width.
+    shape: [usize; 3],
+    role: BankRole,
     integers: Option<Integers>,
-    layers: usize,
-    prompts: usize,
-    patches: usize,
-    width: usize,
-    class_mean: Vec<f32>,
-    text_prototypes: Vec<f32>,
+}
+
+impl Bank {
+    /// The unit rows at place `tensor`.
+    fn rows(&self, op: &'static str, tensor: usize) -> Result<&Tensor> {
+        let found = self.0.get(tensor).filter(|found| found.role == BankRole::Rows);
+        found.ok_or_else(|| missing(op, tensor))
+    }
+
+    /// The numbers at place `tensor`, `len` of them.
+    pub(crate) fn numbers(&self, op: &'static str, tensor: usize, len: usize) -> Result<&[f32]> {
+        let found = self.0.get(tensor).filter(|found| found.role == BankRole::Numbers && found.values.len() == len);
+        found.map(|found| &found.values[..]).ok_or_else(|| missing(op, tensor))
+    }
+}
+
+fn missing(op: &'static str, tensor: usize) -> Error {
+    Error::new(ErrorKind::Internal, format!("{op}: the bank has no tensor of the kind and size at place {tensor}"))
 }
 
 impl Cpu {
@@ -139,9 +157,10 @@ impl Backend for Cpu {
     type Buffer = Vec<f32>;
     type Constant = Vec<f32>;
     type Linear = Linear;
-    type Heads = HeadLayers;
     type Bank = Bank;
     type Recordings = ();
+
+    const KIND: &str = "cpu";
 
     fn fork(&self) -> Result<Self> {
         Self::with_isa(self.pool.threads(), self.isa)
@@ -205,30 +224,20 @@ impl Backend for Cpu {
         }))
     }
 
-    fn head_weights(&mut self, layers: &HeadLayers) -> Result<HeadLayers> {
-        Ok(layers.clone())
-    }
-
-    fn bank(&mut self, taps: &Arc<[f32]>, shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Bank> {
-        let [layers, prompts, patches, width] = shape;
-        need("bank", "taps", taps.len(), layers * prompts * patches * width)?;
-        Ok(Bank {
-            integers: self.integers(taps, [layers, prompts * patches, width]),
-            taps: Arc::clone(taps),
-            layers,
-            prompts,
-            patches,
-            width,
-            class_mean: vectors.class_mean.to_vec(),
-            text_prototypes: vectors.text_prototypes.to_vec(),
-        })
+    fn bank(&mut self, tensors: &[BankTensor<'_>]) -> Result<Bank> {
+        let tensors = tensors.iter().map(|&BankTensor { values, shape, role }| {
+            need("bank", "tensor", values.len(), shape.iter().product())?;
+            let integers = (role == BankRole::Rows).then(|| self.integers(values, shape)).flatten();
+            Ok(Tensor { values: Arc::clone(values), shape, role, integers })
+        });
+        Ok(Bank(tensors.collect::<Result<_>>()?))
     }
 
     fn replay(
         &mut self,
         _recordings: &mut (),
-        _images: usize,
-        _bank: &Bank,
+        _layout: &[usize],
+        _banks: &[&Bank],
         mut work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
         work(self)
@@ -337,8 +346,8 @@ impl Backend for Cpu {
         self.scale_patches(x, images, patches, width, tap, out)
     }
 
-    fn patch_nn(&mut self, taps: &Vec<f32>, images: usize, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {
-        self.nearest(taps, images, bank, out)
+    fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {
+        self.nearest(queries, at, bank, out)
     }
 
     fn residual_mean(
@@ -350,21 +359,5 @@ impl Backend for Cpu {
         map: &mut Vec<f32>,
     ) -> Result<()> {
         self.mean_residual(cosines, taps, cells, judged, map)
-    }
-
-    fn adapter(&mut self, class: &Vec<f32>, rows: usize, heads: &HeadLayers, out: &mut Vec<f32>) -> Result<()> {
-        self.adapt(class, rows, heads, out)
-    }
-
-    fn heads(
-        &mut self,
-        class: &Vec<f32>,
-        map: &Vec<f32>,
-        images: usize,
-        heads: &HeadLayers,
-        bank: &Bank,
-        out: &mut Vec<f32>,
-    ) -> Result<()> {
-        self.score(class, map, images, heads, bank, out)
     }
 }

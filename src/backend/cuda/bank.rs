@@ -1,5 +1,5 @@
-//! A bank on the device, and the slot of a lane that tells kernels which bank to use: recordings hold the slot's address, so
-//! that another bank needs no new recording.
+//! A bank on the device, and the lane's table that tells kernels where its tensors are: recordings hold addresses in the
+//! table, so that another bank needs no new recording.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,88 +7,132 @@ use super::Cuda;
 use super::buffer::write_halves;
 use super::context::Shared;
 use super::memory::DeviceMemory;
-use crate::backend::{BankVectors, need};
-use crate::error::Result;
+use crate::backend::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, need};
+use crate::error::{Error, ErrorKind, Result};
 
-/// One class's prompts: taps in operands' precision, vectors in f32.
+/// The tensors of one bank.
 pub struct Bank {
     number: u64,
-    shape: [usize; 4],
-    taps: DeviceMemory,
-    class_mean: DeviceMemory,
-    text_prototypes: DeviceMemory,
+    tensors: Vec<Tensor>,
 }
 
-/// `BankSlot` of `kernels/abi.cuh` in device memory, and the bank that it describes.
-pub(super) struct Slot {
+/// Unit rows in operands' precision, or numbers in f32.
+struct Tensor {
+    role: BankRole,
+    /// Layers, rows of a layer, width.
+    shape: [usize; 3],
     memory: DeviceMemory,
-    bank: u64,
 }
+
+/// Entries `BankTensor` of `kernels/abi.cuh` in device memory, [`MAX_BANK_TENSORS`] for each bank.
+pub(super) struct BankTable {
+    memory: DeviceMemory,
+    /// The banks that the entries describe, in order.
+    banks: Vec<u64>,
+}
+
+/// Bytes of an entry: an address and a number of rows.
+const ENTRY: usize = 16;
 
 /// Every bank of the process has a number of its own: an address may be used again, a number never.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl Bank {
-    pub(super) fn new(cuda: &Cuda, taps: &[f32], shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Self> {
-        let context = &cuda.shared.context;
-        let len = shape.iter().product();
-        need("bank", "taps", taps.len(), len)?;
-        let taps = &taps[..len];
-        let mut memory = DeviceMemory::new(context, "a bank of prompts", len * cuda.operand().size())?;
-        if cuda.shared.options.half {
-            write_halves(&mut memory, 0, taps)?;
-        } else {
-            memory.write(0, taps)?;
+    pub(super) fn new(cuda: &Cuda, tensors: &[BankTensor<'_>]) -> Result<Self> {
+        if tensors.len() > MAX_BANK_TENSORS {
+            let message = format!("a bank of {} tensors, at most {MAX_BANK_TENSORS} are supported", tensors.len());
+            return Err(Error::new(ErrorKind::Internal, message));
         }
-        let vector = |values: &[f32]| -> Result<DeviceMemory> {
-            let mut memory = DeviceMemory::new(context, "a bank's vectors", values.len() * 4)?;
-            memory.write(0, values)?;
-            Ok(memory)
+        let upload = |tensor: &BankTensor<'_>| {
+            let context = &cuda.shared.context;
+            let len = tensor.shape.iter().product();
+            need("bank", "tensor", tensor.values.len(), len)?;
+            let values = &tensor.values[..len];
+            let half = tensor.role == BankRole::Rows && cuda.shared.options.half;
+            let mut memory = DeviceMemory::new(context, "a bank", len * if half { 2 } else { 4 })?;
+            if half {
+                write_halves(&mut memory, 0, values)?;
+            } else {
+                memory.write(0, values)?;
+            }
+            Ok(Tensor { role: tensor.role, shape: tensor.shape, memory })
         };
-        Ok(Bank {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            shape,
-            taps: memory,
-            class_mean: vector(vectors.class_mean)?,
-            text_prototypes: vector(vectors.text_prototypes)?,
-        })
+        let tensors = tensors.iter().map(upload).collect::<Result<_>>()?;
+        Ok(Bank { number: NUMBERS.fetch_add(1, Ordering::Relaxed), tensors })
     }
 
-    /// `[L, K, N, W]`.
-    pub(super) fn shape(&self) -> [usize; 4] {
-        self.shape
+    /// Layers, rows of a layer and width of the unit rows at `tensor`.
+    pub(super) fn rows(&self, op: &'static str, tensor: usize) -> Result<[usize; 3]> {
+        match self.tensors.get(tensor) {
+            Some(found) if found.role == BankRole::Rows => Ok(found.shape),
+            _ => Err(missing(op, tensor)),
+        }
     }
 
-    pub(super) fn prompts(&self) -> usize {
-        self.shape[1]
+    /// What a recording depends on besides addresses: how many rows its grids cover, for each tensor.
+    pub(super) fn classes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.tensors.iter().map(|tensor| row_class(tensor.shape[1]))
     }
 }
 
-impl Slot {
-    pub fn new(shared: &Shared) -> Result<Self> {
-        Ok(Slot { memory: DeviceMemory::zeroed(&shared.context, "a bank's slot", 32)?, bank: 0 })
-    }
+/// Rows that the grid of a search covers. Banks of one class share a recording; spare blocks find no tile.
+pub(super) fn row_class(rows: usize) -> usize {
+    rows.next_power_of_two()
+}
 
-    /// The device address of the slot.
-    pub fn pointer(&self) -> u64 {
-        self.memory.pointer()
+fn missing(op: &'static str, tensor: usize) -> Error {
+    Error::new(ErrorKind::Internal, format!("{op}: the bank has no tensor of the kind at place {tensor}"))
+}
+
+impl BankTable {
+    pub fn new(shared: &Shared) -> Result<Self> {
+        let bytes = MAX_BANKS * MAX_BANK_TENSORS * ENTRY;
+        let memory = DeviceMemory::zeroed(&shared.context, "a table of banks", bytes)?;
+        Ok(BankTable { memory, banks: Vec::with_capacity(MAX_BANKS) })
     }
 }
 
 impl Cuda {
-    /// Makes `bank` the one that kernels queued from now on see.
-    pub(super) fn select(&mut self, bank: &Bank) -> Result<()> {
+    /// Makes `banks` those that kernels queued from now on find in the table.
+    pub(super) fn select(&mut self, banks: &[&Bank]) -> Result<()> {
         self.shared.bind()?;
-        if self.slot.bank == bank.number {
+        if banks.len() > MAX_BANKS {
+            let message = format!("{} banks in one batch, at most {MAX_BANKS} are supported", banks.len());
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        if self.table.banks.iter().eq(banks.iter().map(|bank| &bank.number)) {
             return Ok(());
         }
-        // Three addresses, a 32-bit number and padding, as little-endian words.
-        let words =
-            [bank.taps.pointer(), bank.class_mean.pointer(), bank.text_prototypes.pointer(), bank.prompts() as u64];
+        let mut words = [0u64; 2 * MAX_BANKS * MAX_BANK_TENSORS];
+        for (bank, words) in banks.iter().zip(words.chunks_exact_mut(2 * MAX_BANK_TENSORS)) {
+            for (tensor, words) in bank.tensors.iter().zip(words.chunks_exact_mut(2)) {
+                words.copy_from_slice(&[tensor.memory.pointer(), tensor.shape[1] as u64]);
+            }
+        }
         let stream = self.stream.cu_stream();
-        self.slot.bank = 0;
-        self.slot.memory.write_async(&words, stream)?;
-        self.slot.bank = bank.number;
+        // Empty until the copy is queued: whatever fails is tried again.
+        self.table.banks.clear();
+        self.table.memory.write_async(&words[..2 * banks.len() * MAX_BANK_TENSORS], stream)?;
+        self.table.banks.extend(banks.iter().map(|bank| bank.number));
         Ok(())
+    }
+
+    /// The device address of the table's entry of a tensor, which has this shape; selects the bank if no call has.
+    pub(crate) fn bank_entry(
+        &mut self,
+        bank: &Bank,
+        op: &'static str,
+        tensor: usize,
+        shape: [usize; 3],
+    ) -> Result<u64> {
+        match bank.tensors.get(tensor) {
+            Some(found) if found.shape == shape => {}
+            _ => return Err(missing(op, tensor)),
+        }
+        if !self.table.banks.contains(&bank.number) {
+            self.select(&[bank])?;
+        }
+        let place = self.table.banks.iter().position(|number| *number == bank.number).unwrap_or(0);
+        Ok(self.table.memory.pointer() + ((place * MAX_BANK_TENSORS + tensor) * ENTRY) as u64)
     }
 }

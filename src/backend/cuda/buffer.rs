@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 18;
 
 /// How elements are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Storage {
+pub(crate) enum Storage {
     F32,
     F16,
     /// Order-preserving bits of a cosine over the complement of an index: the keys of `kernels/patch_nn.cu`.
@@ -54,7 +54,7 @@ impl Buffer {
     }
 
     /// The device address of the first element, where there are `wanted` elements stored as `storage`.
-    pub(super) fn pointer(&self, op: &'static str, name: &'static str, storage: Storage, wanted: usize) -> Result<u64> {
+    pub(crate) fn pointer(&self, op: &'static str, name: &'static str, storage: Storage, wanted: usize) -> Result<u64> {
         need(op, name, self.len, wanted)?;
         if self.storage == storage {
             return Ok(self.memory.pointer());
@@ -64,11 +64,11 @@ impl Buffer {
     }
 
     /// The address by which kernels reach the host's copy; 0 where there is none.
-    pub(super) fn mirror(&self) -> u64 {
+    pub(crate) fn mirror(&self) -> u64 {
         self.mirror.as_ref().map_or(0, HostMemory::device)
     }
 
-    /// The nearest prompt patch of each query patch, as row `prompt * N + patch` of the bank's taps, with its cosine:
+    /// The nearest bank row of each query row, as its index in the layer, with its cosine:
     /// what [`crate::backend::Backend::patch_nn`] leaves in a buffer for nearest neighbours.
     ///
     /// # Errors

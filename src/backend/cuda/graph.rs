@@ -1,12 +1,12 @@
-//! Recordings: the whole of a score as one CUDA graph for each batch size and number of prompts.
+//! Recordings: the whole of a score as one CUDA graph for each layout of a batch and size class of its banks.
 #![allow(unsafe_code)]
 
 use cudarc::driver::CudaGraph;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 
-use super::Cuda;
 use super::context::device_error;
 use super::error::driver;
+use super::{Bank, Cuda};
 use crate::error::Result;
 
 /// Recordings kept at most; each takes some device memory.
@@ -17,8 +17,8 @@ const CAPACITY: usize = 64;
 pub struct Recordings(Vec<Recording>);
 
 struct Recording {
-    images: usize,
-    prompts: usize,
+    /// The layout of the batch, then the size classes of the banks' tensors.
+    key: Vec<usize>,
     graph: Owned,
 }
 
@@ -28,18 +28,19 @@ struct Owned(CudaGraph);
 unsafe impl Send for Owned {}
 
 impl Cuda {
-    /// Replays the recording for `images` and `prompts`, if there is one.
+    /// Replays the recording for this layout and banks of these sizes, if there is one.
     ///
     /// The work is first done as it comes, since libraries load what they need then, which a recording does not allow; it is
-    /// recorded right after. What changes between calls - the bank - is read by kernels from the lane's slot.
+    /// recorded right after. What changes between calls - the banks - is read by kernels from the lane's table.
     pub(super) fn replay_or_record(
         &mut self,
         recordings: &mut Recordings,
-        images: usize,
-        prompts: usize,
+        layout: &[usize],
+        banks: &[&Bank],
         mut work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let kept = recordings.0.iter().find(|kept| (kept.images, kept.prompts) == (images, prompts));
+        let key = || layout.iter().copied().chain(banks.iter().flat_map(|bank| bank.classes()));
+        let kept = recordings.0.iter().find(|kept| kept.key.iter().copied().eq(key()));
         if let Some(kept) = kept {
             return driver("cuGraphLaunch", kept.graph.0.launch());
         }
@@ -54,7 +55,7 @@ impl Cuda {
         if recordings.0.len() == CAPACITY {
             recordings.0.remove(0);
         }
-        recordings.0.push(Recording { images, prompts, graph: Owned(graph) });
+        recordings.0.push(Recording { key: key().collect(), graph: Owned(graph) });
         Ok(())
     }
 }

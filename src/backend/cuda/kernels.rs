@@ -97,7 +97,7 @@ fn cache_folder() -> Option<PathBuf> {
 macro_rules! kernels {
     ($($symbol:ident),+ $(,)?) => {
         /// Every kernel, by symbol.
-        pub(super) struct Kernels {
+        pub(crate) struct Kernels {
             context: Arc<CudaContext>,
             module: CUmodule,
             $(pub $symbol: CUfunction,)+
@@ -105,7 +105,7 @@ macro_rules! kernels {
 
         impl Kernels {
             /// Loads the image and resolves every symbol. `shared_limit` is what the device lets a block have at most.
-            pub fn load(context: &Arc<CudaContext>, image: &Image, shared_limit: i32) -> Result<Self> {
+            pub(super) fn load(context: &Arc<CudaContext>, image: &Image, shared_limit: i32) -> Result<Self> {
                 driver("cuCtxSetCurrent", context.bind_to_thread())?;
                 // SAFETY: the image is a fat binary, or PTX that ends with a zero byte; the driver copies it.
                 let module = unsafe { result::module::load_data(image.bytes.as_ptr().cast()) };
@@ -133,7 +133,7 @@ kernels! {
     pool_rows_f16, pool_rows_f32,
     patch_nn_f16, patch_nn_f32,
     residual_mean,
-    adapter, heads,
+    inctrl_adapter, inctrl_heads,
 }
 
 fn function(module: CUmodule, symbol: &str, shared_limit: i32) -> Result<CUfunction> {

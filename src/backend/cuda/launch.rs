@@ -8,12 +8,11 @@ use cudarc::driver::sys::CUfunction;
 
 use super::Cuda;
 use super::error::driver;
-use super::heads::HeadWeights;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many blocks of how many threads, and the shared memory of each block in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     pub blocks: [usize; 3],
     pub threads: u32,
     pub shared: usize,
@@ -26,15 +25,15 @@ impl Grid {
     }
 }
 
-/// Types that kernels take, as C has them: `int`, `float`, pointers to device memory, and one struct.
-pub(super) trait Argument: Copy {}
+/// Types that kernels take, as C has them: `int`, `float`, pointers to device memory, and `#[repr(C)]` structs whose twin a
+/// kernel declares field by field the same.
+pub(crate) trait Argument: Copy {}
 impl Argument for i32 {}
 impl Argument for f32 {}
 impl Argument for u64 {}
-impl Argument for HeadWeights {}
 
 /// The address of an argument for the driver's list.
-pub(super) fn address<T: Argument>(value: &mut T) -> *mut c_void {
+pub(crate) fn address<T: Argument>(value: &mut T) -> *mut c_void {
     (&raw mut *value).cast()
 }
 
@@ -44,13 +43,13 @@ macro_rules! launch {
         $cuda.launch($kernel, $grid, &mut [$($crate::backend::cuda::launch::address(&mut { $argument })),+])
     };
 }
-pub(super) use launch;
+pub(crate) use launch;
 
 impl Cuda {
     /// Queues a kernel. `arguments` point to values of the types of its signature, in order: see [`launch!`].
     ///
     /// Each launcher checks that the buffers hold what its shapes ask for; the kernel's header states what it touches.
-    pub(super) fn launch(&self, kernel: CUfunction, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()> {
+    pub(crate) fn launch(&self, kernel: CUfunction, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()> {
         let [x, y, z] = grid.blocks;
         if x == 0 || y == 0 || z == 0 {
             return Ok(());
@@ -67,7 +66,7 @@ impl Cuda {
 }
 
 /// A size as kernels take it.
-pub(super) fn int(n: usize) -> Result<i32> {
+pub(crate) fn int(n: usize) -> Result<i32> {
     i32::try_from(n).map_err(|_| {
         Error::new(
             ErrorKind::Argument,

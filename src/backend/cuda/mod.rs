@@ -5,7 +5,7 @@
 //! kernels wrote into memory of the host.
 //! Kernels and cuBLASLt algorithms do not depend on the number of rows, so that the bits of a score do not either.
 //!
-//! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a bank slot of its own, and everything that it
+//! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a table of banks of its own, and everything that it
 //! queues is in the order of that stream; what lanes share (`context::Shared`, weights, banks) is not written after it was
 //! loaded. No function of the driver runs without its context. The libraries are looked for before anything of them is called.
 //!
@@ -18,7 +18,7 @@
 //! | `tune.rs` | a table of algorithms by measurement |
 //! | `graph.rs`, `event.rs` | recordings; marks in a stream |
 //! | `device_frame.rs` | frames that are in device memory already |
-//! | `bank.rs` | a bank on the device, and the slot by which recordings find it |
+//! | `bank.rs` | a bank on the device, and the table by which recordings find it |
 //! | the rest | one operation each: checks, grid, launch |
 //!
 //! The text tower does not run here: its one use is building a bank, which the processor does.
@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use crate::backend::{Backend, BankVectors, Embedding, Gelu, HeadLayers, HeadShape, Norm, Pool, Role, Sequences, need};
+use crate::backend::{Backend, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool, Role, Search, Sequences, need};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
 use crate::tensor::{DType, TensorView};
@@ -47,9 +47,8 @@ mod error;
 mod event;
 mod gelu;
 mod graph;
-mod heads;
 mod kernels;
-mod launch;
+pub(crate) mod launch;
 mod layer_norm;
 mod linear;
 mod matmul;
@@ -63,8 +62,8 @@ mod unit_patches;
 
 pub use bank::Bank;
 pub use buffer::Buffer;
+pub(crate) use buffer::Storage;
 pub use graph::Recordings;
-pub use heads::Heads;
 pub use linear::Linear;
 pub use tune::Tuned;
 
@@ -96,8 +95,18 @@ pub struct Cuda {
     stream: Arc<CudaStream>,
     blas: matmul::Handle,
     plans: linear::Plans,
-    slot: bank::Slot,
+    table: bank::BankTable,
     pixels: preprocess::Pixels,
+}
+
+/// Numbers in f32 that a method's own kernels read.
+pub(crate) struct Numbers(DeviceMemory);
+
+impl Numbers {
+    /// The device address of the first.
+    pub fn pointer(&self) -> u64 {
+        self.0.pointer()
+    }
 }
 
 /// A vector or matrix in f32.
@@ -130,7 +139,7 @@ impl Cuda {
         Ok(Cuda {
             blas: matmul::Handle::new(&shared)?,
             plans: linear::Plans::default(),
-            slot: bank::Slot::new(&shared)?,
+            table: bank::BankTable::new(&shared)?,
             pixels: preprocess::Pixels::default(),
             stream,
             shared,
@@ -155,6 +164,23 @@ impl Cuda {
             layer_norm::MAX_WIDTH
         );
         Err(Error::new(ErrorKind::Config, message))
+    }
+
+    /// `values` on the device; `what` names them where there is no memory.
+    pub(crate) fn numbers(&self, what: &str, values: &[f32]) -> Result<Numbers> {
+        let mut memory = DeviceMemory::new(&self.shared.context, what, values.len() * 4)?;
+        memory.write(0, values)?;
+        Ok(Numbers(memory))
+    }
+
+    /// Every kernel, for launchers outside this folder.
+    pub(crate) fn kernels(&self) -> &kernels::Kernels {
+        &self.shared.kernels
+    }
+
+    /// Makes the device's context current on this thread, as every launch needs.
+    pub(crate) fn bind(&self) -> Result<()> {
+        self.shared.bind()
     }
 
     /// Waits for everything that the lane has queued.
@@ -183,9 +209,10 @@ impl Backend for Cuda {
     type Buffer = Buffer;
     type Constant = Constant;
     type Linear = Linear;
-    type Heads = Heads;
     type Bank = Bank;
     type Recordings = Recordings;
+
+    const KIND: &str = "cuda";
 
     fn fork(&self) -> Result<Self> {
         Self::lane(Arc::clone(&self.shared))
@@ -235,24 +262,19 @@ impl Backend for Cuda {
         self.load_projection(weight)
     }
 
-    fn head_weights(&mut self, layers: &HeadLayers) -> Result<Heads> {
-        Heads::new(self, layers)
-    }
-
-    fn bank(&mut self, taps: &Arc<[f32]>, shape: [usize; 4], vectors: BankVectors<'_>) -> Result<Bank> {
-        Bank::new(self, taps, shape, vectors)
+    fn bank(&mut self, tensors: &[BankTensor<'_>]) -> Result<Bank> {
+        Bank::new(self, tensors)
     }
 
     fn replay(
         &mut self,
         recordings: &mut Recordings,
-        images: usize,
-        bank: &Bank,
+        layout: &[usize],
+        banks: &[&Bank],
         work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        self.shared.bind()?;
-        self.select(bank)?;
-        self.replay_or_record(recordings, images, bank.prompts(), work)
+        self.select(banks)?;
+        self.replay_or_record(recordings, layout, banks, work)
     }
 
     fn upload_frame(&mut self, frame: AnyFrame<'_>, plan: &Plan) -> Result<bool> {
@@ -367,8 +389,8 @@ impl Backend for Cuda {
         self.normalise_rows(x, images * (1 + patches), norm, normalised, Some(unit))
     }
 
-    fn patch_nn(&mut self, taps: &Buffer, images: usize, bank: &Bank, out: &mut Buffer) -> Result<()> {
-        self.nearest(taps, images, bank, out)
+    fn patch_nn(&mut self, queries: &Buffer, at: &Search, bank: &Bank, out: &mut Buffer) -> Result<()> {
+        self.nearest(queries, at, bank, out)
     }
 
     fn residual_mean(
@@ -380,21 +402,5 @@ impl Backend for Cuda {
         map: &mut Buffer,
     ) -> Result<()> {
         self.mean_residual(cosines, taps, cells, judged, map)
-    }
-
-    fn adapter(&mut self, class: &Buffer, rows: usize, heads: &Heads, out: &mut Buffer) -> Result<()> {
-        self.adapt(class, rows, heads, out)
-    }
-
-    fn heads(
-        &mut self,
-        class: &Buffer,
-        map: &Buffer,
-        images: usize,
-        heads: &Heads,
-        bank: &Bank,
-        out: &mut Buffer,
-    ) -> Result<()> {
-        self.score(class, map, images, heads, bank, out)
     }
 }

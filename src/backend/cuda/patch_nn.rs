@@ -1,12 +1,14 @@
-//! Launches `kernels/patch_nn.cu`: the nearest prompt patch of every query patch at every tap.
+//! Launches `kernels/patch_nn.cu`: the nearest bank row of every query row in every layer.
 #![allow(unsafe_code)]
 
 use cudarc::driver::result;
 
+use super::bank::row_class;
 use super::buffer::{Buffer, Storage};
 use super::error::driver;
 use super::launch::{Grid, int, launch};
 use super::{Bank, Cuda};
+use crate::backend::Search;
 use crate::error::Result;
 
 /// Threads, query rows and bank rows of a block's tile.
@@ -18,20 +20,15 @@ const SHARED_HALF: usize = 3 * (QUERIES + BANK_ROWS) * (64 + 8) * 2;
 const SHARED_SINGLE: usize = (QUERIES + BANK_ROWS) * (32 + 4) * 4;
 
 impl Cuda {
-    pub(super) fn nearest(&mut self, taps: &Buffer, images: usize, bank: &Bank, out: &mut Buffer) -> Result<()> {
-        let [layers, prompts, patches, width] = bank.shape();
-        let queries = images * patches;
-        let input = taps.pointer("patch_nn", "taps", self.operand(), layers * queries * width)?;
-        let keys = out.pointer("patch_nn", "out", Storage::Key, layers * queries)?;
-        self.select(bank)?;
-        // Zero is below the key of every cosine.
-        // SAFETY: `out` holds that many keys of eight bytes, checked above.
-        let cleared = unsafe {
-            result::memset_d8_async(keys, 0, layers * queries * Storage::Key.size(), self.stream.cu_stream())
-        };
-        driver("cuMemsetD8Async", cleared)?;
-        let blocks = queries.div_ceil(QUERIES);
-        let splits = splits(blocks * layers, (prompts * patches).div_ceil(BANK_ROWS), self.shared.processors);
+    pub(super) fn nearest(&mut self, queries: &Buffer, at: &Search, bank: &Bank, out: &mut Buffer) -> Result<()> {
+        let shape @ [layers, rows, width] = bank.rows("patch_nn", at.tensor)?;
+        let input = queries.pointer("patch_nn", "queries", self.operand(), at.query_len(layers) * width)?;
+        let keys = out.pointer("patch_nn", "out", Storage::Key, at.out_len(layers))?;
+        let entry = self.bank_entry(bank, "patch_nn", at.tensor, shape)?;
+        self.clear_keys(keys, layers, at)?;
+        let count = at.queries.len();
+        let blocks = count.div_ceil(QUERIES);
+        let splits = splits(blocks * layers, row_class(rows).div_ceil(BANK_ROWS), self.shared.processors);
         let kernels = &self.shared.kernels;
         let grid =
             Grid { blocks: [blocks, splits, layers], threads: THREADS, shared: self.pick(SHARED_HALF, SHARED_SINGLE) };
@@ -39,13 +36,28 @@ impl Cuda {
             self,
             self.pick(kernels.patch_nn_f16, kernels.patch_nn_f32),
             grid,
-            input,
-            int(queries)?,
-            self.slot.pointer(),
-            int(patches)?,
+            input + (at.queries.start * width * self.operand().size()) as u64,
+            int(at.query_pitch)?,
+            int(count)?,
+            entry,
             int(width)?,
-            keys,
+            keys + (at.first_out * Storage::Key.size()) as u64,
+            int(at.out_pitch)?,
         )
+    }
+
+    /// Zero is below the key of every cosine.
+    fn clear_keys(&self, keys: u64, layers: usize, at: &Search) -> Result<()> {
+        let (stream, size, count) = (self.stream.cu_stream(), Storage::Key.size(), at.queries.len());
+        let clear = |first: usize, count: usize| {
+            // SAFETY: `out` holds the keys of eight bytes up to `Search::out_len`, which the caller has checked.
+            let cleared = unsafe { result::memset_d8_async(keys + (first * size) as u64, 0, count * size, stream) };
+            driver("cuMemsetD8Async", cleared)
+        };
+        if at.out_pitch == count {
+            return clear(0, layers * count);
+        }
+        (0..layers).try_for_each(|layer| clear(layer * at.out_pitch + at.first_out, count))
     }
 }
 

@@ -8,14 +8,14 @@ use inctrl::ffi::*;
 use inctrl::{Fit, Frame, IgnoreMask, PixelFormat, Roi, Score, Thresholds};
 
 use super::handles::{c_frame, last_error, of, ok, open, refused, sized, zeroed};
-use crate::tiny::{MODELS, Model, Picture, pictures};
+use crate::tiny::{MODELS, Model, Picture, five, pictures};
 
 #[track_caller]
 fn same(result: &inctrl_result, map: &[f32], score: &Score) {
     let parts = |x: [f32; 5]| x.map(f32::to_bits);
     assert_eq!(
         parts([result.score, result.holistic, result.patch_max, result.image_residual, result.text_prior]),
-        parts([score.score, score.holistic, score.patch_max, score.image_residual, score.text_prior])
+        parts(five(score))
     );
     assert_eq!(map, score.map.cells);
     // SAFETY: the digits end in a zero.

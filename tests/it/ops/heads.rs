@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use inctrl::backend::{Backend, BankVectors, HEAD_OUTPUTS, HeadLayers};
+use inctrl::backend::{BankRole, BankTensor};
+use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::Dense;
 
 use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
@@ -74,11 +75,16 @@ impl Case {
         each.chunks(self.embedding).flat_map(near).collect()
     }
 
-    fn bank<B: Backend>(&self, backend: &mut B) -> B::Bank {
+    fn bank<B: HeadOps>(&self, backend: &mut B) -> B::Bank {
         let (class_mean, text_prototypes) = (self.class_mean(), self.text_prototypes());
-        let vectors = BankVectors { class_mean: &class_mean, text_prototypes: &text_prototypes };
-        backend.bank(&Arc::from([1.0]), [1; 4], vectors).unwrap()
+        let numbers = |values, rows| BankTensor { values, shape: [1, rows, self.embedding], role: BankRole::Numbers };
+        let (class_mean, text_prototypes) = (Arc::from(class_mean), Arc::from(text_prototypes));
+        backend.bank(&[numbers(&class_mean, 1), numbers(&text_prototypes, 2)]).unwrap()
     }
+}
+
+fn images_at(images: usize) -> Scored {
+    Scored { views: 0..images, first_slot: 0, class_mean: 0, text_prototypes: 1 }
 }
 
 /// `W x + b`
@@ -129,7 +135,7 @@ fn formula<T: Real>(case: &Case) -> Vec<T> {
     out
 }
 
-fn adapter<B: Backend>(backends: &mut [B]) {
+fn adapter<B: HeadOps>(backends: &mut [B]) {
     for case in CASES {
         let (layers, host) = (case.layers(), case.class());
         let exact: Vec<f64> = real::<f64>(&host).chunks(case.embedding).flat_map(|c| psi(&layers, c)).collect();
@@ -144,7 +150,7 @@ fn adapter<B: Backend>(backends: &mut [B]) {
     }
 }
 
-fn heads<B: Backend>(backends: &mut [B]) {
+fn heads<B: HeadOps>(backends: &mut [B]) {
     for case in CASES {
         let (layers, class, map) = (case.layers(), case.class(), case.map());
         let (exact, naive) = (formula::<f64>(case), formula::<f32>(case));
@@ -153,17 +159,17 @@ fn heads<B: Backend>(backends: &mut [B]) {
             let mut run = |images: std::ops::Range<usize>| {
                 let class = input(backend, &class[images.start * case.embedding..images.end * case.embedding]);
                 let map = input(backend, &map[images.start * case.cells..images.end * case.cells]);
-                let mut out = output(backend, images.len() * HEAD_OUTPUTS);
-                backend.heads(&class, &map, images.len(), &heads, &bank, &mut out).unwrap();
-                finish(backend, &out, images.len() * HEAD_OUTPUTS)
+                let mut out = output(backend, images.len() * OUTPUTS);
+                backend.heads(&class, &map, images_at(images.len()), &heads, &bank, &mut out).unwrap();
+                finish(backend, &out, images.len() * OUTPUTS)
             };
             let found = run(0..IMAGES);
             let last = run(IMAGES - 1..IMAGES);
             let what = format!("{}, {case:?}", backend.describe());
-            same_bits(&format!("the last image alone, {what}"), &last, &found[found.len() - HEAD_OUTPUTS..]);
+            same_bits(&format!("the last image alone, {what}"), &last, &found[found.len() - OUTPUTS..]);
             for (part, name) in ["score", "s_h", "s_p", "s_i", "s_a"].into_iter().enumerate() {
                 fn every<T: Copy>(x: &[T], part: usize) -> Vec<T> {
-                    x[part..].iter().step_by(HEAD_OUTPUTS).copied().collect()
+                    x[part..].iter().step_by(OUTPUTS).copied().collect()
                 }
                 let (found, exact, naive) = (every(&found, part), every(&exact, part), every(&naive, part));
                 accurate(&format!("{name}, {what}"), &found, &exact, &naive);
@@ -173,7 +179,7 @@ fn heads<B: Backend>(backends: &mut [B]) {
 }
 
 /// A class embedding that is not a number must not become a score, nor a prompt.
-fn nan_is_not_hidden<B: Backend>(backends: &mut [B]) {
+fn nan_is_not_hidden<B: HeadOps>(backends: &mut [B]) {
     let case = CASES[1];
     let layers = case.layers();
     let (mut class, map) = (case.class(), case.map());
@@ -186,9 +192,9 @@ fn nan_is_not_hidden<B: Backend>(backends: &mut [B]) {
         backend.adapter(&class, 1, &heads, &mut adapted).unwrap();
         let adapted = finish(backend, &adapted, case.embedding);
         assert!(adapted.iter().all(|x| x.is_nan()), "{}: {adapted:?}", backend.describe());
-        let mut out = output(backend, HEAD_OUTPUTS);
-        backend.heads(&class, &map, 1, &heads, &bank, &mut out).unwrap();
-        let [score, s_h, s_p, s_i, s_a] = finish(backend, &out, HEAD_OUTPUTS)[..] else { panic!() };
+        let mut out = output(backend, OUTPUTS);
+        backend.heads(&class, &map, images_at(1), &heads, &bank, &mut out).unwrap();
+        let [score, s_h, s_p, s_i, s_a] = finish(backend, &out, OUTPUTS)[..] else { panic!() };
         assert!([score, s_h, s_i, s_a].iter().all(|x| x.is_nan()) && s_p.is_finite(), "{}", backend.describe());
     }
 }

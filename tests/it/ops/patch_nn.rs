@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use inctrl::backend::{Backend, BankVectors};
+use inctrl::backend::{Backend, BankRole, BankTensor, Search};
 
-use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
+use super::{Real, accurate, dot, finish, input, is_marked, output, random, real, same_bits};
 
 on_every_backend! {
     patch_nn => patch_nn_cpu,
-    an_image_does_not_know_its_neighbours => patch_nn_image_alone_cpu,
+    rows_are_independent => patch_nn_rows_alone_cpu,
+    a_range_of_rows => patch_nn_range_cpu,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +70,8 @@ impl Case {
         let mut taps = self.prompts();
         // A bank may be longer than its shape: what follows is not read.
         taps.extend([f32::NAN; 40]);
-        let vectors = BankVectors { class_mean: &[0.0; 8], text_prototypes: &[0.0; 16] };
-        backend.bank(&Arc::from(taps), [self.taps, self.prompts, self.patches, self.width], vectors).unwrap()
+        let shape = [self.taps, self.prompts * self.patches, self.width];
+        backend.bank(&[BankTensor { values: &Arc::from(taps), shape, role: BankRole::Rows }]).unwrap()
     }
 
     /// `max_j q_i · p_j` over all patches of all prompts.
@@ -93,26 +94,50 @@ fn patch_nn<B: Backend>(backends: &mut [B]) {
         for backend in &mut *backends {
             let bank = case.bank(backend);
             let (taps, mut out) = (input(backend, &queries), output(backend, exact.len()));
-            backend.patch_nn(&taps, case.images, &bank, &mut out).unwrap();
+            backend.patch_nn(&taps, &Search::all(case.images * case.patches, 0), &bank, &mut out).unwrap();
             let found = finish(backend, &out, exact.len());
             accurate(&format!("patch_nn, {}, {case:?}", backend.describe()), &found, &exact, &naive);
         }
     }
 }
 
-fn an_image_does_not_know_its_neighbours<B: Backend>(backends: &mut [B]) {
+fn rows_are_independent<B: Backend>(backends: &mut [B]) {
     let case = case(1, 4, 2, 37, 29);
     let (queries, patches) = (case.queries(), case.patches);
     for backend in &mut *backends {
         let bank = case.bank(backend);
         let (taps, mut out) = (input(backend, &queries), output(backend, case.images * patches));
-        backend.patch_nn(&taps, case.images, &bank, &mut out).unwrap();
+        backend.patch_nn(&taps, &Search::all(case.images * case.patches, 0), &bank, &mut out).unwrap();
         let all = finish(backend, &out, case.images * patches);
         for (query, together) in queries.chunks(patches * case.width).zip(all.chunks(patches)) {
             let (taps, mut out) = (input(backend, query), output(backend, patches));
-            backend.patch_nn(&taps, 1, &bank, &mut out).unwrap();
+            backend.patch_nn(&taps, &Search::all(patches, 0), &bank, &mut out).unwrap();
             let alone = finish(backend, &out, patches);
             same_bits(&format!("an image alone, {}", backend.describe()), &alone, together);
+        }
+    }
+}
+
+/// Some rows of every layer, to another place of a wider output: the rest of it stays.
+fn a_range_of_rows<B: Backend>(backends: &mut [B]) {
+    let case = case(3, 4, 2, 37, 29);
+    let (rows, pitch) = (case.images * case.patches, 2 * case.images * case.patches);
+    for backend in &mut *backends {
+        let bank = case.bank(backend);
+        let (queries, mut whole) = (input(backend, &case.queries()), output(backend, case.taps * rows));
+        backend.patch_nn(&queries, &Search::all(rows, 0), &bank, &mut whole).unwrap();
+        let whole = finish(backend, &whole, case.taps * rows);
+        for range in [0..1, 36..75, rows - 1..rows, 0..rows, 5..5] {
+            let mut out = output(backend, case.taps * pitch);
+            let at = Search { query_pitch: rows, queries: range.clone(), tensor: 0, out_pitch: pitch, first_out: 11 };
+            backend.patch_nn(&queries, &at, &bank, &mut out).unwrap();
+            let found = finish(backend, &out, case.taps * pitch);
+            for (layer, (found, whole)) in found.chunks(pitch).zip(whole.chunks(rows)).enumerate() {
+                let what = format!("{range:?}, layer {layer}, {}", backend.describe());
+                same_bits(&what, &found[11..11 + range.len()], &whole[range.clone()]);
+                let rest = found[..11].iter().chain(&found[11 + range.len()..]);
+                assert!(rest.copied().all(is_marked), "{what}: more was written");
+            }
         }
     }
 }

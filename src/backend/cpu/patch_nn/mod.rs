@@ -13,7 +13,7 @@ use super::pairs::PairIsa;
 use super::pool::Disjoint;
 use super::tile::Rows;
 use super::{Bank, Cpu};
-use crate::backend::need;
+use crate::backend::{Search, need};
 use crate::error::Result;
 
 mod full;
@@ -42,49 +42,71 @@ impl Cpu {
         Integers::new(&mut self.pool, self.isa, PairIsa::beside(self.isa), taps, shape)
     }
 
-    /// `out[l, b, i] = max_j taps[l, b, i] · bank[l, j]`.
-    pub(super) fn nearest(&mut self, taps: &[f32], images: usize, bank: &Bank, out: &mut [f32]) -> Result<()> {
-        let (width, layers) = (bank.width, bank.layers);
-        let (rows, prompts) = (images * bank.patches, bank.prompts * bank.patches);
-        need("patch_nn", "taps", taps.len(), layers * rows * width)?;
-        need("patch_nn", "out", out.len(), layers * rows)?;
+    /// `out[l, i] = max_j queries[l, i] · bank[l, j]` for the rows that `at` names.
+    pub(super) fn nearest(&mut self, queries: &[f32], at: &Search, bank: &Bank, out: &mut [f32]) -> Result<()> {
+        let tensor = bank.rows("patch_nn", at.tensor)?;
+        let [layers, prompts, width] = tensor.shape;
+        let rows = at.queries.len();
+        need("patch_nn", "queries", queries.len(), at.query_len(layers) * width)?;
+        need("patch_nn", "out", out.len(), at.out_len(layers))?;
         let tasks = TASKS * self.pool.threads();
-        let search = Search::new([layers, rows, prompts, width], tasks);
-        let room = Room::new(taps.len() / width.max(1), layers, tasks);
+        let queries = Queries { values: queries, pitch: at.query_pitch, first: at.queries.start, width };
+        let parts = Parts::new([layers, rows, prompts, width], tasks);
+        let room = Room::new(queries.values.len() / width.max(1), layers, tasks);
         self.reserve(full::SCRATCH);
         self.reserve_words(blocks::SCRATCH);
         let Memory { found, screen } = &mut self.nearest;
         let screened =
-            bank.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, taps, &search, &room, screen));
-        let len = search.shares * layers * rows;
+            tensor.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, queries, &parts, &room, screen));
+        let len = parts.shares * layers * rows;
         grow(found, room.tasks * BLOCK_ROWS);
         let found = Disjoint::new(&mut found[..len]);
         let isa = self.isa;
-        self.pool.run(search.tasks(), |task, scratch| {
-            let part = search.part(task);
+        self.pool.run(parts.tasks(), |task, scratch| {
+            let part = parts.part(task);
             // SAFETY: each share, layer and block names its own elements, and is run once.
             #[allow(unsafe_code)]
             let best = unsafe { found.slice((part.share * layers + part.layer) * rows + part.first, part.count) };
-            let query = Rows::new(&taps[(part.layer * rows + part.first) * width..], width, width);
-            let prompts = Rows::new(&bank.taps[part.layer * prompts * width..][..prompts * width], width, width);
+            let query = Rows::new(queries.from(part.layer, part.first), width, width);
+            let prompts = Rows::new(&tensor.values[part.layer * prompts * width..][..prompts * width], width, width);
             match screened.as_ref().and_then(|screened| screened.of(task, &part)) {
                 Some(candidates) => isa.run(Judge { query, prompts, candidates, best }),
                 None => isa.run(Full {
                     query,
                     prompts,
-                    count: search.prompts,
+                    count: parts.prompts,
                     panels: part.panels(isa.panel_width()),
                     scratch: scratch.take(full::SCRATCH),
                     best,
                 }),
             }
         });
-        let out = &mut out[..layers * rows];
-        out.fill(f32::NEG_INFINITY);
-        for share in self.nearest.found[..len].chunks_exact(out.len().max(1)) {
-            out.iter_mut().zip(share).for_each(|(out, x)| *out = out.max(*x));
+        let found = &self.nearest.found[..len];
+        for layer in 0..layers {
+            let out = &mut out[layer * at.out_pitch + at.first_out..][..rows];
+            out.fill(f32::NEG_INFINITY);
+            for share in 0..parts.shares {
+                let found = &found[(share * layers + layer) * rows..][..rows];
+                out.iter_mut().zip(found).for_each(|(out, x)| *out = out.max(*x));
+            }
         }
         Ok(())
+    }
+}
+
+/// Rows of every layer of a tensor `[layers, pitch, width]`, from row `first` of each.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    values: &'a [f32],
+    pitch: usize,
+    first: usize,
+    width: usize,
+}
+
+impl<'a> Queries<'a> {
+    /// The rows of a layer from `row` on, with whatever follows.
+    fn from(self, layer: usize, row: usize) -> &'a [f32] {
+        &self.values[(layer * self.pitch + self.first + row) * self.width..]
     }
 }
 
@@ -112,7 +134,7 @@ impl Room {
 }
 
 /// How a search is shared out: by layers, blocks of query rows, and shares of the prompts.
-struct Search {
+struct Parts {
     layers: usize,
     rows: usize,
     prompts: usize,
@@ -131,12 +153,12 @@ struct Part {
     prompts: Range<usize>,
 }
 
-impl Search {
+impl Parts {
     /// In about `tasks` parts.
     fn new([layers, rows, prompts, width]: [usize; 4], tasks: usize) -> Self {
         let blocks = rows.div_ceil(BLOCK_ROWS);
         let shares = tasks.div_ceil((layers * blocks).max(1)).min(prompts.div_ceil(MAX_PANEL));
-        Search { layers, rows, prompts, width, blocks, shares }
+        Parts { layers, rows, prompts, width, blocks, shares }
     }
 
     fn tasks(&self) -> usize {

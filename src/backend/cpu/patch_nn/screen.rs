@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::integers::{self, Quantise};
-use super::{Part, Room, Search, grow};
+use super::{Part, Parts, Queries, Room, grow};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{BLOCK_PANELS, BLOCK_ROWS, Panels, SCRATCH, walk};
 use crate::backend::cpu::packed::Aligned;
@@ -101,13 +101,13 @@ impl Integers {
         &self,
         pool: &mut Pool<Scratch>,
         isa: Isa,
-        taps: &[f32],
-        search: &Search,
+        queries: Queries<'_>,
+        parts: &Parts,
         room: &Room,
         memory: &'a mut Memory,
     ) -> Option<Screened<'a>> {
-        let Search { layers, rows, prompts, width, .. } = *search;
-        let (words, tasks) = (integers::words(width), search.tasks());
+        let Parts { layers, rows, prompts, width, .. } = *parts;
+        let (words, tasks) = (integers::words(width), parts.tasks());
         grow(&mut memory.query, room.rows * words);
         grow(&mut memory.floors, room.rows);
         grow(&mut memory.candidates, room.tasks * CANDIDATES);
@@ -118,8 +118,8 @@ impl Integers {
         let query = &mut memory.query[..layers * rows * words];
         let all_unit = AtomicBool::new(true);
         pool.run_chunks(query, ROWS * words, |chunk, query, _| {
-            let taps = taps[chunk * ROWS * width..].chunks_exact(width);
-            for (row, words) in taps.zip(query.chunks_exact_mut(words)) {
+            for (row, words) in (chunk * ROWS..).zip(query.chunks_exact_mut(words)) {
+                let row = &queries.from(row / rows, row % rows)[..width];
                 if !isa.run(Quantise { row, words }) {
                     all_unit.store(false, Ordering::Relaxed);
                 }
@@ -133,7 +133,7 @@ impl Integers {
         let candidates = Disjoint::new(&mut memory.candidates[..tasks * CANDIDATES]);
         let counts = Disjoint::new(&mut memory.counts[..tasks]);
         pool.run(tasks, |task, scratch| {
-            let part = search.part(task);
+            let part = parts.part(task);
             let first = part.layer * rows + part.first;
             // SAFETY: each task has its own candidates and its own count, and is run once.
             #[allow(unsafe_code)]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::backend::BankRole;
+use crate::backend::cpu::Tensor;
 use crate::backend::cpu::simd::Isa;
 use crate::split_mix::{STEP, mix};
 
@@ -132,21 +134,13 @@ fn cases() -> Vec<Case> {
 
 fn bank(cpu: &mut Cpu, case: &Case, pairs: Option<PairIsa>) -> Bank {
     let shape = [LAYERS, case.prompts * PATCHES, case.width];
-    Bank {
-        integers: Integers::new(&mut cpu.pool, cpu.isa, pairs, &case.taps, shape),
-        taps: case.taps.as_slice().into(),
-        layers: LAYERS,
-        prompts: case.prompts,
-        patches: PATCHES,
-        width: case.width,
-        class_mean: Vec::new(),
-        text_prototypes: Vec::new(),
-    }
+    let integers = Integers::new(&mut cpu.pool, cpu.isa, pairs, &case.taps, shape);
+    Bank(vec![Tensor { values: case.taps.as_slice().into(), shape, role: BankRole::Rows, integers }])
 }
 
 fn nearest(cpu: &mut Cpu, case: &Case, bank: &Bank) -> Vec<u32> {
     let mut out = vec![0.0; LAYERS * IMAGES * PATCHES];
-    cpu.nearest(&case.query, IMAGES, bank, &mut out).unwrap();
+    cpu.nearest(&case.query, &Search::all(IMAGES * PATCHES, 0), bank, &mut out).unwrap();
     out.into_iter().map(f32::to_bits).collect()
 }
 
@@ -160,7 +154,7 @@ fn integers_change_no_bit() {
                 let expected = nearest(&mut cpu, &case, &alone);
                 for pairs in PairIsa::available() {
                     let bank = bank(&mut cpu, &case, Some(pairs));
-                    assert!(bank.integers.is_some());
+                    assert!(bank.0[0].integers.is_some());
                     let found = nearest(&mut cpu, &case, &bank);
                     assert_eq!(found, expected, "{}, {threads} threads, {}, {pairs:?}", case.name, isa.name());
                 }
@@ -175,7 +169,7 @@ fn a_bank_that_is_not_of_unit_vectors_has_no_integers() {
         let mut case = Case::new("random", 32, 2, centred);
         case.taps[100] = x;
         let mut cpu = Cpu::new(1).unwrap();
-        assert!(bank(&mut cpu, &case, Some(PairIsa::available()[0])).integers.is_none(), "{x}");
+        assert!(bank(&mut cpu, &case, Some(PairIsa::available()[0])).0[0].integers.is_none(), "{x}");
     }
 }
 
@@ -183,12 +177,13 @@ fn a_bank_that_is_not_of_unit_vectors_has_no_integers() {
 fn candidates(case: &Case, pairs: PairIsa) -> Option<Vec<Option<usize>>> {
     let mut cpu = Cpu::new(2).unwrap();
     let bank = bank(&mut cpu, case, Some(pairs));
-    let search = Search::new([LAYERS, IMAGES * PATCHES, case.prompts * PATCHES, case.width], 12);
+    let parts = Parts::new([LAYERS, IMAGES * PATCHES, case.prompts * PATCHES, case.width], 12);
     let mut memory = screen::Memory::default();
-    let integers = bank.integers.unwrap();
+    let integers = bank.0.into_iter().next().unwrap().integers.unwrap();
     let room = Room::new(LAYERS * IMAGES * PATCHES, LAYERS, 12);
-    let screened = integers.screen(&mut cpu.pool, cpu.isa, &case.query, &search, &room, &mut memory)?;
-    Some((0..search.tasks()).map(|task| screened.of(task, &search.part(task)).map(Iterator::count)).collect())
+    let queries = Queries { values: &case.query, pitch: IMAGES * PATCHES, first: 0, width: case.width };
+    let screened = integers.screen(&mut cpu.pool, cpu.isa, queries, &parts, &room, &mut memory)?;
+    Some((0..parts.tasks()).map(|task| screened.of(task, &parts.part(task)).map(Iterator::count)).collect())
 }
 
 #[test]
@@ -214,7 +209,7 @@ fn few_candidates_remain_and_too_many_are_left_to_floats() {
 fn parts_cover_a_search_once() {
     for [layers, rows, prompts] in [[1, 1, 1], [3, 225, 1800], [2, 500, 33], [1, 0, 5], [1, 5, 0]] {
         for tasks in [1, 16, 300] {
-            let search = Search::new([layers, rows, prompts, 8], tasks);
+            let search = Parts::new([layers, rows, prompts, 8], tasks);
             let mut visits = vec![0; layers * rows * prompts];
             for part in (0..search.tasks()).map(|task| search.part(task)) {
                 assert_eq!(part.prompts.start % MAX_PANEL, 0);
@@ -236,7 +231,7 @@ fn memory_made_for_the_most_images_is_enough_for_fewer() {
             let room = Room::new(3 * most * 225, 3, tasks);
             for images in 0..=most {
                 for prompts in [0, 1, 30, 225, 1800] {
-                    let search = Search::new([3, images * 225, prompts, 8], tasks);
+                    let search = Parts::new([3, images * 225, prompts, 8], tasks);
                     assert!(search.tasks() <= room.tasks && search.rows * search.layers <= room.rows);
                     assert!(search.shares * search.layers * search.rows <= room.tasks * BLOCK_ROWS);
                 }

@@ -1,6 +1,6 @@
 //! The adapter and the heads as plain dense layers: batch normalisation folds into the layer that follows it.
 
-use crate::backend::HeadLayers;
+use super::HeadLayers;
 use crate::error::Result;
 use crate::tensor::Dense;
 use crate::weights::Weights;

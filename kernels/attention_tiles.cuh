@@ -5,7 +5,7 @@
 #include "reduce.cuh"
 #include "vec.cuh"
 
-namespace heads64 {
+namespace attention_tiles {
 
 constexpr int SIZE = 64;
 // Halves from row to row: 144 bytes, so that the eight rows of a tile that ldmatrix reads at once lie in different
@@ -144,4 +144,4 @@ __device__ __forceinline__ void finish(const float (&sums)[SIZE / 8][4], const f
     }
 }
 
-}  // namespace heads64
+}  // namespace attention_tiles

@@ -1,11 +1,11 @@
 // Equations 3 to 7 for each image, one block an image, and the adapter alone for prompts.
 //
-// adapter: out = psi(cls), psi(x) = relu(A1 relu(A0 x)).
+// inctrl_adapter: out = psi(cls), psi(x) = relu(A1 relu(A0 x)).
 //   cls  [rows, embed]  f32, in
 //   out  [rows, embed]  f32, out
 //   LAUNCH: grid rows, block 256, shared 4 (embed + hidden) bytes.
 //
-// heads:
+// inctrl_heads:
 //   s_i = sigmoid(eta(class_mean - psi(cls)))
 //   s_a = sigmoid(100 (u . anomaly) - 100 (u . normal)),  u = cls / max(||cls||, 1e-12)
 //   s_p = max(map)
@@ -14,7 +14,8 @@
 //   cls     [images, embed]  f32, in
 //   map     [images, cells]  f32, in
 //   w       HeadWeights by value; eta is its `image` layers, phi its `holistic` ones, relu between
-//   bank    one BankSlot in device memory, in: class_mean and text_prototypes
+//   class_mean       a BankTensor in device memory, in: [embed] f32
+//   text_prototypes  a BankTensor in device memory, in: [2, embed] f32, unit rows: normal, anomaly
 //   out     [images, 5]      f32, out: score, s_h, s_p, s_i, s_a
 //   mirror  as out, may be null: the same in the host's memory
 //   LAUNCH: grid images, block 256, shared 4 (2 embed + cells + hidden + h1 + h2 + 32) bytes.
@@ -23,12 +24,31 @@
 // turn. relu and the maximum keep NaN: a feature that overflowed must not become a score. Not in place. Pointers
 // 16-byte aligned; any sizes (rows of a multiple of four floats are read 16 bytes at a time where the row of `x` is
 // aligned).
-// REFERENCE: backend/cpu/heads.rs.
+// REFERENCE: methods/inctrl/heads/cpu.rs.
 #include "abi.cuh"
 #include "reduce.cuh"
 #include "vec.cuh"
 
-namespace score_heads {
+// The adapter and the two heads, batch normalisation folded in. Weights are [out, in], row-major f32. Its twin in Rust is
+// in methods/inctrl/heads/cuda.rs, `#[repr(C)]`, field by field the same.
+struct HeadWeights {
+    const float* adapter0;       // [hidden, embed]
+    const float* adapter1;       // [embed, hidden]
+    const float* image_w[3];     // [h1, embed], [h2, h1], [1, h2]
+    const float* image_b[3];     // [h1], [h2], [1]
+    const float* holistic_w[3];  // [h1, cells], [h2, h1], [1, h2]
+    const float* holistic_b[3];  // [h1], [h2], [1]
+    float alpha;                 // weight of the patch maximum in the score
+    int embed;
+    int hidden;
+    int cells;
+    int h1;
+    int h2;
+};
+
+static_assert(sizeof(HeadWeights) == 136, "the layout of the twin in Rust");
+
+namespace inctrl_heads_impl {
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / reduce::WARP;
@@ -158,7 +178,8 @@ __device__ __forceinline__ void adapt_row(unsigned char* shared, const float* __
 
 __device__ __forceinline__ void score(unsigned char* shared, const float* __restrict__ cls,
                                       const float* __restrict__ map, const HeadWeights& w,
-                                      const BankSlot* __restrict__ bank, float* __restrict__ out,
+                                      const BankTensor* __restrict__ class_mean,
+                                      const BankTensor* __restrict__ text_prototypes, float* __restrict__ out,
                                       float* __restrict__ mirror) {
     float* x = reinterpret_cast<float*>(shared);
     float* hidden = x + w.embed;
@@ -172,7 +193,8 @@ __device__ __forceinline__ void score(unsigned char* shared, const float* __rest
     const int thread = static_cast<int>(threadIdx.x);
     cls += static_cast<size_t>(blockIdx.x) * w.embed;
     map += static_cast<size_t>(blockIdx.x) * w.cells;
-    const float* normal = bank->text_prototypes;
+    const float* mean = static_cast<const float*>(class_mean->data);
+    const float* normal = static_cast<const float*>(text_prototypes->data);
     const float* anomaly = normal + w.embed;
     Summary part = {0.0f, 0.0f, 0.0f, reduce::minus_infinity()};
     for (int i = thread; i < w.embed; i += THREADS) {
@@ -194,7 +216,7 @@ __device__ __forceinline__ void score(unsigned char* shared, const float* __rest
 
     adapt(w, x, hidden, residual);
     __syncthreads();
-    for (int i = thread; i < w.embed; i += THREADS) residual[i] = bank->class_mean[i] - residual[i];
+    for (int i = thread; i < w.embed; i += THREADS) residual[i] = mean[i] - residual[i];
     const float s_i = head(w.image_w, w.image_b, w, w.embed, residual, first, second, scratch);
     for (int i = thread; i < w.cells; i += THREADS) cells[i] += s_i + s_a;
     const float s_h = head(w.holistic_w, w.holistic_b, w, w.cells, cells, first, second, scratch + 1);
@@ -207,19 +229,20 @@ __device__ __forceinline__ void score(unsigned char* shared, const float* __rest
     }
 }
 
-}  // namespace score_heads
+}  // namespace inctrl_heads_impl
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    adapter(const float* __restrict__ cls, HeadWeights w, float* __restrict__ out) {
+    inctrl_adapter(const float* __restrict__ cls, HeadWeights w, float* __restrict__ out) {
     CU_SHARED(shared);
-    score_heads::adapt_row(shared, cls, w, out);
+    inctrl_heads_impl::adapt_row(shared, cls, w, out);
 }
-CU_EXPORT(adapter);
+CU_EXPORT(inctrl_adapter);
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    heads(const float* __restrict__ cls, const float* __restrict__ map, HeadWeights w,
-          const BankSlot* __restrict__ bank, float* __restrict__ out, float* __restrict__ mirror) {
+    inctrl_heads(const float* __restrict__ cls, const float* __restrict__ map, HeadWeights w,
+                 const BankTensor* __restrict__ class_mean, const BankTensor* __restrict__ text_prototypes,
+                 float* __restrict__ out, float* __restrict__ mirror) {
     CU_SHARED(shared);
-    score_heads::score(shared, cls, map, w, bank, out, mirror);
+    inctrl_heads_impl::score(shared, cls, map, w, class_mean, text_prototypes, out, mirror);
 }
-CU_EXPORT(heads);
+CU_EXPORT(inctrl_heads);

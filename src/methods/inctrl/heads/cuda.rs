@@ -1,19 +1,17 @@
-//! Launches `kernels/heads.cu`: adapter, heads, text prior and final score, equations 3 to 7.
+//! Launches `kernels/inctrl_heads.cu`: adapter, heads, text prior and final score, equations 3 to 7.
 
-use super::buffer::{Buffer, Storage};
-use super::launch::{Grid, int, launch};
-use super::memory::DeviceMemory;
-use super::{Bank, Cuda};
-use crate::backend::{HEAD_OUTPUTS, HeadLayers};
+use super::{HeadLayers, HeadOps, OUTPUTS, Scored};
+use crate::backend::cuda::launch::{Argument, Grid, int, launch};
+use crate::backend::cuda::{Bank, Buffer, Cuda, Numbers, Storage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dense;
 
 const THREADS: u32 = 256;
 
-/// `HeadWeights` of `kernels/abi.cuh`, which kernels take by value.
+/// `HeadWeights` of `kernels/inctrl_heads.cu`, which its kernels take by value.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct HeadWeights {
+struct HeadWeights {
     adapter: [u64; 2],
     image_weight: [u64; 3],
     image_bias: [u64; 3],
@@ -27,20 +25,22 @@ pub(super) struct HeadWeights {
     h2: i32,
 }
 
+impl Argument for HeadWeights {}
+
 /// The adapter and the heads on the device, f32.
 pub struct Heads {
     weights: HeadWeights,
-    _memory: Vec<DeviceMemory>,
+    _memory: Vec<Numbers>,
 }
 
 impl Heads {
-    pub(super) fn new(cuda: &Cuda, layers: &HeadLayers) -> Result<Self> {
+    fn new(cuda: &Cuda, layers: &HeadLayers) -> Result<Self> {
         let mut memory = Vec::new();
         let mut store = |values: &[f32]| -> Result<u64> {
-            let mut stored = DeviceMemory::new(&cuda.shared.context, "the heads", values.len() * 4)?;
-            stored.write(0, values)?;
+            let stored = cuda.numbers("the heads", values)?;
+            let pointer = stored.pointer();
             memory.push(stored);
-            Ok(memory.last().map_or(0, DeviceMemory::pointer))
+            Ok(pointer)
         };
         let sizes = |head: &[Dense; 3]| [head[0].rows, head[1].rows];
         let [h1, h2] = sizes(&layers.image);
@@ -64,9 +64,9 @@ impl Heads {
             holistic_weight,
             holistic_bias,
             alpha: layers.alpha,
-            embed: int(layers.image[0].cols)?,
+            embed: int(layers.embedding())?,
             hidden: int(layers.adapter[0].rows)?,
-            cells: int(layers.holistic[0].cols)?,
+            cells: int(layers.cells())?,
             h1: int(h1)?,
             h2: int(h2)?,
         };
@@ -93,42 +93,54 @@ impl Heads {
     }
 }
 
-impl Cuda {
-    pub(super) fn adapt(&mut self, class: &Buffer, rows: usize, heads: &Heads, out: &mut Buffer) -> Result<()> {
+impl HeadOps for Cuda {
+    type Heads = Heads;
+
+    fn head_weights(&mut self, layers: &HeadLayers) -> Result<Heads> {
+        Heads::new(self, layers)
+    }
+
+    fn adapter(&mut self, class: &Buffer, rows: usize, heads: &Heads, out: &mut Buffer) -> Result<()> {
         let len = rows * heads.embed();
-        self.shared.bind()?;
+        self.bind()?;
         let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: heads.adapter_shared() };
         launch!(
             self,
-            self.shared.kernels.adapter,
+            self.kernels().inctrl_adapter,
             grid,
-            class.pointer("adapter", "class", Storage::F32, len)?,
+            class.pointer("inctrl_adapter", "class", Storage::F32, len)?,
             heads.weights,
-            out.pointer("adapter", "out", Storage::F32, len)?,
+            out.pointer("inctrl_adapter", "out", Storage::F32, len)?,
         )
     }
 
-    pub(super) fn score(
+    fn heads(
         &mut self,
         class: &Buffer,
         map: &Buffer,
-        images: usize,
+        at: Scored,
         heads: &Heads,
         bank: &Bank,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.select(bank)?;
-        let grid = Grid { blocks: [images, 1, 1], threads: THREADS, shared: heads.heads_shared() };
+        const OP: &str = "inctrl_heads";
+        let (views, slots) = (&at.views, at.slots());
+        let class_mean = self.bank_entry(bank, OP, at.class_mean, [1, 1, heads.embed()])?;
+        let text_prototypes = self.bank_entry(bank, OP, at.text_prototypes, [1, 2, heads.embed()])?;
+        let grid = Grid { blocks: [views.len(), 1, 1], threads: THREADS, shared: heads.heads_shared() };
+        let first = |row: usize, width: usize| (row * width * 4) as u64;
+        let mirror = out.mirror();
         launch!(
             self,
-            self.shared.kernels.heads,
+            self.kernels().inctrl_heads,
             grid,
-            class.pointer("heads", "class", Storage::F32, images * heads.embed())?,
-            map.pointer("heads", "map", Storage::F32, images * heads.cells())?,
+            class.pointer(OP, "class", Storage::F32, views.end * heads.embed())? + first(views.start, heads.embed()),
+            map.pointer(OP, "map", Storage::F32, slots.end * heads.cells())? + first(slots.start, heads.cells()),
             heads.weights,
-            self.slot.pointer(),
-            out.pointer("heads", "out", Storage::F32, images * HEAD_OUTPUTS)?,
-            out.mirror(),
+            class_mean,
+            text_prototypes,
+            out.pointer(OP, "out", Storage::F32, slots.end * OUTPUTS)? + first(slots.start, OUTPUTS),
+            if mirror == 0 { 0 } else { mirror + first(slots.start, OUTPUTS) },
         )
     }
 }

@@ -1,0 +1,66 @@
+//! Small work on rows for operations that a method brings itself: each row on one thread, with the processor's widest
+//! instructions, and sums in an order that depends on lengths only.
+
+use super::simd::{Isa, Kernel, Simd};
+use super::unit_patches::UnitRow;
+use super::{Cpu, reduce};
+use crate::tensor::Dense;
+
+/// Arithmetic on whole rows.
+#[derive(Clone, Copy)]
+pub(crate) struct RowArithmetic(Isa);
+
+impl Cpu {
+    /// Calls `row(index, out, scratch, arithmetic)` for each row of `width` elements of `out`, spread over the threads, with
+    /// `scratch` uninitialised floats for each call.
+    pub(crate) fn each_row(
+        &mut self,
+        out: &mut [f32],
+        width: usize,
+        scratch: usize,
+        row: impl Fn(usize, &mut [f32], &mut [f32], RowArithmetic) + Sync,
+    ) {
+        let arithmetic = RowArithmetic(self.isa);
+        self.reserve(scratch);
+        self.pool.run_chunks(out, width, |index, out, memory| row(index, out, memory.take(scratch), arithmetic));
+    }
+}
+
+impl RowArithmetic {
+    /// `Σ a b`
+    pub fn dot(self, a: &[f32], b: &[f32]) -> f32 {
+        struct Dot<'a>(&'a [f32], &'a [f32]);
+        impl Kernel for Dot<'_> {
+            type Output = f32;
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) -> f32 {
+                reduce::dot(simd, self.0, self.1)
+            }
+        }
+        self.0.run(Dot(a, b))
+    }
+
+    /// `out = W x + b`
+    pub fn dense(self, layer: &Dense, x: &[f32], out: &mut [f32]) {
+        struct Product<'a>(&'a Dense, &'a [f32], &'a mut [f32]);
+        impl Kernel for Product<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                let Product(layer, x, out) = self;
+                for (row, out) in layer.weight.chunks_exact(layer.cols).zip(out.iter_mut()) {
+                    *out = reduce::dot(simd, row, x);
+                }
+                for (out, bias) in out.iter_mut().zip(&layer.bias) {
+                    *out += bias;
+                }
+            }
+        }
+        self.0.run(Product(layer, x, out));
+    }
+
+    /// Scales `x` to unit length in place; zero stays zero.
+    pub fn unit(self, x: &mut [f32]) {
+        self.0.run(UnitRow(x));
+    }
+}

@@ -1,0 +1,215 @@
+//! A bank's file: one safetensors file with the header as JSON in its metadata, behind a checksum of all content.
+//!
+//! Version 2: the header names the method, whose tensors follow; `rows` says how many rows each prompt has. Version 1 knew
+//! InCTRL only, with as many rows for every prompt and `taps` as `[L, K, N, W]`; it is read, and written again as version 2.
+
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::Deserialize;
+
+use super::prompt_bank::{Header, PromptBank};
+use crate::error::{Error, ErrorKind, Result};
+use crate::methods::{self, Fitted, NamedTensor};
+use crate::preprocess::IgnoreMask;
+use crate::tensor::shape_text;
+
+/// Version of the file format that is written. A file of a later one is refused.
+pub(crate) const VERSION: u32 = 2;
+/// The method of version 1, which did not name it.
+const FIRST_METHOD: &str = "inctrl";
+/// The tensor of an ignore mask's runs, `[runs, 3]` u32: row, first column, end column.
+const RUNS: &str = "ignored_runs";
+/// The one metadata key of a bank file: a checksum, a space, and [`Header`] as JSON.
+const KEY: &str = "inctrl.bank";
+
+/// The part of the header that every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+    #[serde(default)]
+    method: Option<String>,
+}
+
+/// The bank of a file's bytes.
+pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
+    let (_, metadata) = SafeTensors::read_metadata(file)
+        .map_err(|error| damaged("this is not a prompt bank, or it is truncated").because(error))?;
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get(KEY))
+        .ok_or_else(|| damaged("this safetensors file is not a prompt bank"))?;
+    let (checksum, json) = text.split_once(' ').ok_or_else(|| damaged("the bank's header is damaged"))?;
+    let broken = |error| damaged("the bank's header is damaged").because(error);
+    let version: Version = serde_json::from_str(json).map_err(broken)?;
+    if !(1..=VERSION).contains(&version.version) {
+        let found = version.version;
+        let message = format!("bank format {found}, this program reads formats 1 to {VERSION}: use a newer program");
+        return Err(Error::new(ErrorKind::Bank, message));
+    }
+    let name = version.method.as_deref().unwrap_or(FIRST_METHOD);
+    let method = methods::by_name(name).map_err(|error| {
+        Error::new(ErrorKind::Bank, "the bank is of a method that this program does not have").because(error)
+    })?;
+    let mut header: Header = serde_json::from_str(json).map_err(broken)?;
+    if let Some(thresholds) = &header.thresholds {
+        thresholds.check().map_err(|error| damaged("the bank's thresholds make no sense").because(error))?;
+    }
+    if let Some(calibration) = &header.calibration {
+        calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
+    }
+
+    let stored = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
+    let tensors = method.file_tensors().iter().map(|name| read_tensor(&stored, name)).collect::<Result<Vec<_>>>()?;
+    let mask = header.mask.map(|size| read_mask(&stored, size)).transpose()?.map(Arc::new);
+    let (content, found) = if version.version == 1 {
+        first_version(&mut header, tensors, mask.as_deref())?
+    } else {
+        let content = Fitted { tensors, rows: header.rows.clone() };
+        let found = identity(&header, &content, mask.as_deref())?;
+        (content, found)
+    };
+    if found != checksum {
+        return Err(damaged(format!(
+            "checksum {checksum} in the header, {found} of the content: the file was changed or damaged"
+        )));
+    }
+    Ok(PromptBank::from_file(method, header, found, content, mask))
+}
+
+/// The bytes of a bank's file.
+pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
+    // A bank that was read from a file of version 1 gets the identity of version 2 with its new form.
+    let method = Some(bank.method().to_owned());
+    let header = Header { version: VERSION, method, ..bank.header.clone() };
+    let id = identity(&header, &bank.content, bank.mask.as_deref())?;
+    let mut parts: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for tensor in &bank.content.tensors {
+        parts.push((tensor.name, Dtype::F32, tensor.shape.clone(), bytes(&tensor.values)));
+    }
+    if let Some(mask) = &bank.mask {
+        let runs = mask.runs();
+        let bytes = runs.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
+        parts.push((RUNS, Dtype::U32, vec![runs.len(), 3], bytes));
+    }
+    let internal = |error| Error::new(ErrorKind::Internal, "cannot lay out the bank").because(error);
+    let views = parts
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            Ok((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(internal)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let metadata = [(KEY.to_owned(), format!("{id} {}", header_json(&header)?))].into();
+    safetensors::serialize(views, Some(metadata)).map_err(internal)
+}
+
+/// The identity of a bank: a hash of its header, of each tensor with its name and extents, and of its mask.
+pub(super) fn identity(header: &Header, content: &Fitted, mask: Option<&IgnoreMask>) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header_json(header)?.as_bytes());
+    for tensor in &content.tensors {
+        hasher.update(tensor.name.as_bytes()).update(b"\0");
+        hasher.update(&(tensor.shape.len() as u64).to_le_bytes());
+        tensor.shape.iter().for_each(|extent| {
+            hasher.update(&(*extent as u64).to_le_bytes());
+        });
+        hash_values(&mut hasher, &tensor.values);
+    }
+    Ok(finish(hasher, mask))
+}
+
+/// The content of a file of version 1, and its identity as that version counted it.
+fn first_version(
+    header: &mut Header,
+    mut tensors: Vec<NamedTensor>,
+    mask: Option<&IgnoreMask>,
+) -> Result<(Fitted, String)> {
+    let prompts = header.prompts.len();
+    let [taps, adapted, class_mean, text] = &tensors[..] else {
+        return Err(Error::new(ErrorKind::Internal, "the first version had four tensors"));
+    };
+    let embedding = *class_mean.shape.first().unwrap_or(&0);
+    let &[layers, _, patches, width] = &taps.shape[..] else { return Err(misshapen(taps)) };
+    for (tensor, expected) in [
+        (taps, &[layers, prompts, patches, width][..]),
+        (adapted, &[prompts, embedding]),
+        (class_mean, &[embedding]),
+        (text, &[2, embedding]),
+    ] {
+        if tensor.shape != expected || tensor.shape.contains(&0) {
+            return Err(misshapen(tensor));
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header_json(header)?.as_bytes());
+    for extent in [layers, prompts, patches, width, embedding] {
+        hasher.update(&(extent as u64).to_le_bytes());
+    }
+    tensors.iter().for_each(|tensor| hash_values(&mut hasher, &tensor.values));
+    let id = finish(hasher, mask);
+    tensors[0].shape = vec![layers, prompts * patches, width];
+    header.rows = vec![patches; prompts];
+    Ok((Fitted { tensors, rows: header.rows.clone() }, id))
+}
+
+fn hash_values(hasher: &mut blake3::Hasher, values: &[f32]) {
+    values.chunks(4096).for_each(|chunk| {
+        hasher.update(&bytes(chunk));
+    });
+}
+
+fn finish(mut hasher: blake3::Hasher, mask: Option<&IgnoreMask>) -> String {
+    for number in mask.iter().flat_map(|mask| mask.runs().as_flattened()) {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+fn header_json(header: &Header) -> Result<String> {
+    serde_json::to_string(header)
+        .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the bank's header").because(error))
+}
+
+fn read_tensor(tensors: &SafeTensors<'_>, name: &'static str) -> Result<NamedTensor> {
+    let tensor = tensors.tensor(name).map_err(|error| damaged(format!("tensor `{name}` is missing")).because(error))?;
+    if tensor.dtype() != Dtype::F32 {
+        return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())));
+    }
+    let values: Arc<[f32]> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    if !values.iter().all(|x| x.is_finite()) {
+        return Err(damaged(format!("tensor `{name}` holds NaN or infinity")));
+    }
+    Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values })
+}
+
+/// The ignore mask for frames of `size`.
+fn read_mask(tensors: &SafeTensors<'_>, size: [usize; 2]) -> Result<IgnoreMask> {
+    let missing = |error| damaged(format!("tensor `{RUNS}` is missing")).because(error);
+    let tensor = tensors.tensor(RUNS).map_err(missing)?;
+    let [_, 3] = tensor.shape() else { return Err(misshapen_as(RUNS, tensor.shape())) };
+    if tensor.dtype() != Dtype::U32 {
+        return Err(damaged(format!("tensor `{RUNS}` is stored as {:?}, expected U32", tensor.dtype())));
+    }
+    let numbers: Vec<u32> = tensor.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+    let runs = numbers.as_chunks::<3>().0.to_vec();
+    IgnoreMask::from_runs(size[0], size[1], runs)
+        .map_err(|error| damaged("the bank's ignore mask makes no sense").because(error))
+}
+
+/// An error about the content of a bank's file; building the bank again is the only remedy.
+fn damaged(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Bank, format!("{}; build the bank again", message.into()))
+}
+
+fn misshapen(tensor: &NamedTensor) -> Error {
+    misshapen_as(tensor.name, &tensor.shape)
+}
+
+fn misshapen_as(name: &str, shape: &[usize]) -> Error {
+    damaged(format!("tensor `{name}` has shape {}, which does not fit the bank's other tensors", shape_text(shape)))
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}

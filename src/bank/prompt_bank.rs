@@ -1,0 +1,332 @@
+//! A class's normal images, reduced to what scoring needs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Thresholds, file};
+use crate::atomic_file::write_atomically;
+use crate::backend::BankTensor;
+use crate::calibration::Calibration;
+use crate::error::{Error, ErrorKind, Result};
+use crate::methods::{Fitted, Method, NamedTensor, Prompt};
+use crate::preprocess::{Fit, IgnoreMask};
+use crate::weights::Arch;
+
+/// The prompts of one class under one model and method: immutable; put it in an [`Arc`] and share it between scorers.
+///
+/// Holds what the method remembers of each prompt and of the class name, so that scoring touches neither prompt images nor
+/// text again. Prompts lie in the order of their content hashes: the order in which they were given changes no bit.
+pub struct PromptBank {
+    pub(super) header: Header,
+    pub(super) id: String,
+    method: &'static dyn Method,
+    pub(super) content: Fitted,
+    pub(super) mask: Option<Arc<IgnoreMask>>,
+}
+
+/// The header of a bank's file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    pub version: u32,
+    /// Name of the method; version 1 has none, as there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    pub class: String,
+    pub fit: Fit,
+    pub model: String,
+    /// Content hash of each prompt image, in hexadecimal, ascending.
+    pub prompts: Vec<String>,
+    /// Absent from the file where there are none, so that files from before thresholds keep their identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// What the thresholds were made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// Width and height of the frames that the ignore mask is for; its runs are a tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<[usize; 2]>,
+    /// Rows of each prompt in the tensors of rows, where prompts can be told apart; in version 1 all have as many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<usize>,
+}
+
+/// What a bank's header says beside its method and prompts.
+pub(crate) struct BankFacts {
+    pub class: String,
+    pub fit: Fit,
+    pub model: String,
+    pub mask: Option<Arc<IgnoreMask>>,
+}
+
+/// Identity of a bank: the beginning of a hash of all its content. Displayed as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BankId(pub u64);
+
+impl std::fmt::Display for BankId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Facts about a bank, for people.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BankInfo {
+    /// Number of prompts, K.
+    pub prompts: usize,
+    /// How many of them are copies of another.
+    pub duplicates: usize,
+    /// The tensors of the method: name and extents.
+    pub tensors: Vec<(&'static str, Vec<usize>)>,
+    /// Bytes of the tensors in memory.
+    pub bytes: usize,
+}
+
+impl PromptBank {
+    /// Puts prompts in canonical order and lets the method make a bank of them. There is at least one prompt.
+    pub(crate) fn assemble(
+        method: &'static dyn Method,
+        facts: BankFacts,
+        class_tensors: Vec<NamedTensor>,
+        mut prompts: Vec<Prompt>,
+    ) -> Result<Self> {
+        prompts.sort_by_key(|prompt| prompt.hash);
+        let content = method.fit(&prompts, class_tensors)?;
+        let header = Header {
+            version: file::VERSION,
+            method: Some(method.name().to_owned()),
+            class: facts.class,
+            fit: facts.fit,
+            model: facts.model,
+            prompts: prompts.iter().map(|prompt| hex(&prompt.hash)).collect(),
+            thresholds: None,
+            calibration: None,
+            mask: facts.mask.as_ref().map(|mask| [mask.width(), mask.height()]),
+            rows: content.rows.clone(),
+        };
+        Self::new(method, header, content, facts.mask)
+    }
+
+    /// A bank of the current version, whose identity follows from its content.
+    fn new(
+        method: &'static dyn Method,
+        mut header: Header,
+        content: Fitted,
+        mask: Option<Arc<IgnoreMask>>,
+    ) -> Result<Self> {
+        header.version = file::VERSION;
+        header.method = Some(method.name().to_owned());
+        header.rows.clone_from(&content.rows);
+        let id = file::identity(&header, &content, mask.as_deref())?;
+        Ok(PromptBank { header, id, method, content, mask })
+    }
+
+    /// A bank that was read from a file, with the identity that the file has.
+    pub(super) fn from_file(
+        method: &'static dyn Method,
+        header: Header,
+        id: String,
+        content: Fitted,
+        mask: Option<Arc<IgnoreMask>>,
+    ) -> Self {
+        PromptBank { header, id, method, content, mask }
+    }
+
+    /// Reads a bank that [`PromptBank::save`] wrote, of this or an earlier version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Bank`] if it is not a bank, is of a later format version,
+    /// is truncated, or its content does not match its checksum.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = std::fs::read(path).map_err(|error| Error::io("read the bank", path, error))?;
+        Self::from_bytes(&file).map_err(|error| error.at(path))
+    }
+
+    /// Reads a bank from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bank`], as [`PromptBank::open`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        file::read(bytes)
+    }
+
+    /// Writes the bank as one safetensors file. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] if it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let bytes = file::write(self)?;
+        let path = path.as_ref();
+        write_atomically(path, |out| out.write_all(&bytes).map_err(|error| Error::io("write the bank", path, error)))
+    }
+
+    /// Identity of the bank: the beginning of a hash of all its content, in hexadecimal.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The same identity as a number.
+    pub fn bank_id(&self) -> BankId {
+        BankId(u64::from_str_radix(&self.id, 16).expect("an identity is 16 digits of a hash in hexadecimal"))
+    }
+
+    /// Name of the method that it was built for, which scores by it.
+    pub fn method(&self) -> &'static str {
+        self.method.name()
+    }
+
+    pub(crate) fn method_entry(&self) -> &'static dyn Method {
+        self.method
+    }
+
+    /// The pixels that are not judged, in its prompts and in queries, where there are any.
+    pub fn mask(&self) -> Option<&IgnoreMask> {
+        self.mask.as_deref()
+    }
+
+    pub(crate) fn shared_mask(&self) -> Option<Arc<IgnoreMask>> {
+        self.mask.clone()
+    }
+
+    /// The class name that it was built with.
+    pub fn class(&self) -> &str {
+        &self.header.class
+    }
+
+    /// How its images were fitted to the model's square input, and how queries will be.
+    pub fn fit(&self) -> Fit {
+        self.header.fit
+    }
+
+    /// The limits that its scores are judged by, where it has any.
+    pub fn thresholds(&self) -> Option<&Thresholds> {
+        self.header.thresholds.as_ref()
+    }
+
+    /// The same bank with other limits, or without; its identity changes with them. The features are shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] as [`Thresholds::check`].
+    pub fn with_thresholds(&self, thresholds: Option<Thresholds>) -> Result<Self> {
+        if let Some(thresholds) = &thresholds {
+            thresholds.check()?;
+        }
+        self.with_header(Header { thresholds, calibration: None, ..self.header.clone() })
+    }
+
+    /// The scores of good parts that its thresholds come from, where they come from such.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.header.calibration.as_ref()
+    }
+
+    /// The same bank with a calibration and the thresholds that it gives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the header cannot be written.
+    pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
+        let thresholds = Some(calibration.thresholds());
+        self.with_header(Header { thresholds, calibration: Some(calibration), ..self.header.clone() })
+    }
+
+    fn with_header(&self, header: Header) -> Result<Self> {
+        Self::new(self.method, header, self.content.clone(), self.mask.clone())
+    }
+
+    /// Hash of the model that it was built with.
+    pub fn model_hash(&self) -> &str {
+        &self.header.model
+    }
+
+    /// Content hash of each prompt image (size, channels and pixels), in hexadecimal, ascending.
+    pub fn prompt_hashes(&self) -> &[String] {
+        &self.header.prompts
+    }
+
+    /// Sizes, for people.
+    pub fn info(&self) -> BankInfo {
+        let duplicates = self.header.prompts.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let tensors = &self.content.tensors;
+        BankInfo {
+            prompts: self.header.prompts.len(),
+            duplicates,
+            tensors: tensors.iter().map(|tensor| (tensor.name, tensor.shape.clone())).collect(),
+            bytes: tensors.iter().map(|tensor| size_of_val(&*tensor.values)).sum(),
+        }
+    }
+
+    /// The method's tensor of this name, with its extents.
+    pub fn tensor(&self, name: &str) -> Option<(&[f32], &[usize])> {
+        let tensor = self.content.tensors.iter().find(|tensor| tensor.name == name)?;
+        Some((&tensor.values, &tensor.shape))
+    }
+
+    /// An error where the bank belongs to another model.
+    pub(crate) fn check_model(&self, model: &str, arch: &Arch) -> Result<()> {
+        if self.header.model == model {
+            return self.method.check_bank(&self.content, self.header.prompts.len(), arch);
+        }
+        Err(Error::new(
+            ErrorKind::Bank,
+            format!(
+                "the bank of class `{}` was built with model {}, the weights are model {model}; build it again with these weights",
+                self.header.class, self.header.model
+            ),
+        ))
+    }
+
+    /// The tensors that go to a device, in the method's order.
+    pub(crate) fn device_tensors(&self) -> Result<Vec<BankTensor<'_>>> {
+        let tensor = |&(name, role)| {
+            let NamedTensor { values, shape, .. } = self.content.tensor(name)?;
+            let shape = match shape[..] {
+                [width] => [1, 1, width],
+                [rows, width] => [1, rows, width],
+                [layers, rows, width] => [layers, rows, width],
+                _ => return Err(Error::new(ErrorKind::Internal, format!("tensor `{name}` has too many dimensions"))),
+            };
+            Ok(BankTensor { values, shape, role })
+        };
+        self.method.device_tensors().iter().map(tensor).collect()
+    }
+
+    /// The bank of some of the prompts, given by their places in [`PromptBank::prompt_hashes`]; without thresholds, which are
+    /// those of all prompts together. Its bits are those of a bank built from these images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for no places, one that is not there, or a method whose prompts cannot be told apart.
+    pub fn subset(&self, places: &[usize]) -> Result<PromptBank> {
+        let mut places = places.to_vec();
+        places.sort_unstable();
+        let count = self.header.prompts.len();
+        if places.is_empty() || places.last() >= Some(&count) {
+            let message = format!("prompts {places:?} of a bank of {count}: at least one, counted from 0");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let (prompts, class) = self.take_apart()?;
+        let chosen: Vec<Prompt> = places.iter().map(|&k| prompts[k].clone()).collect();
+        let content = self.method.fit(&chosen, class)?;
+        let prompts = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
+        let header = Header { prompts, thresholds: None, calibration: None, ..self.header.clone() };
+        Self::new(self.method, header, content, self.mask.clone())
+    }
+
+    /// The prompts one by one, as they were before they were put together, and what the class name contributed.
+    pub(crate) fn take_apart(&self) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+        let hash = |hash: &String| blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes());
+        let hashes: Vec<[u8; 32]> = self.header.prompts.iter().map(hash).collect();
+        self.method.take_apart(&self.content, &hashes)
+    }
+}
+
+impl std::fmt::Debug for PromptBank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromptBank").field("id", &self.id).field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}

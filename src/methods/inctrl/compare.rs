@@ -1,0 +1,150 @@
+//! From features to scores: equations 1 and 2 by the device's nearest-neighbour search, 3 to 7 by the fused heads.
+
+use std::sync::Arc;
+
+use super::heads::{HeadOps, Scored};
+use super::{ADAPTED, OUTPUTS, TAPS, head_layers, vector};
+use crate::backend::{Role, Search};
+use crate::error::Result;
+use crate::methods::{AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Outputs, judged_rows, not_finite};
+use crate::model::vision::Features;
+use crate::weights::Weights;
+
+/// Places of the bank's tensors on a device, as in [`super::ON_DEVICE`].
+const ROWS: usize = 0;
+const CLASS_MEAN: usize = 1;
+const TEXT_PROTOTYPES: usize = 2;
+
+/// The adapter and the heads on a device.
+struct Heads<B: HeadOps> {
+    heads: B::Heads,
+    /// Taps, patches of an image, embedding width.
+    sizes: [usize; 3],
+}
+
+/// One scorer's memory.
+struct Comparer<B: HeadOps> {
+    shared: Arc<Heads<B>>,
+    /// Largest cosines, `[L, slots, N]`.
+    cosines: B::Buffer,
+    /// An adapted class embedding, `[E]`.
+    adapted: B::Buffer,
+    /// Largest cosines with each group, `[G, L, N]`, and with each bank, `[L, slots, N]`, on the host.
+    groups: Vec<f32>,
+    best: Vec<f32>,
+}
+
+pub(super) fn load<B: HeadOps>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
+    let arch = weights.arch();
+    let heads = backend.head_weights(&head_layers(weights)?)?;
+    Ok(Arc::new(Heads::<B> { heads, sizes: [arch.taps.len(), arch.vision.patches(), arch.embed_dim] }))
+}
+
+impl<B: HeadOps> Loaded<B> for Heads<B> {
+    fn compare(self: Arc<Self>, backend: &B, most: usize) -> Result<Box<dyn Compare<B>>> {
+        let [taps, patches, embedding] = self.sizes;
+        Ok(Box::new(Comparer {
+            cosines: backend.buffer(Role::Nearest, taps * most * patches)?,
+            adapted: backend.buffer(Role::Stream, embedding)?,
+            groups: Vec::new(),
+            best: Vec::new(),
+            shared: self,
+        }))
+    }
+}
+
+impl<B: HeadOps> Comparer<B> {
+    /// Equations 1 and 2 from the largest cosines, then 3 to 7.
+    fn finish(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        out: &mut Outputs<B>,
+        after: &mut AfterStep<'_, B>,
+    ) -> Result<()> {
+        let [taps, patches, _] = self.shared.sizes;
+        backend.residual_mean(&self.cosines, taps, batch.slots() * patches, batch.judged, &mut out.map)?;
+        after(backend, "nearest neighbour")?;
+        for run in batch.runs {
+            let at = Scored {
+                views: run.views.clone(),
+                first_slot: run.first_slot,
+                class_mean: CLASS_MEAN,
+                text_prototypes: TEXT_PROTOTYPES,
+            };
+            let (class, heads) = (&batch.features.class, &self.shared.heads);
+            backend.heads(class, &out.map, at, heads, batch.banks[run.bank], &mut out.values)?;
+        }
+        after(backend, "heads")
+    }
+}
+
+impl<B: HeadOps> Compare<B> for Comparer<B> {
+    fn record(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        out: &mut Outputs<B>,
+        after: &mut AfterStep<'_, B>,
+    ) -> Result<()> {
+        let patches = self.shared.sizes[1];
+        for run in batch.runs {
+            let at = Search {
+                query_pitch: batch.features.views * patches,
+                queries: run.views.start * patches..run.views.end * patches,
+                tensor: ROWS,
+                out_pitch: batch.slots() * patches,
+                first_out: run.first_slot * patches,
+            };
+            backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
+        }
+        self.finish(backend, batch, out, after)
+    }
+
+    /// A maximum has no order: over groups it has the bits of that over all prompts at once.
+    fn record_groups(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        groups: &Groups<'_, B>,
+        out: &mut Outputs<B>,
+    ) -> Result<()> {
+        let [taps, patches, _] = self.shared.sizes;
+        let (len, slots) = (taps * patches, batch.slots());
+        self.groups.resize(groups.groups.len() * len, 0.0);
+        for (group, cosines) in groups.groups.iter().zip(self.groups.chunks_exact_mut(len)) {
+            backend.patch_nn(&batch.features.taps, &Search::all(patches, ROWS), group, &mut self.cosines)?;
+            backend.download(&self.cosines, cosines)?;
+        }
+        self.best.clear();
+        self.best.resize(slots * len, f32::NEG_INFINITY);
+        for run in batch.runs {
+            for &group in &groups.members[run.bank] {
+                for tap in 0..taps {
+                    let best = &mut self.best[(tap * slots + run.first_slot) * patches..][..patches];
+                    let cosines = &self.groups[group * len + tap * patches..][..patches];
+                    best.iter_mut().zip(cosines).for_each(|(best, cosine)| *best = best.max(*cosine));
+                }
+            }
+        }
+        backend.upload(&self.best, &mut self.cosines)?;
+        self.finish(backend, batch, out, &mut |_, _| Ok(()))
+    }
+
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+        let [layers, patches, embedding] = self.shared.sizes;
+        let mut taps = vec![0.0; layers * patches * features.width];
+        let mut adapted = vec![0.0; embedding];
+        backend.download(&features.taps, &mut taps)?;
+        backend.adapter(&features.class, 1, &self.shared.heads, &mut self.adapted)?;
+        backend.download(&self.adapted, &mut adapted)?;
+        if !taps.iter().chain(&adapted).all(|x| x.is_finite()) {
+            return Err(not_finite("the features of a prompt"));
+        }
+        let (taps, rows) = judged_rows(&taps, judged, features.width)?;
+        let taps = NamedTensor { name: TAPS, shape: vec![layers, rows, features.width], values: taps.into() };
+        Ok(vec![taps, vector(ADAPTED, adapted)])
+    }
+}
+
+const _: () = assert!(OUTPUTS == 5, "the outputs of the method are those of the heads");

@@ -1,0 +1,161 @@
+//! InCTRL (Zhu & Pang, CVPR 2024, arXiv 2403.06495): the equations of the paper, in its order.
+//!
+//! | Equation | What | Where |
+//! |---|---|---|
+//! | 1, 2 | patch residual per tap, residual map M_x | `compare.rs`, [`equations::residual`] |
+//! | 3 | prompt prototype I_p: mean adapted class embedding | [`class_mean`] |
+//! | 4, 5 | image residual F_x and its score s_i | [`equations::score`] |
+//! | 6 | text prior s_a, its prototypes | [`text_prototypes`], [`equations::text_prior`] |
+//! | 7 | holistic map, its score, the final score | [`equations::score`] |
+//!
+//! A bank holds `taps` `[L, R, W]` (unit patch tokens of every prompt at every tap), `adapted_class` `[K, E]` with its mean
+//! `class_mean` `[E]`, and `text_prototypes` `[2, E]`. Unlike the published code, no image's score depends on the others of
+//! its batch.
+
+use std::sync::Arc;
+
+use super::{Fitted, Method, NamedTensor, Output, Prompt, find, load_on_every_device};
+use crate::backend::BankRole;
+use crate::backend::cpu::Cpu;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::shape_text;
+use crate::text::Tokeniser;
+use crate::weights::{Arch, Weights};
+
+mod compare;
+pub mod equations;
+mod heads;
+mod layers;
+mod prototypes;
+
+#[cfg(feature = "cuda")]
+pub use heads::CudaHeads;
+pub use heads::{HeadLayers, HeadOps, OUTPUTS, Scored};
+pub use layers::head_layers;
+pub use prototypes::{class_mean, text_prototypes};
+
+/// Names of the bank's tensors.
+const TAPS: &str = "taps";
+const ADAPTED: &str = "adapted_class";
+const CLASS_MEAN: &str = "class_mean";
+pub(crate) const TEXT_PROTOTYPES: &str = "text_prototypes";
+
+/// Places of the bank's tensors on a device.
+const ON_DEVICE: &[(&str, BankRole)] =
+    &[(TAPS, BankRole::Rows), (CLASS_MEAN, BankRole::Numbers), (TEXT_PROTOTYPES, BankRole::Numbers)];
+
+/// The method.
+pub struct Inctrl;
+
+const fn share(name: &'static str) -> Output {
+    Output { name, low: 0.0, high: 1.0 }
+}
+
+impl Method for Inctrl {
+    fn name(&self) -> &'static str {
+        "inctrl"
+    }
+
+    fn outputs(&self) -> &'static [Output] {
+        const { &[share("score"), share("holistic"), share("patch_max"), share("image_residual"), share("text_prior")] }
+    }
+
+    fn check_model(&self, _arch: &Arch) -> Result<()> {
+        Ok(())
+    }
+
+    fn class_tensors(&self, cpu: &mut Cpu, weights: &Weights, class: &str) -> Result<Vec<NamedTensor>> {
+        let values = text_prototypes(cpu, weights, &Tokeniser::new()?, class)?;
+        let shape = vec![2, weights.arch().embed_dim];
+        Ok(vec![NamedTensor { name: TEXT_PROTOTYPES, shape, values: values.into() }])
+    }
+
+    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>) -> Result<Fitted> {
+        let parts = |name: &str| prompts.iter().map(|p| find(&p.tensors, name)).collect::<Result<Vec<_>>>();
+        let (taps, adapted) = (parts(TAPS)?, parts(ADAPTED)?);
+        let Some(&[layers, _, width]) = taps.first().map(|first| &first.shape[..]) else {
+            return Err(Error::new(ErrorKind::Argument, "a bank of no prompts: at least one is needed"));
+        };
+        let rows: Vec<usize> = taps.iter().map(|taps| taps.shape[1]).collect();
+        let layer = |l: usize| {
+            taps.iter().zip(&rows).flat_map(move |(taps, rows)| &taps.values[l * rows * width..][..rows * width])
+        };
+        let all = (0..layers).flat_map(layer).copied().collect();
+        let adapted: Vec<f32> = adapted.iter().flat_map(|adapted| adapted.values.iter().copied()).collect();
+        let embedding = adapted.len() / prompts.len();
+        let mean = class_mean(&adapted, embedding);
+        let mut tensors = vec![
+            NamedTensor { name: TAPS, shape: vec![layers, rows.iter().sum(), width], values: all },
+            NamedTensor { name: ADAPTED, shape: vec![prompts.len(), embedding], values: adapted.into() },
+            NamedTensor { name: CLASS_MEAN, shape: vec![embedding], values: mean.into() },
+        ];
+        tensors.extend(class);
+        Ok(Fitted { tensors, rows })
+    }
+
+    fn take_apart(&self, bank: &Fitted, hashes: &[[u8; 32]]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+        let (taps, adapted) = (bank.tensor(TAPS)?, bank.tensor(ADAPTED)?);
+        let (&[layers, all, width], &[_, embedding]) = (&taps.shape[..], &adapted.shape[..]) else {
+            return Err(Error::new(ErrorKind::Internal, "a bank that was not checked is taken apart"));
+        };
+        let mut first = 0;
+        let prompts = hashes.iter().zip(&bank.rows).enumerate().map(|(k, (hash, &rows))| {
+            let layer = |l: usize| &taps.values[(l * all + first) * width..][..rows * width];
+            let own = (0..layers).flat_map(layer).copied().collect();
+            first += rows;
+            let class = adapted.values[k * embedding..][..embedding].into();
+            Prompt {
+                hash: *hash,
+                tensors: vec![
+                    NamedTensor { name: TAPS, shape: vec![layers, rows, width], values: own },
+                    NamedTensor { name: ADAPTED, shape: vec![embedding], values: class },
+                ],
+            }
+        });
+        Ok((prompts.collect(), vec![bank.tensor(TEXT_PROTOTYPES)?.clone()]))
+    }
+
+    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
+        let rows: usize = bank.rows.iter().sum();
+        let (layers, width, embedding) = (arch.taps.len(), arch.vision.width, arch.embed_dim);
+        let wanted: [(&str, &[usize]); 4] = [
+            (TAPS, &[layers, rows, width]),
+            (ADAPTED, &[prompts, embedding]),
+            (CLASS_MEAN, &[embedding]),
+            (TEXT_PROTOTYPES, &[2, embedding]),
+        ];
+        for (name, expected) in wanted {
+            let found = &bank.tensor(name)?.shape;
+            if found != expected {
+                let (found, expected) = (shape_text(found), shape_text(expected));
+                let message =
+                    format!("tensor `{name}` has shape {found}, its model gives {expected}; build the bank again");
+                return Err(Error::new(ErrorKind::Bank, message));
+            }
+        }
+        let most = arch.vision.patches();
+        if bank.rows.len() != prompts || bank.rows.iter().any(|rows| !(1..=most).contains(rows)) {
+            let message = format!(
+                "{prompts} prompts have {:?} patches, their model gives 1 to {most} each; build the bank again",
+                bank.rows
+            );
+            return Err(Error::new(ErrorKind::Bank, message));
+        }
+        Ok(())
+    }
+
+    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+        ON_DEVICE
+    }
+
+    fn file_tensors(&self) -> &'static [&'static str] {
+        &[TAPS, ADAPTED, CLASS_MEAN, TEXT_PROTOTYPES]
+    }
+
+    load_on_every_device!(compare::load);
+}
+
+/// A tensor of `values` with one dimension.
+fn vector(name: &'static str, values: Vec<f32>) -> NamedTensor {
+    NamedTensor { name, shape: vec![values.len()], values: Arc::from(values) }
+}
