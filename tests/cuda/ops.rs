@@ -35,7 +35,7 @@ where
 /// An operation at all its sizes, written once for every backend.
 trait Operation {
     /// Named results.
-    fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)>;
+    fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)>;
 }
 
 fn ends(images: usize, tokens: usize) -> Vec<usize> {
@@ -55,7 +55,7 @@ fn norm<B: Backend>(backend: &mut B, seed: u64, width: usize) -> Norm<B> {
 fn cuda_linear() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (rows, inputs, outputs, biased) in
                 [(1, 64, 64, true), (5, 64, 192, true), (17, 128, 32, false), (10, 588, 64, true), (3, 256, 24, false)]
@@ -98,7 +98,7 @@ fn cuda_linear() {
 fn cuda_gelu() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (kind, len) in [(Gelu::Exact, 1), (Gelu::Exact, 2049), (Gelu::Quick, 4103), (Gelu::Exact, 4096)] {
                 let host = halves(1, len, 3.0);
@@ -116,7 +116,7 @@ fn cuda_gelu() {
 fn cuda_embed_and_norms() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (images, patches, width) in [(1, 1, 64), (2, 9, 128), (3, 4, 896), (1, 25, 192)] {
                 let (tokens, what) = (1 + patches, format!("{images} x {patches} x {width}"));
@@ -175,7 +175,7 @@ fn cuda_vectors_without_length_stay_zero() {
 fn cuda_attention() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Each kernel at its last key and one before; the last two cases take the online one, also with whole tiles.
             for (images, tokens, heads) in [
@@ -216,7 +216,7 @@ fn cuda_attention() {
 fn cuda_pool_rows() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (role, pool) in [
                 (Role::Stream, Pool::First),
@@ -265,7 +265,7 @@ fn unit_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
 fn cuda_patch_nn_and_residual_mean() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Less than a tile, a tile and one more of queries and of bank rows, many bank tiles.
             for (layers, images, prompts, patches, width) in [
@@ -361,7 +361,7 @@ fn dense(seed: u64, rows: usize, cols: usize, biased: bool) -> Dense {
 fn cuda_heads() {
     struct Op;
     impl Operation for Op {
-        fn run<B: Backend>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (images, embed, cells) in [(1, 24, 9), (3, 32, 25), (2, 640, 225)] {
                 let layers = HeadLayers {
