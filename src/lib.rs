@@ -55,6 +55,7 @@
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
+//! | [`pictures`] | picture files in folders, and which of them show the same |
 //! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
 //! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
 //! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
@@ -87,6 +88,7 @@ pub mod measure;
 pub mod method;
 pub mod metrics;
 pub mod model;
+pub mod pictures;
 pub mod preprocess;
 #[cfg(feature = "cli")]
 pub mod render;
