@@ -104,8 +104,8 @@ pub mod training;
 pub mod weights;
 
 pub use detector::{
-    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Panel,
-    Precision, PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
+    AnomalyMap, BankBuilder, BankId, BankInfo, BankSlot, Deadline, Decision, Device, Engine, EngineOptions, Late,
+    Latencies, Output, Outputs, Panel, Precision, PromptBank, Reason, Region, Score, Scorer, Thresholds, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use preprocess::{AnyFrame, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};

@@ -127,7 +127,7 @@ impl Calibration {
     /// The limits that keep the promise.
     ///
     /// `reject` is the smallest number above the k-th largest score, since a score that reaches a limit is past it. `review` is
-    /// the same for a rate five times as large, a half at most: so many good parts at most are looked at by a person or
+    /// the same for a rate five times as large, a half at most: so many good parts at most are sent to manual review or
     /// rejected. `cell` is to the largest cells of the maps what `reject` is to the scores: at most the promised share of good
     /// parts has a cell past it.
     pub fn thresholds(&self) -> Thresholds {
@@ -316,7 +316,7 @@ mod tests {
             assert_eq!(score >= limits.reject, calibration.p_value(score) <= 0.05, "{score}");
         }
         assert!(limits.review <= limits.reject);
-        limits.check().unwrap();
+        limits.check(&crate::detector::Outputs::INCTRL).unwrap();
     }
 
     #[test]

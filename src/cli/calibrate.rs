@@ -120,7 +120,7 @@ fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
 
 pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let progress = Progress::new();
-    let bank = Arc::new(PromptBank::open(&args.bank)?);
+    let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
     let images = open_all(&args.normals, &bank)?;
     let all = images.len();
     let held_out = images.iter().filter(|image| !image.prompt).count();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::Thresholds;
+use super::{Outputs, Thresholds};
 use crate::atomic_file::write_atomically;
 use crate::backend::{Backend, BankVectors};
 use crate::calibration::Calibration;
@@ -167,11 +167,24 @@ impl PromptBank {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Bank`] if it is not a bank, is of another format version,
-    /// is truncated, or its content does not match its checksum.
+    /// is truncated, its content does not match its checksum, or its limits lie outside the range of its outputs: with such
+    /// a limit nothing would ever be rejected. [`PromptBank::open_without_thresholds`] reads such a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::open_as(path.as_ref(), Self::from_bytes)
+    }
+
+    /// Reads a bank without the limits that its file has, whatever they are; the identity is that of a bank without limits.
+    /// For files that [`PromptBank::open`] refuses because of their limits, and that are to get others.
+    ///
+    /// # Errors
+    /// As [`PromptBank::open`], but for the limits.
+    pub fn open_without_thresholds(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_as(path.as_ref(), |file| Self::parse(file)?.with_thresholds(None))
+    }
+
+    fn open_as(path: &Path, parse: impl Fn(&[u8]) -> Result<Self>) -> Result<Self> {
         let file = std::fs::read(path).map_err(|error| Error::io("read the bank", path, error))?;
-        Self::from_bytes(&file).map_err(|error| error.at(path))
+        parse(&file).map_err(|error| error.at(path))
     }
 
     /// Reads a bank from the bytes of its file.
@@ -179,6 +192,19 @@ impl PromptBank {
     /// # Errors
     /// [`ErrorKind::Bank`], as [`PromptBank::open`].
     pub fn from_bytes(file: &[u8]) -> Result<Self> {
+        let bank = Self::parse(file)?;
+        if let Some(thresholds) = bank.thresholds() {
+            thresholds.check(bank.outputs()).map_err(|error| {
+                let message = "the bank's thresholds make no sense; set others with `inctrl bank calibrate`, or build the \
+                               bank again";
+                Error::new(ErrorKind::Bank, message).because(error)
+            })?;
+        }
+        Ok(bank)
+    }
+
+    /// [`PromptBank::from_bytes`], whatever the limits.
+    fn parse(file: &[u8]) -> Result<Self> {
         let (_, metadata) = SafeTensors::read_metadata(file)
             .map_err(|error| damaged("this is not a prompt bank, or it is truncated").because(error))?;
         let text = metadata
@@ -195,9 +221,6 @@ impl PromptBank {
         }
         let header: Header =
             serde_json::from_str(json).map_err(|error| damaged("the bank's header is damaged").because(error))?;
-        if let Some(thresholds) = &header.thresholds {
-            thresholds.check().map_err(|error| damaged("the bank's thresholds make no sense").because(error))?;
-        }
         if let Some(calibration) = &header.calibration {
             calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
         }
@@ -293,6 +316,11 @@ impl PromptBank {
         self.header.fit
     }
 
+    /// What its scores consist of, and the ranges that limits must lie in.
+    pub fn outputs(&self) -> &Outputs {
+        &Outputs::INCTRL
+    }
+
     /// The limits that its scores are judged by, where it has any.
     pub fn thresholds(&self) -> Option<&Thresholds> {
         self.header.thresholds.as_ref()
@@ -304,7 +332,7 @@ impl PromptBank {
     /// [`ErrorKind::Argument`] as [`Thresholds::check`].
     pub fn with_thresholds(&self, thresholds: Option<Thresholds>) -> Result<Self> {
         if let Some(thresholds) = &thresholds {
-            thresholds.check()?;
+            thresholds.check(self.outputs())?;
         }
         let header = Header { thresholds, calibration: None, ..self.header.clone() };
         let (adapted, mean, texts) = (self.adapted.clone(), self.class_mean.clone(), self.text_prototypes.clone());
@@ -319,10 +347,16 @@ impl PromptBank {
     /// The same bank with a calibration and the thresholds that it gives.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] if the header cannot be written.
+    /// [`ErrorKind::Argument`] where no limit keeps the calibration's promise: good parts have the largest score that there
+    /// is.
     pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
-        let thresholds = Some(calibration.thresholds());
-        let header = Header { thresholds, calibration: Some(calibration), ..self.header.clone() };
+        let thresholds = calibration.thresholds();
+        thresholds.check(self.outputs()).map_err(|error| {
+            let message = "no limit lies above the scores of these good images: look at those that score highest, or give \
+                           the bank prompts that are like them";
+            Error::new(ErrorKind::Argument, message).because(error)
+        })?;
+        let header = Header { thresholds: Some(thresholds), calibration: Some(calibration), ..self.header.clone() };
         let (taps, adapted) = (Arc::clone(&self.taps), self.adapted.clone());
         Self::new(
             header,

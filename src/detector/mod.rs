@@ -11,7 +11,9 @@ mod builder;
 #[cfg(feature = "cli")]
 mod encoder;
 mod engine;
+mod late;
 mod latency;
+mod outputs;
 mod panel;
 mod score;
 mod scorer;
@@ -27,7 +29,9 @@ pub use builder::BankBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use encoder::{Encoder, Features};
 pub use engine::{Device, Engine, EngineOptions, Precision};
+pub use late::{Deadline, Late};
 pub use latency::Latencies;
+pub use outputs::{Output, Outputs};
 pub use panel::Panel;
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
