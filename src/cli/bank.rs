@@ -120,7 +120,7 @@ fn build(args: BuildArgs) -> Result<()> {
 fn append(args: AppendArgs) -> Result<()> {
     let progress = Progress::new();
     let files = normals::list(&args.normals)?;
-    let bank = PromptBank::open_without_thresholds(&args.bank)?;
+    let bank = PromptBank::open(&args.bank)?;
     progress.step("opening the model");
     let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
     let builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
