@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Architectures to compile for; the oldest also as PTX, from which drivers make code for those that are not listed.
-const ARCHITECTURES: [u32; 6] = [80, 86, 89, 90, 100, 120];
+const ARCHITECTURES: [u32; 7] = [80, 86, 87, 89, 90, 100, 120];
 /// No fast mathematics: scores must be PyTorch's.
 const FLAGS: [&str; 3] = ["-std=c++17", "-O3", "-fatbin"];
 
@@ -54,14 +54,22 @@ fn cuda_kernels() -> Result<(), Box<dyn Error>> {
             }
         },
     };
-    let (image, version) = match fatbin {
-        Some(version) => ("Some(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels.fatbin\")))", version),
-        None => ("None", 0),
+    let mut text = "/// All kernels in one text.\n\
+         const SOURCE: &str = include_str!(concat!(env!(\"OUT_DIR\"), \"/kernels.cu\"));\n"
+        .to_owned();
+    text += match fatbin {
+        None => "/// Their machine code: none, as there was no nvcc.\nstatic FATBIN: Option<&[u8]> = None;\n",
+        // Drivers read structures of 8 bytes' alignment at its beginning, and code of 64 bytes' in it; the bytes of a file have
+        // none by themselves.
+        Some(_) => {
+            "/// A file where the driver wants it.\n#[repr(C, align(64))]\nstruct Aligned<T: ?Sized>(T);\n\
+             static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels.fatbin\")));\n\
+             /// Their machine code.\nstatic FATBIN: Option<&[u8]> = Some(&IMAGE.0);\n"
+        }
     };
-    let text = format!(
-        "/// All kernels in one text.\nconst SOURCE: &str = include_str!(concat!(env!(\"OUT_DIR\"), \"/kernels.cu\"));\n\
-         /// Their machine code.\nconst FATBIN: Option<&[u8]> = {image};\n\
-         /// CUDA version of the compiler that made it, as 1000 * major + 10 * minor.\nconst FATBIN_VERSION: i32 = {version};\n"
+    text += &format!(
+        "/// CUDA version of the compiler that made it, as 1000 * major + 10 * minor.\nconst FATBIN_VERSION: i32 = {};\n",
+        fatbin.unwrap_or(0)
     );
     fs::write(out.join("kernels.rs"), text)?;
     Ok(())

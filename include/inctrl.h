@@ -231,6 +231,22 @@
 #define INCTRL_REASON_ERROR 5
 
 /**
+ * Reason: the result came after the deadline, and the scorer was made with INCTRL_LATE_REVIEW.
+ */
+#define INCTRL_REASON_LATE 6
+
+/**
+ * Late: a late result is marked by its field `late`; its verdict stays.
+ */
+#define INCTRL_LATE_MARK 0
+
+/**
+ * Late: a late result is marked, and never passes: where it would be INCTRL_VERDICT_PASS or INCTRL_VERDICT_NONE, it is
+ * INCTRL_VERDICT_REVIEW for INCTRL_REASON_LATE.
+ */
+#define INCTRL_LATE_REVIEW 1
+
+/**
  * The normal images of a class, encoded. It never changes; any number of threads may use it at once.
  */
 typedef struct inctrl_bank inctrl_bank;
@@ -254,7 +270,8 @@ typedef struct inctrl_slot inctrl_slot;
 /**
  * Receives a line of the log: its level, its text (UTF-8, valid during the call), and the pointer given with the callback.
  *
- * Called on whichever thread logs. It must not throw, and must not set the callback.
+ * Called on whichever thread logs, by several at once, before the call that logs returns. It may call inctrl functions, also
+ * inctrl_set_log_callback; what fails in them meanwhile is not logged. An exception that leaves it ends the process.
  */
 typedef void (*inctrl_log_callback)(int32_t level, const char *message, void *user);
 
@@ -329,7 +346,8 @@ typedef struct inctrl_frame {
 } inctrl_frame;
 
 /**
- * The limits of a verdict. A value that reaches a limit is past it.
+ * The limits of a verdict. A value that reaches a limit is past it. All lie in [0, 1] and are not percent: a limit above 1 would
+ * never be reached, and is refused, as are NaN and a `review` above `reject`.
  *
  * Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
  */
@@ -339,7 +357,7 @@ typedef struct inctrl_thresholds {
      */
     size_t struct_size;
     /**
-     * Score from which a person should look; at most `reject`.
+     * Score from which a part is sent to manual review; at most `reject`.
      */
     float review;
     /**
@@ -355,6 +373,28 @@ typedef struct inctrl_thresholds {
      */
     uint32_t reserved;
 } inctrl_thresholds;
+
+/**
+ * How a scorer works. Begin with `inctrl_scorer_options options = {0}; options.struct_size = sizeof options;`.
+ */
+typedef struct inctrl_scorer_options {
+    /**
+     * sizeof(inctrl_scorer_options).
+     */
+    size_t struct_size;
+    /**
+     * Most frames encoded at once: 1 for the shortest latency, more for throughput; 0 is 1. Scores do not depend on it.
+     */
+    size_t capacity;
+    /**
+     * What a result that comes after its deadline says: INCTRL_LATE_MARK, which is 0, or INCTRL_LATE_REVIEW.
+     */
+    int32_t late;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+} inctrl_scorer_options;
 
 /**
  * A place that the bank's threshold `cell` calls defective, in pixels of the frame. This structure does not grow.
@@ -435,7 +475,8 @@ typedef struct inctrl_result {
      */
     int32_t reason;
     /**
-     * 1 where the result came after the deadline, else 0; it is as good as any other.
+     * 1 where the result came after the deadline, else 0. Its numbers are as good as any other's; what its verdict is, the
+     * options of the scorer say.
      */
     int32_t late;
     /**
@@ -543,15 +584,17 @@ typedef struct inctrl_health {
      */
     uint64_t uptime_us;
     /**
-     * Frames scored, without those of warm-up.
+     * Results with a score, without those of warm-up.
      */
     uint64_t frames;
     /**
-     * Frames that failed.
+     * Results without one, whatever the reason: a bad frame, rectangle or result structure, a bad call (each of its results
+     * counts), a scorer in use by another thread. Every result that was asked of the scorer is in `frames` or in `errors`; a
+     * call whose results have no memory counts once. Warm-up, and calls whose scorer is none, count nowhere.
      */
     uint64_t errors;
     /**
-     * Frames whose result came after the deadline.
+     * Results with a score that came after the deadline.
      */
     uint64_t late;
     /**
@@ -575,7 +618,7 @@ typedef struct inctrl_health {
      */
     uint64_t max_us;
     /**
-     * The error of the last frame that failed, in UTF-8, cut off if need be; "" if none did.
+     * The error of the last result that has no score, in UTF-8, cut off if need be; "" if none did.
      */
     char last_error[512];
 } inctrl_health;
@@ -604,7 +647,9 @@ const char *inctrl_last_error(void);
 /**
  * Sends the log to a function; NULL ends that. The library writes nothing to standard output or standard error.
  *
- * After it returned, the previous callback is not called any more. A frame that is scored without an error logs nothing.
+ * When it returns, the previous callback runs nowhere and is not called any more: it waits for calls that other threads are in,
+ * so hold no lock that the callback takes. Called from within a callback it does not wait. A frame that is scored without an
+ * error logs nothing.
  */
 void inctrl_set_log_callback(inctrl_log_callback callback,
                              void *user);
@@ -747,7 +792,7 @@ int32_t inctrl_slot_swap(const struct inctrl_slot *slot, const struct inctrl_ban
 int32_t inctrl_slot_close(struct inctrl_slot **slot);
 
 /**
- * A scorer of the bank in `slot`.
+ * A scorer of the bank in `slot`; late results are marked and no more, INCTRL_LATE_MARK.
  *
  * @param capacity most frames encoded at once: 1 for the shortest latency, more for throughput. Scores do not depend on it.
  * @param scorer receives the scorer, NULL after an error
@@ -756,6 +801,19 @@ int32_t inctrl_scorer_create(const struct inctrl_engine *engine,
                              const struct inctrl_slot *slot,
                              size_t capacity,
                              struct inctrl_scorer **scorer);
+
+/**
+ * A scorer of the bank in `slot`, as its options say.
+ *
+ * INCTRL_ERROR_DEVICE where the memory for the capacity is not there: nothing of it was taken then.
+ *
+ * @param options may be freed afterwards
+ * @param scorer receives the scorer, NULL after an error
+ */
+int32_t inctrl_scorer_create_with(const struct inctrl_engine *engine,
+                                  const struct inctrl_slot *slot,
+                                  const struct inctrl_scorer_options *options,
+                                  struct inctrl_scorer **scorer);
 
 /**
  * Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input or output.
@@ -807,15 +865,15 @@ int32_t inctrl_scorer_warm_up(const struct inctrl_scorer *scorer,
                               uint32_t count);
 
 /**
- * How a scorer is doing. Any thread may ask, also while another one scores.
- */
-int32_t inctrl_scorer_health(const struct inctrl_scorer *scorer, struct inctrl_health *health);
-
-/**
  * Closes a scorer and sets the variable to NULL, which is fine to close again. A scorer that is found in use by another thread
  * stays open: INCTRL_ERROR_BUSY. Its slot, engine and bank stay as they are.
  */
 int32_t inctrl_scorer_close(struct inctrl_scorer **scorer);
+
+/**
+ * How a scorer is doing. Any thread may ask, also while another one scores.
+ */
+int32_t inctrl_scorer_health(const struct inctrl_scorer *scorer, struct inctrl_health *health);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -146,7 +146,8 @@ inline const inctrl_result &nothing() noexcept {
 
 /// Sends the log to a function for as long as this lives; see inctrl_set_log_callback. A newer one takes over.
 ///
-/// The function is called on whichever thread logs, by several at once, and must make and end no Log. What it throws is dropped.
+/// The function is called on whichever thread logs, by several at once. It may call inctrl, but must make and end no Log, and take
+/// no lock that is held while one ends, which waits for it. What it throws is dropped.
 class Log {
   public:
     explicit Log(std::function<void(std::int32_t level, const char *message)> write) : write_(std::move(write)) {
@@ -418,6 +419,13 @@ class Scorer {
     Scorer(const Engine &engine, const Slot &slot, std::size_t capacity = 1) {
         inctrl_scorer *handle = nullptr;
         check(inctrl_scorer_create(engine.get(), slot.get(), capacity, &handle));
+        handle_.reset(handle);
+    }
+
+    /// `options` is `sized<inctrl_scorer_options>()` and what you set: `options.late = INCTRL_LATE_REVIEW` on a line.
+    Scorer(const Engine &engine, const Slot &slot, const inctrl_scorer_options &options) {
+        inctrl_scorer *handle = nullptr;
+        check(inctrl_scorer_create_with(engine.get(), slot.get(), &options, &handle));
         handle_.reset(handle);
     }
 

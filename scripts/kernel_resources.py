@@ -24,7 +24,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "kernels"
 TABLE = ROOT / "benches" / "results" / "kernel_resources.json"
-ARCHITECTURES = [80, 86, 89, 90, 100, 120]
+ARCHITECTURES = [80, 86, 87, 89, 90, 100, 120]
 # Those of build.rs.
 FLAGS = ["-std=c++17", "-O3"]
 

@@ -55,6 +55,7 @@
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
+//! | [`pictures`] | picture files in folders, and which of them show the same |
 //! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
 //! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
 //! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
@@ -90,6 +91,7 @@ pub mod measure;
 pub mod methods;
 pub mod metrics;
 pub mod model;
+pub mod pictures;
 pub mod preprocess;
 #[cfg(feature = "cli")]
 pub mod render;
@@ -106,10 +108,11 @@ pub mod weights;
 
 pub use bank::{BankId, BankInfo, PromptBank, Thresholds};
 pub use detector::{
-    AnomalyMap, BankBuilder, BankSlot, Decision, Device, Engine, EngineOptions, Latencies, Panel, Precision, Reason,
-    Region, Score, Scorer, StageTimes, Verdict,
+    AnomalyMap, BankBuilder, BankSlot, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies, Panel,
+    Precision, Reason, Region, Score, Scorer, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use methods::Output;
 pub use preprocess::{AnyFrame, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};
 
 #[cfg(doctest)]

@@ -59,7 +59,10 @@ int run(const char *weights, unsigned frames) {
     grab(good, 0);
     const auto first = inctrl::Bank::build(engine, "metal plate", {view(good)}).with_thresholds(0.6F, 0.8F, 0.2F);
     const inctrl::Slot slot(engine, first);
-    const inctrl::Scorer left(engine, slot), right(engine, slot);
+    // A part whose result comes too late for the ejector must not go on as good.
+    auto options = inctrl::sized<inctrl_scorer_options>();
+    options.late = INCTRL_LATE_REVIEW;
+    const inctrl::Scorer left(engine, slot, options), right(engine, slot, options);
     for (const auto *scorer : {&left, &right}) {
         scorer->warm_up(WIDTH, HEIGHT, INCTRL_BGR8);
     }

@@ -53,9 +53,6 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
         Error::new(ErrorKind::Bank, "the bank is of a method that this program does not have").because(error)
     })?;
     let mut header: Header = serde_json::from_str(json).map_err(broken)?;
-    if let Some(thresholds) = &header.thresholds {
-        thresholds.check().map_err(|error| damaged("the bank's thresholds make no sense").because(error))?;
-    }
     if let Some(calibration) = &header.calibration {
         calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
     }

@@ -10,7 +10,7 @@ use crate::atomic_file::write_atomically;
 use crate::backend::BankTensor;
 use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
-use crate::methods::{Fitted, Method, NamedTensor, Prompt};
+use crate::methods::{Fitted, Method, NamedTensor, Output, Prompt};
 use crate::preprocess::{Fit, IgnoreMask};
 use crate::weights::Arch;
 
@@ -138,11 +138,24 @@ impl PromptBank {
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Bank`] if it is not a bank, is of a later format version,
-    /// is truncated, or its content does not match its checksum.
+    /// is truncated, its content does not match its checksum, or its limits lie outside the range of its outputs: with such
+    /// a limit nothing would ever be rejected. [`PromptBank::open_without_thresholds`] reads such a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::open_as(path.as_ref(), Self::from_bytes)
+    }
+
+    /// Reads a bank without the limits that its file has, whatever they are; the identity is that of a bank without limits.
+    /// For files that [`PromptBank::open`] refuses because of their limits, and that are to get others.
+    ///
+    /// # Errors
+    /// As [`PromptBank::open`], but for the limits.
+    pub fn open_without_thresholds(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_as(path.as_ref(), |bytes| file::read(bytes)?.with_thresholds(None))
+    }
+
+    fn open_as(path: &Path, parse: impl Fn(&[u8]) -> Result<Self>) -> Result<Self> {
         let file = std::fs::read(path).map_err(|error| Error::io("read the bank", path, error))?;
-        Self::from_bytes(&file).map_err(|error| error.at(path))
+        parse(&file).map_err(|error| error.at(path))
     }
 
     /// Reads a bank from the bytes of its file.
@@ -150,7 +163,15 @@ impl PromptBank {
     /// # Errors
     /// [`ErrorKind::Bank`], as [`PromptBank::open`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        file::read(bytes)
+        let bank = file::read(bytes)?;
+        if let Some(thresholds) = bank.thresholds() {
+            bank.check_limits(thresholds).map_err(|error| {
+                let message = "the bank's thresholds make no sense; set others with `inctrl bank calibrate`, or build the \
+                               bank again";
+                Error::new(ErrorKind::Bank, message).because(error)
+            })?;
+        }
+        Ok(bank)
     }
 
     /// Writes the bank as one safetensors file. The file appears whole or not at all.
@@ -201,6 +222,15 @@ impl PromptBank {
         self.header.fit
     }
 
+    /// The numbers that its scores consist of, with the ranges that limits must lie in; the first is the score.
+    pub fn outputs(&self) -> &'static [Output] {
+        self.method.outputs()
+    }
+
+    fn check_limits(&self, thresholds: &Thresholds) -> Result<()> {
+        thresholds.check(&self.method.outputs()[0], &self.method.cells())
+    }
+
     /// The limits that its scores are judged by, where it has any.
     pub fn thresholds(&self) -> Option<&Thresholds> {
         self.header.thresholds.as_ref()
@@ -212,7 +242,7 @@ impl PromptBank {
     /// [`ErrorKind::Argument`] as [`Thresholds::check`].
     pub fn with_thresholds(&self, thresholds: Option<Thresholds>) -> Result<Self> {
         if let Some(thresholds) = &thresholds {
-            thresholds.check()?;
+            self.check_limits(thresholds)?;
         }
         self.with_header(Header { thresholds, calibration: None, ..self.header.clone() })
     }
@@ -225,10 +255,16 @@ impl PromptBank {
     /// The same bank with a calibration and the thresholds that it gives.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] if the header cannot be written.
+    /// [`ErrorKind::Argument`] where no limit keeps the calibration's promise: good parts have the largest score that there
+    /// is.
     pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
-        let thresholds = Some(calibration.thresholds());
-        self.with_header(Header { thresholds, calibration: Some(calibration), ..self.header.clone() })
+        let thresholds = calibration.thresholds();
+        self.check_limits(&thresholds).map_err(|error| {
+            let message = "no limit lies above the scores of these good images: look at those that score highest, or give \
+                           the bank prompts that are like them";
+            Error::new(ErrorKind::Argument, message).because(error)
+        })?;
+        self.with_header(Header { thresholds: Some(thresholds), calibration: Some(calibration), ..self.header.clone() })
     }
 
     fn with_header(&self, header: Header) -> Result<Self> {

@@ -3,14 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::methods::Output;
 
 /// The limits that a bank's scores are judged by. A value that reaches a limit is past it.
 ///
-/// They come from scores of known good parts, or of good and bad ones; a bank without them gives scores and no decision.
+/// They come from scores of known good parts, or of good and bad ones; a bank without them gives scores and no decision. Each
+/// lies in the range of what it limits ([`crate::PromptBank::outputs`]): one beyond it would never be reached, and nothing
+/// would be rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Thresholds {
-    /// [`crate::Score::score`] from which a person should look, at most `reject`.
+    /// [`crate::Score::score`] from which a part is sent to manual review, at most `reject`.
     pub review: f32,
     /// [`crate::Score::score`] from which the part is rejected.
     pub reject: f32,
@@ -19,25 +22,28 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
+    /// Checks the limits against what they are for: `review` and `reject` against the score, `cell` against the map's cells.
+    ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a limit that is not a finite number, or a `review` above `reject`.
-    pub fn check(&self) -> Result<()> {
+    /// [`ErrorKind::Argument`] for a limit that is not a number or lies outside the range of its output, and for a `review`
+    /// above `reject`.
+    pub fn check(&self, score: &Output, cells: &Output) -> Result<()> {
         let Thresholds { review, reject, cell } = *self;
-        for (name, limit) in [("review", review), ("reject", reject), ("cell", cell)] {
-            if !limit.is_finite() {
-                return Err(Error::new(
-                    ErrorKind::Argument,
-                    format!("the threshold `{name}` is {limit}: it must be a finite number"),
+        let fail = |message| Err(Error::new(ErrorKind::Argument, message));
+        for (name, limit, limited) in [("review", review, score), ("reject", reject, score), ("cell", cell, cells)] {
+            let Output { name: limited, low, high } = *limited;
+            // In this order a NaN is refused.
+            if !(low <= limit && limit <= high) {
+                return fail(format!(
+                    "the threshold `{name}` is {limit}: it must lie from {low} to {high}, as every `{limited}` of the bank \
+                     does; percent are not shares"
                 ));
             }
         }
         if review > reject {
-            return Err(Error::new(
-                ErrorKind::Argument,
-                format!(
-                    "the threshold `review` is {review}, above `reject` {reject}: scores from `review` up to `reject` \
-                     are the doubtful ones; exchange the two, or make them equal to have none"
-                ),
+            return fail(format!(
+                "the threshold `review` is {review}, above `reject` {reject}: scores from `review` up to `reject` are the \
+                 doubtful ones; exchange the two, or make them equal to have none"
             ));
         }
         Ok(())
@@ -49,18 +55,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_finite_and_in_order() {
+    fn limits_lie_in_the_range_of_their_output_and_in_order() {
         let good = Thresholds { review: 0.4, reject: 0.6, cell: 0.2 };
-        good.check().unwrap();
-        Thresholds { review: 0.6, ..good }.check().unwrap();
-        for (bad, name) in [
-            (Thresholds { review: 0.7, ..good }, "`review` is 0.7"),
-            (Thresholds { review: f32::NAN, ..good }, "`review`"),
-            (Thresholds { reject: f32::INFINITY, ..good }, "`reject`"),
-            (Thresholds { cell: f32::NEG_INFINITY, ..good }, "`cell`"),
+        let score = Output { name: "score", low: 0.0, high: 1.0 };
+        let check = |limits: Thresholds| limits.check(&score, &Output { name: "map", ..score });
+        for good in [
+            good,
+            Thresholds { review: 0.6, ..good },
+            Thresholds { review: 0.0, reject: 0.0, cell: 0.0 },
+            Thresholds { review: 1.0, reject: 1.0, cell: 1.0 },
         ] {
-            let error = bad.check().unwrap_err();
-            assert!(error.kind() == ErrorKind::Argument && error.to_string().contains(name), "{error}");
+            check(good).unwrap();
+        }
+        for (bad, words) in [
+            (Thresholds { review: 0.7, ..good }, "`review` is 0.7, above"),
+            (Thresholds { review: f32::NAN, ..good }, "`review` is NaN"),
+            (Thresholds { review: -0.001, ..good }, "`review` is -0.001: it must lie from 0 to 1"),
+            (Thresholds { reject: f32::INFINITY, ..good }, "`reject` is inf"),
+            (Thresholds { reject: 1.0f32.next_up(), ..good }, "`reject` is 1.0000001"),
+            (Thresholds { cell: f32::NEG_INFINITY, ..good }, "`cell` is -inf"),
+            (Thresholds { cell: f32::NAN, ..good }, "`cell` is NaN"),
+            (Thresholds { cell: 20.0, ..good }, "as every `map`"),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert!(error.kind() == ErrorKind::Argument && error.to_string().contains(words), "{error}");
         }
     }
 }

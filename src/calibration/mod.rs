@@ -11,13 +11,20 @@
 //! **Held-out** scores are of good parts that are no prompts. Where there are none, **leave-one-out** scores of the prompts are
 //! used: each against the bank of the others. Those see one prompt fewer than a part to come, so their scores tend to be larger,
 //! and the threshold a little high; with few prompts they depend on each other, and the bound is approximate.
+//!
+//! The same picture twice says nothing new: n counts *distinct* pictures, by their decoded pixels. Near-copies, such as
+//! successive frames of a part that stands still, count each, since pixels cannot tell them from like parts; how many
+//! there are is [`different`](crate::pictures::different)'s to say.
 
 mod prompts;
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bank::Thresholds;
 use crate::error::{Error, ErrorKind, Result};
+use crate::pictures::PictureId;
 
 pub use prompts::{PromptCheck, leave_one_out, outliers};
 
@@ -36,6 +43,17 @@ pub enum Source {
     LeaveOneOut,
 }
 
+/// The score of one good part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GoodPart {
+    /// Its picture: the same one twice counts once.
+    pub picture: PictureId,
+    /// [`Score::score`](crate::Score::score).
+    pub score: f32,
+    /// The largest residual of its map.
+    pub patch_max: f32,
+}
+
 /// The scores of good parts, and the promise that thresholds are made from them under.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,31 +67,31 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Takes the scores of good parts, and the largest cell of each one's map, in any order. `max_false_reject` is the share of good
-    /// parts that may be rejected, between 0 and 1.
+    /// Takes the scores of good parts, in any order. `max_false_reject` is the share of good parts that may be rejected, between 0
+    /// and 1. Of parts with the same picture one counts, the one with the largest numbers.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the share is out of range, a score is not finite, or there are too few scores for it: the
-    /// error says how many are needed.
-    pub fn new(source: Source, max_false_reject: f64, mut scores: Vec<f32>, mut patch_max: Vec<f32>) -> Result<Self> {
-        let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
-        // Six decimals are read back from a file as they were written.
-        let max_false_reject = (max_false_reject * 1e6).round() / 1e6;
-        if !(max_false_reject > 0.0 && max_false_reject < 1.0) {
-            return fail(format!(
-                "a false-reject rate of {max_false_reject} to six decimals: it must lie between 0 and 1, such as 0.01"
-            ));
+    /// [`ErrorKind::Argument`] where the share is out of range, a score is not finite, or there are too few distinct pictures for
+    /// it: the error says how many are needed.
+    pub fn new(source: Source, max_false_reject: f64, parts: &[GoodPart]) -> Result<Self> {
+        let mut distinct: HashMap<PictureId, GoodPart> = HashMap::new();
+        for part in parts {
+            let kept = distinct.entry(part.picture).or_insert(*part);
+            // `f32::max` would prefer a number to NaN, which is to be refused.
+            for (kept, new) in [(&mut kept.score, part.score), (&mut kept.patch_max, part.patch_max)] {
+                *kept = if new > *kept || new.is_nan() { new } else { *kept };
+            }
         }
+        let max_false_reject = rate(max_false_reject)?;
+        enough(distinct.len(), parts.len(), max_false_reject)?;
+        let scores = distinct.values().map(|part| part.score).collect();
+        let patch_max = distinct.values().map(|part| part.patch_max).collect();
+        Self::ordered(source, max_false_reject, scores, patch_max)
+    }
+
+    fn ordered(source: Source, max_false_reject: f64, mut scores: Vec<f32>, mut patch_max: Vec<f32>) -> Result<Self> {
         if scores.len() != patch_max.len() || scores.iter().chain(&patch_max).any(|score| !score.is_finite()) {
-            return fail("the calibration scores are not finite numbers, one pair for each image".to_owned());
-        }
-        let (found, needed) = (scores.len(), needed(max_false_reject));
-        if found < needed {
-            return fail(format!(
-                "{found} good images cannot promise a false-reject rate of {max_false_reject}: {needed} are needed; with {found}, \
-                 the least rate is {:.3}",
-                1.0 / (found as f64 + 1.0)
-            ));
+            return fail("the calibration scores are not finite numbers, one pair for each image");
         }
         scores.sort_by(f32::total_cmp);
         patch_max.sort_by(f32::total_cmp);
@@ -82,11 +100,13 @@ impl Calibration {
 
     /// An error unless this is what [`Calibration::new`] makes.
     pub(crate) fn check(&self) -> Result<()> {
-        let made = Self::new(self.source, self.max_false_reject, self.scores.clone(), self.patch_max.clone())?;
+        let rate = rate(self.max_false_reject)?;
+        enough(self.scores.len(), self.scores.len(), rate)?;
+        let made = Self::ordered(self.source, rate, self.scores.clone(), self.patch_max.clone())?;
         if made == *self {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Argument, "the calibration scores are not in order"))
+        fail("the calibration scores are not in order")
     }
 
     /// Which good parts the scores are of.
@@ -107,7 +127,7 @@ impl Calibration {
     /// The limits that keep the promise.
     ///
     /// `reject` is the smallest number above the k-th largest score, since a score that reaches a limit is past it. `review` is
-    /// the same for a rate five times as large, a half at most: so many good parts at most are looked at by a person or
+    /// the same for a rate five times as large, a half at most: so many good parts at most are sent to manual review or
     /// rejected. `cell` is to the largest cells of the maps what `reject` is to the scores: at most the promised share of good
     /// parts has a cell past it.
     pub fn thresholds(&self) -> Thresholds {
@@ -137,6 +157,37 @@ pub fn scaled(score: f32, reject: f32) -> f32 {
     } else {
         0.5
     }
+}
+
+fn fail<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(ErrorKind::Argument, message))
+}
+
+/// The rate as it is kept: six decimals are read back from a file as they were written.
+fn rate(max_false_reject: f64) -> Result<f64> {
+    let rate = (max_false_reject * 1e6).round() / 1e6;
+    if rate > 0.0 && rate < 1.0 {
+        return Ok(rate);
+    }
+    fail(format!("a false-reject rate of {rate} to six decimals: it must lie between 0 and 1, such as 0.01"))
+}
+
+/// Whether so many distinct pictures, of all that there are, are enough for a false-reject rate.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] if they are not, with the number that is needed, or for a rate that makes no sense.
+pub fn enough(distinct: usize, all: usize, max_false_reject: f64) -> Result<()> {
+    let needed = needed(rate(max_false_reject)?);
+    if distinct >= needed {
+        return Ok(());
+    }
+    let copies = if distinct == all { String::new() } else { format!(", as the {all} images have copies among them") };
+    let pictures = if distinct == 1 { "picture" } else { "pictures" };
+    fail(format!(
+        "{distinct} distinct {pictures} cannot promise a false-reject rate of {max_false_reject}{copies}: {needed} are needed; \
+         with {distinct}, the least rate is {:.3}",
+        1.0 / (distinct as f64 + 1.0)
+    ))
 }
 
 /// How many good parts a false-reject rate takes: the least n with rate (n + 1) >= 1.
@@ -169,7 +220,34 @@ mod tests {
     use crate::split_mix::{STEP, mix};
 
     fn calibration(rate: f64, scores: Vec<f32>) -> Result<Calibration> {
-        Calibration::new(Source::HeldOut, rate, scores.clone(), scores)
+        let parts: Vec<GoodPart> =
+            scores.into_iter().enumerate().map(|(i, score)| part(i as u64, score, score)).collect();
+        Calibration::new(Source::HeldOut, rate, &parts)
+    }
+
+    fn part(picture: u64, score: f32, patch_max: f32) -> GoodPart {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&picture.to_le_bytes());
+        GoodPart { picture: PictureId::from_bytes(bytes), score, patch_max }
+    }
+
+    #[test]
+    fn copies_count_once_and_the_promise_is_of_what_is_left() {
+        let copies: Vec<GoodPart> = (0..99).map(|_| part(7, 0.2, 0.1)).collect();
+        let error = Calibration::new(Source::HeldOut, 0.01, &copies).unwrap_err().to_string();
+        assert!(error.contains("1 distinct picture cannot") && error.contains("99 are needed"), "{error}");
+        // 99 of which one is there twice are 98; with one more they are enough, and the calibration is that of 99.
+        let mut parts: Vec<GoodPart> = (0..98).map(|i| part(i, i as f32 / 100.0, i as f32 / 200.0)).collect();
+        parts.push(part(3, 0.99, 0.0));
+        let error = Calibration::new(Source::LeaveOneOut, 0.01, &parts).unwrap_err().to_string();
+        assert!(error.contains("98 distinct pictures cannot") && error.contains("the 99 images"), "{error}");
+        parts.push(part(98, 0.5, 0.5));
+        let made = Calibration::new(Source::LeaveOneOut, 0.01, &parts).unwrap();
+        assert_eq!(made.scores().len(), 99);
+        // Of the two scores of one picture the larger counts.
+        assert_eq!(made.thresholds().reject, 0.99f32.next_up());
+        parts.push(part(5, f32::NAN, 0.0));
+        assert!(Calibration::new(Source::LeaveOneOut, 0.01, &parts).is_err());
     }
 
     /// splitmix64 to a number in [0, 1).
@@ -238,7 +316,7 @@ mod tests {
             assert_eq!(score >= limits.reject, calibration.p_value(score) <= 0.05, "{score}");
         }
         assert!(limits.review <= limits.reject);
-        limits.check().unwrap();
+        assert!((0.0..=1.0).contains(&limits.review) && (0.0..=1.0).contains(&limits.cell));
     }
 
     #[test]

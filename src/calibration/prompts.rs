@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bank::PromptBank;
 use crate::detector::{Score, Scorer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pictures::PictureId;
 use crate::preprocess::Frame;
 
 /// A prompt judged by the others.
@@ -23,15 +24,14 @@ pub struct PromptCheck {
 /// [`ErrorKind::Argument`] if the image is not a prompt of the bank, or no other prompt is there; otherwise as
 /// [`Scorer::score`].
 pub fn leave_one_out(scorer: &mut Scorer, bank: &PromptBank, frame: Frame<'_>) -> Result<PromptCheck> {
-    let hash = blake3::Hash::from_bytes(frame.content_hash()).to_hex();
-    let same = |prompt: &String| prompt.as_str() == hash.as_str();
-    let Some(place) = bank.prompt_hashes().iter().position(same) else {
+    let places: Vec<usize> = PictureId::prompt_places(frame, bank.prompt_hashes()).collect();
+    let Some(&place) = places.first() else {
         return Err(Error::new(
             ErrorKind::Argument,
             "the image is not a prompt of the bank: its pixels differ from all",
         ));
     };
-    let others: Vec<usize> = (0..bank.prompt_hashes().len()).filter(|&k| !same(&bank.prompt_hashes()[k])).collect();
+    let others: Vec<usize> = (0..bank.prompt_hashes().len()).filter(|k| !places.contains(k)).collect();
     if others.is_empty() {
         let message = "the bank has no other prompt to judge this one by: at least two are needed";
         return Err(Error::new(ErrorKind::Argument, message));

@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use inctrl::{Fit, PromptBank};
 use serde::Serialize;
 
-use super::console::{Progress, result};
+use super::console::{Progress, result, say};
 use super::model::ModelArgs;
 use super::normals::{self, FIT_HELP, parse_fit};
 use super::{Outcome, calibrate};
@@ -129,6 +129,11 @@ fn append(args: AppendArgs) -> Result<()> {
     let output = args.output.unwrap_or(args.bank);
     longer.save(&output)?;
     drop(progress);
+    if bank.thresholds().is_some() {
+        say(
+            "note: the thresholds of the shorter bank are not those of the longer one, which has none: calibrate it again",
+        );
+    }
     tell(&output, &longer)
 }
 

@@ -1,12 +1,14 @@
 //! `inctrl bank calibrate` and `inctrl bank report`: a bank against good images.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use inctrl::calibration::{Calibration, PromptCheck, Source, leave_one_out, outliers};
+use inctrl::calibration::{Calibration, GoodPart, PromptCheck, Source, enough, leave_one_out, outliers};
+use inctrl::pictures::{PictureId, Thumbnail};
 use inctrl::render::{ColourScale, Tile, contact_sheet, write_png};
 use inctrl::{AnomalyMap, Image, PromptBank, Scorer};
 use serde::Serialize;
@@ -14,7 +16,7 @@ use serde::Serialize;
 use super::console::{Progress, result, say};
 use super::maps::DEFAULT_MAX;
 use super::model::ModelArgs;
-use super::normals;
+use super::normals::{self, say_near_copies};
 
 /// Find the thresholds of a bank from good images, and store them in it
 #[derive(clap::Args)]
@@ -22,7 +24,8 @@ use super::normals;
 Images that are not prompts of the bank are held out: with n of them, at most the given share of
 good parts will be rejected, whatever their scores are like (split conformal prediction). Where
 all of them are prompts, each is scored against the others; the bound is then approximate.
-A rate of 0.01 takes 99 images, 0.05 takes 19.
+A rate of 0.01 takes 99 images, 0.05 takes 19. Distinct pictures count: a copy, whatever its file, says
+nothing new. Near-copies, such as frames of a part that stands still, are counted, and named as a share.
 
 The bank gets three limits: reject; review, for five times the rate; and cell, for the heat map.
 
@@ -81,6 +84,8 @@ enum ReportFormat {
 struct Opened {
     path: PathBuf,
     image: Image,
+    id: PictureId,
+    thumbnail: Thumbnail,
     prompt: bool,
 }
 
@@ -91,9 +96,10 @@ fn open_all(paths: &[PathBuf], bank: &PromptBank) -> Result<Vec<Opened>> {
         match Image::open(&path) {
             Err(error) => bad.push(error.chain()),
             Ok(image) => {
-                let hash = hex(&image.frame().content_hash());
-                let prompt = bank.prompt_hashes().contains(&hash);
-                opened.push(Opened { path, image, prompt });
+                let frame = image.frame();
+                let prompt = PictureId::is_prompt(frame, bank.prompt_hashes());
+                let (id, thumbnail) = (PictureId::of(frame), Thumbnail::of(frame));
+                opened.push(Opened { path, image, id, thumbnail, prompt });
             }
         }
     }
@@ -104,42 +110,52 @@ fn open_all(paths: &[PathBuf], bank: &PromptBank) -> Result<Vec<Opened>> {
     Ok(opened)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The first of each picture among `images`, and how many others are copies of them.
+fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
+    let (all, mut seen) = (images.len(), HashSet::new());
+    let kept: Vec<Opened> = images.into_iter().filter(|image| seen.insert(image.id)).collect();
+    let copies = all - kept.len();
+    (kept, copies)
 }
 
 pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let progress = Progress::new();
-    let bank = Arc::new(PromptBank::open(&args.bank)?);
+    let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
     let images = open_all(&args.normals, &bank)?;
+    let all = images.len();
     let held_out = images.iter().filter(|image| !image.prompt).count();
     let source = if held_out > 0 { Source::HeldOut } else { Source::LeaveOneOut };
-    let used: Vec<&Opened> = images.iter().filter(|image| image.prompt == (source == Source::LeaveOneOut)).collect();
+    let used = images.into_iter().filter(|image| image.prompt == (source == Source::LeaveOneOut)).collect();
+    let (used, copies) = distinct(used);
+    let prompts = if source == Source::HeldOut { all - held_out } else { 0 };
+    if prompts > 0 {
+        progress.aside(|| say(&format!("note: {prompts} images are prompts of the bank and do not count")));
+    }
     // Too few are refused before the model takes its seconds.
-    Calibration::new(source, args.max_false_reject, vec![0.0; used.len()], vec![0.0; used.len()])?;
+    enough(used.len(), used.len() + copies, args.max_false_reject)?;
     progress.step("opening the model");
     let engine = args.model.open(NonZeroUsize::MIN)?;
     let mut scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(used.len(), "images scored");
-    let (mut scores, mut patch_max) = (Vec::new(), Vec::new());
+    let mut parts = Vec::new();
     for opened in &used {
         let score = match source {
             Source::HeldOut => scorer.score(opened.image.frame()).cloned(),
             Source::LeaveOneOut => leave_one_out(&mut scorer, &bank, opened.image.frame()).map(|check| check.score),
         };
         let score = score.map_err(|error| error.at(&opened.path))?;
-        scores.push(score.score);
-        patch_max.push(score.map.largest());
+        parts.push(GoodPart { picture: opened.id, score: score.score, patch_max: score.map.largest() });
         progress.advance();
     }
-    let calibration = Calibration::new(source, args.max_false_reject, scores, patch_max)?;
+    let calibration = Calibration::new(source, args.max_false_reject, &parts)?;
     let calibrated = bank.with_calibration(calibration)?;
     let output = args.output.unwrap_or(args.bank);
     calibrated.save(&output)?;
     drop(progress);
-    if source == Source::HeldOut && held_out < images.len() {
-        say(&format!("note: {} images are prompts of the bank and do not count", images.len() - held_out));
+    if copies > 0 {
+        say(&format!("note: {copies} images are copies of others by their pixels and do not count"));
     }
+    say_near_copies(used.iter().map(|image| &image.thumbnail), "the bound counts each of them");
     if source == Source::LeaveOneOut {
         say(
             "note: all images are prompts of the bank; each was scored against the others, and the bound is approximate",
@@ -207,7 +223,8 @@ const NAMED: usize = 5;
 pub fn report(args: ReportArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open(&args.bank)?);
-    let images: Vec<Opened> = open_all(&args.normals, &bank)?.into_iter().filter(|image| image.prompt).collect();
+    let prompts = open_all(&args.normals, &bank)?.into_iter().filter(|image| image.prompt).collect();
+    let (images, _) = distinct(prompts);
     if images.is_empty() {
         bail!("none of the images is a prompt of {}; give those that it was built from", args.bank.display());
     }
@@ -218,9 +235,7 @@ pub fn report(args: ReportArgs) -> Result<()> {
     let mut checks: Vec<(&Opened, PromptCheck)> = Vec::new();
     for opened in &images {
         let check = leave_one_out(&mut scorer, &bank, opened.image.frame()).map_err(|error| error.at(&opened.path))?;
-        if checks.iter().all(|(_, known)| known.place != check.place) {
-            checks.push((opened, check));
-        }
+        checks.push((opened, check));
         progress.advance();
     }
     drop(progress);
@@ -232,7 +247,12 @@ pub fn report(args: ReportArgs) -> Result<()> {
         ReportFormat::Json => serde_json::to_string(&report)?,
         ReportFormat::Text => report.text(),
     })?;
-    let missing = bank.info().prompts - bank.info().duplicates - checks.len();
+    let copies = bank.info().duplicates;
+    if copies > 0 {
+        say(&format!("note: {copies} of the bank's {} prompts are copies of others", bank.info().prompts));
+    }
+    say_near_copies(images.iter().map(|image| &image.thumbnail), "they judge each other mildly");
+    let missing = (bank.info().prompts - copies).saturating_sub(checks.len());
     if missing > 0 {
         say(&format!("note: {missing} prompts of the bank are not among the images"));
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
 use inctrl::datasets::{EXTENSIONS, is_picture};
+use inctrl::pictures::{NEAR, Thumbnail, different};
 use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
 
 use super::console::{Progress, say};
@@ -47,6 +48,20 @@ pub fn list(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         files.append(&mut found);
     }
     Ok(files)
+}
+
+/// Says which share of pictures are near-copies of others, if there are any, and what follows.
+pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &str) {
+    let pictures: Vec<Thumbnail> = pictures.cloned().collect();
+    let (all, different) = (pictures.len(), different(&pictures));
+    if different < all {
+        let near = all - different;
+        let share = 100.0 * near as f64 / all as f64;
+        say(&format!(
+            "note: {near} of {all} pictures ({share:.0} %) are near-copies of others, which differ by less than {NEAR} of 255 levels on \
+             average at 32 x 32 cells; if they are frames of a part that stood still, there are {different} parts, and {so}"
+        ));
+    }
 }
 
 /// Encodes the image of a file, or all those of a prompt list; only checks the file unless `encode`.

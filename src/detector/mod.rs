@@ -11,6 +11,7 @@ mod device;
 #[cfg(feature = "cli")]
 mod encoder;
 mod engine;
+mod late;
 mod latency;
 mod panel;
 mod pipeline;
@@ -26,6 +27,7 @@ pub use device::{DeviceBank, Session};
 #[cfg(feature = "cli")]
 pub(crate) use encoder::{Encoder, Features};
 pub use engine::{Device, Engine, EngineOptions, Precision};
+pub use late::{Deadline, Late};
 pub use latency::Latencies;
 pub use panel::Panel;
 pub use pipeline::{HostFeatures, Pipeline, StageTimes};

@@ -15,7 +15,7 @@ use crate::bank::Thresholds;
 pub enum Verdict {
     /// Below every limit.
     Pass,
-    /// Doubtful: a person should look. Whatever could not be judged is doubtful, too.
+    /// Doubtful: send the part to manual review. Whatever could not be judged is doubtful, too.
     Review,
     /// The score reaches the limit `reject`.
     Reject,
@@ -35,6 +35,8 @@ pub enum Reason {
     ScoreAndRegions,
     /// There is no score, but an error.
     Error,
+    /// The score came after its deadline, and [`Late::Review`](super::Late::Review) was asked for.
+    Late,
 }
 
 /// A verdict with what it rests on.
@@ -97,6 +99,7 @@ impl Reason {
             Reason::Regions => "regions",
             Reason::ScoreAndRegions => "score_and_regions",
             Reason::Error => "error",
+            Reason::Late => "late",
         }
     }
 }

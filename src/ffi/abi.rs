@@ -130,8 +130,12 @@ pub(super) unsafe fn close<T: Handle>(handle: *mut *mut T) -> Outcome {
 /// caller who does not know a field means.
 pub(super) unsafe trait Versioned: Copy {
     const NAME: &'static str;
-    /// Size of its first version.
+    /// Size of its first version: the end of the last field that it had.
     const FIRST: usize;
+    /// What stands in fields that have no meaning yet, which must be 0.
+    fn reserved(&self) -> u32 {
+        0
+    }
 }
 
 /// Reads a structure of the caller's size: fields that it does not have are zero, fields that this version does not know must
@@ -157,7 +161,14 @@ pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
         }
     }
     // SAFETY: `Versioned` promises that any bits are a value.
-    Ok(unsafe { value.assume_init() })
+    let value = unsafe { value.assume_init() };
+    match value.reserved() {
+        0 => Ok(value),
+        other => Err(Failure::argument(format!(
+            "the field `reserved` of {0} is {other}: it must be 0; begin with `{0} x = {{0}}`",
+            T::NAME
+        ))),
+    }
 }
 
 /// Writes a structure as far as the caller's version of it goes; its size stays.
@@ -195,6 +206,53 @@ pub(super) unsafe fn size_at<T: Versioned>(pointer: *const T) -> Outcome<usize> 
         T::NAME,
         T::FIRST
     )))
+}
+
+/// Structures of the caller, one after the other, all of the size that the first one says.
+#[derive(Clone, Copy)]
+pub(super) struct Array<T> {
+    first: *mut T,
+    count: usize,
+    size: usize,
+}
+
+impl<T: Versioned> Array<T> {
+    /// # Safety
+    /// `first` is NULL or as [`size_at`] asks.
+    pub unsafe fn new(first: *mut T, count: usize) -> Outcome<Self> {
+        if count == 0 {
+            return Ok(Array { first, count, size: 0 });
+        }
+        // SAFETY: as of this function.
+        let size = unsafe { size_at(first.cast_const()) }?;
+        match count.checked_mul(size) {
+            Some(bytes) if isize::try_from(bytes).is_ok() => Ok(Array { first, count, size }),
+            _ => Err(Failure::argument(format!("{count} structures {} exceed the address space", T::NAME))),
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Structure `i`; an error where it says that it has another size than the first, into or beyond which it would reach.
+    ///
+    /// # Safety
+    /// The caller has `count` structures of that size, and `i` is below `count`.
+    pub unsafe fn get(&self, i: usize) -> Outcome<*mut T> {
+        // SAFETY: within the caller's structures, whose bytes are within the address space.
+        let pointer = unsafe { self.first.byte_add(i * self.size) };
+        // SAFETY: a structure of the caller's.
+        let size = unsafe { size_at(pointer.cast_const()) }?;
+        if size == self.size {
+            return Ok(pointer);
+        }
+        Err(Failure::argument(format!(
+            "struct_size of {} {i} is {size}, that of the first is {}: all of an array have one size",
+            T::NAME,
+            self.size
+        )))
+    }
 }
 
 /// A string of the caller.

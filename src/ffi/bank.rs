@@ -1,7 +1,7 @@
 //! Banks from C.
 
 use std::ffi::{CString, c_char, c_void};
-use std::mem::size_of;
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, slice, string, write};
@@ -19,7 +19,8 @@ pub const INCTRL_FIT_LETTERBOX: i32 = 1;
 /// Fit: the whole frame is seen, stretched to a square.
 pub const INCTRL_FIT_STRETCH: i32 = 2;
 
-/// The limits of a verdict. A value that reaches a limit is past it.
+/// The limits of a verdict. A value that reaches a limit is past it. All lie in [0, 1] and are not percent: a limit above 1 would
+/// never be reached, and is refused, as are NaN and a `review` above `reject`.
 ///
 /// Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
 #[repr(C)]
@@ -27,7 +28,7 @@ pub const INCTRL_FIT_STRETCH: i32 = 2;
 pub struct inctrl_thresholds {
     /// sizeof(inctrl_thresholds).
     pub struct_size: usize,
-    /// Score from which a person should look; at most `reject`.
+    /// Score from which a part is sent to manual review; at most `reject`.
     pub review: f32,
     /// Score from which the part is rejected.
     pub reject: f32,
@@ -40,7 +41,10 @@ pub struct inctrl_thresholds {
 // SAFETY: `repr(C)`, begins with its size; numbers, which any bits are.
 unsafe impl Versioned for inctrl_thresholds {
     const NAME: &'static str = "inctrl_thresholds";
-    const FIRST: usize = size_of::<inctrl_thresholds>();
+    const FIRST: usize = offset_of!(inctrl_thresholds, reserved) + size_of::<u32>();
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
 }
 
 /// The normal images of a class, encoded. It never changes; any number of threads may use it at once.

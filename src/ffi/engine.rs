@@ -1,11 +1,12 @@
 //! Engines from C.
 
 use std::ffi::{CString, c_char};
-use std::mem::size_of;
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
 
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, string};
-use super::status::{Failure, INCTRL_LOG_INFO, guard, log};
+use super::log::{INCTRL_LOG_INFO, log};
+use super::status::{Failure, guard};
 use crate::detector::{Device, Engine, EngineOptions, Precision};
 
 /// Precision of a GPU: half, the default.
@@ -36,7 +37,7 @@ pub struct inctrl_engine_options {
 // SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
 unsafe impl Versioned for inctrl_engine_options {
     const NAME: &'static str = "inctrl_engine_options";
-    const FIRST: usize = size_of::<inctrl_engine_options>();
+    const FIRST: usize = offset_of!(inctrl_engine_options, precision) + size_of::<i32>();
 }
 
 /// A model on a device. Any number of threads may use it at once.

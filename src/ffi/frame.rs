@@ -1,9 +1,9 @@
 //! Pixels as cameras give them.
 
 use std::ffi::c_void;
-use std::mem::size_of;
+use std::mem::offset_of;
 
-use super::abi::{Versioned, read, size_at};
+use super::abi::{Array, Versioned, read};
 use super::status::{Failure, Outcome};
 use crate::preprocess::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi};
 
@@ -64,7 +64,7 @@ pub struct inctrl_frame {
 // SAFETY: `repr(C)`, begins with its size; integers and a pointer, which any bits are.
 unsafe impl Versioned for inctrl_frame {
     const NAME: &'static str = "inctrl_frame";
-    const FIRST: usize = size_of::<inctrl_frame>();
+    const FIRST: usize = offset_of!(inctrl_frame, memory) + size_of::<i32>();
 }
 
 /// A rectangle of whole pixels inside a frame. This structure does not grow.
@@ -174,17 +174,11 @@ pub(super) unsafe fn frames<'a>(
     count: usize,
     mut each: impl FnMut(usize, Outcome<AnyFrame<'a>>),
 ) -> Outcome {
-    if count == 0 {
-        return Ok(());
-    }
     // SAFETY: as of this function.
-    let step = unsafe { size_at(pointer) }?;
+    let array = unsafe { Array::new(pointer.cast_mut(), count) }?;
     for i in 0..count {
-        let Some(offset) = i.checked_mul(step) else {
-            return Err(Failure::argument(format!("{count} frames exceed the address space")));
-        };
-        // SAFETY: the caller has `count` structures, `step` bytes apart.
-        each(i, unsafe { frame(pointer.byte_add(offset)) });
+        // SAFETY: as of this function, as `i < count`.
+        each(i, unsafe { array.get(i).and_then(|pointer| frame(pointer)) });
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a score looks like from C.
 
 use std::ffi::c_char;
-use std::mem::size_of;
+use std::mem::offset_of;
 
 use super::abi::{Versioned, read, write};
 use super::status::{Failure, Outcome};
@@ -28,6 +28,9 @@ pub const INCTRL_REASON_REGIONS: i32 = 3;
 pub const INCTRL_REASON_SCORE_AND_REGIONS: i32 = 4;
 /// Reason: an error; see `status` of the result.
 pub const INCTRL_REASON_ERROR: i32 = 5;
+
+/// Reason: the result came after the deadline, and the scorer was made with INCTRL_LATE_REVIEW.
+pub const INCTRL_REASON_LATE: i32 = 6;
 
 /// A place that the bank's threshold `cell` calls defective, in pixels of the frame. This structure does not grow.
 #[repr(C)]
@@ -75,7 +78,8 @@ pub struct inctrl_result {
     pub verdict: i32,
     /// One of the reasons.
     pub reason: i32,
-    /// 1 where the result came after the deadline, else 0; it is as good as any other.
+    /// 1 where the result came after the deadline, else 0. Its numbers are as good as any other's; what its verdict is, the
+    /// options of the scorer say.
     pub late: i32,
     /// The score to rank and threshold by: larger is more anomalous. NaN after an error.
     pub score: f32,
@@ -108,7 +112,7 @@ pub struct inctrl_result {
 // SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
 unsafe impl Versioned for inctrl_result {
     const NAME: &'static str = "inctrl_result";
-    const FIRST: usize = size_of::<inctrl_result>();
+    const FIRST: usize = offset_of!(inctrl_result, bank_id) + 24;
 }
 
 /// Digits and a zero.
@@ -138,7 +142,10 @@ impl Place {
         place.fail(super::INCTRL_ERROR_INTERNAL)?;
         if (value.map.is_null() && value.map_capacity > 0) || (value.regions.is_null() && value.region_capacity > 0) {
             place.fail(super::INCTRL_ERROR_ARGUMENT)?;
-            return Err(Failure::argument("a buffer of the result is NULL, but its capacity is not 0"));
+            let name = if place.value.map.is_null() && place.value.map_capacity > 0 { "map" } else { "regions" };
+            return Err(Failure::argument(format!(
+                "`{name}` of the result is NULL, but its capacity is not 0: give it memory, or set the capacity to 0"
+            )));
         }
         Ok(place)
     }
@@ -165,8 +172,15 @@ impl Place {
         unsafe { write(self.pointer, &self.value) }
     }
 
-    /// Writes a score whose frame began at `origin` of the caller's frame.
-    pub fn fill(&mut self, score: &Score, origin: (u32, u32), latency_us: u64, late: bool) -> Outcome {
+    /// Writes a score and the decision about it, in time or late. Its frame began at `origin` of the caller's frame.
+    pub fn fill(
+        &mut self,
+        score: &Score,
+        decision: Option<Decision>,
+        origin: (u32, u32),
+        latency_us: u64,
+        late: bool,
+    ) -> Outcome {
         let cells = &score.map.cells;
         let value = &mut self.value;
         if !value.map.is_null() {
@@ -186,7 +200,7 @@ impl Place {
             unsafe { value.regions.add(i).write(place_of(region, origin)) };
         }
         value.region_count = score.regions.len();
-        (value.verdict, value.reason) = numbers(score.decision);
+        (value.verdict, value.reason) = numbers(decision);
         (value.status, value.late) = (super::INCTRL_OK, i32::from(late));
         value.score = score.score;
         for (part, name) in [
@@ -233,6 +247,7 @@ fn numbers(decision: Option<Decision>) -> (i32, i32) {
         Reason::Regions => INCTRL_REASON_REGIONS,
         Reason::ScoreAndRegions => INCTRL_REASON_SCORE_AND_REGIONS,
         Reason::Error => INCTRL_REASON_ERROR,
+        Reason::Late => INCTRL_REASON_LATE,
     };
     (verdict, reason)
 }

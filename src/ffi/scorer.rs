@@ -1,20 +1,22 @@
 //! Scorers from C: the hot path.
 
 use std::cell::UnsafeCell;
-use std::ffi::{CString, c_char};
-use std::mem::size_of;
+use std::ffi::CString;
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::abi::{Tagged, Versioned, close, hand_out, handle, object, slice, write};
+use super::abi::{Tagged, Versioned, close, hand_out, handle, object, read, slice};
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{frame, frames, inctrl_frame, inctrl_roi, pixel_format};
-use super::result::{Place, bank_id, inctrl_result};
+use super::health::Counts;
+use super::places::Places;
+use super::result::{Place, inctrl_result};
 use super::slot::inctrl_slot;
 use super::status::{Failure, INCTRL_ERROR_BUSY, Outcome, guard};
-use crate::detector::{BankSlot, Latencies, Scorer};
+use crate::detector::{BankSlot, Deadline, Late, Scorer};
 use crate::preprocess::AnyFrame;
 
 /// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
@@ -28,14 +30,11 @@ pub(super) struct Lane {
     /// Set while a call uses `work`.
     busy: AtomicBool,
     work: UnsafeCell<Work>,
-    slot: Arc<BankSlot>,
-    model_hash: CString,
-    device: CString,
-    opened: Instant,
-    latencies: Latencies,
-    errors: AtomicU64,
-    late: AtomicU64,
-    last_error: Mutex<String>,
+    late: Late,
+    pub(super) slot: Arc<BankSlot>,
+    pub(super) model_hash: CString,
+    pub(super) device: CString,
+    pub(super) counts: Counts,
 }
 
 handle!(inctrl_scorer, Lane, 4, "scorer");
@@ -44,11 +43,13 @@ struct Work {
     scorer: Scorer,
     /// Empty between calls; kept for its memory.
     frames: Vec<AnyFrame<'static>>,
-    places: Vec<Job>,
+    jobs: Vec<Job>,
 }
 
 /// One result of a call.
 struct Job {
+    /// Which of the call's results it is.
+    index: usize,
     place: Place,
     origin: (u32, u32),
 }
@@ -84,59 +85,69 @@ impl Lane {
         }
     }
 
-    /// Remembers an error of a frame for the health report, and says so in its result.
-    fn failed(&self, place: &mut Place, failure: &Failure) -> Outcome {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        last.clone_from(&failure.text);
-        place.fail(failure.code)
-    }
-
     /// Scores the frames of `work`, up to the scorer's capacity at a time, into its places.
-    fn run(&self, work: &mut Work, begin: Instant, deadline: Option<Duration>) -> Outcome {
-        let Work { scorer, frames, places } = work;
-        let mut first = Ok(());
+    fn run(&self, work: &mut Work, begin: Instant, deadline: Option<Deadline>, first: &mut First) {
+        let Work { scorer, frames, jobs } = work;
         let capacity = scorer.capacity();
-        for (frames, jobs) in frames.chunks(capacity).zip(places.chunks_mut(capacity)) {
+        for (frames, jobs) in frames.chunks(capacity).zip(jobs.chunks_mut(capacity)) {
             if let Ok(scores) = scorer.score_some(frames) {
                 for (score, job) in scores.iter().zip(jobs) {
-                    let done = self.deliver(score, job, begin, deadline);
-                    first = first.and(done);
+                    self.deliver(score, job, begin, deadline, first);
                 }
                 continue;
             }
             // One of them fails: each by itself, so that it costs no other its score. The bits are the same.
             for (frame, job) in frames.iter().zip(jobs) {
-                let done = match scorer.score(*frame) {
-                    Ok(score) => self.deliver(score, job, begin, deadline),
-                    Err(error) => {
-                        let failure = Failure::from(error);
-                        self.failed(&mut job.place, &failure)?;
-                        Err(failure)
-                    }
-                };
-                first = first.and(done);
+                match scorer.score(*frame) {
+                    Ok(score) => self.deliver(score, job, begin, deadline, first),
+                    Err(error) => self.failed(job.index, Ok(&mut job.place), error.into(), first),
+                }
             }
         }
-        first
     }
 
-    fn deliver(&self, score: &crate::Score, job: &mut Job, begin: Instant, deadline: Option<Duration>) -> Outcome {
+    fn deliver(
+        &self,
+        score: &crate::Score,
+        job: &mut Job,
+        begin: Instant,
+        deadline: Option<Deadline>,
+        first: &mut First,
+    ) {
         let latency = begin.elapsed();
-        let late = deadline.is_some_and(|deadline| latency > deadline);
-        if let Err(failure) = job.place.fill(score, job.origin, latency.as_micros() as u64, late) {
-            self.failed(&mut job.place, &failure)?;
-            return Err(failure);
+        let (late, decision) =
+            deadline.map_or((false, score.decision), |deadline| deadline.judge(latency, score.decision));
+        match job.place.fill(score, decision, job.origin, latency.as_micros() as u64, late) {
+            Ok(()) => self.counts.scored(latency, late),
+            Err(failure) => self.failed(job.index, Ok(&mut job.place), failure, first),
         }
-        self.latencies.record(latency);
-        self.late.fetch_add(u64::from(late), Ordering::Relaxed);
-        Ok(())
+    }
+
+    /// Counts a result that has no score, and says so in it where it can be written to.
+    fn failed(&self, index: usize, place: Result<&mut Place, ()>, failure: Failure, first: &mut First) {
+        self.counts.failed(1, &failure.text);
+        if let Ok(place) = place {
+            // The place was written to before: its structure is as it should be.
+            let _ = place.fail(failure.code);
+        }
+        first.keep(index, failure);
     }
 }
 
-/// The call's deadline; 0 is none.
-fn deadline(microseconds: u64) -> Option<Duration> {
-    (microseconds > 0).then(|| Duration::from_micros(microseconds))
+/// The failure of the first result of a call that has one.
+#[derive(Default)]
+struct First(Option<(usize, Failure)>);
+
+impl First {
+    fn keep(&mut self, index: usize, failure: Failure) {
+        if self.0.as_ref().is_none_or(|(kept, _)| index < *kept) {
+            self.0 = Some((index, failure));
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        self.0.map_or(Ok(()), |(_, failure)| Err(failure))
+    }
 }
 
 /// Empties lists that point into the caller's memory, whichever way a call ends.
@@ -145,11 +156,121 @@ struct Clear<'a>(&'a mut Work);
 impl Drop for Clear<'_> {
     fn drop(&mut self) {
         self.0.frames.clear();
-        self.0.places.clear();
+        self.0.jobs.clear();
     }
 }
 
-/// A scorer of the bank in `slot`.
+/// A call of the hot path: marks the results, lets `list` say what is to be scored for each of them, and scores that. A failure
+/// of `list` is that of every result.
+///
+/// # Safety
+/// Handle and results are the caller's, as the header asks; what `list` lists lives until this returns.
+unsafe fn call(
+    scorer: *const inctrl_scorer,
+    results: *mut inctrl_result,
+    count: usize,
+    deadline_us: u64,
+    list: impl FnOnce(&mut dyn FnMut(usize, Outcome<(AnyFrame<'static>, (u32, u32))>)) -> Outcome,
+) -> Outcome {
+    let begin = Instant::now();
+    // SAFETY: as of this function.
+    let places = unsafe { Places::new(results, count) };
+    // SAFETY: as above.
+    let lane = match unsafe { object(scorer) } {
+        Ok(lane) => lane,
+        Err(failure) => {
+            if let Ok(places) = places {
+                places.fail(failure.code);
+            }
+            return Err(failure);
+        }
+    };
+    let places = places.inspect_err(|failure| lane.counts.failed(1, &failure.text))?;
+    let refuse = |failure: Failure| {
+        lane.counts.failed(count as u64, &failure.text);
+        places.fail(failure.code);
+        Err(failure)
+    };
+    let mut entered = match lane.enter() {
+        Ok(entered) => entered,
+        Err(busy) => return refuse(busy),
+    };
+    let clear = Clear(entered.work());
+    let mut first = First::default();
+    let listed = list(&mut |index, given| match (given, places.get(index)) {
+        (Ok((frame, origin)), Ok(place)) => {
+            clear.0.frames.push(frame);
+            clear.0.jobs.push(Job { index, place, origin });
+        }
+        (Err(failure), Ok(mut place)) => lane.failed(index, Ok(&mut place), failure, &mut first),
+        (_, Err(failure)) => lane.failed(index, Err(()), failure, &mut first),
+    });
+    if let Err(failure) = listed {
+        return refuse(failure);
+    }
+    let deadline = (deadline_us > 0).then(|| Deadline { limit: Duration::from_micros(deadline_us), late: lane.late });
+    lane.run(clear.0, begin, deadline, &mut first);
+    first.outcome()
+}
+
+/// Late: a late result is marked by its field `late`; its verdict stays.
+pub const INCTRL_LATE_MARK: i32 = 0;
+/// Late: a late result is marked, and never passes: where it would be INCTRL_VERDICT_PASS or INCTRL_VERDICT_NONE, it is
+/// INCTRL_VERDICT_REVIEW for INCTRL_REASON_LATE.
+pub const INCTRL_LATE_REVIEW: i32 = 1;
+
+/// How a scorer works. Begin with `inctrl_scorer_options options = {0}; options.struct_size = sizeof options;`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_scorer_options {
+    /// sizeof(inctrl_scorer_options).
+    pub struct_size: usize,
+    /// Most frames encoded at once: 1 for the shortest latency, more for throughput; 0 is 1. Scores do not depend on it.
+    pub capacity: usize,
+    /// What a result that comes after its deadline says: INCTRL_LATE_MARK, which is 0, or INCTRL_LATE_REVIEW.
+    pub late: i32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `repr(C)`, begins with its size; integers, which any bits are.
+unsafe impl Versioned for inctrl_scorer_options {
+    const NAME: &'static str = "inctrl_scorer_options";
+    const FIRST: usize = offset_of!(inctrl_scorer_options, reserved) + size_of::<u32>();
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+/// # Safety
+/// Handles of the caller's.
+unsafe fn create(
+    engine: *const inctrl_engine,
+    slot: *const inctrl_slot,
+    capacity: usize,
+    late: Late,
+) -> Outcome<inctrl_scorer> {
+    // SAFETY: as of this function.
+    let (engine, slot) = unsafe { (object(engine)?, object(slot)?) };
+    let capacity = NonZeroUsize::new(capacity)
+        .ok_or_else(|| Failure::argument("the capacity is 0 frames: it must be at least 1"))?;
+    let work = Work {
+        scorer: engine.engine.scorer_of(&slot.slot, capacity)?,
+        frames: Vec::with_capacity(capacity.get()),
+        jobs: Vec::with_capacity(capacity.get()),
+    };
+    Ok(inctrl_scorer::from(Lane {
+        busy: AtomicBool::new(false),
+        work: UnsafeCell::new(work),
+        late,
+        slot: Arc::clone(&slot.slot),
+        model_hash: c_string(engine.engine.model_hash()),
+        device: c_string(&engine.engine.device()),
+        counts: Counts::new(),
+    }))
+}
+
+/// A scorer of the bank in `slot`; late results are marked and no more, INCTRL_LATE_MARK.
 ///
 /// @param capacity most frames encoded at once: 1 for the shortest latency, more for throughput. Scores do not depend on it.
 /// @param scorer receives the scorer, NULL after an error
@@ -160,30 +281,37 @@ pub unsafe extern "C" fn inctrl_scorer_create(
     capacity: usize,
     scorer: *mut *mut inctrl_scorer,
 ) -> i32 {
+    // SAFETY: handles and variable of the caller's.
+    guard(|| unsafe { hand_out(scorer, || create(engine, slot, capacity, Late::Mark)) })
+}
+
+/// A scorer of the bank in `slot`, as its options say.
+///
+/// INCTRL_ERROR_DEVICE where the memory for the capacity is not there: nothing of it was taken then.
+///
+/// @param options may be freed afterwards
+/// @param scorer receives the scorer, NULL after an error
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_scorer_create_with(
+    engine: *const inctrl_engine,
+    slot: *const inctrl_slot,
+    options: *const inctrl_scorer_options,
+    scorer: *mut *mut inctrl_scorer,
+) -> i32 {
     guard(|| {
-        // SAFETY: handles and variable of the caller's.
+        // SAFETY: handles, structure and variable of the caller's.
         unsafe {
             hand_out(scorer, || {
-                let (engine, slot) = (object(engine)?, object(slot)?);
-                let capacity = NonZeroUsize::new(capacity)
-                    .ok_or_else(|| Failure::argument("the capacity is 0 frames: it must be at least 1"))?;
-                let work = Work {
-                    scorer: engine.engine.scorer_of(&slot.slot, capacity)?,
-                    frames: Vec::with_capacity(capacity.get()),
-                    places: Vec::with_capacity(capacity.get()),
+                let options = read(options)?;
+                let late = match options.late {
+                    INCTRL_LATE_MARK => Late::Mark,
+                    INCTRL_LATE_REVIEW => Late::Review,
+                    other => {
+                        let text = format!("{other} is not a use of late results: use one of INCTRL_LATE_*");
+                        return Err(Failure::argument(text));
+                    }
                 };
-                Ok(inctrl_scorer::from(Lane {
-                    busy: AtomicBool::new(false),
-                    work: UnsafeCell::new(work),
-                    slot: Arc::clone(&slot.slot),
-                    model_hash: c_string(engine.engine.model_hash()),
-                    device: c_string(&engine.engine.device()),
-                    opened: Instant::now(),
-                    latencies: Latencies::default(),
-                    errors: AtomicU64::new(0),
-                    late: AtomicU64::new(0),
-                    last_error: Mutex::default(),
-                }))
+                create(engine, slot, options.capacity.max(1), late)
             })
         }
     })
@@ -217,42 +345,13 @@ pub unsafe extern "C" fn inctrl_scorer_score_batch(
     deadline_us: u64,
     results: *mut inctrl_result,
 ) -> i32 {
-    let begin = Instant::now();
     guard(|| {
-        // SAFETY: handle and structures of the caller's, as the header asks.
-        let places = unsafe { places(results, count) }?;
-        // SAFETY: as above.
-        let lane = unsafe { object(scorer) };
-        let Ok(lane) = lane else { return refuse(places, lane.err()) };
-        let mut entered = match lane.enter() {
-            Ok(entered) => entered,
-            Err(busy) => return refuse(places, Some(busy)),
-        };
-        let clear = Clear(entered.work());
-        let mut bad = Ok(());
-        // SAFETY: as above; the list is emptied before the call returns.
-        let listed = unsafe {
-            self::frames(frames, count, |i, frame| {
-                // SAFETY: `places` has seen all of them.
-                let place = place(results, i);
-                match (frame, place) {
-                    (Ok(frame), Ok(place)) => {
-                        clear.0.frames.push(frame);
-                        clear.0.places.push(Job { place, origin: (0, 0) });
-                    }
-                    (Err(failure), Ok(mut place)) => {
-                        let failure = lane.failed(&mut place, &failure).err().unwrap_or(failure);
-                        keep_first(&mut bad, failure);
-                    }
-                    (_, Err(failure)) => keep_first(&mut bad, failure),
-                }
+        // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call returns.
+        unsafe {
+            call(scorer, results, count, deadline_us, |push| {
+                self::frames(frames, count, |i, frame| push(i, frame.map(|frame| (frame, (0, 0)))))
             })
-        };
-        if let Err(failure) = listed {
-            return refuse(places, Some(failure));
         }
-        let scored = lane.run(clear.0, begin, deadline(deadline_us));
-        bad.and(scored)
     })
 }
 
@@ -271,86 +370,18 @@ pub unsafe extern "C" fn inctrl_scorer_score_regions(
     deadline_us: u64,
     results: *mut inctrl_result,
 ) -> i32 {
-    let begin = Instant::now();
     guard(|| {
-        // SAFETY: handle and structures of the caller's, as the header asks.
-        let places = unsafe { places(results, count) }?;
-        // SAFETY: as above.
-        let given = unsafe {
-            object(scorer).and_then(|lane| Ok((lane, self::frame(frame)?, slice(rois, count, "regions of interest")?)))
-        };
-        let (lane, frame, rois) = match given {
-            Ok(given) => given,
-            Err(failure) => return refuse(places, Some(failure)),
-        };
-        let mut entered = match lane.enter() {
-            Ok(entered) => entered,
-            Err(busy) => return refuse(places, Some(busy)),
-        };
-        let clear = Clear(entered.work());
-        let mut bad = Ok(());
-        for (i, roi) in rois.iter().enumerate() {
-            // SAFETY: `places` has seen all of them.
-            let mut place = unsafe { place(results, i) }?;
-            match frame.region(roi.get()) {
-                Ok(region) => {
-                    clear.0.frames.push(region);
-                    clear.0.places.push(Job { place, origin: (roi.x, roi.y) });
+        // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call returns.
+        unsafe {
+            call(scorer, results, count, deadline_us, |push| {
+                let (frame, rois) = (self::frame(frame)?, slice(rois, count, "regions of interest")?);
+                for (i, roi) in rois.iter().enumerate() {
+                    push(i, frame.region(roi.get()).map(|region| (region, (roi.x, roi.y))).map_err(Failure::from));
                 }
-                Err(error) => {
-                    let failure = Failure::from(error);
-                    lane.failed(&mut place, &failure)?;
-                    keep_first(&mut bad, failure);
-                }
-            }
+                Ok(())
+            })
         }
-        let scored = lane.run(clear.0, begin, deadline(deadline_us));
-        bad.and(scored)
     })
-}
-
-fn keep_first(kept: &mut Outcome, failure: Failure) {
-    if kept.is_ok() {
-        *kept = Err(failure);
-    }
-}
-
-/// The caller's results: where they begin and how many they are, every one of them marked as failed.
-#[derive(Clone, Copy)]
-struct Places {
-    first: *mut inctrl_result,
-    count: usize,
-}
-
-/// # Safety
-/// As [`Place::new`], for each of `count` structures of the first one's size.
-unsafe fn places(first: *mut inctrl_result, count: usize) -> Outcome<Places> {
-    let mut checked = Ok(());
-    for i in 0..count {
-        // SAFETY: as of this function.
-        let place = unsafe { place(first, i) };
-        checked = checked.and(place.map(drop));
-    }
-    checked.map(|()| Places { first, count })
-}
-
-/// # Safety
-/// As [`places`], for a result among them.
-unsafe fn place(first: *mut inctrl_result, i: usize) -> Outcome<Place> {
-    // SAFETY: as of this function.
-    let step = unsafe { super::abi::size_at(first.cast_const()) }?;
-    // SAFETY: the caller has the structure.
-    unsafe { Place::new(first.byte_add(i * step)) }
-}
-
-/// Ends a call that scored nothing: every result has its status.
-fn refuse(places: Places, failure: Option<Failure>) -> Outcome {
-    let failure = failure.unwrap_or_else(|| Failure::argument("the scorer is NULL"));
-    for i in 0..places.count {
-        // SAFETY: `places` has seen all of them.
-        unsafe { place(places.first, i) }?.fail(failure.code)?;
-    }
-    Err(failure)
 }
 
 /// Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in
@@ -367,87 +398,6 @@ pub unsafe extern "C" fn inctrl_scorer_warm_up(
         // SAFETY: a handle of the caller's.
         let lane = unsafe { object(scorer) }?;
         Ok(lane.enter()?.work().scorer.warm_up(width as usize, height as usize, pixel_format(format)?, count)?)
-    })
-}
-
-/// How a scorer is doing. Begin with `inctrl_health health = {0}; health.struct_size = sizeof health;`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct inctrl_health {
-    /// sizeof(inctrl_health); set by the caller.
-    pub struct_size: usize,
-    /// Identity of the model; valid until the scorer is closed.
-    pub model_hash: *const c_char,
-    /// The device and how it is used; valid until the scorer is closed.
-    pub device: *const c_char,
-    /// Identity of the bank in the slot: 16 hexadecimal digits and a zero.
-    pub bank_id: [c_char; 24],
-    /// Which of the slot's banks that is, counted from 1.
-    pub generation: u64,
-    /// Microseconds since the scorer was made.
-    pub uptime_us: u64,
-    /// Frames scored, without those of warm-up.
-    pub frames: u64,
-    /// Frames that failed.
-    pub errors: u64,
-    /// Frames whose result came after the deadline.
-    pub late: u64,
-    /// Median latency in microseconds; quantiles are at most 1/32 too long.
-    pub p50_us: u64,
-    /// Latency that 90 % of frames stay within.
-    pub p90_us: u64,
-    /// Latency that 99 % of frames stay within.
-    pub p99_us: u64,
-    /// Latency that 99.9 % of frames stay within.
-    pub p999_us: u64,
-    /// The longest latency, to the microsecond.
-    pub max_us: u64,
-    /// The error of the last frame that failed, in UTF-8, cut off if need be; "" if none did.
-    pub last_error: [c_char; 512],
-}
-
-// SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
-unsafe impl Versioned for inctrl_health {
-    const NAME: &'static str = "inctrl_health";
-    const FIRST: usize = size_of::<inctrl_health>();
-}
-
-/// How a scorer is doing. Any thread may ask, also while another one scores.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn inctrl_scorer_health(scorer: *const inctrl_scorer, health: *mut inctrl_health) -> i32 {
-    guard(|| {
-        // SAFETY: a handle of the caller's.
-        let lane = unsafe { object(scorer) }?;
-        let (bank, generation) = lane.slot.current();
-        let micros = |time: Duration| time.as_micros() as u64;
-        let quantile = |q| micros(lane.latencies.quantile(q));
-        let mut last_error = [0; 512];
-        let text = lane.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        // Cut between characters, so that it stays UTF-8.
-        let cut = (0..last_error.len()).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0);
-        for (place, byte) in last_error.iter_mut().zip(text[..cut].bytes()) {
-            *place = byte as c_char;
-        }
-        drop(text);
-        let report = inctrl_health {
-            struct_size: 0,
-            model_hash: lane.model_hash.as_ptr(),
-            device: lane.device.as_ptr(),
-            bank_id: bank_id(bank.bank_id()),
-            generation,
-            uptime_us: micros(lane.opened.elapsed()),
-            frames: lane.latencies.count(),
-            errors: lane.errors.load(Ordering::Relaxed),
-            late: lane.late.load(Ordering::Relaxed),
-            p50_us: quantile(0.5),
-            p90_us: quantile(0.9),
-            p99_us: quantile(0.99),
-            p999_us: quantile(0.999),
-            max_us: micros(lane.latencies.max()),
-            last_error,
-        };
-        // SAFETY: a structure of the caller's.
-        unsafe { write(health, &report) }
     })
 }
 

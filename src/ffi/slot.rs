@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::abi::{Tagged, close, hand_out, handle, object};
 use super::bank::inctrl_bank;
 use super::engine::inctrl_engine;
-use super::status::{INCTRL_LOG_INFO, guard, log};
+use super::log::{INCTRL_LOG_INFO, log};
+use super::status::guard;
 use crate::detector::BankSlot;
 
 /// A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once.

@@ -2,10 +2,10 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::{c_char, c_void};
+use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{PoisonError, RwLock};
 
+use super::log::{INCTRL_LOG_ERROR, log};
 use crate::error::{Error, ErrorKind};
 
 /// Status: done.
@@ -105,43 +105,6 @@ pub extern "C" fn inctrl_last_error() -> *const c_char {
         if last.is_empty() { NONE.as_ptr() } else { last.as_ptr().cast() }
     })
     .unwrap_or(NONE.as_ptr())
-}
-
-/// Log level: a call failed.
-pub const INCTRL_LOG_ERROR: i32 = 1;
-/// Log level: something happened that an operator may want to know, such as a swap of banks.
-pub const INCTRL_LOG_INFO: i32 = 3;
-
-/// Receives a line of the log: its level, its text (UTF-8, valid during the call), and the pointer given with the callback.
-///
-/// Called on whichever thread logs. It must not throw, and must not set the callback.
-pub type inctrl_log_callback = Option<unsafe extern "C" fn(level: i32, message: *const c_char, user: *mut c_void)>;
-
-struct Log {
-    callback: inctrl_log_callback,
-    /// The caller's pointer as a number, which can be shared between threads.
-    user: usize,
-}
-
-static LOG: RwLock<Log> = RwLock::new(Log { callback: None, user: 0 });
-
-/// Sends the log to a function; NULL ends that. The library writes nothing to standard output or standard error.
-///
-/// After it returned, the previous callback is not called any more. A frame that is scored without an error logs nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn inctrl_set_log_callback(callback: inctrl_log_callback, user: *mut c_void) {
-    *LOG.write().unwrap_or_else(PoisonError::into_inner) = Log { callback, user: user as usize };
-}
-
-/// A line of the log.
-pub(super) fn log(level: i32, text: &str) {
-    let log = LOG.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(callback) = log.callback {
-        let text: Vec<u8> = text.bytes().filter(|byte| *byte != 0).chain([0]).collect();
-        // SAFETY: the text ends in its only zero and outlives the call; the function and its pointer are the caller's, who
-        // promised that they work until they are replaced, which waits for this lock.
-        unsafe { callback(level, text.as_ptr().cast(), log.user as *mut c_void) };
-    }
 }
 
 #[cfg(test)]

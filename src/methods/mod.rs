@@ -99,6 +99,11 @@ pub trait Method: Sync {
     /// The numbers that it gives for an image. The first is the score.
     fn outputs(&self) -> &'static [Output];
 
+    /// What the cells of its maps are.
+    fn cells(&self) -> Output {
+        Output { name: "map", low: 0.0, high: 1.0 }
+    }
+
     /// Why a model cannot serve it, if it cannot.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 
 use super::frame::{Frame, PixelFormat};
 use super::plan::MAX_SIDE;
+use super::sniff::{Content, Format, sniff};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Most pixels of a picture: where Pillow, too, refuses a file as a decompression bomb.
@@ -155,14 +156,17 @@ pub(super) fn to_8_bits(value: u16) -> u8 {
 
 /// The format by the first bytes of the content.
 fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
-    use ImageFormat::{Bmp, Jpeg, Png, Pnm, Tiff, WebP};
-    match image::guess_format(bytes) {
-        Ok(format @ (Png | Jpeg | Bmp | Tiff | WebP | Pnm)) => Ok(format),
-        Ok(other) => Err(refuse(format!(
-            "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM but {}: convert it to PNG",
-            name(other)
+    match sniff(bytes) {
+        Content::Picture(Format::Png) => Ok(ImageFormat::Png),
+        Content::Picture(Format::Jpeg) => Ok(ImageFormat::Jpeg),
+        Content::Picture(Format::Bmp) => Ok(ImageFormat::Bmp),
+        Content::Picture(Format::Tiff) => Ok(ImageFormat::Tiff),
+        Content::Picture(Format::WebP) => Ok(ImageFormat::WebP),
+        Content::Picture(Format::Pnm) => Ok(ImageFormat::Pnm),
+        Content::Unsupported(name) => Err(refuse(format!(
+            "{name} is not supported: convert the picture to PNG (PNG, JPEG, BMP, TIFF, WebP and PNM are read)"
         ))),
-        Err(_) => Err(refuse(
+        Content::Other => Err(refuse(
             "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (it is recognised by its first bytes; the file \
              name plays no part)",
         )),
@@ -341,7 +345,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         assert!(Image::open(&path).unwrap_err().to_string().contains("empty (0 bytes)"));
         assert_eq!(Image::open(folder.path().join("none.png")).unwrap_err().kind(), ErrorKind::Io);
-        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("GIF"));
+        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("GIF is not supported"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod normalised;
 pub mod patches;
 mod plan;
 mod resize;
+pub mod sniff;
 #[cfg(test)]
 mod tests;
 

@@ -236,7 +236,8 @@ inctrl::Bank banks(const inctrl::Engine &engine, const std::string &folder, cons
     const auto limits = judged.thresholds();
     EXPECT(limits && limits->review == 0.5F && limits->reject == 0.75F && limits->cell == 0.25F);
     EXPECT(two.with_thresholds(*limits).id() == judged.id() && judged.without_thresholds().id() == two.id());
-    THROWS(two.with_thresholds(2, 1, 0), INCTRL_ERROR_ARGUMENT, "review");
+    THROWS(two.with_thresholds(1, 0.5F, 0), INCTRL_ERROR_ARGUMENT, "review");
+    THROWS(two.with_thresholds(25, 50, 20), INCTRL_ERROR_ARGUMENT, "from 0 to 1");
     return inctrl::Bank::open(file);
 }
 
@@ -312,13 +313,21 @@ int run(const std::string &weights, const std::string &folder) {
     inctrl::check(scorer.score(query, plain));
     EXPECT(plain->verdict == INCTRL_VERDICT_NONE && !inctrl::passed(*plain) && plain->generation == 1);
 
-    EXPECT(slot.swap(bank.with_thresholds(2, 3, plain->patch_max / 2)) == 2);
+    EXPECT(slot.swap(bank.with_thresholds(1, 1, plain->patch_max / 2)) == 2);
     inctrl::Result good;
     inctrl::check(scorer.score(normals[0], good));
     EXPECT(inctrl::passed(*good) && good->reason == INCTRL_REASON_BELOW && good->generation == 2);
     single(engine, scorer, query);
     several(engine, scorer, {normals[0], normals[1], normals[2], query});
     masked(engine, slot, scorer, normals[0], query);
+
+    auto careful = inctrl::sized<inctrl_scorer_options>();
+    careful.late = INCTRL_LATE_REVIEW;
+    const inctrl::Scorer punctual(engine, slot, careful);
+    EXPECT(punctual.score(normals[0], good, 1) == INCTRL_OK && good->late == 1 && !inctrl::passed(*good));
+    EXPECT(good->verdict == INCTRL_VERDICT_REVIEW && good->reason == INCTRL_REASON_LATE);
+    careful.late = 7;
+    THROWS(inctrl::Scorer(engine, slot, careful), INCTRL_ERROR_ARGUMENT, "7");
 
     const auto health = scorer.health();
     auto by_hand = inctrl::sized<inctrl_health>();

@@ -207,6 +207,13 @@ static void check_thresholds(const inctrl_bank *bank) {
     limits.review = 2;
     limits.reject = 1;
     REFUSED(inctrl_bank_with_thresholds(bank, &limits, &changed), INCTRL_ERROR_ARGUMENT, "review");
+    limits.reject = 3;
+    REFUSED(inctrl_bank_with_thresholds(bank, &limits, &changed), INCTRL_ERROR_ARGUMENT, "from 0 to 1");
+    limits.review = 0.5F;
+    limits.reject = 1;
+    limits.reserved = 77;
+    REFUSED(inctrl_bank_with_thresholds(bank, &limits, &changed), INCTRL_ERROR_ARGUMENT, "77");
+    limits.reserved = 0;
     limits.reject = NAN;
     REFUSED(inctrl_bank_with_thresholds(bank, &limits, &changed), INCTRL_ERROR_ARGUMENT, "reject");
     limits.struct_size = 4;
@@ -435,7 +442,8 @@ int main(int argc, char **argv) {
     inctrl_engine *engine, *other_engine;
     inctrl_bank *bank, *judged, *other_bank = NULL;
     inctrl_slot *slot = NULL;
-    inctrl_scorer *scorer = NULL;
+    inctrl_scorer *scorer = NULL, *punctual = NULL;
+    inctrl_scorer_options options = {0};
     inctrl_result result = no_result();
     inctrl_health health = {0};
     uint64_t generation = 0, scored;
@@ -499,17 +507,28 @@ int main(int argc, char **argv) {
     OK(inctrl_scorer_health(scorer, &health));
     EXPECT(health.late == 1 && health.errors > 0 && health.frames > 1 && health.last_error[0] != 0);
     EXPECT(health.p50_us <= health.p90_us && health.p90_us <= health.p99_us && health.p99_us <= health.p999_us);
+    options.struct_size = sizeof options;
+    options.late = INCTRL_LATE_REVIEW;
+    OK(inctrl_scorer_create_with(engine, slot, &options, &punctual));
+    OK(inctrl_scorer_score(punctual, &queried, 1, &result));
+    EXPECT(result.late == 1 && same_bits(result.score, score));
+    EXPECT(result.verdict == INCTRL_VERDICT_REVIEW && result.reason == INCTRL_REASON_LATE);
+    OK(inctrl_scorer_score(punctual, &queried, 0, &result));
+    EXPECT(result.late == 0 && result.verdict == INCTRL_VERDICT_NONE);
+    OK(inctrl_scorer_close(&punctual));
+    options.reserved = 1;
+    REFUSED(inctrl_scorer_create_with(engine, slot, &options, &punctual), INCTRL_ERROR_ARGUMENT, "reserved");
     health.struct_size = 8;
     REFUSED(inctrl_scorer_health(scorer, &health), INCTRL_ERROR_ARGUMENT, "struct_size");
     REFUSED(inctrl_scorer_health(NULL, &health), INCTRL_ERROR_ARGUMENT, "scorer");
 
     /* Another bank under way. */
-    judged = limited(bank, 2, 3, result.patch_max / 2);
+    judged = limited(bank, 1, 1, result.patch_max / 2);
     OK(inctrl_slot_swap(slot, judged, &generation));
     EXPECT(generation == 2);
     check_regions(scorer);
     OK(inctrl_bank_close(&judged));
-    judged = limited(bank, 0, 0, 2);
+    judged = limited(bank, 0, 0, 1);
     OK(inctrl_slot_swap(slot, judged, &generation));
     OK(inctrl_scorer_score(scorer, &normals[0], 0, &result));
     EXPECT(result.verdict == INCTRL_VERDICT_REJECT && result.reason == INCTRL_REASON_SCORE && result.generation == 3);

@@ -13,12 +13,12 @@ use crate::{Turn, turn};
 
 /// Scoring on the device, but for the queries.
 #[rustfmt::skip]
-const SCORE: [&str; 11] = [
+pub const SCORE: [&str; 11] = [
     "score", "--weights", "w.safetensors", "--device", "cuda:0", "--normals", "good", "--class", "cat", "--format", "jsonl",
 ];
 
 /// A folder with the model `w.safetensors`, which a GPU runs, and pictures.
-fn bench() -> Bench {
+pub fn bench() -> Bench {
     let bench = Bench::empty();
     bench.write("w.json", MODELS[1].1);
     bench.run(&["weights", "random", "--config", "w.json", "--seed", "3", "-o", "w.safetensors"]).succeeded();

@@ -17,6 +17,8 @@ mod device_frames;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;
+#[cfg(feature = "cli")]
+mod libraries;
 mod ops;
 mod scores;
 #[path = "../emulator/selftest.rs"]

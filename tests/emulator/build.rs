@@ -46,18 +46,53 @@ impl Compiler {
 
 /// The folder with the libraries for the sources as they are now.
 pub fn libraries() -> Result<PathBuf, String> {
+    libraries_with(&Exports::All)
+}
+
+/// Which functions the libraries have.
+pub enum Exports<'a> {
+    All,
+    /// All others.
+    Without(&'a [&'a str]),
+    Only(&'a [&'a str]),
+}
+
+impl Exports<'_> {
+    /// The linker's version script.
+    fn script(&self) -> Option<String> {
+        let list = |names: &[&str]| names.iter().map(|name| format!("{name};")).collect::<String>();
+        match self {
+            Exports::All | Exports::Without([]) => None,
+            Exports::Without(names) => Some(format!("{{ global: *; local: {} }};\n", list(names))),
+            Exports::Only([]) => Some("{ local: *; };\n".to_owned()),
+            Exports::Only(names) => Some(format!("{{ global: {} local: *; }};\n", list(names))),
+        }
+    }
+}
+
+/// The same with other functions: what an older or a broken driver has.
+pub fn libraries_with(exports: &Exports<'_>) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let emulator = root.join("tests/emulator");
     let kernels = std::env::var_os("INCTRL_EMULATOR_KERNELS").map_or_else(|| root.join("kernels"), PathBuf::from);
     let own = Group { include: vec![&emulator], sources: files(&emulator, "cpp")? };
     let twins = Group { include: vec![&emulator, &kernels], sources: files(&kernels, "cu")? };
-    build(&[own, twins], |compiler, objects, folder| {
+    let script = exports.script();
+    build(&[own, twins], script.as_deref().unwrap_or_default(), |compiler, objects, folder| {
         let library = |name: &str| {
             let mut command = compiler.command();
             command.arg("-shared").arg(format!("-Wl,-soname,{name}")).arg("-o").arg(folder.join(name));
             command
         };
-        run(library(DRIVER).args(objects))?;
+        let mut driver = library(DRIVER);
+        if let Some(script) = &script {
+            let path = folder.join("exports");
+            fs::write(&path, script).map_err(|error| format!("{}: {error}", path.display()))?;
+            let mut option = std::ffi::OsString::from("-Wl,--version-script=");
+            option.push(path);
+            driver.arg(option);
+        }
+        run(driver.args(objects))?;
         for name in OTHERS {
             // Empty: the system finds the functions in what the library needs.
             let needed = ["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN"];
@@ -75,7 +110,7 @@ pub fn selftest() -> Result<PathBuf, String> {
     let own = ["block.cpp", "collectives.cpp", "fibers.cpp", "guarded.cpp", "kernels.cpp"];
     sources.retain(|path, _| own.iter().any(|name| path.ends_with(name)));
     sources.extend(files(&emulator.join("selftest"), "cpp")?);
-    let folder = build(&[Group { include: vec![&emulator], sources }], |compiler, objects, folder| {
+    let folder = build(&[Group { include: vec![&emulator], sources }], "", |compiler, objects, folder| {
         run(compiler.command().args(objects).arg("-o").arg(folder.join("selftest")))
     })?;
     Ok(folder.join("selftest"))
@@ -94,9 +129,10 @@ struct Job<'a> {
     object: PathBuf,
 }
 
-/// The folder with what `link` makes of the objects of all sources, made if it is not there.
+/// The folder with what `link` makes of the objects of all sources and of `settings`, made if it is not there.
 fn build(
     groups: &[Group<'_>],
+    settings: &str,
     link: impl Fn(&Compiler, &[PathBuf], &Path) -> Result<(), String>,
 ) -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulator");
@@ -105,6 +141,7 @@ fn build(
 
     let compiler = compiler()?;
     let mut whole = blake3::Hasher::new();
+    whole.update(settings.as_bytes());
     let mut jobs = Vec::new();
     for Group { include, sources } in groups {
         let mut common = blake3::Hasher::new();

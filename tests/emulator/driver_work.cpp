@@ -194,6 +194,10 @@ EMULATOR_API int cuModuleLoadData(Module** module, const void* image) {
         emulator::complain("cuModuleLoadData: neither a fat binary nor what the emulated NVRTC makes");
         return emulator::kInvalidImage;
     }
+    if (magic == kFatBinary && reinterpret_cast<uintptr_t>(image) % 8 != 0) {
+        emulator::complain("cuModuleLoadData: a fat binary at an address that is no multiple of 8");
+        return emulator::kInvalidImage;
+    }
     *module = new Module;
     return emulator::kSuccess;
 }

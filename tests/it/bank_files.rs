@@ -82,8 +82,9 @@ fn refused_or_same(what: &str, bank: &PromptBank, file: &[u8]) {
 fn thresholds_are_part_of_a_bank_and_of_its_identity() {
     let (plain, file, _) = small_bank();
     assert!(plain.thresholds().is_none() && !String::from_utf8_lossy(&file).contains("thresholds"));
-    // Numbers whose shortest decimal form has many digits, very small and very large ones.
-    for (review, reject, cell) in [(0.1, 0.2, 0.3), (f32::MIN_POSITIVE, f32::MAX, 16777217.0), (-0.0, 0.0, 0.33333334)]
+    // Numbers whose shortest decimal form has many digits, very small ones and the largest.
+    for (review, reject, cell) in
+        [(0.1, 0.2, 0.3), (f32::MIN_POSITIVE, 1.0f32.next_down(), 1.0), (-0.0, 0.0, 0.33333334)]
     {
         let limits = Thresholds { review, reject, cell };
         let judged = plain.with_thresholds(Some(limits)).unwrap();
@@ -100,6 +101,21 @@ fn thresholds_are_part_of_a_bank_and_of_its_identity() {
         let forged = forged(&judged, |header, _| *header = header.replace(from, to));
         let error = PromptBank::from_bytes(&forged).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Bank, "{to}: {error}");
+    }
+    // Percent, as a file from before ranges may have them: nothing would ever be rejected.
+    for (from, to) in [("0.75", "50.0"), ("0.75", "1.0000001"), ("0.5", "-0.5")] {
+        let forged = forged(&judged, |header, _| *header = header.replace(from, to));
+        let error = PromptBank::from_bytes(&forged).unwrap_err();
+        let text = error.chain();
+        assert!(
+            error.kind() == ErrorKind::Bank && text.contains("from 0 to 1") && text.contains("calibrate"),
+            "{text}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.bank");
+        std::fs::write(&path, &forged).unwrap();
+        assert_eq!(PromptBank::open(&path).unwrap_err().kind(), ErrorKind::Bank);
+        assert_eq!(saved(&PromptBank::open_without_thresholds(&path).unwrap()), file, "{to}");
     }
     let changed = forged(&judged, |header, _| *header = header.replace("0.75", "0.76"));
     assert_ne!(PromptBank::from_bytes(&changed).unwrap().id(), plain.id());

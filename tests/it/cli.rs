@@ -129,7 +129,9 @@ fn a_bank_gives_the_scores_of_its_normals() {
     assert_eq!(json["fit"], "stretch");
     assert_eq!(json["prompts"].as_array().unwrap().len(), 3);
     assert_eq!(json["id"], direct.rows()[0]["bank"]);
-    for part in ["nut", "stretch", "taps 2 x 108 x 64", "inctrl", json["id"].as_str().unwrap(), json["model"].as_str().unwrap()] {
+    for part in
+        ["nut", "stretch", "taps 2 x 108 x 64", "inctrl", json["id"].as_str().unwrap(), json["model"].as_str().unwrap()]
+    {
         assert!(info.stdout.contains(part), "{part}: {}", info.stdout);
     }
 }

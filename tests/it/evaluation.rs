@@ -177,7 +177,8 @@ fn a_bank_is_calibrated_on_good_images_it_does_not_know() {
     let model = ["--weights", "w.safetensors", "--threads", "1"];
     let run = |args: &[&str], rest: &[&str]| bench.run(&[args, &model, rest].concat());
     run(&["bank", "build"], &["--normals", "good", "-o", "b"]).succeeded();
-    run(&["bank", "calibrate"], &["--bank", "b", "--normals", "more"]).refused(&["9 good images", "99 are needed"]);
+    run(&["bank", "calibrate"], &["--bank", "b", "--normals", "more"])
+        .refused(&["9 distinct pictures", "99 are needed"]);
     let done = run(
         &["bank", "calibrate"],
         &["--bank", "b", "--normals", "more", "good", "--max-false-reject", "0.1", "-o", "c"],

@@ -11,6 +11,8 @@ mod cli_checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
 mod converted_scores;
+#[cfg(feature = "cli")]
+mod copies;
 mod datasets;
 #[cfg(feature = "cli")]
 mod evaluation;

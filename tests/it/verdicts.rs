@@ -13,7 +13,7 @@ fn a_verdict_never_contradicts_its_regions() {
         let (normals, queries) = (pictures(0..2), pictures(0..9));
         let plain = engine.build_bank("cat", Fit::Letterbox, &[normals[0].frame(), normals[1].frame()]).unwrap();
         for (review, reject, cell) in
-            [(0.0, 0.0, 0.0), (0.2, 0.3, 0.05), (0.3, 0.5, 0.2), (2.0, 2.0, 0.1), (2.0, 2.0, 2.0)]
+            [(0.0, 0.0, 0.0), (0.2, 0.3, 0.05), (0.3, 0.5, 0.2), (1.0, 1.0, 0.1), (1.0, 1.0, 1.0)]
         {
             let bank = plain.with_thresholds(Some(Thresholds { review, reject, cell })).unwrap();
             let mut scorer = engine.scorer(Arc::new(bank)).unwrap();
@@ -116,7 +116,7 @@ fn the_command_line_says_the_verdict_and_the_regions() {
     let bench = Bench::new();
     let model = ["--weights", "w.safetensors"];
     bench.run(&[&["bank", "build", "--normals", "good", "-o", "plain.bank"], &model[..]].concat()).succeeded();
-    let limits = Thresholds { review: 0.0, reject: 2.0, cell: 0.01 };
+    let limits = Thresholds { review: 0.0, reject: 1.0, cell: 0.01 };
     let bank = PromptBank::open(bench.path("plain.bank")).unwrap().with_thresholds(Some(limits)).unwrap();
     bank.save(bench.path("judged.bank")).unwrap();
     let score = |format| {

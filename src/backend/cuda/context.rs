@@ -10,12 +10,11 @@ use super::CudaOptions;
 use super::algorithms::Algorithms;
 use super::error::{driver, name};
 use super::kernels::{self, Kernels};
+use super::libraries::{self, MIN_VERSION, branch, words};
 use super::memory::DeviceMemory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::value_table;
 
-/// Oldest CUDA version whose driver has every function that is called.
-const MIN_VERSION: i32 = 12_000;
 /// Oldest compute capability with the asynchronous copies and tensor-core shapes of the kernels.
 const MIN_CAPABILITY: (i32, i32) = (8, 0);
 
@@ -39,13 +38,7 @@ impl Shared {
     /// [`ErrorKind::Device`] with what is missing and how to get it.
     pub fn new(ordinal: usize, options: CudaOptions) -> Result<Self> {
         let version = driver_version()?;
-        // SAFETY: only looks for the library.
-        if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
-            return Err(device_error(
-                "cuBLASLt was not found: install NVIDIA's cuBLAS (libcublasLt.so.13 or .12, part of the CUDA toolkit), and put \
-                 its folder into LD_LIBRARY_PATH if it is not where the system looks",
-            ));
-        }
+        libraries::cublaslt()?;
         let count = driver("cuDeviceGetCount", CudaContext::device_count())?;
         if ordinal >= count as usize {
             let found =
@@ -75,9 +68,8 @@ impl Shared {
         table.write(0, value_table().as_flattened())?;
         let algorithms = Algorithms::new(&gpu, options.algorithms.as_deref(), options.fast)?;
         let description = format!(
-            "CUDA device {ordinal}, {gpu}, compute {major}.{minor}, driver for CUDA {}.{}, cuBLASLt {}, {}",
-            version / 1000,
-            version % 1000 / 10,
+            "CUDA device {ordinal}, {gpu}, compute {major}.{minor}, driver for CUDA {}, cuBLASLt {}, {}",
+            words(version),
             algorithms.version(),
             image.origin(),
         );
@@ -98,12 +90,7 @@ impl Shared {
 
 /// The CUDA version that the driver was made for, as 1000 * major + 10 * minor.
 fn driver_version() -> Result<i32> {
-    // SAFETY: only looks for the library.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(device_error(
-            "no NVIDIA driver was found (libcuda.so): for a GPU, install NVIDIA's driver, version 580 or newer",
-        ));
-    }
+    libraries::driver()?;
     result::init().map_err(|error| match error.0 {
         sys::CUresult::CUDA_ERROR_NO_DEVICE => device_error("the NVIDIA driver finds no GPU"),
         sys::CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => device_error(
@@ -117,12 +104,10 @@ fn driver_version() -> Result<i32> {
     let needed = kernels::needed_driver().max(MIN_VERSION);
     if version < needed {
         return Err(device_error(format!(
-            "the NVIDIA driver is made for CUDA {}.{}, but {}.{} is needed: install driver {} or newer",
-            version / 1000,
-            version % 1000 / 10,
-            needed / 1000,
-            needed % 1000 / 10,
-            if needed >= 13_000 { 580 } else { 525 },
+            "the NVIDIA driver is made for CUDA {}, but {} is needed: install driver {} or newer",
+            words(version),
+            words(needed),
+            branch(needed),
         )));
     }
     Ok(version)

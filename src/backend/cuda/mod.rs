@@ -11,6 +11,7 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `libraries.rs` | NVIDIA's libraries, and the functions that are called of them |
 //! | `context.rs`, `error.rs` | whether the device can be used; what failed |
 //! | `kernels.rs`, `launch.rs` | the kernels' image and symbols; launching one |
 //! | `memory.rs`, `buffer.rs` | device and page-locked memory; activations |
@@ -50,6 +51,7 @@ mod graph;
 mod kernels;
 pub(crate) mod launch;
 mod layer_norm;
+mod libraries;
 mod linear;
 mod matmul;
 mod memory;

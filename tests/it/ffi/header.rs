@@ -9,7 +9,7 @@ use super::{has, libraries, root, run};
 fn generated() -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["abi", "status", "frame", "engine", "bank", "slot", "result", "scorer"] {
+    for file in ["abi", "status", "log", "frame", "engine", "bank", "slot", "result", "scorer", "health"] {
         builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
     }
     let mut header = Vec::new();

@@ -6,8 +6,10 @@ mod calls;
 mod clients;
 #[cfg(target_os = "linux")]
 mod examples;
+mod fail_safe;
 mod handles;
 mod header;
+mod log;
 mod swap;
 
 use std::path::PathBuf;

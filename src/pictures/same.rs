@@ -1,0 +1,234 @@
+//! Copies and near-copies.
+
+use std::fmt;
+
+use crate::preprocess::{Frame, PixelFormat};
+
+/// Cells along each side of a [`Thumbnail`].
+const SIDE: usize = 32;
+
+/// Two pictures are near-copies if their thumbnails differ by less than this on average, in levels of 255.
+///
+/// Two frames of a part that stands still differ by the camera's noise, of which the mean over a cell leaves little: a
+/// standard deviation of 5 levels on 300 x 300 pixels makes a difference of 0.62, and 0.67 where both are saved as JPEG of
+/// quality 75. Saving alone makes 0.2. The two most alike of 48 good solar cells (ELPV) differ by 3.2, half of all pairs by more
+/// than 25.
+pub const NEAR: f64 = 1.0;
+
+/// What a picture shows, to the pixel: a hash of its sides and decoded pixels.
+///
+/// Files of other formats, depths and compression give the same identity if their pixels at 8 bits are equal, and so does a
+/// grey picture that is stored in three channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PictureId([u8; 32]);
+
+impl PictureId {
+    /// The identity of a picture.
+    pub fn of(frame: Frame<'_>) -> Self {
+        match grey(&frame) {
+            Some(pixels) => PictureId(hash(&pixels, &frame, PixelFormat::Grey8)),
+            None => PictureId(frame.content_hash()),
+        }
+    }
+
+    /// Takes the 32 bytes of a hash that tells pictures apart, for pictures that are not at hand as pixels.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        PictureId(bytes)
+    }
+
+    /// Whether a bank with these [prompt hashes](crate::PromptBank::prompt_hashes) has this very picture as a prompt.
+    pub fn is_prompt(frame: Frame<'_>, prompt_hashes: &[String]) -> bool {
+        Self::prompt_places(frame, prompt_hashes).next().is_some()
+    }
+
+    /// The places of the picture among the [prompt hashes](crate::PromptBank::prompt_hashes) of a bank.
+    ///
+    /// Such a hash tells a grey picture from its copy in three channels, which is the same prompt: both are looked for.
+    pub fn prompt_places(frame: Frame<'_>, prompt_hashes: &[String]) -> impl Iterator<Item = usize> {
+        let mut forms = vec![blake3::Hash::from_bytes(frame.content_hash()).to_hex()];
+        if let Some(pixels) = grey(&frame) {
+            let three: Vec<u8> = pixels.iter().flat_map(|&value| [value; 3]).collect();
+            let twins = [hash(&pixels, &frame, PixelFormat::Grey8), hash(&three, &frame, PixelFormat::Rgb8)];
+            forms.extend(twins.map(|twin| blake3::Hash::from_bytes(twin).to_hex()));
+        }
+        let fits = move |hash: &String| forms.iter().any(|form| form.as_str() == hash);
+        prompt_hashes.iter().enumerate().filter(move |(_, hash)| fits(hash)).map(|(place, _)| place)
+    }
+}
+
+impl fmt::Display for PictureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+    }
+}
+
+fn hash(pixels: &[u8], like: &Frame<'_>, format: PixelFormat) -> [u8; 32] {
+    Frame::packed(pixels, like.width(), like.height(), format)
+        .expect("there are as many pixels as in the frame that they come from")
+        .content_hash()
+}
+
+/// The converted pixels of a frame, grey or RGB, and how many channels they have.
+fn converted(frame: &Frame<'_>) -> (Vec<u8>, usize) {
+    let mut memory = Vec::new();
+    let channels = frame.convert(&mut memory).format().channels();
+    (memory, channels)
+}
+
+/// The grey values of a picture without colour.
+fn grey(frame: &Frame<'_>) -> Option<Vec<u8>> {
+    let (pixels, channels) = converted(frame);
+    if channels == 1 {
+        return Some(pixels);
+    }
+    let pixels = pixels.as_chunks::<3>().0;
+    pixels.iter().all(|[r, g, b]| r == g && g == b).then(|| pixels.iter().map(|[r, ..]| *r).collect())
+}
+
+/// A picture at 32 x 32 cells, each the mean brightness of its pixels: enough to tell whether two pictures show
+/// nearly the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thumbnail {
+    /// Row by row, from 0 to 255.
+    cells: Vec<f32>,
+    mean: f32,
+}
+
+impl Thumbnail {
+    /// The thumbnail of a picture. A cell takes in the pixels whose middle lies in it; one without takes the nearest pixel.
+    pub fn of(frame: Frame<'_>) -> Self {
+        let (pixels, channels) = converted(&frame);
+        let (width, height) = (frame.width(), frame.height());
+        // Rec. 601, as Pillow turns colour into grey.
+        let brightness = |pixel: &[u8]| match *pixel {
+            [r, g, b] => (299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b)) as f32 / 1000.0,
+            _ => f32::from(pixel[0]),
+        };
+        let span = |cell: usize, length: usize| {
+            let edge = |cell: usize| (2 * cell * length + SIDE) / (2 * SIDE);
+            let middle = (2 * cell + 1) * length / (2 * SIDE);
+            if edge(cell) < edge(cell + 1) { edge(cell)..edge(cell + 1) } else { middle..middle + 1 }
+        };
+        let mut cells = Vec::with_capacity(SIDE * SIDE);
+        for (row, column) in (0..SIDE * SIDE).map(|cell| (cell / SIDE, cell % SIDE)) {
+            let (rows, columns) = (span(row, height), span(column, width));
+            let count = (rows.len() * columns.len()) as f32;
+            let mut sum = 0.0;
+            for y in rows {
+                let row = &pixels[y * width * channels..][..width * channels];
+                sum += row[columns.start * channels..columns.end * channels]
+                    .chunks_exact(channels)
+                    .map(brightness)
+                    .sum::<f32>();
+            }
+            cells.push(sum / count);
+        }
+        let mean = cells.iter().sum::<f32>() / cells.len() as f32;
+        Thumbnail { cells, mean }
+    }
+
+    /// The mean absolute difference of the cells, in levels of 255.
+    pub fn difference(&self, other: &Thumbnail) -> f64 {
+        let sum: f64 = self.cells.iter().zip(&other.cells).map(|(a, b)| f64::from((a - b).abs())).sum();
+        sum / self.cells.len() as f64
+    }
+
+    /// Whether the two differ by less than [`NEAR`].
+    pub fn is_near(&self, other: &Thumbnail) -> bool {
+        // No mean of differences is smaller than the difference of the means, which costs nothing; rounding is allowed for.
+        f64::from((self.mean - other.mean).abs()) < NEAR + 0.01 && self.difference(other) < NEAR
+    }
+}
+
+/// How many pictures are left if each that is a near-copy of one before it is taken away.
+pub fn different(pictures: &[Thumbnail]) -> usize {
+    let mut kept: Vec<&Thumbnail> = Vec::new();
+    for picture in pictures {
+        if !kept.iter().any(|other| other.is_near(picture)) {
+            kept.push(picture);
+        }
+    }
+    kept.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split_mix::{STEP, mix};
+
+    fn frame(pixels: &[u8], width: usize, format: PixelFormat) -> Frame<'_> {
+        Frame::packed(pixels, width, pixels.len() / width / format.bytes(), format).unwrap()
+    }
+
+    #[test]
+    fn the_pixels_decide_whatever_the_format() {
+        let grey = [10, 20, 30, 40, 50, 60];
+        let rgb: Vec<u8> = grey.iter().flat_map(|&x| [x; 3]).collect();
+        let rgba: Vec<u8> = grey.iter().flat_map(|&x| [x, x, x, 7]).collect();
+        let wide: Vec<u8> = grey.iter().flat_map(|&x| (u16::from(x) * 257).to_le_bytes()).collect();
+        let id = PictureId::of(frame(&grey, 3, PixelFormat::Grey8));
+        for (pixels, format) in [(&rgb, PixelFormat::Rgb8), (&rgb, PixelFormat::Bgr8), (&rgba, PixelFormat::Rgba8)] {
+            assert_eq!(PictureId::of(frame(pixels, 3, format)), id, "{format:?}");
+        }
+        assert_eq!(PictureId::of(frame(&wide, 3, PixelFormat::Grey16)), id);
+        // Another shape, another value, and a colour are other pictures.
+        assert_ne!(PictureId::of(frame(&grey, 2, PixelFormat::Grey8)), id);
+        assert_ne!(PictureId::of(frame(&[10, 20, 30, 40, 50, 61], 3, PixelFormat::Grey8)), id);
+        let mut coloured = rgb.clone();
+        coloured[4] = 0;
+        assert_ne!(PictureId::of(frame(&coloured, 3, PixelFormat::Rgb8)), id);
+        // Either form of a prompt is found under either hash.
+        let hash = |frame: Frame<'_>| blake3::Hash::from_bytes(frame.content_hash()).to_hex().to_string();
+        let (one, three) = (frame(&grey, 3, PixelFormat::Grey8), frame(&rgb, 3, PixelFormat::Rgb8));
+        for (query, prompt) in [(&one, &three), (&three, &one), (&one, &one)] {
+            let hashes = ["00".repeat(32), hash(*prompt)];
+            assert_eq!(PictureId::prompt_places(*query, &hashes).collect::<Vec<_>>(), [1]);
+        }
+        assert!(!PictureId::is_prompt(frame(&coloured, 3, PixelFormat::Rgb8), &[hash(three)]));
+    }
+
+    #[test]
+    fn a_thumbnail_is_the_mean_of_each_cell() {
+        // Every cell has 2 x 3 pixels of its own value, give or take one.
+        let (width, height) = (2 * SIDE, 3 * SIDE);
+        let value = |x: usize, y: usize| ((x / 2) * 5 + (y / 3)) as u8 + if x.is_multiple_of(2) { 2 } else { 0 };
+        let pixels: Vec<u8> = (0..width * height).map(|i| value(i % width, i / width)).collect();
+        let thumbnail = Thumbnail::of(frame(&pixels, width, PixelFormat::Grey8));
+        for (cell, found) in thumbnail.cells.iter().enumerate() {
+            assert_eq!(*found, ((cell % SIDE) * 5 + cell / SIDE) as f32 + 1.0, "{cell}");
+        }
+        // A picture of one pixel, and one smaller than the thumbnail, have one as well.
+        assert_eq!(Thumbnail::of(frame(&[9], 1, PixelFormat::Grey8)).cells, [9.0; SIDE * SIDE]);
+        let two = Thumbnail::of(frame(&[0, 255], 2, PixelFormat::Grey8));
+        assert_eq!((two.cells[15], two.cells[16]), (0.0, 255.0));
+    }
+
+    /// The documented figure: the difference of two means over n pixels of noise of deviation s has the deviation
+    /// s sqrt(2 / n), and its mean size is that times sqrt(2 / pi).
+    #[test]
+    fn noise_is_near_and_a_brighter_picture_is_not() {
+        let mut state = 3u64;
+        let mut noise = |deviation: f64| {
+            let mut uniform = || {
+                state = state.wrapping_add(STEP);
+                (mix(state) >> 11) as f64 / (1u64 << 53) as f64
+            };
+            // The sum of twelve has deviation 1.
+            deviation * ((0..12).map(|_| uniform()).sum::<f64>() - 6.0)
+        };
+        let side = 240;
+        let mut shot = |offset: f64| {
+            let value = |i: usize| 100.0 + offset + 0.3 * (i % side) as f64;
+            let pixels: Vec<u8> = (0..side * side).map(|i| (value(i) + noise(5.0)).round() as u8).collect();
+            Thumbnail::of(frame(&pixels, side, PixelFormat::Grey8))
+        };
+        let (a, b, brighter) = (shot(0.0), shot(0.0), shot(1.5));
+        let expected = 5.0 * (2.0f64 / 56.25).sqrt() * (2.0 / std::f64::consts::PI).sqrt();
+        assert!((expected - 0.75).abs() <= 0.01, "{expected}");
+        // The mean of 1024 such sizes, each of a relative deviation of 0.76, lies within four deviations of its own.
+        assert!((a.difference(&b) - expected).abs() <= 4.0 * 0.76 * expected / 32.0, "{}", a.difference(&b));
+        assert!(a.is_near(&b) && !a.is_near(&brighter));
+        assert_eq!(different(&[a.clone(), b, a, brighter.clone(), brighter]), 2);
+        assert_eq!(different(&[]), 0);
+    }
+}
