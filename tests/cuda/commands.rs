@@ -83,7 +83,7 @@ fn cuda_every_operation_is_timed() {
     let mut found = Vec::new();
     measure::operations(&mut cuda, &arch, 1, &[1, 2], |time| found.push(time)).unwrap();
     for operation in
-        ["preprocess", "attention", "class_attention", "patch_nn: 1", "patch_nn: 2", "residual_mean", "heads"]
+        ["preprocess", "attention", "class_attention", "patch_nn: 1", "patch_nn: 2", "residual_mean", "inctrl_heads"]
     {
         let times: Vec<_> = found.iter().filter(|time| time.operation.starts_with(operation)).collect();
         assert!(!times.is_empty(), "no {operation} in {found:?}");

@@ -70,7 +70,7 @@ fn cuda_full_memory_names_what_did_not_fit_and_leaves_the_engine_usable() {
         Engine::with(&options).unwrap().build_bank("cat", inctrl::Fit::Crop, &all).unwrap()
     });
     let error = scorer.set_bank(other).unwrap_err();
-    assert!(error.to_string().contains("a bank of prompts"), "{error}");
+    assert!(error.to_string().contains("a bank takes"), "{error}");
     same("after a bank that did not fit", &score(&mut scorer, all[2]), &expected);
     emulator::set_memory(usize::MAX);
 }
