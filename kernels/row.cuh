@@ -9,7 +9,6 @@ namespace row {
 
 constexpr int CHUNK = 128;
 constexpr int WARPS = 8;
-constexpr float LAYER_NORM_EPSILON = 1e-5f;
 // Shorter rows are divided by this instead, as PyTorch's `normalize` does: zero stays zero.
 constexpr float NORM_EPSILON = 1e-12f;
 
@@ -73,11 +72,12 @@ struct Row {
         return reduce::sum(total);
     }
 
-    // x = (x - mean) / sqrt(var + eps) * weight + bias. Two passes over registers: a difference of squares would
+    // x = (x - mean) / sqrt(var + epsilon) * weight + bias. Two passes over registers: a difference of squares would
     // cancel.
-    __device__ __forceinline__ void normalise(const float* __restrict__ weight, const float* __restrict__ bias) {
+    __device__ __forceinline__ void normalise(const float* __restrict__ weight, const float* __restrict__ bias,
+                                              float epsilon) {
         const float mean = sum() / static_cast<float>(width);
-        const float scale = 1.0f / sqrtf(squares(mean) / static_cast<float>(width) + LAYER_NORM_EPSILON);
+        const float scale = 1.0f / sqrtf(squares(mean) / static_cast<float>(width) + epsilon);
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             if (at(i) < width) {

@@ -1,10 +1,10 @@
-// out = x / max(||x||, 1e-12) of the patch rows, the class token of each image left out: a tap whose block is the last,
+// out = x / max(||x||, 1e-12) of the patch rows, the prefix tokens of each image left out: a tap whose block is the last,
 // so that no layer norm follows to write it in passing.
 //
-//   x    [images * (1 + patches_per_image), width]  f32, in
-//   out  [images * patches_per_image, width]        T, out; a zero row stays zero
+//   x    [images * (prefix + patches), width]  f32, in
+//   out  [images * patches, width]             T, out; a zero row stays zero
 //
-// LAUNCH: grid ceil(images * patches_per_image / 8), block 256 (a warp a row), no shared memory. width a multiple of 64
+// LAUNCH: grid ceil(images * patches / 8), block 256 (a warp a row), no shared memory. width a multiple of 64
 // up to 2048; pointers 16-byte aligned.
 // NUMERICS: f32. Not in place.
 // REFERENCE: backend/cpu/unit_patches.rs.
@@ -13,38 +13,38 @@
 namespace unit_patches {
 
 template <int CHUNKS, class T>
-__device__ __forceinline__ void one_row(const float* __restrict__ x, int images, int patches_per_image, int width,
+__device__ __forceinline__ void one_row(const float* __restrict__ x, int images, int prefix, int patches, int width,
                                         T* __restrict__ out) {
     const int r = row::index();
-    if (r >= images * patches_per_image) return;
-    const int token = r / patches_per_image * (1 + patches_per_image) + 1 + r % patches_per_image;
+    if (r >= images * patches) return;
+    const int token = r / patches * (prefix + patches) + prefix + r % patches;
     row::Row<CHUNKS> values(width, row::lane());
     values.load(x + static_cast<size_t>(token) * width);
     values.store_unit(out + static_cast<size_t>(r) * width);
 }
 
 template <class T>
-__device__ __forceinline__ void rows_of_any_width(const float* __restrict__ x, int images, int patches_per_image,
+__device__ __forceinline__ void rows_of_any_width(const float* __restrict__ x, int images, int prefix, int patches,
                                                   int width, T* __restrict__ out) {
     if (width <= 8 * row::CHUNK) {
-        one_row<8>(x, images, patches_per_image, width, out);
+        one_row<8>(x, images, prefix, patches, width, out);
     } else {
-        one_row<16>(x, images, patches_per_image, width, out);
+        one_row<16>(x, images, prefix, patches, width, out);
     }
 }
 
 }  // namespace unit_patches
 
 extern "C" __global__ void __launch_bounds__(256)
-    unit_patches_f16(const float* __restrict__ x, int images, int patches_per_image, int width,
+    unit_patches_f16(const float* __restrict__ x, int images, int prefix, int patches, int width,
                      half_t* __restrict__ out) {
-    unit_patches::rows_of_any_width(x, images, patches_per_image, width, out);
+    unit_patches::rows_of_any_width(x, images, prefix, patches, width, out);
 }
 CU_EXPORT(unit_patches_f16);
 
 extern "C" __global__ void __launch_bounds__(256)
-    unit_patches_f32(const float* __restrict__ x, int images, int patches_per_image, int width,
+    unit_patches_f32(const float* __restrict__ x, int images, int prefix, int patches, int width,
                      float* __restrict__ out) {
-    unit_patches::rows_of_any_width(x, images, patches_per_image, width, out);
+    unit_patches::rows_of_any_width(x, images, prefix, patches, width, out);
 }
 CU_EXPORT(unit_patches_f32);

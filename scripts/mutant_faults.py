@@ -4,7 +4,7 @@
 HOST_FAULTS = [
     # Swapped launch arguments.
     ("layer_norm.rs", "swapped arguments", "int(rows)?,\n            int(width)?,", "int(width)?,\n            int(rows)?,"),
-    ("embed.rs", "swapped arguments", "int(images)?,\n            int(tokens - 1)?,", "int(tokens - 1)?,\n            int(images)?,"),
+    ("embed.rs", "swapped arguments", "int(tokens.prefix)?,\n            int(tokens.patches)?,", "int(tokens.patches)?,\n            int(tokens.prefix)?,"),
     ("attention.rs", "swapped arguments", "int(tokens)?, int(shape.heads)?", "int(shape.heads)?, int(tokens)?"),
     (
         "class_attention.rs",
@@ -20,7 +20,7 @@ HOST_FAULTS = [
         "int(rows.start)?,\n            int(rows.len())?,\n            int(columns.start)?,\n            int(columns.len())?,",
     ),
     ("residual_mean.rs", "swapped arguments", "int(taps)?,\n            int(cells)?,", "int(cells)?,\n            int(taps)?,"),
-    ("unit_patches.rs", "swapped arguments", "int(images)?,\n            int(patches)?,", "int(patches)?,\n            int(images)?,"),
+    ("unit_patches.rs", "swapped arguments", "int(tokens.prefix)?,\n            int(tokens.patches)?,", "int(tokens.patches)?,\n            int(tokens.prefix)?,"),
     # Buffers and shared memory that are too short, grids that are too small.
     (
         "buffer.rs",

@@ -55,7 +55,7 @@ pub fn normalised(row: &[f64], norm: &Norm<Cpu>) -> Vec<f64> {
 }
 
 pub fn norm(seed: u64) -> Norm<Cpu> {
-    Norm { weight: numbers(seed, WIDTH), bias: numbers(seed + 1, WIDTH) }
+    Norm { weight: numbers(seed, WIDTH), bias: numbers(seed + 1, WIDTH), epsilon: 1e-5 }
 }
 
 pub fn sigmoid(x: f64) -> f64 {

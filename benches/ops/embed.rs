@@ -1,19 +1,24 @@
 use criterion::Criterion;
 use inctrl::backend::cpu::Cpu;
-use inctrl::backend::{Backend, Embedding};
+use inctrl::backend::{Backend, Embedding, ImageTokens};
 
 use super::common::{PATCHES, TOKENS, WIDTH, bench, check, cpu, floats, norm, normalised, numbers};
 
 fn embedding() -> Embedding<Cpu> {
-    Embedding { class: numbers(2, WIDTH), position: numbers(3, TOKENS * WIDTH), norm: norm(4), tokens: TOKENS }
+    let tokens = ImageTokens { prefix: 1, patches: PATCHES };
+    Embedding { prefix: numbers(2, WIDTH), position: numbers(3, PATCHES * WIDTH), norm: Some(norm(4)), tokens }
 }
 
 /// Token `t` in f64.
 fn token(t: usize, patches: &[f32], embedding: &Embedding<Cpu>) -> Vec<f64> {
-    let content = if t == 0 { &embedding.class[..] } else { &patches[(t - 1) * WIDTH..][..WIDTH] };
-    let position = &embedding.position[t * WIDTH..];
-    let sum: Vec<f64> = content.iter().zip(position).map(|(&x, &p)| f64::from(x) + f64::from(p)).collect();
-    normalised(&sum, &embedding.norm)
+    let sum: Vec<f64> = match t.checked_sub(1) {
+        None => embedding.prefix.iter().map(|&x| x.into()).collect(),
+        Some(patch) => {
+            let (content, position) = (&patches[patch * WIDTH..][..WIDTH], &embedding.position[patch * WIDTH..]);
+            content.iter().zip(position).map(|(&x, &p)| f64::from(x) + f64::from(p)).collect()
+        }
+    };
+    normalised(&sum, embedding.norm.as_ref().expect("a norm"))
 }
 
 pub fn embed(c: &mut Criterion) {

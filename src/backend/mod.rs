@@ -67,6 +67,22 @@ impl Sequences<'_> {
     }
 }
 
+/// The tokens of an image: prefix tokens (a class token, registers), then its patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageTokens {
+    /// Tokens before the patches, P.
+    pub prefix: usize,
+    /// Patches, N.
+    pub patches: usize,
+}
+
+impl ImageTokens {
+    /// All tokens of an image.
+    pub fn count(self) -> usize {
+        self.prefix + self.patches
+    }
+}
+
 /// Which token of a sequence stands for the whole of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
@@ -159,8 +175,8 @@ pub enum Role {
 
 /// A device with one lane of execution. Weights are shared between lanes, activations never.
 ///
-/// `B`, `T`, `W`, `N`, `L`, `R`, `E` stand for images in the batch, token rows, width, patches of an image, layers, rows of
-/// a bank and the joint embedding. Buffers may be longer than the operation needs; it uses their beginning.
+/// `B`, `T`, `W`, `P`, `N`, `L`, `R`, `E` stand for images in the batch, token rows, width, prefix tokens and patches of an
+/// image, layers, rows of a bank and the joint embedding. Buffers may be longer than the operation needs; it uses their beginning.
 pub trait Backend: Send + Sized + 'static {
     /// Row-major activations on the device.
     type Buffer: Send + Sync;
@@ -285,8 +301,8 @@ pub trait Backend: Send + Sized + 'static {
         self.gelu(kind, rows * columns, out)
     }
 
-    /// Token rows of an image: the class embedding, then the patches, plus position, then layer norm (`ln_pre`).
-    /// `patches` is `[B * N, W]`, `out` `[B * (1 + N), W]`.
+    /// Token rows of an image: the prefix, then the patches plus position, then layer norm where the embedding has one.
+    /// `patches` is `[B * N, W]`, `out` `[B * (P + N), W]`.
     fn embed(
         &mut self,
         patches: &Self::Buffer,
@@ -306,10 +322,10 @@ pub trait Backend: Send + Sized + 'static {
         normalised: &mut Self::Buffer,
     ) -> Result<()> {
         self.embed(patches, images, embedding, out)?;
-        self.layer_norm(out, images * embedding.tokens, next, normalised)
+        self.layer_norm(out, images * embedding.tokens.count(), next, normalised)
     }
 
-    /// `out = (x - mean(x)) / sqrt(var(x) + 1e-5) * weight + bias` for each row of `[rows, W]`.
+    /// `out = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` for each row of `[rows, W]`.
     fn layer_norm(&mut self, x: &Self::Buffer, rows: usize, norm: &Norm<Self>, out: &mut Self::Buffer) -> Result<()>;
 
     /// `softmax(Q Kᵀ / sqrt(d)) V` per head within each sequence; `qkv` is `[T, 3W]` (Q, K, V side by side), `out` `[T, W]`.
@@ -343,13 +359,13 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The patch tokens of a tap, scaled to unit length (zero stays zero): `x` is `[B * (1 + N), W]`, class token dropped;
+    /// The patch tokens of a tap, scaled to unit length (zero stays zero): `x` is `[B * (P + N), W]`, prefix tokens dropped;
     /// writes `[B, N, W]` at `out[tap * B * N * W ..]`.
     fn unit_patches(
         &mut self,
         x: &Self::Buffer,
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         tap: usize,
         out: &mut Self::Buffer,
@@ -362,15 +378,15 @@ pub trait Backend: Send + Sized + 'static {
         &mut self,
         x: &Self::Buffer,
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         norm: &Norm<Self>,
         normalised: &mut Self::Buffer,
         tap: usize,
         taps: &mut Self::Buffer,
     ) -> Result<()> {
-        self.layer_norm(x, images * (1 + patches), norm, normalised)?;
-        self.unit_patches(x, images, patches, width, tap, taps)
+        self.layer_norm(x, images * tokens.count(), norm, normalised)?;
+        self.unit_patches(x, images, tokens, width, tap, taps)
     }
 
     /// Largest cosine of each query row with any row of the bank's tensor in the same layer: the queries are unit rows
@@ -402,18 +418,20 @@ pub struct Norm<B: Backend> {
     pub weight: B::Constant,
     /// Offset.
     pub bias: B::Constant,
+    /// What is added to the variance.
+    pub epsilon: f32,
 }
 
 /// What turns patches into the tokens of an image.
 pub struct Embedding<B: Backend> {
-    /// The class token, `[W]`.
-    pub class: B::Constant,
-    /// Position of each token, `[1 + N, W]`.
+    /// The prefix tokens with their positions, `[P, W]`.
+    pub prefix: B::Constant,
+    /// Position of each patch, `[N, W]`.
     pub position: B::Constant,
-    /// `ln_pre`.
-    pub norm: Norm<B>,
-    /// Tokens of an image, `1 + N`.
-    pub tokens: usize,
+    /// The norm before the first block, where there is one.
+    pub norm: Option<Norm<B>>,
+    /// How many of each.
+    pub tokens: ImageTokens,
 }
 
 /// How the width of attention splits into heads.

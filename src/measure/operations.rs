@@ -6,7 +6,9 @@ use std::time::Instant;
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
-use crate::backend::{Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool, Role, Search, Sequences};
+use crate::backend::{
+    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences,
+};
 use crate::detector::{Device, Engine};
 use crate::error::{Error, Result};
 use crate::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
@@ -137,7 +139,7 @@ fn constant<B: Backend>(backend: &mut B, len: usize) -> Result<B::Constant> {
 }
 
 fn norm<B: Backend>(backend: &mut B, width: usize) -> Result<Norm<B>> {
-    Ok(Norm { weight: constant(backend, width)?, bias: constant(backend, width)? })
+    Ok(Norm { weight: constant(backend, width)?, bias: constant(backend, width)?, epsilon: 1e-5 })
 }
 
 fn layer<B: Backend>(backend: &mut B, outputs: usize, inputs: usize) -> Result<B::Linear> {
@@ -231,18 +233,19 @@ pub fn operations<B: HeadOps>(
     let mut x = filled(backend, Role::Stream, rows * width)?;
     let mut h = backend.buffer(Role::Operand, rows * width)?;
     let next = norm(backend, width)?;
+    let image_tokens = ImageTokens { prefix: 1, patches };
     let sizes = format!("{rows} x {width}");
     let seconds = time(backend, |b| b.layer_norm(&x, rows, &next, &mut h))?;
     tell("layer_norm", sizes.clone(), seconds, 0, rows * width * (4 + operand));
     let mut unit = uploaded(backend, Role::Operand, &unit_rows(taps * images * patches, width))?;
     let seconds =
-        time(backend, |b| b.layer_norm_unit_patches(&x, images, patches, width, &next, &mut h, 0, &mut unit))?;
+        time(backend, |b| b.layer_norm_unit_patches(&x, images, image_tokens, width, &next, &mut h, 0, &mut unit))?;
     tell("layer_norm_unit_patches", sizes.clone(), seconds, 0, rows * width * (4 + 2 * operand));
     let embedding = Embedding {
-        class: constant(backend, width)?,
-        position: constant(backend, tokens * width)?,
-        norm: norm(backend, width)?,
-        tokens,
+        prefix: constant(backend, width)?,
+        position: constant(backend, patches * width)?,
+        norm: Some(norm(backend, width)?),
+        tokens: image_tokens,
     };
     let embedded = filled(backend, Role::Stream, images * patches * width)?;
     let seconds = time(backend, |b| b.embed_norm(&embedded, images, &embedding, &mut x, &next, &mut h))?;

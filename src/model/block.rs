@@ -69,9 +69,13 @@ enum Projection<B: Backend> {
     Split { q: B::Linear, kv: B::Linear },
 }
 
+/// CLIP's epsilon of layer norms.
+const EPSILON: f32 = 1e-5;
+
 /// Reads the layer norm `name`.
 pub fn load_norm<B: Backend>(backend: &mut B, weights: &Weights, name: &str) -> Result<Norm<B>> {
     Ok(Norm {
+        epsilon: EPSILON,
         weight: backend.constant(&weights.tensor(&format!("{name}.weight"))?)?,
         bias: backend.constant(&weights.tensor(&format!("{name}.bias"))?)?,
     })

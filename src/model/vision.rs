@@ -1,9 +1,10 @@
 //! The image encoder: patches in, tapped patch tokens and the class embedding out.
 
 use super::block::{Block, BlockShape, Workspace, load_norm};
-use crate::backend::{Backend, Embedding, Gelu, HeadShape, Norm, Pool, Role, Sequences};
+use crate::backend::{Backend, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Normalised;
+use crate::tensor::{DType, TensorView};
 use crate::weights::{Arch, Weights};
 
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
@@ -71,13 +72,24 @@ impl<B: Backend> Vision<B> {
                 Block::load(backend, weights, &format!("visual.transformer.resblocks.{i}."), shape, pooled)
             })
             .collect::<Result<_>>()?;
+        let (width, tokens) = (arch.vision.width, ImageTokens { prefix: 1, patches: arch.vision.patches() });
+        let positions = weights.tensor("visual.positional_embedding")?.to_f32();
+        let (first, positions) = positions.split_at(width);
+        let class = weights.tensor("visual.class_embedding")?.to_f32();
+        let prefix: Vec<f32> = class.iter().zip(first).map(|(class, position)| class + position).collect();
+        let mut constant = |shape: &[usize], values: &[f32]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: &bytes })
+        };
+        let prefix = constant(&[1, width], &prefix)?;
+        let position = constant(&[tokens.patches, width], positions)?;
         let vision = Vision {
             patch,
             embedding: Embedding {
-                class: backend.constant(&weights.tensor("visual.class_embedding")?)?,
-                position: backend.constant(&weights.tensor("visual.positional_embedding")?)?,
-                norm: load_norm(backend, weights, "visual.ln_pre")?,
-                tokens: arch.vision.tokens(),
+                prefix,
+                position,
+                norm: Some(load_norm(backend, weights, "visual.ln_pre")?),
+                tokens,
             },
             blocks,
             ln_post: load_norm(backend, weights, "visual.ln_post")?,
@@ -142,7 +154,7 @@ impl<B: Backend> Vision<B> {
         images: usize,
         mut observe: impl FnMut(Stage, &B::Buffer),
     ) -> Result<()> {
-        let (width, patches) = (self.arch.vision.width, self.arch.vision.patches());
+        let (width, patches, tokens) = (self.arch.vision.width, self.arch.vision.patches(), self.embedding.tokens);
         let sequences = Sequences { ends: &ws.ends[..images] };
         ws.features.views = images;
         backend.linear(&ws.rows, images * patches, &self.patch, &mut ws.embedded)?;
@@ -163,10 +175,10 @@ impl<B: Backend> Vision<B> {
             let tapped = self.arch.taps.get(tap) == Some(&(i + 1));
             match self.blocks.get(i + 1) {
                 Some(next) if tapped => {
-                    backend.layer_norm_unit_patches(x, images, patches, width, &next.ln_1, h, tap, taps)?;
+                    backend.layer_norm_unit_patches(x, images, tokens, width, &next.ln_1, h, tap, taps)?;
                 }
                 Some(next) => backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?,
-                None if tapped => backend.unit_patches(x, images, patches, width, tap, taps)?,
+                None if tapped => backend.unit_patches(x, images, tokens, width, tap, taps)?,
                 None => {}
             }
             tap += usize::from(tapped);

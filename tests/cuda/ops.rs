@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use inctrl::backend::cpu::Cpu;
-use inctrl::backend::{Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool, Role, Search, Sequences};
+use inctrl::backend::{
+    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences,
+};
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::preprocess::Plan;
 use inctrl::tensor::Dense;
@@ -48,7 +50,7 @@ fn constant<B: Backend>(backend: &mut B, values: &[f32]) -> B::Constant {
 
 fn norm<B: Backend>(backend: &mut B, seed: u64, width: usize) -> Norm<B> {
     let weight: Vec<f32> = halves(seed, width, 0.3).iter().map(|x| 1.0 + x).collect();
-    Norm { weight: constant(backend, &weight), bias: constant(backend, &halves(seed + 1, width, 0.3)) }
+    Norm { weight: constant(backend, &weight), bias: constant(backend, &halves(seed + 1, width, 0.3)), epsilon: 1e-5 }
 }
 
 #[test]
@@ -118,16 +120,24 @@ fn cuda_embed_and_norms() {
     impl Operation for Op {
         fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
-            for (images, patches, width) in [(1, 1, 64), (2, 9, 128), (3, 4, 896), (1, 25, 192)] {
-                let (tokens, what) = (1 + patches, format!("{images} x {patches} x {width}"));
+            for (images, prefix, patches, width, pre) in [
+                (1, 1, 1, 64, true),
+                (2, 1, 9, 128, true),
+                (3, 1, 4, 896, true),
+                (1, 1, 25, 192, false),
+                (2, 5, 9, 128, false),
+                (2, 0, 4, 64, true),
+            ] {
+                let tokens = ImageTokens { prefix, patches };
+                let what = format!("{images} x ({prefix} + {patches}) x {width}");
                 let embedding = Embedding {
-                    class: constant(backend, &halves(1, width, 1.0)),
-                    position: constant(backend, &halves(2, tokens * width, 1.0)),
-                    norm: norm(backend, 3, width),
+                    prefix: constant(backend, &halves(1, prefix * width, 1.0)),
+                    position: constant(backend, &halves(2, patches * width, 1.0)),
+                    norm: pre.then(|| Norm { epsilon: 1e-6, ..norm(backend, 3, width) }),
                     tokens,
                 };
                 let next = norm(backend, 5, width);
-                let rows = images * tokens * width;
+                let rows = images * tokens.count() * width;
                 let input = filled(backend, Role::Stream, &halves(7, images * patches * width, 1.0));
                 let mut x = backend.buffer(Role::Stream, rows).unwrap();
                 backend.embed(&input, images, &embedding, &mut x).unwrap();
@@ -139,16 +149,16 @@ fn cuda_embed_and_norms() {
                 results.push((format!("embed_norm {what}"), read(backend, &h, rows)));
 
                 let stream = filled(backend, Role::Stream, &halves(8, rows, 2.0));
-                backend.layer_norm(&stream, images * tokens, &next, &mut h).unwrap();
+                backend.layer_norm(&stream, images * tokens.count(), &next, &mut h).unwrap();
                 results.push((format!("layer_norm {what}"), read(backend, &h, rows)));
                 let len = images * patches * width;
                 let mut taps = backend.buffer(Role::Operand, 3 * len).unwrap();
-                backend.unit_patches(&stream, images, patches, width, 1, &mut taps).unwrap();
+                backend.unit_patches(&stream, images, tokens, width, 1, &mut taps).unwrap();
                 results.push((format!("unit_patches {what}"), read(backend, &taps, 3 * len)));
                 let (mut fused_h, mut fused) =
                     (backend.buffer(Role::Operand, rows).unwrap(), backend.buffer(Role::Operand, 3 * len).unwrap());
                 backend
-                    .layer_norm_unit_patches(&stream, images, patches, width, &next, &mut fused_h, 1, &mut fused)
+                    .layer_norm_unit_patches(&stream, images, tokens, width, &next, &mut fused_h, 1, &mut fused)
                     .unwrap();
                 assert_eq!(read(backend, &fused_h, rows), read(backend, &h, rows), "fused is composed, {what}");
                 assert_eq!(read(backend, &fused, 3 * len), read(backend, &taps, 3 * len), "fused is composed, {what}");
@@ -166,7 +176,7 @@ fn cuda_vectors_without_length_stay_zero() {
         let mut cuda = turn.cuda(half);
         let x = filled(&mut cuda, Role::Stream, &[[1.0; 64], [0.0; 64]].concat());
         let mut out = cuda.buffer(Role::Operand, 64).unwrap();
-        cuda.unit_patches(&x, 1, 1, 64, 0, &mut out).unwrap();
+        cuda.unit_patches(&x, 1, ImageTokens { prefix: 1, patches: 1 }, 64, 0, &mut out).unwrap();
         assert!(read(&mut cuda, &out, 64).iter().all(|x| *x == 0.0));
     }
 }

@@ -1,4 +1,4 @@
-//! An image's tokens: class embedding and patches, plus position, then layer norm, row by row.
+//! An image's tokens: prefix tokens and patches, plus position, then layer norm, row by row.
 
 use super::Cpu;
 use super::layer_norm::NormaliseRow;
@@ -16,23 +16,28 @@ impl Cpu {
         embedding: &Embedding<Cpu>,
         out: &mut [f32],
     ) -> Result<()> {
-        let Embedding { class, position, norm, tokens } = embedding;
-        let (width, tokens) = (class.len(), *tokens);
-        need("embed", "position", position.len(), tokens * width)?;
-        need("embed", "patches", patches.len(), images * (tokens - 1) * width)?;
-        need("embed", "out", out.len(), images * tokens * width)?;
+        let Embedding { prefix, position, norm, tokens } = embedding;
+        let (all, patches_of) = (tokens.count(), tokens.patches);
+        let width = position.len() / patches_of.max(1);
+        need("embed", "prefix", prefix.len(), tokens.prefix * width)?;
+        need("embed", "patches", patches.len(), images * patches_of * width)?;
+        need("embed", "out", out.len(), images * all * width)?;
         let isa = self.isa;
-        self.pool.run_chunks(&mut out[..images * tokens * width], ROWS * width, |chunk, out, _| {
+        self.pool.run_chunks(&mut out[..images * all * width], ROWS * width, |chunk, out, _| {
             for (r, out) in out.chunks_exact_mut(width).enumerate() {
-                let (image, token) = ((chunk * ROWS + r) / tokens, (chunk * ROWS + r) % tokens);
-                let content = match token {
-                    0 => class,
-                    _ => &patches[(image * (tokens - 1) + token - 1) * width..][..width],
-                };
-                for ((out, x), p) in out.iter_mut().zip(content).zip(&position[token * width..]) {
-                    *out = x + p;
+                let (image, token) = ((chunk * ROWS + r) / all, (chunk * ROWS + r) % all);
+                match token.checked_sub(tokens.prefix) {
+                    None => out.copy_from_slice(&prefix[token * width..][..width]),
+                    Some(patch) => {
+                        let content = &patches[(image * patches_of + patch) * width..][..width];
+                        for ((out, x), p) in out.iter_mut().zip(content).zip(&position[patch * width..]) {
+                            *out = x + p;
+                        }
+                    }
                 }
-                isa.run(NormaliseRow { row: out, weight: &norm.weight, bias: &norm.bias });
+                if let Some(norm) = norm {
+                    isa.run(NormaliseRow::of(out, norm));
+                }
             }
         });
         Ok(())

@@ -5,8 +5,6 @@ use super::{Cpu, reduce};
 use crate::backend::{Norm, need};
 use crate::error::Result;
 
-/// CLIP's epsilon.
-const EPSILON: f32 = 1e-5;
 /// Rows of a task.
 const ROWS: usize = 16;
 
@@ -20,7 +18,7 @@ impl Cpu {
             for (r, out) in out.chunks_exact_mut(width).enumerate() {
                 let row = chunk * ROWS + r;
                 out.copy_from_slice(&x[row * width..][..width]);
-                isa.run(NormaliseRow { row: out, weight: &norm.weight, bias: &norm.bias });
+                isa.run(NormaliseRow::of(out, norm));
             }
         });
         Ok(())
@@ -29,9 +27,14 @@ impl Cpu {
 
 /// Normalises one row in place.
 pub(super) struct NormaliseRow<'a> {
-    pub row: &'a mut [f32],
-    pub weight: &'a [f32],
-    pub bias: &'a [f32],
+    row: &'a mut [f32],
+    norm: &'a Norm<Cpu>,
+}
+
+impl<'a> NormaliseRow<'a> {
+    pub fn of(row: &'a mut [f32], norm: &'a Norm<Cpu>) -> Self {
+        NormaliseRow { row, norm }
+    }
 }
 
 impl Kernel for NormaliseRow<'_> {
@@ -42,9 +45,9 @@ impl Kernel for NormaliseRow<'_> {
         let n = self.row.len() as f32;
         let mean = reduce::sum(simd, self.row) / n;
         let variance = reduce::squares(simd, self.row, mean) / n;
-        let scale = 1.0 / (variance + EPSILON).sqrt();
+        let scale = 1.0 / (variance + self.norm.epsilon).sqrt();
         // A plain loop: lanes do not meet here, and the compiler vectorises it.
-        for ((x, w), b) in self.row.iter_mut().zip(self.weight).zip(self.bias) {
+        for ((x, w), b) in self.row.iter_mut().zip(&self.norm.weight).zip(&self.norm.bias) {
             *x = (*x - mean) * scale * w + b;
         }
     }

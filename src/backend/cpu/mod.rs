@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool as Pooled, Role, Search, Sequences, need,
+    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool as Pooled, Role, Search,
+    Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{AnyFrame, Plan};
@@ -338,12 +339,12 @@ impl Backend for Cpu {
         &mut self,
         x: &Vec<f32>,
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         tap: usize,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.scale_patches(x, images, patches, width, tap, out)
+        self.scale_patches(x, images, tokens, width, tap, out)
     }
 
     fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {

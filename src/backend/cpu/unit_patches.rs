@@ -2,7 +2,7 @@
 
 use super::simd::{Kernel, Simd};
 use super::{Cpu, reduce};
-use crate::backend::need;
+use crate::backend::{ImageTokens, need};
 use crate::error::Result;
 
 /// Shorter vectors are divided by this instead, as PyTorch's `normalize` does: zero stays zero.
@@ -15,20 +15,21 @@ impl Cpu {
         &mut self,
         x: &[f32],
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         tap: usize,
         out: &mut [f32],
     ) -> Result<()> {
+        let ImageTokens { prefix, patches } = tokens;
         let rows = images * patches;
-        need("unit_patches", "x", x.len(), images * (patches + 1) * width)?;
+        need("unit_patches", "x", x.len(), images * tokens.count() * width)?;
         need("unit_patches", "out", out.len(), (tap + 1) * rows * width)?;
         let isa = self.isa;
         let out = &mut out[tap * rows * width..][..rows * width];
         self.pool.run_chunks(out, ROWS * width, |chunk, out, _| {
             for (r, out) in out.chunks_exact_mut(width).enumerate() {
                 let (image, patch) = ((chunk * ROWS + r) / patches, (chunk * ROWS + r) % patches);
-                out.copy_from_slice(&x[(image * (patches + 1) + 1 + patch) * width..][..width]);
+                out.copy_from_slice(&x[(image * tokens.count() + prefix + patch) * width..][..width]);
                 isa.run(UnitRow(out));
             }
         });

@@ -1,9 +1,9 @@
-//! Launches `kernels/embed.cu`: class token, patches, position, `ln_pre`, and the first norm of the first block.
+//! Launches `kernels/embed.cu`: prefix tokens, patches, position, the norm before the blocks, and that of the first block.
 
-use super::Cuda;
 use super::buffer::{Buffer, Storage};
 use super::launch::{Grid, int, launch};
 use super::layer_norm::{ROWS, THREADS};
+use super::{Constant, Cuda};
 use crate::backend::{Embedding, Norm};
 use crate::error::Result;
 
@@ -16,16 +16,19 @@ impl Cuda {
         out: &mut Buffer,
         next: Option<(&Norm<Cuda>, &mut Buffer)>,
     ) -> Result<()> {
-        let Embedding { class, position, norm, tokens } = embedding;
-        let (width, rows) = (class.len, images * tokens);
+        let Embedding { prefix, position, norm, tokens } = embedding;
+        let (width, rows) = (position.len / tokens.patches.max(1), images * tokens.count());
         let x = out.pointer("embed", "out", Storage::F32, rows * width)?;
-        let (next_weight, next_bias, normalised) = match next {
-            None => (0, 0, 0),
-            Some((norm, normalised)) => (
-                norm.weight.pointer("embed", "the next norm", width)?,
-                norm.bias.pointer("embed", "the next norm", width)?,
-                normalised.pointer("embed", "normalised", self.operand(), rows * width)?,
-            ),
+        let parameters = |norm: &Norm<Cuda>| -> Result<(u64, u64, f32)> {
+            let pointer = |part: &Constant| part.pointer("embed", "norm", width);
+            Ok((pointer(&norm.weight)?, pointer(&norm.bias)?, norm.epsilon))
+        };
+        let (weight, bias, epsilon) = norm.as_ref().map_or(Ok((0, 0, 0.0)), parameters)?;
+        let (next_weight, next_bias, next_epsilon) =
+            next.as_ref().map_or(Ok((0, 0, 0.0)), |next| parameters(next.0))?;
+        let normalised = match next {
+            None => 0,
+            Some((_, normalised)) => normalised.pointer("embed", "normalised", self.operand(), rows * width)?,
         };
         self.shared.bind()?;
         let kernels = &self.shared.kernels;
@@ -33,15 +36,18 @@ impl Cuda {
             self,
             self.pick(kernels.embed_f16, kernels.embed_f32),
             Grid::over(rows, ROWS, THREADS),
-            patches.pointer("embed", "patches", Storage::F32, images * (tokens - 1) * width)?,
-            class.pointer("embed", "class", width)?,
-            position.pointer("embed", "position", tokens * width)?,
-            norm.weight.pointer("embed", "norm", width)?,
-            norm.bias.pointer("embed", "norm", width)?,
+            patches.pointer("embed", "patches", Storage::F32, images * tokens.patches * width)?,
+            prefix.pointer("embed", "prefix", tokens.prefix * width)?,
+            position.pointer("embed", "position", tokens.patches * width)?,
+            weight,
+            bias,
+            epsilon,
             next_weight,
             next_bias,
+            next_epsilon,
             int(images)?,
-            int(tokens - 1)?,
+            int(tokens.prefix)?,
+            int(tokens.patches)?,
             int(width)?,
             x,
             normalised,

@@ -25,9 +25,12 @@ impl Cuda {
         let width = norm.weight.len;
         let input = x.pointer("layer_norm", "x", Storage::F32, rows * width)?;
         let output = out.pointer("layer_norm", "out", self.operand(), rows * width)?;
-        let (tokens, unit) = match unit {
-            None => (rows.max(1), 0),
-            Some(target) => (1 + target.patches, target.pointer(self, rows / (1 + target.patches))?),
+        let (tokens, prefix, unit) = match unit {
+            None => (rows.max(1), 0, 0),
+            Some(target) => {
+                let tokens = target.tokens.count();
+                (tokens, target.tokens.prefix, target.pointer(self, rows / tokens)?)
+            }
         };
         self.shared.bind()?;
         let kernels = &self.shared.kernels;
@@ -38,9 +41,11 @@ impl Cuda {
             input,
             norm.weight.pointer("layer_norm", "weight", width)?,
             norm.bias.pointer("layer_norm", "bias", width)?,
+            norm.epsilon,
             int(rows)?,
             int(width)?,
             int(tokens)?,
+            int(prefix)?,
             output,
             unit,
         )

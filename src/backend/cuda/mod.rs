@@ -30,7 +30,9 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use crate::backend::{Backend, BankTensor, Embedding, Gelu, HeadShape, Norm, Pool, Role, Search, Sequences, need};
+use crate::backend::{
+    Backend, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences, need,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
 use crate::tensor::{DType, TensorView};
@@ -368,27 +370,27 @@ impl Backend for Cuda {
         &mut self,
         x: &Buffer,
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         tap: usize,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.scale_patches(x, images, patches, width, tap, out)
+        self.scale_patches(x, images, tokens, width, tap, out)
     }
 
     fn layer_norm_unit_patches(
         &mut self,
         x: &Buffer,
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         norm: &Norm<Self>,
         normalised: &mut Buffer,
         tap: usize,
         taps: &mut Buffer,
     ) -> Result<()> {
-        let unit = unit_patches::Target { patches, width, tap, taps };
-        self.normalise_rows(x, images * (1 + patches), norm, normalised, Some(unit))
+        let unit = unit_patches::Target { tokens, width, tap, taps };
+        self.normalise_rows(x, images * tokens.count(), norm, normalised, Some(unit))
     }
 
     fn patch_nn(&mut self, queries: &Buffer, at: &Search, bank: &Bank, out: &mut Buffer) -> Result<()> {

@@ -4,11 +4,12 @@ use super::Cuda;
 use super::buffer::{Buffer, Storage};
 use super::launch::{Grid, int, launch};
 use super::layer_norm::{ROWS, THREADS};
+use crate::backend::ImageTokens;
 use crate::error::Result;
 
 /// Where the unit patches of a tap go.
 pub(super) struct Target<'a> {
-    pub patches: usize,
+    pub tokens: ImageTokens,
     pub width: usize,
     pub tap: usize,
     pub taps: &'a mut Buffer,
@@ -17,7 +18,7 @@ pub(super) struct Target<'a> {
 impl Target<'_> {
     /// The device address of the tap's first row in a batch of `images`.
     pub fn pointer(&self, cuda: &Cuda, images: usize) -> Result<u64> {
-        let len = images * self.patches * self.width;
+        let len = images * self.tokens.patches * self.width;
         let base = self.taps.pointer("unit_patches", "out", cuda.operand(), (self.tap + 1) * len)?;
         Ok(base + (self.tap * len * cuda.operand().size()) as u64)
     }
@@ -28,21 +29,22 @@ impl Cuda {
         &mut self,
         x: &Buffer,
         images: usize,
-        patches: usize,
+        tokens: ImageTokens,
         width: usize,
         tap: usize,
         taps: &mut Buffer,
     ) -> Result<()> {
-        let out = Target { patches, width, tap, taps }.pointer(self, images)?;
+        let out = Target { tokens, width, tap, taps }.pointer(self, images)?;
         self.shared.bind()?;
         let kernels = &self.shared.kernels;
         launch!(
             self,
             self.pick(kernels.unit_patches_f16, kernels.unit_patches_f32),
-            Grid::over(images * patches, ROWS, THREADS),
-            x.pointer("unit_patches", "x", Storage::F32, images * (1 + patches) * width)?,
+            Grid::over(images * tokens.patches, ROWS, THREADS),
+            x.pointer("unit_patches", "x", Storage::F32, images * tokens.count() * width)?,
             int(images)?,
-            int(patches)?,
+            int(tokens.prefix)?,
+            int(tokens.patches)?,
             int(width)?,
             out,
         )

@@ -1,4 +1,4 @@
-//! `(x - mean(x)) / sqrt(var(x) + 1e-5) * weight + bias`
+//! `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias`
 
 use inctrl::backend::{Backend, Norm};
 
@@ -13,10 +13,11 @@ struct Case {
     width: usize,
     scale: f32,
     offset: f32,
+    epsilon: f32,
 }
 
 const fn case(rows: usize, width: usize) -> Case {
-    Case { rows, width, scale: 1.0, offset: 0.0 }
+    Case { rows, width, scale: 1.0, offset: 0.0, epsilon: 1e-5 }
 }
 
 const CASES: &[Case] = &[
@@ -31,8 +32,9 @@ const CASES: &[Case] = &[
     case(5, 31),
     case(5, 33),
     Case { scale: 1e15, ..case(3, 64) },
-    // Smaller than epsilon.
+    // Smaller than epsilon, and larger than another encoder's.
     Case { scale: 1e-4, ..case(3, 64) },
+    Case { scale: 1e-4, epsilon: 1e-12, ..case(3, 64) },
     // A mean that is large beside the deviation.
     Case { offset: 100.0, ..case(40, 300) },
     // Equal elements.
@@ -40,14 +42,14 @@ const CASES: &[Case] = &[
 ];
 
 /// Layer norm of every row of `x`.
-pub fn formula<T: Real>(x: &[T], weight: &[f32], bias: &[f32]) -> Vec<T> {
+pub fn formula<T: Real>(x: &[T], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<T> {
     let (weight, bias) = (real::<T>(weight), real::<T>(bias));
     let n = T::of(weight.len() as f64);
     let mut y = Vec::new();
     for x in x.chunks(weight.len()) {
         let mean = x.iter().copied().sum::<T>() / n;
         let variance = x.iter().map(|&x| (x - mean) * (x - mean)).sum::<T>() / n;
-        let deviation = (variance + T::of(1e-5)).sqrt();
+        let deviation = (variance + T::of(epsilon.into())).sqrt();
         for ((&x, &w), &b) in x.iter().zip(&weight).zip(&bias) {
             y.push((x - mean) / deviation * w + b);
         }
@@ -60,9 +62,9 @@ pub fn parameters(width: usize) -> (Vec<f32>, Vec<f32>) {
     (random(8, width, 1.0), random(9, width, 1.0))
 }
 
-pub fn norm<B: Backend>(backend: &mut B, (weight, bias): &(Vec<f32>, Vec<f32>)) -> Norm<B> {
+pub fn norm<B: Backend>(backend: &mut B, (weight, bias): &(Vec<f32>, Vec<f32>), epsilon: f32) -> Norm<B> {
     let mut constant = |x: &[f32]| backend.constant(&Stored::f32(&[x.len()], x).view()).unwrap();
-    Norm { weight: constant(weight), bias: constant(bias) }
+    Norm { weight: constant(weight), bias: constant(bias), epsilon }
 }
 
 fn layer_norm<B: Backend>(backends: &mut [B]) {
@@ -70,10 +72,10 @@ fn layer_norm<B: Backend>(backends: &mut [B]) {
         let len = case.rows * case.width;
         let host: Vec<f32> = random(7, len, case.scale).iter().map(|x| x + case.offset).collect();
         let parameters = parameters(case.width);
-        let exact = formula::<f64>(&real(&host), &parameters.0, &parameters.1);
-        let naive = formula::<f32>(&host, &parameters.0, &parameters.1);
+        let exact = formula::<f64>(&real(&host), &parameters.0, &parameters.1, case.epsilon);
+        let naive = formula::<f32>(&host, &parameters.0, &parameters.1, case.epsilon);
         for backend in &mut *backends {
-            let norm = norm(backend, &parameters);
+            let norm = norm(backend, &parameters, case.epsilon);
             let (x, mut out) = (input(backend, &host), output(backend, len));
             backend.layer_norm(&x, case.rows, &norm, &mut out).unwrap();
             let found = finish(backend, &out, len);

@@ -1,6 +1,6 @@
-//! Patch tokens scaled to unit length, the class token dropped.
+//! Patch tokens scaled to unit length, prefix tokens dropped.
 
-use inctrl::backend::Backend;
+use inctrl::backend::{Backend, ImageTokens};
 
 use super::{Real, ULP, finish, input, is_marked, output, random, real, rounding, within};
 
@@ -11,13 +11,14 @@ on_every_backend! {
 
 struct Case {
     images: usize,
+    prefix: usize,
     patches: usize,
     width: usize,
     scale: f32,
 }
 
 const fn case(images: usize, patches: usize, width: usize) -> Case {
-    Case { images, patches, width, scale: 1.0 }
+    Case { images, prefix: 1, patches, width, scale: 1.0 }
 }
 
 const CASES: &[Case] = &[
@@ -28,15 +29,17 @@ const CASES: &[Case] = &[
     case(1, 16, 16),
     case(2, 17, 17),
     case(1, 9, 33),
+    Case { prefix: 5, ..case(3, 4, 7) },
+    Case { prefix: 0, ..case(2, 15, 15) },
     Case { scale: 1e15, ..case(2, 4, 64) },
     Case { scale: 1e-8, ..case(2, 4, 64) },
 ];
 
-/// `x / max(‖x‖, 1e-12)` of every row but the first of each image.
-fn formula<T: Real>(x: &[f32], patches: usize, width: usize) -> Vec<T> {
+/// `x / max(‖x‖, 1e-12)` of every row but the first `prefix` of each image.
+fn formula<T: Real>(x: &[f32], tokens: ImageTokens, width: usize) -> Vec<T> {
     let mut y = Vec::new();
-    for image in real::<T>(x).chunks((1 + patches) * width) {
-        for row in image[width..].chunks(width) {
+    for image in real::<T>(x).chunks(tokens.count() * width) {
+        for row in image[tokens.prefix * width..].chunks(width) {
             let norm = row.iter().map(|&x| x * x).sum::<T>().sqrt().max(T::of(1e-12));
             y.extend(row.iter().map(|&x| x / norm));
         }
@@ -46,13 +49,14 @@ fn formula<T: Real>(x: &[f32], patches: usize, width: usize) -> Vec<T> {
 
 fn unit_patches<B: Backend>(backends: &mut [B]) {
     const TAPS: usize = 3;
-    for &Case { images, patches, width, scale } in CASES {
-        let host = random(1, images * (1 + patches) * width, scale);
-        let (exact, naive) = (formula::<f64>(&host, patches, width), formula::<f32>(&host, patches, width));
+    for &Case { images, prefix, patches, width, scale } in CASES {
+        let tokens = ImageTokens { prefix, patches };
+        let host = random(1, images * tokens.count() * width, scale);
+        let (exact, naive) = (formula::<f64>(&host, tokens, width), formula::<f32>(&host, tokens, width));
         for backend in &mut *backends {
             for tap in 0..TAPS {
                 let (x, mut out) = (input(backend, &host), output(backend, TAPS * exact.len()));
-                backend.unit_patches(&x, images, patches, width, tap, &mut out).unwrap();
+                backend.unit_patches(&x, images, tokens, width, tap, &mut out).unwrap();
                 let found = finish(backend, &out, TAPS * exact.len());
                 let (before, rest) = found.split_at(tap * exact.len());
                 let (found, after) = rest.split_at(exact.len());
@@ -72,7 +76,7 @@ fn vectors_without_length<B: Backend>(backends: &mut [B]) {
     let host = [vec![1.0; width], vec![0.0; width], vec![1e-15; width]].concat();
     for backend in &mut *backends {
         let (x, mut out) = (input(backend, &host), output(backend, 2 * width));
-        backend.unit_patches(&x, 1, 2, width, 0, &mut out).unwrap();
+        backend.unit_patches(&x, 1, ImageTokens { prefix: 1, patches: 2 }, width, 0, &mut out).unwrap();
         let found = finish(backend, &out, 2 * width);
         assert!(found[..width].iter().all(|x| *x == 0.0), "{}: a zero patch: {found:?}", backend.describe());
         within("a short patch", &found[width..], &vec![1e-3; width], |_| 4.0 * ULP * 1e-3);
