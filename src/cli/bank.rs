@@ -107,7 +107,7 @@ pub fn run(command: Command) -> Result<Outcome> {
 
 fn build(args: BuildArgs) -> Result<()> {
     let progress = Progress::new();
-    let files = normals::list(&args.normals)?;
+    let files = normals::list(&args.normals, &progress)?;
     progress.step("opening the model");
     let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
     progress.step(format!("encoding the texts of class `{}`", args.class));
@@ -120,7 +120,7 @@ fn build(args: BuildArgs) -> Result<()> {
 
 fn append(args: AppendArgs) -> Result<()> {
     let progress = Progress::new();
-    let files = normals::list(&args.normals)?;
+    let files = normals::list(&args.normals, &progress)?;
     let bank = PromptBank::open(&args.bank)?;
     progress.step("opening the model");
     let engine = args.model.open(std::num::NonZeroUsize::MIN)?;

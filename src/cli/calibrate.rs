@@ -90,9 +90,9 @@ struct Opened {
 }
 
 /// Opens all files; fails with every one that is no good.
-fn open_all(paths: &[PathBuf], bank: &PromptBank) -> Result<Vec<Opened>> {
+fn open_all(paths: &[PathBuf], bank: &PromptBank, progress: &Progress) -> Result<Vec<Opened>> {
     let (mut opened, mut bad) = (Vec::new(), Vec::new());
-    for path in normals::list(paths)? {
+    for path in normals::list(paths, progress)? {
         match Image::open(&path) {
             Err(error) => bad.push(error.chain()),
             Ok(image) => {
@@ -121,7 +121,7 @@ fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
 pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
-    let images = open_all(&args.normals, &bank)?;
+    let images = open_all(&args.normals, &bank, &progress)?;
     let all = images.len();
     let held_out = images.iter().filter(|image| !image.prompt).count();
     let source = if held_out > 0 { Source::HeldOut } else { Source::LeaveOneOut };
@@ -223,7 +223,7 @@ const NAMED: usize = 5;
 pub fn report(args: ReportArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open(&args.bank)?);
-    let prompts = open_all(&args.normals, &bank)?.into_iter().filter(|image| image.prompt).collect();
+    let prompts = open_all(&args.normals, &bank, &progress)?.into_iter().filter(|image| image.prompt).collect();
     let (images, _) = distinct(prompts);
     if images.is_empty() {
         bail!("none of the images is a prompt of {}; give those that it was built from", args.bank.display());

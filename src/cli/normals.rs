@@ -1,12 +1,10 @@
 //! The normal images of a class, from files and folders to a bank.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
-use inctrl::datasets::{EXTENSIONS, is_picture};
-use inctrl::pictures::{NEAR, Thumbnail, different};
+use inctrl::pictures::{Depth, EXTENSIONS, Found, NEAR, Thumbnail, different, summary};
 use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
 
 use super::console::{Progress, say};
@@ -15,9 +13,10 @@ use super::console::{Progress, say};
 pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \
                             (all of it, on a plain ground) or stretch (all of it) [default: crop]";
 
-/// What to say of a folder without pictures.
-pub fn no_pictures() -> String {
-    format!("the folder holds no picture file ({})", EXTENSIONS.join(", "))
+/// What to say of a folder without pictures, of which this was found.
+pub fn no_pictures(found: &Found) -> String {
+    let rest = found.summary().map(|summary| format!("; {summary}")).unwrap_or_default();
+    format!("the folder holds no picture file ({}){rest}", EXTENSIONS.join(", "))
 }
 
 /// Parses a fit, for clap.
@@ -25,27 +24,30 @@ pub fn parse_fit(text: &str) -> Result<Fit, String> {
     text.parse().map_err(|error: Error| error.to_string())
 }
 
-/// The files that `paths` name: a file itself, a folder's pictures in the order of their names (not its subfolders').
-pub fn list(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// The files that `paths` name: a file itself, a folder's pictures in the order of their names (not its subfolders'). Says what
+/// is passed over, and fails with everything that cannot be read.
+pub fn list(paths: &[PathBuf], progress: &Progress) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut files, mut passed_over, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         // A file that is not there is named later, together with all others that are no good.
         if !path.is_dir() {
             files.push(path.clone());
             continue;
         }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(path).map_err(|error| Error::io("read the folder", path, error))? {
-            let file = entry.map_err(|error| Error::io("read the folder", path, error))?.path();
-            if is_picture(&file) && file.is_file() {
-                found.push(file);
-            }
+        let mut found = Found::below(path, Depth::One, None);
+        if found.pictures.is_empty() && found.failed.is_empty() {
+            bail!("{}: {}: K = 0, but at least one normal image is needed", path.display(), no_pictures(&found));
         }
-        if found.is_empty() {
-            bail!("{}: {}: K = 0, but at least one normal image is needed", path.display(), no_pictures());
-        }
-        found.sort();
-        files.append(&mut found);
+        files.append(&mut found.pictures);
+        passed_over.append(&mut found.passed_over);
+        failed.append(&mut found.failed);
+    }
+    if !failed.is_empty() {
+        let list: String = failed.iter().map(|(path, why)| format!("\n  {}: {why}", path.display())).collect();
+        bail!("{} normal images cannot be used:{list}", failed.len());
+    }
+    if let Some(summary) = summary(passed_over.iter().map(|(path, why)| (path.as_path(), *why))) {
+        progress.aside(|| say(&format!("note: among the normal images: {summary}")));
     }
     Ok(files)
 }

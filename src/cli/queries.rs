@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, BufRead, BufReader, Stdin};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 use inctrl::Error;
-use inctrl::datasets::is_picture;
+use inctrl::pictures::{Depth, Found, Why, folders_below, summary};
 
 use super::normals::no_pictures;
 
@@ -26,6 +26,7 @@ pub struct Queries {
     parts: Vec<Part>,
     /// The deepest folder that holds all queries but those of standard input.
     base: PathBuf,
+    passed_over: Vec<(PathBuf, Why)>,
 }
 
 enum Part {
@@ -46,19 +47,23 @@ impl Queries {
     /// Never fails: what cannot be read becomes a query with a problem, so that the others are scored. Folders are searched
     /// but for `maps`, whose pictures are results of an earlier run.
     pub fn expand(arguments: &[PathBuf], maps: Option<&Path>) -> Self {
-        let maps = maps.and_then(|folder| folder.canonicalize().ok());
-        let (mut parts, mut roots) = (Vec::new(), Vec::new());
+        let (mut parts, mut roots, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         for argument in arguments {
             if argument.as_os_str() == "-" {
                 parts.push(Part::Stdin);
                 continue;
             }
-            let (root, queries) = expand(argument, maps.as_deref());
+            let (root, queries) = expand(argument, maps, &mut passed_over);
             roots.push(root);
             parts.push(Part::Known(queries));
         }
         let base = roots.into_iter().reduce(|a, b| common_folder(&a, &b)).unwrap_or_default();
-        Queries { parts, base }
+        Queries { parts, base, passed_over }
+    }
+
+    /// What folders and globs hold besides pictures, in a few words, if anything.
+    pub fn passed_over(&self) -> Option<String> {
+        summary(self.passed_over.iter().map(|(path, why)| (path.as_path(), *why)))
     }
 
     /// How many there are, unless standard input is among them.
@@ -81,62 +86,49 @@ impl Queries {
         self.parts.into_iter().flat_map(|part| -> Box<dyn Iterator<Item = Query> + Send> {
             match part {
                 Part::Known(queries) => Box::new(queries.into_iter()),
-                Part::Stdin => Box::new(Lines(Some(BufReader::new(io::stdin())))),
+                Part::Stdin => Box::new(Lines::new(BufReader::new(io::stdin()))),
             }
         })
     }
 }
 
-/// The folder that an argument's queries lie below, and the queries.
-fn expand(argument: &Path, skipped: Option<&Path>) -> (PathBuf, Vec<Query>) {
+/// The folder that an argument's queries lie below, and the queries; what is none goes to `passed_over`.
+fn expand(argument: &Path, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, Why)>) -> (PathBuf, Vec<Query>) {
     let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_path_buf();
     match fs::metadata(argument) {
-        Ok(found) if found.is_dir() => (argument.to_path_buf(), folder(argument, skipped)),
+        Ok(found) if found.is_dir() => (argument.to_path_buf(), folder(argument, skipped, passed_over)),
         Ok(_) => (parent(argument), vec![Query::at(argument)]),
         Err(_) => match argument.to_str().filter(|text| is_special(text)) {
-            Some(pattern) => (literal_prefix(argument), matches(pattern, skipped)),
+            Some(pattern) => (literal_prefix(argument), matches(pattern, skipped, passed_over)),
             // Opening it says why it cannot be read.
             None => (parent(argument), vec![Query::at(argument)]),
         },
     }
 }
 
-/// The picture files below a folder, in the order of their paths, but for those in the folder `skipped`, which is canonical.
-fn folder(root: &Path, skipped: Option<&Path>) -> Vec<Query> {
-    let mut queries = Vec::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let found = fs::read_dir(&folder).and_then(|entries| {
-            for entry in entries {
-                let entry = entry?;
-                let (kind, path) = (entry.file_type()?, entry.path());
-                // A link to a folder is not followed: it may lead back up.
-                if kind.is_dir() {
-                    if skipped.is_none() || path.canonicalize().ok().as_deref() != skipped {
-                        folders.push(path);
-                    }
-                } else if is_picture(&path) && path.is_file() {
-                    queries.push(Query::at(path));
-                }
-            }
-            Ok(())
-        });
-        if let Err(error) = found {
-            queries.push(Query::failed(folder, format!("cannot read the folder: {error}")));
-        }
+/// The pictures below a folder, in the order of their paths, but for those in the folder `skipped`.
+fn folder(root: &Path, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
+    let found = Found::below(root, Depth::All, skipped);
+    if found.pictures.is_empty() && found.failed.is_empty() {
+        return vec![Query::failed(root, no_pictures(&found))];
     }
-    if queries.is_empty() {
-        queries.push(Query::failed(root, no_pictures()));
-    }
+    queries(found, passed_over)
+}
+
+/// What was found, as queries in the order of their paths.
+fn queries(found: Found, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
+    let failed = found.failed.into_iter().map(|(path, why)| Query::failed(path, why));
+    let mut queries: Vec<Query> = found.pictures.into_iter().map(Query::at).chain(failed).collect();
     queries.sort_by(|a, b| a.path.cmp(&b.path));
+    passed_over.extend(found.passed_over);
     queries
 }
 
-/// What a glob matches: files as they are, folders as if they had been given. File names need not be UTF-8.
-fn matches(pattern: &str, skipped: Option<&Path>) -> Vec<Query> {
+/// What a glob matches: pictures, and folders as if they had been given. File names need not be UTF-8.
+fn matches(pattern: &str, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
     let prefix = literal_prefix(Path::new(pattern));
     let rest = Path::new(pattern).components().skip(prefix.components().count());
-    let (mut found, mut queries) = (vec![prefix], Vec::new());
+    let (mut found, mut taken, mut files) = (vec![prefix], Vec::new(), Found::default());
     let mut rest = rest.map(|part| part.as_os_str().to_string_lossy()).peekable();
     while let Some(part) = rest.next() {
         if part == "**" {
@@ -159,7 +151,7 @@ fn matches(pattern: &str, skipped: Option<&Path>) -> Vec<Query> {
         for folder in found.iter().filter(|path| path.as_os_str().is_empty() || path.is_dir()) {
             match names(folder) {
                 Ok(names) => next.extend(names.iter().filter(|name| fits(&part, name)).map(|name| folder.join(name))),
-                Err(error) => queries.push(Query::failed(folder, format!("cannot read the folder: {error}"))),
+                Err(error) => files.failed.push((folder.clone(), format!("cannot read the folder: {error}"))),
             }
         }
         found = next;
@@ -167,14 +159,18 @@ fn matches(pattern: &str, skipped: Option<&Path>) -> Vec<Query> {
     found.sort();
     for path in found {
         match path.is_dir() {
-            true => queries.append(&mut folder(&path, skipped)),
-            false => queries.push(Query::at(path)),
+            true => taken.append(&mut folder(&path, skipped, passed_over)),
+            false => files.file(path),
         }
     }
-    if queries.is_empty() {
-        queries.push(Query::failed(pattern, "no such file, and as a glob it matches none".into()));
+    let others = files.summary();
+    taken.append(&mut queries(files, passed_over));
+    taken.sort_by(|a, b| a.path.cmp(&b.path));
+    if taken.is_empty() {
+        let rest = others.map_or("it matches none".to_owned(), |others| format!("it matches no picture: {others}"));
+        taken.push(Query::failed(pattern, format!("no such file, and as a glob {rest}")));
     }
-    queries
+    taken
 }
 
 /// Whether a name matches one part of a glob. As in a shell, hidden files are matched only by name.
@@ -187,19 +183,6 @@ fn fits(part: &Pattern, name: &OsStr) -> bool {
 fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
-}
-
-/// The folders below one, at any depth, but for hidden ones, links, and those that cannot be read.
-fn folders_below(root: &Path) -> Vec<PathBuf> {
-    let (mut below, mut open) = (Vec::new(), vec![root.to_path_buf()]);
-    while let Some(folder) = open.pop() {
-        let shown = |name: &OsString| !name.as_encoded_bytes().starts_with(b".");
-        let paths = names(&folder).unwrap_or_default().into_iter().filter(shown).map(|name| folder.join(name));
-        let found: Vec<_> = paths.filter(|path| path.is_dir() && !path.is_symlink()).collect();
-        below.extend_from_slice(&found);
-        open.extend(found);
-    }
-    below
 }
 
 /// The folders of a glob before its first special character.
@@ -227,21 +210,39 @@ impl Query {
 }
 
 /// The lines of standard input, each the path of one file. Blank lines are passed over; a failure ends it.
-struct Lines(Option<BufReader<Stdin>>);
+struct Lines<R> {
+    from: Option<R>,
+    first: bool,
+}
 
-impl Iterator for Lines {
+impl<R: BufRead> Lines<R> {
+    fn new(from: R) -> Self {
+        Lines { from: Some(from), first: true }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
     type Item = Query;
 
     fn next(&mut self) -> Option<Query> {
         loop {
             let mut line = Vec::new();
-            match self.0.as_mut()?.read_until(b'\n', &mut line) {
+            match self.from.as_mut()?.read_until(b'\n', &mut line) {
                 Ok(0) => return None,
                 Ok(_) => {}
                 Err(error) => {
-                    self.0 = None;
+                    self.from = None;
                     return Some(Query::failed("-", Error::io("read", "standard input", error).chain()));
                 }
+            }
+            // A byte order mark, which some tools put before the first line.
+            if std::mem::take(&mut self.first) && line.starts_with(b"\xef\xbb\xbf") {
+                line.drain(..3);
+            }
+            // No path has a zero byte, and UTF-16 has one in every character of a path in Latin letters.
+            if line.contains(&0) || line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+                self.from = None;
+                return Some(Query::failed("-", WIDE_LIST.to_owned()));
             }
             let end = line.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
             line.truncate(end);
@@ -251,6 +252,9 @@ impl Iterator for Lines {
         }
     }
 }
+
+const WIDE_LIST: &str = "the list of paths is UTF-16 or has zero bytes: write it as UTF-8, one path a line (PowerShell: \
+                         Out-File -Encoding utf8); nothing after this line was read";
 
 #[cfg(unix)]
 fn path_of(line: Vec<u8>) -> PathBuf {
@@ -324,6 +328,33 @@ mod tests {
         assert_eq!(base(&["-"]), "");
     }
 
+    #[test]
+    fn a_list_may_begin_with_a_mark_and_must_not_be_wide() {
+        let read = |bytes: &[u8]| -> Vec<(String, bool)> {
+            let queries = Lines::new(bytes);
+            queries.map(|query| (query.path.display().to_string(), query.problem.is_some())).collect()
+        };
+        let good = |name: &str| (name.to_owned(), false);
+        assert_eq!(read(b"\xef\xbb\xbfa.png\r\n\r\nb c.png\r\n"), [good("a.png"), good("b c.png")]);
+        assert_eq!(read(b"\xef\xbb\xbf"), []);
+        // Only at the beginning; elsewhere it is part of a name.
+        assert_eq!(read(b"a\n\xef\xbb\xbfb").len(), 2);
+        let wide = |mark: &[u8], order: fn(u16) -> [u8; 2]| {
+            [mark, &"a.png\r\nb.png\r\n".encode_utf16().flat_map(order).collect::<Vec<u8>>()].concat()
+        };
+        for list in [
+            wide(b"\xff\xfe", u16::to_le_bytes),
+            wide(b"\xfe\xff", u16::to_be_bytes),
+            wide(b"", u16::to_le_bytes),
+            wide(b"", u16::to_be_bytes),
+            b"a.png\0b.png\0".to_vec(),
+        ] {
+            let all: Vec<_> = Lines::new(&list[..]).collect();
+            assert_eq!(all.len(), 1);
+            assert!(all[0].problem.as_ref().is_some_and(|problem| problem.contains("UTF-16")));
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn globs_match_as_in_a_shell_and_pass_over_nothing() {
@@ -339,7 +370,7 @@ mod tests {
         }
         fs::write(&odd, "").unwrap();
         let found = |pattern: &str| -> Vec<String> {
-            let queries = matches(&format!("{}/{pattern}", root.display()), None);
+            let queries = matches(&format!("{}/{pattern}", root.display()), None, &mut Vec::new());
             let below = |query: &Query| query.path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
             queries.iter().filter(|query| query.problem.is_none()).map(below).collect()
         };
@@ -349,6 +380,6 @@ mod tests {
         assert_eq!(found("b*"), ["b/4.png", "b/5.jpg"]);
         assert_eq!(found("*/../b/4.png"), ["a/../b/4.png", "b/../b/4.png"]);
         assert!(found("c*").is_empty() && found("a/[.png").is_empty());
-        assert_eq!(matches(&format!("{}/c*", root.display()), None).len(), 1);
+        assert_eq!(matches(&format!("{}/c*", root.display()), None, &mut Vec::new()).len(), 1);
     }
 }

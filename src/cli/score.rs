@@ -58,7 +58,9 @@ Larger scores are more anomalous. score = (holistic + alpha patch_max) / (1 + al
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
 part scores as much, and scaled, the score from 0 to 1 with 0.5 at the threshold.
 
-A query that cannot be scored is a line with its error; the exit code is then 2.
+A query that cannot be scored is a line with its error; the exit code is then 2. In folders and globs a picture is what
+has a picture's name or content; all else is passed over and counted at the end. Links are followed, each folder once,
+and hidden files and folders are passed over.
 
 NAME is the query's path below the deepest folder that holds all queries, without
 extension; paths from standard input keep all their folders. Where two are the same,
@@ -91,9 +93,10 @@ pub fn run(args: Args) -> Result<Outcome> {
     let progress = Progress::new();
     // What can be wrong without the model is found before the seconds that it takes to load.
     let maps = args.maps.as_ref().map(|folder| MapWriter::new(folder.clone(), args.map_max)).transpose()?;
-    let prompts = args.prompts.read()?;
+    let prompts = args.prompts.read(&progress)?;
     progress.step("looking for images");
     let queries = Queries::expand(&args.queries, args.maps.as_deref());
+    let passed_over = queries.passed_over();
     progress.step("opening the model");
     let engine = args.model.open(args.jobs)?;
     let (bank, source) = prompts.into_bank(&engine, &progress)?;
@@ -117,6 +120,9 @@ pub fn run(args: Args) -> Result<Outcome> {
         Ok(())
     })?;
     drop(progress);
+    if let Some(passed_over) = passed_over {
+        say(&format!("note: {passed_over}"));
+    }
     Ok(tally.tell(bank.fit()))
 }
 
@@ -132,11 +138,11 @@ enum Prompts {
 }
 
 impl PromptArgs {
-    fn read(self) -> Result<Prompts> {
+    fn read(self, progress: &Progress) -> Result<Prompts> {
         Ok(match self.bank {
             Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
             None => {
-                let files = normals::list(&self.normals)?;
+                let files = normals::list(&self.normals, progress)?;
                 Prompts::Normals { class: self.class, fit: self.fit.unwrap_or_default(), files }
             }
         })

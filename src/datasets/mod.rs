@@ -42,7 +42,6 @@ use crate::error::{Error, ErrorKind, Result};
 pub use check::{ClassCounts, Report, check};
 pub use item::{Item, Label, Sample, Split};
 pub use split::draw;
-pub use walk::{EXTENSIONS, is_picture};
 
 /// How a data set lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -18,6 +18,8 @@ mod datasets;
 mod evaluation;
 mod external;
 mod ffi;
+#[cfg(feature = "cli")]
+mod folders;
 mod fuzz;
 mod goldens;
 #[cfg(all(feature = "cli", target_os = "linux"))]
