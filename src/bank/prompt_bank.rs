@@ -349,6 +349,11 @@ impl PromptBank {
         Self::new(self.method, header, content, self.mask.clone())
     }
 
+    /// Whether its prompts can be told apart, so that there are banks of some of them.
+    pub fn has_separate_prompts(&self) -> bool {
+        !self.content.rows.is_empty()
+    }
+
     /// The prompts one by one, as they were before they were put together, and what the class name contributed.
     pub(crate) fn take_apart(&self) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let hash = |hash: &String| blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes());

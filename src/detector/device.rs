@@ -82,7 +82,8 @@ pub trait Session: Send {
     /// As [`Session::score`].
     fn compare(&mut self, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()>;
 
-    /// Compares the one encoded image with each bank, whose prompts `members` finds in `groups`.
+    /// Compares the one encoded image with each bank, whose prompts `members` finds in `groups`; without groups each bank by
+    /// itself.
     ///
     /// # Errors
     /// As [`Session::score`].

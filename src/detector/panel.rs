@@ -76,8 +76,10 @@ impl Panel {
             prepared.push(Prepared { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
         }
         let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        for (owners, place) in owners.into_values() {
-            places.entry(owners).or_default().push(place);
+        if first.has_separate_prompts() {
+            for (owners, place) in owners.into_values() {
+                places.entry(owners).or_default().push(place);
+            }
         }
         let (mut groups, mut members) = (Vec::with_capacity(places.len()), vec![Vec::new(); banks.len()]);
         for (owners, places) in &places {

@@ -294,7 +294,11 @@ impl<B: Backend> Session for Pipeline<B> {
         self.upload_judged()?;
         let Pipeline { backend, vision, compare, judged, out, .. } = self;
         let batch = Batch { features: &vision.features, judged, runs: &runs, banks: &own_banks };
-        compare.record_groups(backend, &batch, &Groups { groups: &own_groups, members }, out)?;
+        if groups.is_empty() {
+            compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
+        } else {
+            compare.record_groups(backend, &batch, &Groups { groups: &own_groups, members }, out)?;
+        }
         self.read(slots, each)
     }
 

@@ -19,9 +19,15 @@ use crate::model::vision::Features;
 use crate::weights::{Arch, Weights};
 
 pub mod inctrl;
+#[cfg(test)]
+mod toy;
 
 /// Every method: a new one adds its line here.
-pub static ALL: &[&dyn Method] = &[&inctrl::Inctrl];
+pub static ALL: &[&dyn Method] = &[
+    &inctrl::Inctrl,
+    #[cfg(test)]
+    &toy::MeanNearest,
+];
 
 /// The method called `name`.
 ///

@@ -1,0 +1,127 @@
+//! A method for tests only: the mean over patches of the distance to the nearest prompt patch, at all taps. It shows what a
+//! method needs beside its folder: one line in [`super::ALL`].
+
+use std::sync::Arc;
+
+use super::{
+    AfterStep, Batch, Compare, Fitted, Loaded, Method, NamedTensor, Output, Outputs, Prompt, find, judged_rows,
+    load_on_every_device,
+};
+use crate::backend::{Backend, BankRole, Role, Search};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::vision::Features;
+use crate::weights::{Arch, Weights};
+
+mod tests;
+
+const ROWS: &str = "rows";
+
+pub struct MeanNearest;
+
+impl Method for MeanNearest {
+    fn name(&self) -> &'static str {
+        "mean-nearest"
+    }
+
+    fn outputs(&self) -> &'static [Output] {
+        &[Output { name: "score", low: 0.0, high: 1.0 }]
+    }
+
+    fn check_model(&self, _arch: &Arch) -> Result<()> {
+        Ok(())
+    }
+
+    fn fit(&self, prompts: &[Prompt], _class: Vec<NamedTensor>) -> Result<Fitted> {
+        let rows = prompts.iter().map(|prompt| find(&prompt.tensors, ROWS)).collect::<Result<Vec<_>>>()?;
+        let (layers, width) = (rows[0].shape[0], rows[0].shape[2]);
+        let layer = |l: usize| {
+            rows.iter().flat_map(move |rows| {
+                let len = rows.shape[1] * width;
+                &rows.values[l * len..][..len]
+            })
+        };
+        let counts: Vec<usize> = rows.iter().map(|rows| rows.shape[1]).collect();
+        let values = (0..layers).flat_map(layer).copied().collect();
+        let shape = vec![layers, counts.iter().sum(), width];
+        Ok(Fitted { tensors: vec![NamedTensor { name: ROWS, shape, values }], rows: Vec::new() })
+    }
+
+    fn take_apart(&self, _bank: &Fitted, _hashes: &[[u8; 32]]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+        let message =
+            "prompts of the method `mean-nearest` cannot be told apart once they are in a bank: build another";
+        Err(Error::new(ErrorKind::Argument, message))
+    }
+
+    fn check_bank(&self, bank: &Fitted, _prompts: usize, arch: &Arch) -> Result<()> {
+        match bank.tensor(ROWS)?.shape[..] {
+            [layers, _, width] if layers == arch.taps.len() && width == arch.vision.width => Ok(()),
+            _ => Err(Error::new(ErrorKind::Bank, "the bank's rows are not of this model; build the bank again")),
+        }
+    }
+
+    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+        &[(ROWS, BankRole::Rows)]
+    }
+
+    fn file_tensors(&self) -> &'static [&'static str] {
+        &[ROWS]
+    }
+
+    load_on_every_device!(load);
+}
+
+/// Taps and patches of an image.
+struct Sizes(usize, usize);
+
+fn load<B: Backend>(_: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
+    Ok(Arc::new(Sizes(weights.arch().taps.len(), weights.arch().vision.patches())))
+}
+
+struct Comparer<B: Backend> {
+    sizes: Sizes,
+    cosines: B::Buffer,
+}
+
+impl<B: Backend> Loaded<B> for Sizes {
+    fn compare(self: Arc<Self>, backend: &B, most: usize) -> Result<Box<dyn Compare<B>>> {
+        let cosines = backend.buffer(Role::Nearest, self.0 * self.1 * most)?;
+        Ok(Box::new(Comparer { sizes: Sizes(self.0, self.1), cosines }))
+    }
+}
+
+impl<B: Backend> Compare<B> for Comparer<B> {
+    fn record(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        out: &mut Outputs<B>,
+        after: &mut AfterStep<'_, B>,
+    ) -> Result<()> {
+        let (Sizes(taps, patches), slots) = (&self.sizes, batch.slots());
+        for run in batch.runs {
+            let at = Search {
+                query_pitch: batch.features.views * patches,
+                queries: run.views.start * patches..run.views.end * patches,
+                tensor: 0,
+                out_pitch: slots * patches,
+                first_out: run.first_slot * patches,
+            };
+            backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
+        }
+        backend.residual_mean(&self.cosines, *taps, slots * patches, batch.judged, &mut out.map)?;
+        // On the host, which a real method may not: it would have an operation for it.
+        let mut map = vec![0.0; slots * patches];
+        backend.download(&out.map, &mut map)?;
+        let means: Vec<f32> = map.chunks(*patches).map(|map| map.iter().sum::<f32>() / *patches as f32).collect();
+        backend.upload(&means, &mut out.values)?;
+        after(backend, "mean")
+    }
+
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+        let Sizes(layers, patches) = self.sizes;
+        let mut taps = vec![0.0; layers * patches * features.width];
+        backend.download(&features.taps, &mut taps)?;
+        let (values, rows) = judged_rows(&taps, judged, features.width)?;
+        Ok(vec![NamedTensor { name: ROWS, shape: vec![layers, rows, features.width], values: values.into() }])
+    }
+}
