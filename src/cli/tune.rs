@@ -34,6 +34,9 @@ pub struct Args {
     /// The table to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Measure nothing: write what the library itself prefers for each layer and batch, best first
+    #[arg(long)]
+    list: bool,
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
@@ -50,6 +53,28 @@ pub fn run(args: Args) -> Result<Outcome> {
     let _encoder = Vision::load(&mut cuda, &weights)?;
     let tokens = weights.arch().vision.tokens();
     let rows: Vec<usize> = args.batches.iter().map(|batch| batch * tokens).collect();
+    if args.list {
+        // One row too: the class token alone, in the last block.
+        let rows: Vec<usize> = args.batches.iter().copied().chain(rows).collect();
+        let found = cuda.preferences(&rows, 8)?;
+        drop(progress);
+        inctrl::measure::write_report(
+            &args.output,
+            &serde_json::json!({"device": cuda.describe(), "preferences": found}),
+        )?;
+        result(&cuda.describe())?;
+        for p in found.iter().filter(|p| p.place == 0) {
+            let [id, tile, stages, split] =
+                [p.id, p.tile, p.stages, p.split].map(|x| x.map_or("-".to_owned(), |x| x.to_string()));
+            result(&format!(
+                "{}, {} rows: algorithm {id}, tile {tile}, stages {stages}, split {split}{}",
+                p.shape,
+                p.rows,
+                if p.usable { "" } else { "; not for every batch" }
+            ))?;
+        }
+        return Ok(Outcome::Done);
+    }
     progress.step("measuring");
     let mut lines = Vec::new();
     cuda.tune(&rows, &args.output, |tuned| {

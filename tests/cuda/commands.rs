@@ -93,6 +93,11 @@ fn cuda_every_operation_is_timed() {
     assert!(peak.bytes_per_second > 0.0 && peak.flop_per_second > 0.0, "{peak:?}");
 }
 
+/// Shapes that a table of algorithms knows.
+fn table_shapes(table: &Value) -> usize {
+    table["algorithms"].as_array().unwrap().len()
+}
+
 #[test]
 fn cuda_tune_writes_a_table_that_scoring_takes() {
     let Some(turn) = turn() else { return };
@@ -105,6 +110,34 @@ fn cuda_tune_writes_a_table_that_scoring_takes() {
     let (a, b) = (plain[0]["score"].as_f64().unwrap(), with_table[0]["score"].as_f64().unwrap());
     // Algorithms differ in the order of sums.
     assert!((a - b).abs() <= 2e-3, "{a} and {b}");
+
+    if turn.is_emulated() {
+        // An algorithm that splits sums, and one that is none.
+        for (word, what) in [(2, "0000000200000004"), (0, "0000000000000000")] {
+            let mut table = json(&bench, "table.json");
+            for entry in table["algorithms"].as_array_mut().unwrap() {
+                entry["algorithm"][word] = what.into();
+            }
+            bench.write("unfit.json", table.to_string());
+            let args = [&SCORE[..], &["--algorithms", "unfit.json", "query.png"]].concat();
+            run(&turn, &bench, &args).refused(&["unfit.json", "batches of every size", "inctrl tune"]);
+        }
+    }
+
+    // What the library would take, of which nothing is measured.
+    let list = ["tune", "--weights", "w.safetensors", "--batches", "1,2", "--list", "-o", "list.json"];
+    run(&turn, &bench, &list).succeeded();
+    let list = json(&bench, "list.json")["preferences"].as_array().unwrap().clone();
+    let of =
+        |rows: u64| list.iter().filter(move |found| found["rows"] == rows && found["place"] == 0).collect::<Vec<_>>();
+    let tokens = 1 + 9;
+    for rows in [1, 2, tokens, 2 * tokens] {
+        let first = of(rows);
+        assert_eq!(first.len(), table_shapes(&json(&bench, "table.json")), "{rows} rows");
+        assert!(first.iter().all(|found| found["id"].is_u64() && found["tile"].is_u64() && found["split"].is_u64()));
+    }
+    // The stand-in splits the sums of a few rows, of which no table may know.
+    assert!(!turn.is_emulated() || of(1).iter().all(|found| found["split"] != 1 && found["usable"] == false));
 
     // A table of another GPU is refused, with a word on what to do.
     let mut other = json(&bench, "table.json");

@@ -50,6 +50,16 @@ impl Memory {
     }
 }
 
+/// From `address`, the beginning of an allocation, how many bytes the driver counts to it: at least what was asked for.
+fn range(address: u64) -> usize {
+    let mut bytes = 0usize;
+    let mut asked = [sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE];
+    let mut places: [*mut std::ffi::c_void; 1] = [(&raw mut bytes).cast()];
+    // SAFETY: one attribute and a place of its type.
+    unsafe { sys::cuPointerGetAttributes(1, asked.as_mut_ptr(), places.as_mut_ptr(), address) }.result().unwrap();
+    bytes
+}
+
 impl Drop for Memory {
     fn drop(&mut self) {
         self.context.bind_to_thread().unwrap();
@@ -236,10 +246,12 @@ fn cuda_memory_that_the_device_does_not_read_is_refused_by_name() {
         let at = |address, height, stride| unsafe { DeviceFrame::new(address, width, height, stride, format) }.unwrap();
         let start = both.device().address();
         refused(at(both.bytes.as_ptr() as u64, height, stride), &["host memory", "INCTRL_MEMORY_HOST"]);
-        // The last pixel is the last of the allocation: one more byte is too many, at the end, in a row, or a row more.
-        refused(at(start + 1, height, stride), &["takes", "allocation has"]);
-        refused(at(start, height, stride + 1), &["takes", "allocation has"]);
-        refused(at(start, height + 1, stride), &["takes", "allocation has"]);
+        // Where the last pixel is the last of the allocation, one more byte is too many, at the end, in a row, or a row more.
+        let last = both.memory.address + (range(both.memory.address) - both.device().bytes()) as u64;
+        assert!(last >= start);
+        refused(at(last + 1, height, stride), &["takes", "allocation has"]);
+        refused(at(last, height, stride + 1), &["takes", "allocation has"]);
+        refused(at(last, height + 1, stride), &["takes", "allocation has"]);
         if turn.is_emulated() {
             emulator::disguise(both.memory.address, Disguise { ordinal: 1, ..Disguise::default() });
             refused(both.device(), &["cuda:1", "runs on cuda:0"]);
@@ -283,8 +295,9 @@ fn cuda_a_call_that_fails_reads_nothing_afterwards() {
         result::stream::synchronize(stream).unwrap();
         address
     };
+    let past = (range(address) - both.device().bytes()) as u64 + 1;
     // SAFETY: the memory is the test's own, and too short for the second, which is refused.
-    let [good, long] = [3, 4].map(|offset| unsafe {
+    let [good, long] = [3, past].map(|offset| unsafe {
         DeviceFrame::new(address + offset, both.width, both.height, both.stride, both.format).unwrap()
     });
     assert!(scorer.score_batch(&[good, long]).unwrap_err().to_string().contains("allocation has"));
@@ -364,7 +377,8 @@ fn cuda_device_frames_through_the_c_interface() {
             same_in_c(&results[0], &maps[0], &parts[i]);
         }
         // One that does not fit its memory costs the other nothing, and never passes.
-        let long = [frames[0], inctrl_frame { height: frames[1].height + 1, ..frames[1] }];
+        let rows = range(pictures[1].memory.address) / pictures[1].stride + 1;
+        let long = [frames[0], inctrl_frame { height: rows as u32, ..frames[1] }];
         let status = inctrl_scorer_score_batch(lane, long.as_ptr(), 2, 0, results.as_mut_ptr());
         assert_eq!((status, results[1].status), (INCTRL_ERROR_ARGUMENT, INCTRL_ERROR_ARGUMENT));
         assert!(text().contains("its allocation has"), "{}", text());

@@ -8,7 +8,7 @@ use inctrl::backend::{
 };
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::preprocess::Plan;
-use inctrl::tensor::Dense;
+use inctrl::tensor::{DType, Dense, TensorView};
 use inctrl::{Fit, Frame, PixelFormat};
 
 use crate::common::numbers::Stored;
@@ -475,4 +475,63 @@ fn cuda_patch_rows_are_those_of_the_frame_that_was_uploaded() {
     cuda.patch_rows(frame.into(), &plan(Fit::Crop), 16, 0, &mut out).unwrap();
     cuda.patch_rows(frame.into(), &plan(Fit::Stretch), 16, 0, &mut out).unwrap_err();
     assert!(!Cpu::new(1).unwrap().upload_frame(frame.into(), &plan(Fit::Crop)).unwrap());
+}
+
+/// Work that is queued keeps the bank that it was queued with, although nobody waits before the next bank is chosen.
+#[test]
+fn cuda_queued_work_keeps_its_bank() {
+    let Some(turn) = turn() else { return };
+    turn.each_schedule(|schedule| {
+        let mut cuda = turn.cuda(true);
+        let (patches, width) = (36, 64);
+        let rows = unit_rows(5, patches, width);
+        let taps = filled(&mut cuda, Role::Operand, &rows);
+        let mut bank = |seed| {
+            let rows: Arc<[f32]> = unit_rows(seed, patches, width).into();
+            cuda.bank(&rows, [1, 1, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap()
+        };
+        let banks = [bank(1), bank(2), bank(3)];
+        let expected = banks.each_ref().map(|bank| {
+            let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
+            cuda.patch_nn(&taps, 1, bank, &mut nearest).unwrap();
+            read(&mut cuda, &nearest, patches)
+        });
+        assert!(expected[0] != expected[1] && expected[1] != expected[2]);
+        let mut queued = [0, 1, 2].map(|_| cuda.buffer(Role::Nearest, patches).unwrap());
+        for (bank, nearest) in banks.iter().zip(&mut queued) {
+            cuda.patch_nn(&taps, 1, bank, nearest).unwrap();
+        }
+        for (i, (nearest, expected)) in queued.iter().zip(&expected).enumerate() {
+            assert_eq!(&read(&mut cuda, nearest, patches), expected, "bank {i}, {schedule}");
+        }
+    });
+}
+
+/// A lane that chooses freely multiplies each number of rows as a device that was opened so, and leaves its device as it was.
+#[test]
+fn cuda_a_free_lane_takes_the_library_s_choice() {
+    let Some(turn) = turn() else { return };
+    let (outputs, inputs) = (24, 200);
+    let products = |cuda: &mut inctrl::backend::cuda::Cuda, rows: usize| {
+        let weight: Vec<u8> = halves(1, outputs * inputs, 1.0).iter().flat_map(|x| x.to_le_bytes()).collect();
+        let weight = TensorView { name: "w", shape: &[outputs, inputs], dtype: DType::F32, bytes: &weight };
+        let layer = cuda.linear_weights(&weight, 0..outputs, None).unwrap();
+        let x = filled(cuda, Role::Operand, &halves(2, rows * inputs, 1.0));
+        let mut out = cuda.buffer(Role::Stream, rows * outputs).unwrap();
+        cuda.linear(&x, rows, &layer, &mut out).unwrap();
+        read(cuda, &out, rows * outputs)
+    };
+    let mut fixed = turn.cuda(true);
+    let mut options = inctrl::backend::cuda::CudaOptions::default();
+    options.fast = true;
+    let mut fast = inctrl::backend::cuda::Cuda::new(0, options).unwrap();
+    let mut free = fixed.fork_free().unwrap();
+    let mut differ = false;
+    for rows in [1, 3, 40, 300] {
+        let (a, b, c) = (products(&mut fixed, rows), products(&mut fast, rows), products(&mut free, rows));
+        assert!(b.iter().zip(&c).all(|(b, c)| b.to_bits() == c.to_bits()), "{rows} rows");
+        differ |= a != c;
+        assert_eq!(products(&mut fixed, rows), a, "{rows} rows, again");
+    }
+    assert!(differ || !turn.is_emulated(), "the emulator's choices differ in their last bits");
 }

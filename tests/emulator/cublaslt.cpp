@@ -115,6 +115,7 @@ struct Problem {
         if (desc.compute != kCompute32F || desc.scale != kFloat) return "its compute type";
         if (desc.epilogue != kEpilogueNone && desc.epilogue != kEpilogueBias) return "its epilogue";
         if (a.type == kFloat && d.type == kHalf) return "halves from floats";
+        if (desc.epilogue == kEpilogueBias && desc.bias == 0) return "a bias without an address";
         if (desc.epilogue == kEpilogueBias && desc.bias_type >= 0 && desc.bias_type != d.type) return "its bias' type";
         const uint64_t rows = desc.transpose_a ? a.columns : a.rows;
         const uint64_t columns = desc.transpose_b ? b.rows : b.columns;

@@ -332,9 +332,14 @@ EMULATOR_API int cuMemcpyHtoD_v2(uint64_t to, const void* from, size_t bytes) {
     return copy_in(__func__, to, from, bytes, nullptr);
 }
 
+// Of memory that is not page-locked CUDA does not say whether it has been read when the call returns.
 EMULATOR_API int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void* stream) {
     CALL();
     TRY(need_context(__func__));
+    if (!emulator::is_page_locked(from)) {
+        emulator::complain("cuMemcpyHtoDAsync: the source is not page-locked");
+        return emulator::kInvalidValue;
+    }
     return copy_in(__func__, to, from, bytes, stream);
 }
 

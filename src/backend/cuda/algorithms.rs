@@ -97,41 +97,56 @@ impl Algorithms {
     /// The algorithm for a problem: that of its shape, whatever its number of rows, and chosen now if it is the first.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the library has none for this shape.
+    /// [`ErrorKind::Device`] where the library has none that multiplies every number of rows, [`ErrorKind::Argument`] where
+    /// that of a table does not.
     pub fn choose(&self, handle: &Handle, shape: Shape) -> Result<Algo> {
-        if let Some(data) = self.lock().get(&shape) {
-            return Ok(Algo { data: *data });
+        let known = self.lock().get(&shape).map(|data| Algo { data: *data });
+        if let Some(algorithm) = known {
+            return match &self.source {
+                // Of a file, which may say anything.
+                Some(path) if !usable(handle, shape, &algorithm) => Err(Error::new(
+                    ErrorKind::Argument,
+                    format!(
+                        "the table's algorithm for {shape} does not multiply batches of every size alike: run `inctrl tune` \
+                         again, or leave the table out"
+                    ),
+                )
+                .at(path)),
+                _ => Ok(algorithm),
+            };
         }
-        let algorithm = self
-            .candidates(handle, shape, CANONICAL_ROWS)?
-            .into_iter()
-            .next()
-            .ok_or_else(|| device_error(format!("cuBLASLt has no algorithm for {shape}")))?;
+        // What the library would take for other batches comes after what it would take for the usual one.
+        let mut found = None;
+        for rows in std::iter::once(CANONICAL_ROWS).chain(ROWS) {
+            // It may have nothing for one number of rows and something for another.
+            let candidates = self.candidates(handle, shape, rows).unwrap_or_default();
+            if let Some(first) = candidates.into_iter().next() {
+                found = Some(first);
+                break;
+            }
+        }
+        let algorithm = found.ok_or_else(|| {
+            device_error(format!(
+                "cuBLASLt has no algorithm for {shape} that multiplies batches of every size alike: let it choose one for each \
+                 size (--fast), with scores that depend on the batch in their last bits, or use the device cpu"
+            ))
+        })?;
         self.lock().insert(shape, algorithm.data);
         Ok(algorithm)
     }
 
     /// Every algorithm that may be chosen for a shape, in the library's order of preference for `rows` rows.
     pub fn candidates(&self, handle: &Handle, shape: Shape, rows: usize) -> Result<Vec<Algo>> {
-        let found = Problem::new(shape, rows)?.preferred(handle, CANDIDATES, false)?;
-        let problems = ROWS.map(|rows| Problem::new(shape, rows));
-        let mut usable = Vec::new();
-        for candidate in found {
-            let whole = split_k(&candidate.algo) == Some(1);
-            let fits = |problem: &Result<Problem>| problem.as_ref().is_ok_and(|p| p.accepts(handle, &candidate.algo));
-            if candidate.state == Status::CUBLAS_STATUS_SUCCESS && whole && problems.iter().all(fits) {
-                usable.push(candidate.algo);
-            }
-        }
-        Ok(usable)
+        let found = Problem::new(handle, shape, rows)?.preferred(handle, CANDIDATES, false)?;
+        let successes = found.into_iter().filter(|candidate| candidate.state == Status::CUBLAS_STATUS_SUCCESS);
+        Ok(successes.map(|candidate| candidate.algo).filter(|algorithm| usable(handle, shape, algorithm)).collect())
     }
 
-    /// The library's first choice for a shape and a number of rows, where bits may depend on the batch.
-    pub fn fastest(&self, handle: &Handle, shape: Shape, rows: usize) -> Result<Option<Candidate>> {
-        if !self.fast {
-            return Ok(None);
-        }
-        Ok(Problem::new(shape, rows)?.preferred(handle, 1, true)?.into_iter().next())
+    /// The library's first choices for a shape and a number of rows, best first, which may split sums: bits then depend on the
+    /// batch. None where the library has nothing to say.
+    pub fn free(&self, handle: &Handle, shape: Shape, rows: usize, count: usize) -> Result<Vec<Candidate>> {
+        let found = Problem::new(handle, shape, rows)?.preferred(handle, count, true).unwrap_or_default();
+        Ok(found.into_iter().filter(|candidate| candidate.state == Status::CUBLAS_STATUS_SUCCESS).collect())
     }
 
     /// Every shape that was asked for.
@@ -155,20 +170,27 @@ impl Algorithms {
     }
 }
 
-/// Into how many parts an algorithm splits each sum.
-fn split_k(algorithm: &Algo) -> Option<u32> {
-    let (mut parts, mut written) = (0u32, 0);
+/// Whether an algorithm adds up each sum in one piece and multiplies every number of rows in [`ROWS`].
+pub(super) fn usable(handle: &Handle, shape: Shape, algorithm: &Algo) -> bool {
+    let fits = |rows| Problem::new(handle, shape, rows).is_ok_and(|problem| problem.accepts(handle, algorithm));
+    config(algorithm, Config::CUBLASLT_ALGO_CONFIG_SPLITK_NUM).is_some_and(|parts| parts <= 1)
+        && ROWS.into_iter().all(fits)
+}
+
+/// A setting of an algorithm, all of which are 32-bit numbers; `None` where it has no such setting.
+pub(super) fn config(algorithm: &Algo, setting: Config) -> Option<u32> {
+    let (mut value, mut written) = (0u32, 0);
     // SAFETY: the attribute is a 32-bit number, whose place and size are given.
     let status = unsafe {
         sys::cublasLtMatmulAlgoConfigGetAttribute(
             algorithm,
-            Config::CUBLASLT_ALGO_CONFIG_SPLITK_NUM,
-            (&raw mut parts).cast(),
+            setting,
+            (&raw mut value).cast(),
             size_of::<u32>(),
             &mut written,
         )
     };
-    blas("cublasLtMatmulAlgoConfigGetAttribute", status.result()).ok().map(|()| parts.max(1))
+    blas("cublasLtMatmulAlgoConfigGetAttribute", status.result()).ok().map(|()| value)
 }
 
 fn read(path: &Path, gpu: &str, library: usize) -> Result<BTreeMap<Shape, [u64; 8]>> {

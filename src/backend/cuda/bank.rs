@@ -3,10 +3,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cudarc::driver::sys::CUevent_flags;
+
 use super::Cuda;
 use super::buffer::write_halves;
 use super::context::Shared;
-use super::memory::DeviceMemory;
+use super::event::Event;
+use super::memory::{DeviceMemory, HostMemory};
 use crate::backend::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, need};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,6 +30,10 @@ struct Tensor {
 /// Entries `BankTensor` of `kernels/abi.cuh` in device memory, [`MAX_BANK_TENSORS`] for each bank.
 pub(super) struct BankTable {
     memory: DeviceMemory,
+    /// What is copied there. Page-locked: of other memory the driver does not say when it has read it.
+    words: HostMemory,
+    /// Reached when `words` has been read.
+    free: Event,
     /// The banks that the entries describe, in order.
     banks: Vec<u64>,
 }
@@ -88,7 +95,12 @@ impl BankTable {
     pub fn new(shared: &Shared) -> Result<Self> {
         let bytes = MAX_BANKS * MAX_BANK_TENSORS * ENTRY;
         let memory = DeviceMemory::zeroed(&shared.context, "a table of banks", bytes)?;
-        Ok(BankTable { memory, banks: Vec::with_capacity(MAX_BANKS) })
+        Ok(BankTable {
+            memory,
+            words: HostMemory::new(&shared.context, "a table of banks", bytes)?,
+            free: Event::new(shared, CUevent_flags::CU_EVENT_DISABLE_TIMING)?,
+            banks: Vec::with_capacity(MAX_BANKS),
+        })
     }
 }
 
@@ -103,16 +115,21 @@ impl Cuda {
         if self.table.banks.iter().eq(banks.iter().map(|bank| &bank.number)) {
             return Ok(());
         }
-        let mut words = [0u64; 2 * MAX_BANKS * MAX_BANK_TENSORS];
-        for (bank, words) in banks.iter().zip(words.chunks_exact_mut(2 * MAX_BANK_TENSORS)) {
-            for (tensor, words) in bank.tensors.iter().zip(words.chunks_exact_mut(2)) {
-                words.copy_from_slice(&[tensor.memory.pointer(), tensor.shape[1] as u64]);
+        let stream = self.stream.cu_stream();
+        let table = &mut self.table;
+        // Empty until the copy is queued: whatever fails is tried again.
+        table.banks.clear();
+        table.free.wait()?;
+        let entries = table.words.bytes_mut().chunks_exact_mut(MAX_BANK_TENSORS * ENTRY);
+        for (bank, entries) in banks.iter().zip(entries) {
+            entries.fill(0);
+            for (tensor, entry) in bank.tensors.iter().zip(entries.as_chunks_mut::<ENTRY>().0) {
+                entry[..8].copy_from_slice(&tensor.memory.pointer().to_ne_bytes());
+                entry[8..].copy_from_slice(&(tensor.shape[1] as u64).to_ne_bytes());
             }
         }
-        let stream = self.stream.cu_stream();
-        // Empty until the copy is queued: whatever fails is tried again.
-        self.table.banks.clear();
-        self.table.memory.write_async(&words[..2 * banks.len() * MAX_BANK_TENSORS], stream)?;
+        table.memory.write_pinned(&table.words, banks.len() * MAX_BANK_TENSORS * ENTRY, stream)?;
+        table.free.record(stream)?;
         self.table.banks.extend(banks.iter().map(|bank| bank.number));
         Ok(())
     }

@@ -7,6 +7,7 @@ use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};
 use cudarc::driver::{CudaContext, result};
 
 use super::Cuda;
+use super::context::Shared;
 use super::error::driver;
 use super::libraries;
 use crate::error::Result;
@@ -23,13 +24,18 @@ unsafe impl Send for Event {}
 impl Cuda {
     /// An event that has not been recorded: waiting for it does not wait.
     pub(super) fn event(&self, flags: CUevent_flags) -> Result<Event> {
-        self.shared.bind()?;
-        let raw = driver("cuEventCreate", result::event::create(flags))?;
-        Ok(Event { raw, context: Arc::clone(&self.shared.context) })
+        Event::new(&self.shared, flags)
     }
 }
 
 impl Event {
+    /// As [`Cuda::event`].
+    pub fn new(shared: &Shared, flags: CUevent_flags) -> Result<Self> {
+        shared.bind()?;
+        let raw = driver("cuEventCreate", result::event::create(flags))?;
+        Ok(Event { raw, context: Arc::clone(&shared.context) })
+    }
+
     /// Marks the end of what `stream` has queued.
     pub fn record(&self, stream: CUstream) -> Result<()> {
         // SAFETY: event and stream are alive.

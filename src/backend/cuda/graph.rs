@@ -22,7 +22,15 @@ struct Recording {
     graph: Owned,
 }
 
-struct Owned(CudaGraph);
+/// A graph of one lane.
+pub(super) struct Owned(CudaGraph);
+
+impl Owned {
+    /// Queues the recorded work on the lane's stream.
+    pub fn launch(&self) -> Result<()> {
+        driver("cuGraphLaunch", self.0.launch())
+    }
+}
 
 // SAFETY: a graph may move between threads as long as one at a time uses it, which `&mut` of its lane ensures.
 unsafe impl Send for Owned {}
@@ -42,20 +50,25 @@ impl Cuda {
         let key = || layout.iter().copied().chain(banks.iter().flat_map(|bank| bank.classes()));
         let kept = recordings.0.iter().find(|kept| kept.key.iter().copied().eq(key()));
         if let Some(kept) = kept {
-            return driver("cuGraphLaunch", kept.graph.0.launch());
+            return kept.graph.launch();
         }
         work(self)?;
+        let graph = self.record(work)?;
+        if recordings.0.len() == CAPACITY {
+            recordings.0.remove(0);
+        }
+        recordings.0.push(Recording { key: key().collect(), graph });
+        Ok(())
+    }
+
+    /// What `work` queues, as a graph. Everything that it needs must be loaded: it was done before.
+    pub(super) fn record(&mut self, mut work: impl FnMut(&mut Self) -> Result<()>) -> Result<Owned> {
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         driver("cuStreamBeginCapture", self.stream.begin_capture(mode))?;
         let recorded = work(self);
         // Ended also where the work failed: a stream that records is of no other use.
         let graph = driver("cuStreamEndCapture", self.stream.end_capture(CUgraphInstantiate_flags(0)));
         recorded?;
-        let graph = graph?.ok_or_else(|| device_error("cuStreamEndCapture returned no graph"))?;
-        if recordings.0.len() == CAPACITY {
-            recordings.0.remove(0);
-        }
-        recordings.0.push(Recording { key: key().collect(), graph: Owned(graph) });
-        Ok(())
+        Ok(Owned(graph?.ok_or_else(|| device_error("cuStreamEndCapture returned no graph"))?))
     }
 }

@@ -85,9 +85,11 @@ impl Cuda {
             }
         }
         let bias = bias.map(|bias| self.store_bias(name, bias)).transpose()?;
-        // Fixed now and not at the first product, so that the device's report names the whole table.
+        // Fixed now and not at the first product, so that the device's report names the whole table; of no use to a lane
+        // that chooses anew for each number of rows.
         let shape = Shape { outputs, inputs, half, half_out: half, bias: bias.is_some(), add: false };
-        for shape in [shape, Shape { half_out: false, ..shape }, Shape { half_out: false, add: true, ..shape }] {
+        let shapes = [shape, Shape { half_out: false, ..shape }, Shape { half_out: false, add: true, ..shape }];
+        for shape in shapes.into_iter().filter(|_| !self.free) {
             self.shared.algorithms.choose(&self.blas, shape)?;
         }
         Ok(Linear { weight, bias, outputs, inputs })
@@ -143,13 +145,19 @@ impl Cuda {
         if let Some(at) = self.plans.0.iter().position(|plan| (plan.shape, plan.rows) == (shape, rows)) {
             return Ok(at);
         }
-        let problem = Problem::new(shape, rows)?;
-        let algorithm = match self.shared.algorithms.fastest(&self.blas, shape, rows)? {
+        let problem = Problem::new(&self.blas, shape, rows)?;
+        let algorithms = &self.shared.algorithms;
+        let free = if self.free { algorithms.free(&self.blas, shape, rows, 1)?.into_iter().next() } else { None };
+        let algorithm = match free {
             Some(candidate) => candidate.algo,
-            None => self.shared.algorithms.choose(&self.blas, shape)?,
+            None => algorithms.choose(&self.blas, shape)?,
         };
         if !problem.accepts(&self.blas, &algorithm) {
-            let message = format!("the algorithm fixed for {shape} does not multiply {rows} rows: use smaller batches");
+            // Another algorithm would give these rows other bits than the same rows in another batch have.
+            let message = format!(
+                "the algorithm fixed for {shape} does not multiply {rows} rows: use smaller batches, or let cuBLASLt choose one \
+                 for each size (--fast)"
+            );
             return Err(Error::new(ErrorKind::Device, message));
         }
         self.plans.0.push(Plan { shape, rows, problem, algorithm });

@@ -103,7 +103,8 @@ pub(super) struct Problem {
 unsafe impl Send for Problem {}
 
 impl Problem {
-    pub fn new(shape: Shape, rows: usize) -> Result<Self> {
+    /// The description of a product; where there is a bias, one that lies as the real ones do until [`Problem::run`].
+    pub fn new(handle: &Handle, shape: Shape, rows: usize) -> Result<Self> {
         let kind = |half| if half { cudaDataType::CUDA_R_16F } else { cudaDataType::CUDA_R_32F };
         // Full f32 products: never TF32.
         let compute = cublasComputeType_t::CUBLAS_COMPUTE_32F;
@@ -123,6 +124,9 @@ impl Problem {
         if shape.bias {
             problem.set(Desc::CUBLASLT_MATMUL_DESC_EPILOGUE, &cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS)?;
             problem.set(Desc::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &kind(shape.half_out))?;
+            // The library may refuse a product whose bias has no address, and judges algorithms by its alignment, which is
+            // that of every allocation.
+            problem.set(Desc::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &handle.workspace.pointer())?;
         }
         Ok(problem)
     }

@@ -86,13 +86,6 @@ impl DeviceMemory {
         driver("cuMemcpyDtoH", unsafe { result::memcpy_dtoh_sync(values, self.pointer + at as u64) })
     }
 
-    /// Queues a copy of `values` to the beginning on `stream`. The driver has taken pageable memory when this returns.
-    pub fn write_async<T: Plain>(&mut self, values: &[T], stream: CUstream) -> Result<()> {
-        self.check(0, size_of_val(values))?;
-        // SAFETY: the range lies in this memory; `values` is pageable, so that the driver copies it aside before it returns.
-        driver("cuMemcpyHtoDAsync", unsafe { result::memcpy_htod_async(self.pointer, values, stream) })
-    }
-
     /// Queues a copy of the first `bytes` of `host` to the beginning on `stream`; `host` must stay as it is until then.
     pub fn write_pinned(&mut self, host: &HostMemory, bytes: usize, stream: CUstream) -> Result<()> {
         self.check(0, bytes)?;

@@ -69,7 +69,7 @@ pub use buffer::Buffer;
 pub(crate) use buffer::Storage;
 pub use graph::Recordings;
 pub use linear::Linear;
-pub use tune::Tuned;
+pub use tune::{Preference, Tuned};
 
 use context::Shared;
 use error::driver;
@@ -101,6 +101,8 @@ pub struct Cuda {
     plans: linear::Plans,
     table: bank::BankTable,
     pixels: preprocess::Pixels,
+    /// Whether the algorithm of a product is the library's choice for its number of rows.
+    free: bool,
 }
 
 /// Numbers in f32 that a method's own kernels read.
@@ -146,8 +148,20 @@ impl Cuda {
             table: bank::BankTable::new(&shared)?,
             pixels: preprocess::Pixels::default(),
             stream,
+            free: shared.options.fast,
             shared,
         })
+    }
+
+    /// Another lane, whose products take the algorithm that the library prefers for each number of rows: faster, with bits
+    /// that depend on the batch. For measurements, and what [`CudaOptions::fast`] does to all lanes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the device fails or is full.
+    pub fn fork_free(&self) -> Result<Self> {
+        let mut lane = Self::lane(Arc::clone(&self.shared))?;
+        lane.free = true;
+        Ok(lane)
     }
 
     /// Whether the kernels run this architecture.
