@@ -486,20 +486,16 @@ fn cuda_queued_work_keeps_its_bank() {
         let (patches, width) = (36, 64);
         let rows = unit_rows(5, patches, width);
         let taps = filled(&mut cuda, Role::Operand, &rows);
-        let mut bank = |seed| {
-            let rows: Arc<[f32]> = unit_rows(seed, patches, width).into();
-            cuda.bank(&rows, [1, 1, patches, width], vectors(&[0.0], &[0.0; 2])).unwrap()
-        };
-        let banks = [bank(1), bank(2), bank(3)];
+        let banks = [1, 2, 3].map(|seed| rows_bank(&mut cuda, unit_rows(seed, patches, width), [1, patches, width]));
         let expected = banks.each_ref().map(|bank| {
             let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
-            cuda.patch_nn(&taps, 1, bank, &mut nearest).unwrap();
+            cuda.patch_nn(&taps, &Search::all(patches, 0), bank, &mut nearest).unwrap();
             read(&mut cuda, &nearest, patches)
         });
         assert!(expected[0] != expected[1] && expected[1] != expected[2]);
         let mut queued = [0, 1, 2].map(|_| cuda.buffer(Role::Nearest, patches).unwrap());
         for (bank, nearest) in banks.iter().zip(&mut queued) {
-            cuda.patch_nn(&taps, 1, bank, nearest).unwrap();
+            cuda.patch_nn(&taps, &Search::all(patches, 0), bank, nearest).unwrap();
         }
         for (i, (nearest, expected)) in queued.iter().zip(&expected).enumerate() {
             assert_eq!(&read(&mut cuda, nearest, patches), expected, "bank {i}, {schedule}");
