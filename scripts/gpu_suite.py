@@ -87,7 +87,7 @@ def steps(machine):
             [[program, "tune", "--weights", weights, *machine.batches, "-o", work / "algorithms.json"]],
             ("algorithms.json",),
         ),
-        Step("bench", 50, [[*bench, weights, *machine.bench, "--json", work / "bench.json"]], ("bench.json",)),
+        Step("bench", 50, [[*bench, weights, *machine.bench, *machine.operations, "--json", work / "bench.json"]], ("bench.json",)),
         Step(
             "fast",
             35,
@@ -114,6 +114,7 @@ class Machine:
         # The program beside the tests, not the one of the machine that built them.
         self.environment = os.environ | {"INCTRL_REQUIRE_GPU": "1", "INCTRL_PROGRAM": str(program)}
         self.checker = self.torch = False
+        self.operations = []
 
     def config(self, config):
         path = self.work / "small.json"
@@ -157,9 +158,9 @@ class Emulator(Machine):
         # The whole of them is what cargo test runs.
         self.correct, self.invariance = ["ops::cuda_gelu"], ["ops::cuda_queued_work"]
         self.batches = ["--batches", "1"]
-        # Peaks are measured by products that an emulator does not finish.
         self.bench = ["--batches", "1,2", "--prompts", "1", "--seconds", "1", "--frames", "2", "--size", "64x48"]
-        self.bench += ["--no-operations"]
+        # Peaks are measured by products that an emulator does not finish.
+        self.operations = ["--no-operations"]
 
 
 def perform(step, machine):
