@@ -68,7 +68,8 @@ pub fn operation_times(
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => {
             let mut cuda = Cuda::new(ordinal, engine.options().cuda())?;
-            let peak = peak(&mut cuda, 128 << 20, 8192)?;
+            // By the algorithm for this product, not by one that suits batches of all sizes.
+            let peak = peak(&mut cuda.fork_free()?, 128 << 20, 8192)?;
             operations(&mut cuda, engine.arch(), images, prompts, each)?;
             Ok(peak)
         }
