@@ -1,5 +1,5 @@
-//! What the compiler cannot know by itself: the shared library's name, and the CUDA kernels, all of `kernels/` as one text,
-//! and as machine code where nvcc is to be had (nothing without the feature `cuda`).
+//! What the compiler cannot know by itself: the shared library's name; the JPEG decoder's C part (feature `libjpeg`); and the
+//! CUDA kernels (feature `cuda`), all of `kernels/` as one text, and as machine code where nvcc is to be had.
 //!
 //! Never looks at a GPU: what is built does not depend on the machine that builds.
 
@@ -18,6 +18,8 @@ const FLAGS: [&str; 3] = ["-std=c++17", "-O3", "-fatbin"];
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     shared_library_name();
+    #[cfg(feature = "libjpeg")]
+    jpeg_decoder()?;
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         cuda_kernels()?;
     }
@@ -33,6 +35,18 @@ fn shared_library_name() {
         Ok("macos") => println!("cargo::rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libinctrl.{ABI}.dylib"),
         _ => {}
     }
+}
+
+/// Compiles the function around libjpeg against the headers of the library that `mozjpeg-sys` builds.
+#[cfg(feature = "libjpeg")]
+fn jpeg_decoder() -> Result<(), Box<dyn Error>> {
+    const SOURCE: &str = "src/preprocess/decode/jpeg.c";
+    println!("cargo::rerun-if-changed={SOURCE}");
+    let headers = env::var_os("DEP_JPEG_INCLUDE").ok_or("mozjpeg-sys does not say where its headers are")?;
+    let mut build = cc::Build::new();
+    // Hidden: the static library's names stay out of a program's dynamic symbols.
+    build.file(SOURCE).includes(env::split_paths(&headers)).flag_if_supported("-fvisibility=hidden");
+    Ok(build.try_compile("inctrl_jpeg")?)
 }
 
 /// Writes `kernels.rs` into the output folder: `SOURCE`, `FATBIN` and `FATBIN_VERSION`.

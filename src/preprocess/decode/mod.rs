@@ -1,7 +1,12 @@
 //! [`Image`]: picture files to 8-bit grey or RGB.
 //!
 //! Pillow resizes a picture in the file's own mode; here palette, alpha, 1-bit and 16-bit pictures become 8-bit grey or
-//! RGB *first*. Alpha is dropped, not composited, and the EXIF orientation is ignored, as the published code does.
+//! RGB *first*. JPEG has the pixels of libjpeg-turbo, and CMYK in it becomes RGB as in Pillow. Alpha is dropped, not
+//! composited, and the EXIF orientation is ignored, as the published code does.
+
+mod jpeg;
+#[cfg(feature = "libjpeg")]
+mod libjpeg;
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -61,9 +66,9 @@ impl Image {
         match format {
             // The PNG decoder wants the first data chunk before it tells the size.
             ImageFormat::Png => png_size(bytes).map_or(Ok(()), check_size)?,
-            // The JPEG decoder fills the missing part with grey, the WebP decoder calls it corrupt.
-            ImageFormat::Jpeg if !jpeg_ends(bytes) => return Err(truncated(format)),
-            ImageFormat::WebP if !webp_ends(bytes) => return Err(truncated(format)),
+            ImageFormat::Jpeg => return jpeg::decode(bytes),
+            // The decoder would call it corrupt.
+            ImageFormat::WebP if !webp_ends(bytes) => return Err(truncated(&name(format))),
             _ => {}
         }
         let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(fail)?;
@@ -72,8 +77,7 @@ impl Image {
             return Err(refuse(FLOAT));
         }
         let mut limits = Limits::no_limits();
-        // The output, the decoder's own copy of it (four channels where we see three), and its strips.
-        limits.max_alloc = Some(4 * decoder.total_bytes() + BASE_ALLOCATION);
+        limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
         decoder.set_limits(limits).map_err(fail)?;
         Image::from_dynamic(DynamicImage::from_decoder(decoder).map_err(fail)?)
     }
@@ -163,9 +167,7 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
         Content::Picture(Format::Tiff) => Ok(ImageFormat::Tiff),
         Content::Picture(Format::WebP) => Ok(ImageFormat::WebP),
         Content::Picture(Format::Pnm) => Ok(ImageFormat::Pnm),
-        Content::Unsupported(name) => Err(refuse(format!(
-            "{name} is not supported: convert the picture to PNG (PNG, JPEG, BMP, TIFF, WebP and PNM are read)"
-        ))),
+        Content::Unsupported(name) => Err(not_supported(name)),
         Content::Other => Err(refuse(
             "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (it is recognised by its first bytes; the file \
              name plays no part)",
@@ -177,27 +179,6 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
 fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let size = bytes.get(16..24)?.as_chunks::<4>().0;
     Some((u32::from_be_bytes(size[0]), u32::from_be_bytes(size[1])))
-}
-
-/// Whether a JPEG file reaches its end-of-image marker; Pillow, too, refuses one that does not.
-///
-/// Segments are stepped over, since a preview in one of them has an end of its own; in between, entropy-coded data
-/// holds 0xff only before 0x00 and restart markers.
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    const END: u8 = 0xd9;
-    let mut at = 2;
-    while let Some(&[first, code]) = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
-        match (first, code) {
-            (0xff, END) => return true,
-            // A marker with a segment, whose length counts its own two bytes.
-            (0xff, 0xc0..=0xcf | 0xda..=0xfe) => {
-                let Some(length) = bytes.get(at + 2..).and_then(|rest| rest.first_chunk::<2>()) else { return false };
-                at += 2 + usize::from(u16::from_be_bytes(*length));
-            }
-            _ => at += 1,
-        }
-    }
-    false
 }
 
 /// Whether a WebP file is as long as its RIFF header says, which does not count its own eight bytes.
@@ -223,14 +204,40 @@ fn refuse(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Image, message)
 }
 
-fn truncated(format: ImageFormat) -> Error {
-    refuse(format!("the {} data is truncated: it ends before the picture does; write or copy it again", name(format)))
+fn truncated(name: &str) -> Error {
+    refuse(format!("the {name} data is truncated: it ends before the picture does; write or copy it again"))
+}
+
+fn damaged(name: &str) -> Error {
+    refuse(format!("the {name} data is damaged: write or copy it again"))
+}
+
+/// A picture that is well-formed as far as is known, but of a kind that is not decoded.
+fn not_supported(name: &str) -> Error {
+    refuse(format!("{name} is not supported: convert the picture to PNG"))
+}
+
+/// What a decoder may take for a picture of so many bytes: the output, its own copy of it (four channels where we see three, or
+/// coefficients of two bytes), and strips.
+fn memory_limit(output: u64) -> u64 {
+    4 * output + BASE_ALLOCATION
+}
+
+/// Zeros for a picture whose size its header alone tells.
+#[cfg(feature = "libjpeg")]
+fn allocate(bytes: usize) -> Result<Vec<u8>> {
+    let mut pixels = Vec::new();
+    pixels
+        .try_reserve_exact(bytes)
+        .map_err(|error| refuse(format!("the picture takes {} MB, which cannot be had", bytes >> 20)).because(error))?;
+    pixels.resize(bytes, 0);
+    Ok(pixels)
 }
 
 /// What a decoder's error means to the user, with that error as the cause.
 fn failure(format: ImageFormat, error: ImageError) -> Error {
     if is_end_of_data(&error) {
-        return truncated(format).because(error);
+        return truncated(&name(format)).because(error);
     }
     let what = match &error {
         ImageError::Unsupported(_) => {
