@@ -88,6 +88,7 @@ pub mod internals;
 mod mapped;
 #[cfg(feature = "cli")]
 pub mod measure;
+mod memory;
 pub mod methods;
 pub mod metrics;
 pub mod model;

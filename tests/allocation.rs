@@ -39,6 +39,7 @@ fn main() {
     allocates_nothing(&weights, Device::Cpu, on_cpu);
     through_c(&weights, Device::Cpu, on_cpu);
     batches_after_single_frames(&weights);
+    scorers_take_what_is_estimated(folder.path());
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
@@ -109,6 +110,36 @@ fn batches_after_single_frames(weights: &Path) {
         }
     }
     println!("batches of all sizes and a larger bank: no allocation after single frames");
+}
+
+/// What a scorer of many images takes is at most what is refused beforehand, and not far below it.
+fn scorers_take_what_is_estimated(folder: &Path) {
+    let weights = folder.join("wide.safetensors");
+    let config = r#"{"embed_dim": 64,
+        "vision_cfg": {"image_size": 128, "patch_size": 16, "width": 192, "layers": 3},
+        "text_cfg": {"width": 16, "heads": 2, "layers": 1},
+        "inctrl": {"taps": [1, 2]}}"#;
+    random::write(&weights, &Arch::from_json(config).unwrap(), 1, DType::F32).unwrap();
+    let mut options = EngineOptions::new(&weights);
+    options.device = Device::Cpu;
+    options.threads = NonZeroUsize::new(2);
+    let engine = Engine::with(&options).unwrap();
+    let bytes: Vec<u8> = (0..128 * 128).map(|i| (i * 37 % 251) as u8).collect();
+    let frame = Frame::packed(&bytes, 128, 128, PixelFormat::Grey8).unwrap();
+    let bank = Arc::new(engine.build_bank("cat", Fit::Crop, &[frame]).unwrap());
+    let slot = Arc::new(engine.bank_slot(bank).unwrap());
+    for capacity in [1, 16, 200] {
+        let images = NonZeroUsize::new(capacity).unwrap();
+        let taken = counting::peak(|| {
+            let mut scorer = engine.scorer_of(&slot, images).unwrap();
+            assert_eq!(scorer.score_some(&vec![frame; capacity]).unwrap().len(), capacity);
+        });
+        let estimate = engine.scorer_bytes(images);
+        println!("capacity {capacity}: {taken} bytes taken, {estimate} estimated");
+        assert!(taken <= estimate, "capacity {capacity}");
+        // Threads are estimated with stacks, which this allocator does not see.
+        assert!(capacity < 100 || estimate <= taken / 2 * 3 + (8 << 20), "capacity {capacity}");
+    }
 }
 
 /// A structure of the C interface, all zero but its size.

@@ -33,6 +33,9 @@ struct Version {
 
 /// The bank of a file's bytes.
 pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
+    // The features as numbers, and shared.
+    let bytes = file.len().saturating_mul(2);
+    crate::memory::check("reading a bank", bytes, "use a bank of fewer normal images")?;
     let (_, metadata) = SafeTensors::read_metadata(file)
         .map_err(|error| damaged("this is not a prompt bank, or it is truncated").because(error))?;
     let text = metadata

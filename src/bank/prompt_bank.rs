@@ -10,6 +10,7 @@ use crate::atomic_file::write_atomically;
 use crate::backend::BankTensor;
 use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::methods::{Fitted, Method, NamedTensor, Output, Prompt};
 use crate::preprocess::{Fit, IgnoreMask};
 use crate::weights::Arch;
@@ -154,6 +155,8 @@ impl PromptBank {
     }
 
     fn open_as(path: &Path, parse: impl Fn(&[u8]) -> Result<Self>) -> Result<Self> {
+        let size = std::fs::metadata(path).map_or(0, |file| file.len() as usize);
+        memory::check("reading a bank", size, "use a bank of fewer normal images").map_err(|error| error.at(path))?;
         let file = std::fs::read(path).map_err(|error| Error::io("read the bank", path, error))?;
         parse(&file).map_err(|error| error.at(path))
     }

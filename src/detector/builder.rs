@@ -8,6 +8,7 @@ use super::shown::Shown;
 use crate::bank::PromptBank;
 use crate::bank::prompt_bank::BankFacts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::methods::{Method, NamedTensor, Prompt};
 use crate::preprocess::{AnyFrame, Fit, IgnoreMask, Normalised, Plan, judged};
 
@@ -71,6 +72,18 @@ impl<'e> BankBuilder<'e> {
         Ok(())
     }
 
+    /// Says that `images` normal images are to come.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where there is no memory for a bank of them all.
+    pub fn expect(&self, images: usize) -> Result<()> {
+        let prompts = self.prompts.len().saturating_add(images);
+        let bank = |prompts| memory::bank_bytes(self.engine.arch(), prompts);
+        // The features one by one, in the order of the bank, and shared, less those that are here.
+        let bytes = bank(prompts).saturating_mul(3) - bank(self.prompts.len());
+        memory::check(&format!("a bank of {prompts} normal images"), bytes, "use fewer normal images")
+    }
+
     /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). The same image twice
     /// counts twice in the class mean and changes nothing in a map.
     ///
@@ -79,6 +92,7 @@ impl<'e> BankBuilder<'e> {
     /// left to be judged; [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
         let frame = frame.into();
+        self.expect(1)?;
         let vision = &self.engine.arch().vision;
         let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
         let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
@@ -100,6 +114,7 @@ impl<'e> BankBuilder<'e> {
             let message = "an ignore mask is for whole pictures, and this image is already cropped: give the pictures";
             return Err(Error::new(ErrorKind::Argument, message));
         }
+        self.expect(1)?;
         self.session.place_normalised(image)?;
         let all = vec![1.0; self.engine.arch().vision.patches()];
         self.encode(image.content_hash(), &all)

@@ -13,6 +13,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::CudaOptions;
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::methods::{self, Method};
 use crate::preprocess::{AnyFrame, Fit};
 use crate::weights::{Arch, LoadOptions, Weights};
@@ -106,8 +107,15 @@ impl EngineOptions {
     }
 
     pub(crate) fn cpu(&self) -> Result<Cpu> {
+        let threads = self.cpu_threads();
+        let what = format!("a processor with {threads} threads");
+        memory::check(&what, memory::threads_bytes(threads), "ask for fewer threads")?;
+        Cpu::new(threads)
+    }
+
+    fn cpu_threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Cpu::new(self.threads.map_or_else(cores, NonZeroUsize::get))
+        self.threads.map_or_else(cores, NonZeroUsize::get)
     }
 
     #[cfg(feature = "cuda")]
@@ -296,6 +304,24 @@ impl Engine {
     }
 
     pub(super) fn session(&self, method: &'static dyn Method, views: usize, slots: usize) -> Result<Box<dyn Session>> {
+        let bytes = self.lane_bytes(views.max(slots));
+        let threads = self.options.cpu_threads();
+        let what = format!("work on {views} images at once with {threads} threads");
+        memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
         self.model.session(method, &self.weights, views, slots)
+    }
+
+    /// About how many bytes a scorer of `capacity` images takes of the host's memory: an upper bound. What it takes of a
+    /// GPU's memory comes to that.
+    pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
+        self.lane_bytes(capacity.get())
+    }
+
+    fn lane_bytes(&self, capacity: usize) -> usize {
+        if self.device == Device::Cpu {
+            return memory::lane_bytes(self.arch(), capacity, self.options.cpu_threads());
+        }
+        // Maps, regions and results alone are on the host.
+        capacity.saturating_mul(64 * self.arch().vision.patches())
     }
 }

@@ -11,6 +11,7 @@ use super::slot::Prepared;
 use super::verdict::Regions;
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::preprocess::AnyFrame;
 use crate::weights::{Arch, VisionArch};
 
@@ -44,6 +45,9 @@ impl Panel {
         let Some(first) = banks.first() else {
             return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
         };
+        // The integers of each bank; prompts in groups, shared, with theirs.
+        let bytes = banks.iter().map(|bank| bank.info().bytes).fold(0, usize::saturating_add).saturating_mul(3);
+        memory::check(&format!("a panel of {} banks", banks.len()), bytes, "use fewer banks")?;
         // The banks that have a prompt, and its place in the first of them.
         let mut owners: BTreeMap<&str, (Vec<usize>, usize)> = BTreeMap::new();
         let mut prepared = Vec::with_capacity(banks.len());

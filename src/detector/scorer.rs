@@ -11,6 +11,7 @@ use super::verdict::Regions;
 use super::{BankSlot, Score};
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{self, conversion_bytes};
 use crate::methods::Run;
 use crate::preprocess::{AnyFrame, Fit, Frame, IgnoreMask, PixelFormat, Placement, Plan, judged};
 use crate::weights::{Arch, VisionArch};
@@ -121,11 +122,15 @@ impl Scorer {
     /// steady running.
     ///
     /// # Errors
-    /// As [`Scorer::score`].
+    /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is no memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refused before memory is taken for it.
         Plan::new(width, height, self.vision.image_size, self.prepared.bank.fit())?;
-        let pixels = vec![128; width * height * format.bytes()];
+        let (picture, converted) = (width * height * format.bytes(), conversion_bytes(width, height, format));
+        let what = format!("a warm-up with {width} x {height} pixels of {format:?}");
+        memory::check(&what, picture.saturating_add(converted), "warm up with the size of the camera's frames")?;
+        let mut pixels = memory::zeros::<u8>(&what, picture)?;
+        pixels.fill(128);
         for _ in 0..count {
             self.score(Frame::packed(&pixels, width, height, format)?)?;
         }

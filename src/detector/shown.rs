@@ -2,10 +2,18 @@
 
 use super::device::Session;
 use crate::error::Result;
+use crate::memory::{conversion_bytes, grow};
 use crate::preprocess::{AnyFrame, Frame, IgnoreMask};
 
 /// What the model is shown of a frame on the host: 8-bit grey or RGB, without what the mask hides.
 pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
+    if let Some(mask) = mask {
+        mask.check(frame.width(), frame.height())?;
+    }
+    let needed = conversion_bytes(frame.width(), frame.height(), frame.format());
+    if memory.len() < needed && (mask.is_some() || frame.format() != frame.format().converted()) {
+        grow(&format!("converting {frame:?}"), memory, needed)?;
+    }
     match mask {
         Some(mask) => mask.apply(&frame, memory),
         None if frame.format() != frame.format().converted() => Ok(frame.convert(memory)),
@@ -47,6 +55,9 @@ impl Shown {
         let frame = match frame {
             AnyFrame::Host(frame) => frame,
             AnyFrame::Device(device) => {
+                if self.copied.len() < device.bytes() {
+                    grow(&format!("copying {device:?}"), &mut self.copied, device.bytes())?;
+                }
                 session.copy_to_host(&device, &mut self.copied)?;
                 device.copied(&self.copied)?
             }

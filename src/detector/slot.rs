@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use super::device::{DeviceBank, Model};
 use crate::bank::{BankId, PromptBank};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::weights::Arch;
 
 /// The bank that a group of scorers uses. [`BankSlot::swap`] gives all of them another one, from their next image on.
@@ -41,7 +42,7 @@ struct Swaps {
 impl BankSlot {
     pub(super) fn new(model: Arc<dyn Model>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
         bank.check_model(model_hash, arch)?;
-        let device = model.upload(&bank.device_tensors()?)?;
+        let device = upload(&*model, &bank)?;
         let first = Prepared { id: bank.bank_id(), bank, device, generation: 1 };
         Ok(BankSlot {
             current: ArcSwap::from_pointee(first),
@@ -67,7 +68,7 @@ impl BankSlot {
             );
             return Err(Error::new(ErrorKind::Bank, message));
         }
-        let device = self.model.upload(&bank.device_tensors()?)?;
+        let device = upload(&*self.model, &bank)?;
         // What the lock guards is whole between any two statements.
         let mut swaps = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
         swaps.generation += 1;
@@ -94,4 +95,12 @@ impl BankSlot {
     pub(super) fn load(&self) -> Guard<Arc<Prepared>> {
         self.current.load()
     }
+}
+
+/// The bank on the device.
+fn upload(model: &dyn Model, bank: &PromptBank) -> Result<DeviceBank> {
+    // The integers of the search, rounded up to whole panels.
+    let what = format!("the search in a bank of {} normal images", bank.prompt_hashes().len());
+    memory::check(&what, bank.info().bytes / 8 * 5, "use fewer normal images")?;
+    model.upload(&bank.device_tensors()?)
 }

@@ -12,7 +12,8 @@ use crate::bank::{PromptBank, Thresholds};
 use crate::detector::BankBuilder;
 use crate::preprocess::{Fit, IgnoreMask};
 
-/// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published.
+/// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. Pixels
+/// outside the middle square are not inspected.
 pub const INCTRL_FIT_CROP: i32 = 0;
 /// Fit: the whole frame is seen, padded to a square; padding is not judged.
 pub const INCTRL_FIT_LETTERBOX: i32 = 1;
@@ -73,6 +74,7 @@ impl inctrl_bank {
 /// # Safety
 /// As [`frames`].
 unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, count: usize) -> Outcome<inctrl_bank> {
+    builder.expect(count)?;
     let mut added = Ok(());
     // SAFETY: as of this function.
     unsafe {

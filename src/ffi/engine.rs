@@ -20,7 +20,8 @@ pub const INCTRL_PRECISION_F32: i32 = 1;
 pub struct inctrl_engine_options {
     /// sizeof(inctrl_engine_options).
     pub struct_size: usize,
-    /// The weights, a safetensors file.
+    /// The weights, a safetensors file. It stays mapped until the engine and all that came from it are closed: replace it by
+    /// renaming another one over it, and never overwrite or truncate it.
     pub weights: *const c_char,
     /// The heads, where they are in a file of their own, or NULL.
     pub heads: *const c_char,
@@ -28,7 +29,7 @@ pub struct inctrl_engine_options {
     pub config: *const c_char,
     /// "auto", "cpu", "cuda" or "cuda:N"; NULL is "auto".
     pub device: *const c_char,
-    /// Threads of each scorer on the processor; 0 for all cores.
+    /// Threads of each scorer on the processor; 0 for all cores. With several cameras, 1 is the best use of the cores.
     pub threads: u32,
     /// Precision of a GPU.
     pub precision: i32,

@@ -53,7 +53,8 @@ pub struct inctrl_frame {
     pub width: u32,
     /// Number of rows.
     pub height: u32,
-    /// Bytes from the beginning of one row to that of the next; 0 for rows without padding.
+    /// Bytes from the beginning of one row to that of the next; 0 for rows without padding. Unsigned: a picture that is stored
+    /// from the bottom up must be turned over first.
     pub stride: usize,
     /// One of the pixel formats.
     pub format: i32,

@@ -15,7 +15,7 @@ use super::health::Counts;
 use super::places::Places;
 use super::result::{Place, inctrl_result};
 use super::slot::inctrl_slot;
-use super::status::{Failure, INCTRL_ERROR_BUSY, Outcome, guard};
+use super::status::{Failure, INCTRL_ERROR_BUSY, INCTRL_ERROR_DEVICE, Outcome, guard};
 use crate::detector::{BankSlot, Deadline, Late, Scorer};
 use crate::preprocess::AnyFrame;
 
@@ -197,6 +197,10 @@ unsafe fn call(
     };
     let clear = Clear(entered.work());
     let mut first = First::default();
+    if clear.0.frames.try_reserve(count).is_err() || clear.0.jobs.try_reserve(count).is_err() {
+        let text = format!("a call for {count} results: there is no memory for the list of them; score fewer at once");
+        return refuse(Failure { code: INCTRL_ERROR_DEVICE, text });
+    }
     let listed = list(&mut |index, given| match (given, places.get(index)) {
         (Ok((frame, origin)), Ok(place)) => {
             clear.0.frames.push(frame);
@@ -319,7 +323,8 @@ pub unsafe extern "C" fn inctrl_scorer_create_with(
 
 /// Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input or output.
 ///
-/// @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0; it always comes
+/// @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0. The call is not cut
+/// short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW.
 /// @param result receives the result; after any error it says INCTRL_VERDICT_REVIEW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score(

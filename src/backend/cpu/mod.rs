@@ -177,7 +177,7 @@ impl Backend for Cpu {
     }
 
     fn buffer(&self, _role: Role, len: usize) -> Result<Vec<f32>> {
-        Ok(vec![0.0; len])
+        crate::memory::zeros("a buffer of the processor", len)
     }
 
     fn upload(&mut self, host: &[f32], out: &mut Vec<f32>) -> Result<()> {

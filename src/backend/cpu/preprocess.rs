@@ -39,7 +39,8 @@ impl Cpu {
         let Pixels { intermediate, resized } = &mut self.preprocess;
 
         let stride = plan.columns().len() * channels;
-        intermediate.resize(plan.intermediate_len(channels), 0);
+        crate::memory::grow("resizing a frame", intermediate, plan.intermediate_len(channels))?;
+        intermediate.truncate(plan.intermediate_len(channels));
         self.pool.run_chunks(intermediate, ROWS * stride, |chunk, out, _| {
             let first = chunk * ROWS;
             plan.horizontal(&frame, first..first + out.len() / stride, out);

@@ -1,0 +1,52 @@
+//! How many bytes a size takes: upper bounds for the processor, within a third of what is taken for sizes that matter.
+//!
+//! With `C` the capacity, `N` patches, `T = N + 1` tokens, `W` the width, `M` that of the MLP, `P` the side of a patch, `E` the
+//! embedding, `L` taps and `t` threads:
+//!
+//! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (2 L N W + 12 L N + 32 N)`
+//!   for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)` parts, and `t` threads;
+//! - a thread: 2 MiB of stack and 2 MiB of its own;
+//! - a bank of `K` prompts: `4 K (L N W + E)`;
+//! - a frame in another format than the model's, or with an ignore mask: its converted copy.
+
+use crate::preprocess::PixelFormat;
+use crate::weights::Arch;
+
+/// The stack of a thread and its working memory.
+const THREAD: usize = 4 << 20;
+/// Candidates and results of a part of the search.
+const PART: usize = 48 << 10;
+/// Query rows of such a part.
+const PART_ROWS: usize = 240;
+
+/// Bytes of `threads` threads.
+pub(crate) fn threads_bytes(threads: usize) -> usize {
+    threads.saturating_mul(THREAD)
+}
+
+/// Bytes of one lane for `capacity` images: encoder, search, results, threads.
+pub(crate) fn lane_bytes(arch: &Arch, capacity: usize, threads: usize) -> usize {
+    let vision = &arch.vision;
+    let (patches, tokens, width) = (vision.patches(), vision.tokens(), vision.width);
+    let (taps, rows) = (arch.taps.len(), arch.taps.len() * patches);
+    let encoder = 3 * patches * vision.patch_size.pow(2)
+        + patches * width
+        + tokens * (5 * width + vision.mlp_width)
+        + 4 * width
+        + 2 * arch.embed_dim
+        + rows * width;
+    let search = 2 * rows * width + 12 * rows + 32 * patches;
+    let parts = 24 * threads + taps * (capacity.saturating_mul(patches) / PART_ROWS + 1);
+    capacity.saturating_mul(4 * encoder + search).saturating_add(parts * PART).saturating_add(threads_bytes(threads))
+}
+
+/// Bytes of a bank's features.
+pub(crate) fn bank_bytes(arch: &Arch, prompts: usize) -> usize {
+    let prompt = arch.taps.len() * arch.vision.patches() * arch.vision.width + arch.embed_dim;
+    prompts.saturating_mul(4 * prompt)
+}
+
+/// Bytes of the converted copy of a frame.
+pub(crate) fn conversion_bytes(width: usize, height: usize, format: PixelFormat) -> usize {
+    width.saturating_mul(height).saturating_mul(format.converted().channels())
+}
