@@ -10,6 +10,8 @@
  * - An engine, a bank and a slot can be used by any number of threads at once, a scorer by one at a time.
  * - Structures begin with their size. Set all of a structure to zero, then struct_size, then what you need.
  * - Memory that you pass in is yours, and is not used after the call. Memory that you get is the library's.
+ * - Out of memory: sizes that you choose are INCTRL_ERROR_DEVICE before anything is taken. After fork() a child calls nothing of
+ *   this library before exec. A calling thread needs 64 KB of stack. docs/embedding.md has the rules in full.
  */
 
 
@@ -166,7 +168,8 @@
 #define INCTRL_PRECISION_F32 1
 
 /**
- * Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published.
+ * Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. Pixels
+ * outside the middle square are not inspected.
  */
 #define INCTRL_FIT_CROP 0
 
@@ -284,7 +287,8 @@ typedef struct inctrl_engine_options {
      */
     size_t struct_size;
     /**
-     * The weights, a safetensors file.
+     * The weights, a safetensors file. It stays mapped until the engine and all that came from it are closed: replace it by
+     * renaming another one over it, and never overwrite or truncate it.
      */
     const char *weights;
     /**
@@ -300,7 +304,7 @@ typedef struct inctrl_engine_options {
      */
     const char *device;
     /**
-     * Threads of each scorer on the processor; 0 for all cores.
+     * Threads of each scorer on the processor; 0 for all cores. With several cameras, 1 is the best use of the cores.
      */
     uint32_t threads;
     /**
@@ -332,7 +336,8 @@ typedef struct inctrl_frame {
      */
     uint32_t height;
     /**
-     * Bytes from the beginning of one row to that of the next; 0 for rows without padding.
+     * Bytes from the beginning of one row to that of the next; 0 for rows without padding. Unsigned: a picture that is stored
+     * from the bottom up must be turned over first.
      */
     size_t stride;
     /**
@@ -818,7 +823,8 @@ int32_t inctrl_scorer_create_with(const struct inctrl_engine *engine,
 /**
  * Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input or output.
  *
- * @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0; it always comes
+ * @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0. The call is not cut
+ * short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW.
  * @param result receives the result; after any error it says INCTRL_VERDICT_REVIEW
  */
 int32_t inctrl_scorer_score(const struct inctrl_scorer *scorer,
