@@ -87,6 +87,11 @@
 #define INCTRL_LOG_ERROR 1
 
 /**
+ * Log level: something may be wrong that is no error.
+ */
+#define INCTRL_LOG_WARNING 2
+
+/**
  * Log level: something happened that an operator may want to know, such as a swap of banks.
  */
 #define INCTRL_LOG_INFO 3
@@ -97,7 +102,8 @@
 #define INCTRL_MONO8 1
 
 /**
- * Pixel format: two bytes of luminance, the less significant first.
+ * Pixel format: two bytes of luminance, the less significant first, most significant bit aligned: 65535 is white. Mono10 and
+ * Mono12 as cameras deliver them unpacked are not: they are INCTRL_MONO10 and INCTRL_MONO12. Other ranges have a `white_level`.
  */
 #define INCTRL_MONO16 2
 
@@ -142,6 +148,92 @@
 #define INCTRL_BAYER_BG8 10
 
 /**
+ * Pixel format: GenICam's Mono10, two bytes as INCTRL_MONO16, the value in the lower 10 bits; larger values are white.
+ */
+#define INCTRL_MONO10 11
+
+/**
+ * Pixel format: GenICam's Mono12, two bytes as INCTRL_MONO16, the value in the lower 12 bits; larger values are white.
+ */
+#define INCTRL_MONO12 12
+
+/**
+ * Pixel format: GenICam's Mono10p, four pixels in five bytes, from the least significant bit on. Each row begins at a byte; where
+ * the width does not fill the last one, `stride` must be given. The same holds for the two formats below.
+ */
+#define INCTRL_MONO10P 13
+
+/**
+ * Pixel format: GenICam's Mono12p, two pixels in three bytes, from the least significant bit on.
+ */
+#define INCTRL_MONO12P 14
+
+/**
+ * Pixel format: Mono12Packed of GigE Vision, two pixels in three bytes: upper bits, lower bits of both, upper bits.
+ */
+#define INCTRL_MONO12_PACKED 15
+
+/**
+ * Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO10. Likewise the eleven below.
+ */
+#define INCTRL_BAYER_RG10 16
+
+/**
+ * Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO10.
+ */
+#define INCTRL_BAYER_GR10 17
+
+/**
+ * Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO10.
+ */
+#define INCTRL_BAYER_GB10 18
+
+/**
+ * Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO10.
+ */
+#define INCTRL_BAYER_BG10 19
+
+/**
+ * Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO12.
+ */
+#define INCTRL_BAYER_RG12 20
+
+/**
+ * Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO12.
+ */
+#define INCTRL_BAYER_GR12 21
+
+/**
+ * Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO12.
+ */
+#define INCTRL_BAYER_GB12 22
+
+/**
+ * Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO12.
+ */
+#define INCTRL_BAYER_BG12 23
+
+/**
+ * Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO16.
+ */
+#define INCTRL_BAYER_RG16 24
+
+/**
+ * Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO16.
+ */
+#define INCTRL_BAYER_GR16 25
+
+/**
+ * Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO16.
+ */
+#define INCTRL_BAYER_GB16 26
+
+/**
+ * Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO16.
+ */
+#define INCTRL_BAYER_BG16 27
+
+/**
  * Memory of a frame: the host's, pageable or pinned.
  */
 #define INCTRL_MEMORY_HOST 0
@@ -169,7 +261,7 @@
 
 /**
  * Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. Pixels
- * outside the middle square are not inspected.
+ * outside the middle square are not inspected; the log says how much of a bank's normal images that is.
  */
 #define INCTRL_FIT_CROP 0
 
@@ -348,6 +440,18 @@ typedef struct inctrl_frame {
      * Where `data` points: INCTRL_MEMORY_HOST, which is 0, or INCTRL_MEMORY_CUDA.
      */
     int32_t memory;
+    /**
+     * The value of white, from 255 on: larger ones are white, too. 0 for that of the format: 255, 1023, 4095 or 65535.
+     *
+     * Needed where a 16-bit format holds fewer bits, such as 16383 for 14. 16-bit values that use less than a sixteenth of their
+     * range are in doubt without it: an error in a normal image of a bank, a warning in the log when they are scored. 65535 says
+     * that they are right.
+     */
+    uint32_t white_level;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
 } inctrl_frame;
 
 /**
@@ -654,7 +758,7 @@ const char *inctrl_last_error(void);
  *
  * When it returns, the previous callback runs nowhere and is not called any more: it waits for calls that other threads are in,
  * so hold no lock that the callback takes. Called from within a callback it does not wait. A frame that is scored without an
- * error logs nothing.
+ * error logs nothing, but for the first one of a scorer whose brightness is in doubt: see `white_level` of inctrl_frame.
  */
 void inctrl_set_log_callback(inctrl_log_callback callback,
                              void *user);

@@ -63,14 +63,16 @@ template <class T> T sized() {
 }
 
 /// A picture in the caller's memory, which must live through the calls that get it; stride 0 is rows without padding.
+/// `white_level` is the value of white where a 16-bit format holds fewer bits, 0 for that of the format.
 inline inctrl_frame frame(const void *data, std::uint32_t width, std::uint32_t height, std::int32_t format,
-                          std::size_t stride = 0) {
+                          std::size_t stride = 0, std::uint32_t white_level = 0) {
     auto frame = sized<inctrl_frame>();
     frame.data = data;
     frame.width = width;
     frame.height = height;
     frame.stride = stride;
     frame.format = format;
+    frame.white_level = white_level;
     return frame;
 }
 
@@ -227,8 +229,9 @@ class Engine {
 /// The normal images of a class, encoded. It never changes.
 class Bank {
   public:
+    /// `fit` has no default: INCTRL_FIT_CROP, as published, does not see the ends of a frame that is not square.
     static Bank build(const Engine &engine, const std::string &class_name, const std::vector<inctrl_frame> &frames,
-                      std::int32_t fit = INCTRL_FIT_CROP, const inctrl_frame *mask = nullptr) {
+                      std::int32_t fit, const inctrl_frame *mask = nullptr) {
         inctrl_bank *handle = nullptr;
         check(inctrl_bank_build(engine.get(), class_name.c_str(), fit, frames.data(), frames.size(), mask, &handle));
         return Bank(handle);

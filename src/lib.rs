@@ -114,7 +114,10 @@ pub use detector::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use methods::Output;
-pub use preprocess::{AnyFrame, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi};
+pub use preprocess::{
+    AnyFrame, DepthDoubt, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi,
+    WhiteLevel,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -36,7 +36,7 @@ pub fn preprocess(c: &mut Criterion) {
     for (side, format) in
         [(300, PixelFormat::Grey8), (300, PixelFormat::Rgb8), (1024, PixelFormat::Grey8), (1024, PixelFormat::Rgb8)]
     {
-        let channels = format.bytes();
+        let channels = format.channels();
         let bytes = side * side * channels + 4 * PATCHES * 3 * PATCH * PATCH;
         bench(c, "preprocess", format!("{side}x{side}x{channels}"), Throughput::Bytes(bytes as u64), || {
             let mut cpu = cpu();

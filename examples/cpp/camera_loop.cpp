@@ -57,7 +57,9 @@ int run(const char *weights, unsigned frames) {
 
     std::vector<unsigned char> good(STRIDE * HEIGHT);
     grab(good, 0);
-    const auto first = inctrl::Bank::build(engine, "metal plate", {view(good)}).with_thresholds(0.6F, 0.8F, 0.2F);
+    // A letterbox sees all of a frame that is not square; a crop sees its middle.
+    const auto first =
+        inctrl::Bank::build(engine, "metal plate", {view(good)}, INCTRL_FIT_LETTERBOX).with_thresholds(0.6F, 0.8F, 0.2F);
     const inctrl::Slot slot(engine, first);
     // A part whose result comes too late for the ejector must not go on as good.
     auto options = inctrl::sized<inctrl_scorer_options>();

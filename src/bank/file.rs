@@ -59,6 +59,9 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
     if let Some(calibration) = &header.calibration {
         calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
     }
+    if header.shown.as_ref().is_some_and(|shown| !shown.fits(header.prompts.len())) {
+        return Err(damaged("what the bank says of its prompts does not fit their number"));
+    }
 
     let stored = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
     let tensors = method.file_tensors().iter().map(|name| read_tensor(&stored, name)).collect::<Result<Vec<_>>>()?;

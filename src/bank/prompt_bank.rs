@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::prompt_facts::{PromptFacts, PromptsShown};
 use super::{Thresholds, file};
 use crate::atomic_file::write_atomically;
 use crate::backend::BankTensor;
@@ -12,7 +13,7 @@ use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::methods::{Fitted, Method, NamedTensor, Output, Prompt};
-use crate::preprocess::{Fit, IgnoreMask};
+use crate::preprocess::{Fit, Frame, IgnoreMask, WhiteLevel};
 use crate::weights::Arch;
 
 /// The prompts of one class under one model and method: immutable; put it in an [`Arc`] and share it between scorers.
@@ -51,6 +52,9 @@ pub(crate) struct Header {
     /// Rows of each prompt in the tensors of rows, where prompts can be told apart; in version 1 all have as many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<usize>,
+    /// How the prompts were shown to the model, where there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<PromptsShown>,
 }
 
 /// What a bank's header says beside its method and prompts.
@@ -59,6 +63,8 @@ pub(crate) struct BankFacts {
     pub fit: Fit,
     pub model: String,
     pub mask: Option<Arc<IgnoreMask>>,
+    /// How each prompt was shown, in the order in which they are given.
+    pub shown: Vec<PromptFacts>,
 }
 
 /// Identity of a bank: the beginning of a hash of all its content. Displayed as 16 hexadecimal digits.
@@ -91,9 +97,11 @@ impl PromptBank {
         method: &'static dyn Method,
         facts: BankFacts,
         class_tensors: Vec<NamedTensor>,
-        mut prompts: Vec<Prompt>,
+        prompts: Vec<Prompt>,
     ) -> Result<Self> {
-        prompts.sort_by_key(|prompt| prompt.hash);
+        let mut prompts: Vec<(PromptFacts, Prompt)> = facts.shown.into_iter().zip(prompts).collect();
+        prompts.sort_by_key(|(shown, prompt)| (prompt.hash, *shown));
+        let (shown, prompts): (Vec<PromptFacts>, Vec<Prompt>) = prompts.into_iter().unzip();
         let content = method.fit(&prompts, class_tensors)?;
         let header = Header {
             version: file::VERSION,
@@ -106,6 +114,7 @@ impl PromptBank {
             calibration: None,
             mask: facts.mask.as_ref().map(|mask| [mask.width(), mask.height()]),
             rows: content.rows.clone(),
+            shown: PromptsShown::of(&shown),
         };
         Self::new(method, header, content, facts.mask)
     }
@@ -284,6 +293,30 @@ impl PromptBank {
         &self.header.prompts
     }
 
+    /// Shares, from 0 to 1, of the area of each prompt image that its fit left out, in the order of
+    /// [`PromptBank::prompt_hashes`]; empty where all of all images is judged. Queries of such sides are cut likewise.
+    pub fn unseen(&self) -> impl Iterator<Item = f64> + '_ {
+        self.header.shown.iter().flat_map(PromptsShown::unseen)
+    }
+
+    /// The white level that was declared for prompts, the largest if there are several; `None` also where it is all of 16 bits.
+    pub fn white_level(&self) -> Option<WhiteLevel> {
+        self.header.shown.as_ref().and_then(PromptsShown::white_level)
+    }
+
+    /// An error where the brightness of a picture is in doubt that is to say something about this bank, as its calibration does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a frame with a [`Frame::depth_doubt`], and for one of 16 bits without a white level where the
+    /// prompts have one.
+    pub fn check_depth(&self, frame: &Frame<'_>) -> Result<()> {
+        frame.depth_doubt_beside(self.white_level()).map_or(Ok(()), |doubt| Err(doubt.refuse()))
+    }
+
+    pub(crate) fn prompt_facts(&self, k: usize) -> PromptFacts {
+        self.header.shown.as_ref().map_or_else(PromptFacts::default, |shown| shown.prompt(k))
+    }
+
     /// Sizes, for people.
     pub fn info(&self) -> BankInfo {
         let duplicates = self.header.prompts.windows(2).filter(|pair| pair[0] == pair[1]).count();
@@ -348,7 +381,8 @@ impl PromptBank {
         let chosen: Vec<Prompt> = places.iter().map(|&k| prompts[k].clone()).collect();
         let content = self.method.fit(&chosen, class)?;
         let prompts = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
-        let header = Header { prompts, thresholds: None, calibration: None, ..self.header.clone() };
+        let shown = PromptsShown::of(&places.iter().map(|&k| self.prompt_facts(k)).collect::<Vec<_>>());
+        let header = Header { prompts, thresholds: None, calibration: None, shown, ..self.header.clone() };
         Self::new(self.method, header, content, self.mask.clone())
     }
 

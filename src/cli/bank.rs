@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
-use inctrl::{Fit, PromptBank};
+use inctrl::{Fit, PromptBank, WhiteLevel};
 use serde::Serialize;
 
 use super::console::{Progress, result, say};
+use super::depth::DepthArgs;
 use super::model::ModelArgs;
 use super::normals::{self, FIT_HELP, parse_fit};
 use super::{Outcome, calibrate};
@@ -42,6 +43,8 @@ pub struct BuildArgs {
     normals: Vec<PathBuf>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
     fit: Option<Fit>,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// The bank's file
     #[arg(short, long, value_name = "B")]
     output: PathBuf,
@@ -63,6 +66,8 @@ pub struct AppendArgs {
     /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt)
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     normals: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// Where the longer bank goes; by default it takes the place of B
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
@@ -112,7 +117,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
     progress.step(format!("encoding the texts of class `{}`", args.class));
     let builder = engine.bank_builder(&args.class, args.fit.unwrap_or_default())?;
-    let bank = normals::finish(builder, &files, &progress)?;
+    let bank = normals::finish(builder, &files, args.depth.white_level, &progress)?;
     bank.save(&args.output)?;
     drop(progress);
     tell(&args.output, &bank)
@@ -125,7 +130,7 @@ fn append(args: AppendArgs) -> Result<()> {
     progress.step("opening the model");
     let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
     let builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
-    let longer = normals::finish(builder, &files, &progress)?;
+    let longer = normals::finish(builder, &files, args.depth.white_level, &progress)?;
     let output = args.output.unwrap_or(args.bank);
     longer.save(&output)?;
     drop(progress);
@@ -150,6 +155,10 @@ struct Info<'a> {
     bytes: usize,
     duplicates: usize,
     prompts: &'a [String],
+    /// Share of each prompt's area that the fit leaves out; empty where there is none.
+    unseen: Vec<f64>,
+    /// The largest white level that was declared for prompts.
+    white_level: Option<u16>,
 }
 
 impl<'a> Info<'a> {
@@ -165,12 +174,15 @@ impl<'a> Info<'a> {
             bytes: sizes.bytes,
             duplicates: sizes.duplicates,
             prompts: bank.prompt_hashes(),
+            unseen: bank.unseen().collect(),
+            white_level: bank.white_level().map(WhiteLevel::get),
         }
     }
 }
 
 fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
-    let Info { id, class, fit, model, method, tensors, bytes, duplicates, prompts } = Info::of(bank);
+    let Info { id, class, fit, model, method, tensors, bytes, duplicates, prompts, unseen, white_level } =
+        Info::of(bank);
     let extents = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
     let tensors: Vec<String> = tensors.iter().map(|(name, shape)| format!("{name} {}", extents(shape))).collect();
     let copies = if duplicates > 0 { format!(", {duplicates} of them copies of others") } else { String::new() };
@@ -182,9 +194,22 @@ fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
         bytes as f64 / 1e6,
         prompts.len()
     );
-    for hash in prompts {
+    for (k, hash) in prompts.iter().enumerate() {
         text.push_str("\n    ");
         text.push_str(hash);
+        if let Some(unseen) = unseen.get(k).filter(|unseen| **unseen > 0.0) {
+            text.push_str(&format!("  {:.0} % of it not judged", 100.0 * unseen));
+        }
+    }
+    if let Some(level) = white_level {
+        text.push_str(&format!("\n  white    {level}"));
+    }
+    if !unseen.is_empty() {
+        let mean = 100.0 * unseen.iter().sum::<f64>() / unseen.len() as f64;
+        text.push_str(&format!(
+            "\n  unseen   {mean:.0} % of the area of all prompts: fit {fit} leaves out the ends of the longer side, in queries, too; \
+             letterbox and stretch see all"
+        ));
     }
     result(&text)
 }

@@ -10,10 +10,11 @@ use clap::ValueEnum;
 use inctrl::calibration::{Calibration, GoodPart, PromptCheck, Source, enough, leave_one_out, outliers};
 use inctrl::pictures::{PictureId, Thumbnail};
 use inctrl::render::{ColourScale, Tile, contact_sheet, write_png};
-use inctrl::{AnomalyMap, Image, PromptBank, Scorer};
+use inctrl::{AnomalyMap, Image, PromptBank, Scorer, WhiteLevel};
 use serde::Serialize;
 
 use super::console::{Progress, result, say};
+use super::depth::DepthArgs;
 use super::maps::DEFAULT_MAX;
 use super::model::ModelArgs;
 use super::normals::{self, say_near_copies};
@@ -40,6 +41,8 @@ pub struct CalibrateArgs {
     /// Good images, or folders of them (without their subfolders)
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     normals: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// The share of good parts that may be rejected
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     max_false_reject: f64,
@@ -66,6 +69,8 @@ pub struct ReportArgs {
     /// The images that it was built from, or folders of them
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     normals: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// Write a picture (PNG) of the prompts and their heat maps
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
@@ -90,10 +95,19 @@ struct Opened {
 }
 
 /// Opens all files; fails with every one that is no good.
-fn open_all(paths: &[PathBuf], bank: &PromptBank, progress: &Progress) -> Result<Vec<Opened>> {
+fn open_all(
+    paths: &[PathBuf],
+    white: Option<WhiteLevel>,
+    bank: &PromptBank,
+    progress: &Progress,
+) -> Result<Vec<Opened>> {
     let (mut opened, mut bad) = (Vec::new(), Vec::new());
     for path in normals::list(paths, progress)? {
-        match Image::open(&path) {
+        let image = Image::open_with(&path, white).and_then(|image| {
+            bank.check_depth(&image.frame()).map_err(|error| error.at(&path))?;
+            Ok(image)
+        });
+        match image {
             Err(error) => bad.push(error.chain()),
             Ok(image) => {
                 let frame = image.frame();
@@ -121,7 +135,7 @@ fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
 pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
-    let images = open_all(&args.normals, &bank, &progress)?;
+    let images = open_all(&args.normals, args.depth.white_level, &bank, &progress)?;
     let all = images.len();
     let held_out = images.iter().filter(|image| !image.prompt).count();
     let source = if held_out > 0 { Source::HeldOut } else { Source::LeaveOneOut };
@@ -223,7 +237,8 @@ const NAMED: usize = 5;
 pub fn report(args: ReportArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open(&args.bank)?);
-    let prompts = open_all(&args.normals, &bank, &progress)?.into_iter().filter(|image| image.prompt).collect();
+    let images = open_all(&args.normals, args.depth.white_level, &bank, &progress)?;
+    let prompts = images.into_iter().filter(|image| image.prompt).collect();
     let (images, _) = distinct(prompts);
     if images.is_empty() {
         bail!("none of the images is a prompt of {}; give those that it was built from", args.bank.display());

@@ -9,6 +9,7 @@ use inctrl::datasets::{self, Dataset, Layout, Report};
 
 use super::Outcome;
 use super::console::{Progress, result};
+use super::depth::DepthArgs;
 
 /// Look at data sets
 #[derive(Subcommand)]
@@ -43,6 +44,8 @@ pub struct LayoutArgs {
     /// What text prompts call the classes, as JSON: {"pcb1": "printed circuit board"}; by default their names
     #[arg(long, value_name = "FILE")]
     class_texts: Option<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
 }
 
 /// A layout, or whichever is there.
@@ -77,6 +80,7 @@ impl LayoutArgs {
             Choice::Layout(layout) => Some(layout),
         };
         let mut dataset = Dataset::open(folder, layout, self.seed)?;
+        dataset.set_white_level(self.depth.white_level);
         if let Some(path) = &self.class_texts {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let texts = serde_json::from_str(&text)

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use inctrl::{Image, Score, Scorer};
+use inctrl::{Image, Score, Scorer, WhiteLevel};
 
 use super::maps::MapWriter;
 use super::queries::{Names, Query};
@@ -41,6 +41,7 @@ struct Source<I> {
 /// it is returned after the rows before it, and threads may be left waiting for input.
 pub fn run(
     queries: impl Iterator<Item = Query> + Send + 'static,
+    white: Option<WhiteLevel>,
     scorers: Vec<Scorer>,
     maps: Option<(Arc<MapWriter>, Names)>,
     mut each: impl FnMut(Row) -> Result<()>,
@@ -63,7 +64,7 @@ pub fn run(
             }
         }));
         let (source, to_scorers) = (Arc::clone(&source), to_scorers.clone());
-        threads.push(thread::spawn(move || decode(&source, &to_scorers)));
+        threads.push(thread::spawn(move || decode(&source, white, &to_scorers)));
     }
     // What is left are the ends that the threads hold: the channels close when they are done.
     drop((jobs, to_scorers, to_caller));
@@ -95,7 +96,11 @@ fn next_job(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {
 }
 
 /// Decodes queries until there are no more, or nobody takes them.
-fn decode(source: &Mutex<Source<impl Iterator<Item = Query>>>, to_scorers: &SyncSender<Job>) {
+fn decode(
+    source: &Mutex<Source<impl Iterator<Item = Query>>>,
+    white: Option<WhiteLevel>,
+    to_scorers: &SyncSender<Job>,
+) {
     let take = || {
         let mut source = source.lock().ok()?;
         let (index, query) = source.queries.next()?;
@@ -105,7 +110,7 @@ fn decode(source: &Mutex<Source<impl Iterator<Item = Query>>>, to_scorers: &Sync
     while let Some((index, query, name)) = take() {
         let image = match query.problem {
             Some(problem) => Err(problem),
-            None => Image::open(&query.path).map_err(|error| without_path(&error, &query.path)),
+            None => Image::open_with(&query.path, white).map_err(|error| without_path(&error, &query.path)),
         };
         if to_scorers.send(Job { index, path: query.path, name, image }).is_err() {
             return;
@@ -133,7 +138,6 @@ fn row(scorer: &mut Scorer, job: Job, writer: Option<&MapWriter>) -> Result<Row>
 }
 
 fn numbers(score: &Score) -> Numbers {
-    let (width, height, seen) = (score.width as f64, score.height as f64, score.map.placement);
     let part = |name| score.output(name).unwrap_or(f32::NAN);
     Numbers {
         score: score.score,
@@ -145,7 +149,8 @@ fn numbers(score: &Score) -> Numbers {
         height: score.height,
         decision: score.decision,
         regions: score.regions.clone(),
-        seen: (seen.width.min(width) * seen.height.min(height)) / (width * height),
+        seen: score.map.placement.share_of(score.width, score.height),
+        depth_doubt: score.depth_doubt,
     }
 }
 

@@ -20,7 +20,7 @@
 //! | `synth.rs` | `inctrl synth` |
 //! | `demo.rs` | `inctrl demo` |
 //! | `bench.rs`, `tune.rs` | `inctrl bench`, `inctrl tune` |
-//! | `model.rs`, `normals.rs` | arguments that several commands share |
+//! | `model.rs`, `normals.rs`, `depth.rs` | arguments that several commands share |
 //! | `console.rs` | the two output streams and the progress bar |
 
 mod bank;
@@ -30,6 +30,7 @@ mod console;
 mod convert;
 mod data;
 mod demo;
+mod depth;
 mod eval;
 mod lanes;
 mod maps;

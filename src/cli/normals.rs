@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
 use inctrl::pictures::{Depth, EXTENSIONS, Found, NEAR, Thumbnail, different, summary};
-use inctrl::{BankBuilder, Error, Fit, Image, PromptBank};
+use inctrl::{BankBuilder, Error, Fit, Image, PromptBank, WhiteLevel};
 
 use super::console::{Progress, say};
 
@@ -67,10 +67,10 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
 }
 
 /// Encodes the image of a file, or all those of a prompt list; only checks the file unless `encode`.
-fn add(builder: &mut BankBuilder<'_>, file: &Path, encode: bool) -> inctrl::Result<()> {
+fn add(builder: &mut BankBuilder<'_>, file: &Path, white: Option<WhiteLevel>, encode: bool) -> inctrl::Result<()> {
     if !is_prompt_list(file) {
-        let image = Image::open(file)?;
-        return if encode { builder.add(image.frame()) } else { Ok(()) };
+        let image = Image::open_with(file, white)?;
+        return if encode { builder.add(image.frame()) } else { image.frame().check_depth() };
     }
     let list = PromptList::open(file)?;
     for i in 0..list.len() {
@@ -89,12 +89,17 @@ fn is_prompt_list(path: &Path) -> bool {
 }
 
 /// Encodes `files` into the builder's bank. Fails with every file that is no good, not only the first.
-pub fn finish(mut builder: BankBuilder<'_>, files: &[PathBuf], progress: &Progress) -> anyhow::Result<PromptBank> {
+pub fn finish(
+    mut builder: BankBuilder<'_>,
+    files: &[PathBuf],
+    white: Option<WhiteLevel>,
+    progress: &Progress,
+) -> anyhow::Result<PromptBank> {
     let mut bad: Vec<String> = Vec::new();
     for (i, file) in files.iter().enumerate() {
         progress.step(format!("encoding normal image {} of {}", i + 1, files.len()));
         // After a failure the rest is only checked.
-        let added = add(&mut builder, file, bad.is_empty()).map_err(|error| error.at(file));
+        let added = add(&mut builder, file, white, bad.is_empty()).map_err(|error| error.at(file));
         bad.extend(added.err().map(|error| error.chain()));
     }
     if !bad.is_empty() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use inctrl::calibration::{Calibration, scaled};
-use inctrl::{Decision, PromptBank, Region, Thresholds};
+use inctrl::{Decision, DepthDoubt, PromptBank, Region, Thresholds};
 use serde::Serialize;
 
 /// How results are written.
@@ -37,6 +37,8 @@ pub struct Numbers {
     pub height: usize,
     /// Share of the image's area that the model sees, in [0, 1].
     pub seen: f64,
+    /// Why it may have been shown to the model at a wrong brightness.
+    pub depth_doubt: Option<DepthDoubt>,
     /// Absent where the bank has no thresholds.
     pub decision: Option<Decision>,
     pub regions: Vec<Region>,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::ArgGroup;
-use inctrl::{Engine, Fit, PromptBank, Scorer};
+use inctrl::{Engine, Fit, PromptBank, Scorer, WhiteLevel};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
+use super::depth::{DepthArgs, Doubts};
 use super::lanes;
 use super::maps::{DEFAULT_MAX, MapWriter};
 use super::model::ModelArgs;
@@ -25,6 +26,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     prompts: PromptArgs,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// Images, folders (with their subfolders), globs, or - for paths from standard input, one a line; each of those is
     /// answered at once
     #[arg(required = true, value_name = "QUERY")]
@@ -99,7 +102,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     let passed_over = queries.passed_over();
     progress.step("opening the model");
     let engine = args.model.open(args.jobs)?;
-    let (bank, source) = prompts.into_bank(&engine, &progress)?;
+    let white = args.depth.white_level;
+    let (bank, source) = prompts.into_bank(&engine, white, &progress)?;
     let scorers: Vec<Scorer> = (0..args.jobs.get())
         .map(|_| engine.scorer(Arc::clone(&bank)))
         .collect::<inctrl::Result<_>>()
@@ -113,7 +117,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     let mut tally = Tally::default();
     let maps = maps.map(|writer| (Arc::new(writer), queries.names()));
-    lanes::run(queries.into_iter(), scorers, maps, |row| {
+    lanes::run(queries.into_iter(), white, scorers, maps, |row| {
         result(&printer.line(&row)?)?;
         progress.advance();
         tally.count(&row);
@@ -151,13 +155,18 @@ impl PromptArgs {
 
 impl Prompts {
     /// The bank, and where it comes from.
-    fn into_bank(self, engine: &Engine, progress: &Progress) -> Result<(Arc<PromptBank>, String)> {
+    fn into_bank(
+        self,
+        engine: &Engine,
+        white: Option<WhiteLevel>,
+        progress: &Progress,
+    ) -> Result<(Arc<PromptBank>, String)> {
         let (bank, source) = match self {
             Prompts::Bank(bank, path) => (*bank, path.display().to_string()),
             Prompts::Normals { class, fit, files } => {
                 progress.step(format!("encoding the texts of class `{class}`"));
                 let builder = engine.bank_builder(&class, fit)?;
-                (normals::finish(builder, &files, progress)?, "the normal images".to_owned())
+                (normals::finish(builder, &files, white, progress)?, "the normal images".to_owned())
             }
         };
         Ok((Arc::new(bank), source))
@@ -173,11 +182,14 @@ struct Tally {
     cut: usize,
     /// The smallest share of one that it sees.
     least_seen: f64,
+    doubts: Doubts,
 }
 
 impl Tally {
     fn count(&mut self, row: &Row) {
         self.queries += 1;
+        let doubt = row.numbers.as_ref().ok().and_then(|numbers| numbers.depth_doubt);
+        self.doubts.count(|| row.path.display().to_string(), doubt);
         match &row.numbers {
             Err(_) => self.failed += 1,
             // Less than a percent is rounding of the sides.
@@ -190,7 +202,8 @@ impl Tally {
     }
 
     fn tell(&self, fit: Fit) -> Outcome {
-        let Tally { queries, failed, cut, least_seen } = *self;
+        let Tally { queries, failed, cut, least_seen, ref doubts } = *self;
+        doubts.tell(queries);
         if cut > 0 {
             say(&format!(
                 "note: {cut} of {queries} images are not square, and with fit {fit} their ends are not judged (up to \

@@ -55,7 +55,7 @@ pub fn check(dataset: &Dataset, mut each: impl FnMut()) -> Report {
     let mut problems = dataset.problems.clone();
     let mut contents: HashMap<[u8; 32], &str> = HashMap::new();
     for item in &dataset.items {
-        match Image::open(&item.path) {
+        match item.certain_image() {
             Err(error) => problems.push(Problem::fault(&item.path, without_path(&error))),
             Ok(image) => {
                 if let Some(first) = contents.insert(image.frame().content_hash(), &item.name) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Image;
+use crate::preprocess::{Image, WhiteLevel};
 
 /// Whether an image is known to be good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct Item {
     pub split: Split,
     /// The mask of the defect.
     pub mask: Option<PathBuf>,
+    /// The value of white where the image is of 16 bits; see [`Image::decode_with`].
+    #[serde(skip)]
+    pub white_level: Option<WhiteLevel>,
 }
 
 /// A decoded image of a data set.
@@ -61,7 +64,8 @@ impl Item {
         let below = path.strip_prefix(root).unwrap_or(&path);
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
         let name = parts.join("/");
-        Item { name, path, class: class.to_owned(), kind: String::new(), label, split, mask: None }
+        let (class, kind) = (class.to_owned(), String::new());
+        Item { name, path, class, kind, label, split, mask: None, white_level: None }
     }
 
     /// Decodes the image and its mask.
@@ -69,9 +73,27 @@ impl Item {
     /// # Errors
     /// [`ErrorKind::Io`] and [`ErrorKind::Image`] for either file.
     pub fn open(&self) -> Result<Sample> {
-        let image = Image::open(&self.path)?;
+        let image = self.image()?;
         let mask = self.read_mask(image.width(), image.height())?;
         Ok(Sample { image, mask })
+    }
+
+    /// Decodes the image alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] and [`ErrorKind::Image`].
+    pub fn image(&self) -> Result<Image> {
+        Image::open_with(&self.path, self.white_level)
+    }
+
+    /// Decodes the image alone, to judge others by or to be judged: as [`Item::image`], but no doubt about its range is allowed.
+    ///
+    /// # Errors
+    /// As [`Item::image`], and [`ErrorKind::Argument`] as [`Frame::check_depth`](crate::Frame::check_depth).
+    pub fn certain_image(&self) -> Result<Image> {
+        let image = self.image()?;
+        image.frame().check_depth().map_err(|error| error.at(&self.path))?;
+        Ok(image)
     }
 
     /// Decodes the mask alone, stretched to `width` x `height` pixels: whether each belongs to the defect.

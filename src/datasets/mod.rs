@@ -39,6 +39,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::WhiteLevel;
 pub use check::{ClassCounts, Report, check};
 pub use item::{Item, Label, Sample, Split};
 pub use split::draw;
@@ -230,6 +231,12 @@ impl Dataset {
         }
         self.texts = texts;
         Ok(())
+    }
+
+    /// Says at which value pictures of 16 bits are white; see [`Image::decode_with`](crate::Image::decode_with). Masks are not
+    /// touched.
+    pub fn set_white_level(&mut self, white: Option<WhiteLevel>) {
+        self.items.iter_mut().for_each(|item| item.white_level = white);
     }
 
     /// The images of a class that `split` holds.

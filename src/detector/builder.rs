@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::device::Session;
 use super::engine::Engine;
+use super::scorer::seen_by_patches;
 use super::shown::Shown;
 use crate::bank::PromptBank;
 use crate::bank::prompt_bank::BankFacts;
+use crate::bank::prompt_facts::PromptFacts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::methods::{Method, NamedTensor, Prompt};
-use crate::preprocess::{AnyFrame, Fit, IgnoreMask, Normalised, Plan, judged};
+use crate::preprocess::{AnyFrame, DepthDoubt, Fit, IgnoreMask, Normalised, Plan, WhiteLevel, judged};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
@@ -22,7 +24,13 @@ pub struct BankBuilder<'e> {
     class_tensors: Vec<NamedTensor>,
     mask: Option<Arc<IgnoreMask>>,
     prompts: Vec<Prompt>,
+    /// How each of them was shown.
+    facts: Vec<PromptFacts>,
     shown: Shown,
+    /// The white level that prompts were declared to have.
+    white: Option<WhiteLevel>,
+    /// Whether a prompt was 16-bit without one.
+    undeclared: bool,
 }
 
 impl<'e> BankBuilder<'e> {
@@ -38,7 +46,10 @@ impl<'e> BankBuilder<'e> {
             class_tensors,
             mask: None,
             prompts: Vec::new(),
+            facts: Vec::new(),
             shown: Shown::default(),
+            white: None,
+            undeclared: false,
         })
     }
 
@@ -52,8 +63,11 @@ impl<'e> BankBuilder<'e> {
             fit: bank.fit(),
             class_tensors,
             mask: bank.shared_mask(),
+            facts: (0..prompts.len()).map(|k| bank.prompt_facts(k)).collect(),
             prompts,
             shown: Shown::default(),
+            white: bank.white_level(),
+            undeclared: false,
         })
     }
 
@@ -89,17 +103,36 @@ impl<'e> BankBuilder<'e> {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a frame that cannot be resized, is not of the ignore mask's size, or of which nothing is
-    /// left to be judged; [`ErrorKind::Numeric`] where the model overflows on it.
+    /// left to be judged, and for one whose brightness is in doubt ([`Frame::depth_doubt`](crate::Frame::depth_doubt), or 16 bits
+    /// without a white level beside frames that have one); [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
         let frame = frame.into();
         self.expect(1)?;
         let vision = &self.engine.arch().vision;
         let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
         let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
+        let (width, height) = (frame.width(), frame.height());
         let frame = self.shown.on_host(&mut *self.session, frame, self.mask.as_deref())?;
+        let (white, undeclared) = (frame.white_level(), frame.is_undeclared());
+        if let Some(doubt) = frame.depth_doubt_beside(self.white) {
+            return Err(doubt.refuse());
+        }
+        let facts = PromptFacts::new(seen_by_patches(plan.placement(), vision), width, height, white);
+        if let Some(prompts) = white.filter(|_| self.undeclared && facts.white > 0) {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!(
+                    "the white level is {prompts}, but 16-bit images before had none: {}",
+                    DepthDoubt::Undeclared { prompts }
+                ),
+            ));
+        }
         self.session.place(frame.into(), &plan, 0)?;
         let hash = frame.content_hash();
-        self.encode(hash, &judged)
+        self.encode(hash, &judged, facts)?;
+        self.white = self.white.max(white.filter(|_| facts.white > 0));
+        self.undeclared |= undeclared;
+        Ok(())
     }
 
     /// Encodes one normal image that is already cropped and normalised, such as those of
@@ -117,14 +150,15 @@ impl<'e> BankBuilder<'e> {
         self.expect(1)?;
         self.session.place_normalised(image)?;
         let all = vec![1.0; self.engine.arch().vision.patches()];
-        self.encode(image.content_hash(), &all)
+        self.encode(image.content_hash(), &all, PromptFacts::default())
     }
 
     /// Encodes the placed image and keeps what the method makes of it.
-    fn encode(&mut self, hash: [u8; 32], judged: &[f32]) -> Result<()> {
+    fn encode(&mut self, hash: [u8; 32], judged: &[f32], facts: PromptFacts) -> Result<()> {
         self.session.encode(1)?;
         let tensors = self.session.prompt(judged)?;
         self.prompts.push(Prompt { hash, tensors });
+        self.facts.push(facts);
         Ok(())
     }
 
@@ -147,8 +181,13 @@ impl<'e> BankBuilder<'e> {
             let message = format!("no normal image of class `{}`: a bank needs at least one", self.class);
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        let facts =
-            BankFacts { class: self.class, fit: self.fit, model: self.engine.model_hash().to_owned(), mask: self.mask };
+        let facts = BankFacts {
+            class: self.class,
+            fit: self.fit,
+            model: self.engine.model_hash().to_owned(),
+            mask: self.mask,
+            shown: self.facts,
+        };
         PromptBank::assemble(self.method, facts, self.class_tensors, self.prompts)
     }
 }

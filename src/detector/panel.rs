@@ -127,10 +127,12 @@ impl Panel {
         let at = fitted(&mut self.plans, &frame, &self.vision, fit, mask)?;
         let Fitted { plan, judged } = &self.plans[at];
         let shown = self.shown.of(&mut *self.session, frame, mask)?;
+        let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
         self.session.place(shown, plan, 0)?;
         (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
         let placement = seen_by_patches(plan.placement(), &self.vision);
-        for score in &mut self.scores {
+        for (score, doubt) in self.scores.iter_mut().zip(doubts) {
+            score.depth_doubt = doubt;
             score.map.placement = placement;
             (score.width, score.height) = (frame.width(), frame.height());
             score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);

@@ -5,7 +5,7 @@ use super::verdict::Regions;
 use super::{Decision, Region};
 use crate::bank::BankId;
 use crate::methods::Output;
-use crate::preprocess::Placement;
+use crate::preprocess::{DepthDoubt, Placement};
 
 /// How anomalous an image is, and why. Larger is more anomalous.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Score {
     pub regions: Vec<Region>,
     /// Cells of the map that an ignore mask or padding takes out: their residual is 0, and they take part in nothing.
     pub ignored: Vec<bool>,
+    /// Why the image may have been shown to the model at a wrong brightness, where its values' range is in doubt.
+    pub depth_doubt: Option<DepthDoubt>,
     /// The bank that it was scored against.
     pub bank: BankId,
     /// Which of its slot's banks that was, counted from 1.
@@ -67,6 +69,7 @@ impl Score {
             decision: None,
             regions: Vec::with_capacity(Regions::most(grid)),
             ignored: vec![false; grid * grid],
+            depth_doubt: None,
             bank: BankId::default(),
             generation: 0,
         }

@@ -126,13 +126,15 @@ impl Scorer {
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refused before memory is taken for it.
         Plan::new(width, height, self.vision.image_size, self.prepared.bank.fit())?;
-        let (picture, converted) = (width * height * format.bytes(), conversion_bytes(width, height, format));
+        // Sides that have a plan do not overflow.
+        let stride = format.row_bytes(width).unwrap_or(width);
+        let (picture, converted) = (stride * height, conversion_bytes(width, height, format));
         let what = format!("a warm-up with {width} x {height} pixels of {format:?}");
         memory::check(&what, picture.saturating_add(converted), "warm up with the size of the camera's frames")?;
         let mut pixels = memory::zeros::<u8>(&what, picture)?;
-        pixels.fill(128);
+        pixels.fill(format.grey_byte());
         for _ in 0..count {
-            self.score(Frame::packed(&pixels, width, height, format)?)?;
+            self.score(Frame::new(&pixels, width, height, stride, format)?)?;
         }
         Ok(())
     }
@@ -188,9 +190,11 @@ impl Scorer {
             let at = fitted(&mut self.plans, &frame, &self.vision, self.prepared.bank.fit(), mask)?;
             let Fitted { plan, judged } = &self.plans[at];
             let shown = self.shown.of(&mut *self.session, frame, mask)?;
+            let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
             self.session.place(shown, plan, image)?;
             self.session.judge(image, judged);
             let score = &mut self.scores[image];
+            score.depth_doubt = doubt;
             score.map.placement = seen_by_patches(plan.placement(), &self.vision);
             (score.width, score.height) = (frame.width(), frame.height());
             score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);

@@ -14,7 +14,7 @@ use crate::bank::PromptBank;
 use crate::datasets::{Dataset, Item, Label, Split};
 use crate::detector::{Engine, Panel};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Image};
+use crate::preprocess::Fit;
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
     let internal = |error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error);
     let drawn = blake3::hash(&serde_json::to_vec(draws).map_err(internal)?);
     let texts: Vec<&str> = classes.iter().map(|class| dataset.text(class)).collect();
-    let identity = serde_json::json!({
+    let mut identity = serde_json::json!({
         "journal": 1,
         "texts": texts,
         "model": engine.model_hash(),
@@ -140,6 +140,10 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
         "prompts": drawn.to_hex().as_str(),
         "images": names.finalize().to_hex().as_str(),
     });
+    // Absent where there is none, so that journals from before there were any go on.
+    if let Some(white) = dataset.items.first().and_then(|item| item.white_level) {
+        identity["white_level"] = white.get().into();
+    }
     serde_json::to_string(&identity).map_err(internal)
 }
 
@@ -151,7 +155,7 @@ fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draw
         let normals: Vec<&Item> = dataset.of(class, Split::Train).filter(|item| item.label == Label::Normal).collect();
         let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
         let mut hash = |item: &'_ Item| -> Option<String> {
-            match Image::open(&item.path) {
+            match item.certain_image() {
                 Ok(image) => Some(blake3::Hash::from_bytes(image.frame().content_hash()).to_hex().to_string()),
                 Err(error) => {
                     failures.push(Failure { name: item.name.clone(), error: error.chain() });
@@ -233,7 +237,7 @@ fn banks(
         let item = dataset.of(class, Split::Train).find(|item| item.name == prompt.name).ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))
         })?;
-        builder.add(Image::open(&item.path)?.frame()).map_err(|error| error.at(&item.path))?;
+        builder.add(item.image()?.frame()).map_err(|error| error.at(&item.path))?;
         done();
     }
     let all = builder.finish()?;
@@ -253,7 +257,7 @@ fn score(panel: &mut Panel, class: &str, items: &[&Item], mut each: impl FnMut(E
         scope.spawn(move || {
             for item in items {
                 // Nobody takes images any more after an error.
-                if sender.send((item, Image::open(&item.path))).is_err() {
+                if sender.send((item, item.certain_image())).is_err() {
                     return;
                 }
             }

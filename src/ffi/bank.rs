@@ -7,13 +7,14 @@ use std::sync::Arc;
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, slice, string, write};
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{self, frames, inctrl_frame};
+use super::log::{INCTRL_LOG_WARNING, log};
 use super::status::{Failure, Outcome, guard};
 use crate::bank::{PromptBank, Thresholds};
 use crate::detector::BankBuilder;
 use crate::preprocess::{Fit, IgnoreMask};
 
 /// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. Pixels
-/// outside the middle square are not inspected.
+/// outside the middle square are not inspected; the log says how much of a bank's normal images that is.
 pub const INCTRL_FIT_CROP: i32 = 0;
 /// Fit: the whole frame is seen, padded to a square; padding is not judged.
 pub const INCTRL_FIT_LETTERBOX: i32 = 1;
@@ -87,7 +88,25 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
         })
     }?;
     added?;
-    Ok(inctrl_bank::new(builder.finish()?))
+    let bank = builder.finish()?;
+    warn_of_unseen(&bank);
+    Ok(inctrl_bank::new(bank))
+}
+
+/// Says in the log how much of its normal images a bank's fit leaves out.
+fn warn_of_unseen(bank: &PromptBank) {
+    let cut = bank.unseen().filter(|unseen| *unseen > 0.0).count();
+    if cut > 0 {
+        let most = 100.0 * bank.unseen().fold(0.0, f64::max);
+        let (class, all, fit) = (bank.class(), bank.prompt_hashes().len(), bank.fit());
+        log(
+            INCTRL_LOG_WARNING,
+            &format!(
+                "bank of class `{class}`: fit {fit} leaves the ends of {cut} of {all} normal images out, up to {most:.0} % of the \
+                 area, and those of queries likewise: what lies there is not judged; letterbox and stretch see all"
+            ),
+        );
+    }
 }
 
 /// Builds a bank from normal images. Slow: seconds.

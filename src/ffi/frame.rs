@@ -5,11 +5,12 @@ use std::mem::offset_of;
 
 use super::abi::{Array, Versioned, read};
 use super::status::{Failure, Outcome};
-use crate::preprocess::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi};
+use crate::preprocess::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi, WhiteLevel, packed_stride};
 
 /// Pixel format: one byte of luminance.
 pub const INCTRL_MONO8: i32 = 1;
-/// Pixel format: two bytes of luminance, the less significant first.
+/// Pixel format: two bytes of luminance, the less significant first, most significant bit aligned: 65535 is white. Mono10 and
+/// Mono12 as cameras deliver them unpacked are not: they are INCTRL_MONO10 and INCTRL_MONO12. Other ranges have a `white_level`.
 pub const INCTRL_MONO16: i32 = 2;
 /// Pixel format: red, green, blue.
 pub const INCTRL_RGB8: i32 = 3;
@@ -27,6 +28,41 @@ pub const INCTRL_BAYER_GR8: i32 = 8;
 pub const INCTRL_BAYER_GB8: i32 = 9;
 /// Pixel format: colour filter array, first row blue, green, second row green, red.
 pub const INCTRL_BAYER_BG8: i32 = 10;
+/// Pixel format: GenICam's Mono10, two bytes as INCTRL_MONO16, the value in the lower 10 bits; larger values are white.
+pub const INCTRL_MONO10: i32 = 11;
+/// Pixel format: GenICam's Mono12, two bytes as INCTRL_MONO16, the value in the lower 12 bits; larger values are white.
+pub const INCTRL_MONO12: i32 = 12;
+/// Pixel format: GenICam's Mono10p, four pixels in five bytes, from the least significant bit on. Each row begins at a byte; where
+/// the width does not fill the last one, `stride` must be given. The same holds for the two formats below.
+pub const INCTRL_MONO10P: i32 = 13;
+/// Pixel format: GenICam's Mono12p, two pixels in three bytes, from the least significant bit on.
+pub const INCTRL_MONO12P: i32 = 14;
+/// Pixel format: Mono12Packed of GigE Vision, two pixels in three bytes: upper bits, lower bits of both, upper bits.
+pub const INCTRL_MONO12_PACKED: i32 = 15;
+/// Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO10. Likewise the eleven below.
+pub const INCTRL_BAYER_RG10: i32 = 16;
+/// Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO10.
+pub const INCTRL_BAYER_GR10: i32 = 17;
+/// Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO10.
+pub const INCTRL_BAYER_GB10: i32 = 18;
+/// Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO10.
+pub const INCTRL_BAYER_BG10: i32 = 19;
+/// Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO12.
+pub const INCTRL_BAYER_RG12: i32 = 20;
+/// Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO12.
+pub const INCTRL_BAYER_GR12: i32 = 21;
+/// Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO12.
+pub const INCTRL_BAYER_GB12: i32 = 22;
+/// Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO12.
+pub const INCTRL_BAYER_BG12: i32 = 23;
+/// Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO16.
+pub const INCTRL_BAYER_RG16: i32 = 24;
+/// Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO16.
+pub const INCTRL_BAYER_GR16: i32 = 25;
+/// Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO16.
+pub const INCTRL_BAYER_GB16: i32 = 26;
+/// Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO16.
+pub const INCTRL_BAYER_BG16: i32 = 27;
 
 /// Memory of a frame: the host's, pageable or pinned.
 pub const INCTRL_MEMORY_HOST: i32 = 0;
@@ -60,6 +96,14 @@ pub struct inctrl_frame {
     pub format: i32,
     /// Where `data` points: INCTRL_MEMORY_HOST, which is 0, or INCTRL_MEMORY_CUDA.
     pub memory: i32,
+    /// The value of white, from 255 on: larger ones are white, too. 0 for that of the format: 255, 1023, 4095 or 65535.
+    ///
+    /// Needed where a 16-bit format holds fewer bits, such as 16383 for 14. 16-bit values that use less than a sixteenth of their
+    /// range are in doubt without it: an error in a normal image of a bank, a warning in the log when they are scored. 65535 says
+    /// that they are right.
+    pub white_level: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, begins with its size; integers and a pointer, which any bits are.
@@ -101,9 +145,26 @@ pub(super) fn pixel_format(number: i32) -> Outcome<PixelFormat> {
         INCTRL_BAYER_GR8 => PixelFormat::BayerGr8,
         INCTRL_BAYER_GB8 => PixelFormat::BayerGb8,
         INCTRL_BAYER_BG8 => PixelFormat::BayerBg8,
+        INCTRL_MONO10 => PixelFormat::Grey10,
+        INCTRL_MONO12 => PixelFormat::Grey12,
+        INCTRL_MONO10P => PixelFormat::Grey10p,
+        INCTRL_MONO12P => PixelFormat::Grey12p,
+        INCTRL_MONO12_PACKED => PixelFormat::Grey12Packed,
+        INCTRL_BAYER_RG10 => PixelFormat::BayerRg10,
+        INCTRL_BAYER_GR10 => PixelFormat::BayerGr10,
+        INCTRL_BAYER_GB10 => PixelFormat::BayerGb10,
+        INCTRL_BAYER_BG10 => PixelFormat::BayerBg10,
+        INCTRL_BAYER_RG12 => PixelFormat::BayerRg12,
+        INCTRL_BAYER_GR12 => PixelFormat::BayerGr12,
+        INCTRL_BAYER_GB12 => PixelFormat::BayerGb12,
+        INCTRL_BAYER_BG12 => PixelFormat::BayerBg12,
+        INCTRL_BAYER_RG16 => PixelFormat::BayerRg16,
+        INCTRL_BAYER_GR16 => PixelFormat::BayerGr16,
+        INCTRL_BAYER_GB16 => PixelFormat::BayerGb16,
+        INCTRL_BAYER_BG16 => PixelFormat::BayerBg16,
         _ => {
             return Err(Failure::argument(format!(
-                "{number} is not a pixel format: use one of INCTRL_MONO8 to INCTRL_BAYER_BG8"
+                "{number} is not a pixel format: use one of INCTRL_MONO8 to INCTRL_BAYER_BG16"
             )));
         }
     })
@@ -120,36 +181,45 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<AnyFrame
     if frame.data.is_null() {
         return Err(Failure::argument("the pixels of the frame are NULL"));
     }
+    if frame.reserved != 0 {
+        return Err(Failure::argument(format!(
+            "`reserved` of inctrl_frame is {}: it must be 0; begin with `inctrl_frame frame = {{0}}`",
+            frame.reserved
+        )));
+    }
+    let white = if frame.white_level == 0 { None } else { Some(WhiteLevel::new(frame.white_level)?) };
     let (width, height) = (frame.width as usize, frame.height as usize);
-    let row = width.checked_mul(format.bytes());
-    let stride = if frame.stride == 0 { row } else { Some(frame.stride) };
-    let len = stride.zip(row).and_then(|(stride, row)| {
+    let stride = if frame.stride == 0 { packed_stride(width, height, format)? } else { frame.stride };
+    let len = format.row_bytes(width).and_then(|row| {
         let len = height.saturating_sub(1).checked_mul(stride)?.checked_add(row)?;
         isize::try_from(len).ok().map(|_| len)
     });
-    let (Some(stride), Some(len)) = (stride, len) else {
+    let Some(len) = len else {
         return Err(Failure::argument(format!(
             "a frame of {width} x {height} pixels with a stride of {} bytes exceeds the address space",
             frame.stride
         )));
     };
-    match frame.memory {
+    let given: AnyFrame<'a> = match frame.memory {
         INCTRL_MEMORY_HOST => {
             // SAFETY: the caller's structure describes a picture of the caller's, which ends with the last pixel of its last
             // row.
             let data = unsafe { std::slice::from_raw_parts(frame.data.cast::<u8>(), len) };
-            Ok(Frame::new(data, width, height, stride, format)?.into())
+            Frame::new(data, width, height, stride, format)?.into()
         }
         INCTRL_MEMORY_CUDA => {
             // SAFETY: as the header asks, the caller's device memory stays as it is until the call returns, and the frame is of
             // this call alone.
             let device = unsafe { DeviceFrame::new(frame.data as u64, width, height, stride, format) };
-            Ok(device?.into())
+            device?.into()
         }
-        other => Err(Failure::argument(format!(
-            "{other} is not a memory: use INCTRL_MEMORY_HOST or INCTRL_MEMORY_CUDA; begin with `inctrl_frame frame = {{0}}`"
-        ))),
-    }
+        other => {
+            return Err(Failure::argument(format!(
+                "{other} is not a memory: use INCTRL_MEMORY_HOST or INCTRL_MEMORY_CUDA; begin with `inctrl_frame frame = {{0}}`"
+            )));
+        }
+    };
+    Ok(white.map_or(Ok(given), |white| given.with_white_level(white))?)
 }
 
 /// The caller's ignore mask.

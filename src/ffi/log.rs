@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Log level: a call failed.
 pub const INCTRL_LOG_ERROR: i32 = 1;
+/// Log level: something may be wrong that is no error.
+pub const INCTRL_LOG_WARNING: i32 = 2;
 /// Log level: something happened that an operator may want to know, such as a swap of banks.
 pub const INCTRL_LOG_INFO: i32 = 3;
 
@@ -64,7 +66,7 @@ impl Drop for Running {
 ///
 /// When it returns, the previous callback runs nowhere and is not called any more: it waits for calls that other threads are in,
 /// so hold no lock that the callback takes. Called from within a callback it does not wait. A frame that is scored without an
-/// error logs nothing.
+/// error logs nothing, but for the first one of a scorer whose brightness is in doubt: see `white_level` of inctrl_frame.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_set_log_callback(callback: inctrl_log_callback, user: *mut c_void) {
     let sink = callback

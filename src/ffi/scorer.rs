@@ -12,6 +12,7 @@ use super::abi::{Tagged, Versioned, close, hand_out, handle, object, read, slice
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{frame, frames, inctrl_frame, inctrl_roi, pixel_format};
 use super::health::Counts;
+use super::log::{INCTRL_LOG_WARNING, log};
 use super::places::Places;
 use super::result::{Place, inctrl_result};
 use super::slot::inctrl_slot;
@@ -35,6 +36,8 @@ pub(super) struct Lane {
     pub(super) model_hash: CString,
     pub(super) device: CString,
     pub(super) counts: Counts,
+    /// Whether the log was told of a frame whose brightness is in doubt.
+    doubted: AtomicBool,
 }
 
 handle!(inctrl_scorer, Lane, 4, "scorer");
@@ -120,6 +123,11 @@ impl Lane {
         match job.place.fill(score, decision, job.origin, latency.as_micros() as u64, late) {
             Ok(()) => self.counts.scored(latency, late),
             Err(failure) => self.failed(job.index, Ok(&mut job.place), failure, first),
+        }
+        if let Some(doubt) = score.depth_doubt
+            && !self.doubted.swap(true, Ordering::Relaxed)
+        {
+            log(INCTRL_LOG_WARNING, &format!("a frame of class `{}`: {doubt}", self.slot.current().0.class()));
         }
     }
 
@@ -271,6 +279,7 @@ unsafe fn create(
         model_hash: c_string(engine.engine.model_hash()),
         device: c_string(&engine.engine.device()),
         counts: Counts::new(),
+        doubted: AtomicBool::new(false),
     }))
 }
 
@@ -379,7 +388,7 @@ pub unsafe extern "C" fn inctrl_scorer_score_regions(
         // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call returns.
         unsafe {
             call(scorer, results, count, deadline_us, |push| {
-                let (frame, rois) = (self::frame(frame)?, slice(rois, count, "regions of interest")?);
+                let (frame, rois) = (self::frame(frame)?.settled(), slice(rois, count, "regions of interest")?);
                 for (i, roi) in rois.iter().enumerate() {
                     push(i, frame.region(roi.get()).map(|region| (region, (roi.x, roi.y))).map_err(Failure::from));
                 }

@@ -48,5 +48,7 @@ pub(crate) fn bank_bytes(arch: &Arch, prompts: usize) -> usize {
 
 /// Bytes of the converted copy of a frame.
 pub(crate) fn conversion_bytes(width: usize, height: usize, format: PixelFormat) -> usize {
-    width.saturating_mul(height).saturating_mul(format.converted().channels())
+    // A colour filter array of more than 8 bits has its bytes beside the colours that are made of them.
+    let array = usize::from(format.channels() == 3 && format.depth() > 8);
+    width.saturating_mul(height).saturating_mul(format.channels() + array)
 }

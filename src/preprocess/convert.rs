@@ -1,37 +1,73 @@
 //! What cameras send, as the 8-bit grey or RGB that the model sees: into memory that its owner keeps from frame to frame.
 
-use super::decode::to_8_bits;
-use super::frame::{Frame, PixelFormat};
+use super::frame::Frame;
+use super::pixel_format::{PixelFormat, Sample};
 
 impl Frame<'_> {
     /// The same picture in [`PixelFormat::converted`], as packed pixels in `memory`, which grows to what the largest frame
     /// needs and then stays. A frame in one of the two formats already is copied: whoever can do without borrows it instead.
     ///
-    /// Colour filter arrays are interpolated bilinearly: a missing colour is the rounded mean of the two or four nearest
-    /// pixels that have it, the picture being mirrored at its edges (one pixel wide or high, it is
-    /// repeated).
+    /// A value `v` of 10 or 12 bits, or of 16 with a white level `w`, becomes `min(255, floor(256 v / (w + 1)))`, where `w` is 1023
+    /// or 4095 unless another is declared; one of all 16 bits is rounded. Colour filter arrays are interpolated afterwards,
+    /// bilinearly: a missing colour is the rounded mean of the two or four nearest pixels that have it, the picture being
+    /// mirrored at its edges (one pixel wide or high, it is repeated).
     pub fn convert<'m>(&self, memory: &'m mut Vec<u8>) -> Frame<'m> {
         let format = self.format().converted();
         let (width, height) = (self.width(), self.height());
         let stride = width * format.channels();
         let len = stride * height;
-        if memory.len() < len {
-            memory.resize(len, 0);
+        let wide_array = self.format().bayer_red().filter(|_| self.format().depth() > 8);
+        // The bytes of a wide array lie behind the picture that is made of them.
+        let scratch = if wide_array.is_some() { width * height } else { 0 };
+        if memory.len() < len + scratch {
+            memory.resize(len + scratch, 0);
         }
-        let out = &mut memory[..len];
-        if let Some(red) = self.format().bayer_red() {
-            interpolate(self, red, out);
+        let (out, plane) = memory.split_at_mut(len);
+        if let Some(red) = wide_array {
+            let plane = &mut plane[..scratch];
+            plane.chunks_exact_mut(width).enumerate().for_each(|(y, plane)| grey_row(self, y, plane));
+            interpolate(|y| &plane[y * width..][..width], [width, height], red, out);
+        } else if let Some(red) = self.format().bayer_red() {
+            interpolate(|y| self.row(y), [width, height], red, out);
         } else {
             for (y, out) in out.chunks_exact_mut(stride).enumerate() {
-                convert_row(self.format(), self.row(y), out);
+                match self.format().depth() {
+                    8 => convert_row(self.format(), self.row(y), out),
+                    _ => grey_row(self, y, out),
+                }
             }
         }
         Frame::packed(out, width, height, format)
             .expect("`out` has width * height * channels bytes, and no side of a frame is zero")
+            .with_depth(self.settled().depth())
     }
 }
 
-/// One row of anything but a colour filter array.
+/// One row of one sample a pixel, more than 8 bits each.
+fn grey_row(frame: &Frame<'_>, y: usize, out: &mut [u8]) {
+    let (row, skip, scale) = (frame.row(y), frame.skip(), frame.scale());
+    let pixels = skip..skip + out.len();
+    match frame.format().sample() {
+        Sample::Byte => out.copy_from_slice(row),
+        Sample::Word => scale.bytes(row.as_chunks::<2>().0.iter().map(|value| u16::from_le_bytes(*value)), out),
+        Sample::Bits => {
+            let bits = frame.format().bits();
+            // No pixel of 10 or 12 bits begins so late in a byte that it reaches a third one.
+            let pair = |at: usize| u16::from_le_bytes([row[at], row[at + 1]]);
+            scale.bytes(pixels.map(|i| (pair(i * bits / 8) >> (i * bits % 8)) & ((1 << bits) - 1)), out);
+        }
+        Sample::Pair => {
+            let upper_and_lower = |i: usize| match (i / 2 * 3, i % 2) {
+                (at, 0) => (row[at], row[at + 1] & 15),
+                (at, _) => (row[at + 2], row[at + 1] >> 4),
+            };
+            let value = |(upper, lower)| u16::from(upper) << 4 | u16::from(lower);
+            scale.bytes(pixels.map(|i| value(upper_and_lower(i))), out);
+        }
+    }
+}
+
+/// One row of anything but a colour filter array, 8 bits a sample.
 fn convert_row(format: PixelFormat, row: &[u8], out: &mut [u8]) {
     fn pixels<const FROM: usize>(row: &[u8], out: &mut [u8], pixel: impl Fn([u8; FROM]) -> [u8; 3]) {
         for (out, from) in out.as_chunks_mut::<3>().0.iter_mut().zip(row.as_chunks::<FROM>().0) {
@@ -39,11 +75,6 @@ fn convert_row(format: PixelFormat, row: &[u8], out: &mut [u8]) {
         }
     }
     match format {
-        PixelFormat::Grey16 => {
-            for (out, value) in out.iter_mut().zip(row.as_chunks::<2>().0) {
-                *out = to_8_bits(u16::from_le_bytes(*value));
-            }
-        }
         PixelFormat::Bgr8 => pixels(row, out, |[b, g, r]| [r, g, b]),
         PixelFormat::Rgba8 => pixels(row, out, |[r, g, b, _]| [r, g, b]),
         PixelFormat::Bgra8 => pixels(row, out, |[b, g, r, _]| [r, g, b]),
@@ -59,11 +90,12 @@ fn neighbours(i: usize, len: usize) -> (usize, usize) {
     (before, after)
 }
 
-fn interpolate(frame: &Frame<'_>, red: (usize, usize), out: &mut [u8]) {
-    let (width, height) = (frame.width(), frame.height());
+/// The colours of an array, whose rows of one byte a pixel `row` gives.
+fn interpolate<'a>(row: impl Fn(usize) -> &'a [u8], size: [usize; 2], red: (usize, usize), out: &mut [u8]) {
+    let [width, height] = size;
     for (y, out) in out.chunks_exact_mut(width * 3).enumerate() {
         let (above, below) = neighbours(y, height);
-        let rows = [frame.row(above), frame.row(y), frame.row(below)];
+        let rows = [row(above), row(y), row(below)];
         let out = out.as_chunks_mut::<3>().0;
         // In a row of red and green pixels the other missing colour is blue, and the other way round.
         let (own, other) = if y % 2 == red.1 { (0, 2) } else { (2, 0) };
@@ -123,10 +155,10 @@ mod tests {
                 (PixelFormat::Rgba8, &[0, 1, 2, 9]),
                 (PixelFormat::Bgra8, &[2, 1, 0, 9]),
             ] {
-                let stride = width * format.bytes() + padding;
+                let stride = width * format.bits() / 8 + padding;
                 let mut data = vec![0xee; stride * height];
                 for (i, pixel) in rgb.chunks(3).enumerate() {
-                    let start = i / width * stride + i % width * format.bytes();
+                    let start = i / width * stride + i % width * format.bits() / 8;
                     for (c, from) in order.iter().enumerate() {
                         data[start + c] = pixel.get(*from).copied().unwrap_or(i as u8);
                     }
@@ -189,7 +221,7 @@ mod tests {
 
     #[test]
     fn colour_filter_arrays_are_interpolated_as_defined() {
-        for format in PixelFormat::ALL {
+        for format in PixelFormat::ALL.into_iter().filter(|format| format.depth() == 8) {
             let Some(red) = format.bayer_red() else { continue };
             for (width, height) in [(1, 1), (1, 4), (2, 2), (3, 5), (8, 6), (7, 1)] {
                 let data = noise(width * height);
@@ -210,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_region_of_an_array_keeps_its_colours() {
-        let data = noise(80);
+        let data = noise(160);
         for format in PixelFormat::ALL.into_iter().filter(|format| format.bayer_red().is_some()) {
             let whole = Frame::packed(&data, 10, 8, format).unwrap();
             let mut memory = Vec::new();

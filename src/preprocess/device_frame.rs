@@ -1,7 +1,9 @@
 //! Pixels in the memory of a device: [`DeviceFrame`], and [`AnyFrame`] for whoever takes them from either side.
 
-use super::frame::{Frame, PixelFormat, Roi};
+use super::depth::{DepthDoubt, WhiteLevel};
+use super::frame::{Frame, Roi};
 use super::layout::{Layout, argument};
+use super::pixel_format::PixelFormat;
 use crate::error::Result;
 
 /// A picture in the memory of a GPU, as a [`Frame`] is one in that of the host: for engines on that GPU alone.
@@ -48,6 +50,14 @@ impl DeviceFrame {
         Ok(DeviceFrame { address, layout })
     }
 
+    /// The same picture with a declared white level, as [`Frame::with_white_level`].
+    ///
+    /// # Errors
+    /// As [`Frame::with_white_level`].
+    pub fn with_white_level(self, level: WhiteLevel) -> Result<Self> {
+        Ok(DeviceFrame { layout: self.layout.white(level)?, ..self })
+    }
+
     /// The part of the picture inside `roi`, as [`Frame::region`].
     ///
     /// # Errors
@@ -92,7 +102,7 @@ impl DeviceFrame {
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for fewer bytes.
     pub fn copied<'a>(&self, data: &'a [u8]) -> Result<Frame<'a>> {
-        Frame::new(data, self.width(), self.height(), self.stride(), self.format())
+        Frame::with_layout(data, self.layout)
     }
 }
 
@@ -148,6 +158,33 @@ impl AnyFrame<'_> {
         }
     }
 
+    /// The same picture with a declared white level, as [`Frame::with_white_level`].
+    ///
+    /// # Errors
+    /// As [`Frame::with_white_level`].
+    pub fn with_white_level(self, level: WhiteLevel) -> Result<Self> {
+        match self {
+            AnyFrame::Host(frame) => Ok(frame.with_white_level(level)?.into()),
+            AnyFrame::Device(frame) => Ok(frame.with_white_level(level)?.into()),
+        }
+    }
+
+    /// [`Frame::settled`] on the host; one in device memory is looked at when it is copied.
+    pub(crate) fn settled(self) -> Self {
+        match self {
+            AnyFrame::Host(frame) => frame.settled().into(),
+            AnyFrame::Device(_) => self,
+        }
+    }
+
+    /// [`Frame::depth_doubt_beside`] on the host. What stays in device memory has 8 bits.
+    pub(crate) fn depth_doubt_beside(&self, others: Option<WhiteLevel>) -> Option<DepthDoubt> {
+        match self {
+            AnyFrame::Host(frame) => frame.depth_doubt_beside(others),
+            AnyFrame::Device(_) => None,
+        }
+    }
+
     /// The part of the picture inside `roi`, as [`Frame::region`].
     ///
     /// # Errors
@@ -169,18 +206,26 @@ mod tests {
     #[test]
     fn a_region_begins_where_that_of_a_host_frame_does() {
         let data = vec![0; 50 * 9];
+        let level = WhiteLevel::new(1000).unwrap();
         for format in PixelFormat::ALL {
             // SAFETY: no call takes it.
-            let device = unsafe { DeviceFrame::new(1 << 40, 12, 9, 50, format) }.unwrap();
-            let host = Frame::new(&data, 12, 9, 50, format).unwrap();
+            let mut device = unsafe { DeviceFrame::new(1 << 40, 12, 9, 50, format) }.unwrap();
+            let mut host = Frame::new(&data, 12, 9, 50, format).unwrap();
+            if format.depth() > 8 {
+                device = device.with_white_level(level).unwrap();
+                host = host.with_white_level(level).unwrap();
+            }
             for (x, y, width, height) in [(0, 0, 12, 9), (3, 2, 5, 4), (11, 8, 1, 1)] {
                 let roi = Roi { x, y, width, height };
                 let (device, host) = (device.region(roi).unwrap(), host.region(roi).unwrap());
                 let offset = host.row(0).as_ptr() as usize - data.as_ptr() as usize;
                 assert_eq!(device.address() - (1 << 40), offset as u64);
                 assert_eq!((device.width(), device.height(), device.format()), (width, height, host.format()));
-                assert_eq!(device.bytes(), (height - 1) * 50 + width * format.bytes());
-                assert_eq!(device.copied(&data[offset..]).unwrap().row(height - 1).len(), width * format.bytes());
+                let row = format.row_bytes(x % format.group() + width).unwrap();
+                assert_eq!(device.bytes(), (height - 1) * 50 + row);
+                let copied = device.copied(&data[offset..]).unwrap();
+                assert_eq!(copied.row(height - 1).len(), row);
+                assert_eq!((copied.skip(), copied.white_level()), (host.skip(), host.white_level()), "{format:?}");
             }
             assert!(device.region(Roi { x: 12, y: 0, width: 1, height: 1 }).is_err());
         }

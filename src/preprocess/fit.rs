@@ -112,9 +112,26 @@ pub struct Placement {
     pub height: f64,
 }
 
+impl Placement {
+    /// The share of a picture of `width` x `height` pixels, from its top left corner on, that lies inside.
+    pub fn share_of(&self, width: usize, height: usize) -> f64 {
+        let inside = |from: f64, extent: f64, side: f64| ((from + extent).min(side) - from.max(0.0)).max(0.0) / side;
+        inside(self.x, self.width, width as f64) * inside(self.y, self.height, height as f64)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_count_what_is_inside_the_picture() {
+        let share = |x, y, width, height| Placement { x, y, width, height }.share_of(640, 480);
+        assert_eq!(share(80.0, 0.0, 480.0, 480.0), 0.75);
+        assert_eq!(share(0.0, -80.0, 640.0, 640.0), 1.0);
+        assert_eq!(share(600.0, 0.0, 80.0, 480.0), 0.0625);
+        assert_eq!(share(700.0, 0.0, 80.0, 480.0), 0.0);
+    }
 
     #[test]
     fn crop_offsets_round_half_to_even_as_python_does() {

@@ -1,93 +1,9 @@
 //! Pixels in memory: [`Frame`] borrows them with a row stride, as a camera or a file reader hands them over.
 
-use super::layout::{Layout, argument};
+use super::depth::{Depth, DepthDoubt, Scale, WhiteLevel, largest};
+use super::layout::{Layout, argument, packed_stride};
+use super::pixel_format::PixelFormat;
 use crate::error::Result;
-
-/// How the bytes of one pixel lie in memory. Names are those of machine vision: `Mono8` of GenICam is `Grey8` here.
-///
-/// The model sees [`Grey8`](Self::Grey8) and [`Rgb8`](Self::Rgb8); the others are converted to one of them first, by
-/// [`Frame::convert`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PixelFormat {
-    /// One byte of luminance.
-    Grey8,
-    /// Red, green, blue, one byte each.
-    Rgb8,
-    /// Two bytes of luminance, the less significant first; rounded to 8 bits over the full range, as 16-bit files are.
-    Grey16,
-    /// Blue, green, red, one byte each.
-    Bgr8,
-    /// Red, green, blue, alpha, one byte each; alpha is dropped, not composited.
-    Rgba8,
-    /// Blue, green, red, alpha, one byte each; alpha is dropped, not composited.
-    Bgra8,
-    /// A colour filter array of one byte a pixel, whose first row begins red, green and second row green, blue.
-    BayerRg8,
-    /// As [`BayerRg8`](Self::BayerRg8), beginning green, red and blue, green.
-    BayerGr8,
-    /// As [`BayerRg8`](Self::BayerRg8), beginning green, blue and red, green.
-    BayerGb8,
-    /// As [`BayerRg8`](Self::BayerRg8), beginning blue, green and green, red.
-    BayerBg8,
-}
-
-impl PixelFormat {
-    /// Every format.
-    pub const ALL: [PixelFormat; 10] = [
-        PixelFormat::Grey8,
-        PixelFormat::Rgb8,
-        PixelFormat::Grey16,
-        PixelFormat::Bgr8,
-        PixelFormat::Rgba8,
-        PixelFormat::Bgra8,
-        PixelFormat::BayerRg8,
-        PixelFormat::BayerGr8,
-        PixelFormat::BayerGb8,
-        PixelFormat::BayerBg8,
-    ];
-
-    /// Bytes of one pixel.
-    pub fn bytes(self) -> usize {
-        match self {
-            PixelFormat::Rgb8 | PixelFormat::Bgr8 => 3,
-            PixelFormat::Rgba8 | PixelFormat::Bgra8 => 4,
-            PixelFormat::Grey16 => 2,
-            _ => 1,
-        }
-    }
-
-    /// Channels that the model is shown: 1 or 3.
-    pub fn channels(self) -> usize {
-        if self.converted() == PixelFormat::Grey8 { 1 } else { 3 }
-    }
-
-    /// What [`Frame::convert`] makes of it: `Grey8` or `Rgb8`.
-    pub fn converted(self) -> PixelFormat {
-        match self {
-            PixelFormat::Grey8 | PixelFormat::Grey16 => PixelFormat::Grey8,
-            _ => PixelFormat::Rgb8,
-        }
-    }
-
-    /// Where the red pixel of a colour filter array lies in its first 2 x 2 pixels, as (column, row).
-    pub(super) fn bayer_red(self) -> Option<(usize, usize)> {
-        match self {
-            PixelFormat::BayerRg8 => Some((0, 0)),
-            PixelFormat::BayerGr8 => Some((1, 0)),
-            PixelFormat::BayerGb8 => Some((0, 1)),
-            PixelFormat::BayerBg8 => Some((1, 1)),
-            _ => None,
-        }
-    }
-
-    /// The format of the same colour filter array seen from a pixel `x` columns and `y` rows on.
-    pub(super) fn shifted(self, x: usize, y: usize) -> PixelFormat {
-        let Some(red) = self.bayer_red() else { return self };
-        let red = ((red.0 + x) % 2, (red.1 + y) % 2);
-        Self::ALL.into_iter().find(|format| format.bayer_red() == Some(red)).unwrap_or(self)
-    }
-}
 
 /// A rectangle of whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,13 +49,98 @@ impl<'a> Frame<'a> {
     /// A view of rows that follow one another without padding.
     ///
     /// # Errors
-    /// As [`Frame::new`].
+    /// As [`Frame::new`], and for packed formats where a row ends in the middle of a byte.
     pub fn packed(data: &'a [u8], width: usize, height: usize, format: PixelFormat) -> Result<Self> {
-        // A saturated stride is refused by `new`, which names the sizes.
-        Frame::new(data, width, height, width.saturating_mul(format.bytes()), format)
+        Frame::new(data, width, height, packed_stride(width, height, format)?, format)
     }
 
-    /// The part of the picture inside `roi`, without copying; nothing outside it is read, not even to interpolate colours.
+    /// The same picture with a declared white level: the value at which pixels are white, for values that use less than their
+    /// format has. Larger values are white, too. [`WhiteLevel::FULL`] says that 16-bit values are right as they are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a level that the format has no bits for, and for any but 255 with
+    /// formats of 8 bits.
+    pub fn with_white_level(self, level: WhiteLevel) -> Result<Self> {
+        Ok(Frame { layout: self.layout.white(level)?, ..self })
+    }
+
+    /// The declared white level, where there is one.
+    pub fn white_level(&self) -> Option<WhiteLevel> {
+        match self.layout.depth {
+            Depth::White(level) => Some(level),
+            _ => None,
+        }
+    }
+
+    /// Why the range of the values is in doubt: they are 16-bit, nobody declared a white level, and they use a sliver of their
+    /// range. Looks at pixels until one leaves no doubt.
+    pub fn depth_doubt(&self) -> Option<DepthDoubt> {
+        match self.settled().layout.depth {
+            Depth::Seen(largest) => DepthDoubt::of(largest),
+            _ => None,
+        }
+    }
+
+    /// An error where [`Frame::depth_doubt`] has a doubt: for pictures that others are judged by.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument), which says how to declare the range.
+    pub fn check_depth(&self) -> Result<()> {
+        self.depth_doubt().map_or(Ok(()), |doubt| Err(doubt.refuse()))
+    }
+
+    /// [`Frame::depth_doubt`], also where the other pictures have a declared white level and this one has none.
+    pub(crate) fn depth_doubt_beside(&self, others: Option<WhiteLevel>) -> Option<DepthDoubt> {
+        let others = others.filter(|level| *level != WhiteLevel::FULL && self.is_undeclared());
+        self.depth_doubt().or(others.map(|prompts| DepthDoubt::Undeclared { prompts }))
+    }
+
+    /// Whether it was 16-bit and nobody declared a white level.
+    pub(crate) fn is_undeclared(&self) -> bool {
+        match self.layout.depth {
+            Depth::Format => self.format().depth() == 16,
+            Depth::White(_) => false,
+            Depth::Seen(_) => true,
+        }
+    }
+
+    /// The same picture, whose values were looked at as a whole if they need it: its regions are not looked at again.
+    pub(crate) fn settled(self) -> Self {
+        if self.layout.depth != Depth::Format || self.format().depth() != 16 {
+            return self;
+        }
+        let values = (0..self.height()).flat_map(|y| self.row(y).as_chunks::<2>().0);
+        self.with_depth(Depth::Seen(largest(values.map(|value| u16::from_le_bytes(*value)))))
+    }
+
+    pub(super) fn with_depth(self, depth: Depth) -> Self {
+        Frame { layout: Layout { depth, ..self.layout }, ..self }
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        self.layout.depth
+    }
+
+    /// How values become bytes.
+    pub(super) fn scale(&self) -> Scale {
+        Scale::new(self.format().depth(), self.white_level())
+    }
+
+    /// Pixels in [`Frame::row`] before the first one of the picture.
+    pub(super) fn skip(&self) -> usize {
+        self.layout.skip
+    }
+
+    pub(super) fn with_layout(data: &'a [u8], layout: Layout) -> Result<Self> {
+        let needed = layout.bytes();
+        match data.get(..needed) {
+            Some(data) => Ok(Frame { data, layout }),
+            None => Err(argument(format!("the frame has {} bytes, but ({layout:?}) takes {needed}", data.len()))),
+        }
+    }
+
+    /// The part of the picture inside `roi`, without copying; nothing outside it is read, not even to interpolate colours. Its
+    /// white level is that of the picture.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty region, or one that is not all inside the picture.
@@ -163,7 +164,8 @@ impl<'a> Frame<'a> {
         self.layout.format
     }
 
-    /// The `width * bytes` bytes of row `y`, without padding.
+    /// The bytes of row `y`, without padding. In packed formats, a region may begin in the middle of a group of pixels, and
+    /// these bytes with the group.
     ///
     /// # Panics
     /// If `y >= height`.

@@ -1,6 +1,8 @@
 //! [`Layout`]: where the pixels of a picture lie from its first byte on, wherever that is.
 
-use super::frame::{PixelFormat, Roi};
+use super::depth::{Depth, WhiteLevel};
+use super::frame::Roi;
+use super::pixel_format::PixelFormat;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows of pixels, each `stride` bytes after the one above. No side is 0, no row longer than the stride, and
@@ -11,6 +13,9 @@ pub(super) struct Layout {
     pub height: usize,
     pub stride: usize,
     pub format: PixelFormat,
+    /// Pixels of a packed group before the first one: a region may begin in the middle.
+    pub skip: usize,
+    pub depth: Depth,
 }
 
 impl Layout {
@@ -18,7 +23,7 @@ impl Layout {
         if width == 0 || height == 0 {
             return Err(argument(format!("the frame is {width} x {height} pixels: both sides must be at least 1")));
         }
-        let row = width.checked_mul(format.bytes());
+        let row = format.row_bytes(width);
         let bytes = row.and_then(|row| (height - 1).checked_mul(stride)?.checked_add(row));
         let (Some(row), Some(_)) = (row, bytes) else {
             return Err(argument(format!(
@@ -32,12 +37,13 @@ impl Layout {
                  counted in bytes and includes the padding"
             )));
         }
-        Ok(Layout { width, height, stride, format })
+        Ok(Layout { width, height, stride, format, skip: 0, depth: Depth::Format })
     }
 
-    /// Bytes of a row without its padding.
+    /// Bytes of a row without its padding, from the byte on in which its first group of pixels begins.
     pub fn row_bytes(&self) -> usize {
-        self.width * self.format.bytes()
+        // No more than the row of the frame that it comes from, which did not overflow.
+        self.format.row_bytes(self.skip + self.width).unwrap_or(self.stride)
     }
 
     /// Bytes from the first pixel to the last one.
@@ -57,14 +63,56 @@ impl Layout {
             )));
         }
         let format = self.format.shifted(roi.x, roi.y);
-        let start = roi.y * self.stride + roi.x * format.bytes();
-        Ok((start, Layout { width: roi.width, height: roi.height, stride: self.stride, format }))
+        let (x, group) = (self.skip + roi.x, format.group());
+        let start = roi.y * self.stride + x / group * group * format.bits() / 8;
+        let Roi { width, height, .. } = roi;
+        Ok((start, Layout { width, height, stride: self.stride, format, skip: x % group, depth: self.depth }))
     }
+
+    /// With a declared white level.
+    pub fn white(self, level: WhiteLevel) -> Result<Self> {
+        let (format, own) = (self.format, u32::MAX >> (32 - self.format.depth()));
+        if u32::from(level.get()) > own || (format.depth() == 8 && u32::from(level.get()) != own) {
+            return Err(argument(format!(
+                "the white level is {level}, but {format:?} pixels have {} bits and are white at {own}: a white level is for \
+                 values that use less than their format has",
+                format.depth()
+            )));
+        }
+        // Eight bits have no other.
+        let depth = if format.depth() == 8 { self.depth } else { Depth::White(level) };
+        Ok(Layout { depth, ..self })
+    }
+}
+
+/// Bytes from row to row where nothing lies between them.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for a picture that exceeds the address space, and for rows that end in the middle of a byte: whether
+/// the next one begins there or in the next byte, only a stride can say.
+pub(crate) fn packed_stride(width: usize, height: usize, format: PixelFormat) -> Result<usize> {
+    let Some(row) = format.row_bytes(width) else {
+        return Err(argument(format!(
+            "a frame of {width} x {height} {format:?} pixels without padding exceeds the address space: check the order of the \
+             arguments"
+        )));
+    };
+    if !(width % 8 * format.bits()).is_multiple_of(8) && height > 1 {
+        return Err(argument(format!(
+            "a row of {width} {format:?} pixels ends in the middle of a byte: give the stride, which is {row} bytes where each row \
+             begins at the next byte; rows that begin in the middle of one are not supported"
+        )));
+    }
+    Ok(row)
 }
 
 impl std::fmt::Debug for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} x {} {:?}, stride {}", self.width, self.height, self.format, self.stride)
+        write!(f, "{} x {} {:?}, stride {}", self.width, self.height, self.format, self.stride)?;
+        match self.depth {
+            Depth::White(level) => write!(f, ", white level {level}"),
+            _ => Ok(()),
+        }
     }
 }
 

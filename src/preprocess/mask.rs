@@ -4,9 +4,10 @@
 //! sees them. A cell of the map is ignored where at least half of its input pixels are; then its residual is 0, it takes no
 //! part in the maximum, and no query patch finds its counterpart in a prompt.
 
-use super::frame::{Frame, PixelFormat, Roi};
+use super::frame::{Frame, Roi};
 use super::layout::argument;
 use super::patches::PADDING;
+use super::pixel_format::PixelFormat;
 use super::plan::{MAX_SIDE, Plan};
 use crate::error::Result;
 
@@ -118,13 +119,13 @@ impl IgnoreMask {
     pub(crate) fn apply<'m>(&self, frame: &Frame<'_>, memory: &'m mut Vec<u8>) -> Result<Frame<'m>> {
         self.check(frame.width(), frame.height())?;
         let converted = frame.convert(memory);
-        let (format, channels) = (converted.format(), converted.format().channels());
+        let (format, channels, depth) = (converted.format(), converted.format().channels(), converted.depth());
         let stride = self.width * channels;
         for &[row, start, end] in &self.runs {
             let row = row as usize * stride;
             memory[row + start as usize * channels..row + end as usize * channels].fill(PADDING);
         }
-        Frame::packed(memory, self.width, self.height, format)
+        Ok(Frame::packed(memory, self.width, self.height, format)?.with_depth(depth))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file -> Image -> Frame [height, width, channels] u8          decode, 8 bits, grey or RGB
-//! camera -> Frame -> Frame::convert                            other layouts of pixels become one of the two
+//! camera -> Frame -> Frame::convert                            other layouts and depths of pixels become one of the two
 //!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's bicubic, antialiased, one axis at a time
 //!   Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
 //!   patches::write    [patches, 3 * patch * patch] f32         CLIP's mean and standard deviation, unfolded
@@ -19,13 +19,18 @@
 
 mod convert;
 mod decode;
+mod depth;
+#[cfg(test)]
+mod depth_tests;
 mod device_frame;
+mod file_depth;
 mod fit;
 mod frame;
 mod layout;
 mod mask;
 mod normalised;
 pub mod patches;
+mod pixel_format;
 mod plan;
 mod resize;
 pub mod sniff;
@@ -33,11 +38,14 @@ pub mod sniff;
 mod tests;
 
 pub use decode::{Image, MAX_PIXELS};
+pub use depth::{DepthDoubt, WhiteLevel};
 pub use device_frame::{AnyFrame, DeviceFrame};
 pub use fit::{Fit, Placement};
-pub use frame::{Frame, PixelFormat, Roi};
+pub use frame::{Frame, Roi};
+pub(crate) use layout::packed_stride;
 pub use mask::{IgnoreMask, judged};
 pub use normalised::Normalised;
 pub use patches::{PADDING, value_table};
+pub use pixel_format::PixelFormat;
 pub use plan::{MAX_SIDE, Plan};
 pub use resize::Taps;

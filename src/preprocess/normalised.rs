@@ -1,7 +1,8 @@
 //! [`Normalised`]: a model input that is already resized, cropped and normalised, as PyTorch code keeps it.
 
-use super::frame::{Frame, PixelFormat};
+use super::frame::Frame;
 use super::patches;
+use super::pixel_format::PixelFormat;
 use super::plan::MAX_SIDE;
 use crate::error::{Error, ErrorKind, Result};
 

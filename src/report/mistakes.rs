@@ -8,7 +8,7 @@ use image::{ExtendedColorType, RgbImage};
 
 use crate::datasets::Item;
 use crate::evaluation::Entry;
-use crate::preprocess::{Frame, Image, PixelFormat};
+use crate::preprocess::{Frame, PixelFormat};
 use crate::render::{ColourScale, overlay};
 
 /// Longest side of a picture in the page.
@@ -17,7 +17,7 @@ const QUALITY: u8 = 86;
 
 /// An image and its heat map as data for a page, or why there is none.
 pub fn pictures(item: &Item, entry: &Entry, bank: usize, scale: &ColourScale) -> Result<[String; 2], String> {
-    let image = Image::open(&item.path).map_err(|error| error.chain())?;
+    let image = item.image().map_err(|error| error.chain())?;
     let (width, height, pixels) = reduced(image.frame());
     let map = entry.map(bank, width, height).ok_or("it has no map")?;
     let frame = Frame::packed(&pixels, width, height, PixelFormat::Rgb8).map_err(|error| error.chain())?;

@@ -155,12 +155,22 @@ impl Set {
     }
 }
 
-/// The hash of an image file, and the image unless its features are known.
+/// The hash of an image file and its white level, and the image unless its features are known.
 fn open(item: &Item, known: &HashSet<[u8; 32]>) -> Result<([u8; 32], Option<Image>)> {
     let bytes = fs::read(&item.path).map_err(|error| Error::io("read", &item.path, error))?;
-    let hash = *blake3::hash(&bytes).as_bytes();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes);
+    // Features at another white level are others.
+    if let Some(white) = item.white_level {
+        hasher.update(&white.get().to_le_bytes());
+    }
+    let hash = *hasher.finalize().as_bytes();
     if known.contains(&hash) {
         return Ok((hash, None));
     }
-    Ok((hash, Some(Image::decode(&bytes).map_err(|error| error.at(&item.path))?)))
+    let image = Image::decode_with(&bytes, item.white_level).and_then(|image| {
+        image.frame().check_depth()?;
+        Ok(image)
+    });
+    Ok((hash, Some(image.map_err(|error| error.at(&item.path))?)))
 }

@@ -216,7 +216,7 @@ void several(const inctrl::Engine &engine, const inctrl::Scorer &scorer, std::ve
 }
 
 inctrl::Bank banks(const inctrl::Engine &engine, const std::string &folder, const std::vector<inctrl_frame> &normals) {
-    const auto two = inctrl::Bank::build(engine, "plate", {normals[0], normals[1]});
+    const auto two = inctrl::Bank::build(engine, "plate", {normals[0], normals[1]}, INCTRL_FIT_CROP);
     EXPECT(two.prompts() == 2 && two.class_name() == "plate" && two.id() == inctrl_bank_id(two.get()));
     const auto file = folder + "/two.bank";
     two.save(file);
@@ -227,7 +227,7 @@ inctrl::Bank banks(const inctrl::Engine &engine, const std::string &folder, cons
     THROWS(inctrl::Bank::from_bytes(bytes.data(), 10), INCTRL_ERROR_BANK, "bank");
     THROWS(inctrl::Bank::open(folder + "/none.bank"), INCTRL_ERROR_IO, "none.bank");
     THROWS(two.save(folder + "/none/two.bank"), INCTRL_ERROR_IO, "two.bank");
-    THROWS(inctrl::Bank::build(engine, "plate", {}), INCTRL_ERROR_ARGUMENT, "at least one");
+    THROWS(inctrl::Bank::build(engine, "plate", {}, INCTRL_FIT_CROP), INCTRL_ERROR_ARGUMENT, "at least one");
 
     const auto three = two.append(engine, {normals[2]});
     EXPECT(three.prompts() == 3 && three.id() != two.id());
@@ -251,7 +251,7 @@ void masked(const inctrl::Engine &engine, const inctrl::Slot &slot, const inctrl
     const auto mask = inctrl::mask(covered.data(), WIDTH, HEIGHT);
     const auto bank = inctrl::Bank::build(engine, "plate", {normal}, INCTRL_FIT_CROP, mask);
     EXPECT(inctrl::Bank::build(engine, "plate", {normal}, INCTRL_FIT_CROP, &mask).id() == bank.id());
-    EXPECT(inctrl::Bank::build(engine, "plate", {normal}).id() != bank.id());
+    EXPECT(inctrl::Bank::build(engine, "plate", {normal}, INCTRL_FIT_CROP).id() != bank.id());
     THROWS(inctrl::Bank::build(engine, "plate", {normal}, INCTRL_FIT_CROP, inctrl::mask(covered.data(), 8, 8, WIDTH)),
            INCTRL_ERROR_ARGUMENT, "8 x 8");
     slot.swap(bank);

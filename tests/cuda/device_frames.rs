@@ -85,10 +85,17 @@ impl Both {
     const OFFSET: usize = 3;
 
     fn new(seed: usize, width: usize, height: usize, padding: usize, format: PixelFormat) -> Self {
-        let stride = width * format.bytes() + padding;
-        let len = Self::OFFSET + (height - 1) * stride + width * format.bytes();
+        let row = format.row_bytes(width).unwrap();
+        let stride = row + padding;
+        let len = Self::OFFSET + (height - 1) * stride + row;
         let wave = |i: usize| 128.0 + 60.0 * ((i % stride) as f32 * 0.07 * (seed + 1) as f32).sin();
-        let bytes: Vec<u8> = (0..len).map(|i| wave(i) as u8 ^ (i * i % 29) as u8).collect();
+        let mut bytes: Vec<u8> = (0..len).map(|i| wave(i) as u8 ^ (i * i % 29) as u8).collect();
+        if format.bits() == 16 {
+            // Larger values than the format has would all be white.
+            let rows = bytes[Self::OFFSET..].chunks_mut(stride);
+            let upper = rows.flat_map(|row| row.iter_mut().skip(1).step_by(2));
+            upper.for_each(|byte| *byte &= ((1u32 << (format.depth() - 8)) - 1) as u8);
+        }
         Both { memory: Memory::new(&bytes), bytes, width, height, stride, format }
     }
 

@@ -58,7 +58,11 @@ fn a_bank_of_the_first_version_is_read_and_scores_alike() {
     let normals = ["normal_0.png", "normal_1.png"].map(picture);
     let new = engine.build_bank("cat", Fit::Crop, &normals.each_ref().map(Image::frame)).unwrap();
     // The same content in another form, which has another identity.
-    assert_eq!(saved(&old), saved(&new));
+    for (name, _) in new.info().tensors {
+        assert!(old.tensor(name) == new.tensor(name), "{name}");
+    }
+    // That version did not know how much of its prompts a crop leaves out.
+    assert_eq!((old.unseen().count(), new.unseen().count()), (0, 2));
     assert_ne!(old.id(), new.id());
     let [old, new] = [old, new].map(|bank| score(&mut engine.scorer(Arc::new(bank)).unwrap(), query.frame()));
     assert_eq!(old.bank.to_string(), FIRST_ID);

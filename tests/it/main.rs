@@ -15,6 +15,8 @@ mod converted_scores;
 mod copies;
 mod datasets;
 #[cfg(feature = "cli")]
+mod depth;
+#[cfg(feature = "cli")]
 mod evaluation;
 mod external;
 mod ffi;

@@ -15,7 +15,11 @@ use std::path::Path;
 use image::error::ImageError;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::frame::{Frame, PixelFormat};
+use super::depth::{Depth, Scale, WhiteLevel, largest};
+use super::file_depth::declared;
+use super::frame::Frame;
+use super::layout::packed_stride;
+use super::pixel_format::PixelFormat;
 use super::plan::MAX_SIDE;
 use super::sniff::{Content, Format, sniff};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +38,8 @@ pub struct Image {
     width: usize,
     height: usize,
     format: PixelFormat,
+    /// What was known of the file's values.
+    depth: Depth,
 }
 
 impl Image {
@@ -42,6 +48,14 @@ impl Image {
     /// # Errors
     /// [`ErrorKind::Io`] where the file cannot be read, otherwise as [`Image::decode`]; either names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Image::open_with(path, None)
+    }
+
+    /// As [`Image::open`], with the white level of pictures of 16 bits, as [`Image::decode_with`].
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_with(path: impl AsRef<Path>, white: Option<WhiteLevel>) -> Result<Self> {
         let path = path.as_ref();
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
@@ -49,7 +63,7 @@ impl Image {
         if bytes.len() as u64 > MAX_FILE {
             return Err(refuse(format!("the file is longer than {MAX_FILE} bytes, which no picture needs")).at(path));
         }
-        Image::decode(&bytes).map_err(|error| error.at(path))
+        Image::decode_with(&bytes, white).map_err(|error| error.at(path))
     }
 
     /// Decodes a PNG, JPEG, BMP, TIFF, WebP or PNM file; which one is told from the content alone.
@@ -58,6 +72,18 @@ impl Image {
     /// [`ErrorKind::Image`]: empty, truncated or damaged data, another or an unsupported format, sides over
     /// [`MAX_SIDE`] or more than [`MAX_PIXELS`] pixels (found in the header, before anything is decoded).
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Image::decode_with(bytes, None)
+    }
+
+    /// As [`Image::decode`], where pictures of 16 bits are white at `white`; pictures of 8 bits are what they are.
+    ///
+    /// A file may say so itself: PNM by its maxval, which goes before `white`, and TIFF by SMaxSampleValue or MaxSampleValue, where
+    /// that is 2^n - 1. The sBIT chunk of PNG says how many bits were significant before they were scaled to 16, so that nothing
+    /// is left to do. Where nobody says anything, [`Frame::depth_doubt`] tells whether the values use a sliver of their range.
+    ///
+    /// # Errors
+    /// As [`Image::decode`].
+    pub fn decode_with(bytes: &[u8], white: Option<WhiteLevel>) -> Result<Self> {
         if bytes.is_empty() {
             return Err(refuse("the file is empty (0 bytes)"));
         }
@@ -79,7 +105,7 @@ impl Image {
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
         decoder.set_limits(limits).map_err(fail)?;
-        Image::from_dynamic(DynamicImage::from_decoder(decoder).map_err(fail)?)
+        Image::from_dynamic(DynamicImage::from_decoder(decoder).map_err(fail)?, declared(bytes, format, white))
     }
 
     /// Takes over packed pixels, `width * height * bytes` of them, [converted](Frame::convert) if need be.
@@ -88,7 +114,7 @@ impl Image {
     /// [`ErrorKind::Argument`] for an empty picture or another number of bytes.
     pub fn from_pixels(pixels: Vec<u8>, width: usize, height: usize, format: PixelFormat) -> Result<Self> {
         let frame = Frame::packed(&pixels, width, height, format)?;
-        let expected = width * height * format.bytes();
+        let expected = packed_stride(width, height, format)? * height;
         if pixels.len() != expected {
             let found = pixels.len();
             return Err(Error::new(
@@ -98,33 +124,37 @@ impl Image {
         }
         if format != format.converted() {
             let mut converted = Vec::new();
-            frame.convert(&mut converted);
-            return Ok(Image { pixels: converted, width, height, format: format.converted() });
+            let depth = frame.convert(&mut converted).depth();
+            let format = format.converted();
+            converted.truncate(width * height * format.channels());
+            return Ok(Image { pixels: converted, width, height, format, depth });
         }
-        Ok(Image { pixels, width, height, format })
+        Ok(Image { pixels, width, height, format, depth: Depth::Format })
     }
 
-    fn from_dynamic(image: DynamicImage) -> Result<Self> {
+    fn from_dynamic(image: DynamicImage, white: Option<WhiteLevel>) -> Result<Self> {
         use PixelFormat::{Grey8, Rgb8};
         let (width, height) = (image.width() as usize, image.height() as usize);
+        let mut depth = Depth::Format;
         let (pixels, format) = match image {
             DynamicImage::ImageLuma8(image) => (image.into_raw(), Grey8),
-            DynamicImage::ImageLumaA8(image) => (convert::<_, 2, 1>(&image, |v| v), Grey8),
+            DynamicImage::ImageLumaA8(image) => (convert::<2, 1>(&image), Grey8),
             DynamicImage::ImageRgb8(image) => (image.into_raw(), Rgb8),
-            DynamicImage::ImageRgba8(image) => (convert::<_, 4, 3>(&image, |v| v), Rgb8),
-            DynamicImage::ImageLuma16(image) => (convert::<_, 1, 1>(&image, to_8_bits), Grey8),
-            DynamicImage::ImageLumaA16(image) => (convert::<_, 2, 1>(&image, to_8_bits), Grey8),
-            DynamicImage::ImageRgb16(image) => (convert::<_, 3, 3>(&image, to_8_bits), Rgb8),
-            DynamicImage::ImageRgba16(image) => (convert::<_, 4, 3>(&image, to_8_bits), Rgb8),
+            DynamicImage::ImageRgba8(image) => (convert::<4, 3>(&image), Rgb8),
+            DynamicImage::ImageLuma16(image) => (narrow::<1, 1>(&image, white, &mut depth), Grey8),
+            DynamicImage::ImageLumaA16(image) => (narrow::<2, 1>(&image, white, &mut depth), Grey8),
+            DynamicImage::ImageRgb16(image) => (narrow::<3, 3>(&image, white, &mut depth), Rgb8),
+            DynamicImage::ImageRgba16(image) => (narrow::<4, 3>(&image, white, &mut depth), Rgb8),
             _ => return Err(refuse(FLOAT)),
         };
-        Image::from_pixels(pixels, width, height, format)
+        Ok(Image { depth, ..Image::from_pixels(pixels, width, height, format)? })
     }
 
     /// The pixels, borrowed.
     pub fn frame(&self) -> Frame<'_> {
         Frame::packed(&self.pixels, self.width, self.height, self.format)
             .expect("every constructor goes through from_pixels, which makes this very check")
+            .with_depth(self.depth)
     }
 
     /// Pixels in a row.
@@ -149,13 +179,21 @@ const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed ra
                      one black and one white value for all pictures of the product";
 
 /// Drops the last channels of pixels of `FROM` samples, so that `TO` remain.
-fn convert<S: Copy, const FROM: usize, const TO: usize>(samples: &[S], sample: impl Fn(S) -> u8) -> Vec<u8> {
-    samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| pixel[..TO].iter().map(|&value| sample(value))).collect()
+fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Vec<u8> {
+    samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| pixel[..TO].iter().copied()).collect()
 }
 
-/// `round(value * 255 / 65535)`; the divisor is odd, so there are no ties.
-pub(super) fn to_8_bits(value: u16) -> u8 {
-    ((u32::from(value) + 128) / 257) as u8
+/// The same for 16-bit samples, which are white at `white`; `depth` receives what is known of their range.
+fn narrow<const FROM: usize, const TO: usize>(
+    samples: &[u16],
+    white: Option<WhiteLevel>,
+    depth: &mut Depth,
+) -> Vec<u8> {
+    let colours = || samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| &pixel[..TO]).copied();
+    *depth = white.map_or_else(|| Depth::Seen(largest(colours())), Depth::White);
+    let mut pixels = vec![0; samples.len() / FROM * TO];
+    Scale::new(16, white).bytes(colours(), &mut pixels);
+    pixels
 }
 
 /// The format by the first bytes of the content.
@@ -382,13 +420,6 @@ mod tests {
         let middle = damaged.len() / 2;
         damaged[middle] ^= 0xff;
         assert!(message(&damaged).contains("damaged"));
-    }
-
-    #[test]
-    fn sixteen_bits_round_over_the_full_range() {
-        for value in 0..=u16::MAX {
-            assert_eq!(to_8_bits(value), (f64::from(value) * 255.0 / 65535.0).round() as u8, "{value}");
-        }
     }
 
     #[test]

@@ -45,7 +45,8 @@ static inctrl_frame frame_of(const unsigned char *pixels) {
 }
 
 static void line_of_log(int32_t level, const char *message, void *user) {
-    EXPECT(level == INCTRL_LOG_ERROR || level == INCTRL_LOG_INFO);
+    /* That header leaves a gap between the two, where warnings are today. */
+    EXPECT(level >= INCTRL_LOG_ERROR && level <= INCTRL_LOG_INFO);
     EXPECT(message[0] != 0);
     ++*(int *)user;
 }

@@ -14,7 +14,7 @@ use super::handles::{last_error, of, ok, open, sized};
 use crate::tiny::{MODELS, Model, Picture};
 
 /// The log is one for the whole process: one test at a time sets it.
-static ALONE: Mutex<()> = Mutex::new(());
+pub(super) static ALONE: Mutex<()> = Mutex::new(());
 
 /// Far longer than anything here takes.
 const FOREVER: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@
 mod calls;
 #[cfg(all(target_os = "linux", feature = "cli"))]
 mod clients;
+mod depth;
 #[cfg(target_os = "linux")]
 mod examples;
 mod fail_safe;
