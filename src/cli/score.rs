@@ -95,7 +95,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     progress.step("looking for images");
     let queries = Queries::expand(&args.queries, args.maps.as_deref());
     progress.step("opening the model");
-    let engine = args.model.open(args.jobs)?;
+    let engine = args.model.open()?;
     let (bank, source) = prompts.into_bank(&engine, &progress)?;
     let scorers: Vec<Scorer> = (0..args.jobs.get())
         .map(|_| engine.scorer(Arc::clone(&bank)))

@@ -1,6 +1,6 @@
 //! Where the device is chosen: everything below is generic over it, everything above does not know it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::PromptBank;
 use super::engine::{Device, EngineOptions};
@@ -13,6 +13,7 @@ use crate::backend::cuda::Cuda;
 use crate::error::{Error, ErrorKind, Result};
 use crate::method::{Detector, Lane, Parts, StageTimes, text_prototypes};
 use crate::preprocess::{AnyFrame, DeviceFrame, Normalised, Plan};
+use crate::process::{self, Origin};
 use crate::text::Tokeniser;
 use crate::weights::Weights;
 #[cfg(feature = "cli")]
@@ -86,15 +87,22 @@ pub(super) enum DeviceBank {
 
 /// A lane beside all sessions that brings banks to the device.
 pub(super) enum Uploader {
-    Cpu(Arc<Mutex<Cpu>>),
+    Cpu(Arc<Loader<Cpu>>),
     #[cfg(feature = "cuda")]
-    Cuda(Arc<Mutex<Cuda>>),
+    Cuda(Arc<Loader<Cuda>>),
+}
+
+/// A lane that loads weights and banks, and is forked for sessions.
+pub(super) struct Loader<B> {
+    backend: Mutex<B>,
+    origin: Origin,
 }
 
 pub(super) struct Loaded<B: Backend> {
-    /// Loads weights and banks, and is forked for sessions.
-    backend: Arc<Mutex<B>>,
+    loader: Arc<Loader<B>>,
     detector: Arc<Detector<B>>,
+    /// The device, in words.
+    description: String,
     /// Why this device, where the user left the choice.
     reason: String,
 }
@@ -118,27 +126,31 @@ macro_rules! on_one_device {
 impl<B: Backend> Loaded<B> {
     fn new(mut backend: B, weights: &Weights, reason: String) -> Result<Self> {
         let detector = Arc::new(Detector::load(&mut backend, weights)?);
-        Ok(Loaded { backend: Arc::new(Mutex::new(backend)), detector, reason })
+        let description = backend.describe();
+        let loader = Loader { backend: Mutex::new(backend), origin: Origin::here() };
+        Ok(Loaded { loader: Arc::new(loader), detector, description, reason })
     }
 
     fn lane(&self, capacity: usize) -> Result<Lane<B>> {
-        let backend = lock(&self.backend).fork()?;
+        let backend = self.loader.lock()?.fork()?;
         Lane::new(backend, Arc::clone(&self.detector), capacity)
     }
 }
 
-/// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
-fn lock<B>(backend: &Mutex<B>) -> MutexGuard<'_, B> {
-    backend.lock().unwrap_or_else(PoisonError::into_inner)
+impl<B> Loader<B> {
+    /// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
+    fn lock(&self) -> Result<MutexGuard<'_, B>> {
+        process::lock(&self.backend, self.origin, "the engine")
+    }
 }
 
 impl Uploader {
     /// The bank on the device, ready for every lane.
     pub fn upload(&self, bank: &PromptBank) -> Result<DeviceBank> {
         match self {
-            Uploader::Cpu(backend) => Ok(DeviceBank::Cpu(bank.upload(&mut *lock(backend))?)),
+            Uploader::Cpu(loader) => Ok(DeviceBank::Cpu(bank.upload(&mut *loader.lock()?)?)),
             #[cfg(feature = "cuda")]
-            Uploader::Cuda(backend) => Ok(DeviceBank::Cuda(bank.upload(&mut *lock(backend))?)),
+            Uploader::Cuda(loader) => Ok(DeviceBank::Cuda(bank.upload(&mut *loader.lock()?)?)),
         }
     }
 }
@@ -186,7 +198,7 @@ impl Model {
     }
 
     pub fn describe(&self) -> String {
-        on_device!(Model, self, loaded => lock(&loaded.backend).describe())
+        on_device!(Model, self, loaded => loaded.description.clone())
     }
 
     pub fn reason(&self) -> &str {
@@ -196,9 +208,9 @@ impl Model {
     /// Brings banks to this device.
     pub fn uploader(&self) -> Uploader {
         match self {
-            Model::Cpu(loaded) => Uploader::Cpu(Arc::clone(&loaded.backend)),
+            Model::Cpu(loaded) => Uploader::Cpu(Arc::clone(&loaded.loader)),
             #[cfg(feature = "cuda")]
-            Model::Cuda(loaded) => Uploader::Cuda(Arc::clone(&loaded.backend)),
+            Model::Cuda(loaded) => Uploader::Cuda(Arc::clone(&loaded.loader)),
         }
     }
 
@@ -218,7 +230,7 @@ impl Model {
             Model::Cuda(_) => (128 << 20, 8192),
         };
         on_device!(Model, self, loaded => {
-            let mut lane = lock(&loaded.backend).fork()?;
+            let mut lane = loaded.loader.lock()?.fork()?;
             let peak = measure::peak(&mut lane, copy, side)?;
             measure::operations(&mut lane, arch, images, prompts, each)?;
             Ok(peak)

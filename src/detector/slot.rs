@@ -1,12 +1,13 @@
 //! One bank for many scorers, exchanged under traffic.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::session::{DeviceBank, Uploader};
 use super::{BankId, PromptBank};
 use crate::error::Result;
+use crate::process::{self, Origin};
 use crate::weights::Arch;
 
 /// The bank that a group of scorers uses. [`BankSlot::swap`] gives all of them another one, from their next image on.
@@ -20,6 +21,7 @@ use crate::weights::Arch;
 pub struct BankSlot {
     current: ArcSwap<Prepared>,
     swaps: Mutex<Swaps>,
+    origin: Origin,
     uploader: Uploader,
     model_hash: String,
     arch: Arch,
@@ -46,6 +48,7 @@ impl BankSlot {
         Ok(BankSlot {
             current: ArcSwap::from_pointee(first),
             swaps: Mutex::new(Swaps { generation: 1, retired: Vec::new() }),
+            origin: Origin::here(),
             uploader,
             model_hash: model_hash.to_owned(),
             arch: arch.clone(),
@@ -61,7 +64,7 @@ impl BankSlot {
         bank.check_model(&self.model_hash, &self.arch)?;
         let device = self.uploader.upload(&bank)?;
         // What the lock guards is whole between any two statements.
-        let mut swaps = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut swaps = process::lock(&self.swaps, self.origin, "the slot")?;
         swaps.generation += 1;
         let generation = swaps.generation;
         let replaced = self.current.swap(Arc::new(Prepared { id: bank.bank_id(), bank, device, generation }));

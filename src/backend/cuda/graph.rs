@@ -1,11 +1,13 @@
 //! Recordings: the whole of a score as one CUDA graph for each batch size and number of prompts.
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
+
 use cudarc::driver::CudaGraph;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 
 use super::Cuda;
-use super::context::device_error;
+use super::context::{device_error, here};
 use super::error::driver;
 use crate::error::Result;
 
@@ -22,7 +24,17 @@ struct Recording {
     graph: Owned,
 }
 
-struct Owned(CudaGraph);
+/// What a child process by fork does not destroy, as that would call the driver.
+struct Owned(ManuallyDrop<CudaGraph>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if here().is_ok() {
+            // SAFETY: dropped once, and not used after that.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
 
 // SAFETY: a graph may move between threads as long as one at a time uses it, which `&mut` of its lane ensures.
 unsafe impl Send for Owned {}
@@ -54,7 +66,7 @@ impl Cuda {
         if recordings.0.len() == CAPACITY {
             recordings.0.remove(0);
         }
-        recordings.0.push(Recording { images, prompts, graph: Owned(graph) });
+        recordings.0.push(Recording { images, prompts, graph: Owned(ManuallyDrop::new(graph)) });
         Ok(())
     }
 }

@@ -10,6 +10,8 @@ mod fail_safe;
 mod handles;
 mod header;
 mod log;
+#[cfg(target_os = "linux")]
+mod process;
 mod swap;
 
 use std::path::PathBuf;
