@@ -9,6 +9,8 @@
  *   Closing NULL is fine. A handle must not be closed while another thread uses it.
  * - An engine, a bank and a slot can be used by any number of threads at once, a scorer by one at a time.
  * - Structures begin with their size. Set all of a structure to zero, then struct_size, then what you need.
+ * - An engine has threads of its own, which block signals. In a child of fork(), handles can be closed, and those that no thread
+ *   was using can be used, but for CUDA; docs/embedding.md says more.
  * - Memory that you pass in is yours, and is not used after the call. Memory that you get is the library's.
  * - Out of memory: sizes that you choose are INCTRL_ERROR_DEVICE before anything is taken. After fork() a child calls nothing of
  *   this library before exec. A calling thread needs 64 KB of stack. docs/embedding.md has the rules in full.
@@ -396,7 +398,8 @@ typedef struct inctrl_engine_options {
      */
     const char *device;
     /**
-     * Threads of each scorer on the processor; 0 for all cores. With several cameras, 1 is the best use of the cores.
+     * Threads on the processor, for all scorers together; 0 for all cores. The engine starts one less, as the thread that
+     * calls a scorer is one of them. With as many scorers at work as threads, each works on its caller's thread alone.
      */
     uint32_t threads;
     /**
@@ -976,7 +979,7 @@ int32_t inctrl_scorer_warm_up(const struct inctrl_scorer *scorer,
 
 /**
  * Closes a scorer and sets the variable to NULL, which is fine to close again. A scorer that is found in use by another thread
- * stays open: INCTRL_ERROR_BUSY. Its slot, engine and bank stay as they are.
+ * stays open: INCTRL_ERROR_BUSY (after a fork, in the child, it is closed all the same). Its slot, engine and bank stay as they are.
  */
 int32_t inctrl_scorer_close(struct inctrl_scorer **scorer);
 

@@ -94,6 +94,7 @@ pub mod metrics;
 pub mod model;
 pub mod pictures;
 pub mod preprocess;
+mod process;
 #[cfg(feature = "cli")]
 pub mod render;
 #[cfg(feature = "cli")]

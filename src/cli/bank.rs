@@ -114,7 +114,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let progress = Progress::new();
     let files = normals::list(&args.normals, &progress)?;
     progress.step("opening the model");
-    let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
+    let engine = args.model.open()?;
     progress.step(format!("encoding the texts of class `{}`", args.class));
     let builder = engine.bank_builder(&args.class, args.fit.unwrap_or_default())?;
     let bank = normals::finish(builder, &files, args.depth.white_level, &progress)?;
@@ -128,7 +128,7 @@ fn append(args: AppendArgs) -> Result<()> {
     let files = normals::list(&args.normals, &progress)?;
     let bank = PromptBank::open(&args.bank)?;
     progress.step("opening the model");
-    let engine = args.model.open(std::num::NonZeroUsize::MIN)?;
+    let engine = args.model.open()?;
     let builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
     let longer = normals::finish(builder, &files, args.depth.white_level, &progress)?;
     let output = args.output.unwrap_or(args.bank);

@@ -90,7 +90,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let limit = Duration::from_secs(args.seconds);
     let progress = Progress::new();
     progress.step("opening the model");
-    let engine = args.model.open(NonZeroUsize::MIN)?;
+    let engine = args.model.open()?;
     progress.step("building a bank");
     let frame = image.frame();
     let bank = Arc::new(bank(&engine, prompts.get())?);

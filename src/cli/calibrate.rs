@@ -1,7 +1,6 @@
 //! `inctrl bank calibrate` and `inctrl bank report`: a bank against good images.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,7 +147,7 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     // Too few are refused before the model takes its seconds.
     enough(used.len(), used.len() + copies, args.max_false_reject)?;
     progress.step("opening the model");
-    let engine = args.model.open(NonZeroUsize::MIN)?;
+    let engine = args.model.open()?;
     let mut scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(used.len(), "images scored");
     let mut parts = Vec::new();
@@ -244,7 +243,7 @@ pub fn report(args: ReportArgs) -> Result<()> {
         bail!("none of the images is a prompt of {}; give those that it was built from", args.bank.display());
     }
     progress.step("opening the model");
-    let engine = args.model.open(NonZeroUsize::MIN)?;
+    let engine = args.model.open()?;
     let mut scorer: Scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(images.len(), "prompts scored");
     let mut checks: Vec<(&Opened, PromptCheck)> = Vec::new();

@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     options.classes(&dataset)?;
     create_folder(&args.output)?;
     progress.step("opening the model");
-    let engine = args.model.open(NonZeroUsize::MIN)?;
+    let engine = args.model.open()?;
     progress.step("drawing prompts");
     let (draws, entries, unusable) = evaluation::run(&engine, &dataset, &options, &args.output, |step| match step {
         Step::Images(total) => progress.count(total, "images encoded"),

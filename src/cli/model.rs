@@ -45,10 +45,8 @@ enum PrecisionName {
 }
 
 impl ModelArgs {
-    /// How to open the model for `jobs` scorers at a time, which share the threads.
-    pub fn options(&self, jobs: NonZeroUsize) -> EngineOptions {
-        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let threads = self.threads.unwrap_or_else(cores);
+    /// How to open the model; all its scorers share the threads.
+    pub fn options(&self) -> EngineOptions {
         let mut options = EngineOptions::new(&self.weights);
         options.weights.heads.clone_from(&self.heads);
         options.weights.config.clone_from(&self.config);
@@ -59,13 +57,13 @@ impl ModelArgs {
         };
         options.fast = self.fast;
         options.algorithms.clone_from(&self.algorithms);
-        options.threads = NonZeroUsize::new(threads.get() / jobs.get()).or(Some(NonZeroUsize::MIN));
+        options.threads = self.threads;
         options
     }
 
-    /// Opens the model for `jobs` scorers at a time, which share the threads.
-    pub fn open(&self, jobs: NonZeroUsize) -> inctrl::Result<Engine> {
-        let engine = Engine::with(&self.options(jobs))?;
+    /// Opens the model.
+    pub fn open(&self) -> inctrl::Result<Engine> {
+        let engine = Engine::with(&self.options())?;
         self.say_device(&engine);
         Ok(engine)
     }

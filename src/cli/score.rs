@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let queries = Queries::expand(&args.queries, args.maps.as_deref());
     let passed_over = queries.passed_over();
     progress.step("opening the model");
-    let engine = args.model.open(args.jobs)?;
+    let engine = args.model.open()?;
     let white = args.depth.white_level;
     let (bank, source) = prompts.into_bank(&engine, white, &progress)?;
     let scorers: Vec<Scorer> = (0..args.jobs.get())

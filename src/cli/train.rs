@@ -125,7 +125,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let dataset = args.layout.open(&args.dataset)?;
     options.classes(&dataset)?;
     progress.step("opening the model");
-    let base = Base::open(&args.model.options(NonZeroUsize::MIN))?;
+    let base = Base::open(&args.model.options())?;
     args.model.say_device(base.engine());
     let mut done = 0;
     let trained = training::train(&base, &dataset, &options, &paths, |step| match step {

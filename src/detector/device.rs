@@ -1,7 +1,7 @@
 //! Where the device is chosen: everything below is generic over it, everything above does not know it.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::engine::{Device, EngineOptions};
 use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes};
@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::methods::{Loaded, Method, NamedTensor, Run, Runs};
 use crate::model::Vision;
 use crate::preprocess::{AnyFrame, DeviceFrame, Normalised, Plan};
+use crate::process::{self, Origin};
 use crate::weights::Weights;
 
 /// A bank on a device, as that device's backend keeps it: any lane of the device can use it.
@@ -175,6 +176,9 @@ fn on_cpu(options: &EngineOptions, weights: &Weights, reason: String) -> Loading
 struct OnDevice<B: Runs> {
     /// Loads weights and banks, and is forked for sessions.
     backend: Mutex<B>,
+    origin: Origin,
+    /// The device, in words.
+    description: String,
     encoder: Arc<Vision<B>>,
     /// What methods have loaded, by their names.
     methods: Mutex<Vec<(&'static str, Arc<dyn Loaded<B>>)>>,
@@ -183,15 +187,21 @@ struct OnDevice<B: Runs> {
 impl<B: Runs> OnDevice<B> {
     fn new(mut backend: B, weights: &Weights) -> Result<Self> {
         let encoder = Arc::new(Vision::load(&mut backend, weights)?);
-        Ok(OnDevice { backend: Mutex::new(backend), encoder, methods: Mutex::new(Vec::new()) })
+        let (description, origin) = (backend.describe(), Origin::here());
+        Ok(OnDevice { backend: Mutex::new(backend), origin, description, encoder, methods: Mutex::new(Vec::new()) })
+    }
+
+    /// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
+    fn lock<'m, T>(&self, mutex: &'m Mutex<T>) -> Result<MutexGuard<'m, T>> {
+        process::lock(mutex, self.origin, "the engine")
     }
 
     fn method(&self, method: &'static dyn Method, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
-        let mut methods = lock(&self.methods);
+        let mut methods = self.lock(&self.methods)?;
         if let Some((_, loaded)) = methods.iter().find(|(name, _)| *name == method.name()) {
             return Ok(Arc::clone(loaded));
         }
-        let loaded = lock(&self.backend).load_method(method, weights)?;
+        let loaded = self.lock(&self.backend)?.load_method(method, weights)?;
         methods.push((method.name(), Arc::clone(&loaded)));
         Ok(loaded)
     }
@@ -199,11 +209,11 @@ impl<B: Runs> OnDevice<B> {
 
 impl<B: Runs> Model for OnDevice<B> {
     fn describe(&self) -> String {
-        lock(&self.backend).describe()
+        self.description.clone()
     }
 
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank> {
-        Ok(Box::new(lock(&self.backend).bank(tensors)?))
+        Ok(Box::new(self.lock(&self.backend)?.bank(tensors)?))
     }
 
     fn session(
@@ -214,14 +224,9 @@ impl<B: Runs> Model for OnDevice<B> {
         slots: usize,
     ) -> Result<Box<dyn Session>> {
         let loaded = self.method(method, weights)?;
-        let backend = lock(&self.backend).fork()?;
+        let backend = self.lock(&self.backend)?.fork()?;
         Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), method, loaded, views, slots)?))
     }
-}
-
-/// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What scores with a session of its own.

@@ -81,7 +81,8 @@ pub struct EngineOptions {
     pub weights: LoadOptions,
     /// Where to run.
     pub device: Device,
-    /// Threads of each scorer on the processor; all cores where absent.
+    /// Threads on the processor, all scorers of the engine together: the caller of a scorer and threads of the engine that help
+    /// it. All cores where absent. Where more scorers than that are called at once, each works on its caller's thread alone.
     pub threads: Option<NonZeroUsize>,
     /// Arithmetic of a GPU.
     pub precision: Precision,

@@ -1,6 +1,6 @@
 //! One bank for many scorers, exchanged under traffic.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -8,6 +8,7 @@ use super::device::{DeviceBank, Model};
 use crate::bank::{BankId, PromptBank};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
+use crate::process::{self, Origin};
 use crate::weights::Arch;
 
 /// The bank that a group of scorers uses. [`BankSlot::swap`] gives all of them another one, from their next image on.
@@ -21,6 +22,7 @@ use crate::weights::Arch;
 pub struct BankSlot {
     current: ArcSwap<Prepared>,
     swaps: Mutex<Swaps>,
+    origin: Origin,
     model: Arc<dyn Model>,
     model_hash: String,
     arch: Arch,
@@ -47,6 +49,7 @@ impl BankSlot {
         Ok(BankSlot {
             current: ArcSwap::from_pointee(first),
             swaps: Mutex::new(Swaps { generation: 1, retired: Vec::new() }),
+            origin: Origin::here(),
             model,
             model_hash: model_hash.to_owned(),
             arch: arch.clone(),
@@ -70,7 +73,7 @@ impl BankSlot {
         }
         let device = upload(&*self.model, &bank)?;
         // What the lock guards is whole between any two statements.
-        let mut swaps = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut swaps = process::lock(&self.swaps, self.origin, "the slot")?;
         swaps.generation += 1;
         let generation = swaps.generation;
         let replaced = self.current.swap(Arc::new(Prepared { id: bank.bank_id(), bank, device, generation }));

@@ -11,6 +11,7 @@ use crate::detector::Engine;
 use crate::error::Result;
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
 use crate::preprocess::Fit;
+use crate::process::without_signals;
 use crate::render::upsample;
 
 /// Limit of the false positive rate for AUPRO, as papers have it.
@@ -233,8 +234,8 @@ fn class_results(
     for first in (0..count).step_by(threads) {
         let bank = &bank;
         thread::scope(|scope| {
-            let running: Vec<_> =
-                (first..count.min(first + threads)).map(|index| scope.spawn(move || bank(index))).collect();
+            let start = |index| scope.spawn(move || bank(index));
+            let running: Vec<_> = without_signals(|| (first..count.min(first + threads)).map(start).collect());
             // A panic goes on where it would have gone without threads.
             table
                 .extend(running.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));

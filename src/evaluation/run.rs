@@ -15,6 +15,7 @@ use crate::datasets::{Dataset, Item, Label, Split};
 use crate::detector::{Engine, Panel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Fit;
+use crate::process::without_signals;
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -254,14 +255,15 @@ fn banks(
 fn score(panel: &mut Panel, class: &str, items: &[&Item], mut each: impl FnMut(Entry) -> Result<()>) -> Result<()> {
     thread::scope(|scope| {
         let (sender, decoded) = sync_channel(2);
-        scope.spawn(move || {
+        let decode = move || {
             for item in items {
                 // Nobody takes images any more after an error.
                 if sender.send((item, item.certain_image())).is_err() {
                     return;
                 }
             }
-        });
+        };
+        without_signals(|| scope.spawn(decode));
         for (item, image) in decoded {
             let scored = image.and_then(|image| {
                 let hash = blake3::Hash::from_bytes(image.frame().content_hash()).to_hex().to_string();

@@ -123,6 +123,18 @@ pub(super) unsafe fn close<T: Handle>(handle: *mut *mut T) -> Outcome {
     Ok(())
 }
 
+/// Closes a handle without freeing what it holds, and sets the caller's pointer to NULL.
+///
+/// # Safety
+/// `handle` points to a live handle of this kind.
+pub(super) unsafe fn abandon<T: Handle>(handle: *mut *mut T) {
+    // SAFETY: as of this function.
+    unsafe {
+        (**handle).close();
+        handle.write(std::ptr::null_mut());
+    }
+}
+
 /// A structure of the interface whose first field is its size, in the caller's version of it.
 ///
 /// # Safety

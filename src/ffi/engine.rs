@@ -29,7 +29,8 @@ pub struct inctrl_engine_options {
     pub config: *const c_char,
     /// "auto", "cpu", "cuda" or "cuda:N"; NULL is "auto".
     pub device: *const c_char,
-    /// Threads of each scorer on the processor; 0 for all cores. With several cameras, 1 is the best use of the cores.
+    /// Threads on the processor, for all scorers together; 0 for all cores. The engine starts one less, as the thread that
+    /// calls a scorer is one of them. With as many scorers at work as threads, each works on its caller's thread alone.
     pub threads: u32,
     /// Precision of a GPU.
     pub precision: i32,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::abi::{Tagged, Versioned, close, hand_out, handle, object, read, slice};
+use super::abi::{Tagged, Versioned, abandon, close, hand_out, handle, object, read, slice};
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{frame, frames, inctrl_frame, inctrl_roi, pixel_format};
 use super::health::Counts;
@@ -19,6 +19,7 @@ use super::slot::inctrl_slot;
 use super::status::{Failure, INCTRL_ERROR_BUSY, INCTRL_ERROR_DEVICE, Outcome, guard};
 use crate::detector::{BankSlot, Deadline, Late, Scorer};
 use crate::preprocess::AnyFrame;
+use crate::process::Origin;
 
 /// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
 /// a second thread gets INCTRL_ERROR_BUSY.
@@ -31,6 +32,7 @@ pub(super) struct Lane {
     /// Set while a call uses `work`.
     busy: AtomicBool,
     work: UnsafeCell<Work>,
+    origin: Origin,
     late: Late,
     pub(super) slot: Arc<BankSlot>,
     pub(super) model_hash: CString,
@@ -81,10 +83,15 @@ impl Lane {
     fn enter(&self) -> Outcome<Entered<'_>> {
         match self.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Ok(Entered(self)),
-            Err(_) => Err(Failure {
-                code: INCTRL_ERROR_BUSY,
-                text: "another thread is using this scorer: make a scorer for each thread".into(),
-            }),
+            Err(_) => {
+                let text = if self.origin.is_parent() {
+                    "this scorer was in use when the process forked, or another thread is using it: make a scorer in the child \
+                     process, for each thread"
+                } else {
+                    "another thread is using this scorer: make a scorer for each thread"
+                };
+                Err(Failure { code: INCTRL_ERROR_BUSY, text: text.into() })
+            }
         }
     }
 
@@ -274,6 +281,7 @@ unsafe fn create(
     Ok(inctrl_scorer::from(Lane {
         busy: AtomicBool::new(false),
         work: UnsafeCell::new(work),
+        origin: Origin::here(),
         late,
         slot: Arc::clone(&slot.slot),
         model_hash: c_string(engine.engine.model_hash()),
@@ -416,7 +424,7 @@ pub unsafe extern "C" fn inctrl_scorer_warm_up(
 }
 
 /// Closes a scorer and sets the variable to NULL, which is fine to close again. A scorer that is found in use by another thread
-/// stays open: INCTRL_ERROR_BUSY. Its slot, engine and bank stay as they are.
+/// stays open: INCTRL_ERROR_BUSY (after a fork, in the child, it is closed all the same). Its slot, engine and bank stay as they are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) -> i32 {
     guard(|| {
@@ -425,7 +433,15 @@ pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) ->
             let pointer = unsafe { scorer.read() };
             if !pointer.is_null() {
                 // SAFETY: a handle of the caller's. Whoever is in it is found; nobody may come after.
-                drop(unsafe { object(pointer) }?.enter()?);
+                let lane = unsafe { object(pointer) }?;
+                match lane.enter() {
+                    Ok(entered) => drop(entered),
+                    // The thread that was in it at the fork is not there to leave it, and what it was about to change cannot
+                    // be freed.
+                    // SAFETY: a variable of the caller's, with a handle of a scorer.
+                    Err(_) if lane.origin.is_parent() => return Ok(unsafe { abandon(scorer) }),
+                    Err(busy) => return Err(busy),
+                }
             }
         }
         // SAFETY: a variable of the caller's, whose handle nobody uses.

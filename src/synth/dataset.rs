@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{Defect, Family, Fault, Severity, Split, sample};
 use crate::error::{Error, ErrorKind, Result};
+use crate::process::without_signals;
 
 /// What a data set shall hold: `<family>_<product>/{train/good, test/good, test/<defect>}` with the masks in
 /// `ground_truth/<defect>/<number>_mask.png`, `synth.json`, which tells how it was made, and `class_texts.json`,
@@ -224,9 +225,11 @@ impl Plan {
             }
         };
         thread::scope(|scope| {
-            for _ in 0..threads.get().min(jobs.len()) {
-                scope.spawn(work);
-            }
+            without_signals(|| {
+                for _ in 0..threads.get().min(jobs.len()) {
+                    scope.spawn(work);
+                }
+            });
         });
         match failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
             Some((_, error)) => Err(error),

@@ -11,6 +11,7 @@ use crate::datasets::{Dataset, Item, Label};
 use crate::detector::Encoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::Image;
+use crate::process::without_signals;
 
 /// An image that can be used.
 pub(super) struct Member {
@@ -57,17 +58,16 @@ impl Set {
         let (mut usable, mut failures) = (Vec::new(), Vec::new());
         thread::scope(|scope| {
             let (sender, read) = sync_channel(2);
-            scope.spawn({
-                let items = &items;
-                move || {
-                    for &item in items {
-                        // Nobody takes images any more after an error.
-                        if sender.send((item, open(item, &known))).is_err() {
-                            return;
-                        }
+            let items = &items;
+            let read_all = move || {
+                for &item in items {
+                    // Nobody takes images any more after an error.
+                    if sender.send((item, open(item, &known))).is_err() {
+                        return;
                     }
                 }
-            });
+            };
+            without_signals(|| scope.spawn(read_all));
             for (item, read) in read {
                 let added = read.and_then(|(hash, image)| {
                     if let Some(image) = image.filter(|_| !cache.contains(&hash)) {

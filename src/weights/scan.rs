@@ -7,6 +7,7 @@ use std::thread;
 use super::arch::Arch;
 use super::file::MappedFile;
 use super::table::TensorSpec;
+use crate::process::without_signals;
 use crate::tensor::{DType, TensorView, shape_text};
 
 /// Bytes that are scanned, hashed and released before the next are touched: a whole number of elements of every type,
@@ -52,8 +53,8 @@ pub(super) fn scan(entries: &[Entry], files: &[MappedFile]) -> Vec<Scan> {
     let mut scans = thread::scope(|scope| {
         let helpers = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
         // A system that refuses a thread makes the pass slower, not wrong: this thread takes what no other does.
-        let handles: Vec<_> =
-            (0..helpers).filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let handles: Vec<_> = without_signals(|| (0..helpers).filter_map(start).collect());
         let mut scans = work();
         for handle in handles {
             scans.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

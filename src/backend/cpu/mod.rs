@@ -1,10 +1,11 @@
 //! The CPU backend: f32 throughout, on threads of its own, with the widest instruction set of the processor.
 //!
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
-//! (`linear.rs`); a lane owns its threads and their scratch memory, so that lanes never wait for each other.
+//! (`linear.rs`). Lanes that are forked from one another share its threads (`crew.rs`) and have scratch memory of their own for
+//! each of them, so that lanes never wait for each other.
 //!
-//! `unsafe` lives where a comment says why: in `simd` and `pairs` (intrinsics), `tile` (the innermost loop), `pool` (work
-//! borrowed by threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
+//! `unsafe` lives where a comment says why: in `simd` and `pairs` (intrinsics), `tile` (the innermost loop), `crew` and
+//! `pool` (work borrowed by threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::tensor::{DType, TensorView};
 
 mod attention;
 mod blocks;
+mod crew;
 mod embed;
 mod gelu;
 mod layer_norm;
@@ -47,7 +49,7 @@ use simd::Isa;
 /// Most threads of a lane.
 const MAX_THREADS: usize = 1024;
 
-/// One lane of the CPU: a pool of threads and the instruction set that they use.
+/// One lane of the CPU: a hold on threads, and the instruction set that they use.
 pub struct Cpu {
     isa: Isa,
     pool: Pool<Scratch>,
@@ -135,7 +137,11 @@ impl Cpu {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
-        Ok(Cpu { isa, pool, preprocess: preprocess::Pixels::default(), nearest: patch_nn::Memory::default() })
+        Ok(Self::of(isa, pool))
+    }
+
+    fn of(isa: Isa, pool: Pool<Scratch>) -> Self {
+        Cpu { isa, pool, preprocess: preprocess::Pixels::default(), nearest: patch_nn::Memory::default() }
     }
 
     /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
@@ -164,7 +170,7 @@ impl Backend for Cpu {
     const KIND: &str = "cpu";
 
     fn fork(&self) -> Result<Self> {
-        Self::with_isa(self.pool.threads(), self.isa)
+        Ok(Self::of(self.isa, self.pool.beside(Scratch::default)))
     }
 
     fn describe(&self) -> String {

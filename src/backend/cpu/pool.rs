@@ -1,54 +1,21 @@
-//! Fork and join on threads of our own: no allocation, no lock, no work-dependent order of results.
+//! What a lane hands to the threads of its engine: no allocation, no lock, no work-dependent order of results.
 //!
 //! Tasks are numbered; threads claim the next number until none is left. Which thread runs a task never changes what it
-//! computes, so a result has the same bits for any number of threads. Between jobs the threads spin for a moment, as the
-//! next operation of the forward pass follows within microseconds, and then sleep.
+//! computes, so a result has the same bits for any number of threads, and whoever else they work for. The threads are those of
+//! [`Crew`]; a thread's scratch memory is the lane's.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
 
-/// Set in `Shared::gate` while no job is open; the bits below count the threads inside the job.
-const CLOSED: usize = 1 << (usize::BITS - 1);
+use super::crew::Crew;
 
-/// Rounds of spinning before a thread sleeps: some tens of microseconds.
-const SPINS: u32 = 4096;
-
-type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
-
-struct Job {
-    body: *const Body<'static>,
-    tasks: usize,
-}
-
-struct Shared {
-    /// The open job. Written only while `gate` is CLOSED with no thread inside; read only by threads inside.
-    job: UnsafeCell<Job>,
-    gate: AtomicUsize,
-    /// Next task to claim.
-    next: AtomicUsize,
-    /// Counts jobs, so that a waiting thread sees a new one.
-    epoch: AtomicUsize,
-    asleep: Vec<AtomicBool>,
-    /// Threads that have started.
-    up: AtomicUsize,
-    quit: AtomicBool,
-    panicked: AtomicBool,
-}
-
-// SAFETY: `job` is the only field that is not Sync by itself; the gate protocol documented on it keeps a writer alone.
-// The body behind the pointer is Sync, so calling it from several threads is allowed.
-unsafe impl Sync for Shared {}
-// SAFETY: as above; the pointer is only followed while the borrow it was made from is alive (see `run`).
-unsafe impl Send for Shared {}
-
-/// A set of threads, one of them the caller's, each with scratch memory of type `S`.
+/// A lane's hold on the threads of its engine, with scratch memory of type `S` for each of them. The caller is one of them, the
+/// first.
 pub(crate) struct Pool<S> {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    crew: Arc<Crew>,
+    /// [`Crew::run`]'s.
+    callers: usize,
     scratch: Vec<UnsafeCell<S>>,
 }
 
@@ -56,31 +23,19 @@ pub(crate) struct Pool<S> {
 unsafe impl<S: Send> Sync for Pool<S> {}
 
 impl<S: Send> Pool<S> {
-    /// `threads` threads in all (the caller is the first), each with its own scratch.
+    /// Starts threads: `threads` in all (the caller is the first), each with its own scratch.
     pub(crate) fn new(threads: usize, scratch: impl Fn() -> S) -> std::io::Result<Self> {
-        let threads = threads.max(1);
-        let shared = Arc::new(Shared {
-            job: UnsafeCell::new(Job { body: &|_: usize, _: usize| (), tasks: 0 }),
-            gate: AtomicUsize::new(CLOSED),
-            next: AtomicUsize::new(0),
-            epoch: AtomicUsize::new(0),
-            asleep: (0..threads).map(|_| AtomicBool::new(false)).collect(),
-            up: AtomicUsize::new(1),
-            quit: AtomicBool::new(false),
-            panicked: AtomicBool::new(false),
-        });
-        let mut pool =
-            Pool { shared, threads: Vec::new(), scratch: (0..threads).map(|_| UnsafeCell::new(scratch())).collect() };
-        for index in 1..threads {
-            let shared = Arc::clone(&pool.shared);
-            let builder = thread::Builder::new().name(format!("inctrl-{index}"));
-            pool.threads.push(builder.spawn(move || shared.work(index))?);
-        }
-        // A thread allocates when it starts, which must not happen in the middle of somebody's work.
-        while pool.shared.up.load(Ordering::Acquire) < threads {
-            thread::yield_now();
-        }
-        Ok(pool)
+        Ok(Self::on(Arc::new(Crew::new(threads)?), scratch))
+    }
+
+    /// Another lane's hold on the same threads, with scratch of its own.
+    pub(crate) fn beside(&self, scratch: impl Fn() -> S) -> Self {
+        Self::on(Arc::clone(&self.crew), scratch)
+    }
+
+    fn on(crew: Arc<Crew>, scratch: impl Fn() -> S) -> Self {
+        let scratch = (0..crew.threads()).map(|_| UnsafeCell::new(scratch())).collect();
+        Pool { crew, callers: 0, scratch }
     }
 
     /// Number of threads, the caller's included.
@@ -93,9 +48,8 @@ impl<S: Send> Pool<S> {
         self.scratch.iter_mut().map(UnsafeCell::get_mut)
     }
 
-    /// Runs `body(task, scratch)` for every task in `0..tasks`, on all threads, and returns when all are done.
+    /// Runs `body(task, scratch)` for every task in `0..tasks`, on the threads that are free, and returns when all are done.
     pub(crate) fn run(&mut self, tasks: usize, body: impl Fn(usize, &mut S) + Sync) {
-        let scratch = &self.scratch;
         struct Cells<'a, S>(&'a [UnsafeCell<S>]);
         // SAFETY: each thread takes only the cell of its own index, see below.
         unsafe impl<S: Send> Sync for Cells<'_, S> {}
@@ -104,33 +58,13 @@ impl<S: Send> Pool<S> {
                 self.0[thread].get()
             }
         }
-        let cells = Cells(scratch);
+        let cells = Cells(&self.scratch);
         let body = |task: usize, thread: usize| {
             // SAFETY: `thread` is the index of the running thread, every index belongs to one thread, a thread runs one task
-            // at a time, and `&mut self` excludes another run.
+            // at a time, and `&mut self` excludes another run with this scratch.
             body(task, unsafe { &mut *cells.of(thread) });
         };
-        if self.threads.is_empty() || tasks <= 1 {
-            (0..tasks).for_each(|task| body(task, 0));
-            return;
-        }
-        self.shared.open(&body, tasks);
-        let closing = Closing(&self.shared);
-        self.wake();
-        self.shared.claim(&body, tasks, 0);
-        drop(closing);
-        if self.shared.panicked.swap(false, Ordering::Relaxed) {
-            resume_unwind(Box::new("a task of the thread pool panicked"));
-        }
-    }
-
-    /// Wakes the threads that sleep, before a run of operations.
-    fn wake(&self) {
-        for (thread, asleep) in self.threads.iter().zip(&self.shared.asleep[1..]) {
-            if asleep.swap(false, Ordering::SeqCst) {
-                thread.thread().unpark();
-            }
-        }
+        self.crew.run(&mut self.callers, tasks, &body);
     }
 
     /// Runs `body(i, chunk, scratch)` for every chunk of `chunk` elements (the last may be shorter).
@@ -147,102 +81,6 @@ impl<S: Send> Pool<S> {
             let part = unsafe { data.slice(i * chunk, chunk.min(len - i * chunk)) };
             body(i, part, scratch);
         });
-    }
-}
-
-impl<S> Drop for Pool<S> {
-    fn drop(&mut self) {
-        self.shared.quit.store(true, Ordering::SeqCst);
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
-        for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            // A worker cannot panic outside a task, and tasks are caught.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Closes the job and waits until every thread has left it, also when the caller's own task panics: the job's body is
-/// borrowed from the caller's stack.
-struct Closing<'a>(&'a Shared);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.gate.fetch_or(CLOSED, Ordering::Relaxed);
-        let mut spins = 0u32;
-        while self.0.gate.load(Ordering::Acquire) != CLOSED {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { thread::yield_now() }
-        }
-    }
-}
-
-impl Shared {
-    /// Publishes a job. The caller must close it before `body` ends its life.
-    fn open(&self, body: &Body<'_>, tasks: usize) {
-        // SAFETY: only the lifetime changes. `Closing` waits for every thread to leave the job before `run` returns or
-        // unwinds, and a thread that comes later finds the gate closed, so nobody follows the pointer after that.
-        let body: *const Body<'static> = unsafe { std::mem::transmute(body as *const Body<'_>) };
-        // SAFETY: the gate is closed and no thread is inside (`Closing` waited for that), so nobody reads the job.
-        unsafe { *self.job.get() = Job { body, tasks } };
-        self.next.store(0, Ordering::Relaxed);
-        // A panic of the caller's own task leaves that of a worker unreported.
-        self.panicked.store(false, Ordering::Relaxed);
-        self.gate.fetch_and(!CLOSED, Ordering::Release);
-        self.epoch.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn claim(&self, body: &Body<'_>, tasks: usize, thread: usize) {
-        loop {
-            let task = self.next.fetch_add(1, Ordering::Relaxed);
-            if task >= tasks {
-                return;
-            }
-            body(task, thread);
-        }
-    }
-
-    /// The life of a worker thread.
-    fn work(&self, index: usize) {
-        self.up.fetch_add(1, Ordering::Release);
-        let mut seen = 0;
-        loop {
-            seen = self.wait(seen, index);
-            if self.quit.load(Ordering::SeqCst) {
-                return;
-            }
-            if self.gate.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
-                // SAFETY: inside the open gate the job is not written, and its body is alive until this thread leaves.
-                let (body, tasks) = unsafe {
-                    let job = &*self.job.get();
-                    (&*job.body, job.tasks)
-                };
-                if catch_unwind(AssertUnwindSafe(|| self.claim(body, tasks, index))).is_err() {
-                    self.panicked.store(true, Ordering::Relaxed);
-                }
-            }
-            self.gate.fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    /// Returns when the epoch is no longer `seen`, with the new one.
-    fn wait(&self, seen: usize, index: usize) -> usize {
-        for _ in 0..SPINS {
-            let now = self.epoch.load(Ordering::Acquire);
-            if now != seen {
-                return now;
-            }
-            std::hint::spin_loop();
-        }
-        loop {
-            self.asleep[index].store(true, Ordering::SeqCst);
-            let now = self.epoch.load(Ordering::SeqCst);
-            if now != seen {
-                self.asleep[index].store(false, Ordering::Relaxed);
-                return now;
-            }
-            thread::park();
-        }
     }
 }
 
@@ -279,6 +117,9 @@ impl<'a, T> Disjoint<'a, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -332,5 +173,82 @@ mod tests {
             pool.run_chunks(&mut data, 1, |i, d, ()| d[0] = i);
             assert!(data.iter().enumerate().all(|(i, &d)| d == i));
         }
+    }
+
+    #[test]
+    fn lanes_share_threads_and_never_a_task() {
+        let first = Pool::new(4, || 0usize).unwrap();
+        let mut pools: Vec<_> = (0..6).map(|_| first.beside(|| 0usize)).collect();
+        std::thread::scope(|scope| {
+            for pool in &mut pools {
+                scope.spawn(|| {
+                    for round in 0..2000 {
+                        let tasks = round % 37;
+                        let mut counts = vec![0u32; tasks];
+                        pool.run_chunks(&mut counts, 1, |i, c, done| {
+                            c[0] += 1 + i as u32;
+                            *done += 1;
+                        });
+                        assert!(counts.iter().enumerate().all(|(i, &c)| c == 1 + i as u32), "{tasks} tasks");
+                    }
+                });
+            }
+        });
+        for pool in &mut pools {
+            let done: usize = pool.scratch_mut().map(|done| *done).sum();
+            assert_eq!(done, (0..2000).map(|round| round % 37).sum::<usize>());
+        }
+    }
+
+    /// Eight callers on two threads: whoever calls has at least its own thread, so that none waits for the others to stop.
+    #[test]
+    fn no_caller_starves() {
+        const CALLERS: usize = 8;
+        let first = Pool::new(2, || ()).unwrap();
+        let counts: Vec<AtomicUsize> = (0..CALLERS).map(|_| AtomicUsize::new(0)).collect();
+        let enough = |count: &AtomicUsize| count.load(Ordering::Relaxed) >= 200;
+        std::thread::scope(|scope| {
+            for count in &counts {
+                let mut pool = first.beside(|| ());
+                let counts = &counts;
+                scope.spawn(move || {
+                    // All go on until the slowest has done enough, so that all are at work all the time.
+                    while !counts.iter().all(enough) {
+                        pool.run(16, |task, ()| {
+                            let sum = (0..20_000).fold(task as u64, |x, i| std::hint::black_box(x * 31 + i));
+                            std::hint::black_box(sum);
+                        });
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let counts: Vec<usize> = counts.into_iter().map(AtomicUsize::into_inner).collect();
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        // A system that gives equal time gives nearly equal counts; one that takes turns by luck gives some none.
+        assert!(*most <= 4 * least, "{counts:?}");
+    }
+
+    #[test]
+    fn a_panic_reaches_its_own_caller_alone() {
+        let mut bad = Pool::new(3, || ()).unwrap();
+        let mut good = bad.beside(|| ());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let failed = catch_unwind(AssertUnwindSafe(|| bad.run(8, |task, ()| assert!(task != 5, "task 5"))));
+                    assert!(failed.is_err());
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let done = AtomicUsize::new(0);
+                    good.run(8, |_, ()| {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert_eq!(done.into_inner(), 8);
+                }
+            });
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! The device: whether it can be used at all, its context, and what all lanes share.
 #![allow(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::sys::{CUctx_flags, CUdevice_attribute as Attribute};
 use cudarc::driver::{CudaContext, result, sys};
@@ -14,9 +14,13 @@ use super::libraries::{self, MIN_VERSION, branch, words};
 use super::memory::DeviceMemory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preprocess::value_table;
+use crate::process::{Origin, without_signals};
 
 /// Oldest compute capability with the asynchronous copies and tensor-core shapes of the kernels.
 const MIN_CAPABILITY: (i32, i32) = (8, 0);
+
+/// The process that started the driver, which does not work in its children by fork.
+static STARTED: OnceLock<Origin> = OnceLock::new();
 
 /// A device and what is loaded on it once, for all lanes.
 pub(super) struct Shared {
@@ -37,7 +41,8 @@ impl Shared {
     /// # Errors
     /// [`ErrorKind::Device`] with what is missing and how to get it.
     pub fn new(ordinal: usize, options: CudaOptions) -> Result<Self> {
-        let version = driver_version()?;
+        // Threads of the driver's own are not for the program's signals either.
+        let version = without_signals(driver_version)?;
         libraries::cublaslt()?;
         let count = driver("cuDeviceGetCount", CudaContext::device_count())?;
         if ordinal >= count as usize {
@@ -45,7 +50,7 @@ impl Shared {
                 if count == 1 { "there is 1 CUDA device".into() } else { format!("there are {count} CUDA devices") };
             return Err(device_error(format!("device cuda:{ordinal} asked for, but {found}, counted from 0")));
         }
-        let context = driver("cuDevicePrimaryCtxRetain", CudaContext::new(ordinal))?;
+        let context = driver("cuDevicePrimaryCtxRetain", without_signals(|| CudaContext::new(ordinal)))?;
         // SAFETY: no memory of cudarc's own kind is allocated; all ordering is that of one stream a lane.
         unsafe { context.disable_event_tracking() };
         // Waiting by spinning: a score takes less time than the system needs to wake a thread. A context that another
@@ -84,13 +89,35 @@ impl Shared {
 
     /// Makes the context current on this thread.
     pub fn bind(&self) -> Result<()> {
-        driver("cuCtxSetCurrent", self.context.bind_to_thread())
+        bind(&self.context)
+    }
+}
+
+/// Makes the context current on this thread.
+pub(super) fn bind(context: &CudaContext) -> Result<()> {
+    here()?;
+    driver("cuCtxSetCurrent", context.bind_to_thread())
+}
+
+/// Whether the driver may be called.
+///
+/// # Errors
+/// [`ErrorKind::Device`] in a child process by fork.
+pub(super) fn here() -> Result<()> {
+    match STARTED.get() {
+        Some(started) if started.is_parent() => Err(device_error(
+            "this process was forked from one that uses the GPU, which CUDA does not allow: open the engine in a process that \
+             was started anew, or before anything uses the GPU in the parent",
+        )),
+        _ => Ok(()),
     }
 }
 
 /// The CUDA version that the driver was made for, as 1000 * major + 10 * minor.
 fn driver_version() -> Result<i32> {
     libraries::driver()?;
+    STARTED.get_or_init(Origin::here);
+    here()?;
     result::init().map_err(|error| match error.0 {
         sys::CUresult::CUDA_ERROR_NO_DEVICE => device_error("the NVIDIA driver finds no GPU"),
         sys::CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => device_error(

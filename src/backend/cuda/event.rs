@@ -57,7 +57,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
+        if super::context::bind(&self.context).is_ok() {
             // SAFETY: created once, destroyed once.
             let _ = unsafe { result::event::destroy(self.raw) };
         }

@@ -1,10 +1,12 @@
 //! Recordings: the whole of a score as one CUDA graph for each layout of a batch and size class of its banks.
 #![allow(unsafe_code)]
 
+use std::mem::ManuallyDrop;
+
 use cudarc::driver::CudaGraph;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 
-use super::context::device_error;
+use super::context::{device_error, here};
 use super::error::driver;
 use super::{Bank, Cuda};
 use crate::error::Result;
@@ -22,8 +24,17 @@ struct Recording {
     graph: Owned,
 }
 
-/// A graph of one lane.
-pub(super) struct Owned(CudaGraph);
+/// A graph of one lane. A child process by fork does not destroy it, as that would call the driver.
+pub(super) struct Owned(ManuallyDrop<CudaGraph>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if here().is_ok() {
+            // SAFETY: dropped once, and not used after that.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
 
 impl Owned {
     /// Queues the recorded work on the lane's stream.
@@ -69,6 +80,6 @@ impl Cuda {
         // Ended also where the work failed: a stream that records is of no other use.
         let graph = driver("cuStreamEndCapture", self.stream.end_capture(CUgraphInstantiate_flags(0)));
         recorded?;
-        Ok(Owned(graph?.ok_or_else(|| device_error("cuStreamEndCapture returned no graph"))?))
+        Ok(Owned(ManuallyDrop::new(graph?.ok_or_else(|| device_error("cuStreamEndCapture returned no graph"))?)))
     }
 }

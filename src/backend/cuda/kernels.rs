@@ -101,7 +101,7 @@ macro_rules! kernels {
         impl Kernels {
             /// Loads the image and resolves every symbol. `shared_limit` is what the device lets a block have at most.
             pub(super) fn load(context: &Arc<CudaContext>, image: &Image, shared_limit: i32) -> Result<Self> {
-                driver("cuCtxSetCurrent", context.bind_to_thread())?;
+                super::context::bind(context)?;
                 // SAFETY: the image is a fat binary, or PTX that ends with a zero byte; the driver copies it.
                 let module = unsafe { result::module::load_data(image.bytes.as_ptr().cast()) };
                 let module = driver("cuModuleLoadData", module)?;
@@ -152,7 +152,7 @@ unsafe impl Sync for Kernels {}
 
 impl Drop for Kernels {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
+        if super::context::bind(&self.context).is_ok() {
             // SAFETY: loaded by `load`, unloaded once; lanes, which launch its functions, hold the owner.
             let _ = unsafe { result::module::unload(self.module) };
         }

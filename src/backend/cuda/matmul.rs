@@ -84,7 +84,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
+        if super::context::bind(&self.context).is_ok() {
             // SAFETY: created by `new`, destroyed once.
             let _ = unsafe { destroy_handle(self.raw) };
         }

@@ -32,7 +32,7 @@ pub(super) struct DeviceMemory {
 impl DeviceMemory {
     /// Memory of any content; `what` names its purpose if there is not enough.
     pub fn new(context: &Arc<CudaContext>, what: impl Display, bytes: usize) -> Result<Self> {
-        driver("cuCtxSetCurrent", context.bind_to_thread())?;
+        super::context::bind(context)?;
         // SAFETY: the context is current; a size of zero is avoided, which the driver refuses.
         let pointer = unsafe { result::malloc_sync(bytes.max(1)) };
         let pointer = pointer.map_err(|error| {
@@ -72,7 +72,7 @@ impl DeviceMemory {
     /// Copies `values` to byte `at`, and waits for it.
     pub fn write<T: Plain>(&mut self, at: usize, values: &[T]) -> Result<()> {
         self.check(at, size_of_val(values))?;
-        driver("cuCtxSetCurrent", self.context.bind_to_thread())?;
+        super::context::bind(&self.context)?;
         // SAFETY: the range lies in this memory, checked above; `values` are plain numbers.
         driver("cuMemcpyHtoD", unsafe { result::memcpy_htod_sync(self.pointer + at as u64, values) })?;
         wait_for_null_stream()
@@ -81,7 +81,7 @@ impl DeviceMemory {
     /// Copies from byte `at` on into `values`, and waits for it.
     pub fn read<T: Plain>(&self, at: usize, values: &mut [T]) -> Result<()> {
         self.check(at, size_of_val(values))?;
-        driver("cuCtxSetCurrent", self.context.bind_to_thread())?;
+        super::context::bind(&self.context)?;
         // SAFETY: the range lies in this memory, checked above; any bits are valid for plain numbers.
         driver("cuMemcpyDtoH", unsafe { result::memcpy_dtoh_sync(values, self.pointer + at as u64) })
     }
@@ -110,7 +110,7 @@ fn wait_for_null_stream() -> Result<()> {
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
         // A failed device cannot free, and there is nobody to tell.
-        if self.context.bind_to_thread().is_ok() {
+        if super::context::bind(&self.context).is_ok() {
             // SAFETY: allocated by `new`, freed once. The driver waits for work that uses it.
             let _ = unsafe { result::free_sync(self.pointer) };
         }
@@ -133,7 +133,7 @@ unsafe impl Sync for HostMemory {}
 impl HostMemory {
     /// Memory full of zeros, at an address that kernels may write.
     pub fn new(context: &Arc<CudaContext>, what: impl Display, bytes: usize) -> Result<Self> {
-        driver("cuCtxSetCurrent", context.bind_to_thread())?;
+        super::context::bind(context)?;
         let size = bytes.max(1);
         // SAFETY: the context is current.
         let pointer = unsafe { result::malloc_host(size, sys::CU_MEMHOSTALLOC_DEVICEMAP) };
@@ -179,7 +179,7 @@ impl HostMemory {
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
+        if super::context::bind(&self.context).is_ok() {
             // SAFETY: allocated by `new`, freed once.
             let _ = unsafe { result::free_host(self.pointer) };
         }

@@ -203,6 +203,7 @@ impl Cuda {
 
     /// Waits for everything that the lane has queued.
     fn synchronise(&self) -> Result<()> {
+        context::here()?;
         driver("cuStreamSynchronize", self.stream.synchronize())
     }
 }
@@ -211,6 +212,10 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         // Memory that queued work uses must outlive it; a failed device has no work left.
         let _ = self.synchronise();
+        if context::here().is_err() {
+            // The stream, and the context with it, would call the driver where they end.
+            std::mem::forget(Arc::clone(&self.stream));
+        }
     }
 }
 

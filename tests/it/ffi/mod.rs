@@ -13,6 +13,7 @@ mod header;
 mod log;
 #[cfg(target_os = "linux")]
 mod memory;
+mod process;
 mod swap;
 
 use std::path::PathBuf;
