@@ -3,9 +3,9 @@
 //! ```text
 //! file -> Image -> Frame [height, width, channels] u8          decode, 8 bits, grey or RGB
 //! camera -> Frame -> Frame::convert                            other layouts of pixels become one of the two
-//!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's bicubic, antialiased, one axis at a time
+//!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's resize, antialiased, one axis at a time
 //!   Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
-//!   patches::write    [patches, 3 * patch * patch] f32         CLIP's mean and standard deviation, unfolded
+//!   patches::write    [patches, 3 * patch * patch] f32         the model's mean and standard deviation, unfolded
 //! ```
 //!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
@@ -27,6 +27,7 @@ mod mask;
 mod normalised;
 pub mod patches;
 mod plan;
+mod preprocessing;
 mod resize;
 pub mod sniff;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use fit::{Fit, Placement};
 pub use frame::{Frame, PixelFormat, Roi};
 pub use mask::{IgnoreMask, judged};
 pub use normalised::Normalised;
-pub use patches::{PADDING, value_table};
+pub use patches::PADDING;
 pub use plan::{MAX_SIDE, Plan};
+pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::Taps;
