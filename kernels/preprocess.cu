@@ -1,4 +1,4 @@
-// An 8-bit frame to patch rows in two passes: Pillow's antialiased bicubic resize, bit-exact (weights in units of
+// An 8-bit frame to patch rows in two passes: Pillow's antialiased resize, bit-exact (weights of any kernel, in units of
 // 2^-22, integer sums, 8 bits after each pass), then crop or padding, normalisation and the unfolding of the patch
 // convolution.
 //

@@ -79,6 +79,7 @@ pub mod calibration;
 pub mod checkpoint;
 pub mod datasets;
 mod detector;
+mod disk;
 mod error;
 #[cfg(feature = "cli")]
 pub mod evaluation;

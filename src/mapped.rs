@@ -6,7 +6,8 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk;
+use crate::error::{Error, Result};
 
 /// A memory-mapped regular file of at least one byte.
 pub(crate) struct Mapped(Mmap);
@@ -14,18 +15,7 @@ pub(crate) struct Mapped(Mmap);
 impl Mapped {
     /// Maps the file at `path`; `expected` ("a safetensors file") says in errors what it should be.
     pub fn open(path: &Path, expected: &str) -> Result<Self> {
-        let broken = |message: &str| Error::new(ErrorKind::Weights, format!("{message}, expected {expected}")).at(path);
-        let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-        let found = file.metadata().map_err(|source| Error::io("read", path, source))?;
-        if found.is_dir() {
-            return Err(broken("is a folder"));
-        }
-        if !found.is_file() {
-            return Err(broken("is not a regular file and cannot be mapped"));
-        }
-        if found.len() == 0 {
-            return Err(broken("is empty (0 bytes)"));
-        }
+        let (file, _) = disk::open(path, expected)?;
         map(&file).map(Mapped).map_err(|source| Error::io("map", path, source))
     }
 

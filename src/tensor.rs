@@ -1,4 +1,4 @@
-//! Host tensors as files hold them: a name, a shape, a storage type and bytes that may lie in a memory map.
+//! Host tensors as files hold them: a name, a shape, a storage type and bytes that are borrowed or owned.
 
 use std::borrow::Cow;
 
@@ -35,7 +35,7 @@ impl DType {
 }
 
 /// A read-only tensor: row-major, little-endian, not necessarily aligned.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TensorView<'a> {
     /// Name in the file.
     pub name: &'a str,
@@ -44,7 +44,7 @@ pub struct TensorView<'a> {
     /// Storage type of `bytes`.
     pub dtype: DType,
     /// `shape.product() * dtype.size()` bytes.
-    pub bytes: &'a [u8],
+    pub bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> TensorView<'a> {

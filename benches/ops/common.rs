@@ -73,7 +73,7 @@ pub fn check(name: &str, found: f32, expected: f64) {
 pub fn layer(cpu: &mut Cpu, seed: u64, outputs: usize, inputs: usize) -> (Vec<f32>, <Cpu as Backend>::Linear) {
     let weights = numbers(seed, outputs * inputs);
     let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let view = TensorView { name: "w", shape: &[outputs, inputs], dtype: DType::F32, bytes: &bytes };
+    let view = TensorView { name: "w", shape: &[outputs, inputs], dtype: DType::F32, bytes: (&bytes).into() };
     let layer = cpu.linear_weights(&view, 0..outputs, None).expect("a layer");
     (weights, layer)
 }

@@ -1,53 +1,39 @@
 //! The architecture of a foreign checkpoint: a JSON file of open_clip or Hugging Face, our own metadata, or shapes.
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::names::Naming;
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::Arch;
-
-/// The longest configuration; what is read from it takes a multiple of its size.
-const MAX_CONFIG: u64 = 64 << 10;
+use crate::weights::{Arch, MAX_CONFIG, is_hugging_face, read_config, read_text};
 
 /// The configuration file that was named, else the one beside the checkpoint.
 pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
     let beside = [
+        // An index of files is JSON itself.
         checkpoint.with_extension("json"),
         checkpoint.with_file_name("open_clip_config.json"),
         checkpoint.with_file_name("config.json"),
     ];
-    named.map(Path::to_path_buf).or_else(|| beside.into_iter().find(|path| path.is_file()))
+    named.map(Path::to_path_buf).or_else(|| beside.into_iter().find(|path| path != checkpoint && path.is_file()))
 }
 
-/// Reads either form of configuration file.
-pub(super) fn read(path: &Path) -> Result<Arch> {
-    let unread = |source| Error::io("read the model configuration", path, source);
-    let mut text = String::new();
-    fs::File::open(path).map_err(unread)?.take(MAX_CONFIG + 1).read_to_string(&mut text).map_err(unread)?;
+/// Reads either form of configuration file; whether it says how pixels are prepared.
+pub(super) fn read(path: &Path) -> Result<(Arch, bool)> {
+    let text = read_text(path, "a model's configuration", MAX_CONFIG)?;
     parse(&text).map_err(|error| error.at(path))
 }
 
-/// Reads either form of configuration.
-pub(super) fn parse(text: &str) -> Result<Arch> {
+/// Reads either form of configuration; whether it says how pixels are prepared.
+pub(super) fn parse(text: &str) -> Result<(Arch, bool)> {
     if text.len() as u64 > MAX_CONFIG {
         let message = format!("the model configuration has more than {MAX_CONFIG} bytes, which none has");
         return Err(Error::new(ErrorKind::Config, message));
     }
     match serde_json::from_str::<Value>(text) {
-        // open_clip's on the Hugging Face hub, with the preprocessing beside it.
-        Ok(Value::Object(root)) if root.contains_key("model_cfg") => {
-            let mut model = root["model_cfg"].clone();
-            if let (Some(inctrl), Some(model)) = (root.get("inctrl"), model.as_object_mut()) {
-                model.insert("inctrl".into(), inctrl.clone());
-            }
-            Arch::from_json(&model.to_string())
-        }
-        Ok(root) if root.get("vision_config").is_some() || root["model_type"] == "clip" => hugging_face(&root),
-        _ => Arch::from_json(text),
+        Ok(root) if is_hugging_face(&root) => hugging_face(&root),
+        _ => read_config(text),
     }
 }
 
@@ -62,7 +48,21 @@ pub(super) fn infer<'a>(naming: Naming, shapes: impl IntoIterator<Item = (&'a st
 }
 
 /// A `CLIPConfig` of transformers; what it leaves out has the defaults of that class.
-fn hugging_face(root: &Value) -> Result<Arch> {
+fn hugging_face(root: &Value) -> Result<(Arch, bool)> {
+    check_type(root)?;
+    let mut merged = root.clone();
+    for section in ["vision_config", "text_config"] {
+        // Old files hold a second copy, which has the last word in transformers.
+        let last = root.get(format!("{section}_dict")).and_then(Value::as_object);
+        let Some(last) = last else { continue };
+        if merged[section].is_null() {
+            merged[section] = json!({});
+        }
+        if let Some(first) = merged[section].as_object_mut() {
+            first.extend(last.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+    }
+    let root = &merged;
     let wrong = |key: &str, expected: &str, found: &Value| {
         Error::new(ErrorKind::Config, format!("{key}: expected {expected}, found {found}"))
     };
@@ -122,6 +122,42 @@ fn hugging_face(root: &Value) -> Result<Arch> {
             "mlp_ratio": ratio(text_width, count("text_config", "intermediate_size", 2048)?),
         },
         "inctrl": root["inctrl"],
+        "preprocess_cfg": root["preprocess_cfg"],
     });
-    Arch::from_json(&config.to_string())
+    read_config(&config.to_string())
+}
+
+/// Refuses models that share CLIP's sections and are computed otherwise, by what they call themselves.
+fn check_type(root: &Value) -> Result<()> {
+    let other = |key: &str, found: &Value, expected: &str| {
+        let message = format!(
+            "{key} = {found}, expected {expected}: this engine runs OpenAI's CLIP and open_clip's, no model of another kind"
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    };
+    for (pointer, expected) in [
+        ("/model_type", "clip"),
+        ("/vision_config/model_type", "clip_vision_model"),
+        ("/text_config/model_type", "clip_text_model"),
+    ] {
+        let found = root.pointer(pointer).unwrap_or(&Value::Null);
+        if !(found.is_null() || found == expected) {
+            return other(&pointer[1..].replace('/', "."), found, expected);
+        }
+    }
+    let known =
+        |name: &Value| name.as_str().is_some_and(|name| name.starts_with("CLIP") && !name.starts_with("CLIPSeg"));
+    if let Some(name) = root["architectures"].as_array().and_then(|names| names.iter().find(|name| !known(name))) {
+        return other("architectures", name, "CLIPModel");
+    }
+    // 2 is what transformers takes for "the largest id", which is CLIP's rule.
+    for (pointer, expected) in [("/vision_config/num_channels", &[3][..]), ("/text_config/eos_token_id", &[49_407, 2])]
+    {
+        let found = root.pointer(pointer).unwrap_or(&Value::Null);
+        if !(found.is_null() || expected.iter().any(|value| found == value)) {
+            let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+            return other(&pointer[1..].replace('/', "."), found, &expected.join(" or "));
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use safetensors::Dtype;
 
 use super::names::{Naming, translate};
 use super::{Checkpoint, Tensor, config};
@@ -13,7 +14,8 @@ use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, TensorView, shape_text};
 use crate::weights::{
-    Arch, TensorSpec, Tower, header_for, ignored, listing, negative_variance, storage, stored_as, table,
+    Arch, TensorSpec, Tower, check_tokeniser, common_prefix, folder_of, header_for, ignored, listing,
+    negative_variance, preprocessing, storage, stored_as, table,
 };
 
 /// Elements that are held at a time.
@@ -22,7 +24,8 @@ const CHUNK: usize = 1 << 16;
 /// What is converted.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
-    /// A checkpoint of a CLIP model, with InCTRL's heads or without.
+    /// A checkpoint of a CLIP model, with InCTRL's heads or without: a file, the index of one in several files
+    /// (`model.safetensors.index.json`), or a folder of open_clip or Hugging Face with one of them.
     pub source: PathBuf,
     /// A checkpoint with InCTRL's heads; its other tensors are left out.
     pub heads: Option<PathBuf>,
@@ -45,6 +48,8 @@ pub struct Converted {
     pub tensors: usize,
     /// Size of the output.
     pub bytes: u64,
+    /// What was done to the source that its reader may not expect, each a sentence's rest: a prefix taken off, numbers rounded.
+    pub notes: Vec<String>,
 }
 
 /// A tensor of the output.
@@ -72,7 +77,17 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
     let heads = options.heads.as_deref().map(Checkpoint::open).transpose()?;
     let translated =
         |checkpoint: &Checkpoint| translate(&checkpoint.content.tensors).map_err(|error| error.at(&checkpoint.path));
+    let mut notes = Vec::new();
     let (naming, tensors) = translated(&source)?;
+    for file in [Some(&source), heads.as_ref()].into_iter().flatten() {
+        if let Some(prefix) = common_prefix(file.content.tensors.keys().map(String::as_str)) {
+            notes.push(format!(
+                "{}: all names began with `{}`, which was taken off",
+                file.path.display(),
+                prefix.escape_debug()
+            ));
+        }
+    }
     let mut extra = BTreeMap::new();
     if let Some(heads) = &heads {
         extra = translated(heads)?.1;
@@ -85,7 +100,7 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
     let arch = architecture(options, naming, &source, heads.as_ref(), &tensors)?;
     let inputs = [Some((&source, &tensors)), heads.as_ref().map(|heads| (heads, &extra))];
     let inputs: Vec<_> = inputs.into_iter().flatten().collect();
-    let jobs = plan(&arch, &inputs, options.dtype).map_err(|error| error.at(&options.source))?;
+    let jobs = plan(&arch, &inputs, options.dtype).map_err(|error| error.at(&source.path))?;
 
     let rows = jobs.iter().map(|job| (job.spec.name.clone(), stored_as(job.dtype), job.spec.shape.clone()));
     let header = header_for(rows, &arch)?;
@@ -105,13 +120,17 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
                     progress(done, total);
                     Ok(())
                 })?;
-                job.from.map.release(part.range.clone());
+                job.from.maps[part.file].release(part.range.clone());
             }
         }
         Ok(())
     })?;
+    let doubles = jobs.iter().filter(|job| job.parts.iter().any(|part| part.dtype == Dtype::F64)).count();
+    if doubles > 0 {
+        notes.push(format!("{doubles} tensors were f64; their numbers were rounded to f32"));
+    }
     let heads = jobs.iter().any(|job| job.spec.tower == Tower::Heads);
-    Ok(Converted { arch, heads, tensors: jobs.len(), bytes: total })
+    Ok(Converted { arch, heads, tensors: jobs.len(), bytes: total, notes })
 }
 
 fn is_head(name: &str) -> bool {
@@ -125,15 +144,42 @@ fn architecture(
     heads: Option<&Checkpoint>,
     tensors: &BTreeMap<String, Vec<Tensor>>,
 ) -> Result<Arch> {
-    let own = [heads, Some(source)].into_iter().flatten().find_map(|file| Some((file, file.content.config.as_ref()?)));
-    let mut arch = match (config::find(options.config.as_deref(), &options.source), own) {
+    let own = |file: &Checkpoint| {
+        let json = file.content.config.as_ref()?;
+        Some(config::parse(json).map_err(|error| error.at(&file.path)))
+    };
+    let (theirs, ours) = (heads.and_then(own).transpose()?, own(source).transpose()?);
+    if let (Some(heads), Some((theirs, _)), Some((ours, _))) = (heads, &theirs, &ours)
+        && theirs.vision.preprocessing != ours.vision.preprocessing
+    {
+        let message = format!(
+            "was made for a model that sees pixels as: {}; but {} says: {}",
+            theirs.vision.preprocessing,
+            source.path.display(),
+            ours.vision.preprocessing
+        );
+        return Err(Error::new(ErrorKind::Config, message).at(&heads.path));
+    }
+    let own = theirs.or(ours).map(|(arch, _)| arch);
+    let (mut arch, says_pixels) = match (config::find(options.config.as_deref(), &source.path), &own) {
         (Some(path), _) => config::read(&path)?,
-        (None, Some((file, json))) => config::parse(json).map_err(|error| error.at(&file.path))?,
+        (None, Some(own)) => (own.clone(), true),
         (None, None) => {
             let shapes = tensors.iter().filter_map(|(name, parts)| Some((name.as_str(), &*parts.first()?.shape)));
-            config::infer(naming, shapes).map_err(|error| error.at(&options.source))?
+            (config::infer(naming, shapes).map_err(|error| error.at(&source.path))?, false)
         }
     };
+    let folder = folder_of(&source.path);
+    match own {
+        Some(own) if !says_pixels => arch.vision.preprocessing = own.vision.preprocessing,
+        Some(_) => {}
+        None => {
+            check_tokeniser(&folder)?;
+            if let Some(found) = preprocessing(&folder, arch.vision.image_size)?.filter(|_| !says_pixels) {
+                arch.vision.preprocessing = found;
+            }
+        }
+    }
     // OpenAI's own models have it, whatever a configuration that was written for others of this shape leaves out.
     arch.quick_gelu |= naming == Naming::OpenAi || source.content.script;
     Ok(arch)
@@ -174,7 +220,7 @@ fn plan<'a>(
             let (expected, found) = (shape_text(&spec.shape), joined(parts));
             misshaped.push(format!("{}: expected {expected}, found {}", spec.name, shape_text(&found)));
         }
-        let types: Option<Vec<DType>> = parts.iter().map(|part| storage(part.dtype)).collect();
+        let types: Option<Vec<DType>> = parts.iter().map(|part| readable(part.dtype)).collect();
         match types.as_deref() {
             Some([first, rest @ ..]) => {
                 let kept = if rest.iter().all(|other| other == first) { *first } else { DType::F32 };
@@ -187,7 +233,7 @@ fn plan<'a>(
         ("missing", &missing),
         ("unexpected", &unexpected),
         ("misshaped", &misshaped),
-        ("of a storage type other than f32, f16 and bf16", &wrong_type),
+        ("of a storage type other than f64, f32, f16 and bf16", &wrong_type),
         ("in both files", &duplicate),
     ];
     if groups.iter().any(|(_, lines)| !lines.is_empty()) {
@@ -198,6 +244,11 @@ fn plan<'a>(
     // Wide elements first, so that every tensor is aligned to its own.
     jobs.sort_by_key(|job| Reverse(job.dtype.size()));
     Ok(jobs)
+}
+
+/// How numbers of this type are kept; f64 is rounded.
+fn readable(dtype: Dtype) -> Option<DType> {
+    if dtype == Dtype::F64 { Some(DType::F32) } else { storage(dtype) }
 }
 
 /// The shape of parts that follow each other; the differing rest of a part shows as no dimension at all.
@@ -217,7 +268,7 @@ fn joined(parts: &[Tensor]) -> Vec<usize> {
 fn distinct(jobs: &[Job<'_>]) -> Result<()> {
     let mut spans: Vec<_> = jobs
         .iter()
-        .flat_map(|job| job.parts.iter().map(|part| (&job.from.path, &part.range, &job.spec.name)))
+        .flat_map(|job| job.parts.iter().map(|part| ((&job.from.path, part.file), &part.range, &job.spec.name)))
         .collect();
     spans.sort_unstable_by_key(|(path, range, _)| (*path, range.start, range.end));
     match spans.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1.end > pair[1].1.start) {
@@ -231,10 +282,8 @@ fn distinct(jobs: &[Job<'_>]) -> Result<()> {
 
 /// Passes a tensor's elements on in the output's type, row-major.
 fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let Some(from) = storage(part.dtype) else {
-        return Err(Error::new(ErrorKind::Internal, format!("tensor `{}` has no usable type", job.spec.name)));
-    };
-    let (size, bytes) = (from.size(), job.from.map.bytes(part.range.clone()));
+    let size = part.dtype.bitsize() / 8;
+    let bytes = job.from.maps[part.file].bytes(part.range.clone());
     let total: usize = part.shape.iter().product();
     let mut gathered = Vec::new();
     let mut index = vec![0; part.shape.len()];
@@ -252,12 +301,21 @@ fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) 
             }
             &gathered
         };
-        if from == job.dtype {
-            check(job, from, chunk)?;
-            put(chunk)?;
-            continue;
-        }
-        let values = TensorView { name: "", shape: &[], dtype: from, bytes: chunk }.to_f32();
+        let values = match storage(part.dtype) {
+            Some(from) if from == job.dtype => {
+                check(job, from, chunk)?;
+                put(chunk)?;
+                continue;
+            }
+            Some(from) => TensorView { name: "", shape: &[], dtype: from, bytes: chunk.into() }.to_f32(),
+            None if part.dtype == Dtype::F64 => {
+                chunk.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect()
+            }
+            None => {
+                let message = format!("tensor `{}` has no usable type", job.spec.name);
+                return Err(Error::new(ErrorKind::Internal, message));
+            }
+        };
         converted.clear();
         match job.dtype {
             DType::F32 => values.iter().for_each(|v| converted.extend_from_slice(&v.to_le_bytes())),
@@ -283,7 +341,7 @@ fn advance(index: &mut [usize], shape: &[usize]) {
 
 /// What is written must be what [`Weights::open`](crate::weights::Weights::open) takes.
 fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
-    let (name, tensor) = (&job.spec.name, TensorView { name: "", shape: &[], dtype, bytes });
+    let (name, tensor) = (&job.spec.name, TensorView { name: "", shape: &[], dtype, bytes: bytes.into() });
     let message = if tensor.first_non_finite().is_some() {
         format!(
             "tensor `{name}` holds a number that is not finite in {}: choose a type with a larger range (--dtype bf16 or f32), \

@@ -22,6 +22,7 @@
 //! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
 //! | `names.rs` | names of open_clip, InCTRL, Hugging Face and OpenAI to those of the table |
 //! | `config.rs` | the architecture: open_clip's and Hugging Face's JSON, else shapes |
+//! | `shards.rs` | a folder, or an index of several files, as one checkpoint |
 //! | `convert.rs` | sources to one safetensors file |
 //! | `prompt_list.rs` | a list of tensors to model inputs |
 //!
@@ -34,6 +35,7 @@ mod convert;
 mod names;
 mod pickle;
 mod prompt_list;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod torch;
@@ -50,7 +52,7 @@ pub use prompt_list::PromptList;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
-use crate::weights::{CONFIG_KEY, MappedFile};
+use crate::weights::{CONFIG_KEY, TensorFile};
 
 /// The longest header of a safetensors file that is read here: a real model's has some 100 bytes for each tensor, and what
 /// is read from it takes a multiple of its size.
@@ -66,6 +68,8 @@ struct Tensor {
     strides: Vec<usize>,
     /// From the first element to the last, in bytes of the file.
     range: Range<usize>,
+    /// Which file of the checkpoint that is.
+    file: usize,
 }
 
 impl Tensor {
@@ -75,7 +79,7 @@ impl Tensor {
         for i in (1..shape.len()).rev() {
             strides[i - 1] = strides[i] * shape[i];
         }
-        Tensor { dtype, shape, strides, range }
+        Tensor { dtype, shape, strides, range, file: 0 }
     }
 
     fn is_dense(&self) -> bool {
@@ -95,6 +99,7 @@ impl Tensor {
 }
 
 /// What a file says of itself.
+#[derive(Default)]
 struct Content {
     tensors: BTreeMap<String, Tensor>,
     /// Our own configuration, in the metadata of a safetensors file.
@@ -105,25 +110,31 @@ struct Content {
 
 /// An open checkpoint.
 struct Checkpoint {
+    /// The file, or the index of several.
     path: PathBuf,
-    map: Mapped,
+    maps: Vec<Mapped>,
     content: Content,
 }
 
 impl Checkpoint {
-    /// Maps a file and reads where its tensors lie.
+    /// Maps what `path` names, a file, an index of files or a folder with one of them, and reads where its tensors lie.
     fn open(path: &Path) -> Result<Checkpoint> {
+        let path = shards::locate(path)?;
+        if shards::is_index(&path) { shards::join(&path) } else { Checkpoint::open_file(&path) }
+    }
+
+    fn open_file(path: &Path) -> Result<Checkpoint> {
         let map = Mapped::open(path, "a checkpoint (.pt, .pth, .bin or .safetensors)")?;
         let content = if torch::is_torch(map.bytes(0..map.len())) {
             torch::read(map.bytes(0..map.len())).map_err(|error| error.at(path))?
         } else {
             check_header(map.bytes(0..map.len())).map_err(|error| error.at(path))?;
-            let mut file = MappedFile::open(path)?;
+            let mut file = TensorFile::open(path)?;
             let stored = std::mem::take(&mut file.tensors).into_iter();
             let tensors = stored.map(|(name, t)| (name, Tensor::dense(t.dtype, t.shape, t.range))).collect();
             Content { tensors, config: file.metadata.remove(CONFIG_KEY), script: false }
         };
-        Ok(Checkpoint { path: path.to_path_buf(), map, content })
+        Ok(Checkpoint { path: path.to_path_buf(), maps: vec![map], content })
     }
 }
 

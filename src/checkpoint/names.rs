@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Tensor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::weights::common_prefix;
 
 /// Who named the tensors, which tells what the activation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,9 @@ const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "text."];
 /// dimension: Hugging Face stores query, key and value apart.
 pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, BTreeMap<String, Vec<Tensor>>)> {
     let mut stripped = BTreeMap::new();
+    let prefix = common_prefix(tensors.keys().map(String::as_str)).map_or(0, str::len);
     for (name, tensor) in tensors {
-        let mut short = name.as_str();
+        let mut short = &name[prefix..];
         while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| short.strip_prefix(wrapper)) {
             short = rest;
         }

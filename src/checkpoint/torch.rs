@@ -250,7 +250,7 @@ impl Tensor {
         };
         let count = shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent)).ok_or_else(outside)?;
         if count == 0 {
-            return Ok(Tensor { dtype, strides, range: storage.start..storage.start, shape });
+            return Ok(Tensor { dtype, strides, range: storage.start..storage.start, shape, file: 0 });
         }
         let reach = shape
             .iter()
@@ -259,6 +259,6 @@ impl Tensor {
         let end = reach.and_then(|reach| reach.checked_add(offset)?.checked_add(1)).filter(|&end| end <= held);
         let end = end.filter(|_| count <= held).ok_or_else(outside)?;
         let range = storage.start + offset * size..storage.start + end * size;
-        Ok(Tensor { dtype, shape, strides, range })
+        Ok(Tensor { dtype, shape, strides, range, file: 0 })
     }
 }

@@ -116,7 +116,7 @@ fn build(args: BuildArgs) -> Result<()> {
     progress.step("opening the model");
     let engine = args.model.open()?;
     progress.step(format!("encoding the texts of class `{}`", args.class));
-    let builder = engine.bank_builder(&args.class, args.fit.unwrap_or_default())?;
+    let builder = engine.bank_builder(&args.class, args.fit.unwrap_or(engine.trained_fit()))?;
     let bank = normals::finish(builder, &files, args.depth.white_level, &progress)?;
     bank.save(&args.output)?;
     drop(progress);

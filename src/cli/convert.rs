@@ -18,7 +18,7 @@ Examples:
   inctrl convert InCTRL.pyth --config ViT-B-16-plus-240.json -o W.safetensors
   inctrl convert clip.pt --heads InCTRL.pyth --dtype f16 -o W.safetensors")]
 pub struct Args {
-    /// A checkpoint: .pt, .pth, .pyth, .bin or .safetensors
+    /// A checkpoint: .pt, .pth, .pyth, .bin or .safetensors, the .index.json of one in several files, or its folder
     #[arg(value_name = "SRC")]
     source: PathBuf,
     /// A checkpoint with InCTRL's adapter and scoring heads, where SRC has none; only these are taken from it
@@ -51,6 +51,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     drop(progress);
     let (tensors, megabytes) = (converted.tensors, converted.bytes as f64 / 1e6);
     result(&format!("{}: {tensors} tensors, {megabytes:.1} MB\n{}", output.display(), converted.arch))?;
+    for note in &converted.notes {
+        say(&format!("note: {note}"));
+    }
     if !converted.heads {
         say("note: this is a CLIP model; scoring needs InCTRL's heads as well (--heads FILE)");
     }

@@ -110,7 +110,7 @@ fn line([product, queries, good, defective, score, patch_max]: [&str; 6]) -> Str
 /// The example weights (weights/README.md): CLIP and heads in one file.
 const OWN_WEIGHTS: &[u8] = include_bytes!("../../weights/demo.safetensors");
 
-/// The program's own model, and the folder that its file is in: it is mapped while the engine is there.
+/// The program's own model, and the folder that its file is in: it is read while the engine is there.
 fn own_engine() -> Result<(Option<TempDir>, Engine)> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder for the model")?;
     let path = folder.path().join("demo.safetensors");

@@ -65,7 +65,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let mut shots: Vec<usize> = args.shots.iter().map(|shots| shots.get()).collect();
     shots.sort_unstable();
     shots.dedup();
-    let options = Options {
+    let mut options = Options {
         shots,
         runs: args.runs.get(),
         seed: args.layout.seed,
@@ -78,6 +78,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     create_folder(&args.output)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
+    options.fit = args.fit.unwrap_or(engine.trained_fit());
     progress.step("drawing prompts");
     let (draws, entries, unusable) = evaluation::run(&engine, &dataset, &options, &args.output, |step| match step {
         Step::Images(total) => progress.count(total, "images encoded"),

@@ -11,7 +11,8 @@ use super::console::{Progress, say};
 
 /// How images that are not square are fitted to the model's input.
 pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \
-                            (all of it, on a plain ground) or stretch (all of it) [default: crop]";
+                            (all of it, on a plain ground) or stretch (all of it) [default: that \
+                            of the model's training; CLIP: crop]";
 
 /// What to say of a folder without pictures, of which this was found.
 pub fn no_pictures(found: &Found) -> String {

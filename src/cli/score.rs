@@ -136,7 +136,8 @@ enum Prompts {
     Bank(Box<PromptBank>, PathBuf),
     Normals {
         class: String,
-        fit: Fit,
+        /// That of the model where none is named.
+        fit: Option<Fit>,
         files: Vec<PathBuf>,
     },
 }
@@ -147,7 +148,7 @@ impl PromptArgs {
             Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
             None => {
                 let files = normals::list(&self.normals, progress)?;
-                Prompts::Normals { class: self.class, fit: self.fit.unwrap_or_default(), files }
+                Prompts::Normals { class: self.class, fit: self.fit, files }
             }
         })
     }
@@ -165,7 +166,7 @@ impl Prompts {
             Prompts::Bank(bank, path) => (*bank, path.display().to_string()),
             Prompts::Normals { class, fit, files } => {
                 progress.step(format!("encoding the texts of class `{class}`"));
-                let builder = engine.bank_builder(&class, fit)?;
+                let builder = engine.bank_builder(&class, fit.unwrap_or(engine.trained_fit()))?;
                 (normals::finish(builder, &files, white, progress)?, "the normal images".to_owned())
             }
         };

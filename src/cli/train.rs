@@ -97,7 +97,7 @@ fn parse_loss_input(text: &str) -> Result<LossInput, String> {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    let options = Options {
+    let mut options = Options {
         shots: args.shots.get(),
         epochs: args.epochs.get(),
         steps: args.steps.get(),
@@ -127,6 +127,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     progress.step("opening the model");
     let base = Base::open(&args.model.options())?;
     args.model.say_device(base.engine());
+    options.fit = args.fit.unwrap_or(base.engine().trained_fit());
     let mut done = 0;
     let trained = training::train(&base, &dataset, &options, &paths, |step| match step {
         Step::Images(total) => progress.count(total, "images encoded"),

@@ -12,7 +12,7 @@ use crate::bank::prompt_facts::PromptFacts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::methods::{Method, NamedTensor, Prompt};
-use crate::preprocess::{AnyFrame, DepthDoubt, Fit, IgnoreMask, Normalised, Plan, WhiteLevel, judged};
+use crate::preprocess::{AnyFrame, DepthDoubt, Fit, IgnoreMask, Normalised, Preprocessing, WhiteLevel, judged};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
@@ -109,7 +109,7 @@ impl<'e> BankBuilder<'e> {
         let frame = frame.into();
         self.expect(1)?;
         let vision = &self.engine.arch().vision;
-        let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
+        let plan = vision.plan(frame.width(), frame.height(), self.fit)?;
         let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
         let (width, height) = (frame.width(), frame.height());
         let frame = self.shown.on_host(&mut *self.session, frame, self.mask.as_deref())?;
@@ -140,7 +140,8 @@ impl<'e> BankBuilder<'e> {
     /// is the one that the picture gives, to the bit. The bank's fit says only how queries will be fitted.
     ///
     /// # Errors
-    /// [`ErrorKind::Image`] for an image of another size than the model's, [`ErrorKind::Argument`] where the bank has an ignore
+    /// [`ErrorKind::Image`] for an image of another size than the model's, or a model whose mean and standard deviation are not
+    /// CLIP's; [`ErrorKind::Argument`] where the bank has an ignore
     /// mask, which is for whole pictures, [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add_normalised(&mut self, image: &Normalised) -> Result<()> {
         if self.mask.is_some() {
@@ -148,6 +149,15 @@ impl<'e> BankBuilder<'e> {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         self.expect(1)?;
+        // What normalised it cannot be seen in the numbers, and is CLIP's in all that write such images.
+        let pixels = &self.engine.arch().vision.preprocessing;
+        if (pixels.mean, pixels.std) != (Preprocessing::CLIP.mean, Preprocessing::CLIP.std) {
+            let message = format!(
+                "a normalised image has CLIP's mean and standard deviation, but this model has others ({pixels}): give the \
+                 pictures"
+            );
+            return Err(Error::new(ErrorKind::Image, message));
+        }
         self.session.place_normalised(image)?;
         let all = vec![1.0; self.engine.arch().vision.patches()];
         self.encode(image.content_hash(), &all, PromptFacts::default())

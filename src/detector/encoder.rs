@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::shown::shown;
 use crate::error::Result;
 use crate::methods::{Method, NamedTensor, judged_rows};
-use crate::preprocess::{Fit, Frame, Plan, judged};
+use crate::preprocess::{Fit, Frame, judged};
 
 /// Encodes images one by one and compares what it once encoded. Made by [`Engine::encoder`].
 pub(crate) struct Encoder<'e> {
@@ -57,7 +57,7 @@ impl Encoder<'_> {
     pub fn encode(&mut self, frame: Frame<'_>) -> Result<Features> {
         let vision = &self.engine.arch().vision;
         let frame = shown(frame, None, &mut self.memory)?;
-        let plan = Plan::new(frame.width(), frame.height(), vision.image_size, self.fit)?;
+        let plan = vision.plan(frame.width(), frame.height(), self.fit)?;
         self.session.place(frame.into(), &plan, 0)?;
         self.session.encode(1)?;
         let found = self.session.features()?;

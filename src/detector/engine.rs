@@ -127,7 +127,8 @@ impl EngineOptions {
 
 /// A model on a device. `Send` and `Sync`: open one, share it, make a [`Scorer`] for each thread.
 ///
-/// The weights file stays mapped (the text tower is read from it when a bank is built) and must not be changed meanwhile.
+/// The weights file stays open: the text tower is read from it when a bank is built. A file that was written into meanwhile is
+/// an error there ([`ErrorKind::Weights`]); replacing it by renaming another over it changes nothing for this engine.
 pub struct Engine {
     options: EngineOptions,
     weights: Weights,
@@ -163,6 +164,11 @@ impl Engine {
     /// The model's architecture.
     pub fn arch(&self) -> &Arch {
         self.weights.arch()
+    }
+
+    /// How pictures were made square in the training of the model: the fit for a bank that has no reason for another.
+    pub fn trained_fit(&self) -> Fit {
+        self.arch().vision.preprocessing.resize.fit()
     }
 
     /// Identity of the model: a hash of its architecture and of every tensor that it uses, in hexadecimal.

@@ -125,7 +125,7 @@ impl Scorer {
     /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is no memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refused before memory is taken for it.
-        Plan::new(width, height, self.vision.image_size, self.prepared.bank.fit())?;
+        self.vision.plan(width, height, self.prepared.bank.fit())?;
         // Sides that have a plan do not overflow.
         let stride = format.row_bytes(width).unwrap_or(width);
         let (picture, converted) = (stride * height, conversion_bytes(width, height, format));
@@ -230,7 +230,7 @@ pub(super) fn fitted(
         // The last is the one used last.
         Some(at) => kept[at..].rotate_left(1),
         None => {
-            let plan = Plan::new(width, height, vision.image_size, fit)?;
+            let plan = vision.plan(width, height, fit)?;
             let judged = judged(&plan, mask, vision.patch_size);
             if kept.len() == PLANS {
                 kept.remove(0);
@@ -253,7 +253,8 @@ mod tests {
 
     #[test]
     fn the_map_lies_over_the_whole_patches_only() {
-        let vision = VisionArch { image_size: 50, patch_size: 7, width: 64, layers: 1, heads: 1, mlp_width: 64 };
+        let tower = Arch::named("vit-b-32").unwrap().vision;
+        let vision = VisionArch { image_size: 50, patch_size: 7, ..tower };
         let input = Placement { x: 10.0, y: 0.0, width: 100.0, height: 200.0 };
         let seen = seen_by_patches(input, &vision);
         assert_eq!(seen, Placement { x: 10.0, y: 0.0, width: 98.0, height: 196.0 });

@@ -12,7 +12,7 @@ use crate::backend::{
 use crate::detector::{Device, Engine};
 use crate::error::{Error, Result};
 use crate::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
-use crate::preprocess::{Fit, Frame, Plan};
+use crate::preprocess::{Fit, Frame};
 use crate::tensor::{DType, Dense, TensorView};
 use crate::weights::Arch;
 
@@ -136,7 +136,7 @@ fn stored(values: &[f32]) -> Vec<u8> {
 
 fn constant<B: Backend>(backend: &mut B, len: usize) -> Result<B::Constant> {
     let bytes = stored(&numbers(len));
-    backend.constant(&TensorView { name: "constant", shape: &[len], dtype: DType::F32, bytes: &bytes })
+    backend.constant(&TensorView { name: "constant", shape: &[len], dtype: DType::F32, bytes: (&bytes).into() })
 }
 
 fn norm<B: Backend>(backend: &mut B, width: usize) -> Result<Norm<B>> {
@@ -147,8 +147,8 @@ fn layer<B: Backend>(backend: &mut B, outputs: usize, inputs: usize) -> Result<B
     let scale = 1.0 / (inputs as f32).sqrt();
     let weight: Vec<f32> = numbers(outputs * inputs).iter().map(|x| x * scale).collect();
     let (weight, bias) = (stored(&weight), stored(&numbers(outputs)));
-    let weight = TensorView { name: "weight", shape: &[outputs, inputs], dtype: DType::F32, bytes: &weight };
-    let bias = TensorView { name: "bias", shape: &[outputs], dtype: DType::F32, bytes: &bias };
+    let weight = TensorView { name: "weight", shape: &[outputs, inputs], dtype: DType::F32, bytes: (&weight).into() };
+    let bias = TensorView { name: "bias", shape: &[outputs], dtype: DType::F32, bytes: (&bias).into() };
     backend.linear_weights(&weight, 0..outputs, Some(&bias))
 }
 
@@ -197,7 +197,7 @@ pub fn operations<B: HeadOps>(
     let side = 2 * vision.image_size;
     let pixels: Vec<u8> = (0..side * side).map(|i| (i * 31 % 251) as u8).collect();
     let frame = Frame::packed(&pixels, side, side, crate::PixelFormat::Grey8)?;
-    let plan = Plan::new(side, side, vision.image_size, Fit::Crop)?;
+    let plan = vision.plan(side, side, Fit::Crop)?;
     let columns = 3 * vision.patch_size * vision.patch_size;
     let mut patch_rows = backend.buffer(Role::Operand, images * patches * columns)?;
     let seconds = time(backend, |b| b.preprocess(frame, &plan, vision.patch_size, 0, &mut patch_rows))?;

@@ -102,7 +102,6 @@ impl<B: Backend> Block<B> {
         let contract = linear("mlp.c_proj.weight", "mlp.c_proj.bias", 0..width)?;
         let ln_1 = load_norm(backend, weights, &format!("{prefix}ln_1"))?;
         let ln_2 = load_norm(backend, weights, &format!("{prefix}ln_2"))?;
-        weights.release(prefix);
         Ok(Block { shape, ln_1, input, output, ln_2, expand, contract })
     }
 

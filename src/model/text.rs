@@ -50,7 +50,6 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     backend.linear(&normalised, count, &projection, &mut embeddings)?;
     let mut out = vec![0.0; count * arch.embed_dim];
     backend.download(&embeddings, &mut out)?;
-    weights.release("token_embedding");
     Ok(out)
 }
 
@@ -58,25 +57,27 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
 fn embed(weights: &Weights, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
     let arch = weights.arch();
     let width = arch.text.width;
-    let table = weights.tensor("token_embedding.weight")?;
-    let position = weights.tensor("positional_embedding")?.to_f32();
-    let mut x = vec![0.0; texts.iter().map(Vec::len).sum::<usize>() * width];
-    let mut rows = x.chunks_exact_mut(width);
+    let mut ids = Vec::with_capacity(texts.iter().map(Vec::len).sum());
     for text in texts {
         if text.is_empty() || text.len() > arch.text.context_length {
             let message =
                 format!("a text of {} tokens; this model takes 1 to {}", text.len(), arch.text.context_length);
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        for ((&id, position), row) in text.iter().zip(position.chunks_exact(width)).zip(&mut rows) {
-            let id = id as usize;
-            if id >= arch.text.vocab_size {
-                let message = format!("token id {id} is outside the model's vocabulary of {}", arch.text.vocab_size);
-                return Err(Error::new(ErrorKind::Argument, message));
-            }
-            table.read_f32(id * width, row);
-            row.iter_mut().zip(position).for_each(|(x, p)| *x += p);
+        if let Some(id) = text.iter().find(|&&id| id as usize >= arch.text.vocab_size) {
+            let message = format!(
+                "token id {id} of CLIP's vocabulary is outside this model's, of {}: a model of another tokeniser",
+                arch.text.vocab_size
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
         }
+        ids.extend_from_slice(text);
+    }
+    let mut x = weights.rows("token_embedding.weight", &ids)?;
+    let position = weights.tensor("positional_embedding")?.to_f32();
+    let places = texts.iter().flat_map(|text| position.chunks_exact(width).take(text.len()));
+    for (row, position) in x.chunks_exact_mut(width).zip(places) {
+        row.iter_mut().zip(position).for_each(|(x, p)| *x += p);
     }
     Ok(x)
 }

@@ -59,7 +59,7 @@ impl<B: Backend> VisionWorkspace<B> {
 }
 
 impl<B: Backend> Vision<B> {
-    /// Uploads the tower, and lets go of each tensor's pages as soon as it is uploaded.
+    /// Uploads the tower, tensor by tensor.
     pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
         let arch = weights.arch().clone();
         let conv = weights.tensor("visual.conv1.weight")?;
@@ -79,11 +79,11 @@ impl<B: Backend> Vision<B> {
         let prefix: Vec<f32> = class.iter().zip(first).map(|(class, position)| class + position).collect();
         let mut constant = |shape: &[usize], values: &[f32]| {
             let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: &bytes })
+            backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: (&bytes).into() })
         };
         let prefix = constant(&[1, width], &prefix)?;
         let position = constant(&[tokens.patches, width], positions)?;
-        let vision = Vision {
+        Ok(Vision {
             patch,
             embedding: Embedding {
                 prefix,
@@ -95,9 +95,7 @@ impl<B: Backend> Vision<B> {
             ln_post: load_norm(backend, weights, "visual.ln_post")?,
             projection: backend.projection_weights(&weights.tensor("visual.proj")?)?,
             arch,
-        };
-        weights.release("visual.");
-        Ok(vision)
+        })
     }
 
     /// The architecture that it was loaded with.

@@ -3,9 +3,9 @@
 //! ```text
 //! file -> Image -> Frame [height, width, channels] u8          decode, 8 bits, grey or RGB
 //! camera -> Frame -> Frame::convert                            other layouts and depths of pixels become one of the two
-//!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's bicubic, antialiased, one axis at a time
+//!   Plan::horizontal  [source rows, columns, channels] u8      Pillow's resize, antialiased, one axis at a time
 //!   Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
-//!   patches::write    [patches, 3 * patch * patch] f32         CLIP's mean and standard deviation, unfolded
+//!   patches::write    [patches, 3 * patch * patch] f32         the model's mean and standard deviation, unfolded
 //! ```
 //!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
@@ -32,6 +32,7 @@ mod normalised;
 pub mod patches;
 mod pixel_format;
 mod plan;
+mod preprocessing;
 mod resize;
 pub mod sniff;
 #[cfg(test)]
@@ -45,7 +46,8 @@ pub use frame::{Frame, Roi};
 pub(crate) use layout::packed_stride;
 pub use mask::{IgnoreMask, judged};
 pub use normalised::Normalised;
-pub use patches::{PADDING, value_table};
+pub use patches::PADDING;
 pub use pixel_format::PixelFormat;
 pub use plan::{MAX_SIDE, Plan};
+pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::Taps;

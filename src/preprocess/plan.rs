@@ -1,10 +1,12 @@
 //! [`Plan`]: everything about resizing that depends on the sizes alone, and the two passes that use it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::fit::{Fit, Placement, Span};
 use super::frame::Frame;
-use super::patches::PADDING;
+use super::patches::{PADDING, ValueTable};
+use super::preprocessing::Preprocessing;
 use super::resize::Taps;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,14 +27,25 @@ pub struct Plan {
     horizontal: Taps,
     vertical: Taps,
     source_rows: Range<usize>,
+    preprocessing: Preprocessing,
+    values: Arc<ValueTable>,
 }
 
 impl Plan {
-    /// A plan for pictures of `width` x `height` pixels.
+    /// A plan for pictures of `width` x `height` pixels and an encoder with CLIP's preprocessing.
+    ///
+    /// # Errors
+    /// As [`Plan::with`].
+    pub fn new(width: usize, height: usize, size: usize, fit: Fit) -> Result<Self> {
+        Plan::with(width, height, size, fit, &Preprocessing::CLIP)
+    }
+
+    /// A plan for pictures of `width` x `height` pixels and an encoder with this preprocessing;
+    /// [`VisionArch::plan`](crate::weights::VisionArch::plan) takes that of a model.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] where a side or `size` is zero or exceeds [`MAX_SIDE`].
-    pub fn new(width: usize, height: usize, size: usize, fit: Fit) -> Result<Self> {
+    pub fn with(width: usize, height: usize, size: usize, fit: Fit, preprocessing: &Preprocessing) -> Result<Self> {
         for (name, value) in [("picture width", width), ("picture height", height), ("model input size", size)] {
             if !(1..=MAX_SIDE).contains(&value) {
                 return Err(Error::new(
@@ -42,14 +55,25 @@ impl Plan {
             }
         }
         let [x, y] = fit.spans(width, height, size);
-        let (horizontal, vertical) = (Taps::new(&x), Taps::new(&y));
+        let (horizontal, vertical) = (Taps::new(&x, preprocessing.filter), Taps::new(&y, preprocessing.filter));
         let source_rows = vertical.source();
-        Ok(Plan { size, fit, x, y, horizontal, vertical, source_rows })
+        let values = Arc::new(preprocessing.value_table());
+        Ok(Plan { size, fit, x, y, horizontal, vertical, source_rows, preprocessing: *preprocessing, values })
     }
 
     /// Side of the model input, in pixels.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The encoder's preprocessing; the fit of the plan is its own.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// What each 8-bit value of a channel becomes.
+    pub fn values(&self) -> &ValueTable {
+        &self.values
     }
 
     /// How the picture is brought to a square.

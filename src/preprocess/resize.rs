@@ -1,4 +1,4 @@
-//! Pillow's antialiased bicubic resampling of 8-bit pixels (`Resample.c`), one axis at a time.
+//! Pillow's antialiased bicubic and bilinear resampling of 8-bit pixels (`Resample.c`), one axis at a time.
 //!
 //! The result is bit-exact: weights are computed and normalised in f64, rounded to 22-bit fixed point, and every sum is
 //! an exact integer, so that no order of evaluation, thread count or vector width can change it.
@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::fit::Span;
+use super::preprocessing::Filter;
 
 /// Fractional bits of a weight: 32 less 8 for the pixel and 2 for the sign and the overshoot of the filter.
 const PRECISION: u32 = 22;
@@ -35,7 +36,7 @@ impl Taps {
     /// Weights for the surviving outputs of `span` alone, `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow.
     ///
     /// Pillow skips an axis whose size does not change; here that is one tap of weight 1, which copies exactly.
-    pub(super) fn new(span: &Span) -> Self {
+    pub(super) fn new(span: &Span, filter: Filter) -> Self {
         let outputs = span.kept.len();
         if span.source == span.resized {
             let first = span.kept.clone().map(|i| i as u32).collect();
@@ -43,7 +44,11 @@ impl Taps {
         }
         let scale = span.source as f64 / span.resized as f64;
         let filter_scale = scale.max(1.0);
-        let support = 2.0 * filter_scale;
+        let (kernel, radius): (fn(f64) -> f64, f64) = match filter {
+            Filter::Bicubic => (bicubic, 2.0),
+            Filter::Bilinear => (bilinear, 1.0),
+        };
+        let support = radius * filter_scale;
         let windows: Vec<Range<usize>> = span
             .kept
             .clone()
@@ -61,7 +66,7 @@ impl Taps {
             // Multiplying by the reciprocal, as Pillow does, is not the same as dividing.
             let inverse = 1.0 / filter_scale;
             exact.clear();
-            exact.extend(window.clone().map(|s| bicubic((s as f64 - centre + 0.5) * inverse)));
+            exact.extend(window.clone().map(|s| kernel((s as f64 - centre + 0.5) * inverse)));
             let total: f64 = exact.iter().sum();
             for (weight, value) in row.iter_mut().zip(&exact) {
                 let normalised = if total == 0.0 { *value } else { value / total };
@@ -153,6 +158,12 @@ fn bicubic(x: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+/// A triangle.
+fn bilinear(x: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 { 1.0 - x } else { 0.0 }
 }
 
 /// The integer part of a sum, limited to a byte.

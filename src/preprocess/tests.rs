@@ -51,20 +51,24 @@ fn files_decode_to_the_pixels_that_they_were_made_from() {
 
 #[test]
 fn resized_pixels_are_those_of_pillow() {
-    let bytes = fixture_bytes("expected.safetensors");
-    let expected = SafeTensors::deserialize(&bytes).unwrap();
-    let mut seen = 0;
-    for (key, view) in expected.tensors() {
-        let &[fit, size, name] = &key.split('/').collect::<Vec<_>>()[..] else { continue };
-        let image = Image::open(fixture(name)).unwrap();
-        let plan = Plan::new(image.width(), image.height(), size.parse().unwrap(), fit.parse().unwrap()).unwrap();
-        let out = plan.run(&image.frame());
-        assert_eq!(out.len(), view.data().len(), "{key}");
-        let wrong = out.iter().zip(view.data()).position(|(a, b)| a != b);
-        assert_eq!(wrong, None, "{key}: first byte that differs");
-        seen += 1;
+    for (file, filter) in [("expected.safetensors", Filter::Bicubic), ("bilinear.safetensors", Filter::Bilinear)] {
+        let bytes = fixture_bytes(file);
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        let preprocessing = Preprocessing { filter, ..Preprocessing::CLIP };
+        let mut seen = 0;
+        for (key, view) in expected.tensors() {
+            let &[fit, size, name] = &key.split('/').collect::<Vec<_>>()[..] else { continue };
+            let image = Image::open(fixture(name)).unwrap();
+            let (width, height, size) = (image.width(), image.height(), size.parse().unwrap());
+            let plan = Plan::with(width, height, size, fit.parse().unwrap(), &preprocessing).unwrap();
+            let out = plan.run(&image.frame());
+            assert_eq!(out.len(), view.data().len(), "{key}");
+            let wrong = out.iter().zip(view.data()).position(|(a, b)| a != b);
+            assert_eq!(wrong, None, "{filter:?}, {key}: first byte that differs");
+            seen += 1;
+        }
+        assert_eq!(seen, 32);
     }
-    assert_eq!(seen, 32);
 }
 
 #[test]

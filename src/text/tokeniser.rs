@@ -111,6 +111,22 @@ impl Tokeniser {
         ids.push(END_OF_TEXT);
         Ok(ids)
     }
+
+    /// The id of a token as vocabulary files spell it.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        match token {
+            "<|startoftext|>" => Some(START_OF_TEXT),
+            "<|endoftext|>" => Some(END_OF_TEXT),
+            _ => self.bpe.token_to_id(token),
+        }
+    }
+
+    /// The first line, counted from 1, of a file of merges (a header, then one merge a line) that is not CLIP's.
+    pub(crate) fn other_merge(text: &str) -> Option<usize> {
+        let (theirs, ours) = (text.trim_end().lines().skip(1), MERGES.lines().skip(1));
+        let same = theirs.clone().zip(ours.clone()).take_while(|(a, b)| a.trim_end() == *b).count();
+        (same < theirs.count() || same < ours.count()).then_some(same + 2)
+    }
 }
 
 /// The text as the vocabulary was learnt on it: unescaped, lower-case, words one space apart.

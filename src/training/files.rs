@@ -14,7 +14,7 @@ use super::run::Epoch;
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::DType;
-use crate::weights::{Arch, MappedFile, Tower, Weights, header_for, stored_as, table};
+use crate::weights::{Arch, TensorFile, Tower, Weights, header_for, stored_as, table};
 
 /// Writes the heads as a safetensors file in f32, BatchNorm as it is, with the configuration in the metadata.
 pub(super) fn write_heads(path: &Path, network: &Network, arch: &Arch) -> Result<()> {
@@ -32,7 +32,7 @@ pub(super) fn write_merged(path: &Path, network: &Network, weights: &Weights) ->
     let mut specs = Vec::new();
     for spec in table(weights.arch()) {
         let head = spec.tower == Tower::Heads;
-        let dtype = if head { DType::F32 } else { weights.tensor(&spec.name)?.dtype };
+        let dtype = if head { DType::F32 } else { weights.dtype(&spec.name)? };
         specs.push((spec, dtype));
     }
     // Wide elements first, so that every tensor is aligned to its own.
@@ -45,7 +45,7 @@ pub(super) fn write_merged(path: &Path, network: &Network, weights: &Weights) ->
         for (spec, _) in &specs {
             match spec.tower {
                 Tower::Heads => put(&rounded(network, &spec.name))?,
-                _ => put(weights.tensor(&spec.name)?.bytes)?,
+                _ => put(&weights.tensor(&spec.name)?.bytes)?,
             }
         }
         Ok(())
@@ -125,7 +125,7 @@ impl State {
             let message = "is not the state of a training, or is damaged; delete it to begin anew";
             Error::new(ErrorKind::Argument, message).at(path)
         };
-        let file = MappedFile::open(path).map_err(|error| broken().because(error))?;
+        let file = TensorFile::open(path).map_err(|error| broken().because(error))?;
         let json = file.metadata.get(KEY).ok_or_else(broken)?;
         let progress: Progress = serde_json::from_str(json).map_err(|error| broken().because(error))?;
         if progress.identity != identity {
@@ -138,7 +138,7 @@ impl State {
         }
         let read = |name: &str, vector: &mut Vec<f64>| {
             let tensor = file.tensors.get(name).filter(|t| t.dtype == Dtype::F64 && t.shape == [vector.len()]);
-            let bytes = file.bytes(tensor.ok_or_else(broken)?.range.clone());
+            let bytes = file.read(tensor.ok_or_else(broken)?.range.clone())?;
             *vector = bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
             if vector.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(broken()) }
         };

@@ -21,12 +21,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::methods::find;
 use crate::methods::inctrl::{TEXT_PROTOTYPES, equations};
 use crate::metrics::auroc;
-use crate::weights::{MappedFile, Weights};
+use crate::weights::{TensorFile, Weights};
 
 /// A model to train heads for: a CLIP model, with heads or without.
 pub struct Base {
     engine: Engine,
-    /// Of the heads that stand in for those which are not there yet; its file is mapped while the engine is there.
+    /// Of the heads that stand in for those which are not there yet; its file is read while the engine is there.
     _folder: Option<TempDir>,
 }
 
@@ -40,7 +40,7 @@ impl Base {
             let message = "heads are given, but training makes new ones from nothing: leave them out";
             return Err(Error::new(ErrorKind::Argument, message).at(heads));
         }
-        let file = MappedFile::open(&options.weights.weights)?;
+        let file = TensorFile::open(&options.weights.weights)?;
         if file.tensors.keys().any(|name| name.starts_with("adapter.") || name.starts_with("diff_head")) {
             return Ok(Base { engine: Engine::with(options)?, _folder: None });
         }

@@ -10,7 +10,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, BankRole, BankTensor, Role};
 use crate::methods::inctrl::{HeadOps, OUTPUTS, Scored, class_mean, head_layers};
 use crate::tensor::DType;
-use crate::weights::{Arch, LoadOptions, MappedFile, Weights, random};
+use crate::weights::{Arch, LoadOptions, TensorFile, Weights, random};
 
 /// Embedding 8, 9 patches.
 const CONFIG: &str = r#"{"embed_dim": 8, "vision_cfg": {"image_size": 48, "patch_size": 16, "width": 64, "layers": 1},
@@ -98,12 +98,13 @@ fn the_gradient_of_the_whole_objective_is_that_of_finite_differences() {
 #[test]
 fn three_steps_are_those_of_pytorch() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/training/three_steps.safetensors");
-    let file = MappedFile::open(&path).unwrap();
-    let stored = |name: &str| file.bytes(file.tensors[name].range.clone());
+    let file = TensorFile::open(&path).unwrap();
+    let stored = |name: &str| file.read(file.tensors[name].range.clone()).unwrap();
     for (name, loss, input) in VARIANTS {
         let mut network = network();
         let mut optimiser = AdamW::new(network.parameters.len(), 1e-3);
-        let losses = stored(&format!("{name}/losses")).as_chunks::<8>().0;
+        let losses = stored(&format!("{name}/losses"));
+        let losses = losses.as_chunks::<8>().0;
         for (step, expected) in losses.iter().enumerate() {
             let mut gradient = vec![0.0; network.parameters.len()];
             let found = network.step(&batch(step), loss, input, &mut gradient);

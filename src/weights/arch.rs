@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::{Fit, Plan, Preprocessing};
+use crate::text::VOCABULARY;
 
 /// A CLIP model with InCTRL's heads.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +38,19 @@ pub struct VisionArch {
     pub heads: usize,
     /// Hidden width of a block's MLP.
     pub mlp_width: usize,
+    /// What the tower was trained to see of a picture.
+    pub preprocessing: Preprocessing,
 }
 
 impl VisionArch {
+    /// The plan that brings pictures of `width` x `height` pixels to this tower's input.
+    ///
+    /// # Errors
+    /// As [`Plan::with`].
+    pub fn plan(&self, width: usize, height: usize, fit: Fit) -> Result<Plan> {
+        Plan::with(width, height, self.image_size, fit, &self.preprocessing)
+    }
+
     /// Patches along one side; pixels beyond a whole number of patches are unused, as in a strided convolution.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
@@ -99,6 +111,7 @@ impl Arch {
                 layers: *layers,
                 heads: width / HEAD_WIDTH,
                 mlp_width: 4 * width,
+                preprocessing: Preprocessing::CLIP,
             },
             text: TextArch {
                 context_length: 77,
@@ -136,7 +149,7 @@ impl Arch {
             ("vision heads", v.heads, 1, 16_384),
             ("vision MLP width", v.mlp_width, 1, 131_072),
             ("text context_length", t.context_length, 1, 8_192),
-            ("text vocab_size", t.vocab_size, 1, 4_194_304),
+            ("text vocab_size", t.vocab_size, 1, VOCABULARY),
             ("text width", t.width, 1, 16_384),
             ("text layers", t.layers, 1, 256),
             ("text heads", t.heads, 1, 16_384),
@@ -178,6 +191,9 @@ impl Arch {
         if !self.taps.is_sorted_by(|a, b| a < b) {
             wrong.push(format!("taps {:?}: expected ascending blocks, each once", self.taps));
         }
+        if let Err(error) = v.preprocessing.validate() {
+            wrong.push(error.to_string());
+        }
         if !(self.alpha.is_finite() && self.alpha >= 0.0) {
             wrong.push(format!("alpha is {}, expected a finite number that is not negative", self.alpha));
         }
@@ -185,7 +201,7 @@ impl Arch {
 }
 
 impl fmt::Display for Arch {
-    /// Three lines: image tower, text tower, method.
+    /// Four lines: image tower, pixels, text tower, method.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (v, t) = (&self.vision, &self.text);
         writeln!(
@@ -200,6 +216,7 @@ impl fmt::Display for Arch {
             v.heads,
             v.mlp_width
         )?;
+        writeln!(f, "pixels: {}", v.preprocessing)?;
         writeln!(
             f,
             "text: {} positions, {} tokens, {} blocks of width {}, {} heads, MLP {}",

@@ -4,8 +4,12 @@
 //! {"embed_dim": 640, "quick_gelu": false,
 //!  "vision_cfg": {"image_size": 240, "layers": 12, "width": 896, "patch_size": 16, "head_width": 64, "mlp_ratio": 4.0},
 //!  "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 640, "heads": 10, "layers": 12, "mlp_ratio": 4.0},
-//!  "inctrl": {"taps": [7, 9, 11], "alpha": 1.0}}
+//!  "inctrl": {"taps": [7, 9, 11], "alpha": 1.0},
+//!  "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bilinear", "resize_mode": "squash"}}
 //! ```
+//!
+//! Without `preprocess_cfg` pixels are prepared as for CLIP. The form of open_clip's models on the Hugging Face hub, with
+//! `model_cfg` and `preprocess_cfg` side by side, is read too.
 //!
 //! A configuration that would be computed differently by open_clip must not be run as if it were plain CLIP. Hence every
 //! key is either read, or known to change nothing (the lists below), or switched off (`null`, `false`, `{}`), or it is an
@@ -17,7 +21,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::arch::{Arch, HEAD_WIDTH, TextArch, VisionArch, default_taps, no_default_taps};
+use super::pixels;
 use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::Preprocessing;
 
 /// Options that change nothing at inference, whatever their value: start values of trained scalars, storage, training
 /// regularisation, extra outputs, and details of options that are refused themselves.
@@ -60,21 +66,27 @@ impl Arch {
     /// [`ErrorKind::Config`] for malformed JSON, a missing or misplaced value, an option that this engine does not run,
     /// taps missing at another depth, and whatever [`Arch::validate`] refuses.
     pub fn from_json(text: &str) -> Result<Arch> {
-        let json: Value = serde_json::from_str(text)
-            .map_err(|source| Error::new(ErrorKind::Config, "the model configuration is not JSON").because(source))?;
-        let root = Section::new("", &json)?;
+        Ok(read(text)?.0)
+    }
+
+    fn from_value(json: &Value) -> Result<Arch> {
+        let root = Section::new("", json)?;
         let (vision, text) = (root.section("vision_cfg")?, root.section("text_cfg")?);
         let inctrl = root.optional("inctrl").map(|value| Section::new("inctrl.", value)).transpose()?;
 
+        let image_size = vision.side("image_size")?;
+        let preprocessing =
+            root.optional("preprocess_cfg").map(|value| pixels::open_clip(value, image_size)).transpose()?;
         let width = vision.count("width", None)?;
         let head_width = vision.count("head_width", Some(HEAD_WIDTH))?;
         let vision_arch = VisionArch {
-            image_size: vision.side("image_size")?,
+            image_size,
             patch_size: vision.side("patch_size")?,
             width,
             layers: vision.count("layers", None)?,
             heads: width / head_width,
             mlp_width: vision.mlp_width(width)?,
+            preprocessing: preprocessing.unwrap_or_default(),
         };
         let width = text.count("width", None)?;
         let text_arch = TextArch {
@@ -139,6 +151,7 @@ impl Arch {
                 mlp_ratio: mlp_ratio(t.width, t.mlp_width),
             },
             inctrl: InctrlJson { taps: &self.taps, alpha: self.alpha },
+            preprocess_cfg: PixelsJson::of(&v.preprocessing),
         };
         serde_json::to_string(&json).expect("numbers, flags and lists under string keys always serialise")
     }
@@ -152,6 +165,28 @@ struct ModelJson<'a> {
     vision_cfg: VisionJson,
     text_cfg: TextJson,
     inctrl: InctrlJson<'a>,
+    /// Left out where it is CLIP's, so that the identity of a CLIP model does not depend on whether it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preprocess_cfg: Option<PixelsJson>,
+}
+
+#[derive(Serialize)]
+struct PixelsJson {
+    mean: [f32; 3],
+    std: [f32; 3],
+    interpolation: &'static str,
+    resize_mode: &'static str,
+}
+
+impl PixelsJson {
+    fn of(pixels: &Preprocessing) -> Option<Self> {
+        (*pixels != Preprocessing::CLIP).then(|| PixelsJson {
+            mean: pixels.mean,
+            std: pixels.std,
+            interpolation: pixels.filter.name(),
+            resize_mode: pixels.resize.name(),
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -178,6 +213,36 @@ struct TextJson {
 struct InctrlJson<'a> {
     taps: &'a [usize],
     alpha: f32,
+}
+
+/// Reads a configuration, and whether it says how pixels are prepared.
+///
+/// # Errors
+/// As [`Arch::from_json`].
+pub(crate) fn read(text: &str) -> Result<(Arch, bool)> {
+    let mut json: Value = serde_json::from_str(text)
+        .map_err(|source| Error::new(ErrorKind::Config, "the model configuration is not JSON").because(source))?;
+    if is_hugging_face(&json) {
+        let message = "is a configuration of Hugging Face's: `inctrl convert` makes of its folder a file for --weights";
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    if let Some(Value::Object(mut model)) = json.get_mut("model_cfg").map(Value::take) {
+        for key in ["preprocess_cfg", "inctrl"] {
+            if let Some(value) = json.get_mut(key).map(Value::take) {
+                model.insert(key.into(), value);
+            }
+        }
+        json = Value::Object(model);
+    }
+    let says = json.get("preprocess_cfg").is_some_and(|value| !value.is_null());
+    Ok((Arch::from_value(&json)?, says))
+}
+
+/// Whether this is a configuration of Hugging Face's transformers.
+pub(crate) fn is_hugging_face(json: &Value) -> bool {
+    ["model_type", "vision_config", "text_config", "architectures", "transformers_version"]
+        .iter()
+        .any(|key| json.get(key).is_some())
 }
 
 /// A ratio from which `width * ratio`, truncated as open_clip does it, gives `mlp_width` back.
@@ -340,6 +405,43 @@ mod tests {
     #[test]
     fn open_clips_file_is_the_named_model() {
         assert_eq!(Some(read(&plus_240()).unwrap()), Arch::named("vit-b-16-plus-240"));
+    }
+
+    #[test]
+    fn preprocessing_is_a_part_of_the_model_and_clips_is_not_said() {
+        use crate::preprocess::{Filter, ResizeMode};
+        let plain = read(&plus_240()).unwrap();
+        assert!(!plain.to_json().contains("preprocess_cfg"));
+        let mut said = plus_240();
+        said["preprocess_cfg"] = json!({"mean": [0.48145466, 0.4578275, 0.40821073], "interpolation": "bicubic"});
+        assert_eq!(read(&said).unwrap().to_json(), plain.to_json());
+
+        let pixels = json!({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "interpolation": "bilinear",
+            "resize_mode": "squash", "size": [240, 240]});
+        let hub = json!({"model_cfg": plus_240(), "preprocess_cfg": pixels, "inctrl": {"taps": [1, 2]}});
+        let arch = read(&hub).unwrap();
+        let expected = Preprocessing {
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            filter: Filter::Bilinear,
+            resize: ResizeMode::Squash,
+        };
+        assert_eq!((arch.vision.preprocessing, &*arch.taps), (expected, &[1, 2][..]));
+        assert_eq!(Arch::from_json(&arch.to_json()).unwrap(), arch);
+        assert_ne!(arch.to_json(), Arch { taps: vec![1, 2], ..plain }.to_json());
+    }
+
+    #[test]
+    fn configurations_of_other_libraries_name_the_way() {
+        for json in [json!({"model_type": "clip"}), json!({"architectures": ["CLIPModel"], "projection_dim": 8})] {
+            assert!(read(&json).unwrap_err().to_string().contains("inctrl convert"));
+        }
+        let mut json = plus_240();
+        json["preprocess_cfg"] = json!({"resize_mode": "longest"});
+        assert!(read(&json).unwrap_err().to_string().contains("preprocess_cfg.resize_mode = \"longest\""));
+        let mut json = plus_240();
+        json["text_cfg"]["vocab_size"] = json!(49_409);
+        assert!(read(&json).unwrap_err().to_string().contains("vocab_size is 49409, expected 1 to 49408"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! One memory-mapped safetensors file: a length, a JSON header, and the tensors' bytes.
+//! One safetensors file: a length, a JSON header, and the tensors' bytes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -9,36 +11,41 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::arch::Arch;
 use super::load::CONFIG_KEY;
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mapped::Mapped;
 use crate::tensor::DType;
 
 /// Bytes before the header: its length as a little-endian u64.
 const PREFIX: usize = 8;
 /// The largest header that the format allows.
 const MAX_HEADER: usize = 100_000_000;
+/// Bytes at the beginning from which it is told what a file is.
+const SAMPLE: usize = 4096;
 
 /// A tensor as the header describes it. Offset, shape and type agree with each other and lie inside the file.
 pub(crate) struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
-    /// Where its bytes lie, for [`MappedFile::bytes`].
+    /// Where its bytes lie, for [`TensorFile::read`].
     pub range: Range<usize>,
 }
 
-/// A safetensors file with a valid header.
-pub(crate) struct MappedFile {
+/// A safetensors file with a valid header, open.
+///
+/// Replacing it by renaming another over it changes nothing here; what is written *into* it is there at the next read.
+pub(crate) struct TensorFile {
     pub path: PathBuf,
-    map: Mapped,
+    file: File,
+    len: u64,
     pub tensors: BTreeMap<String, Stored>,
     /// The free-form strings of the header.
     pub metadata: BTreeMap<String, String>,
 }
 
-impl MappedFile {
+impl TensorFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let map = Mapped::open(path, "a safetensors file")?;
-        let (header, data_start) = header(map.bytes(0..map.len())).map_err(|error| error.at(path))?;
+        let (file, len) = disk::open(path, "a safetensors file")?;
+        let (header, data_start) = header(&file, len).map_err(|error| error.at(path))?;
         let mut tensors = BTreeMap::new();
         for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
@@ -47,23 +54,44 @@ impl MappedFile {
             tensors.insert(name, Stored { dtype: info.dtype, shape: info.shape.clone(), range });
         }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(MappedFile { path: path.to_path_buf(), map, tensors, metadata })
+        Ok(TensorFile { path: path.to_path_buf(), file, len, tensors, metadata })
     }
 
-    /// Size of the file in bytes.
-    pub fn len(&self) -> usize {
-        self.map.len()
+    /// Size of the file in bytes when it was opened.
+    pub fn len(&self) -> u64 {
+        self.len
     }
 
-    /// The bytes of a range of this file.
-    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.map.bytes(range)
+    /// The bytes of a range of this file as they are now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Weights`] where the file has become shorter, [`ErrorKind::Io`], and [`ErrorKind::Device`] where there is
+    /// no memory for them.
+    pub fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let mut bytes = disk::bytes(range.len(), "a tensor").map_err(|error| error.at(&self.path))?;
+        self.read_into(range.start, &mut bytes)?;
+        Ok(bytes)
     }
 
-    /// See [`Mapped::release`].
-    pub fn release(&self, range: Range<usize>) {
-        self.map.release(range);
+    /// Fills `out` with the bytes from `start` on.
+    ///
+    /// # Errors
+    /// As [`TensorFile::read`].
+    pub fn read_into(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        disk::read_at(&self.file, start as u64, out).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => changed("has become shorter").at(&self.path),
+            _ => Error::io("read", &self.path, source),
+        })
     }
+}
+
+/// The error of a file that is not what it was when it was opened.
+pub(super) fn changed(how: &str) -> Error {
+    let message = format!(
+        "{how} since it was opened: the model is no longer the one that its hash names; open it again, and replace a file by \
+         renaming a new one over it, never by writing into it"
+    );
+    Error::new(ErrorKind::Weights, message)
 }
 
 /// The bytes before the tensors of a safetensors file that holds these tensors (name, type, shape) one after the other:
@@ -89,43 +117,55 @@ pub(crate) fn header_for(tensors: impl Iterator<Item = (String, Dtype, Vec<usize
 }
 
 /// The checked header and the offset of the first tensor.
-fn header(bytes: &[u8]) -> Result<(Metadata, usize)> {
+fn header(file: &File, len: u64) -> Result<(Metadata, usize)> {
     let broken = |message: String| Error::new(ErrorKind::Weights, message);
-    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
-        return Err(broken(format!("is not a safetensors file: {} bytes are too few", bytes.len())));
+    let read = |start: u64, out: &mut [u8]| {
+        disk::read_at(file, start, out).map_err(|source| broken("cannot be read whole".into()).because(source))
+    };
+    let len = usize::try_from(len).map_err(|_| broken(format!("has {len} bytes, more than this machine addresses")))?;
+    let mut start = vec![0; len.min(SAMPLE)];
+    read(0, &mut start)?;
+    let Some((prefix, rest)) = start.split_first_chunk::<PREFIX>() else {
+        return Err(broken(format!("is not a safetensors file: {len} bytes are too few")));
     };
     let length = usize::try_from(u64::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
     if length > MAX_HEADER || rest.first() != Some(&b'{') {
-        return Err(broken(format!("is not a safetensors file: {}", what_else(bytes))));
+        return Err(broken(format!("is not a safetensors file: {}", what_else(&start))));
     }
-    let Some(json) = rest.get(..length) else {
-        let message = format!("is truncated: its header alone has {length} bytes, the file has {}", bytes.len());
-        return Err(broken(message));
-    };
+    if length > len - PREFIX {
+        return Err(broken(format!("is truncated: its header alone has {length} bytes, the file has {len}")));
+    }
+    let mut json = disk::bytes(length, "the header of a safetensors file")?;
+    read(PREFIX as u64, &mut json)?;
     // Reading the metadata also checks that the tensors follow each other without gaps, and that each one's byte count
     // is that of its shape and type.
-    let header: Metadata = serde_json::from_slice(json).map_err(|source| {
+    let header: Metadata = serde_json::from_slice(&json).map_err(|source| {
         broken("has a damaged safetensors header; copy or convert the file again".into()).because(source)
     })?;
     let data_start = PREFIX + length;
     match data_start.checked_add(header.data_len()) {
-        Some(end) if end == bytes.len() => Ok((header, data_start)),
-        Some(end) if end < bytes.len() => {
-            Err(broken(format!("has {} bytes, but its tensors end at {end}; copy or convert it again", bytes.len())))
+        Some(end) if end == len => Ok((header, data_start)),
+        Some(end) if end < len => {
+            Err(broken(format!("has {len} bytes, but its tensors end at {end}; copy or convert it again")))
         }
         _ => Err(broken(format!(
             "is truncated: its header describes {} bytes of tensors, the file has {}; copy it again",
             header.data_len(),
-            bytes.len() - data_start
+            len - data_start
         ))),
     }
 }
 
-/// What a file that is no safetensors file seems to be.
+/// What a file that begins like this, and is no safetensors file, seems to be.
 fn what_else(bytes: &[u8]) -> &'static str {
+    let text = bytes.trim_ascii_start();
     // torch.save writes a zip archive, and a bare pickle (protocol 2 to 5) in its old format.
     if bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]) {
         "this is a PyTorch checkpoint, convert it with `inctrl convert` (which runs nothing in it)"
+    } else if text.starts_with(b"{") && text.windows(12).any(|part| part == b"\"weight_map\"") {
+        "this is the index of a checkpoint in several files, join them with `inctrl convert`"
+    } else if text.starts_with(b"{") {
+        "this is JSON, perhaps a model's configuration (--config)"
     } else {
         "it does not start with the length of a JSON header and the header"
     }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use super::arch::{Arch, HEAD_WIDTH, TextArch, VisionArch, default_taps, no_default_taps};
 use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::Preprocessing;
 use crate::tensor::shape_text;
 
 impl Arch {
     /// The architecture of a model whose tensors have these names and shapes.
     ///
     /// What shapes do not show is assumed: attention heads of 64 in both towers, exact GELU (OpenAI's own weights need
-    /// a configuration with `quick_gelu`), an image side that is a whole number of patches, published taps, alpha 1.
+    /// a configuration with `quick_gelu`), an image side that is a whole number of patches, CLIP's preprocessing, published
+    /// taps, alpha 1.
     ///
     /// # Errors
     /// [`ErrorKind::Weights`] where a tensor that is needed for this is missing or has an unexpected shape,
@@ -41,6 +43,7 @@ impl Arch {
                 layers,
                 heads: heads("vision", width)?,
                 mlp_width: vision_mlp,
+                preprocessing: Preprocessing::CLIP,
             },
             text: TextArch {
                 context_length,

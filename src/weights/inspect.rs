@@ -52,7 +52,7 @@ pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
             *dtypes.entry(stored.dtype.to_string()).or_default() += 1;
         }
         let metadata_keys = file.metadata.keys().cloned().collect();
-        report.files.push(FileSummary { path: file.path.clone(), bytes: file.len() as u64, dtypes, metadata_keys });
+        report.files.push(FileSummary { path: file.path.clone(), bytes: file.len(), dtypes, metadata_keys });
     }
     let (arch, source) = match find_arch(options, &files) {
         Ok(found) => found,
@@ -68,10 +68,10 @@ pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
     for Entry { spec, .. } in &entries {
         *report.parameters.entry(spec.tower).or_default() += spec.shape.iter().product::<usize>() as u64;
     }
-    let scans = scan(&entries, &files);
-    let damaged = non_finite(&entries, &scans, &files);
+    let scans = scan(&entries, &files)?;
+    let damaged = non_finite(&entries, &scans, &files)?;
     report.problems.extend(damaged.into_iter().map(|line| format!("not finite: {line}")));
-    let negative = negative_variances(&entries, &files);
+    let negative = negative_variances(&entries, &scans, &files)?;
     report.problems.extend(negative.into_iter().map(|line| format!("negative, which no variance is: {line}")));
     if report.problems.is_empty() {
         report.hash = Some(model_hash(&arch, entries.iter().zip(&scans)));

@@ -2,15 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::arch::Arch;
-use super::file::{MappedFile, Stored, storage};
+use super::beside::{MAX_CONFIG, check_tokeniser, folder_of, preprocessing, read_text};
+use super::config;
+use super::file::{Stored, TensorFile, storage};
+use super::foreign::advice;
 use super::scan::{Entry, Scan, model_hash, scan};
 use super::table::{Tower, ignored, table};
+use safetensors::Dtype;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::{TensorView, shape_text};
+use crate::tensor::{DType, TensorView, shape_text};
 
 /// The metadata key of a safetensors file under which a model configuration may stand.
 pub(crate) const CONFIG_KEY: &str = "inctrl.config";
@@ -47,14 +51,16 @@ impl fmt::Display for ArchSource {
     }
 }
 
-/// The checked tensors of a model, in memory-mapped files.
+/// The checked tensors of a model, in open files.
 ///
 /// `Send` and `Sync`; share it in an `Arc`.
 pub struct Weights {
     arch: Arch,
-    files: Vec<MappedFile>,
+    files: Vec<TensorFile>,
     /// In the order of [`table`].
     entries: Vec<Entry>,
+    /// What each entry held when the model was opened.
+    scans: Vec<Scan>,
     index: HashMap<String, usize>,
     hash: String,
     clip_hash: String,
@@ -65,11 +71,13 @@ impl Weights {
     ///
     /// The architecture is that of `options.config`, else of `<stem>.json` or else `config.json` beside the weights, else
     /// of the metadata key `inctrl.config` (of the heads file before the weights file, since taps and alpha belong to
-    /// trained heads), else inferred from shapes ([`Arch::infer`]).
+    /// trained heads), else of `open_clip_config.json` beside the weights, else inferred from shapes ([`Arch::infer`]). Where it
+    /// does not say how pixels are prepared, the metadata do, else open_clip's or Hugging Face's files beside the weights, else
+    /// it is as for CLIP.
     ///
-    /// **The files must not be modified while the `Weights` exist.** They are mapped, not copied: if another process
-    /// overwrites one, results are garbage, and if it truncates one, the operating system ends this process. Replacing a
-    /// file by renaming another over it is safe.
+    /// Tensors stay in the files and are read when they are asked for. Each is compared then with what it was when the model
+    /// was opened: a file that somebody has written into or cut short is an error there, so that whatever is computed is of
+    /// the model that [`Weights::hash`] names. Replacing a file by renaming another over it changes nothing here.
     ///
     /// # Errors
     /// - [`ErrorKind::Io`]: a file cannot be read.
@@ -86,15 +94,15 @@ impl Weights {
             );
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
-        let scans = scan(&entries, &files);
-        let non_finite = non_finite(&entries, &scans, &files);
+        let scans = scan(&entries, &files)?;
+        let non_finite = non_finite(&entries, &scans, &files)?;
         if !non_finite.is_empty() {
             let text = listing(&[("not finite", &non_finite)]);
             let message =
                 format!("the model is damaged: numbers are NaN or infinite; copy or convert the file again\n{text}");
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
-        let negative = negative_variances(&entries, &files);
+        let negative = negative_variances(&entries, &scans, &files)?;
         if !negative.is_empty() {
             let text = listing(&[("negative, which no variance is", &negative)]);
             let message = format!("the heads are damaged; copy or convert the file again\n{text}");
@@ -106,7 +114,7 @@ impl Weights {
         let towers = entries.iter().zip(&scans).filter(|(entry, _)| entry.spec.tower != Tower::Heads);
         let clip_hash = model_hash(&clip, towers);
         let index = entries.iter().enumerate().map(|(at, entry)| (entry.spec.name.clone(), at)).collect();
-        Ok(Weights { arch, files, entries, index, hash, clip_hash })
+        Ok(Weights { arch, files, entries, scans, index, hash, clip_hash })
     }
 
     /// The architecture that [`Weights::open`] would find, whether or not the tensors are there.
@@ -123,15 +131,43 @@ impl Weights {
         &self.arch
     }
 
-    /// The tensor called `name`; its bytes lie in the map.
+    /// The tensor called `name`, read from its file.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] if [`table`] has no such tensor for this architecture.
+    /// [`ErrorKind::Argument`] if [`table`] has no such tensor for this architecture; [`ErrorKind::Weights`] if the file has
+    /// been written into since it was opened; [`ErrorKind::Io`], and [`ErrorKind::Device`] where there is no memory for it.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
-        let at = self.index.get(name).ok_or_else(|| {
+        let at = self.at(name)?;
+        self.entries[at].read(&self.scans[at], &self.files)
+    }
+
+    /// The rows `rows` of the matrix called `name` in f32, one after the other, `[rows.len(), width]`. The matrix is not held
+    /// in memory.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`]; [`ErrorKind::Argument`] for a row that the matrix does not have.
+    pub fn rows(&self, name: &str, rows: &[u32]) -> Result<Vec<f32>> {
+        let at = self.at(name)?;
+        let entry = &self.entries[at];
+        let count = entry.spec.shape.first().copied().unwrap_or(0);
+        if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
+            return Err(Error::new(ErrorKind::Argument, format!("row {row} of `{name}`, which has {count}")));
+        }
+        entry.gather(rows, &self.scans[at], &self.files)
+    }
+
+    /// How the tensor called `name` is stored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] as [`Weights::tensor`].
+    pub fn dtype(&self, name: &str) -> Result<DType> {
+        Ok(self.entries[self.at(name)?].dtype)
+    }
+
+    fn at(&self, name: &str) -> Result<usize> {
+        self.index.get(name).copied().ok_or_else(|| {
             Error::new(ErrorKind::Argument, format!("no tensor is called `{name}` in this model's architecture"))
-        })?;
-        Ok(self.entries[*at].view(&self.files))
+        })
     }
 
     /// Identity of the model, 64 hex digits: blake3 of the architecture and of every used tensor's name, storage type,
@@ -144,15 +180,6 @@ impl Weights {
     pub fn clip_hash(&self) -> &str {
         &self.clip_hash
     }
-
-    /// Lets the pages of all tensors whose names start with `name_prefix` leave memory, for a caller who has copied them.
-    ///
-    /// They stay readable; the next access brings them back from the file. No effect where the system has no such call.
-    pub fn release(&self, name_prefix: &str) {
-        for entry in self.entries.iter().filter(|entry| entry.spec.name.starts_with(name_prefix)) {
-            self.files[entry.file].release(entry.range.clone());
-        }
-    }
 }
 
 impl fmt::Debug for Weights {
@@ -162,34 +189,87 @@ impl fmt::Debug for Weights {
 }
 
 /// The weights file and, if there is one, the heads file.
-pub(super) fn open_files(options: &LoadOptions) -> Result<Vec<MappedFile>> {
-    [Some(&options.weights), options.heads.as_ref()].into_iter().flatten().map(|path| MappedFile::open(path)).collect()
+pub(super) fn open_files(options: &LoadOptions) -> Result<Vec<TensorFile>> {
+    [Some(&options.weights), options.heads.as_ref()].into_iter().flatten().map(|path| TensorFile::open(path)).collect()
 }
 
 /// The architecture, searched for as [`Weights::open`] says.
-pub(super) fn find_arch(options: &LoadOptions, files: &[MappedFile]) -> Result<(Arch, ArchSource)> {
-    let beside = [options.weights.with_extension("json"), options.weights.with_file_name("config.json")];
-    let config = options.config.clone().or_else(|| beside.into_iter().find(|path| path.is_file()));
-    if let Some(path) = config {
-        return Ok((read_config(&path)?, ArchSource::Config(path)));
-    }
-    for file in files.iter().rev() {
-        if let Some(json) = file.metadata.get(CONFIG_KEY) {
-            let arch = Arch::from_json(json).map_err(|source| {
-                let message = format!("its metadata key `{CONFIG_KEY}` is no usable model configuration");
-                Error::new(ErrorKind::Config, message).at(&file.path).because(source)
-            })?;
-            return Ok((arch, ArchSource::Metadata(file.path.clone())));
+pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(Arch, ArchSource)> {
+    let mut own = own_configurations(files);
+    let beside = |name: &str| Some(options.weights.with_file_name(name)).filter(|path| path.is_file());
+    let stem = Some(options.weights.with_extension("json")).filter(|path| path.is_file());
+    let plain = beside("config.json");
+    // What other libraries keep in a checkpoint's folder says less than what was written into the file itself.
+    let ours = plain.clone().filter(|path| !is_foreign(path));
+    let (mut arch, says_pixels, source) = if let Some(path) = options.config.clone().or(stem).or(ours) {
+        read_config(path)?
+    } else if let Some((path, last)) = own.pop() {
+        return Ok((of_one_model(own.first(), path, last?.0)?, ArchSource::Metadata(path.to_path_buf())));
+    } else if let Some(path) = beside("open_clip_config.json").or(plain) {
+        read_config(path)?
+    } else {
+        let tensors = files.iter().flat_map(|file| &file.tensors);
+        if let Some(advice) = advice(tensors.clone().map(|(name, _)| name.as_str())) {
+            let message = format!("the tensors are not called as this engine's. {advice}");
+            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
+        }
+        let arch = Arch::infer(tensors.map(|(name, stored)| (name.as_str(), stored.shape.as_slice())));
+        (arch.map_err(|error| error.at(&options.weights))?, false, ArchSource::Shapes)
+    };
+    let folder = folder_of(&options.weights);
+    match own.iter().find_map(|(_, own)| own.as_ref().ok()) {
+        // What `inctrl convert` found out stays, whoever describes the rest.
+        Some((own, _)) if !says_pixels => arch.vision.preprocessing = own.vision.preprocessing,
+        Some(_) => {}
+        None => {
+            check_tokeniser(&folder)?;
+            if let Some(found) = preprocessing(&folder, arch.vision.image_size)?.filter(|_| !says_pixels) {
+                arch.vision.preprocessing = found;
+            }
         }
     }
-    let tensors = files.iter().flat_map(|file| &file.tensors);
-    let arch = Arch::infer(tensors.map(|(name, stored)| (name.as_str(), stored.shape.as_slice())));
-    Ok((arch.map_err(|error| error.at(&options.weights))?, ArchSource::Shapes))
+    Ok((arch, source))
 }
 
-fn read_config(path: &Path) -> Result<Arch> {
-    let json = fs::read_to_string(path).map_err(|source| Error::io("read the model configuration", path, source))?;
-    Arch::from_json(&json).map_err(|error| error.at(path))
+/// A file and what its metadata say of the model: the architecture, and whether they say how pixels are prepared.
+type Own<'a> = (&'a Path, Result<(Arch, bool)>);
+
+fn own_configurations(files: &[TensorFile]) -> Vec<Own<'_>> {
+    let own = |file: &TensorFile| {
+        Some(config::read(file.metadata.get(CONFIG_KEY)?).map_err(|source| {
+            let message = format!("its metadata key `{CONFIG_KEY}` is no usable model configuration");
+            Error::new(ErrorKind::Config, message).at(&file.path).because(source)
+        }))
+    };
+    files.iter().filter_map(|file| Some((file.path.as_path(), own(file)?))).collect()
+}
+
+/// `arch`, which is in the metadata of the file at `path`, unless the model's other file was made for other pixels: heads would
+/// judge them wrongly.
+fn of_one_model(other: Option<&Own<'_>>, path: &Path, arch: Arch) -> Result<Arch> {
+    let Some((first, Ok((theirs, _)))) = other else { return Ok(arch) };
+    let (here, there) = (arch.vision.preprocessing, theirs.vision.preprocessing);
+    if here == there {
+        return Ok(arch);
+    }
+    let message = format!(
+        "was made for a model that sees pixels as: {here}; but {} says: {there}. Make both of one model, or name the \
+         configuration (--config)",
+        first.display()
+    );
+    Err(Error::new(ErrorKind::Config, message).at(path))
+}
+
+fn read_config(path: PathBuf) -> Result<(Arch, bool, ArchSource)> {
+    let text = read_text(&path, "a model's configuration", MAX_CONFIG)?;
+    let (arch, says_pixels) = config::read(&text).map_err(|error| error.at(&path))?;
+    Ok((arch, says_pixels, ArchSource::Config(path)))
+}
+
+/// Whether the file is a configuration of Hugging Face's; what cannot be read is not, and is said where it is read.
+fn is_foreign(path: &Path) -> bool {
+    let json = read_text(path, "a model's configuration", MAX_CONFIG).ok();
+    json.and_then(|text| serde_json::from_str(&text).ok()).is_some_and(|json| config::is_hugging_face(&json))
 }
 
 /// Everything that is wrong with the tensors of a model, by kind.
@@ -202,6 +282,8 @@ pub(super) struct Problems {
     duplicate: Vec<String>,
     /// Not one tensor of the heads is there, and no file for them was given.
     no_heads: bool,
+    /// What to do with the file that was meant for another program.
+    advice: Option<String>,
 }
 
 impl Problems {
@@ -223,11 +305,14 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&listing(&self.groups()))?;
-        if self.no_heads {
+        if self.no_heads && self.advice.is_none() {
             f.write_str(
                 "\nThere is no adapter.* and no diff_head* tensor: this is a plain CLIP model. Give the file with \
                  InCTRL's heads as well (--heads FILE)",
             )?;
+        }
+        if let Some(advice) = &self.advice {
+            write!(f, "\n{advice}")?;
         }
         if !self.duplicate.is_empty() {
             f.write_str("\nUse a CLIP model without heads, or no separate heads file")?;
@@ -236,18 +321,24 @@ impl fmt::Display for Problems {
     }
 }
 
-/// Non-empty groups under their headings.
+/// Most lines of one group: whoever has hundreds has one reason for them.
+const MAX_LINES: usize = 12;
+
+/// Non-empty groups under their headings, long ones cut.
 pub(crate) fn listing(groups: &[(&str, &[String])]) -> String {
     let mut text = Vec::new();
     for (heading, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
         text.push(format!("{} {heading}:", lines.len()));
-        text.extend(lines.iter().map(|line| format!("  {line}")));
+        text.extend(lines.iter().take(MAX_LINES).map(|line| format!("  {line}")));
+        if lines.len() > MAX_LINES {
+            text.push(format!("  ... and {} more", lines.len() - MAX_LINES));
+        }
     }
     text.join("\n")
 }
 
 /// The entry of every tensor that is as the table says, in table order, and what is wrong with the rest.
-pub(super) fn match_table(arch: &Arch, files: &[MappedFile]) -> (Vec<Entry>, Problems) {
+pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Problems) {
     let mut problems = Problems::default();
     let mut entries = Vec::new();
     let specs = table(arch);
@@ -281,37 +372,49 @@ pub(super) fn match_table(arch: &Arch, files: &[MappedFile]) -> (Vec<Entry>, Pro
             Some(_) => {}
         }
     }
+    if !problems.missing.is_empty() {
+        problems.advice = files.first().and_then(|file| advice(file.tensors.keys().map(String::as_str)));
+    } else if files.iter().flat_map(|file| file.tensors.values()).any(|stored| stored.dtype == Dtype::F64) {
+        problems.advice = Some("`inctrl convert` rounds f64 to f32".into());
+    }
     (entries, problems)
 }
 
 /// The files, by index, that have a tensor of this name.
-fn holders<'a>(files: &'a [MappedFile], name: &str) -> Vec<(usize, &'a Stored)> {
+fn holders<'a>(files: &'a [TensorFile], name: &str) -> Vec<(usize, &'a Stored)> {
     files.iter().enumerate().filter_map(|(at, file)| Some((at, file.tensors.get(name)?))).collect()
 }
 
 /// One line for each tensor with a NaN or an infinity: its first such element.
-pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[MappedFile]) -> Vec<String> {
-    let describe = |(entry, scan): (&Entry, &Scan)| {
-        let at = scan.non_finite?;
+pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (entry, scan) in entries.iter().zip(scans) {
+        let Some(at) = scan.non_finite else { continue };
         let mut value = [0.0];
-        entry.view(files).read_f32(at, &mut value);
-        Some(format!("{} {}: element {at} is {}", entry.spec.name, shape_text(&entry.spec.shape), value[0]))
-    };
-    entries.iter().zip(scans).filter_map(describe).collect()
+        entry.read(scan, files)?.read_f32(at, &mut value);
+        lines.push(format!("{} {}: element {at} is {}", entry.spec.name, shape_text(&entry.spec.shape), value[0]));
+    }
+    Ok(lines)
 }
 
 /// One line for each running variance with an element below zero, whose square root would be NaN.
-pub(super) fn negative_variances(entries: &[Entry], files: &[MappedFile]) -> Vec<String> {
-    let negative = |entry: &Entry| {
-        let (at, value) = negative_variance(&entry.spec.name, &entry.view(files))?;
-        Some(format!("{}: element {at} is {value}", entry.spec.name))
-    };
-    entries.iter().filter_map(negative).collect()
+pub(super) fn negative_variances(entries: &[Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (entry, scan) in entries.iter().zip(scans).filter(|(entry, _)| is_variance(&entry.spec.name)) {
+        if let Some((at, value)) = negative_variance(&entry.spec.name, &entry.read(scan, files)?) {
+            lines.push(format!("{}: element {at} is {value}", entry.spec.name));
+        }
+    }
+    Ok(lines)
+}
+
+fn is_variance(name: &str) -> bool {
+    name.ends_with(".running_var")
 }
 
 /// The first element below zero of the tensor called `name`, where that is a running variance.
 pub(crate) fn negative_variance(name: &str, tensor: &TensorView<'_>) -> Option<(usize, f32)> {
-    if !name.ends_with(".running_var") {
+    if !is_variance(name) {
         return None;
     }
     tensor.to_f32().into_iter().enumerate().find(|(_, x)| *x < 0.0)

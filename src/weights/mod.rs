@@ -2,13 +2,14 @@
 //!
 //! The one idea: an architecture ([`Arch`]) determines the name and shape of every tensor ([`table()`]), so a file either
 //! holds exactly those tensors or is refused with every difference in one error. [`Weights::open`] finds the
-//! architecture, maps the files and checks them; [`random::write`] writes a seeded model of any architecture in the same
+//! architecture, opens the files and checks them; [`random::write`] writes a seeded model of any architecture in the same
 //! layout; [`inspect()`] reports on a file without failing at the first problem.
 //!
 //! Names and shapes are open_clip's, as the published InCTRL checkpoint holds them.
 //!
 //! Invariants of an open [`Weights`]: every tensor of the table is present once, in f32, f16 or bf16, with the table's
-//! shape and only finite numbers; [`Weights::hash`] identifies architecture and contents.
+//! shape and only finite numbers; [`Weights::hash`] identifies architecture and contents; a tensor whose bytes are no longer
+//! those is never handed out.
 //!
 //! Refused: anything but safetensors (no pickle is ever executed), tensors that the model would not use (but for the
 //! known leftovers of training, see [`ignored`]), and configuration options that this engine does not run.
@@ -17,20 +18,26 @@
 //! |---|---|
 //! | `arch.rs` | the architecture, its limits, the named models |
 //! | `config.rs` | open_clip model JSON to and from an architecture |
+//! | `pixels.rs` | preprocessing as open_clip and Hugging Face write it |
+//! | `beside.rs` | preprocessing and tokenisers in the folder of a model |
 //! | `infer.rs` | architecture from tensor shapes alone |
 //! | `table.rs` | every tensor's name and shape |
-//! | `file.rs` | one memory-mapped safetensors file |
+//! | `file.rs` | one safetensors file |
+//! | `foreign.rs` | what names say of files of other libraries |
 //! | `load.rs` | files + architecture -> checked [`Weights`] |
 //! | `scan.rs` | one parallel pass over all bytes: NaN search and hash |
 //! | `random.rs` | seeded random models |
 //! | `inspect.rs` | the report |
 
 mod arch;
+mod beside;
 mod config;
 mod file;
+mod foreign;
 mod infer;
 mod inspect;
 mod load;
+mod pixels;
 pub mod random;
 mod scan;
 mod table;
@@ -38,7 +45,10 @@ mod table;
 mod tests;
 
 pub use arch::{Arch, TextArch, VisionArch};
-pub(crate) use file::{MappedFile, header_for, storage, stored_as};
+pub(crate) use beside::{MAX_CONFIG, check_tokeniser, folder_of, preprocessing, read_text};
+pub(crate) use config::{is_hugging_face, read as read_config};
+pub(crate) use file::{TensorFile, header_for, storage, stored_as};
+pub(crate) use foreign::common_prefix;
 pub use inspect::{FileSummary, Inspection, inspect};
 pub use load::{ArchSource, LoadOptions, Weights};
 pub(crate) use load::{CONFIG_KEY, listing, negative_variance};

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::arch::Arch;
-use super::file::MappedFile;
+use super::file::{TensorFile, changed};
 use super::table::TensorSpec;
+use crate::error::Result;
 use crate::process::without_signals;
 use crate::tensor::{DType, TensorView, shape_text};
 
-/// Bytes that are scanned, hashed and released before the next are touched: a whole number of elements of every type,
-/// small enough to be still in cache for the hash.
+/// Bytes that are read, scanned and hashed before the next are: a whole number of elements of every type, small enough to be
+/// still in cache for the hash.
 const CHUNK: usize = 1 << 20;
 
 /// A tensor of the table and where its bytes lie.
@@ -24,9 +25,52 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn view<'a>(&'a self, files: &'a [MappedFile]) -> TensorView<'a> {
-        let bytes = files[self.file].bytes(self.range.clone());
-        TensorView { name: &self.spec.name, shape: &self.spec.shape, dtype: self.dtype, bytes }
+    /// The tensor, whose bytes are those that `scan` went over.
+    ///
+    /// # Errors
+    /// As [`TensorFile::read`], and [`ErrorKind::Weights`](crate::ErrorKind::Weights) for bytes that are others by now.
+    pub fn read(&self, scan: &Scan, files: &[TensorFile]) -> Result<TensorView<'_>> {
+        let bytes = files[self.file].read(self.range.clone())?;
+        self.check(scan, blake3::hash(&bytes), files)?;
+        Ok(TensorView { name: &self.spec.name, shape: &self.spec.shape, dtype: self.dtype, bytes: bytes.into() })
+    }
+
+    /// Rows `rows` of the matrix, in f32, one after the other; of a large matrix little is held at a time. The whole of it is
+    /// read, since a hash is of the whole.
+    ///
+    /// # Errors
+    /// As [`Entry::read`].
+    pub fn gather(&self, rows: &[u32], scan: &Scan, files: &[TensorFile]) -> Result<Vec<f32>> {
+        let width: usize = self.spec.shape.iter().skip(1).product();
+        let row_bytes = width * self.dtype.size();
+        let mut wanted: Vec<(usize, usize)> = rows.iter().enumerate().map(|(at, &row)| (row as usize, at)).collect();
+        wanted.sort_unstable();
+        let mut wanted = wanted.into_iter().peekable();
+        let mut out = vec![0.0; rows.len() * width];
+        let mut hasher = blake3::Hasher::new();
+        let in_chunk = (CHUNK / row_bytes.max(1)).max(1);
+        let mut buffer = vec![0; in_chunk * row_bytes];
+        let count = self.spec.shape.first().copied().unwrap_or(0);
+        for first in (0..count).step_by(in_chunk) {
+            let held = in_chunk.min(count - first);
+            let bytes = &mut buffer[..held * row_bytes];
+            files[self.file].read_into(self.range.start + first * row_bytes, bytes)?;
+            hasher.update(bytes);
+            let bytes: &[u8] = bytes;
+            let view = TensorView { name: &self.spec.name, shape: &[], dtype: self.dtype, bytes: bytes.into() };
+            while let Some((row, at)) = wanted.next_if(|&(row, _)| row < first + held) {
+                view.read_f32((row - first) * width, &mut out[at * width..][..width]);
+            }
+        }
+        self.check(scan, hasher.finalize(), files)?;
+        Ok(out)
+    }
+
+    fn check(&self, scan: &Scan, found: blake3::Hash, files: &[TensorFile]) -> Result<()> {
+        if found == scan.hash {
+            return Ok(());
+        }
+        Err(changed(&format!("has other numbers in tensor `{}`", self.spec.name)).at(&files[self.file].path))
     }
 }
 
@@ -39,8 +83,11 @@ pub(super) struct Scan {
 
 /// Scans all entries on every available core; the result is in their order.
 ///
-/// Pages are released as the pass goes, so that it needs little memory however large the files are.
-pub(super) fn scan(entries: &[Entry], files: &[MappedFile]) -> Vec<Scan> {
+/// It needs little memory however large the files are.
+///
+/// # Errors
+/// As [`TensorFile::read`].
+pub(super) fn scan(entries: &[Entry], files: &[TensorFile]) -> Result<Vec<Scan>> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -65,22 +112,22 @@ pub(super) fn scan(entries: &[Entry], files: &[MappedFile]) -> Vec<Scan> {
     scans.into_iter().map(|(_, scan)| scan).collect()
 }
 
-fn scan_one(entry: &Entry, file: &MappedFile) -> Scan {
+fn scan_one(entry: &Entry, file: &TensorFile) -> Result<Scan> {
     let mut hasher = blake3::Hasher::new();
     let mut non_finite = None;
     let Range { start, end } = entry.range;
+    let mut buffer = vec![0; CHUNK.min(end - start)];
     for from in (start..end).step_by(CHUNK) {
-        let range = from..end.min(from + CHUNK);
-        let bytes = file.bytes(range.clone());
+        let bytes = &mut buffer[..CHUNK.min(end - from)];
+        file.read_into(from, bytes)?;
+        let bytes: &[u8] = bytes;
         if non_finite.is_none() {
-            let view = TensorView { name: &entry.spec.name, shape: &[], dtype: entry.dtype, bytes };
+            let view = TensorView { name: &entry.spec.name, shape: &[], dtype: entry.dtype, bytes: bytes.into() };
             non_finite = view.first_non_finite().map(|at| at + (from - start) / entry.dtype.size());
         }
         hasher.update(bytes);
-        // From the start again: a page fault also brings back pages around the one that was touched.
-        file.release(start..range.end);
     }
-    Scan { hash: hasher.finalize(), non_finite }
+    Ok(Scan { hash: hasher.finalize(), non_finite })
 }
 
 /// The identity of a model: hex blake3 of the architecture's JSON and, in table order, each tensor's name, storage type,

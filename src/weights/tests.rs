@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView as RawView;
@@ -10,13 +11,22 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
+use crate::preprocess::Preprocessing;
 use crate::tensor::DType;
 
 /// A model of a few thousand parameters, unlike any published one in every number.
 pub(super) fn tiny() -> Arch {
     Arch {
         embed_dim: 8,
-        vision: VisionArch { image_size: 13, patch_size: 4, width: 12, layers: 3, heads: 2, mlp_width: 20 },
+        vision: VisionArch {
+            image_size: 13,
+            patch_size: 4,
+            width: 12,
+            layers: 3,
+            heads: 2,
+            mlp_width: 20,
+            preprocessing: Preprocessing::CLIP,
+        },
         text: TextArch { context_length: 9, vocab_size: 50, width: 6, heads: 3, layers: 2, mlp_width: 24 },
         quick_gelu: false,
         taps: vec![1, 3],
@@ -157,7 +167,7 @@ fn the_hash_is_pinned_and_does_not_depend_on_files_or_unused_tensors() {
     let config = folder.path().join("named.json");
     fs::write(&config, tiny().to_json()).unwrap();
     let error = Weights::open(&LoadOptions { config: Some(config), ..options(&paths[0]) }).unwrap_err();
-    assert_says(&error, &["adapter.fc.0.weight [2, 8]", "diff_head.bn3.running_var [64]", "--heads"]);
+    assert_says(&error, &["adapter.fc.0.weight [2, 8]", "30 missing", "... and 18 more", "--heads"]);
 
     let twice = LoadOptions { heads: Some(paths[1].clone()), ..options(&path) };
     assert_says(&Weights::open(&twice).unwrap_err(), &["in both files", "adapter.fc.2.weight"]);
@@ -233,13 +243,52 @@ fn one_error_names_every_difference() {
 }
 
 #[test]
-fn a_long_list_is_whole() {
+fn a_long_list_is_cut_and_counted() {
     let error = refused(|raw| raw.tensors.retain(|name, _| !name.starts_with("visual.")));
     let vision: Vec<_> = table(&tiny()).into_iter().filter(|spec| spec.tower == Tower::Vision).collect();
-    assert_says(&error, &[&format!("{} missing:", vision.len())]);
-    for spec in vision {
-        assert_says(&error, &[&format!("  {} {}", spec.name, crate::tensor::shape_text(&spec.shape))]);
+    assert_says(&error, &[&format!("{} missing:", vision.len()), &format!("  ... and {} more", vision.len() - 12)]);
+    for (i, spec) in vision.iter().enumerate() {
+        let line = format!("  {} {}", spec.name, crate::tensor::shape_text(&spec.shape));
+        assert_eq!(error.to_string().lines().any(|found| found == line), i < 12, "{line}: {error}");
     }
+}
+
+#[test]
+fn files_of_other_libraries_name_the_way() {
+    let renamed = |prefix: &str, config: bool| {
+        refused(|raw| {
+            let tensors = std::mem::take(&mut raw.tensors).into_iter();
+            raw.tensors = tensors.map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect();
+            raw.config = raw.config.take().filter(|_| config);
+        })
+    };
+    for prefix in ["clip_model.", "ema.module."] {
+        for config in [true, false] {
+            let error = renamed(prefix, config);
+            assert_eq!(error.kind(), ErrorKind::Weights);
+            assert_says(&error, &[&format!("All names begin with `{prefix}`: `inctrl convert` takes it off")]);
+            assert!(error.to_string().lines().count() <= 2 * 12 + 8, "{error}");
+        }
+    }
+    let error = refused(|raw| {
+        let tensor = raw.tensors.remove("visual.conv1.weight").unwrap();
+        raw.tensors.insert("vision_model.embeddings.patch_embedding.weight".into(), tensor);
+    });
+    assert_says(&error, &["Hugging Face's names: `inctrl convert`"]);
+    let error = refused(|raw| {
+        let tensor = raw.tensors.get_mut("visual.proj").unwrap();
+        *tensor = (Dtype::F64, tensor.1.clone(), vec![0; tensor.2.len() * 2]);
+    });
+    assert_says(&error, &["visual.proj: found F64", "`inctrl convert` rounds f64"]);
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("model.safetensors.index.json");
+    fs::write(&index, r#"{"metadata": {"total_size": 4}, "weight_map": {"a": "b"}}"#).unwrap();
+    assert_says(&open(&index).unwrap_err(), &["in several files", "`inctrl convert`"]);
+    assert_says(&open(folder.path()).unwrap_err(), &["is a folder", "`inctrl convert`"]);
+    let hugging = model(DType::F32);
+    Raw { config: None, ..Raw::read(&hugging.1) }.write(&hugging.1);
+    fs::write(hugging.0.path().join("config.json"), r#"{"model_type": "clip", "vision_config": {}}"#).unwrap();
+    assert_says(&open(&hugging.1).unwrap_err(), &["Hugging Face's: `inctrl convert`"]);
 }
 
 #[test]
@@ -339,15 +388,68 @@ fn random_damage_is_an_error_or_a_model_but_never_a_panic() {
     assert!(refused > 150, "only {refused} of 300 damaged files were refused");
 }
 
+/// Writes into a file in its place, and leaves its time of change as it was.
+fn write_into(path: &Path, at: u64, bytes: &[u8]) {
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
 #[test]
-fn released_tensors_read_the_same_again() {
-    let (_folder, path) = model(DType::F32);
+fn a_tensor_that_is_written_into_is_refused_and_the_others_are_not() {
+    let (_folder, path) = model(DType::F16);
     let weights = open(&path).unwrap();
-    let read = || weights.tensor("token_embedding.weight").unwrap().to_f32();
-    let before = read();
-    weights.release("token_embedding");
-    weights.release("");
-    assert_eq!(read(), before);
+    let before = weights.tensor("token_embedding.weight").unwrap().to_f32();
+    // 50 rows of 6: the last, the first, one of them twice.
+    let rows = weights.rows("token_embedding.weight", &[49, 0, 7, 7]).unwrap();
+    let expected = [&before[49 * 6..], &before[..6], &before[42..48], &before[42..48]].concat();
+    assert_eq!(rows, expected);
+    assert_eq!(weights.rows("token_embedding.weight", &[50]).unwrap_err().kind(), ErrorKind::Argument);
+
+    let bytes = fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let data = file.tensor("token_embedding.weight").unwrap().data();
+    let at = (data.as_ptr() as usize - bytes.as_ptr() as usize) as u64;
+    // The last byte but one of a row that nobody asks for below.
+    write_into(&path, at + 12 * 30 + 10, &[data[12 * 30 + 10] ^ 1]);
+    for read in [
+        |w: &Weights| w.tensor("token_embedding.weight").map(drop),
+        |w: &Weights| w.rows("token_embedding.weight", &[3]).map(drop),
+    ] {
+        let error = read(&weights).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Weights, Some(path.as_path())));
+        assert_says(&error, &["other numbers in tensor `token_embedding.weight` since it was opened", "renaming"]);
+    }
+    weights.tensor("visual.proj").unwrap();
+    // As it was: the model of the hash again.
+    write_into(&path, 0, &bytes);
+    assert_eq!(weights.tensor("token_embedding.weight").unwrap().to_f32(), before);
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_an_error_and_one_that_is_replaced_or_removed_is_not() {
+    let (folder, path) = model(DType::F32);
+    let weights = open(&path).unwrap();
+    let all =
+        || table(&tiny()).iter().map(|spec| weights.tensor(&spec.name).map(|t| t.to_f32())).collect::<Result<Vec<_>>>();
+    let before = all().unwrap();
+    let moved = folder.path().join("moved.safetensors");
+    fs::rename(&path, &moved).unwrap();
+    random::write(&path, &tiny(), 8, DType::F32).unwrap();
+    assert_eq!(all().unwrap(), before);
+    fs::OpenOptions::new().append(true).open(&moved).unwrap().write_all(&[0; 100]).unwrap();
+    assert_eq!(all().unwrap(), before);
+    let file = fs::OpenOptions::new().write(true).open(&moved).unwrap();
+    for length in [fs::metadata(&moved).unwrap().len() / 2, 0] {
+        file.set_len(length).unwrap();
+        let error = all().unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Weights, Some(path.as_path())));
+        assert_says(&error, &["has become shorter since it was opened"]);
+    }
+    fs::remove_file(&moved).unwrap();
+    assert_says(&all().unwrap_err(), &["shorter"]);
 }
 
 #[test]

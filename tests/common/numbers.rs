@@ -39,7 +39,7 @@ impl Stored {
     }
 
     pub fn view(&self) -> TensorView<'_> {
-        TensorView { name: "tensor", shape: &self.shape, dtype: self.dtype, bytes: &self.bytes }
+        TensorView { name: "tensor", shape: &self.shape, dtype: self.dtype, bytes: (&self.bytes).into() }
     }
 
     pub fn values(&self) -> Vec<f32> {

@@ -7,7 +7,7 @@ use inctrl::backend::{
     Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences,
 };
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
-use inctrl::preprocess::Plan;
+use inctrl::preprocess::{Filter, Plan, Preprocessing};
 use inctrl::tensor::{DType, Dense, TensorView};
 use inctrl::{Fit, Frame, PixelFormat};
 
@@ -437,13 +437,20 @@ fn preprocess_to_the_bit(turn: &Turn, half: bool, schedule: &str) {
                 let stride = width * format.channels() + padding;
                 let bytes: Vec<u8> = (0..stride * height).map(|i| ((i * 37) ^ ((i >> 3) * 11)) as u8).collect();
                 let frame = Frame::new(&bytes, width, height, stride, format).unwrap();
-                let plan = Plan::new(width, height, size, fit).unwrap();
+                let imagenet = Preprocessing {
+                    mean: [0.485, 0.456, 0.406],
+                    std: [0.229, 0.224, 0.225],
+                    filter: Filter::Bilinear,
+                    ..Preprocessing::CLIP
+                };
+                // One after the other in one size and fit: the tables of one must not serve the other.
+                let plans = [imagenet, Preprocessing::CLIP].map(|p| Plan::with(width, height, size, fit, &p).unwrap());
                 let len = (size / patch).pow(2) * 3 * patch * patch;
                 let mut expected = cpu.buffer(Role::Operand, 2 * len).unwrap();
                 let mut found = cuda.buffer(Role::Operand, 2 * len).unwrap();
-                for image in [1, 0] {
-                    cpu.preprocess(frame, &plan, patch, image, &mut expected).unwrap();
-                    cuda.preprocess(frame, &plan, patch, image, &mut found).unwrap();
+                for (image, plan) in plans.iter().enumerate().rev() {
+                    cpu.preprocess(frame, plan, patch, image, &mut expected).unwrap();
+                    cuda.preprocess(frame, plan, patch, image, &mut found).unwrap();
                 }
                 let round = |x: &f32| if half { half::f16::from_f32(*x).to_f32() } else { *x };
                 let expected: Vec<f32> = read(&mut cpu, &expected, 2 * len).iter().map(round).collect();
@@ -510,7 +517,7 @@ fn cuda_a_free_lane_takes_the_library_s_choice() {
     let (outputs, inputs) = (24, 200);
     let products = |cuda: &mut inctrl::backend::cuda::Cuda, rows: usize| {
         let weight: Vec<u8> = halves(1, outputs * inputs, 1.0).iter().flat_map(|x| x.to_le_bytes()).collect();
-        let weight = TensorView { name: "w", shape: &[outputs, inputs], dtype: DType::F32, bytes: &weight };
+        let weight = TensorView { name: "w", shape: &[outputs, inputs], dtype: DType::F32, bytes: (&weight).into() };
         let layer = cuda.linear_weights(&weight, 0..outputs, None).unwrap();
         let x = filled(cuda, Role::Operand, &halves(2, rows * inputs, 1.0));
         let mut out = cuda.buffer(Role::Stream, rows * outputs).unwrap();

@@ -200,3 +200,183 @@ fn a_negative_variance_is_not_converted() {
         }
     }
 }
+
+/// A tensor's name, type, shape and bytes.
+type Stored = (String, safetensors::Dtype, Vec<usize>, Vec<u8>);
+
+/// Tensors of a file as they are stored.
+fn stored(path: &Path) -> Vec<Stored> {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.iter().map(|(name, t)| (name.to_owned(), t.dtype(), t.shape().to_vec(), t.data().to_vec())).collect()
+}
+
+fn write(path: &Path, tensors: &[Stored]) {
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        (name.clone(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// Hugging Face's fixture in two files, so that queries and values lie apart from keys.
+fn shards(index: impl Fn(&str, usize) -> String) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture("hf/config.json"), folder.path().join("config.json")).unwrap();
+    let (first, second): (Vec<_>, Vec<_>) = stored(&fixture("hf/model.safetensors"))
+        .into_iter()
+        .partition(|(name, ..)| name.contains("k_proj") || name.len() % 2 == 0);
+    let mut map = serde_json::Map::new();
+    for (i, tensors) in [first, second].iter().enumerate() {
+        write(&folder.path().join(format!("model-{i}.safetensors")), tensors);
+        map.extend(tensors.iter().map(|(name, ..)| (name.clone(), index(name, i).into())));
+    }
+    let json = serde_json::json!({"metadata": {"total_size": 1}, "weight_map": map});
+    fs::write(folder.path().join("model.safetensors.index.json"), json.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn shards_are_joined_from_the_index_or_the_folder() {
+    let folder = shards(|_, i| format!("model-{i}.safetensors"));
+    for source in
+        [folder.path().to_owned(), folder.path().join("model.safetensors.index.json"), fixture("hf"), fixture("hf_bin")]
+    {
+        let options = ConvertOptions { source, ..options("", Some("heads.pth")) };
+        to_file(&options, |path, converted| {
+            // The file of heads has a prefix of its own.
+            assert!(converted.notes.iter().all(|note| note.contains("heads.pth")), "{converted:?}");
+            same(&open(path), &ALL, |x| x);
+        })
+        .unwrap();
+    }
+    let one = fixture("hf/model.safetensors");
+    for (folder, part) in [
+        (shards(|_, _| "model-0.safetensors".into()), "does not hold it"),
+        (shards(|_, i| format!("../model-{i}.safetensors")), "the name of a file beside it"),
+        (shards(|_, _| one.display().to_string()), "the name of a file beside it"),
+        (
+            shards(|name, i| {
+                if name == "logit_scale" {
+                    "model.safetensors.index.json".into()
+                } else {
+                    format!("model-{i}.safetensors")
+                }
+            }),
+            "beside it",
+        ),
+    ] {
+        let error =
+            to_file(&ConvertOptions { source: folder.path().to_owned(), ..options("", None) }, |_, _| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Weights);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let missing = shards(|_, i| format!("model-{i}.safetensors"));
+    fs::remove_file(missing.path().join("model-1.safetensors")).unwrap();
+    let error =
+        to_file(&ConvertOptions { source: missing.path().to_owned(), ..options("", None) }, |_, _| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    let empty = tempfile::tempdir().unwrap();
+    let error =
+        to_file(&ConvertOptions { source: empty.path().to_owned(), ..options("", None) }, |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("name the checkpoint's file"), "{error}");
+}
+
+#[test]
+fn a_prefix_of_all_names_is_taken_off_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("model.safetensors");
+    for (file, prefixes) in [
+        ("expected.safetensors", &["clip_model.", "ema.module.", "_forward_module.", "some.thing.else."][..]),
+        ("hf/model.safetensors", &["clip.", "student.module."]),
+    ] {
+        let config = if file.starts_with("hf") { "hf/config.json" } else { "config.json" };
+        fs::copy(fixture(config), folder.path().join("config.json")).unwrap();
+        for prefix in prefixes {
+            let mut tensors = stored(&fixture(file));
+            tensors.iter_mut().for_each(|(name, ..)| name.insert_str(0, prefix));
+            write(&source, &tensors);
+            let towers = if file.starts_with("hf") { &ALL[..2] } else { &ALL[..] };
+            to_file(&ConvertOptions { source: source.clone(), ..options("", None) }, |path, converted| {
+                assert!(
+                    converted.notes.len() == 1 && converted.notes[0].contains(&format!("`{prefix}`")),
+                    "{converted:?}"
+                );
+                let written = fs::read(path).unwrap();
+                assert!(SafeTensors::deserialize(&written).unwrap().tensor("visual.proj").is_ok());
+                if towers.len() == 3 {
+                    same(&open(path), towers, |x| x);
+                }
+            })
+            .unwrap();
+            // A second copy behind another prefix: which is meant is not ours to choose.
+            let mut twice = tensors.clone();
+            twice.extend(stored(&fixture(file)).into_iter().map(|(name, a, b, c)| (format!("other.{name}"), a, b, c)));
+            write(&source, &twice);
+            let error =
+                to_file(&ConvertOptions { source: source.clone(), ..options("", None) }, |_, _| ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Weights);
+            assert!(error.to_string().lines().count() < 50, "{error}");
+        }
+    }
+}
+
+#[test]
+fn doubles_are_rounded_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("w.safetensors");
+    fs::copy(fixture("config.json"), folder.path().join("config.json")).unwrap();
+    // A number between two of f32, so that rounding shows.
+    let wide = |b: &[u8; 4]| (f64::from(f32::from_le_bytes(*b)) * (1.0 + 1e-9)).to_le_bytes();
+    let doubled = |change: Option<f64>| {
+        let mut tensors = stored(&fixture("expected.safetensors"));
+        for (name, dtype, _, data) in tensors.iter_mut().filter(|(_, dtype, ..)| *dtype == safetensors::Dtype::F32) {
+            *data = data.as_chunks::<4>().0.iter().flat_map(wide).collect();
+            *dtype = safetensors::Dtype::F64;
+            if let Some(change) = change.filter(|_| name == "visual.proj") {
+                data[..8].copy_from_slice(&change.to_le_bytes());
+            }
+        }
+        write(&source, &tensors);
+        ConvertOptions { source: source.clone(), ..options("", None) }
+    };
+    to_file(&doubled(None), |path, converted| {
+        assert!(converted.notes.len() == 1 && converted.notes[0].contains("were f64"), "{converted:?}");
+        let weights = open(path);
+        assert_eq!(weights.dtype("visual.proj").unwrap(), DType::F32);
+        same(&weights, &ALL, |x| (f64::from(x) * (1.0 + 1e-9)) as f32);
+    })
+    .unwrap();
+    let half = ConvertOptions { dtype: Some(DType::F16), ..doubled(None) };
+    to_file(&half, |path, _| same(&open(path), &ALL, |x| f16::from_f32((f64::from(x) * (1.0 + 1e-9)) as f32).to_f32()))
+        .unwrap();
+    // Finite in f64 alone.
+    let error = to_file(&doubled(Some(1e300)), |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("`visual.proj` holds a number that is not finite in f32"), "{error}");
+}
+
+#[test]
+fn models_that_only_look_like_clip_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("model.safetensors");
+    fs::copy(fixture("hf/model.safetensors"), &source).unwrap();
+    let plain: serde_json::Value = serde_json::from_slice(&fs::read(fixture("hf/config.json")).unwrap()).unwrap();
+    for (pointer, key, value, part) in [
+        ("", "model_type", serde_json::json!("siglip"), "model_type = \"siglip\""),
+        ("", "model_type", serde_json::json!("chinese_clip"), "chinese_clip"),
+        ("", "model_type", serde_json::json!("altclip"), "altclip"),
+        ("", "architectures", serde_json::json!(["CLIPSegForImageSegmentation"]), "CLIPSeg"),
+        ("/vision_config", "model_type", serde_json::json!("siglip_vision_model"), "vision_config.model_type"),
+        ("/text_config", "model_type", serde_json::json!("bert"), "text_config.model_type"),
+        ("/text_config", "vocab_size", serde_json::json!(250_002), "vocab_size is 250002"),
+        ("/text_config", "eos_token_id", serde_json::json!(1), "text_config.eos_token_id = 1"),
+        ("/vision_config", "num_channels", serde_json::json!(4), "num_channels = 4"),
+        ("/vision_config", "hidden_act", serde_json::json!("gelu_pytorch_tanh"), "hidden_act"),
+    ] {
+        let mut json = plain.clone();
+        json.pointer_mut(pointer).unwrap()[key] = value;
+        fs::write(folder.path().join("config.json"), json.to_string()).unwrap();
+        let error = to_file(&ConvertOptions { source: source.clone(), ..options("", None) }, |_, _| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(part), "{error} does not say {part}");
+    }
+}

@@ -14,7 +14,6 @@ use inctrl::internals::{Pipeline, Session};
 use inctrl::methods::by_name;
 use inctrl::methods::inctrl::text_prototypes;
 use inctrl::model::Stage;
-use inctrl::preprocess::Plan;
 use inctrl::tensor::DType;
 use inctrl::text::Tokeniser;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
@@ -65,7 +64,7 @@ impl Case {
         let method = by_name("inctrl").unwrap();
         let mut lane = Pipeline::open(backend, &weights, method, queries.len(), queries.len()).unwrap();
         let place = |lane: &mut Pipeline<Cpu>, image: &Image, at: usize| {
-            let plan = Plan::new(image.width(), image.height(), arch.vision.image_size, Fit::Crop).unwrap();
+            let plan = arch.vision.plan(image.width(), image.height(), Fit::Crop).unwrap();
             lane.place(image.frame().into(), &plan, at).unwrap();
         };
         let features: Vec<_> = self

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use inctrl::backend::cpu::Cpu;
 use inctrl::internals::{Pipeline, Session};
 use inctrl::methods::{Run, by_name};
-use inctrl::preprocess::Plan;
 use inctrl::weights::{LoadOptions, Weights};
 use inctrl::{Fit, PromptBank, Score};
 
@@ -148,7 +147,7 @@ fn a_prompt_has_no_residual_against_itself_before_clamping() {
         for backend in Cpu::of_each_instruction_set(2).unwrap() {
             let mut lane = Pipeline::open(backend, &weights, by_name("inctrl").unwrap(), 1, 1).unwrap();
             let picture = Picture::new(1);
-            let plan = Plan::new(picture.width, picture.height, arch.vision.image_size, Fit::Crop).unwrap();
+            let plan = arch.vision.plan(picture.width, picture.height, Fit::Crop).unwrap();
             lane.place(picture.frame().into(), &plan, 0).unwrap();
             lane.encode(1).unwrap();
             let bank = lane.upload(&own).unwrap();

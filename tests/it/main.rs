@@ -1,6 +1,7 @@
 //! Integration tests: the library from outside, and the binary as a user runs it.
 
 mod bank_files;
+mod changed_weights;
 mod checkpoints;
 #[cfg(feature = "cli")]
 mod cli;
@@ -29,6 +30,7 @@ mod interruption;
 mod invariance;
 mod metrics;
 mod ops;
+mod preprocessing;
 #[cfg(feature = "cli")]
 mod training;
 mod verdicts;

@@ -53,7 +53,7 @@ impl Cpu {
         let out = &mut out[image * count * depth..][..count * depth];
         self.pool.run_chunks(out, PATCHES * depth, |chunk, out, _| {
             let first = chunk * PATCHES;
-            patches::write(resized, channels, size, patch, first..first + out.len() / depth, out);
+            patches::write(resized, channels, size, patch, first..first + out.len() / depth, plan.values(), out);
         });
         Ok(())
     }

@@ -11,9 +11,7 @@ use super::algorithms::Algorithms;
 use super::error::{driver, name};
 use super::kernels::{self, Kernels};
 use super::libraries::{self, MIN_VERSION, branch, words};
-use super::memory::DeviceMemory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::value_table;
 use crate::process::{Origin, without_signals};
 
 /// Oldest compute capability with the asynchronous copies and tensor-core shapes of the kernels.
@@ -28,8 +26,6 @@ pub(super) struct Shared {
     pub kernels: Kernels,
     pub algorithms: Algorithms,
     pub options: CudaOptions,
-    /// [`value_table`] on the device, `[3, 256]` f32.
-    pub table: DeviceMemory,
     /// Multiprocessors of the device.
     pub processors: usize,
     description: String,
@@ -69,8 +65,6 @@ impl Shared {
         let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as usize;
         let image = kernels::image(version, (major, minor))?;
         let kernels = Kernels::load(&context, &image, shared_limit)?;
-        let mut table = DeviceMemory::new(&context, "the table of pixel values", 3 * 256 * 4)?;
-        table.write(0, value_table().as_flattened())?;
         let algorithms = Algorithms::new(&gpu, options.algorithms.as_deref(), options.fast)?;
         let description = format!(
             "CUDA device {ordinal}, {gpu}, compute {major}.{minor}, driver for CUDA {}, cuBLASLt {}, {}",
@@ -78,7 +72,7 @@ impl Shared {
             algorithms.version(),
             image.origin(),
         );
-        Ok(Shared { context, kernels, algorithms, options, table, processors, description })
+        Ok(Shared { context, kernels, algorithms, options, processors, description })
     }
 
     /// One line for people.

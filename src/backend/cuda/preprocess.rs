@@ -17,7 +17,7 @@ use super::launch::{Grid, int, launch};
 use super::memory::{DeviceMemory, HostMemory, Plain};
 use crate::backend::need_converted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{AnyFrame, Fit, Frame, PADDING, Plan, Taps};
+use crate::preprocess::{AnyFrame, Fit, Frame, PADDING, Plan, Preprocessing, Taps};
 
 const THREADS: u32 = 256;
 /// Sizes of frames whose tables are kept: the regions that are cut from one camera's frames.
@@ -47,11 +47,11 @@ struct Uploaded {
     stride: usize,
 }
 
-/// Width, height, size, fit: what a plan depends on.
-type Key = (usize, usize, usize, Fit);
+/// Width, height, size, fit, preprocessing: what a plan depends on.
+type Key = (usize, usize, usize, Fit, Preprocessing);
 
 fn key_of(frame: &AnyFrame<'_>, plan: &Plan) -> Key {
-    (frame.width(), frame.height(), plan.size(), plan.fit())
+    (frame.width(), frame.height(), plan.size(), plan.fit(), *plan.preprocessing())
 }
 
 /// The caller's address of a frame in device memory.
@@ -72,6 +72,8 @@ struct Geometry {
     key: Key,
     x: Axis,
     y: Axis,
+    /// [`Plan::values`], `[3, 256]` f32.
+    values: DeviceMemory,
 }
 
 struct Axis {
@@ -172,7 +174,7 @@ impl Cuda {
             int(size)?,
             int(patch)?,
             i32::from(PADDING),
-            self.shared.table.pointer(),
+            geometry.values.pointer(),
             out,
         )
     }
@@ -221,7 +223,8 @@ impl Cuda {
                     row_len: taps.row_len(),
                 })
             };
-            let geometry = Geometry { key, x: axis(plan.horizontal_taps())?, y: axis(plan.vertical_taps())? };
+            let values = table(context, plan.values().as_flattened())?;
+            let geometry = Geometry { key, x: axis(plan.horizontal_taps())?, y: axis(plan.vertical_taps())?, values };
             if pixels.geometries.len() == GEOMETRIES {
                 // Freed when queued work has read them: freeing waits.
                 pixels.geometries.remove(0);

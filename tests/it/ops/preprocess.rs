@@ -1,7 +1,7 @@
 //! Frame to patch rows: the bytes of [`Plan::run`] through [`patches::write`], whatever shares the work out.
 
 use inctrl::backend::Backend;
-use inctrl::preprocess::{Plan, patches};
+use inctrl::preprocess::{Filter, Plan, Preprocessing, ResizeMode, patches};
 use inctrl::{Fit, Frame, PixelFormat};
 
 use super::{finish, is_marked, output, same_bits};
@@ -23,6 +23,17 @@ struct Case {
 const fn case(width: usize, height: usize, format: PixelFormat, gap: usize, size: usize, patch: usize) -> Case {
     Case { width, height, format, gap, size, patch }
 }
+
+/// CLIP's, and one that differs in everything.
+const ALL: [Preprocessing; 2] = [
+    Preprocessing::CLIP,
+    Preprocessing {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        filter: Filter::Bilinear,
+        resize: ResizeMode::Squash,
+    },
+];
 
 use PixelFormat::{Grey8, Rgb8};
 const CASES: &[Case] = &[
@@ -46,10 +57,12 @@ fn preprocess<B: Backend>(backends: &mut [B]) {
         let frame = Frame::new(&bytes, case.width, case.height, stride, case.format).unwrap();
         let count = (case.size / case.patch).pow(2);
         let len = count * 3 * case.patch * case.patch;
-        for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
-            let plan = Plan::new(case.width, case.height, case.size, fit).unwrap();
+        for (fit, preprocessing) in
+            [Fit::Crop, Fit::Letterbox, Fit::Stretch].iter().flat_map(|fit| ALL.map(|p| (*fit, p)))
+        {
+            let plan = Plan::with(case.width, case.height, case.size, fit, &preprocessing).unwrap();
             let mut expected = vec![0.0; len];
-            patches::write(&plan.run(&frame), channels, case.size, case.patch, 0..count, &mut expected);
+            patches::write(&plan.run(&frame), channels, case.size, case.patch, 0..count, plan.values(), &mut expected);
             for backend in &mut *backends {
                 for image in 0..IMAGES {
                     let mut out = output(backend, IMAGES * len);

@@ -1,0 +1,111 @@
+//! [`Preprocessing`]: what an encoder was trained to see of a picture, as its own files say it.
+
+use std::fmt;
+
+use super::fit::Fit;
+use super::patches::{self, ValueTable};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The kernel of a resize, as Pillow has it: antialiased, its support grows with the scale of a reduction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Filter {
+    /// Keys' cubic convolution with a = -0.5, over two pixels on either side.
+    #[default]
+    Bicubic,
+    /// A triangle, over one pixel on either side.
+    Bilinear,
+}
+
+impl Filter {
+    /// The lower-case name that files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Filter::Bicubic => "bicubic",
+            Filter::Bilinear => "bilinear",
+        }
+    }
+}
+
+/// How an encoder's training brought pictures to a square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ResizeMode {
+    /// The shorter side to the size of the input, then the middle: [`Fit::Crop`].
+    #[default]
+    Shortest,
+    /// Both sides to the size of the input: [`Fit::Stretch`].
+    Squash,
+}
+
+impl ResizeMode {
+    /// The lower-case name that files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            ResizeMode::Shortest => "shortest",
+            ResizeMode::Squash => "squash",
+        }
+    }
+
+    /// The fit that does this.
+    pub fn fit(self) -> Fit {
+        match self {
+            ResizeMode::Shortest => Fit::Crop,
+            ResizeMode::Squash => Fit::Stretch,
+        }
+    }
+}
+
+/// What happens to the pixels between a picture and the patches of an encoder: a part of its identity.
+///
+/// The default is CLIP's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preprocessing {
+    /// Subtracted from each channel: red, green, blue, in units of full scale.
+    pub mean: [f32; 3],
+    /// What each channel is divided by after that.
+    pub std: [f32; 3],
+    /// The kernel of the resize.
+    pub filter: Filter,
+    /// The fit of a bank for which none is named.
+    pub resize: ResizeMode,
+}
+
+impl Default for Preprocessing {
+    fn default() -> Self {
+        Preprocessing::CLIP
+    }
+}
+
+impl Preprocessing {
+    /// CLIP's, and that of the published InCTRL.
+    pub const CLIP: Preprocessing =
+        Preprocessing { mean: patches::MEAN, std: patches::STD, filter: Filter::Bicubic, resize: ResizeMode::Shortest };
+
+    /// `[channel][value]`: `(value / 255 - mean) / std`, each step rounded to f32 as torch does.
+    pub fn value_table(&self) -> ValueTable {
+        patches::value_table(self.mean, self.std)
+    }
+
+    /// Checks that the numbers are those of pixels from 0 to 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with the number and its range.
+    pub fn validate(&self) -> Result<()> {
+        for (name, values, low, high) in [("mean", self.mean, 0.0, 1.0), ("std", self.std, 1e-3, 10.0)] {
+            if !values.iter().all(|value| (low..=high).contains(value)) {
+                let message = format!(
+                    "the pixels' {name} is {values:?}, expected numbers from {low} to {high}, in units of full scale (those of \
+                     0 to 255 are divided by 255)"
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (filter, resize) = (self.filter.name(), self.resize.name());
+        write!(f, "{filter}, {resize} (fit {}), mean {:?}, std {:?}", self.resize.fit(), self.mean, self.std)
+    }
+}

@@ -1,0 +1,43 @@
+//! What the names of tensors say of a file that is a model of another library, or wrapped by one.
+
+/// Tensors of which every CLIP model or every file of heads has one, by the end of their names.
+const ANCHORS: [&str; 4] = [
+    "visual.conv1.weight",
+    "vision_model.embeddings.patch_embedding.weight",
+    "adapter.fc.0.weight",
+    "diff_head.projection1.weight",
+];
+
+/// What stands before *all* names and before those of a model (`module.`, `ema.module.`), where that is clear.
+pub(crate) fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let anchored = |name: &'a str| ANCHORS.iter().find_map(|anchor| name.strip_suffix(anchor));
+    let prefix = names.clone().find_map(anchored).filter(|prefix| prefix.ends_with('.'))?;
+    names.into_iter().all(|name| name.starts_with(prefix)).then_some(prefix)
+}
+
+/// What to do with a file of tensors that are not called as the engine's are, where that can be told.
+pub(super) fn advice<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+    if names.clone().any(|name| name.ends_with("vision_model.embeddings.patch_embedding.weight")) {
+        return Some("These are Hugging Face's names: `inctrl convert` makes a file for --weights of this one".into());
+    }
+    let prefix = common_prefix(names)?;
+    Some(format!("All names begin with `{}`: `inctrl convert` takes it off", prefix.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_only_where_all_have_it() {
+        let of = |names: &[&'static str]| common_prefix(names.iter().copied());
+        assert_eq!(of(&["ema.module.logit_scale", "ema.module.visual.conv1.weight"]), Some("ema.module."));
+        assert_eq!(of(&["net.adapter.fc.0.weight", "net.adapter.fc.2.weight"]), Some("net."));
+        assert_eq!(of(&["net.logit_scale", "net.vision_model.embeddings.patch_embedding.weight"]), Some("net."));
+        assert_eq!(of(&["visual.conv1.weight", "visual.proj"]), None);
+        assert_eq!(of(&["ema.visual.conv1.weight", "model.visual.conv1.weight"]), None);
+        assert_eq!(of(&["a.visual.conv1.weight", "steps"]), None);
+        assert_eq!(of(&["xvisual.conv1.weight"]), None);
+        assert_eq!(of(&[]), None);
+    }
+}
