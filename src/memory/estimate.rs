@@ -3,7 +3,7 @@
 //! With `C` the capacity, `N` patches, `T = N + 1` tokens, `W` the width, `M` that of the MLP, `P` the side of a patch, `E` the
 //! embedding, `L` taps and `t` threads:
 //!
-//! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (2 L N W + 12 L N + 32 N)`
+//! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N + 32 N)`
 //!   for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)` parts, and `t` threads;
 //! - a thread: 2 MiB of stack and 2 MiB of its own;
 //! - a bank of `K` prompts: `4 K (L N W + E)`;
@@ -35,7 +35,7 @@ pub(crate) fn lane_bytes(arch: &Arch, capacity: usize, threads: usize) -> usize 
         + 4 * width
         + 2 * arch.embed_dim
         + rows * width;
-    let search = 2 * rows * width + 12 * rows + 32 * patches;
+    let search = 4 * rows * width + 12 * rows + 32 * patches;
     let parts = 24 * threads + taps * (capacity.saturating_mul(patches) / PART_ROWS + 1);
     capacity.saturating_mul(4 * encoder + search).saturating_add(parts * PART).saturating_add(threads_bytes(threads))
 }

@@ -157,7 +157,7 @@ mod tests {
     use crate::split_mix::{STEP, mix};
 
     fn frame(pixels: &[u8], width: usize, format: PixelFormat) -> Frame<'_> {
-        Frame::packed(pixels, width, pixels.len() / width / format.channels(), format).unwrap()
+        Frame::packed(pixels, width, pixels.len() / width / (format.bits() / 8), format).unwrap()
     }
 
     #[test]
