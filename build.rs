@@ -40,7 +40,7 @@ fn shared_library_name() {
 /// Compiles the function around libjpeg against the headers of the library that `mozjpeg-sys` builds.
 #[cfg(feature = "libjpeg")]
 fn jpeg_decoder() -> Result<(), Box<dyn Error>> {
-    const SOURCE: &str = "src/preprocess/decode/jpeg.c";
+    const SOURCE: &str = "src/image/decode/jpeg.c";
     println!("cargo::rerun-if-changed={SOURCE}");
     let headers = env::var_os("DEP_JPEG_INCLUDE").ok_or("mozjpeg-sys does not say where its headers are")?;
     let mut build = cc::Build::new();

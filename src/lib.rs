@@ -31,13 +31,13 @@
 //! # The pipeline, with the sizes of ViT-B/16+ at 240 pixels
 //!
 //! ```text
-//! file or frame  [height, width, 1 or 3] u8          preprocess   Pillow's bicubic, to the bit
-//!   -> patches   [225, 768] f32                      preprocess   normalised, unfolded
-//!   -> tokens    [226, 896], 12 blocks               model        CLIP's vision transformer
-//!   -> taps      [3, 225, 896] unit patch tokens     model        after blocks 7, 9 and 11
-//!      class     [640]                               model        embedding of the class token
-//!   -> map       [15, 15] residuals                  method       nearest prompt patch at each tap, equations 1 and 2
-//!   -> score     one number, and its four parts      method       heads and text prior, equations 3 to 7
+//! file or frame  [height, width, 1 or 3] u8          image, view  Pillow's bicubic, to the bit
+//!   -> patches   [225, 768] f32                      view         normalised, unfolded
+//!   -> tokens    [226, 896], 12 blocks               encoder      CLIP's vision transformer
+//!   -> taps      [3, 225, 896] unit patch tokens     encoder      after blocks 7, 9 and 11
+//!      class     [640]                               encoder      embedding of the class token
+//!   -> map       [15, 15] residuals                  methods      nearest prompt patch at each tap, equations 1 and 2
+//!   -> score     one number, and its four parts      methods      heads and text prior, equations 3 to 7
 //! ```
 //!
 //! A bank holds what the prompts and the class name contribute: `[3, K, 225, 896]` unit taps, the mean adapted class
@@ -49,9 +49,9 @@
 //! |---|---|
 //! | this page: [`Engine`], [`PromptBank`], [`Scorer`], [`Score`] | all that an application needs |
 //! | [`methods`] | what each makes of features: InCTRL, equations 1 to 7 |
-//! | [`model`] | CLIP's two towers, written once over a backend |
+//! | [`encoder`] | CLIP's two towers, written once over a backend |
 //! | [`backend`] | the operations, and the devices that run them |
-//! | [`preprocess`] | picture files and frames to patches |
+//! | [`image`] and [`view`] | picture files and frames to patches |
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
@@ -78,12 +78,14 @@ mod bank;
 pub mod calibration;
 pub mod checkpoint;
 pub mod datasets;
-mod detector;
 mod disk;
+pub mod encoder;
+mod engine;
 mod error;
 #[cfg(feature = "cli")]
 pub mod evaluation;
 pub mod ffi;
+pub mod image;
 #[doc(hidden)]
 pub mod internals;
 mod mapped;
@@ -92,9 +94,7 @@ pub mod measure;
 mod memory;
 pub mod methods;
 pub mod metrics;
-pub mod model;
 pub mod pictures;
-pub mod preprocess;
 mod process;
 #[cfg(feature = "cli")]
 pub mod render;
@@ -107,19 +107,18 @@ pub mod tensor;
 pub mod text;
 #[cfg(feature = "cli")]
 pub mod training;
+pub mod view;
 pub mod weights;
 
 pub use bank::{BankId, BankInfo, PromptBank, Thresholds};
-pub use detector::{
-    AnomalyMap, BankBuilder, BankSlot, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies, Panel,
-    Precision, Reason, Region, Score, Scorer, StageTimes, Verdict,
+pub use engine::{
+    AnomalyMap, BankBuilder, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies, MultiBankScorer,
+    Precision, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use image::{AnyFrame, DepthDoubt, DeviceFrame, Frame, IgnoreMask, Image, PixelFormat, Roi, WhiteLevel};
 pub use methods::Output;
-pub use preprocess::{
-    AnyFrame, DepthDoubt, DeviceFrame, Fit, Frame, IgnoreMask, Image, Normalised, PixelFormat, Placement, Roi,
-    WhiteLevel,
-};
+pub use view::{Fit, Normalised, Placement};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

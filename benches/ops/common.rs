@@ -5,13 +5,13 @@ use std::fmt::Display;
 use criterion::measurement::WallTime;
 use criterion::{Bencher, BenchmarkId, Criterion, Throughput};
 use inctrl::backend::cpu::Cpu;
-use inctrl::backend::{Backend, HeadShape, Norm, Sequences};
+use inctrl::backend::{AttentionShape, Backend, Norm, Sequences};
 use inctrl::tensor::{DType, TensorView};
 
 pub const TOKENS: usize = 226;
 pub const PATCHES: usize = 225;
 pub const WIDTH: usize = 896;
-pub const HEADS: HeadShape = HeadShape { heads: 14, size: 64 };
+pub const HEADS: AttentionShape = AttentionShape { heads: 14, size: 64 };
 pub const EMBED: usize = 640;
 pub const TAPS: usize = 3;
 pub const ONE: Sequences<'static> = Sequences { ends: &[TOKENS] };

@@ -1,7 +1,7 @@
 use criterion::{Criterion, Throughput};
 use inctrl::backend::Backend;
-use inctrl::preprocess::Plan;
-use inctrl::preprocess::patches::{MEAN, STD};
+use inctrl::view::Plan;
+use inctrl::view::patches::{MEAN, STD};
 use inctrl::{Fit, Frame, PixelFormat};
 
 use super::common::{PATCHES, bench, cpu};

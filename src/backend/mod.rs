@@ -1,6 +1,6 @@
 //! Devices: the dozen coarse operations that encoders and methods need, and the machines that run them.
 //!
-//! The forward pass is written once, in [`crate::model`] and [`crate::methods`], over the trait [`Backend`]; nothing above
+//! The forward pass is written once, in [`crate::encoder`] and [`crate::methods`], over the trait [`Backend`]; nothing above
 //! this folder knows how work is spread over a device. Invariants that every backend keeps:
 //!
 //! - **Rows are independent.** Each output element is a sum in one fixed order over its own inputs, so the
@@ -18,8 +18,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
+use crate::image::{AnyFrame, DeviceFrame};
 use crate::tensor::{DType, TensorView};
+use crate::view::Plan;
 
 pub mod cpu;
 #[cfg(feature = "cuda")]
@@ -334,7 +335,7 @@ pub trait Backend: Send + Sized + 'static {
         &mut self,
         qkv: &Self::Buffer,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         causal: bool,
         out: &mut Self::Buffer,
     ) -> Result<()>;
@@ -345,7 +346,7 @@ pub trait Backend: Send + Sized + 'static {
         q: &Self::Buffer,
         kv: &Self::Buffer,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
@@ -436,14 +437,14 @@ pub struct Embedding<B: Backend> {
 
 /// How the width of attention splits into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadShape {
+pub struct AttentionShape {
     /// Number of heads.
     pub heads: usize,
     /// Width of one head; `heads * size` is the width of the tower.
     pub size: usize,
 }
 
-impl HeadShape {
+impl AttentionShape {
     /// Width of all heads together.
     pub fn width(self) -> usize {
         self.heads * self.size

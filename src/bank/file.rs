@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::prompt_bank::{Header, PromptBank};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::IgnoreMask;
 use crate::methods::{self, Fitted, NamedTensor};
-use crate::preprocess::IgnoreMask;
 use crate::tensor::shape_text;
 
 /// Version of the file format that is written. A file of a later one is refused.

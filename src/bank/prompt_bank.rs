@@ -11,9 +11,10 @@ use crate::atomic_file::write_atomically;
 use crate::backend::BankTensor;
 use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
 use crate::methods::{Fitted, Method, NamedTensor, Output, Prompt};
-use crate::preprocess::{Fit, Frame, IgnoreMask, WhiteLevel};
+use crate::view::Fit;
 use crate::weights::Arch;
 
 /// The prompts of one class under one model and method: immutable; put it in an [`Arc`] and share it between scorers.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::preprocess::{Placement, WhiteLevel};
+use crate::image::WhiteLevel;
+use crate::view::Placement;
 
 /// Of one prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::bank::PromptBank;
-use crate::detector::{Score, Scorer};
+use crate::engine::{Score, Scorer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::Frame;
 use crate::pictures::PictureId;
-use crate::preprocess::Frame;
 
 /// A prompt judged by the others.
 #[derive(Clone, Debug, PartialEq)]

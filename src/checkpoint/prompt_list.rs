@@ -8,8 +8,8 @@ use safetensors::Dtype;
 use super::{Tensor, torch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
-use crate::preprocess::Normalised;
 use crate::tensor::shape_text;
+use crate::view::Normalised;
 
 /// An open prompt list. Its images go to [`BankBuilder::add_normalised`](crate::BankBuilder::add_normalised).
 ///

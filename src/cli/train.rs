@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use inctrl::render::{Panel, curves, write_png};
+use inctrl::render::{MultiBankScorer, curves, write_png};
 use inctrl::training::{self, Base, Epoch, Loss, LossInput, Options, Paths, Step};
 use inctrl::{Error, Fit};
 
@@ -172,10 +172,13 @@ pub fn run(args: Args) -> Result<Outcome> {
 }
 
 /// Loss above, AUROC below.
-fn panels(epochs: &[Epoch]) -> [Panel; 2] {
+fn panels(epochs: &[Epoch]) -> [MultiBankScorer; 2] {
     let of = |figure: fn(&Epoch) -> f64| epochs.iter().map(figure).collect::<Vec<f64>>();
     let loss = vec![("L_IRL + L_h".to_owned(), of(|epoch| epoch.loss))];
     let auroc =
         vec![("score".to_owned(), of(|epoch| epoch.auroc)), ("patch_max".to_owned(), of(|epoch| epoch.patch_auroc))];
-    [Panel { title: "loss".to_owned(), lines: loss }, Panel { title: "AUROC".to_owned(), lines: auroc }]
+    [
+        MultiBankScorer { title: "loss".to_owned(), lines: loss },
+        MultiBankScorer { title: "AUROC".to_owned(), lines: auroc },
+    ]
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use inctrl::Device;
 use inctrl::backend::Backend;
 use inctrl::backend::cuda::{Cuda, CudaOptions};
-use inctrl::model::Vision;
+use inctrl::encoder::Vision;
 use inctrl::weights::{LoadOptions, Weights};
 
 use super::Outcome;

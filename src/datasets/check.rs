@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::item::mask_values;
 use super::{Dataset, Label, Problem, Split};
-use crate::preprocess::Image;
+use crate::image::Image;
 
 /// How many images of each kind a class has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -39,7 +39,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::WhiteLevel;
+use crate::image::WhiteLevel;
 pub use check::{ClassCounts, Report, check};
 pub use item::{Item, Label, Sample, Split};
 pub use split::draw;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::detector::{AnomalyMap, Score};
+use crate::engine::{AnomalyMap, Score};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Placement;
+use crate::view::Placement;
 
 /// What is kept of an image's score against one bank.
 #[derive(Clone, Debug, PartialEq)]

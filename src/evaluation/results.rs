@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::{Draws, Entry, Failure, Options, PaperRow, paper_rows};
 use crate::datasets::{Dataset, Item, Label, Layout, Split};
-use crate::detector::Engine;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
-use crate::preprocess::Fit;
 use crate::process::without_signals;
 use crate::render::upsample;
+use crate::view::Fit;
 
 /// Limit of the false positive rate for AUPRO, as papers have it.
 const AUPRO_LIMIT: f64 = 0.3;

@@ -12,10 +12,10 @@ use super::draws::order;
 use super::{Draw, Draws, Entry, Journal, Prompt};
 use crate::bank::PromptBank;
 use crate::datasets::{Dataset, Item, Label, Split};
-use crate::detector::{Engine, Panel};
+use crate::engine::{Engine, MultiBankScorer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Fit;
 use crate::process::without_signals;
+use crate::view::Fit;
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -252,7 +252,12 @@ fn banks(
 }
 
 /// Scores `items` while the next ones are decoded.
-fn score(panel: &mut Panel, class: &str, items: &[&Item], mut each: impl FnMut(Entry) -> Result<()>) -> Result<()> {
+fn score(
+    panel: &mut MultiBankScorer,
+    class: &str,
+    items: &[&Item],
+    mut each: impl FnMut(Entry) -> Result<()>,
+) -> Result<()> {
     thread::scope(|scope| {
         let (sender, decoded) = sync_channel(2);
         let decode = move || {

@@ -10,8 +10,9 @@ use super::frame::{self, frames, inctrl_frame};
 use super::log::{INCTRL_LOG_WARNING, log};
 use super::status::{Failure, Outcome, guard};
 use crate::bank::{PromptBank, Thresholds};
-use crate::detector::BankBuilder;
-use crate::preprocess::{Fit, IgnoreMask};
+use crate::engine::BankBuilder;
+use crate::image::IgnoreMask;
+use crate::view::Fit;
 
 /// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. Pixels
 /// outside the middle square are not inspected; the log says how much of a bank's normal images that is.

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, string};
 use super::log::{INCTRL_LOG_INFO, log};
 use super::status::{Failure, guard};
-use crate::detector::{Device, Engine, EngineOptions, Precision};
+use crate::engine::{Device, Engine, EngineOptions, Precision};
 
 /// Precision of a GPU: half, the default.
 pub const INCTRL_PRECISION_F16: i32 = 0;

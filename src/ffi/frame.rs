@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::abi::{Array, Versioned, read};
 use super::status::{Failure, Outcome};
-use crate::preprocess::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi, WhiteLevel, packed_stride};
+use crate::image::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi, WhiteLevel, packed_stride};
 
 /// Pixel format: one byte of luminance.
 pub const INCTRL_MONO8: i32 = 1;

@@ -10,7 +10,7 @@ use super::abi::{Versioned, object, write};
 use super::result::bank_id;
 use super::scorer::inctrl_scorer;
 use super::status::guard;
-use crate::detector::Latencies;
+use crate::engine::Latencies;
 
 /// Counts of a scorer's results. Every result that was asked for is counted once, as scored or as failed.
 pub(super) struct Counts {

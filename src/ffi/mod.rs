@@ -1,4 +1,4 @@
-//! The C interface: thin shells around [`crate::Engine`], [`crate::PromptBank`], [`crate::BankSlot`] and [`crate::Scorer`].
+//! The C interface: thin shells around [`crate::Engine`], [`crate::PromptBank`], [`crate::SharedBank`] and [`crate::Scorer`].
 //!
 //! `include/inctrl.h` is made from the comments of this folder by cbindgen; a test makes it again and compares. Every function
 //! goes through one guard (`status.rs`): no panic crosses the border, the status is 0 or the kind of the error, and the text of

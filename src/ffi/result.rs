@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::abi::{Versioned, read, write};
 use super::status::{Failure, Outcome};
-use crate::detector::{Decision, Reason, Region, Score, Verdict};
+use crate::engine::{Decision, Reason, Region, Score, Verdict};
 
 /// Verdict: the bank has no thresholds.
 pub const INCTRL_VERDICT_NONE: i32 = 0;

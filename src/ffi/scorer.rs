@@ -17,8 +17,8 @@ use super::places::Places;
 use super::result::{Place, inctrl_result};
 use super::slot::inctrl_slot;
 use super::status::{Failure, INCTRL_ERROR_BUSY, INCTRL_ERROR_DEVICE, Outcome, guard};
-use crate::detector::{BankSlot, Deadline, Late, Scorer};
-use crate::preprocess::AnyFrame;
+use crate::engine::{Deadline, Late, Scorer, SharedBank};
+use crate::image::AnyFrame;
 use crate::process::Origin;
 
 /// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
@@ -34,7 +34,7 @@ pub(super) struct Lane {
     work: UnsafeCell<Work>,
     origin: Origin,
     late: Late,
-    pub(super) slot: Arc<BankSlot>,
+    pub(super) slot: Arc<SharedBank>,
     pub(super) model_hash: CString,
     pub(super) device: CString,
     pub(super) counts: Counts,

@@ -7,7 +7,7 @@ use super::bank::inctrl_bank;
 use super::engine::inctrl_engine;
 use super::log::{INCTRL_LOG_INFO, log};
 use super::status::guard;
-use crate::detector::BankSlot;
+use crate::engine::SharedBank;
 
 /// A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once.
 pub struct inctrl_slot {
@@ -16,7 +16,7 @@ pub struct inctrl_slot {
 
 /// What the handle holds.
 pub(super) struct Place {
-    pub(super) slot: Arc<BankSlot>,
+    pub(super) slot: Arc<SharedBank>,
 }
 
 handle!(inctrl_slot, Place, 3, "slot");

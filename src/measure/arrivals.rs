@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::Distribution;
 use crate::bank::PromptBank;
-use crate::detector::{Engine, Scorer};
+use crate::engine::{Engine, Scorer};
 use crate::error::Result;
-use crate::preprocess::Frame;
+use crate::image::Frame;
 
 /// Scores before anything is counted: recordings are made, memory is touched, clocks rise.
 const WARM_UP: usize = 3;

@@ -7,13 +7,14 @@ use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
 use crate::backend::{
-    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Search, Sequences,
 };
-use crate::detector::{Device, Engine};
+use crate::engine::{Device, Engine};
 use crate::error::{Error, Result};
+use crate::image::Frame;
 use crate::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
-use crate::preprocess::{Fit, Frame};
 use crate::tensor::{DType, Dense, TensorView};
+use crate::view::Fit;
 use crate::weights::Arch;
 
 /// Time that the repetitions of one operation take at least, and how often that is measured.
@@ -186,7 +187,7 @@ pub fn operations<B: HeadOps>(
     let gelu = if arch.quick_gelu { Gelu::Quick } else { Gelu::Exact };
     let (width, patches, tokens) = (vision.width, vision.patches(), vision.tokens());
     let (rows, taps, embed) = (images * tokens, arch.taps.len(), arch.embed_dim);
-    let shape = HeadShape { heads: vision.heads, size: width / vision.heads };
+    let shape = AttentionShape { heads: vision.heads, size: width / vision.heads };
     let ends: Vec<usize> = (1..=images).map(|image| image * tokens).collect();
     let sequences = Sequences { ends: &ends };
     let operand = backend.precision().size();

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::Distribution;
-use crate::detector::Scorer;
+use crate::engine::Scorer;
 use crate::error::Result;
-use crate::preprocess::Image;
+use crate::image::Image;
 
 /// Passes before anything is counted.
 const WARM_UP: usize = 3;

@@ -9,7 +9,7 @@
 //! - a bank of `K` prompts: `4 K (L N W + E)`;
 //! - a frame in another format than the model's, or with an ignore mask: its converted copy.
 
-use crate::preprocess::PixelFormat;
+use crate::image::PixelFormat;
 use crate::weights::Arch;
 
 /// The stack of a thread and its working memory.

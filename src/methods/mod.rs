@@ -14,8 +14,8 @@ use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
 use crate::backend::{Backend, BankRole, Role};
+use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::vision::Features;
 use crate::weights::{Arch, Weights};
 
 pub mod inctrl;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::preprocess::{Frame, PixelFormat};
+use crate::image::{Frame, PixelFormat};
 
 /// Cells along each side of a [`Thumbnail`].
 const SIDE: usize = 32;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-use crate::preprocess::sniff::{Content, sniff_file};
+use crate::image::sniff::{Content, sniff_file};
 
 /// File name extensions of the formats that are decoded, in lower case; they count in either case.
 pub const EXTENSIONS: [&str; 15] =

@@ -20,7 +20,7 @@ const SCALE: usize = 2;
 
 /// Lines over one axis.
 #[derive(Clone, Debug)]
-pub struct Panel {
+pub struct MultiBankScorer {
     /// What is drawn.
     pub title: String,
     /// Name and values of each line; values that are not finite are left out.
@@ -28,7 +28,7 @@ pub struct Panel {
 }
 
 /// Panels below each other. The values of a line are those of the steps 1, 2, and so on, which `unit` names.
-pub fn curves(panels: &[Panel], unit: &str) -> Picture {
+pub fn curves(panels: &[MultiBankScorer], unit: &str) -> Picture {
     let (width, height) = (LEFT + PLOT[0] + RIGHT, TOP + PLOT[1] + BOTTOM);
     let mut picture = Picture::filled(width, height * panels.len().max(1), GROUND);
     for (i, panel) in panels.iter().enumerate() {
@@ -38,7 +38,7 @@ pub fn curves(panels: &[Panel], unit: &str) -> Picture {
 }
 
 /// Draws a panel whose plot begins in row `top`.
-fn draw(picture: &mut Picture, panel: &Panel, unit: &str, top: usize) {
+fn draw(picture: &mut Picture, panel: &MultiBankScorer, unit: &str, top: usize) {
     picture.fill(LEFT, top, PLOT[0], PLOT[1], PANEL);
     let steps = panel.lines.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
     let (low, high) = range(panel.lines.iter().flat_map(|(_, values)| values));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_falling_line_falls() {
-        let line = |values: Vec<f64>| Panel { title: String::new(), lines: vec![(String::new(), values)] };
+        let line = |values: Vec<f64>| MultiBankScorer { title: String::new(), lines: vec![(String::new(), values)] };
         let picture = curves(&[line(vec![2.0, 1.0])], "");
         let first = picture.pixels.chunks_exact(3).position(|pixel| pixel == COLOURS[0]);
         let last = picture.pixels.chunks_exact(3).rposition(|pixel| pixel == COLOURS[0]);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn odd_values_draw_what_can_be_drawn() {
-        let lines = |values: &[&[f64]]| Panel {
+        let lines = |values: &[&[f64]]| MultiBankScorer {
             title: "loss".to_owned(),
             lines: values.iter().map(|values| ("x".to_owned(), values.to_vec())).collect(),
         };

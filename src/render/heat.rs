@@ -3,8 +3,8 @@
 use super::legend::{self, GROUND};
 use super::picture::blend;
 use super::{ColourScale, Picture};
-use crate::detector::AnomalyMap;
-use crate::preprocess::Frame;
+use crate::engine::AnomalyMap;
+use crate::image::Frame;
 
 /// The largest share of a heat colour in a picture: the image stays visible under it.
 const STRONGEST: f32 = 0.85;
@@ -78,7 +78,8 @@ pub(super) fn lay_over(image: &mut Picture, values: &[f32], scale: &ColourScale)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::{Fit, PixelFormat, Placement, Plan};
+    use crate::image::PixelFormat;
+    use crate::view::{Fit, Placement, Plan};
 
     const SIZE: usize = 48;
     const GRID: usize = 6;

@@ -19,7 +19,7 @@ mod sheet;
 mod text;
 
 pub use colour::ColourScale;
-pub use curve::{Panel, curves};
+pub use curve::{MultiBankScorer, curves};
 pub use file::{write_png, write_tiff_f32};
 pub use heat::{overlay, upsample};
 pub use picture::Picture;

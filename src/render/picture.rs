@@ -1,6 +1,6 @@
 //! A finished picture, and the few strokes that the others are made of.
 
-use crate::preprocess::{Frame, PixelFormat};
+use crate::image::{Frame, PixelFormat};
 
 /// An RGB picture, 8 bits a channel, rows packed from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use image::{GrayImage, RgbImage};
 use super::legend::{self, FAINT, GROUND, INK};
 use super::text::{self, LINE};
 use super::{ColourScale, Picture, heat};
-use crate::detector::AnomalyMap;
-use crate::preprocess::{Frame, Placement};
+use crate::engine::AnomalyMap;
+use crate::image::Frame;
+use crate::view::Placement;
 
 const ANOMALOUS: [u8; 3] = [235, 87, 72];
 const NORMAL: [u8; 3] = [58, 64, 76];
@@ -155,7 +156,7 @@ fn outline(image: &mut Picture, mask: &[u8], thickness: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preprocess::PixelFormat;
+    use crate::image::PixelFormat;
 
     #[test]
     fn the_outline_surrounds_the_mask() {

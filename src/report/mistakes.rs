@@ -8,7 +8,7 @@ use image::{ExtendedColorType, RgbImage};
 
 use crate::datasets::Item;
 use crate::evaluation::Entry;
-use crate::preprocess::{Frame, PixelFormat};
+use crate::image::{Frame, PixelFormat};
 use crate::render::{ColourScale, overlay};
 
 /// Longest side of a picture in the page.

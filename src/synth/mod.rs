@@ -36,7 +36,7 @@ pub use family::Family;
 pub use split::Split;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Frame, PixelFormat};
+use crate::image::{Frame, PixelFormat};
 use family::Order;
 use lamp::Lamp;
 use livery::Livery;

@@ -16,7 +16,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::detector::Features;
+use crate::engine::Features;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mapped::Mapped;
 use crate::weights::Arch;

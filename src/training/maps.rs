@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::Step;
 use super::draws::Sample;
 use super::set::Set;
-use crate::detector::Encoder;
+use crate::engine::Encoder;
 use crate::error::Result;
 use crate::methods::inctrl::equations::residual;
 

@@ -3,7 +3,7 @@
 use super::{Loss, LossInput};
 use crate::datasets::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Fit;
+use crate::view::Fit;
 
 /// How to train. The defaults are the published ones but for [`LossInput`].
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ use super::network::{Batch, Network};
 use super::set::Set;
 use super::{Failure, Options, Step};
 use crate::datasets::Dataset;
-use crate::detector::{Encoder, Engine, EngineOptions};
+use crate::engine::{Encoder, Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::methods::find;
 use crate::methods::inctrl::{TEXT_PROTOTYPES, equations};

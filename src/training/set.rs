@@ -8,9 +8,9 @@ use std::thread;
 use super::cache::{Cache, Store};
 use super::{Failure, Options, Step};
 use crate::datasets::{Dataset, Item, Label};
-use crate::detector::Encoder;
+use crate::engine::Encoder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Image;
+use crate::image::Image;
 use crate::process::without_signals;
 
 /// An image that can be used.

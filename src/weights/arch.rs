@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Fit, Plan, Preprocessing};
 use crate::text::VOCABULARY;
+use crate::view::{Fit, Plan, Preprocessing};
 
 /// A CLIP model with InCTRL's heads.
 #[derive(Clone, Debug, PartialEq)]

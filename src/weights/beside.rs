@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::pixels;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Preprocessing;
 use crate::text::Tokeniser;
+use crate::view::Preprocessing;
 
 /// The longest configuration; what is read from it takes a multiple of its size.
 pub(crate) const MAX_CONFIG: u64 = 64 << 10;

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use super::arch::{Arch, HEAD_WIDTH, TextArch, VisionArch, default_taps, no_default_taps};
 use super::pixels;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Preprocessing;
+use crate::view::Preprocessing;
 
 /// Options that change nothing at inference, whatever their value: start values of trained scalars, storage, training
 /// regularisation, extra outputs, and details of options that are refused themselves.
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn preprocessing_is_a_part_of_the_model_and_clips_is_not_said() {
-        use crate::preprocess::{Filter, ResizeMode};
+        use crate::view::{Filter, ResizeMode};
         let plain = read(&plus_240()).unwrap();
         assert!(!plain.to_json().contains("preprocess_cfg"));
         let mut said = plus_240();

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::arch::{Arch, HEAD_WIDTH, TextArch, VisionArch, default_taps, no_default_taps};
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Preprocessing;
 use crate::tensor::shape_text;
+use crate::view::Preprocessing;
 
 impl Arch {
     /// The architecture of a model whose tensors have these names and shapes.

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{Filter, Preprocessing, ResizeMode};
+use crate::view::{Filter, Preprocessing, ResizeMode};
 
 /// Keys of an image processor that change nothing of what a square 8-bit RGB input becomes.
 const HARMLESS: [&str; 16] = [

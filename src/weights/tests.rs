@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::Preprocessing;
 use crate::tensor::DType;
+use crate::view::Preprocessing;
 
 /// A model of a few thousand parameters, unlike any published one in every number.
 pub(super) fn tiny() -> Arch {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{
-    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Search, Sequences,
 };
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
-use inctrl::preprocess::{Filter, Plan, Preprocessing};
 use inctrl::tensor::{DType, Dense, TensorView};
+use inctrl::view::{Filter, Plan, Preprocessing};
 use inctrl::{Fit, Frame, PixelFormat};
 
 use crate::common::numbers::Stored;
@@ -200,7 +200,7 @@ fn cuda_attention() {
                 (1, 290, 1),
                 (1, 320, 1),
             ] {
-                let shape = HeadShape { heads, size: 64 };
+                let shape = AttentionShape { heads, size: 64 };
                 let (width, ends) = (shape.width(), ends(images, tokens));
                 // Some large scores: a softmax that forgets its maximum overflows.
                 let mut host = halves(tokens as u64, images * tokens * 3 * width, 1.0);

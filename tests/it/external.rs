@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use inctrl::preprocess::Plan;
 use inctrl::text::{Tokeniser, prompts};
+use inctrl::view::Plan;
 use inctrl::{Fit, Image};
 use safetensors::SafeTensors;
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use inctrl::checkpoint::{ConvertOptions, PromptList, convert};
 use inctrl::ffi::{inctrl_bank_close, inctrl_bank_from_bytes};
-use inctrl::preprocess::{Plan, judged};
+use inctrl::view::{Plan, judged};
 use inctrl::weights::{Arch, LoadOptions, Weights};
 use inctrl::{Fit, Frame, IgnoreMask, Image, PixelFormat, PromptBank, Roi, Thresholds};
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{Backend, BankRole, BankTensor, Role, Search};
+use inctrl::encoder::Stage;
 use inctrl::internals::{Pipeline, Session};
 use inctrl::methods::by_name;
 use inctrl::methods::inctrl::text_prototypes;
-use inctrl::model::Stage;
 use inctrl::tensor::DType;
 use inctrl::text::Tokeniser;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use inctrl::checkpoint::{ConvertOptions, convert};
-use inctrl::preprocess::{Filter, Preprocessing, ResizeMode};
 use inctrl::tensor::DType;
+use inctrl::view::{Filter, Preprocessing, ResizeMode};
 use inctrl::weights::{Arch, LoadOptions, Weights, inspect, random};
 use inctrl::{ErrorKind, Fit, Result};
 

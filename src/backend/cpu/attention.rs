@@ -7,7 +7,7 @@ use super::pool::Disjoint;
 use super::simd::{Isa, Kernel, Simd};
 use super::tile::{Lines, Product, Rows, multiply};
 use super::{Cpu, math};
-use crate::backend::{HeadShape, Sequences, need};
+use crate::backend::{AttentionShape, Sequences, need};
 use crate::error::Result;
 
 /// Queries of a strip: a multiple of every tile height.
@@ -41,7 +41,7 @@ impl Cpu {
         &mut self,
         operands: Operands<'_>,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         queries: Queries,
         out: &mut [f32],
     ) -> Result<()> {

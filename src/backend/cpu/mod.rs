@@ -11,12 +11,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    Backend, BankRole, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool as Pooled, Role, Search,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool as Pooled, Role, Search,
     Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{AnyFrame, Plan};
+use crate::image::AnyFrame;
 use crate::tensor::{DType, TensorView};
+use crate::view::Plan;
 
 mod attention;
 mod blocks;
@@ -303,7 +304,7 @@ impl Backend for Cpu {
         &mut self,
         qkv: &Vec<f32>,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         causal: bool,
         out: &mut Vec<f32>,
     ) -> Result<()> {
@@ -320,7 +321,7 @@ impl Backend for Cpu {
         q: &Vec<f32>,
         kv: &Vec<f32>,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         out: &mut Vec<f32>,
     ) -> Result<()> {
         let width = shape.width();

@@ -3,7 +3,8 @@
 use super::Cpu;
 use crate::backend::{need, need_converted, no_device_memory};
 use crate::error::Result;
-use crate::preprocess::{AnyFrame, Plan, patches};
+use crate::image::AnyFrame;
+use crate::view::{Plan, patches};
 
 /// 8-bit memory between the passes, kept from frame to frame.
 #[derive(Default)]

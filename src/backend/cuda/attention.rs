@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::launch::{Grid, int, launch};
 use super::{Cuda, equal_lengths};
-use crate::backend::{HeadShape, Sequences};
+use crate::backend::{AttentionShape, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The one head size of the kernels, CLIP's.
@@ -22,7 +22,7 @@ impl Cuda {
         &mut self,
         qkv: &Buffer,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         causal: bool,
         out: &mut Buffer,
     ) -> Result<()> {
@@ -61,11 +61,11 @@ fn single_shared(tokens: usize) -> usize {
     SINGLE_QUERIES * (HEAD_SIZE + tokens.next_multiple_of(32)) * 4
 }
 
-pub(super) fn scale(shape: HeadShape) -> f32 {
+pub(super) fn scale(shape: AttentionShape) -> f32 {
     1.0 / (shape.size as f32).sqrt()
 }
 
-pub(super) fn check_size(shape: HeadShape) -> Result<()> {
+pub(super) fn check_size(shape: AttentionShape) -> Result<()> {
     if shape.size == HEAD_SIZE {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::attention::{HEAD_SIZE, check_size, scale};
 use super::buffer::Buffer;
 use super::launch::{Grid, int, launch};
 use super::{Cuda, equal_lengths};
-use crate::backend::{HeadShape, Sequences};
+use crate::backend::{AttentionShape, Sequences};
 use crate::error::Result;
 
 /// Threads of a block: four warps.
@@ -17,7 +17,7 @@ impl Cuda {
         q: &Buffer,
         kv: &Buffer,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         out: &mut Buffer,
     ) -> Result<()> {
         check_size(shape)?;

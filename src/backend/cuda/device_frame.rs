@@ -9,7 +9,7 @@ use cudarc::driver::{result, sys};
 use super::Cuda;
 use super::error::driver;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::DeviceFrame;
+use crate::image::DeviceFrame;
 
 /// What the driver knows of an address; all zero where it knows none.
 struct Facts {

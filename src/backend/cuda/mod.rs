@@ -31,11 +31,12 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::backend::{
-    Backend, BankTensor, Embedding, Gelu, HeadShape, ImageTokens, Norm, Pool, Role, Search, Sequences, need,
+    AttentionShape, Backend, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Search, Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{AnyFrame, DeviceFrame, Plan};
+use crate::image::{AnyFrame, DeviceFrame};
 use crate::tensor::{DType, TensorView};
+use crate::view::Plan;
 use crate::weights::Arch;
 
 mod algorithms;
@@ -356,7 +357,7 @@ impl Backend for Cuda {
         &mut self,
         qkv: &Buffer,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         causal: bool,
         out: &mut Buffer,
     ) -> Result<()> {
@@ -368,7 +369,7 @@ impl Backend for Cuda {
         q: &Buffer,
         kv: &Buffer,
         sequences: Sequences<'_>,
-        shape: HeadShape,
+        shape: AttentionShape,
         out: &mut Buffer,
     ) -> Result<()> {
         self.attend_once(q, kv, sequences, shape, out)

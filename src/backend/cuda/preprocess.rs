@@ -17,7 +17,8 @@ use super::launch::{Grid, int, launch};
 use super::memory::{DeviceMemory, HostMemory, Plain};
 use crate::backend::need_converted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::preprocess::{AnyFrame, Fit, Frame, PADDING, Plan, Preprocessing, Taps};
+use crate::image::{AnyFrame, Frame, PADDING};
+use crate::view::{FilterWeights, Fit, Plan, Preprocessing};
 
 const THREADS: u32 = 256;
 /// Sizes of frames whose tables are kept: the regions that are cut from one camera's frames.
@@ -215,7 +216,7 @@ impl Cuda {
             // The last is the one used last.
             pixels.geometries[at..].rotate_left(1);
         } else {
-            let axis = |taps: &Taps| -> Result<Axis> {
+            let axis = |taps: &FilterWeights| -> Result<Axis> {
                 Ok(Axis {
                     first: table(context, taps.first())?,
                     count: table(context, taps.count())?,

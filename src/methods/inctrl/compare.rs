@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::heads::{HeadOps, Scored};
 use super::{ADAPTED, OUTPUTS, TAPS, head_layers, vector};
 use crate::backend::{Role, Search};
+use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::methods::{AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Outputs, judged_rows, not_finite};
-use crate::model::vision::Features;
 use crate::weights::Weights;
 
 /// Places of the bank's tensors on a device, as in [`super::ON_DEVICE`].

@@ -1,9 +1,9 @@
 //! What a class contributes besides its patches: the mean adapted class embedding and the text prototypes.
 
 use crate::backend::Backend;
+use crate::encoder::encode_texts;
 use crate::error::Result;
 use crate::methods::not_finite;
-use crate::model::encode_texts;
 use crate::text::{Tokeniser, prompts};
 use crate::weights::Weights;
 

@@ -8,8 +8,8 @@ use super::{
     load_on_every_device,
 };
 use crate::backend::{Backend, BankRole, Role, Search};
+use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::vision::Features;
 use crate::weights::{Arch, Weights};
 
 mod tests;

@@ -1,7 +1,7 @@
 //! `softmax(Q Kᵀ / sqrt(d)) V`: all queries, causal, and one query a sequence.
 
 use inctrl::ErrorKind;
-use inctrl::backend::{Backend, HeadShape, Sequences};
+use inctrl::backend::{AttentionShape, Backend, Sequences};
 
 use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
 
@@ -45,8 +45,8 @@ const CASES: &[Case] = &[
 ];
 
 impl Case {
-    fn shape(&self) -> HeadShape {
-        HeadShape { heads: self.heads, size: self.size }
+    fn shape(&self) -> AttentionShape {
+        AttentionShape { heads: self.heads, size: self.size }
     }
 
     fn ends(&self) -> Vec<usize> {
@@ -174,7 +174,7 @@ fn a_sequence_does_not_know_its_neighbours<B: Backend>(backends: &mut [B]) {
 }
 
 fn sequences_that_share_rows_are_refused<B: Backend>(backends: &mut [B]) {
-    let shape = HeadShape { heads: 2, size: 16 };
+    let shape = AttentionShape { heads: 2, size: 16 };
     for backend in &mut *backends {
         for ends in [&[5, 3, 8][..], &[4, 4], &[0, 8]] {
             let (qkv, mut out) = (input(backend, &vec![1.0; 8 * 3 * 32]), output(backend, 8 * 32));

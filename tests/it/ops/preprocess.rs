@@ -1,7 +1,7 @@
 //! Frame to patch rows: the bytes of [`Plan::run`] through [`patches::write`], whatever shares the work out.
 
 use inctrl::backend::Backend;
-use inctrl::preprocess::{Filter, Plan, Preprocessing, ResizeMode, patches};
+use inctrl::view::{Filter, Plan, Preprocessing, ResizeMode, patches};
 use inctrl::{Fit, Frame, PixelFormat};
 
 use super::{finish, is_marked, output, same_bits};

@@ -1,0 +1,83 @@
+//! The text encoder: token ids in, one embedding a text out.
+//!
+//! It runs once per class, so its weights are not kept: each block is read, applied to all texts, and dropped. Texts lie
+//! end to end without padding; being causal, the tower owes nothing to positions after the end of a text.
+
+use super::block::{Block, BlockShape, Workspace, load_norm};
+use super::vision::gelu;
+use crate::backend::{AttentionShape, Backend, Pool, Role, Sequences};
+use crate::error::{Error, ErrorKind, Result};
+use crate::weights::Weights;
+
+/// Embeddings of texts, `[texts.len(), E]`, not normalised: the end-of-text token after `ln_final` and the projection.
+///
+/// Each text is its token ids from start-of-text to end-of-text.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for an empty text, one longer than the context, or an id outside the vocabulary.
+pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
+    let arch = weights.arch();
+    let width = arch.text.width;
+    let shape = BlockShape {
+        attention: AttentionShape { heads: arch.text.heads, size: width / arch.text.heads },
+        mlp_width: arch.text.mlp_width,
+        gelu: gelu(arch),
+        causal: true,
+    };
+    let ends: Vec<usize> = texts
+        .iter()
+        .scan(0, |end, text| {
+            *end += text.len();
+            Some(*end)
+        })
+        .collect();
+    let sequences = Sequences { ends: &ends };
+    let (rows, count) = (sequences.rows(), sequences.count());
+
+    let mut ws = Workspace::new(backend, shape, rows, count)?;
+    backend.upload(&embed(weights, texts)?, &mut ws.x)?;
+    for i in 0..arch.text.layers {
+        let pooled = i + 1 == arch.text.layers;
+        let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, pooled)?;
+        backend.layer_norm(&ws.x, rows, &block.ln_1, &mut ws.h)?;
+        block.forward(backend, &mut ws, sequences, Pool::Last)?;
+    }
+    let ln_final = load_norm(backend, weights, "ln_final")?;
+    let projection = backend.projection_weights(&weights.tensor("text_projection")?)?;
+    let mut normalised = backend.buffer(Role::Operand, count * width)?;
+    let mut embeddings = backend.buffer(Role::Stream, count * arch.embed_dim)?;
+    backend.layer_norm(&ws.pooled, count, &ln_final, &mut normalised)?;
+    backend.linear(&normalised, count, &projection, &mut embeddings)?;
+    let mut out = vec![0.0; count * arch.embed_dim];
+    backend.download(&embeddings, &mut out)?;
+    Ok(out)
+}
+
+/// Token plus position embeddings of all texts, `[T, W]`.
+fn embed(weights: &Weights, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
+    let arch = weights.arch();
+    let width = arch.text.width;
+    let mut ids = Vec::with_capacity(texts.iter().map(Vec::len).sum());
+    for text in texts {
+        if text.is_empty() || text.len() > arch.text.context_length {
+            let message =
+                format!("a text of {} tokens; this model takes 1 to {}", text.len(), arch.text.context_length);
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        if let Some(id) = text.iter().find(|&&id| id as usize >= arch.text.vocab_size) {
+            let message = format!(
+                "token id {id} of CLIP's vocabulary is outside this model's, of {}: a model of another tokeniser",
+                arch.text.vocab_size
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        ids.extend_from_slice(text);
+    }
+    let mut x = weights.rows("token_embedding.weight", &ids)?;
+    let position = weights.tensor("positional_embedding")?.to_f32();
+    let places = texts.iter().flat_map(|text| position.chunks_exact(width).take(text.len()));
+    for (row, position) in x.chunks_exact_mut(width).zip(places) {
+        row.iter_mut().zip(position).for_each(|(x, p)| *x += p);
+    }
+    Ok(x)
+}

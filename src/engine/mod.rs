@@ -1,0 +1,37 @@
+//! What users hold: an [`Engine`] (weights, shared), a [`PromptBank`] (one class's normal images, immutable), a
+//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map. Scorers that share a [`SharedBank`] get
+//! another bank together.
+//!
+//! Everything slow happens once: weights are packed when the engine opens, prompts and texts are encoded when a bank is
+//! built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads; it allocates
+//! nothing and takes no lock.
+
+mod builder;
+mod device;
+#[cfg(feature = "cli")]
+mod encoder;
+mod late;
+mod latency;
+mod panel;
+mod pipeline;
+mod score;
+mod scorer;
+mod self_test;
+mod shared;
+mod shown;
+mod slot;
+mod verdict;
+
+pub use builder::BankBuilder;
+pub use device::{DeviceBank, Session};
+#[cfg(feature = "cli")]
+pub(crate) use encoder::{Encoder, Features};
+pub use late::{Deadline, Late};
+pub use latency::Latencies;
+pub use panel::MultiBankScorer;
+pub use pipeline::{HostFeatures, Pipeline, StageTimes};
+pub use score::{AnomalyMap, Score};
+pub use scorer::Scorer;
+pub use shared::{Device, Engine, EngineOptions, Precision};
+pub use slot::SharedBank;
+pub use verdict::{Decision, Reason, Region, Verdict};

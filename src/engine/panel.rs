@@ -1,0 +1,154 @@
+//! One image against many banks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Score;
+use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
+use super::scorer::{ViewPlan, fitted, seen_by_patches};
+use super::shown::FramePrep;
+use super::slot::LoadedBank;
+use super::verdict::Regions;
+use crate::bank::PromptBank;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::AnyFrame;
+use crate::memory;
+use crate::weights::{Arch, VisionArch};
+
+/// Scores each image against several banks: the image is encoded once, and compared once with each prompt, however many of the
+/// banks share it; prompts that the same banks have are compared together. Made by [`crate::Engine::panel`]; this is how many draws of prompts are judged for the price of one.
+///
+/// Scores have the same bits as those of a [`crate::Scorer`] with the bank.
+pub struct MultiBankScorer {
+    session: Box<dyn Session>,
+    vision: VisionArch,
+    banks: Vec<Arc<PromptBank>>,
+    prepared: Vec<LoadedBank>,
+    /// Prompts that belong to the same banks, as a bank of their own: each prompt is in one.
+    groups: Vec<DeviceBank>,
+    /// What each bank is made of, as indices of `groups`.
+    members: Vec<Vec<usize>>,
+    plans: Vec<ViewPlan>,
+    shown: FramePrep,
+    regions: Regions,
+    scores: Vec<Score>,
+}
+
+impl MultiBankScorer {
+    pub(super) fn new(
+        session: Box<dyn Session>,
+        model: &dyn Model,
+        model_hash: &str,
+        arch: &Arch,
+        banks: &[Arc<PromptBank>],
+    ) -> Result<Self> {
+        let Some(first) = banks.first() else {
+            return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
+        };
+        // The integers of each bank; prompts in groups, shared, with theirs.
+        let bytes = banks.iter().map(|bank| bank.info().bytes).fold(0, usize::saturating_add).saturating_mul(3);
+        memory::check(&format!("a panel of {} banks", banks.len()), bytes, "use fewer banks")?;
+        // The banks that have a prompt, and its place in the first of them.
+        let mut owners: BTreeMap<&str, (Vec<usize>, usize)> = BTreeMap::new();
+        let mut prepared = Vec::with_capacity(banks.len());
+        for (at, bank) in banks.iter().enumerate() {
+            bank.check_model(model_hash, arch)?;
+            if bank.method() != first.method() {
+                let message = format!(
+                    "a bank of the method `{}` beside one of `{}`: an image is encoded once, for one method",
+                    bank.method(),
+                    first.method()
+                );
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            if bank.fit() != first.fit() || bank.mask() != first.mask() {
+                let message = format!(
+                    "a bank of fit {} beside one of fit {}, or of another ignore mask: an image is encoded once",
+                    bank.fit(),
+                    first.fit()
+                );
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            for (place, hash) in bank.prompt_hashes().iter().enumerate() {
+                let (owners, _) = owners.entry(hash).or_insert_with(|| (Vec::new(), place));
+                // A bank may hold a prompt twice, which changes no maximum.
+                if owners.last() != Some(&at) {
+                    owners.push(at);
+                }
+            }
+            let device = model.upload(&bank.device_tensors()?)?;
+            prepared.push(LoadedBank { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
+        }
+        let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        if first.has_separate_prompts() {
+            for (owners, place) in owners.into_values() {
+                places.entry(owners).or_default().push(place);
+            }
+        }
+        let (mut groups, mut members) = (Vec::with_capacity(places.len()), vec![Vec::new(); banks.len()]);
+        for (owners, places) in &places {
+            let Some(&first) = owners.first() else { continue };
+            owners.iter().for_each(|&bank| members[bank].push(groups.len()));
+            groups.push(model.upload(&banks[first].subset(places)?.device_tensors()?)?);
+        }
+        let grid = arch.vision.grid();
+        let names = first.method_entry().outputs();
+        Ok(MultiBankScorer {
+            session,
+            vision: arch.vision.clone(),
+            banks: banks.to_vec(),
+            prepared,
+            groups,
+            members,
+            plans: Vec::new(),
+            shown: FramePrep::default(),
+            regions: Regions::new(grid),
+            scores: vec![Score::empty(names, grid); banks.len()],
+        })
+    }
+
+    /// The banks, in the order of the scores.
+    pub fn banks(&self) -> &[Arc<PromptBank>] {
+        &self.banks
+    }
+
+    /// Scores one image against each bank.
+    ///
+    /// # Errors
+    /// As [`crate::Scorer::score`].
+    pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&[Score]> {
+        let frame = frame.into();
+        on_lent(self, &[frame], |panel| panel.run(frame))?;
+        Ok(&self.scores)
+    }
+
+    fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
+        let (fit, mask) = (self.banks[0].fit(), self.banks[0].mask());
+        let at = fitted(&mut self.plans, &frame, &self.vision, fit, mask)?;
+        let ViewPlan { plan, judged } = &self.plans[at];
+        let shown = self.shown.of(&mut *self.session, frame, mask)?;
+        let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
+        self.session.place(shown, plan, 0)?;
+        (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
+        let placement = seen_by_patches(plan.placement(), &self.vision);
+        for (score, doubt) in self.scores.iter_mut().zip(doubts) {
+            score.depth_doubt = doubt;
+            score.map.placement = placement;
+            (score.width, score.height) = (frame.width(), frame.height());
+            score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
+        }
+        self.session.encode(1)?;
+        let MultiBankScorer { session, prepared, groups, members, regions, scores, .. } = self;
+        let banks: Vec<&DeviceBank> = prepared.iter().map(|prepared| &prepared.device).collect();
+        let groups: Vec<&DeviceBank> = groups.iter().collect();
+        session.compare_groups(&banks, &groups, members, &mut |slot, values, map| {
+            scores[slot].fill(values, map, &prepared[slot], regions);
+        })
+    }
+}
+
+impl HasSession for MultiBankScorer {
+    fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
+    }
+}

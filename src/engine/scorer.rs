@@ -1,0 +1,263 @@
+//! Scoring: the hot path.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::device::{HasSession, Session, on_lent};
+use super::pipeline::StageTimes;
+use super::shown::FramePrep;
+use super::slot::LoadedBank;
+use super::verdict::Regions;
+use super::{Score, SharedBank};
+use crate::bank::PromptBank;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{AnyFrame, Frame, IgnoreMask, PixelFormat};
+use crate::memory::{self, conversion_bytes};
+use crate::methods::Run;
+use crate::view::{Fit, Placement, Plan, judged};
+use crate::weights::{Arch, VisionArch};
+
+/// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
+const PLANS: usize = 32;
+
+/// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
+///
+/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. Once it
+/// has seen an image of each size (up to 32 sizes) and pixel format, [`Scorer::score`] allocates nothing and takes no lock.
+pub struct Scorer {
+    session: Box<dyn Session>,
+    vision: VisionArch,
+    slot: Arc<SharedBank>,
+    prepared: Arc<LoadedBank>,
+    plans: Vec<ViewPlan>,
+    shown: FramePrep,
+    regions: Regions,
+    scores: Vec<Score>,
+}
+
+/// What depends on the size of a frame and on the bank's fit and ignore mask.
+pub(super) struct ViewPlan {
+    pub plan: Plan,
+    /// 1, or 0 where a cell is ignored, `[N]`.
+    pub judged: Vec<f32>,
+}
+
+impl Scorer {
+    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Self {
+        let prepared = Arc::clone(&slot.load());
+        let grid = arch.vision.grid();
+        let names = prepared.bank.method_entry().outputs();
+        Scorer {
+            scores: vec![Score::empty(names, grid); session.capacity()],
+            session,
+            vision: arch.vision.clone(),
+            slot,
+            prepared,
+            plans: Vec::with_capacity(PLANS),
+            shown: FramePrep::default(),
+            regions: Regions::new(grid),
+        }
+    }
+
+    /// Scores one image: a [`Frame`], or a [`DeviceFrame`](crate::DeviceFrame) on the scorer's own GPU.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, is not of the bank's ignore mask's size, or is in
+    /// memory that the scorer's device does not read; [`crate::ErrorKind::Numeric`] where the model overflows on it. The
+    /// scorer stays usable.
+    pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&Score> {
+        self.run(&[frame.into()])?;
+        Ok(&self.scores[0])
+    }
+
+    /// Scores images in order, as many at a time as the scorer has memory for.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`], for the first image that fails.
+    pub fn score_batch<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<Vec<Score>> {
+        let mut scores = Vec::with_capacity(frames.len());
+        for frames in frames.chunks(self.session.capacity()) {
+            scores.extend_from_slice(self.score_some(frames)?);
+        }
+        Ok(scores)
+    }
+
+    /// How long each step of scoring `frame` takes, waiting after each: together longer than [`Scorer::score`]. The conversion
+    /// of camera formats and an ignore mask are counted with preprocessing, and so is what they copy from a device.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    pub fn stage_times<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<StageTimes> {
+        let frame = frame.into();
+        on_lent(self, &[frame], |scorer| scorer.time_stages(frame))
+    }
+
+    fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
+        self.follow();
+        let bank = &self.prepared.bank;
+        let at = fitted(&mut self.plans, &frame, &self.vision, bank.fit(), bank.mask())?;
+        let began = Instant::now();
+        let shown = self.shown.of(&mut *self.session, frame, bank.mask())?;
+        let converted = began.elapsed();
+        let mut times = self.session.stage_times(shown, &self.plans[at].plan, &self.prepared.device)?;
+        times.preprocess += converted;
+        Ok(times)
+    }
+
+    /// Scores up to [`Scorer::capacity`] images into memory of the scorer: as [`Scorer::score_batch`], and allocates nothing.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`], for the first image that fails; [`crate::ErrorKind::Argument`] for too many images.
+    pub fn score_some<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<&[Score]> {
+        if frames.len() > self.capacity() {
+            let message = format!("{} images at once, but the scorer has memory for {}", frames.len(), self.capacity());
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        if !frames.is_empty() {
+            self.run(frames)?;
+        }
+        Ok(&self.scores[..frames.len()])
+    }
+
+    /// Scores a grey picture of a size and format `count` times and forgets the scores: memory, caches and clocks are then as in
+    /// steady running.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is no memory for such a picture.
+    pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
+        // Refused before memory is taken for it.
+        self.vision.plan(width, height, self.prepared.bank.fit())?;
+        // Sides that have a plan do not overflow.
+        let stride = format.row_bytes(width).unwrap_or(width);
+        let (picture, converted) = (stride * height, conversion_bytes(width, height, format));
+        let what = format!("a warm-up with {width} x {height} pixels of {format:?}");
+        memory::check(&what, picture.saturating_add(converted), "warm up with the size of the camera's frames")?;
+        let mut pixels = memory::zeros::<u8>(&what, picture)?;
+        pixels.fill(format.grey_byte());
+        for _ in 0..count {
+            self.score(Frame::new(&pixels, width, height, stride, format)?)?;
+        }
+        Ok(())
+    }
+
+    /// Most images that are encoded at once.
+    pub fn capacity(&self) -> usize {
+        self.session.capacity()
+    }
+
+    /// The bank that the last image was scored against.
+    pub fn bank(&self) -> &Arc<PromptBank> {
+        &self.prepared.bank
+    }
+
+    /// Where it takes its bank from.
+    pub fn slot(&self) -> &Arc<SharedBank> {
+        &self.slot
+    }
+
+    /// Scores against another bank of the same model from the next image on, and so do all scorers of the same slot.
+    ///
+    /// # Errors
+    /// As [`SharedBank::swap`]; the old one stays in use.
+    pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
+        self.slot.swap(bank)?;
+        self.follow();
+        Ok(())
+    }
+
+    /// Takes the bank that is in the slot now.
+    fn follow(&mut self) {
+        let current = self.slot.load();
+        if current.generation == self.prepared.generation {
+            return;
+        }
+        let (old, new) = (&self.prepared.bank, &current.bank);
+        if old.fit() != new.fit() || old.mask() != new.mask() {
+            self.plans.clear();
+        }
+        self.prepared = Arc::clone(&current);
+    }
+
+    /// Scores up to a batch into `self.scores`.
+    fn run<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
+        on_lent(self, frames, |scorer| scorer.place_and_score(frames))
+    }
+
+    fn place_and_score<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
+        self.follow();
+        let mask = self.prepared.bank.mask();
+        for (image, frame) in frames.iter().enumerate() {
+            let frame = (*frame).into();
+            let at = fitted(&mut self.plans, &frame, &self.vision, self.prepared.bank.fit(), mask)?;
+            let ViewPlan { plan, judged } = &self.plans[at];
+            let shown = self.shown.of(&mut *self.session, frame, mask)?;
+            let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
+            self.session.place(shown, plan, image)?;
+            self.session.judge(image, judged);
+            let score = &mut self.scores[image];
+            score.depth_doubt = doubt;
+            score.map.placement = seen_by_patches(plan.placement(), &self.vision);
+            (score.width, score.height) = (frame.width(), frame.height());
+            score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
+        }
+        let Scorer { scores, prepared, regions, .. } = self;
+        let run = Run { views: 0..frames.len(), first_slot: 0, bank: 0 };
+        self.session.score(frames.len(), &[run], &[&prepared.device], &mut |slot, values, map| {
+            scores[slot].fill(values, map, prepared, regions);
+        })
+    }
+}
+
+impl HasSession for Scorer {
+    fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
+    }
+}
+
+/// Index in `kept` of the plan for `frame`, which is made if it is not there. The plan that was longest of no use makes room.
+pub(super) fn fitted(
+    kept: &mut Vec<ViewPlan>,
+    frame: &AnyFrame<'_>,
+    vision: &VisionArch,
+    fit: Fit,
+    mask: Option<&IgnoreMask>,
+) -> Result<usize> {
+    let (width, height) = (frame.width(), frame.height());
+    if let Some(mask) = mask {
+        mask.check(width, height)?;
+    }
+    let found = kept.iter().rposition(|fitted| fitted.plan.matches(width, height));
+    match found {
+        // The last is the one used last.
+        Some(at) => kept[at..].rotate_left(1),
+        None => {
+            let plan = vision.plan(width, height, fit)?;
+            let judged = judged(&plan, mask, vision.patch_size);
+            if kept.len() == PLANS {
+                kept.remove(0);
+            }
+            kept.push(ViewPlan { plan, judged });
+        }
+    }
+    Ok(kept.len() - 1)
+}
+
+/// The part of the model's input that whole patches cover: pixels beyond the last one are not looked at.
+pub(super) fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
+    let share = (vision.grid() * vision.patch_size) as f64 / vision.image_size as f64;
+    Placement { width: input.width * share, height: input.height * share, ..input }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_lies_over_the_whole_patches_only() {
+        let tower = Arch::named("vit-b-32").unwrap().vision;
+        let vision = VisionArch { image_size: 50, patch_size: 7, ..tower };
+        let input = Placement { x: 10.0, y: 0.0, width: 100.0, height: 200.0 };
+        let seen = seen_by_patches(input, &vision);
+        assert_eq!(seen, Placement { x: 10.0, y: 0.0, width: 98.0, height: 196.0 });
+    }
+}

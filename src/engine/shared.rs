@@ -1,0 +1,336 @@
+//! The engine: a model's weights on a device.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::device::{self, Model, Session};
+use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
+use crate::backend::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::CudaOptions;
+use crate::bank::PromptBank;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::AnyFrame;
+use crate::memory;
+use crate::methods::{self, Method};
+use crate::view::Fit;
+use crate::weights::{Arch, LoadOptions, Weights};
+
+/// Most images that a scorer encodes at once; more are no faster.
+const MAX_CAPACITY: usize = 1024;
+
+/// Where an engine runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Device {
+    /// The fastest device that is there.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, counted from 0 as the driver counts them.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => return Ok(Device::Auto),
+            "cpu" => return Ok(Device::Cpu),
+            "cuda" => return Ok(Device::Cuda(0)),
+            _ => {}
+        }
+        let ordinal = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        ordinal.map(Device::Cuda).ok_or_else(|| {
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a device: use auto, cpu, cuda or cuda:N"))
+        })
+    }
+}
+
+/// How a GPU stores what products read. Sums are f32 always, and so is everything on the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Half precision: fast, scores within 2e-3 of f32.
+    #[default]
+    F16,
+    /// Single precision: slow, for diagnosis.
+    F32,
+}
+
+/// How to open an [`Engine`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// The weights: files and configuration.
+    pub weights: LoadOptions,
+    /// Where to run.
+    pub device: Device,
+    /// Threads on the processor, all scorers of the engine together: the caller of a scorer and threads of the engine that help
+    /// it. All cores where absent. Where more scorers than that are called at once, each works on its caller's thread alone.
+    pub threads: Option<NonZeroUsize>,
+    /// Arithmetic of a GPU.
+    pub precision: Precision,
+    /// Let a GPU's library choose its algorithms for each batch size: faster, but then the bits of a score depend on the
+    /// batch that it was in.
+    pub fast: bool,
+    /// A table of a GPU's algorithms that `inctrl tune` wrote.
+    pub algorithms: Option<PathBuf>,
+}
+
+impl EngineOptions {
+    /// Everything in one safetensors file, on the fastest device, with all cores.
+    pub fn new(weights: impl Into<PathBuf>) -> Self {
+        let weights = LoadOptions { weights: weights.into(), heads: None, config: None };
+        EngineOptions {
+            weights,
+            device: Device::Auto,
+            threads: None,
+            precision: Precision::F16,
+            fast: false,
+            algorithms: None,
+        }
+    }
+
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        let threads = self.cpu_threads();
+        let what = format!("a processor with {threads} threads");
+        memory::check(&what, memory::threads_bytes(threads), "ask for fewer threads")?;
+        Cpu::new(threads)
+    }
+
+    fn cpu_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(cores, NonZeroUsize::get)
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn cuda(&self) -> CudaOptions {
+        CudaOptions { half: self.precision == Precision::F16, fast: self.fast, algorithms: self.algorithms.clone() }
+    }
+}
+
+/// A model on a device. `Send` and `Sync`: open one, share it, make a [`Scorer`] for each thread.
+///
+/// The weights file stays open: the text tower is read from it when a bank is built. A file that was written into meanwhile is
+/// an error there ([`ErrorKind::Weights`]); replacing it by renaming another over it changes nothing for this engine.
+pub struct Engine {
+    options: EngineOptions,
+    weights: Weights,
+    model: Arc<dyn Model>,
+    device: Device,
+    reason: String,
+    /// What a bank is built for where no method is named.
+    method: &'static dyn Method,
+}
+
+impl Engine {
+    /// Opens a model whose tensors and configuration are in one file or beside it.
+    ///
+    /// # Errors
+    /// As [`Engine::with`].
+    pub fn open(weights: impl AsRef<Path>) -> Result<Self> {
+        Self::with(&EngineOptions::new(weights.as_ref()))
+    }
+
+    /// Opens a model.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Weights`] for files that cannot be read or are not this
+    /// architecture's, all tensors in one error; [`crate::ErrorKind::Config`] for a configuration that this engine does not
+    /// run; [`crate::ErrorKind::Device`] where the device is not there.
+    pub fn with(options: &EngineOptions) -> Result<Self> {
+        let weights = Weights::open(&options.weights)?;
+        let (model, device, reason) = device::load(options, &weights)?;
+        let method = methods::ALL[0];
+        Ok(Engine { options: options.clone(), weights, model, device, reason, method })
+    }
+
+    /// The model's architecture.
+    pub fn arch(&self) -> &Arch {
+        self.weights.arch()
+    }
+
+    /// How pictures were made square in the training of the model: the fit for a bank that has no reason for another.
+    pub fn trained_fit(&self) -> Fit {
+        self.arch().vision.preprocessing.resize.fit()
+    }
+
+    /// Identity of the model: a hash of its architecture and of every tensor that it uses, in hexadecimal.
+    pub fn model_hash(&self) -> &str {
+        self.weights.hash()
+    }
+
+    /// One line for people: the device and how it is used.
+    pub fn device(&self) -> String {
+        self.model.describe()
+    }
+
+    /// The device that it runs on, never [`Device::Auto`].
+    pub fn device_used(&self) -> Device {
+        self.device
+    }
+
+    /// Why [`Device::Auto`] came to this device, in words; empty where the device was named.
+    pub fn device_reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Builds the bank of one class from its normal images; [`Engine::bank_builder`] takes them one by one.
+    ///
+    /// # Errors
+    /// As [`BankBuilder::add`] and [`BankBuilder::finish`].
+    pub fn build_bank<'a>(
+        &self,
+        class: &str,
+        fit: Fit,
+        prompts: &[impl Into<AnyFrame<'a>> + Copy],
+    ) -> Result<PromptBank> {
+        let mut builder = self.bank_builder(class, fit)?;
+        for frame in prompts {
+            builder.add(*frame)?;
+        }
+        builder.finish()
+    }
+
+    /// Begins a bank: encodes the text prompts of `class` (a name in words, such as `metal nut`).
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for an empty class name.
+    pub fn bank_builder(&self, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
+        BankBuilder::new(self, self.method, class, fit)
+    }
+
+    /// Begins a bank for a method by name.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a name that no method has; [`crate::ErrorKind::Config`] where the model cannot
+    /// serve it; otherwise as [`Engine::bank_builder`].
+    pub fn bank_builder_for(&self, method: &str, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
+        let method = methods::by_name(method)?;
+        method.check_model(self.arch())?;
+        BankBuilder::new(self, method, class, fit)
+    }
+
+    /// Begins a bank with the prompts of an existing one, to append to it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model.
+    pub fn append_to(&self, bank: &PromptBank) -> Result<BankBuilder<'_>> {
+        bank.check_model(self.model_hash(), self.arch())?;
+        BankBuilder::from_bank(self, bank)
+    }
+
+    /// A scorer for one image a call.
+    ///
+    /// # Errors
+    /// As [`Engine::batch_scorer`].
+    pub fn scorer(&self, bank: Arc<PromptBank>) -> Result<Scorer> {
+        self.batch_scorer(bank, NonZeroUsize::MIN)
+    }
+
+    /// A scorer that encodes up to `capacity` images at once. Scores do not depend on it, speed and memory do.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a capacity over 1024, [`crate::ErrorKind::Bank`] if the bank was built with
+    /// another model, [`crate::ErrorKind::Device`] where the
+    /// device has no more memory or threads.
+    pub fn batch_scorer(&self, bank: Arc<PromptBank>, capacity: NonZeroUsize) -> Result<Scorer> {
+        self.scorer_of(&Arc::new(self.bank_slot(bank)?), capacity)
+    }
+
+    /// A bank that several scorers use, to be exchanged under traffic with [`SharedBank::swap`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the device has
+    /// no memory for it.
+    pub fn bank_slot(&self, bank: Arc<PromptBank>) -> Result<SharedBank> {
+        SharedBank::new(Arc::clone(&self.model), self.model_hash(), self.arch(), bank)
+    }
+
+    /// A scorer, as [`Engine::batch_scorer`], of whatever bank is in `slot`, which other scorers may share.
+    ///
+    /// # Errors
+    /// As [`Engine::batch_scorer`].
+    pub fn scorer_of(&self, slot: &Arc<SharedBank>, capacity: NonZeroUsize) -> Result<Scorer> {
+        if capacity.get() > MAX_CAPACITY {
+            let message = format!("a capacity of {capacity} images asked for, at most {MAX_CAPACITY} are supported");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        if slot.model_hash() != self.model_hash() {
+            let message = format!(
+                "the slot holds banks of model {}, the engine is model {}: make the slot with this engine",
+                slot.model_hash(),
+                self.model_hash()
+            );
+            return Err(Error::new(ErrorKind::Bank, message));
+        }
+        let (bank, _) = slot.current();
+        let session = self.session(bank.method_entry(), capacity.get(), capacity.get())?;
+        Ok(Scorer::new(session, self.arch(), Arc::clone(slot)))
+    }
+
+    /// A panel, which scores each image against all of `banks`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
+    pub fn panel(&self, banks: &[Arc<PromptBank>]) -> Result<MultiBankScorer> {
+        let Some(first) = banks.first() else {
+            return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
+        };
+        let session = self.session(first.method_entry(), 1, banks.len())?;
+        MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    pub(crate) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// What banks are built for where no method is named.
+    #[cfg(feature = "cli")]
+    pub(super) fn method(&self) -> &'static dyn Method {
+        self.method
+    }
+
+    pub(super) fn session(&self, method: &'static dyn Method, views: usize, slots: usize) -> Result<Box<dyn Session>> {
+        let bytes = self.lane_bytes(views.max(slots));
+        let threads = self.options.cpu_threads();
+        let what = format!("work on {views} images at once with {threads} threads");
+        memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
+        self.model.session(method, &self.weights, views, slots)
+    }
+
+    /// About how many bytes a scorer of `capacity` images takes of the host's memory: an upper bound. What it takes of a
+    /// GPU's memory comes to that.
+    pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
+        self.lane_bytes(capacity.get())
+    }
+
+    fn lane_bytes(&self, capacity: usize) -> usize {
+        if self.device == Device::Cpu {
+            return memory::lane_bytes(self.arch(), capacity, self.options.cpu_threads());
+        }
+        // Maps, regions and results alone are on the host.
+        capacity.saturating_mul(64 * self.arch().vision.patches())
+    }
+}

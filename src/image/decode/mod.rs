@@ -1,0 +1,435 @@
+//! [`Image`]: picture files to 8-bit grey or RGB.
+//!
+//! Pillow resizes a picture in the file's own mode; here palette, alpha, 1-bit and 16-bit pictures become 8-bit grey or
+//! RGB *first*. JPEG has the pixels of libjpeg-turbo, and CMYK in it becomes RGB as in Pillow. Alpha is dropped, not
+//! composited, and the EXIF orientation is ignored, as the published code does.
+
+mod jpeg;
+#[cfg(feature = "libjpeg")]
+mod libjpeg;
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+use image::error::ImageError;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use super::depth::{Depth, Scale, WhiteLevel, largest};
+use super::file_depth::declared;
+use super::frame::Frame;
+use super::layout::MAX_SIDE;
+use super::layout::packed_stride;
+use super::pixel_format::PixelFormat;
+use super::sniff::{Content, Format, sniff};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Most pixels of a picture: where Pillow, too, refuses a file as a decompression bomb.
+pub const MAX_PIXELS: u64 = 178_956_970;
+/// Longest file: a picture of [`MAX_PIXELS`] at 16 bits and four channels, uncompressed, and its metadata.
+const MAX_FILE: u64 = 8 * MAX_PIXELS + (64 << 20);
+/// Memory that a decoder may take whatever the size of the picture.
+const BASE_ALLOCATION: u64 = 64 << 20;
+
+/// A decoded picture: packed 8-bit pixels, grey or RGB.
+#[derive(Clone)]
+pub struct Image {
+    pixels: Vec<u8>,
+    width: usize,
+    height: usize,
+    format: PixelFormat,
+    /// What was known of the file's values.
+    depth: Depth,
+}
+
+impl Image {
+    /// Reads and decodes a file, as [`Image::decode`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the file cannot be read, otherwise as [`Image::decode`]; either names the file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Image::open_with(path, None)
+    }
+
+    /// As [`Image::open`], with the white level of pictures of 16 bits, as [`Image::decode_with`].
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_with(path: impl AsRef<Path>, white: Option<WhiteLevel>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+        read.map_err(|error| Error::io("read", path, error))?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(refuse(format!("the file is longer than {MAX_FILE} bytes, which no picture needs")).at(path));
+        }
+        Image::decode_with(&bytes, white).map_err(|error| error.at(path))
+    }
+
+    /// Decodes a PNG, JPEG, BMP, TIFF, WebP or PNM file; which one is told from the content alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Image`]: empty, truncated or damaged data, another or an unsupported format, sides over
+    /// [`MAX_SIDE`] or more than [`MAX_PIXELS`] pixels (found in the header, before anything is decoded).
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Image::decode_with(bytes, None)
+    }
+
+    /// As [`Image::decode`], where pictures of 16 bits are white at `white`; pictures of 8 bits are what they are.
+    ///
+    /// A file may say so itself: PNM by its maxval, which goes before `white`, and TIFF by SMaxSampleValue or MaxSampleValue, where
+    /// that is 2^n - 1. The sBIT chunk of PNG says how many bits were significant before they were scaled to 16, so that nothing
+    /// is left to do. Where nobody says anything, [`Frame::depth_doubt`] tells whether the values use a sliver of their range.
+    ///
+    /// # Errors
+    /// As [`Image::decode`].
+    pub fn decode_with(bytes: &[u8], white: Option<WhiteLevel>) -> Result<Self> {
+        if bytes.is_empty() {
+            return Err(refuse("the file is empty (0 bytes)"));
+        }
+        let format = recognise(bytes)?;
+        let fail = |error| failure(format, error);
+        match format {
+            // The PNG decoder wants the first data chunk before it tells the size.
+            ImageFormat::Png => png_size(bytes).map_or(Ok(()), check_size)?,
+            ImageFormat::Jpeg => return jpeg::decode(bytes),
+            // The decoder would call it corrupt.
+            ImageFormat::WebP if !webp_ends(bytes) => return Err(truncated(&name(format))),
+            _ => {}
+        }
+        let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(fail)?;
+        check_size(decoder.dimensions())?;
+        if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+            return Err(refuse(FLOAT));
+        }
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
+        decoder.set_limits(limits).map_err(fail)?;
+        Image::from_dynamic(DynamicImage::from_decoder(decoder).map_err(fail)?, declared(bytes, format, white))
+    }
+
+    /// Takes over packed pixels, `width * height * bytes` of them, [converted](Frame::convert) if need be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an empty picture or another number of bytes.
+    pub fn from_pixels(pixels: Vec<u8>, width: usize, height: usize, format: PixelFormat) -> Result<Self> {
+        let frame = Frame::packed(&pixels, width, height, format)?;
+        let expected = packed_stride(width, height, format)? * height;
+        if pixels.len() != expected {
+            let found = pixels.len();
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!("{width} x {height} {format:?} pixels take {expected} bytes, but there are {found}"),
+            ));
+        }
+        if format != format.converted() {
+            let mut converted = Vec::new();
+            let depth = frame.convert(&mut converted).depth();
+            let format = format.converted();
+            converted.truncate(width * height * format.channels());
+            return Ok(Image { pixels: converted, width, height, format, depth });
+        }
+        Ok(Image { pixels, width, height, format, depth: Depth::Format })
+    }
+
+    fn from_dynamic(image: DynamicImage, white: Option<WhiteLevel>) -> Result<Self> {
+        use PixelFormat::{Grey8, Rgb8};
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let mut depth = Depth::Format;
+        let (pixels, format) = match image {
+            DynamicImage::ImageLuma8(image) => (image.into_raw(), Grey8),
+            DynamicImage::ImageLumaA8(image) => (convert::<2, 1>(&image), Grey8),
+            DynamicImage::ImageRgb8(image) => (image.into_raw(), Rgb8),
+            DynamicImage::ImageRgba8(image) => (convert::<4, 3>(&image), Rgb8),
+            DynamicImage::ImageLuma16(image) => (narrow::<1, 1>(&image, white, &mut depth), Grey8),
+            DynamicImage::ImageLumaA16(image) => (narrow::<2, 1>(&image, white, &mut depth), Grey8),
+            DynamicImage::ImageRgb16(image) => (narrow::<3, 3>(&image, white, &mut depth), Rgb8),
+            DynamicImage::ImageRgba16(image) => (narrow::<4, 3>(&image, white, &mut depth), Rgb8),
+            _ => return Err(refuse(FLOAT)),
+        };
+        Ok(Image { depth, ..Image::from_pixels(pixels, width, height, format)? })
+    }
+
+    /// The pixels, borrowed.
+    pub fn frame(&self) -> Frame<'_> {
+        Frame::packed(&self.pixels, self.width, self.height, self.format)
+            .expect("every constructor goes through from_pixels, which makes this very check")
+            .with_depth(self.depth)
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+}
+
+impl std::fmt::Debug for Image {
+    /// The geometry alone: the pixels would bury any message.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({} x {} {:?})", self.width, self.height, self.format)
+    }
+}
+
+const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed range: scale them to 8 or 16 bits, with \
+                     one black and one white value for all pictures of the product";
+
+/// Drops the last channels of pixels of `FROM` samples, so that `TO` remain.
+fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Vec<u8> {
+    samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| pixel[..TO].iter().copied()).collect()
+}
+
+/// The same for 16-bit samples, which are white at `white`; `depth` receives what is known of their range.
+fn narrow<const FROM: usize, const TO: usize>(
+    samples: &[u16],
+    white: Option<WhiteLevel>,
+    depth: &mut Depth,
+) -> Vec<u8> {
+    let colours = || samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| &pixel[..TO]).copied();
+    *depth = white.map_or_else(|| Depth::Seen(largest(colours())), Depth::White);
+    let mut pixels = vec![0; samples.len() / FROM * TO];
+    Scale::new(16, white).bytes(colours(), &mut pixels);
+    pixels
+}
+
+/// The format by the first bytes of the content.
+fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
+    match sniff(bytes) {
+        Content::Picture(Format::Png) => Ok(ImageFormat::Png),
+        Content::Picture(Format::Jpeg) => Ok(ImageFormat::Jpeg),
+        Content::Picture(Format::Bmp) => Ok(ImageFormat::Bmp),
+        Content::Picture(Format::Tiff) => Ok(ImageFormat::Tiff),
+        Content::Picture(Format::WebP) => Ok(ImageFormat::WebP),
+        Content::Picture(Format::Pnm) => Ok(ImageFormat::Pnm),
+        Content::Unsupported(name) => Err(not_supported(name)),
+        Content::Other => Err(refuse(
+            "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (it is recognised by its first bytes; the file \
+             name plays no part)",
+        )),
+    }
+}
+
+/// Width and height of a PNG file: the header chunk always comes first.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let size = bytes.get(16..24)?.as_chunks::<4>().0;
+    Some((u32::from_be_bytes(size[0]), u32::from_be_bytes(size[1])))
+}
+
+/// Whether a WebP file is as long as its RIFF header says, which does not count its own eight bytes.
+fn webp_ends(bytes: &[u8]) -> bool {
+    let length = bytes.get(4..).and_then(|rest| rest.first_chunk::<4>());
+    length.is_some_and(|length| u64::from(u32::from_le_bytes(*length)) + 8 <= bytes.len() as u64)
+}
+
+fn check_size((width, height): (u32, u32)) -> Result<()> {
+    if width.min(height) == 0 {
+        return Err(refuse(format!("the header says {width} x {height} pixels: the picture is empty")));
+    }
+    if width.max(height) as usize > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(refuse(format!(
+            "the header says {width} x {height} pixels: at most {MAX_SIDE} a side and {MAX_PIXELS} in all are decoded; \
+             cut the picture up or scale it down"
+        )));
+    }
+    Ok(())
+}
+
+fn refuse(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Image, message)
+}
+
+fn truncated(name: &str) -> Error {
+    refuse(format!("the {name} data is truncated: it ends before the picture does; write or copy it again"))
+}
+
+fn damaged(name: &str) -> Error {
+    refuse(format!("the {name} data is damaged: write or copy it again"))
+}
+
+/// A picture that is well-formed as far as is known, but of a kind that is not decoded.
+fn not_supported(name: &str) -> Error {
+    refuse(format!("{name} is not supported: convert the picture to PNG"))
+}
+
+/// What a decoder may take for a picture of so many bytes: the output, its own copy of it (four channels where we see three, or
+/// coefficients of two bytes), and strips.
+fn memory_limit(output: u64) -> u64 {
+    4 * output + BASE_ALLOCATION
+}
+
+/// Zeros for a picture whose size its header alone tells.
+#[cfg(feature = "libjpeg")]
+fn allocate(bytes: usize) -> Result<Vec<u8>> {
+    let mut pixels = Vec::new();
+    pixels
+        .try_reserve_exact(bytes)
+        .map_err(|error| refuse(format!("the picture takes {} MB, which cannot be had", bytes >> 20)).because(error))?;
+    pixels.resize(bytes, 0);
+    Ok(pixels)
+}
+
+/// What a decoder's error means to the user, with that error as the cause.
+fn failure(format: ImageFormat, error: ImageError) -> Error {
+    if is_end_of_data(&error) {
+        return truncated(&name(format)).because(error);
+    }
+    let what = match &error {
+        ImageError::Unsupported(_) => {
+            "uses a variant that is not supported: convert it to 8- or 16-bit PNG (32-bit floating point needs one \
+             black and one white value for all pictures of the product)"
+        }
+        ImageError::Limits(_) => "takes more memory than a picture of its size should: write it again as PNG",
+        _ => "is damaged: write or copy it again",
+    };
+    refuse(format!("the {} data {what}", name(format))).because(error)
+}
+
+/// Whether the decoder ran out of bytes.
+fn is_end_of_data(error: &ImageError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    if let ImageError::IoError(error) = error {
+        // Its `source` is that of the error within.
+        cause = Some(error);
+    }
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The name that people use.
+fn name(format: ImageFormat) -> String {
+    match format {
+        ImageFormat::WebP => "WebP".into(),
+        other => format!("{other:?}").to_uppercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::{fixture, fixture_bytes};
+
+    fn message(bytes: &[u8]) -> String {
+        let error = Image::decode(bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Image, "{error:?}");
+        error.to_string()
+    }
+
+    /// A PNG file of chunks, with right checksums.
+    fn png(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+        for (kind, data) in chunks {
+            file.extend((data.len() as u32).to_be_bytes());
+            let from = file.len();
+            file.extend_from_slice(*kind);
+            file.extend_from_slice(data);
+            let crc = file[from..].iter().fold(!0u32, |crc, &byte| {
+                (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+            });
+            file.extend((!crc).to_be_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn truncated_files_of_every_format_say_so() {
+        for name in [
+            "rgb.png",
+            "grey16.png",
+            "palette.png",
+            "rgb.jpg",
+            "progressive.jpg",
+            "grey.jpg",
+            "rgb.bmp",
+            "palette.bmp",
+            "rgb.tif",
+            "grey16.tif",
+            "bits.tif",
+            "rgb.webp",
+            "rgb.ppm",
+            "grey16.pgm",
+            "bits.pbm",
+        ] {
+            let whole = fixture_bytes(name);
+            for part in [whole.len() / 2, whole.len() * 3 / 4, whole.len() * 9 / 10] {
+                let text = message(&whole[..part]);
+                assert!(text.contains("truncated"), "{name}, {part} of {} bytes: {text}", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn no_prefix_of_a_file_panics() {
+        for entry in std::fs::read_dir(fixture("")).unwrap() {
+            let path = entry.unwrap().path();
+            let whole = std::fs::read(&path).unwrap();
+            for part in 0..whole.len().min(400) {
+                let _ = Image::decode(&whole[..part]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_content_decides_and_not_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note.png");
+        std::fs::write(&path, "a line of text\n").unwrap();
+        let error = Image::open(&path).unwrap_err();
+        assert!(error.to_string().contains("not one of PNG, JPEG, BMP, TIFF, WebP, PNM"), "{error}");
+        assert_eq!(error.path(), Some(&*path));
+        std::fs::write(&path, fixture_bytes("rgb.bmp")).unwrap();
+        assert_eq!(Image::open(&path).unwrap().width(), 17);
+        std::fs::write(&path, "").unwrap();
+        assert!(Image::open(&path).unwrap_err().to_string().contains("empty (0 bytes)"));
+        assert_eq!(Image::open(folder.path().join("none.png")).unwrap_err().kind(), ErrorKind::Io);
+        assert!(message(b"GIF89a\x01\x00\x01\x00").contains("GIF is not supported"));
+    }
+
+    #[test]
+    fn decompression_bombs_are_refused_by_their_header() {
+        let header = |width: u32, height: u32| {
+            let mut data = [width.to_be_bytes(), height.to_be_bytes()].concat();
+            data.extend([8, 2, 0, 0, 0]);
+            data
+        };
+        for (width, height) in [(30_000, 30_000), (65_536, 1), (1, 4_000_000)] {
+            for chunks in
+                [&[(b"IHDR", &header(width, height)[..])][..], &[(b"IHDR", &header(width, height)), (b"IDAT", b"")]]
+            {
+                let text = message(&png(chunks));
+                assert!(text.contains(&format!("{width} x {height}")) && text.contains("178956970"), "{text}");
+            }
+        }
+        let text = message(b"P6 30000 30000 255\n");
+        assert!(text.contains("30000 x 30000"), "{text}");
+        assert!(message(b"P6 0 5 255\n").contains("0 x 5"));
+    }
+
+    #[test]
+    fn floating_point_and_damage_are_told_apart() {
+        assert!(message(&fixture_bytes("float.tif")).contains("floating point"));
+        let mut damaged = fixture_bytes("rgb.png");
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 0xff;
+        assert!(message(&damaged).contains("damaged"));
+    }
+
+    #[test]
+    fn pixels_are_taken_over_only_in_the_right_number() {
+        let image = Image::from_pixels(vec![7; 12], 2, 2, PixelFormat::Rgb8).unwrap();
+        assert_eq!(image.frame().row(1), [7; 6]);
+        for bytes in [11, 13] {
+            let error = Image::from_pixels(vec![7; bytes], 2, 2, PixelFormat::Rgb8).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument);
+            assert!(error.to_string().contains("12"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Which cells of a map count: not those of padding, nor those of ignored pixels.
+//!
+//! A cell is ignored where at least half of its input pixels are; then its residual is 0, it takes no part in the maximum, and
+//! no query patch finds its counterpart in a prompt.
+
+use super::plan::Plan;
+use crate::image::IgnoreMask;
+
+/// Which cells of the grid of `patch` pixels are judged: 1, or 0 where at least half of the cell's input pixels are padding or
+/// lie on ignored pixels of the picture, `[N]`.
+pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> {
+    let (size, grid, place) = (plan.size(), plan.size() / patch, plan.placement());
+    let (columns, rows) = (plan.columns(), plan.rows());
+    let ignored = mask.map(|mask| {
+        let mut pixels = vec![false; mask.width() * mask.height()];
+        for &[row, start, end] in mask.runs() {
+            pixels[row as usize * mask.width()..][start as usize..end as usize].fill(true);
+        }
+        (pixels, mask.width(), mask.height())
+    });
+    let covered = |u: usize, v: usize| {
+        if !columns.contains(&u) || !rows.contains(&v) {
+            return true;
+        }
+        let Some((pixels, width, height)) = &ignored else { return false };
+        // The pixel of the picture under the middle of the input pixel.
+        let x = (place.x + (u as f64 + 0.5) * place.width / size as f64).max(0.0) as usize;
+        let y = (place.y + (v as f64 + 0.5) * place.height / size as f64).max(0.0) as usize;
+        pixels[y.min(height - 1) * width + x.min(width - 1)]
+    };
+    (0..grid * grid)
+        .map(|cell| {
+            let (top, left) = (cell / grid * patch, cell % grid * patch);
+            let pixels = (0..patch * patch).filter(|i| covered(left + i % patch, top + i / patch)).count();
+            if 2 * pixels >= patch * patch { 0.0 } else { 1.0 }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Roi;
+    use crate::view::Fit;
+
+    #[test]
+    fn cells_that_are_half_covered_are_ignored() {
+        // A grid of 4 x 4 cells of 8 pixels over a picture of twice that size.
+        let plan = Plan::new(64, 64, 32, Fit::Crop).unwrap();
+        assert_eq!(judged(&plan, None, 8), [1.0; 16]);
+        let of = |x, width| {
+            let mask = IgnoreMask::from_rectangles(64, 64, &[Roi { x, y: 16, width, height: 16 }]).unwrap();
+            judged(&plan, Some(&mask), 8)[4..8].to_vec()
+        };
+        assert_eq!(of(16, 16), [1.0, 0.0, 1.0, 1.0]);
+        assert_eq!(of(16, 24), [1.0, 0.0, 0.0, 1.0]);
+        assert_eq!(of(16, 22), [1.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn padding_is_ignored() {
+        // A picture twice as wide as high: one row of cells above and one below are padding.
+        let plan = Plan::new(100, 50, 32, Fit::Letterbox).unwrap();
+        let rows = [0.0, 1.0, 1.0, 0.0].map(|row| [row; 4]).concat();
+        assert_eq!(judged(&plan, None, 8), rows);
+        assert_eq!(judged(&Plan::new(100, 50, 32, Fit::Stretch).unwrap(), None, 8), [1.0; 16]);
+    }
+}

@@ -1,0 +1,30 @@
+//! What of a frame is looked at, and how it reaches the encoder: exactly as Pillow and torchvision do it.
+//!
+//! ```text
+//! Frame -> Plan::horizontal  [source rows, columns, channels] u8      Pillow's resize, antialiased, one axis at a time
+//!          Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
+//!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
+//! ```
+//!
+//! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
+//!
+//! Invariants: for 8-bit grey and RGB the resized bytes are those of Pillow; any split of the rows over threads gives
+//! the same bytes; after decoding nothing allocates ([`Plan::run`] is a convenience and does). Only what survives the
+//! crop is computed.
+
+mod fit;
+mod judged;
+mod normalised;
+pub mod patches;
+mod plan;
+mod preprocessing;
+mod resize;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use fit::{Fit, Placement};
+pub use judged::judged;
+pub use normalised::Normalised;
+pub use plan::Plan;
+pub use preprocessing::{Filter, Preprocessing, ResizeMode};
+pub use resize::FilterWeights;

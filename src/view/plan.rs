@@ -1,0 +1,193 @@
+//! [`Plan`]: everything about resizing that depends on the sizes alone, and the two passes that use it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::fit::{Fit, Placement, Span};
+use super::patches::ValueTable;
+use super::preprocessing::Preprocessing;
+use super::resize::FilterWeights;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{Frame, MAX_SIDE, PADDING};
+
+/// Geometry and weights that bring pictures of one size to the `size` x `size` input of the model.
+///
+/// Built once per camera or picture size; using it allocates nothing. Work is split by rows, in two steps: every row
+/// that is needed of the intermediate image (see [`Plan::horizontal`]), then every row of the output
+/// ([`Plan::vertical`]). Any split gives the same bytes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    size: usize,
+    fit: Fit,
+    x: Span,
+    y: Span,
+    horizontal: FilterWeights,
+    vertical: FilterWeights,
+    source_rows: Range<usize>,
+    preprocessing: Preprocessing,
+    values: Arc<ValueTable>,
+}
+
+impl Plan {
+    /// A plan for pictures of `width` x `height` pixels and an encoder with CLIP's preprocessing.
+    ///
+    /// # Errors
+    /// As [`Plan::with`].
+    pub fn new(width: usize, height: usize, size: usize, fit: Fit) -> Result<Self> {
+        Plan::with(width, height, size, fit, &Preprocessing::CLIP)
+    }
+
+    /// A plan for pictures of `width` x `height` pixels and an encoder with this preprocessing;
+    /// [`VisionArch::plan`](crate::weights::VisionArch::plan) takes that of a model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where a side or `size` is zero or exceeds [`MAX_SIDE`].
+    pub fn with(width: usize, height: usize, size: usize, fit: Fit, preprocessing: &Preprocessing) -> Result<Self> {
+        for (name, value) in [("picture width", width), ("picture height", height), ("model input size", size)] {
+            if !(1..=MAX_SIDE).contains(&value) {
+                return Err(Error::new(
+                    ErrorKind::Argument,
+                    format!("the {name} is {value} pixels: it must be from 1 to {MAX_SIDE}; cut a larger picture up"),
+                ));
+            }
+        }
+        let [x, y] = fit.spans(width, height, size);
+        let (horizontal, vertical) =
+            (FilterWeights::new(&x, preprocessing.filter), FilterWeights::new(&y, preprocessing.filter));
+        let source_rows = vertical.source();
+        let values = Arc::new(preprocessing.value_table());
+        Ok(Plan { size, fit, x, y, horizontal, vertical, source_rows, preprocessing: *preprocessing, values })
+    }
+
+    /// Side of the model input, in pixels.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The encoder's preprocessing; the fit of the plan is its own.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// What each 8-bit value of a channel becomes.
+    pub fn values(&self) -> &ValueTable {
+        &self.values
+    }
+
+    /// How the picture is brought to a square.
+    pub fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    /// The rectangle of the original picture that the model sees.
+    pub fn placement(&self) -> Placement {
+        let (x, width) = self.x.covered(self.size);
+        let (y, height) = self.y.covered(self.size);
+        Placement { x, y, width, height }
+    }
+
+    /// Whether the plan is for pictures of `width` x `height` pixels.
+    pub fn matches(&self, width: usize, height: usize) -> bool {
+        (self.x.source, self.y.source) == (width, height)
+    }
+
+    /// Columns of the output that show the picture, the others are padding. Their number is the width of the
+    /// intermediate image and the number of outputs of [`Plan::horizontal_taps`].
+    pub fn columns(&self) -> Range<usize> {
+        self.x.pad..self.x.pad + self.x.kept.len()
+    }
+
+    /// Rows of the output that show the picture, the others are padding. Their number is the number of outputs of
+    /// [`Plan::vertical_taps`].
+    pub fn rows(&self) -> Range<usize> {
+        self.y.pad..self.y.pad + self.y.kept.len()
+    }
+
+    /// Weights from columns of the picture to columns of the intermediate image.
+    pub fn horizontal_taps(&self) -> &FilterWeights {
+        &self.horizontal
+    }
+
+    /// Weights from rows of the *picture* to rows of the output: row `r` of the picture is row `r - source_rows().start`
+    /// of the intermediate image.
+    pub fn vertical_taps(&self) -> &FilterWeights {
+        &self.vertical
+    }
+
+    /// Rows of the picture that the vertical pass reads: row `i` of the intermediate image is row
+    /// `source_rows().start + i` of the picture.
+    pub fn source_rows(&self) -> Range<usize> {
+        self.source_rows.clone()
+    }
+
+    /// Rows of the intermediate image.
+    pub fn intermediate_rows(&self) -> usize {
+        self.source_rows.len()
+    }
+
+    /// Bytes of the intermediate image, `[intermediate_rows, columns, channels]`.
+    pub fn intermediate_len(&self, channels: usize) -> usize {
+        self.intermediate_rows() * self.x.kept.len() * channels
+    }
+
+    /// First pass: `rows` of the intermediate image into `out`, which holds exactly those rows.
+    ///
+    /// # Panics
+    /// If `frame` is not of the plan's size or not yet [converted](Frame::convert), `rows` leaves the intermediate image, or
+    /// `out` has another length.
+    pub fn horizontal(&self, frame: &Frame<'_>, rows: Range<usize>, out: &mut [u8]) {
+        assert!(self.matches(frame.width(), frame.height()), "{frame:?} given to a plan for another size: {self:?}");
+        assert_eq!(frame.format(), frame.format().converted(), "{frame:?} given to a plan before it was converted");
+        let channels = frame.format().channels();
+        let stride = self.x.kept.len() * channels;
+        check_rows(&rows, self.intermediate_rows(), stride, out);
+        for (row, out) in rows.zip(out.chunks_exact_mut(stride)) {
+            let source = frame.row(self.source_rows.start + row);
+            match channels {
+                1 => self.horizontal.across::<1>(source, out),
+                _ => self.horizontal.across::<3>(source, out),
+            }
+        }
+    }
+
+    /// Second pass: `rows` of the output, padding included, into `out`, which holds exactly those rows of
+    /// `size * channels` bytes. `intermediate` is the whole intermediate image.
+    ///
+    /// # Panics
+    /// If `channels` is neither 1 nor 3, `rows` leaves the output, or a slice has another length.
+    pub fn vertical(&self, intermediate: &[u8], channels: usize, rows: Range<usize>, out: &mut [u8]) {
+        assert_eq!(intermediate.len(), self.intermediate_len(channels), "bytes of the intermediate image");
+        let stride = self.size * channels;
+        check_rows(&rows, self.size, stride, out);
+        let (filled_rows, filled) = (self.rows(), self.columns());
+        for (row, out) in rows.zip(out.chunks_exact_mut(stride)) {
+            if !filled_rows.contains(&row) {
+                out.fill(PADDING);
+                continue;
+            }
+            out[..filled.start * channels].fill(PADDING);
+            out[filled.end * channels..].fill(PADDING);
+            let middle = &mut out[filled.start * channels..filled.end * channels];
+            self.vertical.down(row - filled_rows.start, intermediate, self.source_rows.start, middle);
+        }
+    }
+
+    /// Both passes over all rows: the `[size, size, channels]` model input in 8 bits.
+    ///
+    /// # Panics
+    /// If `frame` is not of the plan's size.
+    pub fn run(&self, frame: &Frame<'_>) -> Vec<u8> {
+        let channels = frame.format().channels();
+        let mut intermediate = vec![0; self.intermediate_len(channels)];
+        self.horizontal(frame, 0..self.intermediate_rows(), &mut intermediate);
+        let mut out = vec![0; self.size * self.size * channels];
+        self.vertical(&intermediate, channels, 0..self.size, &mut out);
+        out
+    }
+}
+
+/// Checks a caller's `rows` against an image of `height` rows of `stride` bytes, and `out` against `rows`.
+fn check_rows(rows: &Range<usize>, height: usize, stride: usize, out: &[u8]) {
+    assert!(rows.start <= rows.end && rows.end <= height, "rows {rows:?} of an image of {height}");
+    assert_eq!(out.len(), rows.len() * stride, "bytes for rows {rows:?} of {stride} bytes each");
+}
