@@ -40,7 +40,7 @@ impl<'e> BankBuilder<'e> {
         let class_tensors = method.class_tensors(&mut engine.options().cpu()?, engine.weights(), class)?;
         Ok(BankBuilder {
             engine,
-            session: engine.session(method, 1, 1)?,
+            session: engine.session(Some(method), 1, 1)?,
             method,
             class: class.to_owned(),
             fit,
@@ -58,7 +58,7 @@ impl<'e> BankBuilder<'e> {
         let (prompts, class_tensors) = bank.take_apart()?;
         Ok(BankBuilder {
             engine,
-            session: engine.session(bank.method_entry(), 1, 1)?,
+            session: engine.session(Some(bank.method_entry()), 1, 1)?,
             method: bank.method_entry(),
             class: bank.class().to_owned(),
             fit: bank.fit(),

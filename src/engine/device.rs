@@ -29,10 +29,10 @@ pub(super) trait Model: Send + Sync {
     /// A bank on the device, ready for every lane.
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank>;
 
-    /// A lane for `method`, with memory for `views` images and `slots` results.
+    /// A lane, with memory for `views` images and, where it has a method, `slots` results.
     fn session(
         &self,
-        method: &'static dyn Method,
+        method: Option<&'static dyn Method>,
         weights: &Weights,
         views: usize,
         slots: usize,
@@ -219,14 +219,14 @@ impl<B: Runs> Model for OnDevice<B> {
 
     fn session(
         &self,
-        method: &'static dyn Method,
+        method: Option<&'static dyn Method>,
         weights: &Weights,
         views: usize,
         slots: usize,
     ) -> Result<Box<dyn Session>> {
-        let loaded = self.method(method, weights)?;
+        let method = method.map(|method| Ok((method, self.method(method, weights)?))).transpose()?;
         let backend = self.lock(&self.backend)?.fork()?;
-        Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), method, loaded, views, slots)?))
+        Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), method, views, slots)?))
     }
 }
 

@@ -7,14 +7,13 @@ use super::shared::Engine;
 use super::shown::shown;
 use crate::error::Result;
 use crate::image::Frame;
-use crate::methods::{Method, NamedTensor, judged_rows};
+use crate::methods::judged_rows;
 use crate::view::{Fit, judged};
 
 /// Encodes images one by one and compares what it once encoded. Made by [`Engine::encoder`].
 pub(crate) struct Encoder<'e> {
     engine: &'e Engine,
     session: Box<dyn Session>,
-    method: &'static dyn Method,
     fit: Fit,
     /// Converted pixels.
     memory: Vec<u8>,
@@ -40,8 +39,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no more memory or threads.
     pub(crate) fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
-        let method = self.method();
-        Ok(Encoder { engine: self, session: self.session(method, 1, 1)?, method, fit, memory: Vec::new() })
+        Ok(Encoder { engine: self, session: self.session(None, 1, 0)?, fit, memory: Vec::new() })
     }
 }
 
@@ -63,14 +61,6 @@ impl Encoder<'_> {
         self.session.encode(1)?;
         let found = self.session.features()?;
         Ok(Features { class: found.class, judged: judged(&plan, None, vision.patch_size), taps: found.taps })
-    }
-
-    /// What a class name contributes to a bank.
-    ///
-    /// # Errors
-    /// As [`Method::class_tensors`].
-    pub fn class_tensors(&self, class: &str) -> Result<Vec<NamedTensor>> {
-        self.method.class_tensors(&mut self.engine.options().cpu()?, self.engine.weights(), class)
     }
 
     /// An image as a prompt, from its unit taps and its judged patches.

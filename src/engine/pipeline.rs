@@ -42,11 +42,9 @@ pub struct Pipeline<B: Backend> {
     backend: B,
     encoder: Arc<Vision<B>>,
     vision: VisionWorkspace<B>,
-    compare: Box<dyn Compare<B>>,
+    /// A method's memory; without one the lane only encodes.
+    method: Option<Comparing<B>>,
     judged: B::Buffer,
-    out: Outputs<B>,
-    /// Numbers that the method gives for an image.
-    values: usize,
     recordings: B::Recordings,
     host_map: Vec<f32>,
     /// What `judged` holds once it is uploaded, `[slots, N]`.
@@ -54,6 +52,20 @@ pub struct Pipeline<B: Backend> {
     judged_changed: bool,
     host_values: Vec<f32>,
     layout: Vec<usize>,
+}
+
+/// One scorer's memory of a method.
+struct Comparing<B: Backend> {
+    compare: Box<dyn Compare<B>>,
+    out: Outputs<B>,
+    /// Numbers that the method gives for an image.
+    values: usize,
+}
+
+impl<B: Backend> Comparing<B> {
+    fn of(method: &mut Option<Self>) -> Result<&mut Self> {
+        method.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane without a method is asked to compare"))
+    }
 }
 
 /// Called with the place of a result, the method's outputs, and the map `[N]` as computed.
@@ -67,18 +79,20 @@ impl<B: Backend> Pipeline<B> {
     pub fn new(
         backend: B,
         encoder: Arc<Vision<B>>,
-        method: &dyn Method,
-        loaded: Arc<dyn Loaded<B>>,
+        method: Option<(&dyn Method, Arc<dyn Loaded<B>>)>,
         views: usize,
         slots: usize,
     ) -> Result<Self> {
-        let (cells, values) = (slots * encoder.arch().vision.patches(), method.outputs().len());
+        let (slots, values) = method.as_ref().map_or((0, 0), |(method, _)| (slots, method.outputs().len()));
+        let cells = slots * encoder.arch().vision.patches();
+        let comparing = |(_, loaded): (&dyn Method, Arc<dyn Loaded<B>>)| -> Result<Comparing<B>> {
+            let compare = loaded.compare(&backend, slots)?;
+            Ok(Comparing { compare, out: Outputs::new(&backend, slots, values, cells)?, values })
+        };
         Ok(Pipeline {
             vision: encoder.workspace(&backend, views)?,
-            compare: loaded.compare(&backend, slots)?,
+            method: method.map(comparing).transpose()?,
             judged: backend.buffer(Role::Stream, cells)?,
-            out: Outputs::new(&backend, slots, values, cells)?,
-            values,
             recordings: B::Recordings::default(),
             host_map: vec![0.0; cells],
             host_judged: vec![1.0; cells],
@@ -106,7 +120,7 @@ impl<B: Backend> Pipeline<B> {
     {
         let encoder = Arc::new(Vision::load(&mut backend, weights)?);
         let loaded = backend.load_method(method, weights)?;
-        Self::new(backend, encoder, method, loaded, views, slots)
+        Self::new(backend, encoder, Some((method, loaded)), views, slots)
     }
 
     /// A bank on the pipeline's device.
@@ -142,12 +156,14 @@ impl<B: Backend> Pipeline<B> {
 
     fn read(&mut self, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
         let cells = self.encoder.arch().vision.patches();
-        let values = &mut self.host_values[..slots * self.values];
+        let Comparing { out, values: count, .. } = Comparing::of(&mut self.method)?;
+        let count = *count;
+        let values = &mut self.host_values[..slots * count];
         let map = &mut self.host_map[..slots * cells];
-        self.backend.download(&self.out.values, values)?;
-        self.backend.download(&self.out.map, map)?;
+        self.backend.download(&out.values, values)?;
+        self.backend.download(&out.map, map)?;
         let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
-        let rows = || values.chunks_exact(self.values).zip(map.chunks_exact(cells));
+        let rows = || values.chunks_exact(count).zip(map.chunks_exact(cells));
         if let Some(slot) = rows().position(|(values, map)| !finite(values) || !finite(map)) {
             return Err(not_finite(&format!("the score of image {slot} of the batch")));
         }
@@ -263,7 +279,8 @@ impl<B: Backend> Session for Pipeline<B> {
         self.layout.push(views);
         let places = |run: &Run| [run.views.start, run.views.end, run.first_slot, run.bank];
         self.layout.extend(runs.iter().flat_map(places));
-        let Pipeline { backend, encoder, vision, compare, judged, out, recordings, layout, .. } = self;
+        let Pipeline { backend, encoder, vision, method, judged, recordings, layout, .. } = self;
+        let Comparing { compare, out, .. } = Comparing::of(method)?;
         backend.replay(recordings, layout, banks, |backend| {
             encoder.encode(backend, vision, views, |_, _| ())?;
             let batch = Batch { features: &vision.features, judged, runs, banks };
@@ -276,7 +293,8 @@ impl<B: Backend> Session for Pipeline<B> {
         let slots = self.check_slots(runs)?;
         let banks = own::<B>(banks)?;
         self.upload_judged()?;
-        let Pipeline { backend, vision, compare, judged, out, .. } = self;
+        let Pipeline { backend, vision, method, judged, .. } = self;
+        let Comparing { compare, out, .. } = Comparing::of(method)?;
         let batch = Batch { features: &vision.features, judged, runs, banks: banks.as_slice() };
         compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
         self.read(slots, each)
@@ -293,7 +311,8 @@ impl<B: Backend> Session for Pipeline<B> {
         let slots = self.check_slots(&runs)?;
         let (own_banks, own_groups) = (all_own::<B>(banks)?, all_own::<B>(groups)?);
         self.upload_judged()?;
-        let Pipeline { backend, vision, compare, judged, out, .. } = self;
+        let Pipeline { backend, vision, method, judged, .. } = self;
+        let Comparing { compare, out, .. } = Comparing::of(method)?;
         let batch = Batch { features: &vision.features, judged, runs: &runs, banks: &own_banks };
         if groups.is_empty() {
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
@@ -306,7 +325,8 @@ impl<B: Backend> Session for Pipeline<B> {
     fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes> {
         self.upload_judged()?;
         let banks = own::<B>(&[bank])?;
-        let Pipeline { backend, encoder, vision, compare, judged, out, .. } = self;
+        let Pipeline { backend, encoder, vision, method, judged, .. } = self;
+        let Comparing { compare, out, .. } = Comparing::of(method)?;
         backend.wait()?;
         let mut last = Instant::now();
         let mut lap = |backend: &mut B| -> Result<Duration> {
@@ -333,7 +353,7 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn prompt(&mut self, judged: &[f32]) -> Result<Vec<NamedTensor>> {
-        self.compare.prompt(&mut self.backend, &self.vision.features, judged)
+        Comparing::of(&mut self.method)?.compare.prompt(&mut self.backend, &self.vision.features, judged)
     }
 
     fn features(&mut self) -> Result<HostFeatures> {

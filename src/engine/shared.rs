@@ -136,8 +136,6 @@ pub struct Engine {
     model: Arc<dyn Model>,
     device: Device,
     reason: String,
-    /// What a bank is built for where no method is named.
-    method: &'static dyn Method,
 }
 
 impl Engine {
@@ -158,8 +156,7 @@ impl Engine {
     pub fn with(options: &EngineOptions) -> Result<Self> {
         let weights = Weights::open(&options.weights)?;
         let (model, device, reason) = device::load(options, &weights)?;
-        let method = methods::ALL[0];
-        Ok(Engine { options: options.clone(), weights, model, device, reason, method })
+        Ok(Engine { options: options.clone(), weights, model, device, reason })
     }
 
     /// The model's architecture.
@@ -214,7 +211,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for an empty class name.
     pub fn bank_builder(&self, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
-        BankBuilder::new(self, self.method, class, fit)
+        BankBuilder::new(self, methods::default_for(&self.weights)?, class, fit)
     }
 
     /// Begins a bank for a method by name.
@@ -224,7 +221,7 @@ impl Engine {
     /// serve it; otherwise as [`Engine::bank_builder`].
     pub fn bank_builder_for(&self, method: &str, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
         let method = methods::by_name(method)?;
-        method.check_model(self.arch())?;
+        method.check_model(&self.weights)?;
         BankBuilder::new(self, method, class, fit)
     }
 
@@ -282,7 +279,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Bank, message));
         }
         let (bank, _) = slot.current();
-        let session = self.session(bank.method_entry(), capacity.get(), capacity.get())?;
+        let session = self.session(Some(bank.method_entry()), capacity.get(), capacity.get())?;
         Ok(Scorer::new(session, self.arch(), Arc::clone(slot)))
     }
 
@@ -294,7 +291,7 @@ impl Engine {
         let Some(first) = banks.first() else {
             return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
         };
-        let session = self.session(first.method_entry(), 1, banks.len())?;
+        let session = self.session(Some(first.method_entry()), 1, banks.len())?;
         MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
     }
 
@@ -306,13 +303,12 @@ impl Engine {
         &self.options
     }
 
-    /// What banks are built for where no method is named.
-    #[cfg(feature = "cli")]
-    pub(super) fn method(&self) -> &'static dyn Method {
-        self.method
-    }
-
-    pub(super) fn session(&self, method: &'static dyn Method, views: usize, slots: usize) -> Result<Box<dyn Session>> {
+    pub(super) fn session(
+        &self,
+        method: Option<&'static dyn Method>,
+        views: usize,
+        slots: usize,
+    ) -> Result<Box<dyn Session>> {
         let bytes = self.lane_bytes(views.max(slots));
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");

@@ -438,8 +438,11 @@ pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) ->
                     Ok(entered) => drop(entered),
                     // The thread that was in it at the fork is not there to leave it, and what it was about to change cannot
                     // be freed.
-                    // SAFETY: a variable of the caller's, with a handle of a scorer.
-                    Err(_) if lane.origin.is_parent() => return Ok(unsafe { abandon(scorer) }),
+                    Err(_) if lane.origin.is_parent() => {
+                        // SAFETY: a variable of the caller's, with a handle of a scorer.
+                        unsafe { abandon(scorer) };
+                        return Ok(());
+                    }
                     Err(busy) => return Err(busy),
                 }
             }

@@ -40,6 +40,22 @@ pub fn by_name(name: &str) -> Result<&'static dyn Method> {
     })
 }
 
+/// The method of a bank where none is named: the first, where the model can serve it.
+///
+/// # Errors
+/// As [`Method::check_model`] of the first, with the methods that the model can serve, where there are any.
+pub fn default_for(weights: &Weights) -> Result<&'static dyn Method> {
+    let Err(error) = ALL[0].check_model(weights) else { return Ok(ALL[0]) };
+    let able: Vec<&str> =
+        ALL.iter().filter(|method| method.check_model(weights).is_ok()).map(|method| method.name()).collect();
+    if able.is_empty() {
+        return Err(error);
+    }
+    let message =
+        format!("no method is named, and the model cannot serve the usual one; it can serve {}", able.join(", "));
+    Err(Error::new(ErrorKind::Argument, message).because(error))
+}
+
 /// A number that a method gives for an image, and the range in which it lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Output {
@@ -113,8 +129,8 @@ pub trait Method: Sync {
     /// Why a model cannot serve it, if it cannot.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with what the model lacks.
-    fn check_model(&self, arch: &Arch) -> Result<()>;
+    /// [`ErrorKind::Weights`] and [`ErrorKind::Config`] with what the model lacks.
+    fn check_model(&self, weights: &Weights) -> Result<()>;
 
     /// What the name of a class contributes, for methods that read it.
     ///

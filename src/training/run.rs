@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tempfile::TempDir;
 
 use super::adamw::AdamW;
 use super::cache::Cache;
@@ -16,18 +15,15 @@ use super::network::{Batch, Network};
 use super::set::Set;
 use super::{Failure, Options, Step};
 use crate::datasets::Dataset;
-use crate::engine::{Encoder, Engine, EngineOptions};
+use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::methods::find;
-use crate::methods::inctrl::{TEXT_PROTOTYPES, equations};
+use crate::methods::inctrl::{equations, text_prototypes};
 use crate::metrics::auroc;
-use crate::weights::{TensorFile, Weights};
+use crate::text::Tokeniser;
 
 /// A model to train heads for: a CLIP model, with heads or without.
 pub struct Base {
     engine: Engine,
-    /// Of the heads that stand in for those which are not there yet; its file is read while the engine is there.
-    _folder: Option<TempDir>,
 }
 
 impl Base {
@@ -40,20 +36,10 @@ impl Base {
             let message = "heads are given, but training makes new ones from nothing: leave them out";
             return Err(Error::new(ErrorKind::Argument, message).at(heads));
         }
-        let file = TensorFile::open(&options.weights.weights)?;
-        if file.tensors.keys().any(|name| name.starts_with("adapter.") || name.starts_with("diff_head")) {
-            return Ok(Base { engine: Engine::with(options)?, _folder: None });
-        }
-        let arch = Weights::architecture(&options.weights)?;
-        let folder = tempfile::tempdir().map_err(|e| Error::io("create a folder in", std::env::temp_dir(), e))?;
-        let heads = folder.path().join("heads.safetensors");
-        write_heads(&heads, &Network::new(&arch, 0)?, &arch)?;
-        let mut options = options.clone();
-        options.weights.heads = Some(heads);
-        Ok(Base { engine: Engine::with(&options)?, _folder: Some(folder) })
+        Ok(Base { engine: Engine::with(options)? })
     }
 
-    /// The engine, whose heads say nothing.
+    /// The engine, whose heads are not used.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -117,7 +103,7 @@ pub fn train(
     let features = format!("{} {} {}", engine.weights().clip_hash(), options.fit, encoder.arithmetic());
     let cache = Cache::open(&paths.cache, &features, arch)?;
     let (set, failures) = Set::encode(&mut encoder, dataset, options, cache, &mut observe)?;
-    let text_priors = text_priors(&mut encoder, &set)?;
+    let text_priors = text_priors(engine, &set)?;
 
     let mut network = Network::new(arch, options.seed)?;
     if let Some(alpha) = options.loss_alpha {
@@ -215,12 +201,12 @@ fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<
 }
 
 /// s_a of every member, equation 6.
-fn text_priors(encoder: &mut Encoder<'_>, set: &Set) -> Result<Vec<f64>> {
+fn text_priors(engine: &Engine, set: &Set) -> Result<Vec<f64>> {
     let mut prototypes = BTreeMap::new();
     for text in &set.texts {
         if !prototypes.contains_key(text) {
-            let tensors = encoder.class_tensors(text)?;
-            prototypes.insert(text, find(&tensors, TEXT_PROTOTYPES)?.values.clone());
+            let mut cpu = engine.options().cpu()?;
+            prototypes.insert(text, text_prototypes(&mut cpu, engine.weights(), &Tokeniser::new()?, text)?);
         }
     }
     let prior = |class: usize, embedding: &[f32]| {

@@ -10,7 +10,7 @@ use super::config;
 use super::file::{Stored, TensorFile, storage};
 use super::foreign::advice;
 use super::scan::{Entry, Scan, model_hash, scan};
-use super::table::{Tower, ignored, table};
+use super::table::{TensorSpec, Tower, ignored, table};
 use safetensors::Dtype;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -117,18 +117,14 @@ impl Weights {
         Ok(Weights { arch, files, entries, scans, index, hash, clip_hash })
     }
 
-    /// The architecture that [`Weights::open`] would find, whether or not the tensors are there.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Config`], and [`ErrorKind::Weights`] for a damaged file.
-    #[cfg(feature = "cli")]
-    pub(crate) fn architecture(options: &LoadOptions) -> Result<Arch> {
-        Ok(find_arch(options, &open_files(options)?)?.0)
-    }
-
     /// The architecture, validated.
     pub fn arch(&self) -> &Arch {
         &self.arch
+    }
+
+    /// Whether the model has InCTRL's adapter and heads.
+    pub fn has_heads(&self) -> bool {
+        self.entries.iter().any(|entry| entry.spec.tower == Tower::Heads)
     }
 
     /// The tensor called `name`, read from its file.
@@ -280,8 +276,6 @@ pub(super) struct Problems {
     misshaped: Vec<String>,
     wrong_type: Vec<String>,
     duplicate: Vec<String>,
-    /// Not one tensor of the heads is there, and no file for them was given.
-    no_heads: bool,
     /// What to do with the file that was meant for another program.
     advice: Option<String>,
 }
@@ -305,12 +299,6 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&listing(&self.groups()))?;
-        if self.no_heads && self.advice.is_none() {
-            f.write_str(
-                "\nThere is no adapter.* and no diff_head* tensor: this is a plain CLIP model. Give the file with \
-                 InCTRL's heads as well (--heads FILE)",
-            )?;
-        }
         if let Some(advice) = &self.advice {
             write!(f, "\n{advice}")?;
         }
@@ -341,9 +329,12 @@ pub(crate) fn listing(groups: &[(&str, &[String])]) -> String {
 pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Problems) {
     let mut problems = Problems::default();
     let mut entries = Vec::new();
-    let specs = table(arch);
-    problems.no_heads = files.len() == 1
-        && specs.iter().filter(|spec| spec.tower == Tower::Heads).all(|spec| holders(files, &spec.name).is_empty());
+    let mut specs = table(arch);
+    let is_head = |spec: &TensorSpec| spec.tower == Tower::Heads;
+    // A model without InCTRL's heads is whole, unless a file for them was given.
+    if files.len() == 1 && specs.iter().filter(|spec| is_head(spec)).all(|spec| holders(files, &spec.name).is_empty()) {
+        specs.retain(|spec| !is_head(spec));
+    }
     let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let tensors = files.iter().flat_map(|file| &file.tensors);
     let unexpected = tensors.filter(|(name, _)| !ignored(name) && !names.contains(name.as_str()));

@@ -166,8 +166,18 @@ fn the_hash_is_pinned_and_does_not_depend_on_files_or_unused_tensors() {
 
     let config = folder.path().join("named.json");
     fs::write(&config, tiny().to_json()).unwrap();
-    let error = Weights::open(&LoadOptions { config: Some(config), ..options(&paths[0]) }).unwrap_err();
-    assert_says(&error, &["adapter.fc.0.weight [2, 8]", "30 missing", "... and 18 more", "--heads"]);
+    // Without its heads the model is whole, and another one.
+    let bare = Weights::open(&LoadOptions { config: Some(config), ..options(&paths[0]) }).unwrap();
+    assert!(whole.has_heads() && !bare.has_heads());
+    assert_ne!(bare.hash(), whole.hash());
+    assert_eq!(bare.clip_hash(), whole.clip_hash());
+    // A file of heads that lacks some of them is not.
+    let half = folder.path().join("half.safetensors");
+    let mut some = Raw::read(&paths[1]);
+    some.tensors.retain(|name, _| name.starts_with("adapter."));
+    some.write(&half);
+    let error = Weights::open(&LoadOptions { heads: Some(half), ..options(&paths[0]) }).unwrap_err();
+    assert_says(&error, &["diff_head.projection1.weight", "28 missing"]);
 
     let twice = LoadOptions { heads: Some(paths[1].clone()), ..options(&path) };
     assert_says(&Weights::open(&twice).unwrap_err(), &["in both files", "adapter.fc.2.weight"]);

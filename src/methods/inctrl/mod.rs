@@ -38,7 +38,7 @@ pub use prototypes::{class_mean, text_prototypes};
 const TAPS: &str = "taps";
 const ADAPTED: &str = "adapted_class";
 const CLASS_MEAN: &str = "class_mean";
-pub(crate) const TEXT_PROTOTYPES: &str = "text_prototypes";
+const TEXT_PROTOTYPES: &str = "text_prototypes";
 
 /// Places of the bank's tensors on a device.
 const ON_DEVICE: &[(&str, BankRole)] =
@@ -60,8 +60,13 @@ impl Method for Inctrl {
         const { &[share("score"), share("holistic"), share("patch_max"), share("image_residual"), share("text_prior")] }
     }
 
-    fn check_model(&self, _arch: &Arch) -> Result<()> {
-        Ok(())
+    fn check_model(&self, weights: &Weights) -> Result<()> {
+        if weights.has_heads() {
+            return Ok(());
+        }
+        let message = "the method `inctrl` needs trained heads, and there is no adapter.* and no diff_head* tensor: this is a \
+                       plain CLIP model. Give the file with InCTRL's heads as well (--heads FILE), or train them (inctrl train)";
+        Err(Error::new(ErrorKind::Weights, message))
     }
 
     fn class_tensors(&self, cpu: &mut Cpu, weights: &Weights, class: &str) -> Result<Vec<NamedTensor>> {

@@ -27,7 +27,7 @@ impl Method for MeanNearest {
         &[Output { name: "score", low: 0.0, high: 1.0 }]
     }
 
-    fn check_model(&self, _arch: &Arch) -> Result<()> {
+    fn check_model(&self, _weights: &Weights) -> Result<()> {
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use safetensors::SafeTensors;
+
 use crate::tensor::DType;
 use crate::weights::{Arch, random};
 use crate::{Device, Engine, EngineOptions, ErrorKind, Fit, Frame, PixelFormat, PromptBank, Thresholds};
@@ -66,4 +68,38 @@ fn another_method_needs_its_folder_and_one_line() {
     let error = scorer.set_bank(Arc::clone(&other)).unwrap_err();
     assert!(error.kind() == ErrorKind::Bank && error.to_string().contains("mean-nearest"), "{error}");
     assert!(engine.scorer(other).unwrap().score(frames[3]).unwrap().output("patch_max").is_some());
+}
+
+/// An engine opens on an encoder alone; the method says what it lacks, and another serves.
+#[test]
+fn an_encoder_without_heads_serves_the_methods_that_need_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, bare] = ["whole.safetensors", "bare.safetensors"].map(|name| folder.path().join(name));
+    random::write(&whole, &Arch::from_json(CONFIG).unwrap(), 3, DType::F32).unwrap();
+    let bytes = std::fs::read(&whole).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let is_head = |name: &str| name.starts_with("adapter.") || name.starts_with("diff_head");
+    let towers = tensors.iter().filter(|(name, _)| !is_head(name));
+    std::fs::write(&bare, safetensors::serialize(towers, metadata.metadata().clone()).unwrap()).unwrap();
+
+    let engine = |path: &std::path::Path| {
+        let mut options = EngineOptions::new(path);
+        options.device = Device::Cpu;
+        Engine::with(&options).unwrap()
+    };
+    let (whole, bare) = (engine(&whole), engine(&bare));
+    let pixels = picture(1);
+    let error = bare.build_bank("cat", Fit::Crop, &[frame(&pixels)]).unwrap_err();
+    let text = error.chain();
+    assert!(text.contains("needs trained heads") && text.contains("can serve mean-nearest"), "{text}");
+    assert_eq!(bare.bank_builder_for("inctrl", "cat", Fit::Crop).err().unwrap().kind(), ErrorKind::Weights);
+    assert_eq!(bare.bank_builder_for("magic", "cat", Fit::Crop).err().unwrap().kind(), ErrorKind::Argument);
+    let score = |engine: &Engine| {
+        let mut builder = engine.bank_builder_for("mean-nearest", "", Fit::Crop).unwrap();
+        builder.add(frame(&pixels)).unwrap();
+        let bank = Arc::new(builder.finish().unwrap());
+        engine.scorer(bank).unwrap().score(frame(&picture(2))).unwrap().score
+    };
+    assert_eq!(score(&bare).to_bits(), score(&whole).to_bits());
 }
