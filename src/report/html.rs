@@ -63,7 +63,7 @@ fn notices(html: &mut String, report: &Report<'_>) {
     let remarks: Vec<_> = results.problems.iter().filter(|problem| !problem.fault).collect();
     if !remarks.is_empty() {
         *html += &format!("<details><summary>{} remarks on the data set</summary><ul>", remarks.len());
-        remarks.iter().for_each(|remark| *html += &format!("<li>{}</li>", escape_text(&remark.to_string())));
+        remarks.iter().for_each(|remark| *html += &format!("<li>{}</li>", escape_text(remark.to_string())));
         *html += "</ul></details>\n";
     }
 }
