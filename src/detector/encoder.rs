@@ -39,7 +39,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no more memory or threads.
     pub(crate) fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
-        let method = self.method();
+        let method = self.method;
         Ok(Encoder { engine: self, session: self.session(method, 1, 1)?, method, fit, memory: Vec::new() })
     }
 }

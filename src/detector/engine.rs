@@ -134,7 +134,7 @@ pub struct Engine {
     device: Device,
     reason: String,
     /// What a bank is built for where no method is named.
-    method: &'static dyn Method,
+    pub(super) method: &'static dyn Method,
 }
 
 impl Engine {
@@ -296,11 +296,6 @@ impl Engine {
 
     pub(crate) fn options(&self) -> &EngineOptions {
         &self.options
-    }
-
-    /// What banks are built for where no method is named.
-    pub(super) fn method(&self) -> &'static dyn Method {
-        self.method
     }
 
     pub(super) fn session(&self, method: &'static dyn Method, views: usize, slots: usize) -> Result<Box<dyn Session>> {
