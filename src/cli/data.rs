@@ -97,7 +97,7 @@ pub fn run(command: Command) -> Result<Outcome> {
     progress.step("looking for images");
     let dataset = args.layout.open(&args.folder)?;
     progress.count(dataset.items.len(), "images checked");
-    let report = datasets::check(&dataset, || progress.advance());
+    let report = datasets::check(&dataset, &[], || progress.advance());
     drop(progress);
     result(&match args.format {
         CheckFormat::Text => text(&dataset, &report),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use inctrl::Fit;
+use inctrl::datasets;
 use inctrl::evaluation::{self, Draws, Options, Step};
 use inctrl::report::{Report, markdown};
 
@@ -15,6 +16,9 @@ use super::maps::create_folder;
 use super::model::ModelArgs;
 use super::normals::{FIT_HELP, parse_fit};
 
+/// Faults that the console names; the report names all.
+const SHOWN: usize = 20;
+
 /// Judge the method on a data set as the paper does: several draws of the prompts, mean and standard deviation
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -23,7 +27,8 @@ number of shots and runs. OUT gets report.html, results.json, results.csv, resul
 scores.csv, prompts.json and journal.jsonl; a run that was killed goes on where it was when it
 is started again with the same arguments.
 
-An image that cannot be used is named in the report; the exit code is then 2.
+What inctrl data check calls a fault, such as an image that cannot be used or that is both to train
+and to test, is named here and in the report; the exit code is then 2.
 
 Examples:
   inctrl eval --weights W.safetensors --dataset mvtec/ -o results/
@@ -74,7 +79,9 @@ pub fn run(args: Args) -> Result<Outcome> {
         mask_side: args.mask_side,
         draws: args.prompts.as_deref().map(Draws::read).transpose()?,
     };
-    options.classes(&dataset)?;
+    let classes = options.classes(&dataset)?;
+    progress.count(dataset.items.len(), "images checked");
+    let checked = datasets::check(&dataset, &classes, || progress.advance());
     create_folder(&args.output)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
@@ -85,7 +92,8 @@ pub fn run(args: Args) -> Result<Outcome> {
         Step::Done => progress.advance(),
     })?;
     progress.step("computing metrics");
-    let results = evaluation::evaluate(&engine, &dataset, &options, draws, &entries, unusable)?;
+    let mut results = evaluation::evaluate(&engine, &dataset, &options, draws, &entries, unusable)?;
+    results.problems = checked.problems;
     progress.step("writing the report");
     Report { results: &results, dataset: &dataset, options: &options, entries: &entries }.write(&args.output)?;
     drop(progress);
@@ -94,9 +102,21 @@ pub fn run(args: Args) -> Result<Outcome> {
     for leak in &results.leaks {
         say(&format!("warning: {leak}"));
     }
-    if results.failures.is_empty() {
+    let (faults, remarks): (Vec<_>, Vec<_>) = results.problems.iter().partition(|problem| problem.fault);
+    for fault in faults.iter().take(SHOWN) {
+        say(&format!("fault: {fault}"));
+    }
+    if faults.len() > SHOWN {
+        say(&format!("and {} more faults; the report names them", faults.len() - SHOWN));
+    }
+    if !remarks.is_empty() {
+        say(&format!("note: {} remarks on the data set; the report has them, and inctrl data check", remarks.len()));
+    }
+    if !results.failures.is_empty() {
+        say(&format!("error: {} images could not be used; the report names them", results.failures.len()));
+    }
+    if faults.is_empty() && results.failures.is_empty() {
         return Ok(Outcome::Done);
     }
-    say(&format!("error: {} images could not be used; the report names them", results.failures.len()));
     Ok(Outcome::SomeInputsFailed)
 }

@@ -8,10 +8,13 @@ use super::walk::{entries, folders, name, named, pictures};
 use super::{Item, Label, Parts, Problem, Split};
 use crate::error::{Error, ErrorKind, Result};
 
-const NORMAL: [&str; 3] = ["good", "normal", "ok"];
+/// Names of folders of good images.
+pub(super) const NORMAL: [&str; 3] = ["good", "normal", "ok"];
 const ANOMALOUS: [&str; 9] =
     ["bad", "abnormal", "anomaly", "anomalous", "defect", "defects", "defective", "ng", "not_good"];
 const TEST: [&str; 4] = ["normal_test", "good_test", "test_normal", "ok_test"];
+/// Names that parts of a data set have, and classes have not.
+const PARTS: [&str; 7] = ["train", "training", "test", "testing", "val", "valid", "validation"];
 const MASKS: [&str; 4] = ["mask", "masks", "ground_truth", "abnormal_mask"];
 
 pub fn fits(root: &Path) -> bool {
@@ -29,6 +32,11 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     }
     for path in entries(root, &mut parts.problems) {
         if is_class(&path) {
+            if PARTS.iter().any(|part| part.eq_ignore_ascii_case(&name(&path))) {
+                let message = "named like a part of a data set, but read as a class of its own, whose prompts come from this \
+                               very folder: give train/good and test/{good,bad}, or another name";
+                parts.problems.push(Problem::fault(&path, message));
+            }
             read_class(root, &path, &name(&path), seed, parts)?;
         } else {
             let message = "neither a class nor a folder of one: passed over";
@@ -80,8 +88,8 @@ fn read_class(root: &Path, folder: &Path, class: &str, seed: u64, parts: &mut Pa
             item.kind = kind.to_string_lossy().into_owned();
         }
         if let Some(masks) = &mut masks {
-            item.mask = masks.of(&anomalous, &item.path);
-            if item.mask.is_none() {
+            item.masks = masks.of(&anomalous, &item.path);
+            if item.masks.is_empty() {
                 let message = "has no mask: it does not count in pixel metrics";
                 parts.problems.push(Problem::fault(&item.path, message));
             }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::masks::Mask;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Image, WhiteLevel};
 
@@ -42,8 +43,8 @@ pub struct Item {
     pub label: Label,
     /// To draw prompts from, or to judge.
     pub split: Split,
-    /// The mask of the defect.
-    pub mask: Option<PathBuf>,
+    /// The masks of the defect, which are joined; none where it is not known where the defect is.
+    pub masks: Vec<PathBuf>,
     /// The value of white where the image is of 16 bits; see [`Image::decode_with`].
     #[serde(skip)]
     pub white_level: Option<WhiteLevel>,
@@ -65,7 +66,7 @@ impl Item {
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
         let name = parts.join("/");
         let (class, kind) = (class.to_owned(), String::new());
-        Item { name, path, class, kind, label, split, mask: None, white_level: None }
+        Item { name, path, class, kind, label, split, masks: Vec::new(), white_level: None }
     }
 
     /// Decodes the image and its mask.
@@ -96,40 +97,20 @@ impl Item {
         Ok(image)
     }
 
-    /// Decodes the mask alone, stretched to `width` x `height` pixels: whether each belongs to the defect.
+    /// Decodes the masks alone, stretched to `width` x `height` pixels and joined: whether each pixel belongs to the defect.
     ///
     /// # Errors
     /// As [`Item::open`].
     pub fn read_mask(&self, width: usize, height: usize) -> Result<Option<Vec<bool>>> {
-        self.mask.as_deref().map(|path| Ok(sample_mask(&Image::open(path)?, width, height))).transpose()
+        if self.masks.is_empty() {
+            return Ok(None);
+        }
+        let mut joined = vec![false; width * height];
+        for path in &self.masks {
+            Mask::open(path)?.join(&mut joined, width, height);
+        }
+        Ok(Some(joined))
     }
-}
-
-/// A mask stretched to these sides: the nearest pixel, which is not 0 on a defect.
-fn sample_mask(mask: &Image, width: usize, height: usize) -> Vec<bool> {
-    let frame = mask.frame();
-    let channels = frame.format().channels();
-    let mut out = Vec::with_capacity(width * height);
-    for y in 0..height {
-        let row = frame.row((2 * y + 1) * frame.height() / (2 * height));
-        let at = |x: usize| (2 * x + 1) * frame.width() / (2 * width) * channels;
-        out.extend((0..width).map(|x| row[at(x)..at(x) + channels].iter().any(|&value| value != 0)));
-    }
-    out
-}
-
-/// The values that a mask has beside 0, as far as they are grey.
-pub(super) fn mask_values(mask: &Image) -> Vec<u8> {
-    let mut seen = [false; 256];
-    let frame = mask.frame();
-    let channels = frame.format().channels();
-    for y in 0..frame.height() {
-        frame
-            .row(y)
-            .chunks_exact(channels)
-            .for_each(|p| seen[usize::from(p.iter().copied().max().unwrap_or(0))] = true);
-    }
-    (1..=255).filter(|&value| seen[usize::from(value)]).collect()
 }
 
 impl std::str::FromStr for Label {
@@ -144,22 +125,5 @@ impl std::str::FromStr for Label {
                 Err(Error::new(ErrorKind::Argument, message))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::PixelFormat;
-
-    #[test]
-    fn a_mask_of_another_size_is_stretched() {
-        let pixels = vec![0, 7, 0, 0];
-        let mask = Image::from_pixels(pixels, 2, 2, PixelFormat::Grey8).unwrap();
-        let expected = [false, false, true, true, false, false, true, true];
-        assert_eq!(sample_mask(&mask, 4, 4)[..8], expected);
-        assert!(sample_mask(&mask, 4, 4)[8..].iter().all(|inside| !inside));
-        assert_eq!(sample_mask(&mask, 2, 1), [false, false]);
-        assert_eq!(mask_values(&mask), [7]);
     }
 }

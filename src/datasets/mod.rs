@@ -26,6 +26,7 @@ mod folder;
 mod head_ct;
 mod item;
 mod lists;
+mod masks;
 mod mvtec;
 mod split;
 mod visa;

@@ -1,9 +1,12 @@
-//! `<class>/{train/good, test/good, test/<defect>}` with masks in `ground_truth/<defect>/<stem>_mask.png`.
+//! `<class>/{train/good, test/good, test/<defect>}` with masks in `ground_truth/<defect>/<stem>_mask.png`, or several of an
+//! image in `ground_truth/<defect>/<stem>/`, as MVTec LOCO has them. `good` may be called `normal` or `ok`, in either case, and
+//! where `train` has no such folder its own pictures are the normal ones.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::walk::{entries, folders, name, pictures};
+use super::folder::NORMAL;
+use super::walk::{entries, folders, name, named, pictures};
 use super::{Item, Label, Parts, Problem, Split};
 use crate::error::Result;
 
@@ -11,8 +14,17 @@ pub fn fits(root: &Path) -> bool {
     is_class(root) || folders(root).iter().any(|folder| is_class(folder))
 }
 
+/// The folder of the normal training images.
+fn normals(folder: &Path) -> Option<PathBuf> {
+    let (train, test) = (named(folder, &["train"])?, named(folder, &["test"])?);
+    named(&train, &NORMAL).or_else(|| {
+        let flat = folders(&train).is_empty() && named(&test, &NORMAL).is_some();
+        flat.then_some(train)
+    })
+}
+
 fn is_class(folder: &Path) -> bool {
-    folder.join("train/good").is_dir() && folder.join("test").is_dir()
+    normals(folder).is_some()
 }
 
 pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
@@ -34,39 +46,38 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
 }
 
 fn read_class(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
+    let (Some(normals), Some(test)) = (normals(folder), named(folder, &["test"])) else { return };
+    let (train, truth) = (named(folder, &["train"]).unwrap_or_default(), named(folder, &["ground_truth", "masks"]));
     for path in entries(folder, &mut parts.problems) {
-        if !["train", "test", "ground_truth"].contains(&name(&path).as_str()) {
+        if path != train && path != test && truth.as_ref() != Some(&path) {
             parts.problems.push(Problem::remark(path, "neither train, test nor ground_truth: passed over"));
         }
     }
-    for path in entries(&folder.join("train"), &mut parts.problems) {
-        if name(&path) != "good" {
+    if normals != train {
+        for path in entries(&train, &mut parts.problems).into_iter().filter(|path| *path != normals) {
             parts.problems.push(Problem::remark(path, "training images are normal, in train/good: passed over"));
         }
     }
-    for path in pictures(&folder.join("train/good"), &mut parts.problems) {
+    for path in pictures(&normals, &mut parts.problems) {
         let mut item = Item::new(root, path, class, Label::Normal, Split::Train);
         item.kind = "good".to_owned();
         parts.items.push(item);
     }
-    let truth = folder.join("ground_truth");
-    for path in entries(&folder.join("test"), &mut parts.problems) {
+    let mut kinds = Vec::new();
+    for path in entries(&test, &mut parts.problems) {
         if !path.is_dir() {
             parts.problems.push(Problem::fault(path, "in test, but in no folder that tells its kind: passed over"));
             continue;
         }
         let kind = name(&path);
-        let label = if kind == "good" { Label::Normal } else { Label::Anomalous };
-        let mut masks = match label {
-            Label::Anomalous if truth.is_dir() => Some(Masks::below(&truth.join(&kind), parts)),
-            _ => None,
-        };
+        let label = if is_normal(&kind) { Label::Normal } else { Label::Anomalous };
+        let mut masks = truth.as_ref().map(|truth| Masks::below(&truth.join(&kind), parts));
         for picture in pictures(&path, &mut parts.problems) {
             let mut item = Item::new(root, picture, class, label, Split::Test);
             item.kind.clone_from(&kind);
             if let Some(masks) = &mut masks {
-                item.mask = masks.of(&path, &item.path);
-                if item.mask.is_none() {
+                item.masks = masks.of(&path, &item.path);
+                if item.masks.is_empty() && label == Label::Anomalous {
                     let message = "has no mask in ground_truth: it does not count in pixel metrics";
                     parts.problems.push(Problem::fault(&item.path, message));
                 }
@@ -74,10 +85,22 @@ fn read_class(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
             parts.items.push(item);
         }
         masks.into_iter().for_each(|masks| masks.tell_unused(parts));
+        kinds.push(kind);
+    }
+    let truths = truth.map(|truth| entries(&truth, &mut parts.problems)).unwrap_or_default();
+    for path in truths {
+        if !kinds.contains(&name(&path)) {
+            parts.problems.push(Problem::fault(path, "masks of no folder in test: passed over"));
+        }
     }
 }
 
-/// The masks of a folder, by their path below it without extension and without the ending `_mask`.
+fn is_normal(kind: &str) -> bool {
+    NORMAL.iter().any(|known| known.eq_ignore_ascii_case(kind))
+}
+
+/// The masks of a folder, by their path below it without extension and without the ending `_mask`. An image has one of these,
+/// or all in a folder of its name.
 pub(super) struct Masks {
     by_stem: BTreeMap<PathBuf, PathBuf>,
     used: HashSet<PathBuf>,
@@ -98,13 +121,22 @@ impl Masks {
         Masks { by_stem, used: HashSet::new() }
     }
 
-    /// The mask of an image in `folder`: of the same path below it, else of the same name.
-    pub fn of(&mut self, folder: &Path, image: &Path) -> Option<PathBuf> {
+    /// The masks of an image in `folder`: of the same path below it, else of the same name.
+    pub fn of(&mut self, folder: &Path, image: &Path) -> Vec<PathBuf> {
         let below = image.strip_prefix(folder).unwrap_or(image).with_extension("");
-        let key = [below.clone(), name(&below).into()].into_iter().find(|key| self.by_stem.contains_key(key))?;
-        let mask = self.by_stem.get(&key).cloned();
-        self.used.insert(key);
-        mask
+        for key in [below.clone(), name(&below).into()] {
+            if let Some(mask) = self.by_stem.get(&key).cloned() {
+                self.used.insert(key);
+                return vec![mask];
+            }
+            let within = self.by_stem.iter().filter(|(stem, _)| stem.parent() == Some(&key));
+            let (keys, masks): (Vec<PathBuf>, Vec<PathBuf>) = within.map(|(k, m)| (k.clone(), m.clone())).unzip();
+            if !masks.is_empty() {
+                self.used.extend(keys);
+                return masks;
+            }
+        }
+        Vec::new()
     }
 
     pub fn tell_unused(self, parts: &mut Parts) {

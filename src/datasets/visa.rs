@@ -66,7 +66,11 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
         let mut item = Item::new(root, file, class, label, split);
         item.kind = if label == Label::Normal { "good" } else { "anomaly" }.to_owned();
         match (label, mask) {
-            (Label::Normal, _) => {}
+            (Label::Normal, "") => {}
+            // A mask of a good image says so too if it is empty; looking at it tells.
+            (Label::Normal, mask) => {
+                item.masks = vec![listed(root, mask)].into_iter().filter(|m| m.is_file()).collect()
+            }
             (Label::Anomalous, "") => {
                 let message = "the table names no mask: it does not count in pixel metrics";
                 parts.problems.push(Problem::fault(&item.path, message));
@@ -74,7 +78,7 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
             (Label::Anomalous, mask) => {
                 let mask = listed(root, mask);
                 if mask.is_file() {
-                    item.mask = Some(mask);
+                    item.masks = vec![mask];
                 } else {
                     let message = "its mask is missing: it does not count in pixel metrics";
                     parts.problems.push(Problem::fault(mask, message));

@@ -153,14 +153,20 @@ pub(super) fn load(options: &EngineOptions, weights: &Weights) -> Loading {
 
 #[cfg(feature = "cuda")]
 fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
-    let found = Cuda::new(0, options.cuda()).and_then(|cuda| {
+    // A machine without an NVIDIA GPU is an ordinary one, and so is one whose GPU is full of other programs: what is wrong
+    // there goes into the reason.
+    let cuda = Cuda::new(0, options.cuda()).and_then(|cuda| {
         cuda.check_arch(weights.arch())?;
         Ok(cuda)
     });
-    match found {
-        Ok(cuda) => Ok((Arc::new(OnDevice::new(cuda, weights)?), Device::Cuda(0), "the first CUDA device".to_owned())),
-        // A machine without an NVIDIA GPU is an ordinary one: what is missing there goes into the reason.
-        Err(error) => on_cpu(options, weights, format!("no CUDA device: {}", error.chain())),
+    let cuda = match cuda {
+        Ok(cuda) => cuda,
+        Err(error) => return on_cpu(options, weights, format!("no CUDA device: {}", error.chain())),
+    };
+    match OnDevice::new(cuda, weights) {
+        Ok(model) => Ok((Arc::new(model), Device::Cuda(0), "the first CUDA device".to_owned())),
+        // Weights that are wrong for every device are refused by the processor too.
+        Err(error) => on_cpu(options, weights, format!("the CUDA device cannot hold the model: {}", error.chain())),
     }
 }
 
@@ -181,9 +187,11 @@ struct OnDevice<B: Runs> {
     /// The device, in words.
     description: String,
     encoder: Arc<Vision<B>>,
-    /// What methods have loaded, by their names.
-    methods: Mutex<Vec<(&'static str, Arc<dyn Loaded<B>>)>>,
+    methods: Mutex<Vec<LoadedMethod<B>>>,
 }
+
+/// A method's name, and what it has loaded.
+type LoadedMethod<B> = (&'static str, Arc<dyn Loaded<B>>);
 
 impl<B: Runs> OnDevice<B> {
     fn new(mut backend: B, weights: &Weights) -> Result<Self> {

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::datasets::Layout;
+
 /// Table 1 (AUROC) of Zhu & Pang, CVPR 2024.
 const TABLE: &str = include_str!("paper_table1.csv");
 
@@ -51,12 +53,14 @@ pub struct PaperRow {
 }
 
 /// The paper's rows for a data set with these classes; none for a data set that it does not have, or only part of one.
-pub fn paper_rows(classes: &[&str]) -> Vec<PaperRow> {
+///
+/// A class that happens to have the name of a data set is not that data set: one of a single class has to lie as it does.
+pub fn paper_rows(classes: &[&str], layout: Layout) -> Vec<PaperRow> {
     let is = |known: &[&str]| classes.len() == known.len() && known.iter().all(|class| classes.contains(class));
     let dataset = match classes {
-        ["elpv"] => "ELPV",
-        ["brain" | "brainmri"] => "BrainMRI",
-        ["headct"] => "HeadCT",
+        ["elpv"] if layout == Layout::Elpv => "ELPV",
+        ["brain"] if layout == Layout::BrainMri => "BrainMRI",
+        ["headct"] if layout == Layout::HeadCt => "HeadCT",
         _ if is(&MVTEC) => "MVTec AD",
         _ if is(&VISA) => "VisA",
         _ => return Vec::new(),
@@ -75,11 +79,14 @@ mod tests {
 
     #[test]
     fn rows_are_found_by_the_classes() {
-        let rows = paper_rows(&["elpv"]);
+        let rows = paper_rows(&["elpv"], Layout::Elpv);
         let figures: Vec<_> = rows.iter().map(|row| (row.shots, row.auroc_mean, row.auroc_std)).collect();
         assert_eq!(figures, [(2, 0.839, 0.003), (4, 0.846, 0.011), (8, 0.872, 0.013)]);
-        assert_eq!(paper_rows(&VISA)[0].auroc_mean, 0.858);
-        assert_eq!(paper_rows(&MVTEC)[2].dataset, "MVTec AD");
-        assert!(paper_rows(&MVTEC[1..]).is_empty() && paper_rows(&["nut"]).is_empty());
+        assert_eq!(paper_rows(&VISA, Layout::Visa)[0].auroc_mean, 0.858);
+        assert_eq!(paper_rows(&MVTEC, Layout::Mvtec)[2].dataset, "MVTec AD");
+        assert!(paper_rows(&MVTEC[1..], Layout::Mvtec).is_empty() && paper_rows(&["nut"], Layout::Elpv).is_empty());
+        for (class, layout) in [("elpv", Layout::Mvtec), ("brain", Layout::Folder), ("headct", Layout::Elpv)] {
+            assert!(paper_rows(&[class], layout).is_empty(), "{class}");
+        }
     }
 }

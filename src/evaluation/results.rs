@@ -6,7 +6,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::{Draws, Entry, Failure, Options, PaperRow, paper_rows};
-use crate::datasets::{Dataset, Item, Label, Layout, Split};
+use crate::datasets::{Dataset, Item, Label, Layout, Problem, Split};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
@@ -154,6 +154,8 @@ pub struct Results {
     pub prompts: Draws,
     /// Images that could not be used.
     pub failures: Vec<Failure>,
+    /// What is the matter with the data set, as [`check`](crate::datasets::check) found it.
+    pub problems: Vec<Problem>,
     /// Test images with the pixels of a prompt: they make the figures look better than they are.
     pub leaks: Vec<String>,
 }
@@ -197,11 +199,12 @@ pub fn evaluate(
         seed: options.seed,
         runs: options.runs,
         mask_side: options.mask_side,
-        overall: Summary { shots: overall(options, &classes), paper: paper_rows(&names) },
+        overall: Summary { shots: overall(options, &classes), paper: paper_rows(&names, dataset.layout) },
         classes: classes.into_iter().map(|(results, _)| results).collect(),
         leaks: entries.iter().filter_map(leak).collect(),
         prompts: draws,
         failures,
+        problems: Vec::new(),
     })
 }
 
@@ -268,14 +271,14 @@ enum Truth {
 fn masks(options: &Options, judged: &[(&Item, &Entry)], failures: &mut Vec<Failure>) -> Vec<Truth> {
     let truth = |(item, entry): &(&Item, &Entry)| {
         let [width, height] = reduced(entry.size, options.mask_side);
-        match (&item.mask, item.label) {
-            (_, Label::Normal) => Truth::Normal(width, height),
-            (None, Label::Anomalous) => Truth::Unknown,
-            (Some(path), Label::Anomalous) => match item.read_mask(width, height) {
+        match item.label {
+            Label::Normal => Truth::Normal(width, height),
+            Label::Anomalous => match item.read_mask(width, height) {
                 Ok(Some(mask)) => Truth::Mask(mask, width, height),
                 Ok(None) => Truth::Unknown,
                 Err(error) => {
-                    failures.push(Failure { name: path.display().to_string(), error: error.chain() });
+                    let name = error.path().map_or(item.name.clone(), |path| path.display().to_string());
+                    failures.push(Failure { name, error: error.chain() });
                     Truth::Unknown
                 }
             },

@@ -53,11 +53,18 @@ fn notices(html: &mut String, report: &Report<'_>) {
     let results = report.results;
     let failures = results.failures.iter().map(|failure| format!("Not used: {}: {}", failure.name, failure.error));
     let leaks = results.leaks.iter().map(|leak| format!("Figures look better than they are: {leak}"));
-    let lines: Vec<String> = failures.chain(leaks).collect();
+    let faults = results.problems.iter().filter(|problem| problem.fault).map(|problem| format!("Fault: {problem}"));
+    let lines: Vec<String> = faults.chain(failures).chain(leaks).collect();
     if !lines.is_empty() {
         *html += "<ul class=\"notice\">";
         lines.iter().for_each(|line| *html += &format!("<li>{}</li>", escape_text(line)));
         *html += "</ul>\n";
+    }
+    let remarks: Vec<_> = results.problems.iter().filter(|problem| !problem.fault).collect();
+    if !remarks.is_empty() {
+        *html += &format!("<details><summary>{} remarks on the data set</summary><ul>", remarks.len());
+        remarks.iter().for_each(|remark| *html += &format!("<li>{}</li>", escape_text(remark.to_string())));
+        *html += "</ul></details>\n";
     }
 }
 

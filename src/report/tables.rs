@@ -120,6 +120,9 @@ pub fn markdown(results: &Results) -> String {
         let title = format!("{} ({} normal, {} anomalous)", class.class, class.normal, class.anomalous);
         add(&title, &class.shots, &[]);
     }
+    for fault in results.problems.iter().filter(|problem| problem.fault) {
+        text += &format!("\n- fault: {fault}");
+    }
     for failure in &results.failures {
         text += &format!("\n- not used: {}: {}", failure.name, failure.error);
     }

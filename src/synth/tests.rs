@@ -222,10 +222,10 @@ mod plans {
         let data = Dataset::open(&first, None, 0).unwrap();
         assert_eq!(data.layout, Layout::Mvtec);
         assert_eq!(data.items.len(), plan().images());
-        let report = datasets::check(&data, || {});
+        let report = datasets::check(&data, &[], || {});
         assert!(report.problems.iter().all(|problem| !problem.fault), "{:?}", report.problems);
         for item in &data.items {
-            assert_eq!(item.mask.is_some(), item.label == Label::Anomalous);
+            assert_eq!(!item.masks.is_empty(), item.label == Label::Anomalous);
             let same = second.join(item.path.strip_prefix(&first).unwrap());
             assert_eq!(fs::read(&item.path).unwrap(), fs::read(same).unwrap());
         }

@@ -76,6 +76,51 @@ fn cuda_full_memory_names_what_did_not_fit_and_leaves_the_engine_usable() {
 }
 
 #[test]
+fn cuda_a_model_that_does_not_load_leaves_the_processor_and_says_why() {
+    let Some(turn) = emulated() else { return };
+    let model = Model::new(MODELS[0].1, 7);
+    let pictures = pictures(0..3);
+    let all = frames(&pictures);
+    let mut on_cpu = options(&model);
+    on_cpu.device = Device::Cpu;
+    let cpu = Engine::with(&on_cpu).unwrap();
+    let bank = bank(&cpu, &all[..1]);
+    let expected = score(&mut cpu.scorer(Arc::clone(&bank)).unwrap(), all[2]);
+    let mut automatic = options(&model);
+    automatic.device = Device::Auto;
+    let taken = |words: &[&str]| {
+        let error = Engine::with(&options(&model)).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        let used = emulator::memory_in_use();
+        let engine = Engine::with(&automatic).unwrap();
+        assert_eq!(engine.device_used(), Device::Cpu);
+        for word in words.iter().chain(&["the CUDA device cannot hold the model"]) {
+            assert!(engine.device_reason().contains(word), "no {word:?} in {:?}", engine.device_reason());
+        }
+        // Nothing of it stays on the device that others fill.
+        assert_eq!(emulator::memory_in_use(), used);
+        same("on the processor", &score(&mut engine.scorer(Arc::clone(&bank)).unwrap(), all[2]), &expected);
+    };
+
+    // The device's own tables fit, and some of the weights.
+    let others = emulator::memory_in_use();
+    let cuda = turn.cuda(true);
+    let tables = emulator::memory_in_use() - others;
+    drop(cuda);
+    emulator::set_memory(others + tables + 100_000);
+    taken(&["MiB of GPU memory", "are free"]);
+    emulator::set_memory(usize::MAX);
+
+    const NOT_SUPPORTED: i32 = 15;
+    emulator::fail("cublasLtMatmulAlgoGetHeuristic", -1, NOT_SUPPORTED);
+    taken(&["cuBLASLt has no algorithm"]);
+    emulator::fail("", 0, 0);
+
+    // What was wrong was not the model.
+    assert_eq!(Engine::with(&automatic).unwrap().device_used(), Device::Cuda(0));
+}
+
+#[test]
 fn cuda_every_failing_call_is_an_error_that_names_it() {
     let Some(_turn) = emulated() else { return };
     let model = Model::new(MODELS[0].1, 7);

@@ -96,7 +96,9 @@ int planted(const char* function) {
     const Lock lock(d.mutex);
     // A lost device: no call of the driver works any more.
     if (d.fault.function == "*") return std::isupper(static_cast<unsigned char>(function[2])) ? d.fault.code : 0;
-    if (d.fault.function != function || d.fault.after-- > 0) return 0;
+    if (d.fault.function != function) return 0;
+    if (d.fault.after < 0) return d.fault.code;
+    if (d.fault.after-- > 0) return 0;
     d.fault.function.clear();
     return d.fault.code;
 }
@@ -194,8 +196,8 @@ EMULATOR_API void inctrl_emulator_configure(int eager_copies, unsigned schedule,
     d.settings = {eager_copies != 0, schedule, eager_streams != 0};
 }
 
-// The call number `after`, counted from 0, of a function returns `code`, once; `*` stands for every call of the driver, for
-// good. An empty name plants nothing.
+// The call number `after`, counted from 0, of a function returns `code`, once; where `after` is negative, all its calls do. `*`
+// stands for every call of the driver, for good. An empty name plants nothing.
 EMULATOR_API void inctrl_emulator_fail(const char* function, int after, int code) {
     emulator::Device& d = emulator::device();
     const emulator::Lock lock(d.mutex);

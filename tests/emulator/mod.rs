@@ -108,8 +108,8 @@ pub fn configure(emulation: Emulation) {
     unsafe { (controls().configure)(eager_copies.into(), schedule, eager_streams.into()) }
 }
 
-/// Lets call number `after`, counted from 0, of a function return `code`, once; `*` stands for every call of the driver, for
-/// good, as on a lost device. An empty name takes the fault away.
+/// Lets call number `after`, counted from 0, of a function return `code`, once, or all its calls where `after` is negative; `*`
+/// stands for every call of the driver, for good, as on a lost device. An empty name takes the fault away.
 pub fn fail(function: &str, after: i32, code: i32) {
     let function = CString::new(function).unwrap();
     // SAFETY: the name ends with a zero byte and is copied.

@@ -331,7 +331,13 @@ fn a_synthetic_data_set_passes_the_check_and_is_evaluated() {
     let eval = ["eval", "--weights", "w", "--dataset", "set", "--layout", "mvtec", "--shots", "2", "--runs", "1"];
     // It says where the report is, on standard error.
     let run = bench.run(&[&eval[..], &["-o", "results"]].concat());
-    assert_eq!((run.code, run.stderr.as_str()), (0, "report: results/report.html\n"));
+    assert_eq!(
+        (run.code, run.stderr.as_str()),
+        (
+            0,
+            "report: results/report.html\nnote: 2 remarks on the data set; the report has them, and inctrl data check\n"
+        )
+    );
     bench.run(&[&synth[..], &counts].concat()).refused(&["set", "not empty"]);
 }
 

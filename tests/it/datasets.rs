@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use image::{GrayImage, Luma, RgbImage};
+use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 use inctrl::datasets::{Dataset, Label, Layout, Report, Split, check};
 use tempfile::TempDir;
 
@@ -62,7 +62,9 @@ fn counts(dataset: &Dataset) -> Vec<(String, [usize; 4])> {
 #[track_caller]
 fn says(report: &Report, fault: bool, name: &str, message: &str) {
     let found = report.problems.iter().any(|problem| {
-        problem.fault == fault && problem.path.ends_with(Path::new(name)) && problem.message.contains(message)
+        problem.fault == fault
+            && (name.is_empty() || problem.path.ends_with(Path::new(name)))
+            && problem.message.contains(message)
     });
     assert!(found, "no {name}: {message} in {:#?}", report.problems);
 }
@@ -97,7 +99,7 @@ fn mvtec_with_its_quirks() {
     let stretched = dataset.items.iter().find(|i| i.name.ends_with("bent pin/001.png")).unwrap().open().unwrap();
     let mask = stretched.mask.unwrap();
     assert_eq!((mask.len(), &mask[..3]), (120, &[true, true, false][..]));
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     for (fault, name, message) in [
         (true, "bent pin/003.png", "no mask"),
         (true, "bent pin/002_mask.png", "all 0"),
@@ -122,6 +124,97 @@ fn mvtec_with_its_quirks() {
     assert!(!bare.problems.iter().any(|problem| problem.message.contains("no mask")));
 }
 
+/// MVTec LOCO keeps the masks of an image in a folder of its name, one for each defect, with values of their own.
+#[test]
+fn masks_at_any_depth_and_several_of_one_image_are_joined() {
+    let f = Folder::new();
+    f.pictures(&["nut/train/normal/0.png", "nut/test/OK/0.png", "nut/test/bad/000.png", "nut/test/bad/001.png"]);
+    f.pictures(&["nut/test/bad/002.png"]);
+    f.mask("nut/ground_truth/bad/000/000.png", 12, &[251, 0, 0]);
+    f.mask("nut/ground_truth/bad/000/001.png", 12, &[0, 0, 238]);
+    let wide = ImageBuffer::<Luma<u16>, _>::from_fn(12, 10, |x, y| Luma([u16::from(x == 1 && y == 0)]));
+    wide.save(f.path("nut/ground_truth/bad/001_mask.png")).unwrap();
+    GrayImage::from_fn(12, 10, |x, _| Luma([if x < 8 { 0 } else { 255 }]))
+        .save(f.path("nut/ground_truth/bad/002.jpg"))
+        .unwrap();
+    let dataset = f.open();
+    assert_eq!(counts(&dataset), [("nut".to_owned(), [1, 1, 3, 3])]);
+    let mask = |name: &str| {
+        let item = dataset.items.iter().find(|item| item.name.ends_with(name)).unwrap();
+        item.read_mask(12, 10).unwrap().unwrap()
+    };
+    let first = |mask: Vec<bool>| -> Vec<usize> { (0..120).filter(|&pixel| mask[pixel]).collect() };
+    assert_eq!(first(mask("bad/000.png")), [0, 2]);
+    assert_eq!(first(mask("bad/001.png")), [1]);
+    assert_eq!(mask("bad/002.png")[..12], [[false; 8], [true; 8]].concat()[..12]);
+    let report = check(&dataset, &[], || ());
+    assert_eq!(report.faults(), 0, "{:#?}", report.problems);
+    says(&report, false, "000/001.png", "the value 238 in place of 255");
+    says(&report, false, "001_mask.png", "the value 1 in place of 65535");
+}
+
+#[test]
+fn what_contradicts_itself_is_a_fault() {
+    let f = Folder::new();
+    f.pictures(&["nut/train/good/0.png", "nut/train/good/1.png", "nut/test/good/0.png", "nut/test/bad/0.png"]);
+    f.pictures(&["nut/test/bad/1.png", "nut/test/bad/2.png"]);
+    // One picture good and bad, in other formats; one to train and to test, grey in three channels.
+    let copy = |from: &str, to: &str| image::open(f.path(from)).unwrap().save(f.path(to)).unwrap();
+    copy("nut/test/bad/0.png", "nut/test/good/twin.bmp");
+    let grey = GrayImage::from_fn(12, 10, |x, y| Luma([(9 * x + y) as u8]));
+    grey.save(f.path("nut/train/good/grey.png")).unwrap();
+    image::DynamicImage::from(grey).to_rgba8().save(f.path("nut/test/good/grey.webp")).unwrap();
+    f.mask("nut/ground_truth/good/0_mask.png", 12, &[0, 255]);
+    // Inverted masks; one of them turned.
+    let inverted =
+        |width: u32, height: u32| GrayImage::from_fn(width, height, |x, _| Luma([if x < 2 { 0 } else { 255 }]));
+    for (name, width, height) in [("0", 12, 10), ("1", 10, 12), ("2", 12, 10)] {
+        std::fs::create_dir_all(f.path("nut/ground_truth/bad")).unwrap();
+        inverted(width, height).save(f.path(&format!("nut/ground_truth/bad/{name}_mask.png"))).unwrap();
+    }
+    f.mask("nut/ground_truth/scratch/0_mask.png", 12, &[1]);
+    let report = check(&f.open(), &[], || ());
+    for (fault, name, message) in [
+        (true, "good/twin.bmp", "nut/test/bad/0.png, of which one is normal and one anomalous"),
+        (true, "train/good/grey.png", "nut/test/good/grey.webp, of which one is to train and one to test"),
+        (true, "good/0_mask.png", "marks a defect in an image that is called good"),
+        (true, "bad/1_mask.png", "10 x 12 pixels, its image 12 x 10: one of them is turned"),
+        (true, "ground_truth/scratch", "masks of no folder in test"),
+        (false, "", "the masks of class `nut` cover 83 % of the picture on the median"),
+    ] {
+        says(&report, fault, name, message);
+    }
+    assert_eq!(report.faults(), 5, "{:#?}", report.problems);
+}
+
+/// Data sets of one class against the rest have the same pictures in several classes.
+#[test]
+fn a_picture_may_be_good_in_one_class_and_bad_in_another() {
+    let f = Folder::new();
+    f.pictures(&["cat/train/good/0.png", "cat/test/good/1.png", "cat/test/bad/dog.png"]);
+    f.pictures(&["dog/train/good/0.png", "dog/test/bad/1.png"]);
+    fs::copy(f.path("cat/test/bad/dog.png"), f.path("dog/test/good/2.png")).unwrap();
+    let report = check(&f.open(), &[], || ());
+    says(&report, false, "good/2.png", "the same pixels as cat/test/bad/dog.png of class `cat`");
+    assert_eq!(report.faults(), 0, "{:#?}", report.problems);
+}
+
+/// A tree that only looks like folders of good and bad: the folder called test is no class.
+#[test]
+fn parts_of_a_data_set_are_no_classes() {
+    for (good, bad) in [("normal", "abnormal"), ("good", "bad"), ("OK", "NG")] {
+        let f = Folder::new();
+        f.pictures(&[&format!("train/{good}/0.png"), &format!("test/{good}/1.png"), &format!("test/{bad}/2.png")]);
+        let dataset = f.open();
+        let class = f.0.path().file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!((dataset.layout, counts(&dataset)), (Layout::Mvtec, vec![(class, [1, 1, 1, 0])]), "{good}");
+    }
+    let f = Folder::new();
+    f.pictures(&["val/normal/1.png", "val/normal/2.png", "val/abnormal/3.png"]);
+    let report = check(&f.open(), &[], || ());
+    says(&report, true, "val", "named like a part of a data set");
+}
+
 #[cfg(unix)]
 #[test]
 fn links_are_followed_once_and_dead_ones_named() {
@@ -136,7 +229,7 @@ fn links_are_followed_once_and_dead_ones_named() {
     let dataset = f.open();
     let train = names(&dataset, Split::Train, Label::Normal);
     assert_eq!(train, ["nut/train/good/folder/1.png", "nut/train/good/linked.png"]);
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     says(&report, true, "good/dead.png", "leads nowhere");
     says(&report, false, "x/loop", "searched already");
     says(&report, false, "good/linked.png", "the same pixels as");
@@ -164,7 +257,7 @@ fn visa_and_what_its_table_may_have_wrong() {
     f.write("split_csv/1cls.csv", table);
     let dataset = f.open();
     assert_eq!((dataset.layout, counts(&dataset)), (Layout::Visa, vec![("candle".to_owned(), [1, 1, 2, 1])]));
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     for (fault, name, message) in [
         (true, "Anomaly/2.png", "mask is missing"),
         (true, "1cls.csv", "line 6: there is no image `candle/Data/Images/Anomaly/3.JPG`"),
@@ -194,7 +287,7 @@ fn folders_of_good_and_bad() {
     // A quarter of nine, rounded up, is for testing.
     assert_eq!(counts(&dataset)[0].1, [6, 3, 2, 1]);
     assert_eq!(dataset.items.iter().filter(|i| i.kind == "scratch").count(), 1);
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     says(&report, true, "bad/2.bmp.png", "no mask");
     says(&report, false, "other", "no known meaning");
     let again = f.open();
@@ -214,7 +307,7 @@ fn folders_of_good_and_bad() {
     ]);
     let dataset = f.open();
     assert_eq!(counts(&dataset), [("a".to_owned(), [1, 1, 1, 0]), ("b".to_owned(), [0, 1, 1, 0])]);
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     assert!(report.problems.iter().any(|p| p.fault && p.message.contains("class `b` has no normal image to draw")));
 }
 
@@ -232,7 +325,7 @@ fn lists_of_inctrl_find_their_images_elsewhere() {
     f.write("bad_val_outlier.json", "{}");
     let dataset = f.open();
     assert_eq!((dataset.layout, counts(&dataset)), (Layout::Lists, vec![("nut".to_owned(), [1, 1, 1, 0])]));
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     says(&report, true, "nut_val_normal.json", "data/a/gone.png: there is no such image");
     says(&report, true, "nut_val_normal.json", "target 1 in a list of the other kind");
     says(&report, true, "bad_val_outlier.json", "not a list");
@@ -250,7 +343,7 @@ fn downloads_as_they_are() {
     f.write("labels.csv", &(table + "images/gone.png 0.0 poly\nnonsense\n"));
     let dataset = f.open();
     assert_eq!((dataset.layout, counts(&dataset)), (Layout::Elpv, vec![("elpv".to_owned(), [3, 1, 2, 0])]));
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     says(&report, false, "labels.csv", "2 images with a probability between");
     says(&report, true, "labels.csv", "line 9: there is no image `images/gone.png`");
     says(&report, true, "labels.csv", "line 10");
@@ -260,7 +353,7 @@ fn downloads_as_they_are() {
     f.pictures(&["yes/Y1.JPG", "yes/Y2.jpg", "no/1 no.jpeg", "no/2 no.jpg", "brain_tumor_dataset/no/1 no.jpg"]);
     let dataset = f.open();
     assert_eq!((dataset.layout, counts(&dataset)), (Layout::BrainMri, vec![("brain".to_owned(), [1, 1, 2, 0])]));
-    says(&check(&dataset, || ()), false, "brain_tumor_dataset", "neither yes nor no");
+    says(&check(&dataset, &[], || ()), false, "brain_tumor_dataset", "neither yes nor no");
 
     let f = Folder::new();
     f.pictures(&[
@@ -272,7 +365,7 @@ fn downloads_as_they_are() {
     f.write("labels.csv", "id, hemorrhage\n0,1\n1,0\n2,0\n3,1\n");
     let dataset = f.open();
     assert_eq!((dataset.layout, counts(&dataset)), (Layout::HeadCt, vec![("headct".to_owned(), [1, 1, 1, 0])]));
-    let report = check(&dataset, || ());
+    let report = check(&dataset, &[], || ());
     says(&report, true, "labels.csv", "line 5: there is no image of id 3");
     says(&report, false, "head_ct/007.png", "not in labels.csv");
 }

@@ -13,7 +13,7 @@ const CONFIG: &str = r#"{"embed_dim": 24, "vision_cfg": {"image_size": 48, "patc
     "text_cfg": {"width": 16, "heads": 2, "layers": 1}, "inctrl": {"taps": [1, 2]}}"#;
 
 fn picture(seed: usize) -> Vec<u8> {
-    (0..60 * 50).map(|i| ((i * 37 + seed * 101) ^ (i >> 3) * (11 + seed)) as u8).collect()
+    (0..60 * 50).map(|i| ((i * 37 + seed * 101) ^ ((i >> 3) * (11 + seed))) as u8).collect()
 }
 
 fn frame(pixels: &[u8]) -> Frame<'_> {
