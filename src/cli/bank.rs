@@ -117,7 +117,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let engine = args.model.open()?;
     progress.step(format!("encoding the texts of class `{}`", args.class));
     let builder = engine.bank_builder(&args.class, args.fit.unwrap_or(engine.trained_fit()))?;
-    let bank = normals::finish(builder, &files, args.depth.white_level, &progress)?;
+    let bank = normals::finish(builder, &files, args.depth.white_level, &[], &progress)?;
     bank.save(&args.output)?;
     drop(progress);
     tell(&args.output, &bank)
@@ -130,7 +130,7 @@ fn append(args: AppendArgs) -> Result<()> {
     progress.step("opening the model");
     let engine = args.model.open()?;
     let builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
-    let longer = normals::finish(builder, &files, args.depth.white_level, &progress)?;
+    let longer = normals::finish(builder, &files, args.depth.white_level, bank.prompt_hashes(), &progress)?;
     let output = args.output.unwrap_or(args.bank);
     longer.save(&output)?;
     drop(progress);

@@ -1,15 +1,17 @@
 //! `inctrl data`: check.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
-use inctrl::datasets::{self, Dataset, Layout, Report};
+use inctrl::datasets::{self, Dataset, Layout, Problem, Report, read_text};
 
 use super::Outcome;
-use super::console::{Progress, result};
+use super::console::{Progress, result, say};
 use super::depth::DepthArgs;
+
+/// Faults of a data set that other commands name; for all there is `inctrl data check`.
+const SHOWN: usize = 20;
 
 /// Look at data sets
 #[derive(Subcommand)]
@@ -82,7 +84,7 @@ impl LayoutArgs {
         let mut dataset = Dataset::open(folder, layout, self.seed)?;
         dataset.set_white_level(self.depth.white_level);
         if let Some(path) = &self.class_texts {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = read_text(path)?;
             let texts = serde_json::from_str(&text)
                 .with_context(|| format!("{} is not a JSON object of classes and their words", path.display()))?;
             dataset.describe(texts).with_context(|| path.display().to_string())?;
@@ -105,6 +107,19 @@ pub fn run(command: Command) -> Result<Outcome> {
     })?;
     let faulty = report.problems.iter().any(|problem| problem.fault);
     Ok(if faulty { Outcome::SomeInputsFailed } else { Outcome::Done })
+}
+
+/// Says the first faults of a data set, and how many remarks there are, all of which are in `whole`. The number of faults.
+pub fn say_problems(problems: &[Problem], whole: &str) -> usize {
+    let (faults, remarks): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.fault);
+    faults.iter().take(SHOWN).for_each(|fault| say(&format!("fault: {fault}")));
+    if faults.len() > SHOWN {
+        say(&format!("and {} more faults; {whole} names them", faults.len() - SHOWN));
+    }
+    if !remarks.is_empty() {
+        say(&format!("note: {} remarks on the data set, in {whole}", remarks.len()));
+    }
+    faults.len()
 }
 
 #[derive(serde::Serialize)]

@@ -11,13 +11,10 @@ use inctrl::report::{Report, markdown};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
-use super::data::LayoutArgs;
+use super::data::{LayoutArgs, say_problems};
 use super::maps::create_folder;
 use super::model::ModelArgs;
 use super::normals::{FIT_HELP, parse_fit};
-
-/// Faults that the console names; the report names all.
-const SHOWN: usize = 20;
 
 /// Judge the method on a data set as the paper does: several draws of the prompts, mean and standard deviation
 #[derive(clap::Args)]
@@ -80,7 +77,8 @@ pub fn run(args: Args) -> Result<Outcome> {
         draws: args.prompts.as_deref().map(Draws::read).transpose()?,
     };
     let classes = options.classes(&dataset)?;
-    progress.count(dataset.items.len(), "images checked");
+    let count = dataset.items.iter().filter(|item| classes.contains(&item.class.as_str())).count();
+    progress.count(count, "images checked");
     let checked = datasets::check(&dataset, &classes, || progress.advance());
     create_folder(&args.output)?;
     progress.step("opening the model");
@@ -92,8 +90,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         Step::Done => progress.advance(),
     })?;
     progress.step("computing metrics");
-    let mut results = evaluation::evaluate(&engine, &dataset, &options, draws, &entries, unusable)?;
-    results.problems = checked.problems;
+    let results = evaluation::evaluate(&engine, &dataset, &options, draws, &entries, unusable, &checked)?;
     progress.step("writing the report");
     Report { results: &results, dataset: &dataset, options: &options, entries: &entries }.write(&args.output)?;
     drop(progress);
@@ -102,20 +99,11 @@ pub fn run(args: Args) -> Result<Outcome> {
     for leak in &results.leaks {
         say(&format!("warning: {leak}"));
     }
-    let (faults, remarks): (Vec<_>, Vec<_>) = results.problems.iter().partition(|problem| problem.fault);
-    for fault in faults.iter().take(SHOWN) {
-        say(&format!("fault: {fault}"));
-    }
-    if faults.len() > SHOWN {
-        say(&format!("and {} more faults; the report names them", faults.len() - SHOWN));
-    }
-    if !remarks.is_empty() {
-        say(&format!("note: {} remarks on the data set; the report has them, and inctrl data check", remarks.len()));
-    }
+    let faults = say_problems(&results.problems, "the report");
     if !results.failures.is_empty() {
         say(&format!("error: {} images could not be used; the report names them", results.failures.len()));
     }
-    if faults.is_empty() && results.failures.is_empty() {
+    if faults == 0 && results.failures.is_empty() {
         return Ok(Outcome::Done);
     }
     Ok(Outcome::SomeInputsFailed)

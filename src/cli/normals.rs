@@ -1,10 +1,11 @@
 //! The normal images of a class, from files and folders to a bank.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
-use inctrl::pictures::{Depth, EXTENSIONS, Found, NEAR, Thumbnail, different, summary};
+use inctrl::pictures::{Depth, EXTENSIONS, Found, NEAR, PictureId, Thumbnail, different, summary};
 use inctrl::{BankBuilder, Error, Fit, Image, PromptBank, WhiteLevel};
 
 use super::console::{Progress, say};
@@ -67,17 +68,43 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
     }
 }
 
-/// Encodes the image of a file, or all those of a prompt list; only checks the file unless `encode`.
-fn add(builder: &mut BankBuilder<'_>, file: &Path, white: Option<WhiteLevel>, encode: bool) -> inctrl::Result<()> {
+/// The images that a bank is made of, to tell copies.
+struct Copies<'a> {
+    /// Hashes of the prompts that the bank had before.
+    before: &'a [String],
+    seen: HashSet<PictureId>,
+    found: usize,
+}
+
+impl Copies<'_> {
+    fn count(&mut self, id: PictureId, is_prompt: bool) {
+        self.found += usize::from(!self.seen.insert(id) || is_prompt);
+    }
+}
+
+/// Encodes the image of a file, or all those of a prompt list; only checks the file where there are no `copies` to count.
+fn add(
+    builder: &mut BankBuilder<'_>,
+    file: &Path,
+    white: Option<WhiteLevel>,
+    mut copies: Option<&mut Copies<'_>>,
+) -> inctrl::Result<()> {
     if !is_prompt_list(file) {
         let image = Image::open_with(file, white)?;
-        return if encode { builder.add(image.frame()) } else { image.frame().check_depth() };
+        let frame = image.frame();
+        let Some(copies) = copies else { return frame.check_depth() };
+        builder.add(frame)?;
+        copies.count(PictureId::of(frame), PictureId::is_prompt(frame, copies.before));
+        return Ok(());
     }
     let list = PromptList::open(file)?;
     for i in 0..list.len() {
         let image = list.get(i)?;
-        if encode {
+        if let Some(copies) = &mut copies {
             builder.add_normalised(&image)?;
+            // What comes from a picture has that picture's hash.
+            let id = PictureId::from_bytes(image.content_hash());
+            copies.count(id, copies.before.contains(&id.to_string()));
         }
     }
     Ok(())
@@ -89,18 +116,22 @@ fn is_prompt_list(path: &Path) -> bool {
     extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
 }
 
-/// Encodes `files` into the builder's bank. Fails with every file that is no good, not only the first.
+/// Encodes `files` into the builder's bank, which has the prompts `before` already. Fails with every file that is no good, not
+/// only the first.
 pub fn finish(
     mut builder: BankBuilder<'_>,
     files: &[PathBuf],
     white: Option<WhiteLevel>,
+    before: &[String],
     progress: &Progress,
 ) -> anyhow::Result<PromptBank> {
     let mut bad: Vec<String> = Vec::new();
+    let mut copies = Copies { before, seen: HashSet::new(), found: 0 };
     for (i, file) in files.iter().enumerate() {
         progress.step(format!("encoding normal image {} of {}", i + 1, files.len()));
         // After a failure the rest is only checked.
-        let added = add(&mut builder, file, white, bad.is_empty()).map_err(|error| error.at(file));
+        let counted = bad.is_empty().then_some(&mut copies);
+        let added = add(&mut builder, file, white, counted).map_err(|error| error.at(file));
         bad.extend(added.err().map(|error| error.chain()));
     }
     if !bad.is_empty() {
@@ -108,9 +139,8 @@ pub fn finish(
         bail!("{} of {} normal images cannot be used:{list}", bad.len(), files.len());
     }
     let bank = builder.finish().context("cannot build the bank")?;
-    let duplicates = bank.info().duplicates;
-    if duplicates > 0 {
-        say(&format!("note: {duplicates} of the {} normal images are copies of others", bank.info().prompts));
+    if copies.found > 0 {
+        say(&format!("note: {} of the {} normal images are copies of others", copies.found, bank.info().prompts));
     }
     Ok(bank)
 }

@@ -167,7 +167,7 @@ impl Prompts {
             Prompts::Normals { class, fit, files } => {
                 progress.step(format!("encoding the texts of class `{class}`"));
                 let builder = engine.bank_builder(&class, fit.unwrap_or(engine.trained_fit()))?;
-                (normals::finish(builder, &files, white, progress)?, "the normal images".to_owned())
+                (normals::finish(builder, &files, white, &[], progress)?, "the normal images".to_owned())
             }
         };
         Ok((Arc::new(bank), source))

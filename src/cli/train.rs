@@ -10,7 +10,7 @@ use inctrl::{Error, Fit};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
-use super::data::LayoutArgs;
+use super::data::{LayoutArgs, say_problems};
 use super::model::ModelArgs;
 use super::normals::{FIT_HELP, parse_fit};
 
@@ -23,7 +23,8 @@ trained, so each image is encoded once, into the cache; an epoch is then quick. 
 not depend on the number of threads, and a run that was killed goes on after its last epoch when
 it is started again with the same arguments.
 
-An image that cannot be used is named at the end and left out; the exit code is then 2.
+An image that cannot be used, or that is both normal and anomalous in one class, is named at the
+end and left out; the exit code is then 2, and also where the folder holds what cannot be placed.
 
 Examples:
   inctrl train --weights clip.safetensors --dataset mvtec/ --shots 4 -o heads.safetensors
@@ -130,6 +131,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     options.fit = args.fit.unwrap_or(base.engine().trained_fit());
     let mut done = 0;
     let trained = training::train(&base, &dataset, &options, &paths, |step| match step {
+        Step::Checking(total) => progress.count(total, "images checked"),
         Step::Images(total) => progress.count(total, "images encoded"),
         Step::Pairs(total) => progress.count(total, "pairs of images compared"),
         Step::Training { epoch, steps } => {
@@ -165,10 +167,11 @@ pub fn run(args: Args) -> Result<Outcome> {
         result(&format!("{}: the model with these heads", merged.display()))?;
     }
     say(&format!("features: {} (can be deleted)", trained.cache.display()));
+    let faults = say_problems(&dataset.problems, "inctrl data check");
     for failure in &trained.failures {
         say(&format!("error: {}: {}", failure.name, failure.error));
     }
-    Ok(if trained.failures.is_empty() { Outcome::Done } else { Outcome::SomeInputsFailed })
+    Ok(if faults == 0 && trained.failures.is_empty() { Outcome::Done } else { Outcome::SomeInputsFailed })
 }
 
 /// Loss above, AUROC below.

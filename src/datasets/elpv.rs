@@ -2,10 +2,10 @@
 //! a defect and the kind of cell. As published, 0 is normal, 1 anomalous, and what lies between is left out.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::split::quarter;
+use super::text_file::read_text;
 use super::walk::{entries, name, pictures};
 use super::{Item, Label, Parts, Problem, Split, listed};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ fn table(root: &Path) -> Option<PathBuf> {
 }
 
 fn first_line(path: &Path) -> Option<()> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = read_text(path).ok()?;
     parse(text.lines().find(|line| !line.trim().is_empty())?).map(|_| ())
 }
 
@@ -41,7 +41,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
         return Err(Error::new(ErrorKind::Argument, message).at(root));
     };
     let base = path.parent().unwrap_or(root).to_path_buf();
-    let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error))?;
+    let text = read_text(&path)?;
     let (mut normals, mut seen, mut doubtful) = (Vec::new(), HashSet::new(), 0);
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let fault = |message: String| Problem::fault(&path, format!("line {}: {message}: passed over", number + 1));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::split::quarter;
+use super::text_file::read_text;
 use super::walk::pictures;
 use super::{Item, Label, Parts, Problem, Split};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,11 +15,10 @@ const CLASS: &str = "headct";
 
 fn table(root: &Path) -> Option<(PathBuf, [usize; 2])> {
     let path = root.join("labels.csv");
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(&path).ok()?;
+    let text = read_text(&path).ok()?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let header = reader.headers().ok()?;
-    let column = |wanted: &str| {
-        header.iter().position(|name| name.trim_start_matches('\u{feff}').trim().eq_ignore_ascii_case(wanted))
-    };
+    let column = |wanted: &str| header.iter().position(|name| name.trim().eq_ignore_ascii_case(wanted));
     let columns = [column("id")?, column("hemorrhage").or_else(|| column("label"))?];
     Some((path, columns))
 }
@@ -48,7 +48,8 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
         }
     }
     let bad = |error: csv::Error| Error::new(ErrorKind::Argument, "cannot read the table").at(&path).because(error);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_path(&path).map_err(bad)?;
+    let text = read_text(&path)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
     let (mut normals, mut seen) = (Vec::new(), HashSet::new());
     for record in reader.records() {
         let record = record.map_err(bad)?;

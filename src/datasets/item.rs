@@ -64,7 +64,8 @@ impl Item {
     pub(super) fn new(root: &Path, path: PathBuf, class: &str, label: Label, split: Split) -> Self {
         let below = path.strip_prefix(root).unwrap_or(&path);
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
-        let name = parts.join("/");
+        // The root of an absolute path is a part of its own.
+        let name = parts.join("/").replacen("//", "/", 1);
         let (class, kind) = (class.to_owned(), String::new());
         Item { name, path, class, kind, label, split, masks: Vec::new(), white_level: None }
     }

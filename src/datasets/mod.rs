@@ -8,7 +8,7 @@
 //! | [`Layout::Mvtec`] | `<class>/train/good`, `test/<defect>`, `ground_truth/<defect>/<stem>_mask.png` | MVTec AD and its many followers |
 //! | [`Layout::Visa`] | `split_csv/1cls.csv`: object, split, label, image, mask | VisA |
 //! | [`Layout::Folder`] | `normal` or `good`, `abnormal` or `bad`, `mask`, `normal_test`; also one such folder a class | anomalib's Folder, plain folders |
-//! | [`Layout::Lists`] | `<class>_{train,val}_{normal,outlier}.json` | InCTRL |
+//! | [`Layout::Lists`] | `<class>_{train,val}_{normal,outlier}.json`, also without `train` or `val` | InCTRL |
 //! | [`Layout::Elpv`] | `labels.csv` and `images/`; defect probability 0 is normal, 1 anomalous | ELPV |
 //! | [`Layout::BrainMri`] | `yes/` and `no/` | BrainMRI |
 //! | [`Layout::HeadCt`] | `labels.csv` (id, hemorrhage) and `head_ct/` | HeadCT |
@@ -29,6 +29,7 @@ mod lists;
 mod masks;
 mod mvtec;
 mod split;
+mod text_file;
 mod visa;
 mod walk;
 
@@ -44,6 +45,7 @@ use crate::image::WhiteLevel;
 pub use check::{ClassCounts, Report, check};
 pub use item::{Item, Label, Sample, Split};
 pub use split::draw;
+pub use text_file::read_text;
 
 /// How a data set lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -183,7 +185,10 @@ impl Dataset {
         let found = layout.or_else(|| Layout::ALL.into_iter().find(|layout| layout.fits(root)));
         let Some(layout) = found else {
             let known = Layout::ALL.map(|l| format!("\n  {l}: {}", l.signature())).concat();
-            let message = format!("the folder has the layout of no data set; looked for{known}");
+            let tables = ["labels.csv", "split_csv/1cls.csv", "1cls.csv"].map(|name| root.join(name));
+            let unread = tables.iter().filter(|path| path.is_file()).find_map(|path| read_text(path).err());
+            let unread = unread.map(|error| format!("\n{}", error.chain())).unwrap_or_default();
+            let message = format!("the folder has the layout of no data set; looked for{known}{unread}");
             return Err(Error::new(ErrorKind::Argument, message).at(root));
         };
         let mut parts = Parts::default();
@@ -191,7 +196,7 @@ impl Dataset {
             Layout::Mvtec => mvtec::read(root, &mut parts)?,
             Layout::Visa => visa::read(root, &mut parts)?,
             Layout::Folder => folder::read(root, seed, &mut parts)?,
-            Layout::Lists => lists::read(root, &mut parts)?,
+            Layout::Lists => lists::read(root, seed, &mut parts)?,
             Layout::Elpv => elpv::read(root, seed, &mut parts)?,
             Layout::BrainMri => brain_mri::read(root, seed, &mut parts)?,
             Layout::HeadCt => head_ct::read(root, seed, &mut parts)?,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::text_file::read_text;
 use super::walk::{folders, name, pictures};
 use super::{Item, Label, Parts, Problem, Split, listed};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,10 +22,11 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
         return Err(Error::new(ErrorKind::Argument, message).at(root));
     };
     let bad = |error: csv::Error| Error::new(ErrorKind::Argument, "cannot read the table").at(&path).because(error);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_path(&path).map_err(bad)?;
+    let text = read_text(&path)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
     let header = reader.headers().map_err(bad)?.clone();
     let column = |wanted: &str| {
-        let at = header.iter().position(|found| found.trim_start_matches('\u{feff}').eq_ignore_ascii_case(wanted));
+        let at = header.iter().position(|found| found.eq_ignore_ascii_case(wanted));
         at.ok_or_else(|| {
             let found = header.iter().collect::<Vec<_>>().join(",");
             let message =

@@ -1,12 +1,11 @@
 //! Which normal images are the prompts of each run.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file::write_atomically;
-use crate::datasets::draw;
+use crate::datasets::{draw, read_text};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One prompt of a draw.
@@ -42,7 +41,7 @@ impl Draws {
     /// # Errors
     /// [`ErrorKind::Io`] and [`ErrorKind::Argument`].
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|error| Error::io("read the prompts", path, error))?;
+        let text = read_text(path)?;
         let bad = |error| {
             let message = "is not a file of prompts, such as prompts.json of an evaluation";
             Error::new(ErrorKind::Argument, message).at(path).because(error)

@@ -12,12 +12,14 @@
 //! Metrics of pixels look at maps and masks of at most [`Options::mask_side`] pixels a side. What the model does not see is
 //! left out of them.
 
+mod chance;
 mod draws;
 mod journal;
 mod paper;
 mod results;
 mod run;
 
+pub use chance::Chance;
 pub use draws::{Draw, Draws, Prompt};
 pub use journal::{Entry, Journal, Scored};
 pub use paper::{PaperRow, paper_rows};

@@ -5,17 +5,19 @@ use std::thread;
 
 use serde::Serialize;
 
-use super::{Draws, Entry, Failure, Options, PaperRow, paper_rows};
-use crate::datasets::{Dataset, Item, Label, Layout, Problem, Split};
+use super::chance::{Chance, Counts};
+use super::{Draws, Entry, Failure, Options, PaperRow, Scored, paper_rows};
+use crate::datasets::{self, Dataset, Item, Label, Layout, Problem, Split};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
+use crate::pictures::PictureId;
 use crate::process::without_signals;
 use crate::render::upsample;
 use crate::view::Fit;
 
 /// Limit of the false positive rate for AUPRO, as papers have it.
-const AUPRO_LIMIT: f64 = 0.3;
+pub(super) const AUPRO_LIMIT: f64 = 0.3;
 
 /// The metrics, by the names that files use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,6 +29,12 @@ pub enum MetricName {
     ImageAuprc,
     /// Largest F1 of images.
     ImageF1Max,
+    /// AUROC of images by their largest residual alone, without heads and texts: another method to compare with.
+    PatchAuroc,
+    /// Average precision of images by their largest residual alone.
+    PatchAuprc,
+    /// Largest F1 of images by their largest residual alone.
+    PatchF1Max,
     /// AUROC of pixels.
     PixelAuroc,
     /// Average precision of pixels.
@@ -39,10 +47,13 @@ pub enum MetricName {
 
 impl MetricName {
     /// All of them.
-    pub const ALL: [MetricName; 7] = [
+    pub const ALL: [MetricName; 10] = [
         MetricName::ImageAuroc,
         MetricName::ImageAuprc,
         MetricName::ImageF1Max,
+        MetricName::PatchAuroc,
+        MetricName::PatchAuprc,
+        MetricName::PatchF1Max,
         MetricName::PixelAuroc,
         MetricName::PixelAuprc,
         MetricName::PixelF1Max,
@@ -51,13 +62,34 @@ impl MetricName {
 
     /// The name in files.
     pub fn name(self) -> &'static str {
-        ["image_auroc", "image_auprc", "image_f1_max", "pixel_auroc", "pixel_auprc", "pixel_f1_max", "pixel_aupro"]
-            [self as usize]
+        match self {
+            MetricName::ImageAuroc => "image_auroc",
+            MetricName::ImageAuprc => "image_auprc",
+            MetricName::ImageF1Max => "image_f1_max",
+            MetricName::PatchAuroc => "patch_max_auroc",
+            MetricName::PatchAuprc => "patch_max_auprc",
+            MetricName::PatchF1Max => "patch_max_f1_max",
+            MetricName::PixelAuroc => "pixel_auroc",
+            MetricName::PixelAuprc => "pixel_auprc",
+            MetricName::PixelF1Max => "pixel_f1_max",
+            MetricName::PixelAupro => "pixel_aupro",
+        }
     }
 
     /// The name for people.
     pub fn title(self) -> &'static str {
-        ["AUROC", "AUPRC", "F1-max", "pixel AUROC", "pixel AUPRC", "pixel F1-max", "AUPRO 0.3"][self as usize]
+        match self {
+            MetricName::ImageAuroc => "AUROC",
+            MetricName::ImageAuprc => "AUPRC",
+            MetricName::ImageF1Max => "F1-max",
+            MetricName::PatchAuroc => "patch max AUROC",
+            MetricName::PatchAuprc => "patch max AUPRC",
+            MetricName::PatchF1Max => "patch max F1-max",
+            MetricName::PixelAuroc => "pixel AUROC",
+            MetricName::PixelAuprc => "pixel AUPRC",
+            MetricName::PixelF1Max => "pixel F1-max",
+            MetricName::PixelAupro => "AUPRO 0.3",
+        }
     }
 }
 
@@ -114,6 +146,8 @@ pub struct ClassResults {
     pub masks: usize,
     /// Pixels of defects where the model does not see, at the size of the metrics.
     pub unseen_defect_pixels: u64,
+    /// What each metric has by chance.
+    pub chance: Chance,
     /// By number of shots.
     pub shots: Vec<Cell>,
 }
@@ -123,6 +157,8 @@ pub struct ClassResults {
 pub struct Summary {
     /// Means over classes, then over runs, by number of shots.
     pub shots: Vec<Cell>,
+    /// What each metric has by chance: the mean over classes.
+    pub chance: Chance,
     /// The paper's figures, where it has the data set.
     pub paper: Vec<PaperRow>,
 }
@@ -160,7 +196,8 @@ pub struct Results {
     pub leaks: Vec<String>,
 }
 
-/// Computes all figures of a finished run.
+/// Computes all figures of a finished run. `checked` is what [`check`](crate::datasets::check) says of the data set, at least of the
+/// wanted classes.
 ///
 /// # Errors
 /// As [`Options::classes`], and where a mask can be read no more.
@@ -171,6 +208,7 @@ pub fn evaluate(
     draws: Draws,
     entries: &[Entry],
     unusable: Vec<Failure>,
+    checked: &datasets::Report,
 ) -> Result<Results> {
     let names = options.classes(dataset)?;
     let by_name: HashMap<(&str, &str), &Entry> =
@@ -187,9 +225,6 @@ pub fn evaluate(
         }
         classes.push(class_results(class, dataset.text(class), options, &judged, &mut failures));
     }
-    let drawn: HashMap<&str, &str> =
-        draws.draws.iter().flat_map(|draw| &draw.prompts).map(|p| (p.hash.as_str(), p.name.as_str())).collect();
-    let leak = |entry: &Entry| Some(format!("{} has the pixels of prompt {}", entry.name, drawn.get(&entry.hash[..])?));
     Ok(Results {
         version: env!("CARGO_PKG_VERSION"),
         model: engine.model_hash().to_owned(),
@@ -199,13 +234,38 @@ pub fn evaluate(
         seed: options.seed,
         runs: options.runs,
         mask_side: options.mask_side,
-        overall: Summary { shots: overall(options, &classes), paper: paper_rows(&names, dataset.layout) },
+        overall: Summary {
+            shots: overall(options, &classes),
+            chance: Chance::mean(classes.iter().map(|(class, _)| &class.chance)),
+            paper: paper_rows(&names, dataset.layout),
+        },
         classes: classes.into_iter().map(|(results, _)| results).collect(),
-        leaks: entries.iter().filter_map(leak).collect(),
+        leaks: leaks(dataset, &draws, entries, checked),
         prompts: draws,
         failures,
-        problems: Vec::new(),
+        problems: checked.problems.clone(),
     })
+}
+
+/// The test images that show what a prompt of their class shows, whatever their files.
+fn leaks(dataset: &Dataset, draws: &Draws, entries: &[Entry], checked: &datasets::Report) -> Vec<String> {
+    let seen = dataset.items.iter().zip(&checked.pictures);
+    let known: HashMap<(&str, &str), PictureId> =
+        seen.filter_map(|(item, id)| Some(((item.class.as_str(), item.name.as_str()), (*id)?))).collect();
+    let mut prompts: HashMap<(&str, PictureId), &str> = HashMap::new();
+    for draw in &draws.draws {
+        for prompt in &draw.prompts {
+            if let Some(id) = known.get(&(draw.class.as_str(), prompt.name.as_str())) {
+                prompts.insert((&draw.class, *id), &prompt.name);
+            }
+        }
+    }
+    let leak = |entry: &Entry| {
+        let id = known.get(&(entry.class.as_str(), entry.name.as_str()))?;
+        let prompt = prompts.get(&(entry.class.as_str(), *id))?;
+        Some(format!("{} has the pixels of prompt {prompt}", entry.name))
+    };
+    entries.iter().filter_map(leak).collect()
 }
 
 /// The metrics of each bank of a class.
@@ -221,15 +281,17 @@ fn class_results(
     let truth: Vec<bool> = judged.iter().map(|(item, _)| item.label == Label::Anomalous).collect();
     let masks = masks(options, judged, failures);
     let bank = |bank: usize| {
-        let score = |(_, entry): &(&Item, &Entry)| entry.scores.as_ref().map_or(f32::NAN, |s| s[bank].score);
-        let scores: Vec<f32> = judged.iter().map(score).collect();
-        let ranking = Ranking::new(&scores, &truth);
-        let of = |metric: fn(&Ranking) -> Metric| ranking.as_ref().map_err(|reason| *reason).and_then(metric);
-        let images = [of(Ranking::auroc), of(Ranking::average_precision), of(|r| r.f1_max().map(|best| best.value))];
-        let (pixels, unseen) = pixels(bank, judged, &masks);
-        let [a, b, c] = images;
-        let [d, e, f, g] = pixels;
-        ([a, b, c, d, e, f, g], unseen)
+        let images = |figure: fn(&Scored) -> f32| -> [Metric; 3] {
+            let score = |(_, entry): &(&Item, &Entry)| entry.scores.as_ref().map_or(f32::NAN, |s| figure(&s[bank]));
+            let scores: Vec<f32> = judged.iter().map(score).collect();
+            let ranking = Ranking::new(&scores, &truth);
+            let of = |metric: fn(&Ranking) -> Metric| ranking.as_ref().map_err(|reason| *reason).and_then(metric);
+            [of(Ranking::auroc), of(Ranking::average_precision), of(|r| r.f1_max().map(|best| best.value))]
+        };
+        let ([a, b, c], [d, e, f]) = (images(|scored| scored.score), images(|scored| scored.patch_max));
+        let pixels = pixels(bank, judged, &masks);
+        let [g, h, i, j] = pixels.metrics;
+        ([a, b, c, d, e, f, g, h, i, j], (pixels.unseen, pixels.counts))
     };
     let count = options.banks().len();
     let mut table: Vec<_> = Vec::with_capacity(count);
@@ -244,15 +306,19 @@ fn class_results(
                 .extend(running.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
         });
     }
-    let (table, unseen): (Table, Vec<u64>) = table.into_iter().unzip();
+    let (table, pixels): (Table, Vec<(u64, Option<Counts>)>) = table.into_iter().unzip();
+    // Every bank sees the same pixels.
+    let (unseen, pixels) = pixels.first().copied().unwrap_or_default();
     let anomalous = truth.iter().filter(|&&anomalous| anomalous).count();
+    let images = [truth.len() - anomalous, anomalous].map(|count| count as u64);
     let results = ClassResults {
         class: class.to_owned(),
         text: text.to_owned(),
         normal: truth.len() - anomalous,
         anomalous,
         masks: masks.iter().filter(|mask| matches!(mask, Truth::Mask(..))).count(),
-        unseen_defect_pixels: unseen.first().copied().unwrap_or(0),
+        unseen_defect_pixels: unseen,
+        chance: Chance::of(images, pixels),
         shots: cells(options, |index, metric| table[index][metric]),
     };
     (results, table)
@@ -296,8 +362,16 @@ fn reduced([width, height]: [usize; 2], side: usize) -> [usize; 2] {
     [width, height].map(|length| ((length * side + longest / 2) / longest).max(1))
 }
 
-/// The metrics of pixels against one bank, and how many of the defects' are not seen.
-fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> ([Metric; 4], u64) {
+/// What the pixels against one bank give.
+struct PixelFigures {
+    metrics: [Metric; 4],
+    /// Pixels of defects that are not seen.
+    unseen: u64,
+    /// Pixels that are.
+    counts: Option<Counts>,
+}
+
+fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> PixelFigures {
     let mut pixels = Pixels::new();
     let mut failed = None;
     // Without a single mask there is nothing to sort.
@@ -314,15 +388,15 @@ fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> ([Metric;
     }
     let unseen = pixels.unseen_defect();
     let ranking = failed.map_or_else(|| pixels.rank(), Err);
-    let metrics = match ranking {
-        Err(reason) => [Err(reason); 4],
+    match ranking {
+        Err(reason) => PixelFigures { metrics: [Err(reason); 4], unseen, counts: None },
         Ok(ranking) => {
             let flat = ranking.ranking();
             let f1 = flat.f1_max().map(|best| best.value);
-            [flat.auroc(), flat.average_precision(), f1, ranking.aupro(AUPRO_LIMIT)]
+            let metrics = [flat.auroc(), flat.average_precision(), f1, ranking.aupro(AUPRO_LIMIT)];
+            PixelFigures { metrics, unseen, counts: Some([flat.normal(), flat.anomalous()]) }
         }
-    };
-    (metrics, unseen)
+    }
 }
 
 /// A cell for each number of shots, from the value of each bank and metric.

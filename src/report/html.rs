@@ -7,9 +7,9 @@ use htmlize::{escape_all_quotes, escape_text};
 use super::Report;
 use super::charts::{Curve, curves, histogram};
 use super::mistakes::pictures;
-use super::tables::{paper, percent, shown_metrics};
+use super::tables::{NOTE, chance, has_patch_max, paper, percent, shown_metrics};
 use crate::datasets::{Item, Label};
-use crate::evaluation::{Cell, ClassResults, Entry, PaperRow};
+use crate::evaluation::{Cell, Chance, ClassResults, Entry, MetricName, PaperRow, Scored};
 use crate::metrics::{Best, Confusion, Ranking};
 use crate::render::ColourScale;
 
@@ -38,7 +38,8 @@ pub fn page(report: &Report<'_>) -> String {
     );
     notices(&mut html, report);
     html += "<h2>All classes</h2>\n";
-    table(&mut html, report, &results.overall.shots, &results.overall.paper);
+    table(&mut html, report, &results.overall.shots, &results.overall.chance, &results.overall.paper);
+    html += &format!("<p><small>{NOTE}</small></p>\n");
     if results.classes.len() > 1 {
         by_class(&mut html, report);
     }
@@ -68,14 +69,19 @@ fn notices(html: &mut String, report: &Report<'_>) {
     }
 }
 
-fn table(html: &mut String, report: &Report<'_>, cells: &[Cell], rows: &[PaperRow]) {
+fn table(html: &mut String, report: &Report<'_>, cells: &[Cell], level: &Chance, rows: &[PaperRow]) {
     let metrics = shown_metrics(report.results);
     *html += "<div class=\"scroll\"><table><thead><tr><th>shots</th>";
     metrics.iter().for_each(|metric| *html += &format!("<th>{}</th>", metric.title()));
     if !rows.is_empty() {
         *html += &format!("<th>AUROC in the paper ({})</th>", rows[0].dataset);
     }
-    *html += "</tr></thead><tbody>";
+    *html += "</tr></thead><tbody><tr class=\"chance\"><th>chance</th>";
+    metrics.iter().for_each(|metric| *html += &format!("<td>{}</td>", chance(level, *metric)));
+    if !rows.is_empty() {
+        *html += &format!("<td>{}</td>", chance(level, MetricName::ImageAuroc));
+    }
+    *html += "</tr>";
     for cell in cells {
         *html += &format!("<tr><th>{}</th>", cell.shots);
         for metric in &metrics {
@@ -101,16 +107,23 @@ fn value(cell: &Cell, metric: &str) -> String {
 
 /// AUROC of every class at every number of shots.
 fn by_class(html: &mut String, report: &Report<'_>) {
+    let most = report.options.banks()[report.shown()].1;
+    let patch_max = has_patch_max(report.results);
     *html += "<h2>AUROC by class</h2>\n<div class=\"scroll\"><table><thead><tr><th>class</th><th>normal</th><th>anomalous</th>";
     report.options.shots.iter().for_each(|shots| *html += &format!("<th>{shots} shots</th>"));
+    if patch_max {
+        *html += &format!("<th>patch max, {most} shots</th>");
+    }
     *html += "</tr></thead><tbody>";
     for class in &report.results.classes {
         let name = escape_text(&class.class);
         *html += &format!("<tr><th>{name}</th><td>{}</td><td>{}</td>", class.normal, class.anomalous);
-        class.shots.iter().for_each(|cell| *html += &value(cell, "image_auroc"));
+        class.shots.iter().for_each(|cell| *html += &value(cell, MetricName::ImageAuroc.name()));
+        let last = class.shots.iter().find(|cell| patch_max && cell.shots == most);
+        last.into_iter().for_each(|cell| *html += &value(cell, MetricName::PatchAuroc.name()));
         *html += "</tr>";
     }
-    *html += "</tbody></table></div>\n";
+    *html += "</tbody></table></div>\n<p><small>Chance is 50.0.</small></p>\n";
 }
 
 fn class_section(html: &mut String, report: &Report<'_>, class: &ClassResults) {
@@ -126,7 +139,7 @@ fn class_section(html: &mut String, report: &Report<'_>, class: &ClassResults) {
 
     *html += &format!("<h2>{}</h2>\n", escape_text(&class.class));
     if report.results.classes.len() > 1 {
-        table(html, report, &class.shots, &[]);
+        table(html, report, &class.shots, &class.chance, &[]);
     }
     if class.unseen_defect_pixels > 0 {
         *html += &format!(
@@ -142,6 +155,16 @@ fn class_section(html: &mut String, report: &Report<'_>, class: &ClassResults) {
             roc.push(Curve { name: format!("{shots} shots"), points: r });
             pr.push(Curve { name: format!("{shots} shots"), points: p });
         }
+    }
+    let largest = |(_, entry): &(&Item, &Entry)| scored(entry, shown).map_or(f32::NAN, |scored| scored.patch_max);
+    let largest: Vec<f32> = judged.iter().map(largest).collect();
+    if let Ok(ranking) = Ranking::new(&largest, &truth)
+        && has_patch_max(report.results)
+        && ranking.auroc().is_ok()
+    {
+        let [r, p] = points(&ranking);
+        roc.push(Curve { name: "patch max".to_owned(), points: r });
+        pr.push(Curve { name: "patch max".to_owned(), points: p });
     }
     let ranking = Ranking::new(&scores(shown), &truth);
     let best = ranking.as_ref().ok().and_then(|ranking| ranking.f1_max().ok());
@@ -174,7 +197,11 @@ fn figure(caption: &str, svg: &str) -> String {
 }
 
 fn score(entry: &Entry, bank: usize) -> f32 {
-    entry.scores.as_ref().ok().and_then(|scores| scores.get(bank)).map_or(f32::NAN, |scored| scored.score)
+    scored(entry, bank).map_or(f32::NAN, |scored| scored.score)
+}
+
+fn scored(entry: &Entry, bank: usize) -> Option<&Scored> {
+    entry.scores.as_ref().ok()?.get(bank)
 }
 
 /// ROC and precision-recall curve.
@@ -191,15 +218,18 @@ fn points(ranking: &Ranking) -> [Vec<(f64, f64)>; 2] {
 }
 
 fn confusion(html: &mut String, best: Best, c: Confusion) {
+    let anomalous = (c.true_positives + c.false_negatives) as f64;
+    let all = 2.0 * anomalous / (2.0 * anomalous + (c.true_negatives + c.false_positives) as f64);
     let _ = writeln!(
         html,
-        "<h3>At the threshold {:.4}</h3>\n<p>The threshold with the largest F1 ({:.1} %) on these very images: what is possible, \
-         not what to expect. <code>inctrl bank calibrate</code> finds one from good parts alone.</p>\n<div class=\"scroll\"><table \
+        "<h3>At the threshold {:.4}</h3>\n<p>The threshold with the largest F1 ({:.1} %, where calling everything anomalous has {:.1} %) on these very images: what \
+         is possible, not what to expect. <code>inctrl bank calibrate</code> finds one from good parts alone.</p>\n<div class=\"scroll\"><table \
          class=\"narrow\"><thead><tr><th></th><th>called good</th><th>called anomalous</th></tr></thead><tbody><tr><th>normal</th>\
          <td>{}</td><td>{} <small>false rejects</small></td></tr><tr><th>anomalous</th><td>{} <small>misses</small></td><td>{}</td>\
          </tr></tbody></table></div>",
         best.threshold,
         100.0 * best.value,
+        100.0 * all,
         c.true_negatives,
         c.false_positives,
         c.false_negatives,

@@ -3,7 +3,11 @@
 use super::Report;
 use crate::datasets::Label;
 use crate::error::{Error, ErrorKind, Result};
-use crate::evaluation::{Cell, MetricName, PaperRow, Results, Spread};
+use crate::evaluation::{Cell, Chance, MetricName, PaperRow, Results, Spread};
+
+/// What a reader needs to know of the columns and rows.
+pub const NOTE: &str = "Chance is what scores drawn at random have on average and, for F1-max, what calling everything anomalous \
+                        has. The patch maximum is the largest residual of the map alone, another method to compare with.";
 
 fn finished(writer: csv::Writer<Vec<u8>>) -> Result<String> {
     let bytes = writer.into_inner().map_err(|error| internal(error.into_error()))?;
@@ -17,9 +21,9 @@ fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error
 /// A line for each class (`overall` for all), number of shots and metric.
 pub fn results_csv(results: &Results) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["class", "shots", "metric", "mean", "std", "runs", "reason"]).map_err(internal)?;
+    writer.write_record(["class", "shots", "metric", "mean", "std", "runs", "reason", "chance"]).map_err(internal)?;
     let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
-    let mut add = |class: &str, cells: &[Cell]| {
+    let mut add = |class: &str, cells: &[Cell], chance: &Chance| {
         for cell in cells {
             for metric in MetricName::ALL {
                 let Some(Spread { mean, std, reason, runs }) = cell.metrics.get(metric.name()) else { continue };
@@ -27,16 +31,25 @@ pub fn results_csv(results: &Results) -> Result<String> {
                 let shots = cell.shots.to_string();
                 let reason = reason.as_deref().unwrap_or_default();
                 writer
-                    .write_record([class, &shots, metric.name(), &number(*mean), &number(*std), &runs, reason])
+                    .write_record([
+                        class,
+                        &shots,
+                        metric.name(),
+                        &number(*mean),
+                        &number(*std),
+                        &runs,
+                        reason,
+                        &number(chance.get(metric)),
+                    ])
                     .map_err(internal)?;
             }
         }
         Ok::<_, Error>(())
     };
     for class in &results.classes {
-        add(&class.class, &class.shots)?;
+        add(&class.class, &class.shots, &class.chance)?;
     }
-    add("overall", &results.overall.shots)?;
+    add("overall", &results.overall.shots, &results.overall.chance)?;
     finished(writer)
 }
 
@@ -73,13 +86,36 @@ pub fn percent(spread: &Spread) -> String {
     }
 }
 
-/// The metrics that are defined anywhere.
+/// A level of chance in percent.
+pub fn chance(chance: &Chance, metric: MetricName) -> String {
+    chance.get(metric).map_or("-".to_owned(), |value| format!("{:.1}", 100.0 * value))
+}
+
+/// The metrics that tables show: those that are defined anywhere, and of the patch maximum the AUROC, unless the score is the
+/// patch maximum.
 pub fn shown_metrics(results: &Results) -> Vec<MetricName> {
     let cells = || results.classes.iter().flat_map(|class| &class.shots);
-    let defined = |metric: &MetricName| {
-        cells().any(|cell| cell.metrics.get(metric.name()).is_some_and(|spread| spread.mean.is_some()))
-    };
-    MetricName::ALL.into_iter().filter(defined).collect()
+    let mean = |cell: &Cell, metric: MetricName| cell.metrics.get(metric.name()).and_then(|spread| spread.mean);
+    let defined = |metric: MetricName| cells().any(|cell| mean(cell, metric).is_some());
+    let mut shown = vec![MetricName::ImageAuroc];
+    if has_patch_max(results) {
+        shown.push(MetricName::PatchAuroc);
+    }
+    shown.extend([MetricName::ImageAuprc, MetricName::ImageF1Max]);
+    shown.extend([MetricName::PixelAuroc, MetricName::PixelAuprc, MetricName::PixelF1Max, MetricName::PixelAupro]);
+    shown.retain(|metric| defined(*metric));
+    shown
+}
+
+/// Whether the patch maximum is another method than the score.
+pub fn has_patch_max(results: &Results) -> bool {
+    let mut cells = results.classes.iter().flat_map(|class| &class.shots);
+    let pairs = [
+        (MetricName::ImageAuroc, MetricName::PatchAuroc),
+        (MetricName::ImageAuprc, MetricName::PatchAuprc),
+        (MetricName::ImageF1Max, MetricName::PatchF1Max),
+    ];
+    cells.any(|cell| pairs.iter().any(|(a, b)| cell.metrics.get(a.name()) != cell.metrics.get(b.name())))
 }
 
 /// The paper's AUROC at a number of shots.
@@ -93,10 +129,10 @@ pub fn markdown(results: &Results) -> String {
     let metrics = shown_metrics(results);
     let mut text = format!(
         "# inctrl evaluation\n\nModel `{}`, inctrl {}, {}; layout {}, fit {}, seed {}, {} runs. Mean ± standard deviation over \
-         runs, in percent.\n",
+         runs, in percent. {NOTE}\n",
         results.model, results.version, results.device, results.layout, results.fit, results.seed, results.runs
     );
-    let mut add = |title: &str, cells: &[Cell], rows: &[PaperRow]| {
+    let mut add = |title: &str, cells: &[Cell], level: &Chance, rows: &[PaperRow]| {
         text += &format!("\n## {}\n\n| shots |", title.replace('|', "\\|"));
         metrics.iter().for_each(|metric| text += &format!(" {} |", metric.title()));
         if !rows.is_empty() {
@@ -104,6 +140,11 @@ pub fn markdown(results: &Results) -> String {
         }
         text += "\n|---:|";
         text += &"---:|".repeat(metrics.len() + usize::from(!rows.is_empty()));
+        text += "\n| chance |";
+        metrics.iter().for_each(|metric| text += &format!(" {} |", chance(level, *metric)));
+        if !rows.is_empty() {
+            text += &format!(" {} |", chance(level, MetricName::ImageAuroc));
+        }
         for cell in cells {
             text += &format!("\n| {} |", cell.shots);
             for metric in &metrics {
@@ -115,10 +156,10 @@ pub fn markdown(results: &Results) -> String {
         }
         text += "\n";
     };
-    add("All classes", &results.overall.shots, &results.overall.paper);
+    add("All classes", &results.overall.shots, &results.overall.chance, &results.overall.paper);
     for class in &results.classes {
         let title = format!("{} ({} normal, {} anomalous)", class.class, class.normal, class.anomalous);
-        add(&title, &class.shots, &[]);
+        add(&title, &class.shots, &class.chance, &[]);
     }
     for fault in results.problems.iter().filter(|problem| problem.fault) {
         text += &format!("\n- fault: {fault}");

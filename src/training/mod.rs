@@ -52,6 +52,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
+    /// So many images are to be read, to find those that are there twice.
+    Checking(usize),
+    /// One more is.
+    Checked,
     /// So many images are to be encoded, or looked up.
     Images(usize),
     /// One more is.

@@ -1,16 +1,17 @@
 //! The images that are trained on: chosen, encoded once, and checked to be enough.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::cache::{Cache, Store};
 use super::{Failure, Options, Step};
-use crate::datasets::{Dataset, Item, Label};
+use crate::datasets::{self, Dataset, Item, Label};
 use crate::engine::Encoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Image;
+use crate::pictures::PictureId;
 use crate::process::without_signals;
 
 /// An image that can be used.
@@ -22,6 +23,8 @@ pub(super) struct Member {
     pub anomalous: bool,
     /// Hash of the file's bytes.
     pub hash: [u8; 32],
+    /// What it shows, whatever the file.
+    pub picture: PictureId,
     /// Place of its features.
     pub record: usize,
 }
@@ -38,7 +41,7 @@ pub(super) struct Set {
 impl Set {
     /// Encodes the images of the wanted classes that `cache` does not hold yet: normal and anomalous ones of both splits.
     ///
-    /// An image that cannot be used is left out, and is in the list.
+    /// An image that cannot be used is left out, and is in the list; so is one that is normal and anomalous in one class.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for classes with too few usable images, [`ErrorKind::Io`] where the cache cannot be written,
@@ -51,39 +54,55 @@ impl Set {
         observe: &mut impl FnMut(Step),
     ) -> Result<(Set, Vec<Failure>)> {
         let classes = options.classes(dataset)?;
-        let wanted = |item: &&Item| classes.contains(&item.class.as_str());
-        let items: Vec<&Item> = dataset.items.iter().filter(wanted).collect();
+        let wanted = |item: &Item| classes.contains(&item.class.as_str());
+        observe(Step::Checking(dataset.items.iter().filter(|item| wanted(item)).count()));
+        let pictures = datasets::check(dataset, &classes, || observe(Step::Checked)).pictures;
+        let seen: Vec<(&Item, Option<PictureId>)> =
+            dataset.items.iter().zip(pictures).filter(|(item, _)| wanted(item)).collect();
+        let (mut usable, mut failures) = (Vec::new(), Vec::new());
+        let against = contradictions(&seen);
+        let items: Vec<(&Item, Option<PictureId>)> =
+            seen.iter().zip(&against).filter(|(_, other)| other.is_none()).map(|(seen, _)| *seen).collect();
+        for ((item, _), other) in seen.iter().zip(&against) {
+            if let Some(other) = other {
+                let error = format!("the same pixels as {}, of which one is normal and one anomalous", other.name);
+                failures.push(Failure { name: item.name.clone(), error });
+            }
+        }
         observe(Step::Images(items.len()));
         let known = cache.hashes();
-        let (mut usable, mut failures) = (Vec::new(), Vec::new());
         thread::scope(|scope| {
             let (sender, read) = sync_channel(2);
             let items = &items;
             let read_all = move || {
-                for &item in items {
+                for &(item, picture) in items {
                     // Nobody takes images any more after an error.
-                    if sender.send((item, open(item, &known))).is_err() {
+                    if sender.send((item, picture, open(item, &known))).is_err() {
                         return;
                     }
                 }
             };
             without_signals(|| scope.spawn(read_all));
-            for (item, read) in read {
+            for (item, picture, read) in read {
                 let added = read.and_then(|(hash, image)| {
                     if let Some(image) = image.filter(|_| !cache.contains(&hash)) {
                         return Ok((hash, Some(encoder.encode(image.frame())?)));
                     }
                     Ok((hash, None))
                 });
-                match added {
-                    Ok((hash, features)) => {
+                match (added, picture) {
+                    (Ok((hash, features)), Some(picture)) => {
                         if let Some(features) = features {
                             cache.add(hash, &features)?;
                         }
-                        usable.push((item, hash));
+                        usable.push((item, picture, hash));
                     }
-                    Err(error) if error.kind() == ErrorKind::Device => return Err(error),
-                    Err(error) => failures.push(Failure { name: item.name.clone(), error: error.chain() }),
+                    (Ok(_), None) => {
+                        let error = "it could not be read at first, and then it could: it changes".to_owned();
+                        failures.push(Failure { name: item.name.clone(), error });
+                    }
+                    (Err(error), _) if error.kind() == ErrorKind::Device => return Err(error),
+                    (Err(error), _) => failures.push(Failure { name: item.name.clone(), error: error.chain() }),
                 }
                 observe(Step::Encoded);
             }
@@ -91,13 +110,13 @@ impl Set {
         })?;
         let store = cache.finish()?;
         let mut members = Vec::new();
-        for (item, hash) in usable {
+        for (item, picture, hash) in usable {
             let record = store.find(&hash).ok_or_else(|| {
                 Error::new(ErrorKind::Internal, format!("the features of {} are not in the cache", item.name))
             })?;
             let class = classes.iter().position(|class| *class == item.class).unwrap_or(0);
             let anomalous = item.label == Label::Anomalous;
-            members.push(Member { name: item.name.clone(), class, anomalous, hash, record });
+            members.push(Member { name: item.name.clone(), class, anomalous, hash, picture, record });
         }
         let texts = classes.iter().map(|class| dataset.text(class).to_owned()).collect();
         let classes = classes.into_iter().map(str::to_owned).collect();
@@ -138,7 +157,7 @@ impl Set {
 
     /// The normal images of a sample's class that may be its prompts: not the sample itself, nor a copy of it.
     pub fn candidates<'a>(&'a self, of: &'a Member) -> impl Iterator<Item = usize> + 'a {
-        let fits = move |m: &Member| m.class == of.class && !m.anomalous && m.hash != of.hash;
+        let fits = move |m: &Member| m.class == of.class && !m.anomalous && m.picture != of.picture;
         self.members.iter().enumerate().filter(move |(_, member)| fits(member)).map(|(index, _)| index)
     }
 
@@ -153,6 +172,21 @@ impl Set {
         }
         hasher.finalize().to_hex().to_string()
     }
+}
+
+/// For each image another of its class that shows the same and has the other label, if there is one.
+fn contradictions<'a>(seen: &[(&'a Item, Option<PictureId>)]) -> Vec<Option<&'a Item>> {
+    let mut first: HashMap<(&str, PictureId, Label), &Item> = HashMap::new();
+    for &(item, picture) in seen {
+        if let Some(picture) = picture {
+            first.entry((&item.class, picture, item.label)).or_insert(item);
+        }
+    }
+    let other = |(item, picture): &(&'a Item, Option<PictureId>)| {
+        let label = if item.label == Label::Normal { Label::Anomalous } else { Label::Normal };
+        first.get(&(&item.class[..], (*picture)?, label)).copied()
+    };
+    seen.iter().map(other).collect()
 }
 
 /// The hash of an image file and its white level, and the image unless its features are known.

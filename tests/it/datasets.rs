@@ -331,6 +331,106 @@ fn lists_of_inctrl_find_their_images_elsewhere() {
     says(&report, true, "bad_val_outlier.json", "not a list");
 }
 
+/// What `gen_train_json.py` and `gen_val_json.py` write: paths from the folder that they ran in, and one list of the normal images of
+/// both folders, which has those of the list for validation as well.
+#[test]
+fn lists_as_the_scripts_write_them() {
+    let f = Folder::new();
+    let list = |names: &[&str], target: u8| {
+        let entries: Vec<String> = names
+            .iter()
+            .map(|name| format!(r#"{{"image_path": "datasets/elpv/{name}", "target": {target}, "type": "elpv"}}"#))
+            .collect();
+        format!("[{}]", entries.join(","))
+    };
+    let (train, test, bad) =
+        (["train/good/1.png", "train/good/2.png"], ["test/good/1.png", "test/good/3.png"], ["test/bad/1.png"]);
+    for name in train.iter().chain(&test).chain(&bad) {
+        f.picture(&format!("datasets/elpv/{name}"));
+    }
+    let json = |name: &str| format!("datasets/AD_json/{name}.json");
+    f.path(&json("elpv_normal"));
+    // Windows programs put a byte order mark before it.
+    f.write(&json("elpv_normal"), &format!("\u{feff}{}", list(&[train, test].concat(), 0)));
+    f.write(&json("elpv_outlier"), &list(&bad, 1));
+    f.write(&json("other_normal"), "[]");
+    let open = || Dataset::open(f.0.path().join("datasets/AD_json"), None, 0).unwrap();
+    let expected = vec![("elpv".to_owned(), [2, 2, 1, 0])];
+    let dataset = open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::Lists, expected.clone()));
+    assert_eq!(check(&dataset, &[], || ()).faults(), 0, "{:?}", dataset.problems);
+
+    // With lists for validation: what is in them is judged and no prompt, and the other list is as the script writes it.
+    f.write(&json("elpv_val_normal"), &list(&test, 0));
+    f.write(&json("elpv_val_outlier"), &list(&bad, 1));
+    let dataset = open();
+    assert_eq!(counts(&dataset), expected);
+    let report = check(&dataset, &[], || ());
+    says(
+        &report,
+        false,
+        "elpv_normal.json",
+        "2 images are in a list for validation as well: they are judged, and no prompts",
+    );
+    assert_eq!(report.faults(), 0, "{:?}", report.problems);
+
+    // A list that says that it is for training has no business with them.
+    f.write(&json("elpv_train_normal"), &list(&[&train[..], &test[..1]].concat(), 0));
+    std::fs::remove_file(f.path(&json("elpv_normal"))).unwrap();
+    let dataset = open();
+    assert_eq!(counts(&dataset), expected);
+    says(&check(&dataset, &[], || ()), true, "elpv_train_normal.json", "1 images are in a list for validation as well");
+
+    // Another class may call a good image an anomaly; in one class it is a fault.
+    f.write(&json("b_val_normal"), &list(&bad, 0).replace(r#""elpv"}"#, r#""b"}"#));
+    assert_eq!(counts(&open()).len(), 2);
+    assert_eq!(open().problems.iter().filter(|problem| problem.fault).count(), 1, "{:?}", open().problems);
+    f.write(&json("elpv_val_normal"), &list(&[&test[..], &bad].concat(), 0));
+    says(&check(&open(), &[], || ()), true, "elpv_val_outlier.json", "a list of the other kind");
+    f.write(&json("elpv_val_normal"), "");
+    std::fs::write(f.path(&json("elpv_val_normal")), b"\xff\xfe[\0]\0").unwrap();
+    says(&check(&open(), &[], || ()), true, "elpv_val_normal.json", "UTF-16");
+}
+
+/// The lists beside the images, without `train` or `test` in a path: a quarter of the good ones is for testing.
+#[test]
+fn lists_that_do_not_say_what_is_for_testing_are_divided() {
+    let f = Folder::new();
+    let names: Vec<String> = (0..8).map(|i| format!("images/{i}.png")).collect();
+    names.iter().for_each(|name| f.picture(name));
+    let list = |names: &[String], target: u8| {
+        let entry = |name: &String| format!(r#"{{"image_path": "{}", "target": {target}}}"#, name.replace('/', "\\\\"));
+        format!("[{}]", names.iter().map(entry).collect::<Vec<_>>().join(","))
+    };
+    f.write("nut_normal.json", &list(&names[..6], 0));
+    f.write("nut_outlier.json", &list(&names[6..], 1));
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::Lists, vec![("nut".to_owned(), [4, 2, 2, 0])]));
+    assert_eq!(names_of(&dataset), names);
+    // One of the two files alone is somebody else's.
+    std::fs::remove_file(f.path("nut_outlier.json")).unwrap();
+    assert!(Dataset::open(f.0.path(), None, 0).is_err());
+}
+
+fn names_of(dataset: &Dataset) -> Vec<String> {
+    dataset.items.iter().map(|item| item.name.clone()).collect()
+}
+
+#[test]
+fn tables_with_a_byte_order_mark_are_read_and_utf_16_is_named() {
+    let f = Folder::new();
+    f.pictures(&["images/cell0001.png", "images/cell0002.png", "images/cell0003.png"]);
+    let table = "images/cell0001.png 0.0 mono\r\nimages/cell0002.png 0.0 mono\r\nimages/cell0003.png 1.0 poly\r\n";
+    f.write("labels.csv", &format!("\u{feff}{table}"));
+    let dataset = f.open();
+    assert_eq!((dataset.layout, counts(&dataset)), (Layout::Elpv, vec![("elpv".to_owned(), [1, 1, 1, 0])]));
+    assert_eq!(check(&dataset, &[], || ()).faults(), 0, "{:?}", dataset.problems);
+    let wide: Vec<u8> = "\u{feff}".encode_utf16().chain(table.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(f.path("labels.csv"), wide).unwrap();
+    let error = Dataset::open(f.0.path(), None, 0).unwrap_err().to_string();
+    assert!(error.contains("labels.csv") && error.contains("UTF-16: save it as UTF-8"), "{error}");
+}
+
 #[test]
 fn downloads_as_they_are() {
     let f = Folder::new();

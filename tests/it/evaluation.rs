@@ -169,6 +169,87 @@ fn what_cannot_be_used_is_named_and_costs_nothing_else() {
 }
 
 #[test]
+fn what_data_check_calls_a_fault_is_said_by_eval() {
+    let bench = Bench::new();
+    dataset(&bench);
+    let copy = |from: &str, to: &str| image::open(bench.path(from)).unwrap().save(bench.path(to)).unwrap();
+    // Every good image is a prompt of one of the runs: a copy of one in another file, and in three colours.
+    let grey = image::open(bench.path("set/nut/train/good/0.png")).unwrap().to_luma8();
+    grey.save(bench.path("set/nut/train/good/0.png")).unwrap();
+    image::DynamicImage::from(grey).to_rgb8().save(bench.path("set/nut/test/good/twin.bmp")).unwrap();
+    copy("set/nut/test/bent/0.png", "set/nut/test/good/bent.tif");
+    let run = eval(&bench, "out", &["--classes", "nut", "--shots", "5"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let page = String::from_utf8(bench.read("out/report.html")).unwrap();
+    let tables = String::from_utf8(bench.read("out/results.md")).unwrap();
+    for fault in [
+        "set/nut/train/good/0.png: the same pixels as nut/test/good/twin.bmp, of which one is to train and one to test",
+        "set/nut/test/good/bent.tif: the same pixels as nut/test/bent/0.png, of which one is normal and one anomalous",
+    ] {
+        assert!(run.stderr.contains(&format!("fault: {fault}")), "{}", run.stderr);
+        assert!(
+            page.contains(&format!("<li>Fault: {fault}")) && tables.contains(&format!("- fault: {fault}")),
+            "{fault}"
+        );
+    }
+    let leak = "nut/test/good/twin.bmp has the pixels of prompt nut/train/good/0.png";
+    assert_eq!(results(&bench, "out")["leaks"][0], leak);
+    assert!(run.stderr.contains(&format!("warning: {leak}")), "{}", run.stderr);
+    let faults = results(&bench, "out")["problems"].as_array().unwrap().iter().filter(|p| p["fault"] == true).count();
+    assert_eq!(faults, 2);
+    // The other class is as it should be, and is not blamed.
+    let run = eval(&bench, "bolt", &["--classes", "bolt"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
+/// What calling everything defective has, from the counts of images and pixels, stands beside every metric.
+#[test]
+fn metrics_stand_beside_their_level_of_chance_and_the_patch_maximum() {
+    let bench = Bench::new();
+    dataset(&bench);
+    for i in 4..8 {
+        bench.picture(&format!("set/nut/test/bent/{i}.png"), 50, 40, 60 + i);
+    }
+    let run = eval(&bench, "out", &["--mask-side", "0"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let found = results(&bench, "out");
+    let (bolt, nut) = (&found["classes"][0], &found["classes"][1]);
+    let close = |found: &Value, expected: f64| {
+        let found = found.as_f64().unwrap();
+        assert!((found - expected).abs() <= 1e-12, "{found} is not {expected}");
+    };
+    // Four good and eight bent: p = 2/3.
+    for (metric, expected) in
+        [("image_auroc", 0.5), ("image_auprc", 2.0 / 3.0), ("image_f1_max", 0.8), ("pixel_aupro", 0.15)]
+    {
+        close(&nut["chance"][metric], expected);
+    }
+    close(&bolt["chance"]["patch_max_f1_max"], 2.0 / 3.0);
+    close(&found["overall"]["chance"]["image_auprc"], 0.5 * (2.0 / 3.0 + 0.5));
+    // Of 4 masks with 10 x 19 pixels each, the images being judged in their middle of 40 x 40: columns 5 to 44.
+    close(&bolt["chance"]["pixel_auprc"], 190.0 / 1600.0 / 2.0);
+    // The patch maximum's AUROC, counted from the table of scores.
+    let table = String::from_utf8(bench.read("out/scores.csv")).unwrap();
+    let rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let mine: Vec<_> = rows.filter(|row| row[0] == "bolt" && row[4] == "1" && row[5] == "3").collect();
+    let of = |label: &str| -> Vec<f32> {
+        mine.iter().filter(|row| row[3] == label).map(|row| row[7].parse().unwrap()).collect()
+    };
+    let (good, bad) = (of("normal"), of("anomalous"));
+    let won = |b: &f32, g: &f32| if b > g { 2 } else { i32::from(b == g) };
+    let wins: i32 = bad.iter().flat_map(|b| good.iter().map(move |g| won(b, g))).sum();
+    close(&bolt["shots"][1]["metrics"]["patch_max_auroc"]["runs"][1], f64::from(wins) / 32.0);
+    let tables = String::from_utf8(bench.read("out/results.md")).unwrap();
+    assert!(tables.contains("| shots | AUROC | patch max AUROC | AUPRC | F1-max |"), "{tables}");
+    assert!(tables.contains("| chance | 50.0 | 50.0 | 66.7 | 80.0 |"), "{tables}");
+    let page = String::from_utf8(bench.read("out/report.html")).unwrap();
+    assert!(page.contains("<th>chance</th><td>50.0</td><td>50.0</td><td>66.7</td><td>80.0</td>"));
+    assert!(page.contains(">patch max</text>") && page.contains("<th>patch max, 3 shots</th>"));
+    let lines = String::from_utf8(bench.read("out/results.csv")).unwrap();
+    assert!(lines.lines().any(|line| line.starts_with("nut,1,image_f1_max,") && line.ends_with(",0.8")), "{lines}");
+}
+
+#[test]
 fn a_bank_is_calibrated_on_good_images_it_does_not_know() {
     let bench = Bench::new();
     for i in 0..9 {

@@ -270,6 +270,39 @@ fn an_unusable_image_is_left_out_and_named() {
     assert!(bench.read("a.safetensors") == bench.read("b.safetensors"));
 }
 
+/// A picture that is good and bad teaches nothing; one in another file and other colours is no prompt for its copy.
+#[test]
+fn copies_are_told_by_their_pixels_and_contradictions_are_left_out() {
+    let bench = bench();
+    let grey = image::open(bench.path("set/nut/train/good/3.png")).unwrap().to_luma8();
+    let save = |name: &str, image: image::DynamicImage| image.save(bench.path(name)).unwrap();
+    save("set/nut/train/good/3.png", grey.clone().into());
+    save("set/nut/test/good/grey.bmp", image::DynamicImage::from(grey).to_rgb8().into());
+    let bent = image::open(bench.path("set/bolt/test/bent/1.png")).unwrap();
+    save("set/bolt/test/good/bent.tif", bent);
+    let run = train(&bench, "a.safetensors", &["--shots", "6"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stdout.contains("trained on 15 normal and 5 anomalous images"), "{}", run.stdout);
+    for name in ["bolt/test/bent/1.png", "bolt/test/good/bent.tif"] {
+        assert!(run.stderr.contains(&format!("error: {name}: the same pixels as bolt/test/")), "{}", run.stderr);
+    }
+    // Eight good nuts, two of them the same: six are left for either, and seven shots are too many.
+    train(&bench, "b.safetensors", &["--classes", "nut", "--shots", "7"])
+        .refused(&["class `nut` has 8 usable normal images: 6 beside a sample and its copies"]);
+}
+
+/// What the folder holds and training does not use is said.
+#[test]
+fn faults_of_the_folder_are_said_and_a_byte_order_mark_is_not_in_the_way() {
+    let bench = bench();
+    bench.picture("set/nut/test/stray.png", 40, 40, 99);
+    bench.write("texts.json", "\u{feff}{\"nut\": \"metal nut\"}");
+    let run = train(&bench, "a.safetensors", &["--class-texts", "texts.json"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stdout.contains("trained on 14 normal and 6 anomalous images"), "{}", run.stdout);
+    assert!(run.stderr.contains("fault: set/nut/test/stray.png: in test, but in no folder"), "{}", run.stderr);
+}
+
 #[test]
 fn numbers_that_make_no_sense_are_named() {
     let bench = bench();
