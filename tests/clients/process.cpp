@@ -73,13 +73,13 @@ static void threads(const char *weights) {
         {
             const inctrl::Engine engine(weights, "cpu", 16);
             EXPECT(threads_become(16));
-            const auto bank = inctrl::Bank::build(engine, "plate", {view(normal)});
+            const auto bank = inctrl::Bank::build(engine, "plate", {view(normal)}, INCTRL_FIT_CROP);
             const inctrl::Slot slot(engine, bank);
             std::vector<inctrl::Scorer> scorers;
             for (int i = 0; i < 40; ++i) scorers.emplace_back(engine, slot);
             expected = score(scorers[0], view(query));
             for (const auto &scorer : scorers) EXPECT(same(score(scorer, view(query)), expected));
-            slot.swap(inctrl::Bank::build(engine, "plate", {view(normal)}));
+            slot.swap(inctrl::Bank::build(engine, "plate", {view(normal)}, INCTRL_FIT_CROP));
             EXPECT(threads_become(16));
             last.push_back(std::move(scorers[7]));
         }
@@ -93,7 +93,7 @@ static void threads(const char *weights) {
 static void signals(const char *weights) {
     const auto normal = picture(1);
     const inctrl::Engine engine(weights, "cpu", 4);
-    const inctrl::Slot slot(engine, inctrl::Bank::build(engine, "plate", {view(normal)}));
+    const inctrl::Slot slot(engine, inctrl::Bank::build(engine, "plate", {view(normal)}, INCTRL_FIT_CROP));
     const inctrl::Scorer scorer(engine, slot);
     // The library's threads leave all signals but those of faults; the caller's mask is as before.
     DIR *tasks = opendir("/proc/self/task");
