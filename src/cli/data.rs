@@ -109,15 +109,17 @@ pub fn run(command: Command) -> Result<Outcome> {
     Ok(if faulty { Outcome::SomeInputsFailed } else { Outcome::Done })
 }
 
-/// Says the first faults of a data set, and how many remarks there are, all of which are in `whole`. The number of faults.
-pub fn say_problems(problems: &[Problem], whole: &str) -> usize {
+/// Says the first faults of a data set, what is remarkable of it as a whole, and how many remarks there are, all of which are in
+/// `whole`. The number of faults.
+pub fn say_problems(dataset: &Dataset, problems: &[Problem], whole: &str) -> usize {
     let (faults, remarks): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.fault);
     faults.iter().take(SHOWN).for_each(|fault| say(&format!("fault: {fault}")));
     if faults.len() > SHOWN {
         say(&format!("and {} more faults; {whole} names them", faults.len() - SHOWN));
     }
+    remarks.iter().filter(|remark| remark.path == dataset.root).for_each(|remark| say(&format!("note: {remark}")));
     if !remarks.is_empty() {
-        say(&format!("note: {} remarks on the data set, in {whole}", remarks.len()));
+        say(&format!("note: remarks on the data set, in {whole}: {}", remarks.len()));
     }
     faults.len()
 }

@@ -99,7 +99,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     for leak in &results.leaks {
         say(&format!("warning: {leak}"));
     }
-    let faults = say_problems(&results.problems, "the report");
+    let faults = say_problems(&dataset, &results.problems, "the report");
     if !results.failures.is_empty() {
         say(&format!("error: {} images could not be used; the report names them", results.failures.len()));
     }

@@ -167,7 +167,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         result(&format!("{}: the model with these heads", merged.display()))?;
     }
     say(&format!("features: {} (can be deleted)", trained.cache.display()));
-    let faults = say_problems(&dataset.problems, "inctrl data check");
+    let faults = say_problems(&dataset, &dataset.problems, "inctrl data check");
     for failure in &trained.failures {
         say(&format!("error: {}: {}", failure.name, failure.error));
     }

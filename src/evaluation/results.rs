@@ -186,6 +186,8 @@ pub struct Results {
     pub overall: Summary,
     /// Class by class.
     pub classes: Vec<ClassResults>,
+    /// Whether the patch maximum is another method than the score: the two differ on some image.
+    pub patch_max_differs: bool,
     /// The prompts of every run.
     pub prompts: Draws,
     /// Images that could not be used.
@@ -225,6 +227,7 @@ pub fn evaluate(
         }
         classes.push(class_results(class, dataset.text(class), options, &judged, &mut failures));
     }
+    let differs = |scored: &Scored| scored.score.to_bits() != scored.patch_max.to_bits();
     Ok(Results {
         version: env!("CARGO_PKG_VERSION"),
         model: engine.model_hash().to_owned(),
@@ -241,6 +244,7 @@ pub fn evaluate(
         },
         classes: classes.into_iter().map(|(results, _)| results).collect(),
         leaks: leaks(dataset, &draws, entries, checked),
+        patch_max_differs: entries.iter().flat_map(|entry| entry.scores.iter().flatten()).any(differs),
         prompts: draws,
         failures,
         problems: checked.problems.clone(),

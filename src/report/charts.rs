@@ -11,7 +11,14 @@ const RIGHT: f64 = 20.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 /// Lines: told apart without colour by their dashes.
-const INKS: [(&str, &str); 4] = [("#1f6fb4", ""), ("#d1495b", "6 3"), ("#2e8b57", "2 3"), ("#8a5fbf", "8 3 2 3")];
+const INKS: [(&str, &str); 6] = [
+    ("#1f6fb4", ""),
+    ("#d1495b", "6 3"),
+    ("#2e8b57", "2 3"),
+    ("#8a5fbf", "8 3 2 3"),
+    ("#b7791f", "10 2"),
+    ("#4a5568", "1 2"),
+];
 /// Points that a curve is drawn with at most.
 const MAX_POINTS: usize = 400;
 const BINS: usize = 30;

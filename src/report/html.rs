@@ -7,7 +7,7 @@ use htmlize::{escape_all_quotes, escape_text};
 use super::Report;
 use super::charts::{Curve, curves, histogram};
 use super::mistakes::pictures;
-use super::tables::{NOTE, chance, has_patch_max, paper, percent, shown_metrics};
+use super::tables::{NOTE, chance, paper, percent, shown_metrics};
 use crate::datasets::{Item, Label};
 use crate::evaluation::{Cell, Chance, ClassResults, Entry, MetricName, PaperRow, Scored};
 use crate::metrics::{Best, Confusion, Ranking};
@@ -18,6 +18,8 @@ const STYLE: &str = include_str!("page.css");
 const MAP_MAX: f32 = 0.25;
 /// Mistakes of a kind that are shown of each class.
 const SHOWN: usize = 4;
+/// Lines of faults and failures that are not folded away.
+const NOTICES: usize = 20;
 
 /// The page.
 pub fn page(report: &Report<'_>) -> String {
@@ -56,14 +58,20 @@ fn notices(html: &mut String, report: &Report<'_>) {
     let leaks = results.leaks.iter().map(|leak| format!("Figures look better than they are: {leak}"));
     let faults = results.problems.iter().filter(|problem| problem.fault).map(|problem| format!("Fault: {problem}"));
     let lines: Vec<String> = faults.chain(failures).chain(leaks).collect();
-    if !lines.is_empty() {
+    let (first, rest) = lines.split_at(lines.len().min(NOTICES));
+    if !first.is_empty() {
         *html += "<ul class=\"notice\">";
-        lines.iter().for_each(|line| *html += &format!("<li>{}</li>", escape_text(line)));
+        first.iter().for_each(|line| *html += &format!("<li>{}</li>", escape_text(line)));
         *html += "</ul>\n";
+    }
+    if !rest.is_empty() {
+        *html += &format!("<details class=\"notice\"><summary>{} more</summary><ul>", rest.len());
+        rest.iter().for_each(|line| *html += &format!("<li>{}</li>", escape_text(line)));
+        *html += "</ul></details>\n";
     }
     let remarks: Vec<_> = results.problems.iter().filter(|problem| !problem.fault).collect();
     if !remarks.is_empty() {
-        *html += &format!("<details><summary>{} remarks on the data set</summary><ul>", remarks.len());
+        *html += &format!("<details><summary>Remarks on the data set: {}</summary><ul>", remarks.len());
         remarks.iter().for_each(|remark| *html += &format!("<li>{}</li>", escape_text(remark.to_string())));
         *html += "</ul></details>\n";
     }
@@ -108,7 +116,7 @@ fn value(cell: &Cell, metric: &str) -> String {
 /// AUROC of every class at every number of shots.
 fn by_class(html: &mut String, report: &Report<'_>) {
     let most = report.options.banks()[report.shown()].1;
-    let patch_max = has_patch_max(report.results);
+    let patch_max = report.results.patch_max_differs;
     *html += "<h2>AUROC by class</h2>\n<div class=\"scroll\"><table><thead><tr><th>class</th><th>normal</th><th>anomalous</th>";
     report.options.shots.iter().for_each(|shots| *html += &format!("<th>{shots} shots</th>"));
     if patch_max {
@@ -159,7 +167,7 @@ fn class_section(html: &mut String, report: &Report<'_>, class: &ClassResults) {
     let largest = |(_, entry): &(&Item, &Entry)| scored(entry, shown).map_or(f32::NAN, |scored| scored.patch_max);
     let largest: Vec<f32> = judged.iter().map(largest).collect();
     if let Ok(ranking) = Ranking::new(&largest, &truth)
-        && has_patch_max(report.results)
+        && report.results.patch_max_differs
         && ranking.auroc().is_ok()
     {
         let [r, p] = points(&ranking);

@@ -98,24 +98,13 @@ pub fn shown_metrics(results: &Results) -> Vec<MetricName> {
     let mean = |cell: &Cell, metric: MetricName| cell.metrics.get(metric.name()).and_then(|spread| spread.mean);
     let defined = |metric: MetricName| cells().any(|cell| mean(cell, metric).is_some());
     let mut shown = vec![MetricName::ImageAuroc];
-    if has_patch_max(results) {
+    if results.patch_max_differs {
         shown.push(MetricName::PatchAuroc);
     }
     shown.extend([MetricName::ImageAuprc, MetricName::ImageF1Max]);
     shown.extend([MetricName::PixelAuroc, MetricName::PixelAuprc, MetricName::PixelF1Max, MetricName::PixelAupro]);
     shown.retain(|metric| defined(*metric));
     shown
-}
-
-/// Whether the patch maximum is another method than the score.
-pub fn has_patch_max(results: &Results) -> bool {
-    let mut cells = results.classes.iter().flat_map(|class| &class.shots);
-    let pairs = [
-        (MetricName::ImageAuroc, MetricName::PatchAuroc),
-        (MetricName::ImageAuprc, MetricName::PatchAuprc),
-        (MetricName::ImageF1Max, MetricName::PatchF1Max),
-    ];
-    cells.any(|cell| pairs.iter().any(|(a, b)| cell.metrics.get(a.name()) != cell.metrics.get(b.name())))
 }
 
 /// The paper's AUROC at a number of shots.

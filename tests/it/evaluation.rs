@@ -197,6 +197,15 @@ fn what_data_check_calls_a_fault_is_said_by_eval() {
     assert!(run.stderr.contains(&format!("warning: {leak}")), "{}", run.stderr);
     let faults = results(&bench, "out")["problems"].as_array().unwrap().iter().filter(|p| p["fault"] == true).count();
     assert_eq!(faults, 2);
+    // Inverted masks are figures of the ground: the console says so, as they are no fault of a file.
+    for i in 0..4 {
+        let path = bench.path(format!("set/bolt/ground_truth/bent/{i}_mask.png"));
+        let mut mask = image::open(&path).unwrap().to_luma8();
+        image::imageops::invert(&mut mask);
+        mask.save(path).unwrap();
+    }
+    let run = eval(&bench, "inverted", &["--classes", "bolt"]);
+    assert!(run.code == 0 && run.stderr.contains("note: set: the masks of class `bolt` cover 9"), "{}", run.stderr);
     // The other class is as it should be, and is not blamed.
     let run = eval(&bench, "bolt", &["--classes", "bolt"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
