@@ -114,3 +114,26 @@ fn a_bank_says_how_many_of_its_prompts_are_copies() {
     let args = ["--bank", "longer", "--normals", "good", "again.bmp", "--max-false-reject", "0.2"];
     bank(&bench, "calibrate", &args).refused(&["3 distinct pictures cannot", "the 4 images have copies"]);
 }
+
+/// The hash of a bank's prompt tells the two apart, and the picture is the same.
+#[test]
+fn a_grey_picture_in_three_channels_is_a_copy_in_a_bank() {
+    let bench = Bench::new();
+    let grey = open(&bench, "good/a.png").to_luma8();
+    grey.save(bench.path("grey.png")).unwrap();
+    DynamicImage::from(grey).to_rgb8().save(bench.path("rgb.bmp")).unwrap();
+    let build = |normals: &[&str], out: &str| {
+        let run = bank(&bench, "build", &[&["--normals"], normals, &["-o", out]].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr
+    };
+    let both = build(&["grey.png", "good/b.png", "rgb.bmp"], "both");
+    assert!(both.contains("1 of the 3 normal images are copies"), "{both}");
+    let one = build(&["grey.png", "good/a.png"], "one");
+    assert!(!one.contains("copies"), "{one}");
+    for (name, copies) in [("rgb.bmp", true), ("good/b.png", false)] {
+        let run = bank(&bench, "append", &["--bank", "one", "--normals", name, "-o", "longer"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(run.stderr.contains("1 of the 3 normal images are copies"), copies, "{name}: {}", run.stderr);
+    }
+}

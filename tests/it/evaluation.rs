@@ -209,6 +209,13 @@ fn what_data_check_calls_a_fault_is_said_by_eval() {
     // The other class is as it should be, and is not blamed.
     let run = eval(&bench, "bolt", &["--classes", "bolt"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    // Many faults are all in the page, which folds what is over twenty, and the console says how many more there are.
+    (0..25).for_each(|i| bench.write(&format!("set/bolt/test/stray{i:02}.png"), "no picture"));
+    let run = eval(&bench, "many", &["--classes", "bolt"]);
+    assert!(run.code == 2 && run.stderr.contains("and 5 more faults; the report names them"), "{}", run.stderr);
+    let page = String::from_utf8(bench.read("many/report.html")).unwrap();
+    assert_eq!(page.matches("<li>Fault: set/bolt/test/stray").count(), 25);
+    assert!(page.contains("<summary>5 more</summary>"));
 }
 
 /// What calling everything defective has, from the counts of images and pixels, stands beside every metric.
