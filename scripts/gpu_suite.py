@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Everything that only a GPU can show, in one call of at most seven minutes. `scripts/gpu-suite.sh` runs this file.
 
-    gpu-suite.sh pack FOLDER      where Rust is: builds with nvcc and packs the two programs, 40 MB at most
-    gpu-suite.sh run FOLDER OUT   where a GPU is: the steps below, in order
-    gpu-suite.sh rehearse OUT     the same order with a tiny model on the emulator, and a step that hangs; after the
-                                  release build and its tests; times mean nothing
+    gpu-suite.sh pack FOLDER             where Rust is: builds with nvcc and packs the two programs, 40 MB at most
+    gpu-suite.sh run FOLDER OUT          where a GPU is: the steps below, in order
+    gpu-suite.sh rehearse OUT [FOLDER]   the same order with a tiny model on the emulator, and a step that hangs; after
+                                         cargo test, or with the programs of a pack; times mean nothing
 
 Each step ends within its own timeout, whatever it does, and what it found is written at once: OUT/results.tar holds a
 JSON file for each step, with the end of its output, and OUT/summary.md one page. Weights are made there from a seed.
@@ -16,8 +16,10 @@ import json
 import lzma
 import os
 import pathlib
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
@@ -28,10 +30,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Seconds of all steps together, and bytes of a pack.
 LIMIT = 7 * 60
 MOST_BYTES = 40_000_000
-# The first bytes of a fat binary: a magic number, version 1, a header of 16 bytes.
+# The first bytes of a fat binary: a magic number, version 1, a header of 16 bytes. Then come the bytes of its entries.
 FATBIN = bytes.fromhex("50ed55ba01001000")
+# Kinds of entries.
+PTX, CODE = 1, 2
 # The CUDA version of .ci/kernels.
 CUDA = "13.0"
+PROGRAMS = ("inctrl", "cuda")
 # Kernels of the libraries on Hopper, which are not ours to check.
 LIBRARY_KERNELS = ["nvjet", "cublas", "cutlass"]
 
@@ -275,22 +280,18 @@ def run_all(order, machine, out):
 def run(folder, out):
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
-        for name in ("inctrl", "cuda"):
-            with lzma.open(folder / f"{name}.xz") as packed, open(work / name, "wb") as program:
-                shutil.copyfileobj(packed, program)
-            (work / name).chmod(0o755)
-        machine = Gpu(work / "inctrl", work / "cuda", work)
+        machine = Gpu(*unpack(folder, work), work)
         reports = run_all(steps(machine), machine, out)
     print((out / "summary.md").read_text())
     if any(report["outcome"] not in ("passed", "skipped") for report in reports.values()):
         die(f"not every step passed; all that they found is in {out}/results.tar")
 
 
-def rehearse(out):
+def rehearse(out, folder=None):
     """The order on the emulator, with a step that hangs and leaves a child behind."""
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
-        machine = Emulator(ROOT / "target/release/inctrl", built_tests(), work)
+        machine = Emulator(*(unpack(folder, work) if folder else build(os.environ)), work)
         order = steps(machine)
         total = sum(step.timeout for step in order)
         if total > LIMIT:
@@ -324,15 +325,19 @@ def rehearse(out):
     print(f"rehearsal passed; on a GPU the steps take at most {total} s")
 
 
-def built_tests():
-    """The test program, built if need be."""
-    command = ["cargo", "test", "--release", "--test", "cuda", "--no-run", "--message-format=json"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def build(environment):
+    """The program and the tests of the CUDA backend, of the release profile; where cargo put them."""
+    command = ["cargo", "test", "--release", "--locked", "--test", "cuda", "--no-run", "--message-format=json-render-diagnostics"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        die("the programs were not built")
+    found = {}
     for line in done.stdout.splitlines():
         message = json.loads(line)
-        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "cuda" and message.get("executable"):
-            return pathlib.Path(message["executable"])
-    die("the test program was not built: run cargo test --release --test cuda --no-run")
+        # The tests are built with the program that they run.
+        if message.get("reason") == "compiler-artifact" and message.get("executable"):
+            found[message["target"]["name"]] = pathlib.Path(message["executable"])
+    return [found[name] for name in PROGRAMS]
 
 
 def nvcc(scratch):
@@ -347,37 +352,83 @@ def nvcc(scratch):
     return {"NVCC": str(found[0])} if found else die("the wheels hold no nvcc")
 
 
+def architectures():
+    """Those that build.rs compiles for."""
+    return [int(sm) for sm in re.search(r"ARCHITECTURES: .* = \[(.*)\];", (ROOT / "build.rs").read_text())[1].split(",")]
+
+
+def held(content):
+    """The entries (kind, architecture) that lie whole in the fat binaries of a program."""
+    entries, at = [], content.find(FATBIN)
+    while at >= 0:
+        entry = at + 16
+        size = struct.unpack_from("<Q", content, at + 8)[0] if entry <= len(content) else 0
+        end = min(entry + size, len(content))
+        while entry + 32 <= end:
+            kind, _, header, payload = struct.unpack_from("<HHIQ", content, entry)
+            (architecture,) = struct.unpack_from("<I", content, entry + 28)
+            entry += header + payload
+            if header < 32 or entry > end:
+                break
+            entries.append((kind, architecture))
+        at = content.find(FATBIN, at + 1)
+    return entries
+
+
+def lacking(content):
+    """What a program has not of the machine code that it needs; empty if it has all."""
+    entries = held(content)
+    if not entries:
+        return "holds no machine code for GPUs: it was built without nvcc, or nvcc failed"
+    missing = [f"sm_{sm}" for sm in architectures() if (CODE, sm) not in entries]
+    if missing:
+        return f"holds no machine code for {', '.join(missing)}: this nvcc does not know them, take that of CUDA {CUDA}"
+    return "" if any(kind == PTX for kind, _ in entries) else "holds no PTX for later GPUs"
+
+
 def shrink(program, to):
-    """A program stripped and packed, if it holds a fat binary."""
-    stripped = to.with_suffix(".stripped")
-    subprocess.run(["strip", "-o", stripped, program], check=True)
-    content = stripped.read_bytes()
-    stripped.unlink()
-    if FATBIN not in content:
-        die(f"{program} holds no machine code for GPUs: it was built without nvcc, or nvcc failed; nothing was packed")
-    to.write_bytes(lzma.compress(content, preset=9))
+    """A program stripped and packed, if it holds machine code."""
+    subprocess.run(["strip", "-o", to, program], check=True)
+    content = to.read_bytes()
+    if what := lacking(content):
+        die(f"{program} {what}; nothing was packed")
+    return lzma.compress(content, preset=9)
 
 
 def pack(folder):
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ |= nvcc(scratch)
-        if subprocess.run(["cargo", "build", "--release", "--bin", "inctrl"], cwd=ROOT).returncode != 0:
-            die("the program was not built")
-        shrink(ROOT / "target/release/inctrl", folder / "inctrl.xz")
-        shrink(built_tests(), folder / "cuda.xz")
-    size = sum(path.stat().st_size for path in folder.iterdir())
+        # The profile as it is committed, and a folder of its own: another nvcc than that of the usual builds.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CARGO_PROFILE_")}
+        programs = build(kept | {"CARGO_TARGET_DIR": str(ROOT / "target" / "gpu-suite")} | nvcc(scratch))
+        packed = {name: shrink(path, pathlib.Path(scratch) / name) for name, path in zip(PROGRAMS, programs)}
+    size = sum(map(len, packed.values()))
     if size > MOST_BYTES:
-        die(f"{folder} holds {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} MB")
-    print(f"{folder}: {size / 1e6:.1f} MB")
+        die(f"the programs take {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} MB; nothing was packed")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in packed.items():
+        (folder / f"{name}.partial").write_bytes(content)
+        os.replace(folder / f"{name}.partial", folder / f"{name}.xz")
+    print(f"{folder}: {size / 1e6:.1f} MB, machine code for {', '.join(f'sm_{sm}' for sm in architectures())}, and PTX")
+
+
+def unpack(folder, work):
+    """The two programs of a pack."""
+    for name in PROGRAMS:
+        try:
+            with lzma.open(folder / f"{name}.xz") as packed, open(work / name, "wb") as program:
+                shutil.copyfileobj(packed, program)
+        except (OSError, EOFError, lzma.LZMAError) as error:
+            die(f"{folder / name}.xz: {error}; pack again")
+        (work / name).chmod(0o755)
+    return [work / name for name in PROGRAMS]
 
 
 def main(arguments):
-    commands = {("pack", 1): pack, ("run", 2): run, ("rehearse", 1): rehearse}
+    commands = {("pack", 1): pack, ("run", 2): run, ("rehearse", 1): rehearse, ("rehearse", 2): rehearse}
     name, *paths = arguments or [""]
     command = commands.get((name, len(paths)))
     if not command:
-        die("usage: gpu-suite.sh pack FOLDER | run FOLDER OUT | rehearse OUT")
+        die("usage: gpu-suite.sh pack FOLDER | run FOLDER OUT | rehearse OUT [FOLDER]")
     command(*(pathlib.Path(path).resolve() for path in paths))
 
 

@@ -52,7 +52,7 @@ HOST_FAULTS = [
     ),
     # Recordings and banks of another time.
     ("graph.rs", "recording of another batch", "kept.key.iter().copied().eq(key())", "kept.key.len() == key().count()"),
-    ("graph.rs", "only recorded", "        work(self)?;\n        let mode", "        let mode"),
+    ("graph.rs", "only recorded", "        work(self)?;\n        let graph = self.record", "        let graph = self.record"),
     (
         "bank.rs",
         "stale bank",
@@ -113,7 +113,7 @@ HOST_FAULTS = [
     ("memory.rs", "not waited for", "memcpy_htod_sync(self.pointer + at as u64, values) })?;\n        wait_for_null_stream()", "memcpy_htod_sync(self.pointer + at as u64, values) })"),
     ("preprocess.rs", "not waited for", "                staging.free.wait()?;\n", ""),
     # Bits that depend on the batch.
-    ("algorithms.rs", "algorithm by batch", "        if !self.fast {\n            return Ok(None);\n        }\n        Ok(Problem", "        Ok(Problem"),
+    ("linear.rs", "algorithm by batch", "let free = if self.free {", "let free = if true {"),
 ]
 
 # (file, kind, text of the line or of that before it too, text of the changed line, proof)

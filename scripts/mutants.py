@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Plants one fault at a time in the CUDA kernels and in the host side, and tells whether the tests see it.
 
-    scripts/mutants.py [--kernels | --host] [--only TEXT] [--jobs N] [--list]
+    scripts/mutants.py [--kernels | --host] [--only TEXT] [--jobs N] [--list | --check]
 
 Kernels: every barrier and every wait for copies is taken out, or made to wait for one group less; every condition that
 guards a tail is made true, or admits one more element; every copy beyond the end is made valid. Host side: a list of
-faults in src/backend/cuda. Each mutant runs the tests of the CUDA backend on the emulator (tests/emulator), those of its
+faults in the launchers. Each mutant runs the tests of the CUDA backend on the emulator (tests/emulator), those of its
 own file first; it is caught where they fail. What survives must be in EQUIVALENT or UNMODELLED with its proof, or the run
 fails.
 
@@ -173,15 +173,37 @@ def mutant_line(line, mutant):
     return indent + mutant.after + "\n"
 
 
+def host_path(name):
+    return ROOT / name if "/" in name else ROOT / "src" / "backend" / "cuda" / name
+
+
 def host_mutants():
     for name, what, before, after in HOST_FAULTS:
-        path = ROOT / name if "/" in name else ROOT / "src" / "backend" / "cuda" / name
+        path = host_path(name)
         text = path.read_text(encoding="utf-8")
-        if text.count(before) != 1:
-            sys.exit(f"mutants: {name} has {before!r} {text.count(before)} times, not once")
         mutant = Mutant(path, text[: text.index(before)].count("\n") + 1, what, before, after)
         mutant.text = text.replace(before, after)
         yield mutant
+
+
+def misfits():
+    """What of the lists does not fit the sources: a place that is not there once, a proof of no mutant, a test that is none."""
+    for name, what, before, _ in HOST_FAULTS:
+        path = host_path(name)
+        times = path.read_text(encoding="utf-8").count(before) if path.is_file() else 0
+        if times != 1:
+            yield f"{what}: {path.relative_to(ROOT)} has {before!r} {times} times, not once"
+    mutants = list(kernel_mutants())
+    for name, kind, before, after, _ in (*EQUIVALENT, *UNMODELLED):
+        found = [m for m in mutants if (name, kind) == (m.path.name, m.kind) and before in m.context and after in m.after]
+        if len(found) != 1:
+            yield f"{kind}: the proof of {name}, {before!r} -> {after!r}, is that of {len(found)} mutants, not of one"
+    stems = {path.stem for path in [*KERNELS.glob("*.cu*"), *(host_path(name) for name, *_ in HOST_FAULTS)]}
+    yield from (f"{stem}: no file of this name is changed" for stem in OWN_TESTS if stem not in stems)
+    tests = [f"{path.stem}::{name}" for path in (ROOT / "tests" / "cuda").glob("*.rs")
+             for name in re.findall(r"fn (cuda_\w+)\(", path.read_text(encoding="utf-8"))]
+    wanted = {f"ops::cuda_{name}" for name in OWN_TESTS.values()}.union(*STAGES)
+    yield from (f"{name}: no test is called so" for name in sorted(wanted) if not any(test.startswith(name) for test in tests))
 
 
 class Program:
@@ -394,7 +416,13 @@ def main():
     parser.add_argument("--only", default="", help="mutants whose description has this text")
     parser.add_argument("--jobs", type=int, default=2, help="kernel mutants at a time")
     parser.add_argument("--list", action="store_true", help="print the mutants, run none")
+    parser.add_argument("--check", action="store_true", help="tell whether the lists fit the sources, run none")
     arguments = parser.parse_args()
+    if wrong := list(misfits()):
+        sys.exit("\n".join(["mutants: mutant_faults.py and the tables here do not fit the sources:", *wrong]))
+    if arguments.check:
+        print(f"mutants: {len(list(kernel_mutants()))} of kernels and {len(HOST_FAULTS)} of the host side, each in one place")
+        return
     both = arguments.kernels == arguments.host
     kernels = [m for m in kernel_mutants() if arguments.only in m.name] if both or arguments.kernels else []
     hosts = [m for m in host_mutants() if arguments.only in m.name] if both or arguments.host else []
