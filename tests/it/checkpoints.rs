@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use inctrl::checkpoint::{ConvertOptions, Converted, convert};
+use inctrl::methods::by_name;
 use inctrl::tensor::DType;
 use inctrl::weights::{LoadOptions, Tower, Weights, table};
 use inctrl::{ErrorKind, Result};
@@ -131,8 +132,9 @@ fn numbers_are_stored_as_asked() {
 fn a_clip_model_alone_is_converted_and_scores_nothing() {
     to_file(&options("hf/model.safetensors", None), |path, converted| {
         assert!(!converted.heads);
-        let alone = Weights::open(&LoadOptions { weights: path.to_owned(), heads: None, config: None });
-        assert!(alone.unwrap_err().to_string().contains("--heads"));
+        let alone = Weights::open(&LoadOptions { weights: path.to_owned(), heads: None, config: None }).unwrap();
+        let error = by_name("inctrl").unwrap().check_model(&alone).unwrap_err();
+        assert!(!alone.has_heads() && error.to_string().contains("--heads"), "{error}");
     })
     .unwrap();
 }
