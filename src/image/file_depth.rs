@@ -10,12 +10,12 @@ use tiff::tags::Tag;
 
 use super::depth::WhiteLevel;
 
-/// The white level of a file's 16-bit values as they are decoded, where anybody tells: the file, or the caller by `white`.
+/// The white level of a file's 16-bit values as they are decoded, where anybody tells: the file, or the caller by `white`. For TIFF,
+/// see [`tiff_white`].
 pub(super) fn declared(bytes: &[u8], format: ImageFormat, white: Option<WhiteLevel>) -> Option<WhiteLevel> {
     match format {
         // The decoder scales a maxval below the full range to it.
         ImageFormat::Pnm if pnm_maxval(bytes).is_some_and(|maxval| maxval < 65_535) => Some(WhiteLevel::FULL),
-        ImageFormat::Tiff => white.or_else(|| tiff_white(bytes)),
         _ => white,
     }
 }
@@ -26,9 +26,8 @@ fn pnm_maxval(bytes: &[u8]) -> Option<u32> {
 }
 
 /// What SMaxSampleValue or MaxSampleValue says of all samples alike, where it is the largest of 9 to 15 bits. Other values are the
-/// largest of that one picture, which declares no range.
-fn tiff_white(bytes: &[u8]) -> Option<WhiteLevel> {
-    let mut decoder = Decoder::new(Cursor::new(bytes)).ok()?;
+/// largest of that one picture, which declares no range. Of the page where the decoder stands.
+pub(super) fn tiff_white(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<WhiteLevel> {
     [Tag::SMaxSampleValue, Tag::MaxSampleValue].into_iter().find_map(|tag| {
         let value = decoder.find_tag(tag).ok()??;
         let levels = match value {

@@ -20,6 +20,8 @@ use inctrl::view::{Plan, judged};
 use inctrl::weights::{Arch, LoadOptions, Weights};
 use inctrl::{Fit, Frame, IgnoreMask, Image, PixelFormat, PromptBank, Roi, Thresholds};
 
+use safetensors::SafeTensors;
+
 use crate::tiny::{MODELS, Model, Picture, saved};
 
 /// Marsaglia's xorshift: reproducible, and independent of any crate's version.
@@ -165,7 +167,14 @@ fn configurations() {
 fn pictures() {
     let files = fs::read_dir(fixtures().join("preprocess")).unwrap().map(|entry| entry.unwrap().path());
     let small = files.filter(|path| path.extension().is_none_or(|kind| kind != "safetensors"));
-    fuzz("picture", small.map(|path| fs::read(path).unwrap()).collect(), |bytes| {
+    let mut seeds: Vec<Vec<u8>> = small.map(|path| fs::read(path).unwrap()).collect();
+    for table in ["jpeg", "pictures"] {
+        let bytes = fs::read(fixtures().join(table).with_extension("safetensors")).unwrap();
+        let table = SafeTensors::deserialize(&bytes).unwrap();
+        let files = table.iter().filter(|(name, _)| !name.starts_with("pixels/"));
+        seeds.extend(files.map(|(_, file)| file.data().to_vec()));
+    }
+    fuzz("picture", seeds, |bytes| {
         let _ = Image::decode(bytes);
     });
 }

@@ -1,17 +1,24 @@
 //! [`Image`]: picture files to 8-bit grey or RGB.
 //!
 //! Pillow resizes a picture in the file's own mode; here palette, alpha, 1-bit and 16-bit pictures become 8-bit grey or
-//! RGB *first*. JPEG has the pixels of libjpeg-turbo, and CMYK in it becomes RGB as in Pillow. Alpha is dropped, not
-//! composited, and the EXIF orientation is ignored, as the published code does.
+//! RGB *first*. JPEG has the pixels of libjpeg-turbo, and CMYK becomes RGB as in Pillow. Alpha is dropped, not composited, and
+//! the EXIF orientation is ignored except in TIFF, as the published code does with Pillow.
+//!
+//! A file is one picture: several frames or pages are an error that says how many.
 
 mod jpeg;
 #[cfg(feature = "libjpeg")]
 mod libjpeg;
+mod png;
+mod tiff;
+mod webp;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
+use ::tiff::TiffError;
 use image::error::ImageError;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
@@ -88,16 +95,22 @@ impl Image {
             return Err(refuse("the file is empty (0 bytes)"));
         }
         let format = recognise(bytes)?;
-        let fail = |error| failure(format, error);
+        let mut bytes = Cow::Borrowed(bytes);
         match format {
-            // The PNG decoder wants the first data chunk before it tells the size.
-            ImageFormat::Png => png_size(bytes).map_or(Ok(()), check_size)?,
-            ImageFormat::Jpeg => return jpeg::decode(bytes),
-            // The decoder would call it corrupt.
-            ImageFormat::WebP if !webp_ends(bytes) => return Err(truncated(&name(format))),
+            ImageFormat::Png => bytes = png::checked(&bytes)?.map_or(bytes, Cow::Owned),
+            ImageFormat::Jpeg => return jpeg::decode(&bytes),
+            ImageFormat::Tiff => {
+                let (picture, said) = tiff::decode(&bytes)?;
+                return Image::from_dynamic(picture, white.or(said));
+            }
+            ImageFormat::WebP => webp::check(&bytes)?,
             _ => {}
         }
-        let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(fail)?;
+        let completed = matches!(bytes, Cow::Owned(_));
+        // What is missing was nothing but the end, or is now out of place.
+        let fail = |error| if completed { truncated(&name(format)).because(error) } else { failure(format, error) };
+        let mut reader = Cursor::new(&*bytes);
+        let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder().map_err(fail)?;
         check_size(decoder.dimensions())?;
         if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
             return Err(refuse(FLOAT));
@@ -105,7 +118,11 @@ impl Image {
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
         decoder.set_limits(limits).map_err(fail)?;
-        Image::from_dynamic(DynamicImage::from_decoder(decoder).map_err(fail)?, declared(bytes, format, white))
+        let picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
+        if format == ImageFormat::Pnm && another_pnm(&bytes[reader.position() as usize..]) {
+            return Err(holds("PNM", "several pictures, one behind the other"));
+        }
+        Image::from_dynamic(picture, declared(&bytes, format, white))
     }
 
     /// Takes over packed pixels, `width * height * bytes` of them, [converted](Frame::convert) if need be.
@@ -196,6 +213,22 @@ fn narrow<const FROM: usize, const TO: usize>(
     pixels
 }
 
+/// As Pillow's `convert("RGB")` of CMYK values that are stored inverted, as in JPEG; in place.
+fn cmyk_to_rgb(pixels: &mut Vec<u8>) {
+    // `round(a * b / 255)`, without a division.
+    let product = |a: u8, b: u8| {
+        let product = u32::from(a) * u32::from(b) + 128;
+        (((product >> 8) + product) >> 8) as u8
+    };
+    let count = pixels.len() / 4;
+    for at in 0..count {
+        let [c, m, y, white] = [0, 1, 2, 3].map(|channel| pixels[4 * at + channel]);
+        let rgb = [c, m, y].map(|ink| white - product(255 - ink, white));
+        pixels[3 * at..][..3].copy_from_slice(&rgb);
+    }
+    pixels.truncate(3 * count);
+}
+
 /// The format by the first bytes of the content.
 fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
     match sniff(bytes) {
@@ -213,16 +246,9 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
     }
 }
 
-/// Width and height of a PNG file: the header chunk always comes first.
-fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
-    let size = bytes.get(16..24)?.as_chunks::<4>().0;
-    Some((u32::from_be_bytes(size[0]), u32::from_be_bytes(size[1])))
-}
-
-/// Whether a WebP file is as long as its RIFF header says, which does not count its own eight bytes.
-fn webp_ends(bytes: &[u8]) -> bool {
-    let length = bytes.get(4..).and_then(|rest| rest.first_chunk::<4>());
-    length.is_some_and(|length| u64::from(u32::from_le_bytes(*length)) + 8 <= bytes.len() as u64)
+/// Whether what follows a picture of Netpbm is another one, and not just any data.
+fn another_pnm(rest: &[u8]) -> bool {
+    matches!(sniff(rest.trim_ascii_start()), Content::Picture(Format::Pnm))
 }
 
 fn check_size((width, height): (u32, u32)) -> Result<()> {
@@ -248,6 +274,11 @@ fn truncated(name: &str) -> Error {
 
 fn damaged(name: &str) -> Error {
     refuse(format!("the {name} data is damaged: write or copy it again"))
+}
+
+/// A file of several pictures, of which one alone would be scored.
+fn holds(name: &str, what: &str) -> Error {
+    refuse(format!("the {name} data holds {what}: give single pictures"))
 }
 
 /// A picture that is well-formed as far as is known, but of a kind that is not decoded.
@@ -289,10 +320,13 @@ fn failure(format: ImageFormat, error: ImageError) -> Error {
 }
 
 /// Whether the decoder ran out of bytes.
-fn is_end_of_data(error: &ImageError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    if let ImageError::IoError(error) = error {
-        // Its `source` is that of the error within.
+fn is_end_of_data(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    // Their `source` is that of the error within.
+    if let Some(ImageError::IoError(error)) = error.downcast_ref() {
+        cause = Some(error);
+    }
+    if let Some(TiffError::IoError(error)) = error.downcast_ref() {
         cause = Some(error);
     }
     while let Some(error) = cause {
