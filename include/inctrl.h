@@ -12,8 +12,8 @@
  * - An engine has threads of its own, which block signals. In a child of fork(), handles can be closed, and those that no thread
  *   was using can be used, but for CUDA; docs/embedding.md says more.
  * - Memory that you pass in is yours, and is not used after the call. Memory that you get is the library's.
- * - Out of memory: sizes that you choose are INCTRL_ERROR_DEVICE before anything is taken. After fork() a child calls nothing of
- *   this library before exec. A calling thread needs 64 KB of stack. docs/embedding.md has the rules in full.
+ * - Out of memory: sizes that you choose are INCTRL_ERROR_DEVICE before anything is taken. A calling thread needs 64 KB of
+ *   stack. docs/embedding.md has the rules in full.
  */
 
 
@@ -381,8 +381,8 @@ typedef struct inctrl_engine_options {
      */
     size_t struct_size;
     /**
-     * The weights, a safetensors file. It stays mapped until the engine and all that came from it are closed: replace it by
-     * renaming another one over it, and never overwrite or truncate it.
+     * The weights, a safetensors file. It stays open until the engine and all that came from it are closed: replace it by
+     * renaming another one over it. One that was written into or cut short is an error.
      */
     const char *weights;
     /**

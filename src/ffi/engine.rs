@@ -20,8 +20,8 @@ pub const INCTRL_PRECISION_F32: i32 = 1;
 pub struct inctrl_engine_options {
     /// sizeof(inctrl_engine_options).
     pub struct_size: usize,
-    /// The weights, a safetensors file. It stays mapped until the engine and all that came from it are closed: replace it by
-    /// renaming another one over it, and never overwrite or truncate it.
+    /// The weights, a safetensors file. It stays open until the engine and all that came from it are closed: replace it by
+    /// renaming another one over it. One that was written into or cut short is an error.
     pub weights: *const c_char,
     /// The heads, where they are in a file of their own, or NULL.
     pub heads: *const c_char,
