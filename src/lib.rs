@@ -69,7 +69,7 @@
 //! # Not supported
 //!
 //! Scoring straight from a checkpoint that is not safetensors (convert it first); vision towers other than CLIP's plain
-//! transformers; devices other than the processor and NVIDIA GPUs; training of CLIP itself; images that are not 8-bit or cannot be made so; video. Whatever lies
+//! transformers; devices other than the processor and NVIDIA GPUs; training of CLIP itself; floating-point images; video. Whatever lies
 //! outside the crop is not judged: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of an image matter.
 
 mod atomic_file;
