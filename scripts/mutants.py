@@ -200,10 +200,13 @@ def misfits():
             yield f"{kind}: the proof of {name}, {before!r} -> {after!r}, is that of {len(found)} mutants, not of one"
     stems = {path.stem for path in [*KERNELS.glob("*.cu*"), *(host_path(name) for name, *_ in HOST_FAULTS)]}
     yield from (f"{stem}: no file of this name is changed" for stem in OWN_TESTS if stem not in stems)
-    tests = [f"{path.stem}::{name}" for path in (ROOT / "tests" / "cuda").glob("*.rs")
+    # By their whole names; the file of a folder's own tests is called mod.rs.
+    cuda = ROOT / "tests" / "cuda"
+    modules = {path: "::".join(path.relative_to(cuda).with_suffix("").parts).removesuffix("::mod") for path in cuda.rglob("*.rs")}
+    tests = [f"{module}::{name}" for path, module in modules.items()
              for name in re.findall(r"fn (cuda_\w+)\(", path.read_text(encoding="utf-8"))]
-    wanted = {f"ops::cuda_{name}" for name in OWN_TESTS.values()}.union(*STAGES)
-    yield from (f"{name}: no test is called so" for name in sorted(wanted) if not any(test.startswith(name) for test in tests))
+    wanted = {f"cuda_{name}" for name in OWN_TESTS.values()}.union(*STAGES)
+    yield from (f"{name}: no test is called so" for name in sorted(wanted) if not any(name in test for test in tests))
 
 
 class Program:
@@ -284,7 +287,7 @@ class Program:
 
     def first_sign(self, program, mutant, **variables):
         stem = mutant.path.stem
-        own = [[f"ops::cuda_{OWN_TESTS[stem]}"]] if stem in OWN_TESTS else []
+        own = [[f"cuda_{OWN_TESTS[stem]}"]] if stem in OWN_TESTS else []
         # Where nothing can be seen, the first stage is enough to show a proof that is wrong.
         stages = STAGES[:1] if proof_of(mutant) else STAGES
         for tests in [*own, *stages]:
@@ -294,7 +297,7 @@ class Program:
 
     def check(self, program):
         """Runs all tests without a fault, and sets how long those of a mutant may take."""
-        for tests in [[f"ops::cuda_{name}"] for name in sorted(set(OWN_TESTS.values()))] + list(STAGES):
+        for tests in [[f"cuda_{name}"] for name in sorted(set(OWN_TESTS.values()))] + list(STAGES):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             if (sign := self.run(program, tests)) is not None:
                 sys.exit(f"mutants: the tests fail without a fault: {sign}")

@@ -8,11 +8,7 @@
 //! - **Operations allocate nothing.** Outputs are `&mut` arguments that the caller took once, at load.
 //! - All matrices are row-major; a linear layer is `y = x Wᵀ + b` with `W` as `[out, in]`.
 //!
-//! # Adding an operation
-//! 1. The method on [`Backend`], with its formula, shapes and source; a fused operation has its composed form as default.
-//! 2. `cpu/<op>.rs`: the launcher (checks, tasks), and its kernel for every instruction set.
-//! 3. `tests/it/ops/<op>.rs`: against a loop in f64 that reads like the formula, shapes in a table.
-//! 4. `benches/ops/<op>.rs`: group `<op>/cpu/<shape>`, result checked before it is timed.
+//! `docs/architecture.md` lists the files of a new operation.
 
 use std::ops::Range;
 use std::sync::Arc;

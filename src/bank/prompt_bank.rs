@@ -378,8 +378,7 @@ impl PromptBank {
             let message = format!("prompts {places:?} of a bank of {count}: at least one, counted from 0");
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        let (prompts, class) = self.take_apart()?;
-        let chosen: Vec<Prompt> = places.iter().map(|&k| prompts[k].clone()).collect();
+        let (chosen, class) = self.take_apart(&places)?;
         let content = self.method.fit(&chosen, class)?;
         let prompts = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
         let shown = PromptsShown::of(&places.iter().map(|&k| self.prompt_facts(k)).collect::<Vec<_>>());
@@ -392,11 +391,11 @@ impl PromptBank {
         !self.content.rows.is_empty()
     }
 
-    /// The prompts one by one, as they were before they were put together, and what the class name contributed.
-    pub(crate) fn take_apart(&self) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+    /// The prompts at `places` one by one, as they were before they were put together, and what the class name contributed.
+    pub(crate) fn take_apart(&self, places: &[usize]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let hash = |hash: &String| blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes());
         let hashes: Vec<[u8; 32]> = self.header.prompts.iter().map(hash).collect();
-        self.method.take_apart(&self.content, &hashes)
+        self.method.take_apart(&self.content, &hashes, places)
     }
 }
 

@@ -55,7 +55,8 @@ impl<'e> BankBuilder<'e> {
     }
 
     pub(super) fn from_bank(engine: &'e Engine, bank: &PromptBank) -> Result<Self> {
-        let (prompts, class_tensors) = bank.take_apart()?;
+        let all: Vec<usize> = (0..bank.prompt_hashes().len()).collect();
+        let (prompts, class_tensors) = bank.take_apart(&all)?;
         Ok(BankBuilder {
             engine,
             session: engine.session(Some(bank.method_entry()), 1, 1)?,

@@ -9,9 +9,7 @@ use crate::backend::BankTensor;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
 use crate::encoder::Vision;
-use crate::error::Result;
-#[cfg(not(feature = "cuda"))]
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::methods::{Loaded, Method, NamedTensor, Run, Runs};
 use crate::process::{self, Origin};
@@ -161,13 +159,21 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
     });
     let cuda = match cuda {
         Ok(cuda) => cuda,
+        Err(error) if is_users(&error) => return Err(error),
         Err(error) => return on_cpu(options, weights, format!("no CUDA device: {}", error.chain())),
     };
     match OnDevice::new(cuda, weights) {
         Ok(model) => Ok((Arc::new(model), Device::Cuda(0), "the first CUDA device".to_owned())),
+        Err(error) if is_users(&error) => Err(error),
         // Weights that are wrong for every device are refused by the processor too.
         Err(error) => on_cpu(options, weights, format!("the CUDA device cannot hold the model: {}", error.chain())),
     }
+}
+
+/// Whether the fault lies in a file or a value that the user named, such as a table of algorithms, and in no device.
+#[cfg(feature = "cuda")]
+fn is_users(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io | ErrorKind::Argument)
 }
 
 #[cfg(not(feature = "cuda"))]

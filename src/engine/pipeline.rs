@@ -45,6 +45,8 @@ pub struct Pipeline<B: Backend> {
     /// A method's memory; without one the lane only encodes.
     method: Option<Comparing<B>>,
     judged: B::Buffer,
+    /// Largest cosines of [`Session::nearest_of`], `[L, N]`.
+    nearest: Option<B::Buffer>,
     recordings: B::Recordings,
     host_map: Vec<f32>,
     /// What `judged` holds once it is uploaded, `[slots, N]`.
@@ -93,6 +95,7 @@ impl<B: Backend> Pipeline<B> {
             vision: encoder.workspace(&backend, views)?,
             method: method.map(comparing).transpose()?,
             judged: backend.buffer(Role::Stream, cells)?,
+            nearest: None,
             recordings: B::Recordings::default(),
             host_map: vec![0.0; cells],
             host_judged: vec![1.0; cells],
@@ -377,9 +380,13 @@ impl<B: Backend> Session for Pipeline<B> {
         let arch = self.encoder.arch();
         let (layers, patches) = (arch.taps.len(), arch.vision.patches());
         let bank = own::<B>(&[bank])?;
-        let mut found = self.backend.buffer(Role::Nearest, layers * patches)?;
+        let found = match &mut self.nearest {
+            Some(found) => found,
+            // Taken once, by the few that compare without a method.
+            none => none.insert(self.backend.buffer(Role::Nearest, layers * patches)?),
+        };
         self.backend.upload(taps, &mut self.vision.features.taps)?;
-        self.backend.patch_nn(&self.vision.features.taps, &Search::all(patches, 0), bank.as_slice()[0], &mut found)?;
-        self.backend.download(&found, cosines)
+        self.backend.patch_nn(&self.vision.features.taps, &Search::all(patches, 0), bank.as_slice()[0], found)?;
+        self.backend.download(found, cosines)
     }
 }

@@ -5,7 +5,7 @@
 //! makes a bank of prompts, on the host. [`Loaded`] is its own weights on a device, shared by all scorers. [`Compare`] is
 //! what one scorer holds: memory, and the operations from features to outputs and map.
 //!
-//! Nothing below this folder (`model`, `backend`) knows a method's name; nothing above it names one, but for the default.
+//! Nothing below this folder (`encoder`, `backend`) knows a method's name; nothing above it names one, but for the default.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
-use crate::backend::{Backend, BankRole, Role};
+use crate::backend::{Backend, BankRole, Role, Search};
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{Arch, Weights};
@@ -146,11 +146,17 @@ pub trait Method: Sync {
     /// [`ErrorKind::Internal`] for prompts that are not of this method.
     fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>) -> Result<Fitted>;
 
-    /// The prompts of a bank one by one, as they were given to [`Method::fit`], and what its class name contributed.
+    /// The prompts of a bank at `places`, as they were given to [`Method::fit`], and what its class name contributed. `hashes`
+    /// are those of all prompts.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a method whose prompts cannot be told apart once they are in a bank.
-    fn take_apart(&self, bank: &Fitted, hashes: &[[u8; 32]]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)>;
+    fn take_apart(
+        &self,
+        bank: &Fitted,
+        hashes: &[[u8; 32]],
+        places: &[usize],
+    ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)>;
 
     /// An error where the tensors are not those of this method on this model.
     ///
@@ -266,6 +272,17 @@ impl<B: Backend> Batch<'_, B> {
     /// Slots of all runs together.
     pub fn slots(&self) -> usize {
         self.runs.iter().map(|run| run.slots().end).max().unwrap_or(0)
+    }
+
+    /// The search of a run's patches, of which each view has `patches`, in the bank's tensor `tensor`, to the run's slots.
+    pub fn search(&self, run: &Run, patches: usize, tensor: usize) -> Search {
+        Search {
+            query_pitch: self.features.views * patches,
+            queries: run.views.start * patches..run.views.end * patches,
+            tensor,
+            out_pitch: self.slots() * patches,
+            first_out: run.first_slot * patches,
+        }
     }
 }
 

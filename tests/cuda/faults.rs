@@ -102,6 +102,12 @@ fn cuda_a_model_that_does_not_load_leaves_the_processor_and_says_why() {
         same("on the processor", &score(&mut engine.scorer(Arc::clone(&bank)).unwrap(), all[2]), &expected);
     };
 
+    // A file that the user named is the user's to mend, and no reason to leave the device.
+    let mut named = automatic.clone();
+    named.algorithms = Some("no/such/table.json".into());
+    let error = Engine::with(&named).map(|_| ()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Io && error.to_string().contains("table.json"), "{error}");
+
     // The device's own tables fit, and some of the weights.
     let others = emulator::memory_in_use();
     let cuda = turn.cuda(true);

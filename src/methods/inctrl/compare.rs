@@ -89,13 +89,7 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
     ) -> Result<()> {
         let patches = self.shared.sizes[1];
         for run in batch.runs {
-            let at = Search {
-                query_pitch: batch.features.views * patches,
-                queries: run.views.start * patches..run.views.end * patches,
-                tensor: ROWS,
-                out_pitch: batch.slots() * patches,
-                first_out: run.first_slot * patches,
-            };
+            let at = batch.search(run, patches, ROWS);
             backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
         }
         self.finish(backend, batch, out, after)

@@ -98,19 +98,23 @@ impl Method for Inctrl {
         Ok(Fitted { tensors, rows })
     }
 
-    fn take_apart(&self, bank: &Fitted, hashes: &[[u8; 32]]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+    fn take_apart(
+        &self,
+        bank: &Fitted,
+        hashes: &[[u8; 32]],
+        places: &[usize],
+    ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let (taps, adapted) = (bank.tensor(TAPS)?, bank.tensor(ADAPTED)?);
         let (&[layers, all, width], &[_, embedding]) = (&taps.shape[..], &adapted.shape[..]) else {
             return Err(Error::new(ErrorKind::Internal, "a bank that was not checked is taken apart"));
         };
-        let mut first = 0;
-        let prompts = hashes.iter().zip(&bank.rows).enumerate().map(|(k, (hash, &rows))| {
+        let prompts = places.iter().map(|&k| {
+            let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
             let layer = |l: usize| &taps.values[(l * all + first) * width..][..rows * width];
             let own = (0..layers).flat_map(layer).copied().collect();
-            first += rows;
             let class = adapted.values[k * embedding..][..embedding].into();
             Prompt {
-                hash: *hash,
+                hash: hashes[k],
                 tensors: vec![
                     NamedTensor { name: TAPS, shape: vec![layers, rows, width], values: own },
                     NamedTensor { name: ADAPTED, shape: vec![embedding], values: class },

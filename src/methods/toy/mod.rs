@@ -7,7 +7,7 @@ use super::{
     AfterStep, Batch, Compare, Fitted, Loaded, Method, NamedTensor, Output, Outputs, Prompt, find, judged_rows,
     load_on_every_device,
 };
-use crate::backend::{Backend, BankRole, Role, Search};
+use crate::backend::{Backend, BankRole, Role};
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{Arch, Weights};
@@ -46,7 +46,12 @@ impl Method for MeanNearest {
         Ok(Fitted { tensors: vec![NamedTensor { name: ROWS, shape, values }], rows: Vec::new() })
     }
 
-    fn take_apart(&self, _bank: &Fitted, _hashes: &[[u8; 32]]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+    fn take_apart(
+        &self,
+        _bank: &Fitted,
+        _hashes: &[[u8; 32]],
+        _places: &[usize],
+    ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let message =
             "prompts of the method `mean-nearest` cannot be told apart once they are in a bank: build another";
         Err(Error::new(ErrorKind::Argument, message))
@@ -99,13 +104,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
     ) -> Result<()> {
         let (Sizes(taps, patches), slots) = (&self.sizes, batch.slots());
         for run in batch.runs {
-            let at = Search {
-                query_pitch: batch.features.views * patches,
-                queries: run.views.start * patches..run.views.end * patches,
-                tensor: 0,
-                out_pitch: slots * patches,
-                first_out: run.first_slot * patches,
-            };
+            let at = batch.search(run, *patches, 0);
             backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
         }
         backend.residual_mean(&self.cosines, *taps, slots * patches, batch.judged, &mut out.map)?;
