@@ -5,7 +5,7 @@
 //! still the one that it was made in: one load, no system call.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ impl Origin {
 /// Has every fork from now on counted, in the child.
 #[cfg(unix)]
 fn watch() {
-    static WATCHING: AtomicBool = AtomicBool::new(false);
+    static WATCHING: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     extern "C" fn forked() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
