@@ -83,7 +83,7 @@ fn encode_flop() -> usize {
 
 /// The same for all sentences of a class.
 fn text_flop() -> usize {
-    let (text, tokeniser) = (arch().text, Tokeniser::new().expect("the merge table"));
+    let (text, tokeniser) = (arch().text.expect("a text tower"), Tokeniser::new().expect("the merge table"));
     let each = |sentence: &String| {
         let tokens = tokeniser.encode(sentence, text.context_length).expect("ids").len();
         let block = tokens * 12 * text.width * text.width + tokens * tokens * text.width;

@@ -197,7 +197,7 @@ fn plan<'a>(
     let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let found = inputs.iter().flat_map(|(_, tensors)| tensors.iter());
     let unexpected: Vec<String> = found
-        .filter(|(name, _)| !ignored(name) && !names.contains(name.as_str()))
+        .filter(|(name, _)| !ignored(arch, name) && !names.contains(name.as_str()))
         .map(|(name, parts)| format!("{} {}", name.escape_debug(), shape_text(&joined(parts))))
         .collect();
     let (mut missing, mut misshaped, mut wrong_type, mut duplicate) = (vec![], vec![], vec![], vec![]);

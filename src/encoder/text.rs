@@ -7,20 +7,22 @@ use super::block::{Block, BlockShape, Workspace, load_norm};
 use super::vision::gelu;
 use crate::backend::{AttentionShape, Backend, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::Weights;
+use crate::weights::{TextArch, Weights};
 
 /// Embeddings of texts, `[texts.len(), E]`, not normalised: the end-of-text token after `ln_final` and the projection.
 ///
 /// Each text is its token ids from start-of-text to end-of-text.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for an empty text, one longer than the context, or an id outside the vocabulary.
+/// [`ErrorKind::Argument`] for an empty text, one longer than the context, or an id outside the vocabulary;
+/// [`ErrorKind::Config`] for an encoder without a text tower.
 pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
     let arch = weights.arch();
-    let width = arch.text.width;
+    let tower = arch.text_tower()?;
+    let width = tower.width;
     let shape = BlockShape {
-        attention: AttentionShape { heads: arch.text.heads, size: width / arch.text.heads },
-        mlp_width: arch.text.mlp_width,
+        attention: AttentionShape { heads: tower.heads, size: width / tower.heads },
+        mlp_width: tower.mlp_width,
         gelu: gelu(arch),
         causal: true,
     };
@@ -35,9 +37,9 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     let (rows, count) = (sequences.rows(), sequences.count());
 
     let mut ws = Workspace::new(backend, shape, rows, count)?;
-    backend.upload(&embed(weights, texts)?, &mut ws.x)?;
-    for i in 0..arch.text.layers {
-        let pooled = i + 1 == arch.text.layers;
+    backend.upload(&embed(weights, tower, texts)?, &mut ws.x)?;
+    for i in 0..tower.layers {
+        let pooled = i + 1 == tower.layers;
         let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, pooled)?;
         backend.layer_norm(&ws.x, rows, &block.ln_1, &mut ws.h)?;
         block.forward(backend, &mut ws, sequences, Pool::Last)?;
@@ -54,20 +56,18 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
 }
 
 /// Token plus position embeddings of all texts, `[T, W]`.
-fn embed(weights: &Weights, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
-    let arch = weights.arch();
-    let width = arch.text.width;
+fn embed(weights: &Weights, tower: &TextArch, texts: &[Vec<u32>]) -> Result<Vec<f32>> {
+    let width = tower.width;
     let mut ids = Vec::with_capacity(texts.iter().map(Vec::len).sum());
     for text in texts {
-        if text.is_empty() || text.len() > arch.text.context_length {
-            let message =
-                format!("a text of {} tokens; this model takes 1 to {}", text.len(), arch.text.context_length);
+        if text.is_empty() || text.len() > tower.context_length {
+            let message = format!("a text of {} tokens; this model takes 1 to {}", text.len(), tower.context_length);
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        if let Some(id) = text.iter().find(|&&id| id as usize >= arch.text.vocab_size) {
+        if let Some(id) = text.iter().find(|&&id| id as usize >= tower.vocab_size) {
             let message = format!(
                 "token id {id} of CLIP's vocabulary is outside this model's, of {}: a model of another tokeniser",
-                arch.text.vocab_size
+                tower.vocab_size
             );
             return Err(Error::new(ErrorKind::Argument, message));
         }

@@ -80,6 +80,14 @@ impl Preprocessing {
     pub const CLIP: Preprocessing =
         Preprocessing { mean: patches::MEAN, std: patches::STD, filter: Filter::Bicubic, resize: ResizeMode::Shortest };
 
+    /// ImageNet's, and that of DINOv2.
+    pub const IMAGENET: Preprocessing = Preprocessing {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        filter: Filter::Bicubic,
+        resize: ResizeMode::Shortest,
+    };
+
     /// `[channel][value]`: `(value / 255 - mean) / std`, each step rounded to f32 as torch does.
     pub fn value_table(&self) -> ValueTable {
         patches::value_table(self.mean, self.std)

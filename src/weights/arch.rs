@@ -2,20 +2,23 @@
 
 use std::fmt;
 
+use super::families::{Family, Interpolation, dinov2};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::VOCABULARY;
 use crate::view::{Fit, Plan, Preprocessing};
 
-/// A CLIP model with InCTRL's heads.
+/// An encoder, and how InCTRL reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arch {
-    /// Width of the joint image-text space, E.
+    /// Whose encoder it is: all that the members of a family have in common.
+    pub family: Family,
+    /// Width of a class embedding, E: of the joint image-text space, or of the image tower where there is no projection.
     pub embed_dim: usize,
     /// The image tower.
     pub vision: VisionArch,
-    /// The text tower.
-    pub text: TextArch,
-    /// Whether both towers use x * sigmoid(1.702 x) in place of the exact GELU.
+    /// The text tower, where there is one.
+    pub text: Option<TextArch>,
+    /// Whether GELUs are x * sigmoid(1.702 x) in place of the exact ones.
     pub quick_gelu: bool,
     /// Vision blocks whose patch tokens are compared (equation 1), counted from 1, ascending, each once.
     pub taps: Vec<usize>,
@@ -36,10 +39,44 @@ pub struct VisionArch {
     pub layers: usize,
     /// Attention heads of a block.
     pub heads: usize,
+    /// Tokens between the class token and the patches.
+    pub registers: usize,
+    /// What the MLP of a block is.
+    pub mlp: Mlp,
     /// Hidden width of a block's MLP.
     pub mlp_width: usize,
     /// What the tower was trained to see of a picture.
     pub preprocessing: Preprocessing,
+}
+
+/// The MLP of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mlp {
+    /// `W2 gelu(W1 x)`.
+    Gelu,
+    /// `W3 (silu(a) b)`, where `a` and `b` are the halves of `W12 x`.
+    SwiGlu,
+}
+
+impl Mlp {
+    /// Every kind.
+    pub(super) const ALL: [Mlp; 2] = [Mlp::Gelu, Mlp::SwiGlu];
+
+    /// The lower-case name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mlp::Gelu => "gelu",
+            Mlp::SwiGlu => "swiglu",
+        }
+    }
+
+    /// Outputs of the layer into an MLP of this hidden width.
+    pub fn inner_width(self, mlp_width: usize) -> usize {
+        match self {
+            Mlp::Gelu => mlp_width,
+            Mlp::SwiGlu => 2 * mlp_width,
+        }
+    }
 }
 
 impl VisionArch {
@@ -61,9 +98,14 @@ impl VisionArch {
         self.grid() * self.grid()
     }
 
-    /// Tokens of an image: the class token and its patches.
+    /// Tokens before the patches: the class token and the registers.
+    pub fn prefix(&self) -> usize {
+        1 + self.registers
+    }
+
+    /// Tokens of an image: the class token, the registers and its patches.
     pub fn tokens(&self) -> usize {
-        1 + self.patches()
+        self.prefix() + self.patches()
     }
 }
 
@@ -84,52 +126,38 @@ pub struct TextArch {
     pub mlp_width: usize,
 }
 
-/// Name, then embed_dim, image size, patch size, vision width and layers, text width: open_clip's model files. All have
-/// heads of 64, an MLP of 4 times the width, and 12 text blocks on 77 positions of a 49408-token vocabulary.
-const NAMED: [(&str, [usize; 6]); 5] = [
-    ("vit-b-32", [512, 224, 32, 768, 12, 512]),
-    ("vit-b-16", [512, 224, 16, 768, 12, 512]),
-    ("vit-b-16-plus-240", [640, 240, 16, 896, 12, 640]),
-    ("vit-l-14", [768, 224, 14, 1024, 24, 768]),
-    ("vit-l-14-336", [768, 336, 14, 1024, 24, 768]),
-];
-
-/// The head width that open_clip assumes where a vision configuration names none, and that inference from shapes takes.
-pub(super) const HEAD_WIDTH: usize = 64;
-
 impl Arch {
     /// The architecture called `name` (case does not matter), with default taps, alpha 1 and exact GELU.
     pub fn named(name: &str) -> Option<Arch> {
-        let (_, [embed_dim, image_size, patch_size, width, layers, text_width]) =
-            NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        Some(Arch {
-            embed_dim: *embed_dim,
-            vision: VisionArch {
-                image_size: *image_size,
-                patch_size: *patch_size,
-                width: *width,
-                layers: *layers,
-                heads: width / HEAD_WIDTH,
-                mlp_width: 4 * width,
-                preprocessing: Preprocessing::CLIP,
-            },
-            text: TextArch {
-                context_length: 77,
-                vocab_size: 49408,
-                width: *text_width,
-                heads: text_width / HEAD_WIDTH,
-                layers: 12,
-                mlp_width: 4 * text_width,
-            },
-            quick_gelu: false,
-            taps: default_taps(*layers)?,
-            alpha: 1.0,
-        })
+        let name = name.to_lowercase();
+        Family::ALL.into_iter().find_map(|family| family.named(&name))
     }
 
     /// The names that [`Arch::named`] knows.
-    pub fn names() -> Vec<&'static str> {
-        NAMED.iter().map(|(name, _)| *name).collect()
+    pub fn names() -> Vec<String> {
+        Family::ALL.into_iter().flat_map(Family::names).collect()
+    }
+
+    /// How the stored positions become those of another grid.
+    pub fn interpolation(&self) -> Interpolation {
+        if self.family == Family::Dinov2 && self.vision.registers == 0 {
+            return Interpolation::Factor;
+        }
+        Interpolation::Size
+    }
+
+    /// The text tower.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for an encoder without one.
+    pub fn text_tower(&self) -> Result<&TextArch> {
+        self.text.as_ref().ok_or_else(|| {
+            let message = format!(
+                "the encoder is of the family {}, which has no text tower: it makes nothing of the name of a class",
+                self.family.name()
+            );
+            Error::new(ErrorKind::Config, message)
+        })
     }
 
     /// Checks that the numbers describe a model that can be built and that no shape derived from them overflows.
@@ -138,8 +166,8 @@ impl Arch {
     /// [`ErrorKind::Config`], naming every value that is out of range and its range.
     pub fn validate(&self) -> Result<()> {
         let mut wrong = Vec::new();
-        let (v, t) = (&self.vision, &self.text);
-        for (name, value, low, high) in [
+        let v = &self.vision;
+        let vision = [
             // The adapter narrows the embedding to a quarter.
             ("embed_dim", self.embed_dim, 4, 16_384),
             ("vision image_size", v.image_size, 1, 8_192),
@@ -148,13 +176,19 @@ impl Arch {
             ("vision layers", v.layers, 1, 256),
             ("vision heads", v.heads, 1, 16_384),
             ("vision MLP width", v.mlp_width, 1, 131_072),
-            ("text context_length", t.context_length, 1, 8_192),
-            ("text vocab_size", t.vocab_size, 1, VOCABULARY),
-            ("text width", t.width, 1, 16_384),
-            ("text layers", t.layers, 1, 256),
-            ("text heads", t.heads, 1, 16_384),
-            ("text MLP width", t.mlp_width, 1, 131_072),
-        ] {
+            ("vision registers", v.registers, 0, 256),
+        ];
+        let text = self.text.iter().flat_map(|t| {
+            [
+                ("text context_length", t.context_length, 1, 8_192),
+                ("text vocab_size", t.vocab_size, 1, VOCABULARY),
+                ("text width", t.width, 1, 16_384),
+                ("text layers", t.layers, 1, 256),
+                ("text heads", t.heads, 1, 16_384),
+                ("text MLP width", t.mlp_width, 1, 131_072),
+            ]
+        });
+        for (name, value, low, high) in vision.into_iter().chain(text) {
             if !(low..=high).contains(&value) {
                 wrong.push(format!("{name} is {value}, expected {low} to {high}"));
             }
@@ -171,8 +205,9 @@ impl Arch {
     /// Relations between values that are each in range (so that nothing here divides by zero or overflows).
     fn validate_relations(&self, wrong: &mut Vec<String>) {
         const MAX_PATCHES: usize = 65_536;
-        let (v, t) = (&self.vision, &self.text);
-        for (tower, width, heads) in [("vision", v.width, v.heads), ("text", t.width, t.heads)] {
+        let v = &self.vision;
+        let text = self.text.iter().map(|t| ("text", t.width, t.heads));
+        for (tower, width, heads) in [("vision", v.width, v.heads)].into_iter().chain(text) {
             if width % heads != 0 {
                 wrong.push(format!("{tower} width {width} is not a multiple of its {heads} heads"));
             }
@@ -181,6 +216,17 @@ impl Arch {
             wrong.push(format!("image_size {} is smaller than patch_size {}", v.image_size, v.patch_size));
         } else if v.patches() > MAX_PATCHES {
             wrong.push(format!("an image has {} patches, expected at most {MAX_PATCHES}", v.patches()));
+        }
+        let layout = self.family.vit();
+        if self.text.is_some() != self.family.has_text()
+            || (layout.projection.is_none() && self.embed_dim != v.width)
+            || (layout.registers.is_none() && v.registers > 0)
+            || (layout.block.gated_mlp.is_none() && v.mlp == Mlp::SwiGlu)
+        {
+            wrong.push(format!(
+                "a part that the family {} does not have, or not the one that it has",
+                self.family.name()
+            ));
         }
         if self.taps.is_empty() {
             wrong.push("taps is empty, expected at least one block".into());
@@ -201,10 +247,15 @@ impl Arch {
 }
 
 impl fmt::Display for Arch {
-    /// Four lines: image tower, pixels, text tower, method.
+    /// A line each for the image tower, pixels, the text tower where there is one, and the rest; before them the name of a
+    /// published model without one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (v, t) = (&self.vision, &self.text);
-        writeln!(
+        let v = &self.vision;
+        if self.family == Family::Dinov2 {
+            let name = dinov2::name_of(self);
+            writeln!(f, "DINOv2{}", name.map(|name| format!(", {name}")).unwrap_or_default())?;
+        }
+        write!(
             f,
             "vision: image {0} x {0}, patch {1} ({2} x {2} = {3}), {4} blocks of width {5}, {6} heads, MLP {7}",
             v.image_size,
@@ -216,33 +267,28 @@ impl fmt::Display for Arch {
             v.heads,
             v.mlp_width
         )?;
-        writeln!(f, "pixels: {}", v.preprocessing)?;
-        writeln!(
-            f,
-            "text: {} positions, {} tokens, {} blocks of width {}, {} heads, MLP {}",
-            t.context_length, t.vocab_size, t.layers, t.width, t.heads, t.mlp_width
-        )?;
-        let gelu = if self.quick_gelu { "quick" } else { "exact" };
-        write!(f, "embedding {}, {gelu} GELU, taps {:?}, alpha {}", self.embed_dim, self.taps, self.alpha)
+        if v.registers > 0 {
+            write!(f, ", {} registers", v.registers)?;
+        }
+        writeln!(f, "\npixels: {}", v.preprocessing)?;
+        if let Some(t) = &self.text {
+            writeln!(
+                f,
+                "text: {} positions, {} tokens, {} blocks of width {}, {} heads, MLP {}",
+                t.context_length, t.vocab_size, t.layers, t.width, t.heads, t.mlp_width
+            )?;
+        }
+        let activation = match (v.mlp, self.quick_gelu) {
+            (Mlp::SwiGlu, _) => "SwiGLU",
+            (Mlp::Gelu, true) => "quick GELU",
+            (Mlp::Gelu, false) => "exact GELU",
+        };
+        write!(f, "embedding {}, {activation}, taps {:?}", self.embed_dim, self.taps)?;
+        if self.text.is_some() {
+            write!(f, ", alpha {}", self.alpha)?;
+        }
+        Ok(())
     }
-}
-
-/// The published taps of a vision tower of `layers` blocks; none are published for other depths.
-pub(super) fn default_taps(layers: usize) -> Option<Vec<usize>> {
-    match layers {
-        12 => Some(vec![7, 9, 11]),
-        24 => Some(vec![14, 18, 22]),
-        _ => None,
-    }
-}
-
-/// The error for a depth without published taps.
-pub(super) fn no_default_taps(layers: usize) -> Error {
-    let message = format!(
-        "no default taps for a vision tower of {layers} blocks (only for 12 and 24): add {{\"inctrl\": {{\"taps\": \
-         [..]}}}} with block numbers from 1 to {layers} to the model's JSON configuration"
-    );
-    Error::new(ErrorKind::Config, message)
 }
 
 #[cfg(test)]
@@ -253,7 +299,7 @@ mod tests {
     #[test]
     fn named_models_are_valid_and_found_in_any_case() {
         for name in Arch::names() {
-            Arch::named(name).unwrap().validate().unwrap();
+            Arch::named(&name).unwrap().validate().unwrap();
         }
         assert_eq!(Arch::named("ViT-B-16-plus-240").unwrap().vision.tokens(), 226);
         assert_eq!(Arch::named("ViT-B-16-plus-240").unwrap().vision.heads, 14);
@@ -264,12 +310,12 @@ mod tests {
     #[test]
     fn every_kind_of_nonsense_is_refused_by_name() {
         type Change = fn(&mut Arch);
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 16] = [
             ("embed_dim", |a| a.embed_dim = 0),
             ("vision layers", |a| a.vision.layers = usize::MAX),
             ("vision width", |a| a.vision.width = usize::MAX),
-            ("text heads", |a| a.text.heads = 0),
-            ("vocab_size", |a| a.text.vocab_size = 0),
+            ("text heads", |a| a.text.as_mut().unwrap().heads = 0),
+            ("vocab_size", |a| a.text.as_mut().unwrap().vocab_size = 0),
             ("multiple of its 5 heads", |a| a.vision.heads = 5),
             ("smaller than patch_size", |a| a.vision.patch_size = a.vision.image_size + 1),
             ("patches", |a| (a.vision.image_size, a.vision.patch_size) = (8192, 1)),
@@ -278,6 +324,9 @@ mod tests {
             ("from 1 to", |a| a.taps = vec![99]),
             ("each once", |a| a.taps = vec![2, 2]),
             ("alpha", |a| a.alpha = f32::NAN),
+            ("family open_clip", |a| a.text = None),
+            ("family open_clip", |a| a.vision.registers = 1),
+            ("family open_clip", |a| a.vision.mlp = Mlp::SwiGlu),
         ];
         tiny().validate().unwrap();
         for (part, change) in cases {

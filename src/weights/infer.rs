@@ -2,70 +2,38 @@
 
 use std::collections::HashMap;
 
-use super::arch::{Arch, HEAD_WIDTH, TextArch, VisionArch, default_taps, no_default_taps};
+use super::arch::Arch;
+use super::families::Family;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
-use crate::view::Preprocessing;
 
 impl Arch {
-    /// The architecture of a model whose tensors have these names and shapes.
+    /// The architecture of a model whose tensors have these names and shapes; its family is told by the name of its patch
+    /// convolution.
     ///
-    /// What shapes do not show is assumed: attention heads of 64 in both towers, exact GELU (OpenAI's own weights need
+    /// What shapes do not show is assumed. CLIP: attention heads of 64 in both towers, exact GELU (OpenAI's own weights need
     /// a configuration with `quick_gelu`), an image side that is a whole number of patches, CLIP's preprocessing, published
-    /// taps, alpha 1.
+    /// taps, alpha 1. DINOv2: heads of 64, ImageNet's preprocessing, the last block as the tap.
     ///
     /// # Errors
     /// [`ErrorKind::Weights`] where a tensor that is needed for this is missing or has an unexpected shape,
     /// [`ErrorKind::Config`] where an assumption cannot hold; both say that a configuration resolves it.
     pub fn infer<'a>(shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Result<Arch> {
-        let shapes = Shapes(shapes.into_iter().collect());
-        let [width, _, patch_size, _] = shapes.dims("visual.conv1.weight")?;
-        let [tokens, _] = shapes.dims("visual.positional_embedding")?;
-        let grid = tokens.saturating_sub(1).isqrt();
-        if grid == 0 || grid * grid != tokens - 1 {
-            return Err(unclear(
-                ErrorKind::Weights,
-                &format!("`visual.positional_embedding` has {tokens} rows, expected a square number and 1"),
-            ));
-        }
-        let [_, embed_dim] = shapes.dims("visual.proj")?;
-        let [vision_mlp, _] = shapes.dims("visual.transformer.resblocks.0.mlp.c_fc.weight")?;
-        let [vocab_size, text_width] = shapes.dims("token_embedding.weight")?;
-        let [context_length, _] = shapes.dims("positional_embedding")?;
-        let [text_mlp, _] = shapes.dims("transformer.resblocks.0.mlp.c_fc.weight")?;
-        let layers = shapes.layers("visual.transformer.resblocks.");
-        let arch = Arch {
-            embed_dim,
-            vision: VisionArch {
-                image_size: grid.saturating_mul(patch_size),
-                patch_size,
-                width,
-                layers,
-                heads: heads("vision", width)?,
-                mlp_width: vision_mlp,
-                preprocessing: Preprocessing::CLIP,
-            },
-            text: TextArch {
-                context_length,
-                vocab_size,
-                width: text_width,
-                heads: heads("text", text_width)?,
-                layers: shapes.layers("transformer.resblocks."),
-                mlp_width: text_mlp,
-            },
-            quick_gelu: false,
-            taps: default_taps(layers).ok_or_else(|| no_default_taps(layers))?,
-            alpha: 1.0,
-        };
+        let arch = Family::infer(&Shapes(shapes.into_iter().collect()))?;
         arch.validate()?;
         Ok(arch)
     }
 }
 
-struct Shapes<'a>(HashMap<&'a str, &'a [usize]>);
+/// Shapes by name.
+pub(super) struct Shapes<'a>(HashMap<&'a str, &'a [usize]>);
 
 impl Shapes<'_> {
-    fn dims<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK]> {
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub fn dims<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK]> {
         let Some(&shape) = self.0.get(name) else {
             return Err(unclear(ErrorKind::Weights, &format!("tensor `{name}` is missing")));
         };
@@ -75,25 +43,27 @@ impl Shapes<'_> {
         })
     }
 
+    /// The side of the square grid of patches that has `tokens` positions with the class token's, those of tensor `name`.
+    pub fn square_grid(&self, name: &str, tokens: usize) -> Result<usize> {
+        let grid = tokens.saturating_sub(1).isqrt();
+        if grid > 0 && grid * grid == tokens - 1 {
+            return Ok(grid);
+        }
+        let why = format!("`{name}` has {tokens} rows, expected a square number and 1");
+        Err(unclear(ErrorKind::Weights, &why))
+    }
+
     /// One more than the highest block number, so that a gap shows up as missing tensors.
-    fn layers(&self, prefix: &str) -> usize {
+    pub fn layers(&self, prefix: &str) -> usize {
         let block = |name: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
         self.0.keys().filter_map(|name| block(name)).max().map_or(0, |last| last.saturating_add(1))
     }
 }
 
-fn heads(tower: &str, width: usize) -> Result<usize> {
-    if width == 0 || !width.is_multiple_of(HEAD_WIDTH) {
-        let why = format!("the {tower} width {width} is not a multiple of {HEAD_WIDTH}, so its heads cannot be known");
-        return Err(unclear(ErrorKind::Config, &why));
-    }
-    Ok(width / HEAD_WIDTH)
-}
-
-fn unclear(kind: ErrorKind, why: &str) -> Error {
+pub(super) fn unclear(kind: ErrorKind, why: &str) -> Error {
     let message = format!(
-        "cannot tell the architecture from the tensors alone: {why}; this should be a CLIP model in open_clip's layout, \
-         and an unusual one needs its JSON configuration (--config, or `config.json` beside the weights)"
+        "cannot tell the architecture from the tensors alone: {why}; this should be a CLIP model in open_clip's layout or a \
+         DINOv2 model in the official one, and an unusual one needs its JSON configuration (--config, or `config.json` beside the weights)"
     );
     Error::new(kind, message)
 }
@@ -111,7 +81,7 @@ mod tests {
     #[test]
     fn named_models_are_inferred_exactly() {
         for name in Arch::names() {
-            let arch = Arch::named(name).unwrap();
+            let arch = Arch::named(&name).unwrap();
             assert_eq!(infer(&table(&arch)).unwrap(), arch);
         }
     }

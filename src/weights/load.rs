@@ -337,7 +337,7 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
     }
     let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let tensors = files.iter().flat_map(|file| &file.tensors);
-    let unexpected = tensors.filter(|(name, _)| !ignored(name) && !names.contains(name.as_str()));
+    let unexpected = tensors.filter(|(name, _)| !ignored(arch, name) && !names.contains(name.as_str()));
     problems.unexpected = unexpected.map(|(name, stored)| format!("{name} {}", shape_text(&stored.shape))).collect();
     for spec in specs {
         let (name, expected) = (&spec.name, shape_text(&spec.shape));

@@ -5,7 +5,8 @@
 //! architecture, opens the files and checks them; [`random::write`] writes a seeded model of any architecture in the same
 //! layout; [`inspect()`] reports on a file without failing at the first problem.
 //!
-//! Names and shapes are open_clip's, as the published InCTRL checkpoint holds them.
+//! Names and shapes are those of the family's own files: open_clip's, as the published InCTRL checkpoint holds them, and
+//! DINOv2's official ones. A [`Family`] says which role each name has.
 //!
 //! Invariants of an open [`Weights`]: every tensor of the table is present once, in f32, f16 or bf16, with the table's
 //! shape and only finite numbers; [`Weights::hash`] identifies architecture and contents; a tensor whose bytes are no longer
@@ -17,7 +18,8 @@
 //! | file | job |
 //! |---|---|
 //! | `arch.rs` | the architecture, its limits, the named models |
-//! | `config.rs` | open_clip model JSON to and from an architecture |
+//! | `families` | one file a family: names, shapes, configuration, published models |
+//! | `config.rs` | model JSON to and from an architecture: what families share |
 //! | `pixels.rs` | preprocessing as open_clip and Hugging Face write it |
 //! | `beside.rs` | preprocessing and tokenisers in the folder of a model |
 //! | `infer.rs` | architecture from tensor shapes alone |
@@ -32,6 +34,7 @@
 mod arch;
 mod beside;
 mod config;
+mod families;
 mod file;
 mod foreign;
 mod infer;
@@ -44,9 +47,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use arch::{Arch, TextArch, VisionArch};
+pub use arch::{Arch, Mlp, TextArch, VisionArch};
 pub(crate) use beside::{MAX_CONFIG, check_tokeniser, folder_of, preprocessing, read_text};
 pub(crate) use config::{is_hugging_face, read as read_config};
+pub use families::{BlockLayout, Family, Interpolation, VitLayout};
 pub(crate) use file::{TensorFile, header_for, storage, stored_as};
 pub(crate) use foreign::common_prefix;
 pub use inspect::{FileSummary, Inspection, inspect};

@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 use super::arch::Arch;
+use super::families::Family;
 use super::file::{header_for, stored_as};
 use super::table::{TensorSpec, table, unused};
 use crate::atomic_file::write_atomically;
@@ -83,6 +84,22 @@ fn values(spec: &TensorSpec, arch: &Arch) -> Option<Values> {
     let inputs = shape.iter().skip(1).product::<usize>() as f64;
     let (module, field) = spec.name.rsplit_once('.').unwrap_or(("", &spec.name));
     let (parent, layer) = module.rsplit_once('.').unwrap_or(("", module));
+    let residual = |layers: usize| (4.0 / layers as f64).min(1.0).sqrt();
+    if arch.family == Family::Dinov2 {
+        return match (layer, field) {
+            ("", "mask_token") => normal(0.0, 1.0),
+            ("", "cls_token" | "pos_embed" | "register_tokens") => normal(0.0, 0.3),
+            ("proj", "weight") if parent == "patch_embed" => normal(0.0, 1.4 / inputs.sqrt()),
+            ("norm" | "norm1" | "norm2", "weight") => normal(1.0, 0.1),
+            // Positive, as 3.47 standard deviations are the most.
+            ("ls1" | "ls2", "gamma") => normal(0.7, 0.15),
+            ("qkv" | "w12", "weight") => normal(0.0, 1.5 / inputs.sqrt()),
+            ("fc1", "weight") => normal(0.0, 1.0 / inputs.sqrt()),
+            ("proj" | "fc2" | "w3", "weight") => normal(0.0, residual(arch.vision.layers) / inputs.sqrt()),
+            (_, "bias") => normal(0.0, 0.05),
+            _ => None,
+        };
+    }
     match (layer, field) {
         (_, "num_batches_tracked") => Some(Values::Count(100)),
         // CLIP's trained value, ln 100.
@@ -95,8 +112,8 @@ fn values(spec: &TensorSpec, arch: &Arch) -> Option<Values> {
         (_, "in_proj_weight") => normal(0.0, 1.5 / inputs.sqrt()),
         ("c_fc", "weight") => normal(0.0, 1.0 / inputs.sqrt()),
         ("out_proj" | "c_proj", "weight") => {
-            let layers = if parent.starts_with("visual.") { arch.vision.layers } else { arch.text.layers };
-            normal(0.0, (4.0 / layers as f64).min(1.0).sqrt() / inputs.sqrt())
+            let text = arch.text.as_ref().filter(|_| !parent.starts_with("visual."));
+            normal(0.0, residual(text.map_or(arch.vision.layers, |text| text.layers)) / inputs.sqrt())
         }
         ("ln_pre" | "ln_post" | "ln_1" | "ln_2" | "ln_final", "weight") => normal(1.0, 0.1),
         (_, "in_proj_bias") => normal(0.0, 0.05),

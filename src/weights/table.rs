@@ -1,6 +1,7 @@
 //! The one table of every tensor's name and shape.
 
-use super::arch::Arch;
+use super::arch::{Arch, Mlp};
+use super::families::BlockLayout;
 
 /// Widths of the two hidden layers of InCTRL's scoring heads.
 const HEAD_HIDDEN: [usize; 2] = [128, 64];
@@ -8,9 +9,9 @@ const HEAD_HIDDEN: [usize; 2] = [128, 64];
 /// The part of the model that a tensor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tower {
-    /// CLIP's image encoder.
+    /// The image encoder.
     Vision,
-    /// CLIP's text encoder.
+    /// The text encoder.
     Text,
     /// InCTRL's adapter and scoring heads.
     Heads,
@@ -29,28 +30,14 @@ pub struct TensorSpec {
 
 /// Every tensor of a model of this architecture, in the order of computation: vision, text, heads.
 ///
-/// Linear layers are `[out, in]`, the three projections into the joint space `[in, out]` (without a bias), as
-/// open_clip has them. `arch` must be valid ([`Arch::validate`]).
+/// Linear layers are `[out, in]`. `arch` must be valid ([`Arch::validate`]).
 pub fn table(arch: &Arch) -> Vec<TensorSpec> {
-    let (v, t, embed) = (&arch.vision, &arch.text, arch.embed_dim);
-
-    let mut rows = Rows { tower: Tower::Vision, specs: Vec::new() };
-    rows.add("visual.conv1.weight", &[v.width, 3, v.patch_size, v.patch_size]);
-    rows.add("visual.class_embedding", &[v.width]);
-    rows.add("visual.positional_embedding", &[v.tokens(), v.width]);
-    rows.affine("visual.ln_pre", &[v.width]);
-    rows.blocks("visual.transformer", v.layers, v.width, v.mlp_width);
-    rows.affine("visual.ln_post", &[v.width]);
-    rows.add("visual.proj", &[v.width, embed]);
-
-    rows.tower = Tower::Text;
-    rows.add("token_embedding.weight", &[t.vocab_size, t.width]);
-    rows.add("positional_embedding", &[t.context_length, t.width]);
-    rows.blocks("transformer", t.layers, t.width, t.mlp_width);
-    rows.affine("ln_final", &[t.width]);
-    rows.add("text_projection", &[t.width, embed]);
-
-    rows.tower = Tower::Heads;
+    let mut specs = arch.family.towers(arch);
+    if !takes_heads(arch) {
+        return specs;
+    }
+    let embed = arch.embed_dim;
+    let mut rows = Rows::new(Tower::Heads);
     rows.add("adapter.fc.0.weight", &[embed / 4, embed]);
     rows.add("adapter.fc.2.weight", &[embed, embed / 4]);
     for (head, inputs) in head_inputs(arch) {
@@ -61,31 +48,32 @@ pub fn table(arch: &Arch) -> Vec<TensorSpec> {
         rows.batch_norm(&format!("{head}.bn3"), second);
         rows.affine(&format!("{head}.projection3"), &[1, second]);
     }
-    rows.specs
+    specs.append(&mut rows.specs);
+    specs
+}
+
+/// Whether InCTRL's heads can belong to an encoder: they compare with texts.
+pub(super) fn takes_heads(arch: &Arch) -> bool {
+    arch.text.is_some()
 }
 
 /// Tensors that a real checkpoint holds besides [`table`], which no forward pass reads.
 pub(super) fn unused(arch: &Arch) -> Vec<TensorSpec> {
-    let mut rows = Rows { tower: Tower::Heads, specs: Vec::new() };
-    for (head, inputs) in head_inputs(arch) {
+    let mut rows = Rows::new(Tower::Heads);
+    for (head, inputs) in head_inputs(arch).into_iter().filter(|_| takes_heads(arch)) {
         rows.batch_norm(&format!("{head}.bn1"), inputs);
         for norm in ["bn1", "bn2", "bn3"] {
             rows.add(format!("{head}.{norm}.num_batches_tracked"), &[]);
         }
     }
-    rows.tower = Tower::Text;
-    rows.add("logit_scale", &[]);
+    rows.specs.append(&mut arch.family.unused(arch));
     rows.specs
 }
 
 /// Whether a file may hold a tensor of this name although the model does not use it: `bn1` of the scoring heads, batch
-/// counters, CLIP's `logit_scale` and `attn_mask`. Their shapes, storage types and values do not matter.
-pub fn ignored(name: &str) -> bool {
-    name == "logit_scale"
-        || name == "attn_mask"
-        || name.ends_with(".num_batches_tracked")
-        || name.starts_with("diff_head.bn1.")
-        || name.starts_with("diff_head_ref.bn1.")
+/// counters, CLIP's `logit_scale` and `attn_mask`, DINOv2's `mask_token`. Their shapes, storage types and values do not matter.
+pub fn ignored(arch: &Arch, name: &str) -> bool {
+    arch.family.ignores(name)
 }
 
 /// The scoring heads and their inputs: eta scores the image residual (equation 5), phi the holistic map (equation 7).
@@ -93,38 +81,59 @@ fn head_inputs(arch: &Arch) -> [(&'static str, usize); 2] {
     [("diff_head_ref", arch.embed_dim), ("diff_head", arch.vision.patches())]
 }
 
-struct Rows {
-    tower: Tower,
-    specs: Vec<TensorSpec>,
+/// A list of tensors in the making.
+pub(super) struct Rows {
+    pub tower: Tower,
+    pub specs: Vec<TensorSpec>,
 }
 
 impl Rows {
-    fn add(&mut self, name: impl Into<String>, shape: &[usize]) {
+    pub fn new(tower: Tower) -> Self {
+        Rows { tower, specs: Vec::new() }
+    }
+
+    pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) {
         self.specs.push(TensorSpec { name: name.into(), shape: shape.to_vec(), tower: self.tower });
     }
 
     /// A weight and a bias along its first dimension: a linear layer or a normalisation.
-    fn affine(&mut self, name: &str, shape: &[usize]) {
+    pub fn affine(&mut self, name: &str, shape: &[usize]) {
         self.add(format!("{name}.weight"), shape);
         self.add(format!("{name}.bias"), &shape[..1]);
     }
 
-    fn batch_norm(&mut self, name: &str, width: usize) {
+    pub fn batch_norm(&mut self, name: &str, width: usize) {
         self.affine(name, &[width]);
         self.add(format!("{name}.running_mean"), &[width]);
         self.add(format!("{name}.running_var"), &[width]);
     }
 
-    fn blocks(&mut self, name: &str, layers: usize, width: usize, mlp_width: usize) {
+    /// Blocks whose names begin with `prefix` and their number, with MLPs of this kind and hidden width.
+    pub fn blocks(
+        &mut self,
+        prefix: &str,
+        names: &BlockLayout,
+        layers: usize,
+        width: usize,
+        (mlp, mlp_width): (Mlp, usize),
+    ) {
         for layer in 0..layers {
-            let block = format!("{name}.resblocks.{layer}");
-            self.affine(&format!("{block}.ln_1"), &[width]);
-            self.add(format!("{block}.attn.in_proj_weight"), &[3 * width, width]);
-            self.add(format!("{block}.attn.in_proj_bias"), &[3 * width]);
-            self.affine(&format!("{block}.attn.out_proj"), &[width, width]);
-            self.affine(&format!("{block}.ln_2"), &[width]);
-            self.affine(&format!("{block}.mlp.c_fc"), &[mlp_width, width]);
-            self.affine(&format!("{block}.mlp.c_proj"), &[width, mlp_width]);
+            let block = format!("{prefix}{layer}.");
+            let scale = |rows: &mut Self, sublayer: usize| {
+                if let Some(scales) = names.scales {
+                    rows.add(format!("{block}{}", scales[sublayer]), &[width]);
+                }
+            };
+            self.affine(&format!("{block}{}", names.norm_1), &[width]);
+            self.add(format!("{block}{}", names.qkv[0]), &[3 * width, width]);
+            self.add(format!("{block}{}", names.qkv[1]), &[3 * width]);
+            self.affine(&format!("{block}{}", names.output), &[width, width]);
+            scale(self, 0);
+            self.affine(&format!("{block}{}", names.norm_2), &[width]);
+            let [expand, contract] = names.mlp(mlp);
+            self.affine(&format!("{block}{expand}"), &[mlp.inner_width(mlp_width), width]);
+            self.affine(&format!("{block}{contract}"), &[width, mlp_width]);
+            scale(self, 1);
         }
     }
 }
@@ -156,11 +165,14 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_none_is_ignored() {
-        let (used, unused) = (table(&tiny()), unused(&tiny()));
-        assert!(used.iter().all(|spec| !ignored(&spec.name)));
-        assert!(unused.iter().all(|spec| ignored(&spec.name)));
-        let names: HashSet<_> = used.iter().chain(&unused).map(|spec| &spec.name).collect();
-        assert_eq!(names.len(), used.len() + unused.len());
-        assert!(!ignored("visual.bn1.weight") && !ignored("diff_head.bn2.weight") && !ignored("extra"));
+        for arch in [tiny(), Arch::named("dinov2-vit-g-14-reg4").unwrap()] {
+            let (used, unused) = (table(&arch), unused(&arch));
+            assert!(used.iter().all(|spec| !ignored(&arch, &spec.name)));
+            assert!(unused.iter().all(|spec| ignored(&arch, &spec.name)));
+            let names: HashSet<_> = used.iter().chain(&unused).map(|spec| &spec.name).collect();
+            assert_eq!(names.len(), used.len() + unused.len());
+            let none = ["visual.bn1.weight", "diff_head.bn2.weight", "extra", "mask_tokens"];
+            assert!(none.iter().all(|name| !ignored(&arch, name)));
+        }
     }
 }

@@ -64,6 +64,7 @@ impl Method for Inctrl {
         if weights.has_heads() {
             return Ok(());
         }
+        weights.arch().text_tower().map_err(|error| error.prefixed("the method `inctrl` compares with texts, and"))?;
         let message = "the method `inctrl` needs trained heads, and there is no adapter.* and no diff_head* tensor: this is a \
                        plain CLIP model. Give the file with InCTRL's heads as well (--heads FILE), or train them (inctrl train)";
         Err(Error::new(ErrorKind::Weights, message))

@@ -19,14 +19,15 @@ pub fn class_mean(adapted: &[f32], width: usize) -> Vec<f32> {
 /// prompt ensembles of `class`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Argument`] for an empty class name, [`crate::ErrorKind::Numeric`] where the text tower overflows.
+/// [`crate::ErrorKind::Argument`] for an empty class name, [`crate::ErrorKind::Config`] for an encoder without a text tower,
+/// [`crate::ErrorKind::Numeric`] where it overflows.
 pub fn text_prototypes<B: Backend>(
     backend: &mut B,
     weights: &Weights,
     tokeniser: &Tokeniser,
     class: &str,
 ) -> Result<Vec<f32>> {
-    let (width, context) = (weights.arch().embed_dim, weights.arch().text.context_length);
+    let (width, context) = (weights.arch().embed_dim, weights.arch().text_tower()?.context_length);
     let ensemble = prompts::ensemble(class)?;
     let texts: Vec<Vec<u32>> = ensemble
         .normal

@@ -1,0 +1,196 @@
+//! Families of encoders: one file each says what its tensors are called, of which shape they are, and in what its vision
+//! transformer differs from the others. All that differs is data; the forward pass is written once, in [`crate::encoder`].
+//!
+//! A new family is a file here, a variant of [`Family`] and its line in each `match` below.
+
+use super::arch::{Arch, Mlp};
+use super::config::Section;
+use super::infer::Shapes;
+use super::table::TensorSpec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::view::Preprocessing;
+
+pub(super) mod dinov2;
+pub(super) mod open_clip;
+
+/// Whose encoder it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// CLIP in open_clip's layout: an image tower and a text tower with a joint space.
+    OpenClip,
+    /// DINOv2 in its official layout: an image tower alone.
+    Dinov2,
+}
+
+/// How the stored positions of patches become those of another grid: bicubic with a = -0.75, half-pixel centres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// By the scale factor `(extent + 0.1) / stored`, without antialiasing, as DINOv2 without registers does.
+    Factor,
+    /// To the size, antialiased, as DINOv2 with registers and open_clip do.
+    Size,
+}
+
+/// What a vision transformer is made of beside its sizes, and what its tensors are called; `None` where it has no such part.
+#[derive(Debug)]
+pub struct VitLayout {
+    /// Weight of the patch convolution `[W, 3, P, P]`.
+    pub patch: &'static str,
+    /// Its bias `[W]`.
+    pub patch_bias: Option<&'static str>,
+    /// The class token, `W` numbers.
+    pub class: &'static str,
+    /// Register tokens, `R` rows of `W`, which have no position.
+    pub registers: Option<&'static str>,
+    /// Positions of the class token and of the stored grid's patches, `1 + N` rows of `W`.
+    pub positions: &'static str,
+    /// The norm before the first block.
+    pub pre_norm: Option<&'static str>,
+    /// What stands before the number of a block.
+    pub blocks: &'static str,
+    /// The tensors of a block.
+    pub block: BlockLayout,
+    /// The norm after the last block.
+    pub final_norm: &'static str,
+    /// From the width to the embedding, `[W, E]`; without one the class embedding is the normed class token.
+    pub projection: Option<&'static str>,
+    /// What layer norms add to the variance.
+    pub epsilon: f32,
+}
+
+/// What the tensors of a block are called, after the block's own prefix; all but `qkv` and `scales` are modules with a `weight`
+/// and a `bias`.
+#[derive(Debug)]
+pub struct BlockLayout {
+    /// The norm before attention.
+    pub norm_1: &'static str,
+    /// Weight `[3W, W]` and bias `[3W]` of queries, keys and values.
+    pub qkv: [&'static str; 2],
+    /// Attention's output `[W, W]`.
+    pub output: &'static str,
+    /// The norm before the MLP.
+    pub norm_2: &'static str,
+    /// Into and out of the MLP's hidden layer: `[M, W]`, `[W, M]`.
+    pub mlp: [&'static str; 2],
+    /// The same of a gated MLP: `[2M, W]`, `[W, M]`.
+    pub gated_mlp: Option<[&'static str; 2]>,
+    /// LayerScale of the two sublayers, `[W]` each.
+    pub scales: Option<[&'static str; 2]>,
+}
+
+impl BlockLayout {
+    /// The two linear layers of an MLP of this kind, which the family of a valid architecture has.
+    pub fn mlp(&self, kind: Mlp) -> [&'static str; 2] {
+        match kind {
+            Mlp::Gelu => self.mlp,
+            Mlp::SwiGlu => self.gated_mlp.unwrap_or(self.mlp),
+        }
+    }
+}
+
+impl Family {
+    /// Every family.
+    pub(super) const ALL: [Family; 2] = [Family::OpenClip, Family::Dinov2];
+
+    /// The lower-case name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::OpenClip => "open_clip",
+            Family::Dinov2 => "dinov2",
+        }
+    }
+
+    /// The vision transformer.
+    pub fn vit(self) -> &'static VitLayout {
+        match self {
+            Family::OpenClip => &open_clip::VIT,
+            Family::Dinov2 => &dinov2::VIT,
+        }
+    }
+
+    /// Whether it comes with a text tower.
+    pub fn has_text(self) -> bool {
+        self == Family::OpenClip
+    }
+
+    /// How pixels are prepared where a model does not say.
+    pub fn preprocessing(self) -> Preprocessing {
+        match self {
+            Family::OpenClip => Preprocessing::CLIP,
+            Family::Dinov2 => Preprocessing::IMAGENET,
+        }
+    }
+
+    /// The model of this family called `name`, in lower case.
+    pub(super) fn named(self, name: &str) -> Option<Arch> {
+        match self {
+            Family::OpenClip => open_clip::named(name),
+            Family::Dinov2 => dinov2::named(name),
+        }
+    }
+
+    /// The names that [`Family::named`] knows.
+    pub(super) fn names(self) -> Vec<String> {
+        match self {
+            Family::OpenClip => open_clip::names(),
+            Family::Dinov2 => dinov2::names(),
+        }
+    }
+
+    /// Every tensor of its towers, in the order of computation.
+    pub(super) fn towers(self, arch: &Arch) -> Vec<TensorSpec> {
+        match self {
+            Family::OpenClip => open_clip::towers(arch),
+            Family::Dinov2 => dinov2::towers(arch),
+        }
+    }
+
+    /// Tensors of a real file that no forward pass reads.
+    pub(super) fn unused(self, arch: &Arch) -> Vec<TensorSpec> {
+        match self {
+            Family::OpenClip => open_clip::unused(),
+            Family::Dinov2 => dinov2::unused(arch),
+        }
+    }
+
+    /// Whether a file may hold a tensor of this name although the model does not use it.
+    pub(super) fn ignores(self, name: &str) -> bool {
+        match self {
+            Family::OpenClip => open_clip::ignores(name),
+            Family::Dinov2 => dinov2::ignores(name),
+        }
+    }
+
+    /// The architecture of tensors of these names and shapes; their family is the one whose patch convolution is among them.
+    pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
+        let found = Family::ALL.into_iter().find(|family| shapes.has(family.vit().patch));
+        match found.unwrap_or(Family::OpenClip) {
+            Family::OpenClip => open_clip::infer(shapes),
+            Family::Dinov2 => dinov2::infer(shapes),
+        }
+    }
+
+    /// The architecture that a configuration describes, before it is validated. One that does not say of which family it is
+    /// is open_clip's.
+    pub(super) fn read_config(root: &Section<'_>) -> Result<Arch> {
+        let Some(value) = root.optional("family") else { return open_clip::read_config(root) };
+        match Family::ALL.into_iter().find(|family| value == family.name()) {
+            Some(Family::OpenClip) => open_clip::read_config(root),
+            Some(Family::Dinov2) => dinov2::read_config(root),
+            None => {
+                let known: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
+                let message = format!("family: expected {}, found {value}", known.join(" or "));
+                Err(Error::new(ErrorKind::Config, message))
+            }
+        }
+    }
+
+    /// The configuration as JSON on one line, in a fixed order.
+    pub(super) fn write_config(self, arch: &Arch) -> String {
+        match self {
+            Family::OpenClip => open_clip::write_config(arch),
+            Family::Dinov2 => dinov2::write_config(arch),
+        }
+    }
+}
