@@ -1,5 +1,4 @@
-// The residual map, equations 1 and 2 as the published code scales them: map = judged * mean over taps of
-// 0.5 (1 - cosine).
+// The residual map: map = judged * mean over taps of scale (1 - cosine).
 //
 //   keys    [layers, cells]  u64, in: what `patch_nn` leaves, the largest cosine in the upper half (ordered.cuh)
 //   judged  [cells]          f32, in: 1, or 0 where a cell is ignored
@@ -13,13 +12,13 @@
 
 extern "C" __global__ void __launch_bounds__(256)
     residual_mean(const unsigned long long* __restrict__ keys, const float* __restrict__ judged, int layers, int cells,
-                  float* __restrict__ map, float* __restrict__ mirror) {
+                  float scale, float* __restrict__ map, float* __restrict__ mirror) {
     const int cell = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (cell >= cells) return;
     float sum = 0.0f;
     for (int layer = 0; layer < layers; layer++) {
         const unsigned long long key = keys[static_cast<size_t>(layer) * cells + cell];
-        sum += 0.5f * (1.0f - ordered::to_float(static_cast<uint32_t>(key >> 32)));
+        sum += scale * (1.0f - ordered::to_float(static_cast<uint32_t>(key >> 32)));
     }
     const float residual = judged[cell] * (sum / static_cast<float>(layers));
     map[cell] = residual;

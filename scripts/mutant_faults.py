@@ -20,6 +20,7 @@ HOST_FAULTS = [
         "int(rows.start)?,\n            int(rows.len())?,\n            int(columns.start)?,\n            int(columns.len())?,",
     ),
     ("residual_mean.rs", "swapped arguments", "int(taps)?,\n            int(cells)?,", "int(cells)?,\n            int(taps)?,"),
+    ("mean_of_largest.rs", "swapped arguments", "int(at.out_pitch)?,\n            int(at.column)?,", "int(at.column)?,\n            int(at.out_pitch)?,"),
     ("unit_patches.rs", "swapped arguments", "int(tokens.prefix)?,\n            int(tokens.patches)?,", "int(tokens.patches)?,\n            int(tokens.prefix)?,"),
     # Buffers and shared memory that are too short, grids that are too small.
     (
@@ -42,6 +43,7 @@ HOST_FAULTS = [
     ),
     ("class_attention.rs", "short shared memory", "WARPS * HEAD_SIZE + 2 * WARPS)", "WARPS * HEAD_SIZE + WARPS)"),
     ("src/methods/inctrl/heads/cuda.rs", "short shared memory", "h2 as usize + 32) * 4", "h2 as usize) * 4"),
+    ("mean_of_largest.rs", "short shared memory", "THREADS as usize / 32 * 4", "THREADS as usize / 32 * 2"),
     ("launch.rs", "grid without its tail", "items.div_ceil(share)", "(items / share).max(1)"),
     ("patch_nn.rs", "grid without its tail", "let blocks = count.div_ceil(QUERIES);", "let blocks = (count / QUERIES).max(1);"),
     (

@@ -51,6 +51,7 @@ OWN_TESTS = {
     "layer_norm": "embed_and_norms",
     "linear": "linear",
     "matmul": "linear",
+    "mean_of_largest": "mean_of_largest",
     "patch_nn": "patch_nn",
     "pool_rows": "pool_rows",
     "preprocess": "preprocess",

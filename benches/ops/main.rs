@@ -15,6 +15,7 @@ mod gelu;
 mod heads;
 mod layer_norm;
 mod linear;
+mod mean_of_largest;
 mod patch_nn;
 mod pipeline;
 mod plain_tower;
@@ -38,6 +39,7 @@ criterion_group!(
     unit_patches::unit_patches,
     patch_nn::patch_nn,
     residual_mean::residual_mean,
+    mean_of_largest::mean_of_largest,
     heads::heads,
     tokenise::tokenise,
     pipeline::pipeline

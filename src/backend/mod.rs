@@ -157,6 +157,36 @@ impl Search {
     }
 }
 
+/// Which cells [`Backend::mean_of_largest`] takes the mean of, and where it leaves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Largest {
+    /// Number of maps.
+    pub maps: usize,
+    /// Cells of a map.
+    pub cells: usize,
+    /// One of so many judged cells counts, not less than one of a map: 100 is the largest hundredth.
+    pub one_in: usize,
+    /// Numbers of a map in the output, `[maps, out_pitch]`.
+    pub out_pitch: usize,
+    /// Which of them is written.
+    pub column: usize,
+}
+
+impl Largest {
+    /// How many cells count where `judged` are judged.
+    pub(crate) fn count(&self, judged: usize) -> usize {
+        (judged / self.one_in.max(1)).max(1)
+    }
+
+    /// An error where a buffer is too short for it.
+    pub(crate) fn check(&self, map: usize, judged: usize, out: usize) -> Result<()> {
+        need("mean_of_largest", "map", map, self.maps * self.cells)?;
+        need("mean_of_largest", "judged", judged, self.maps * self.cells)?;
+        need("mean_of_largest", "out_pitch", self.out_pitch, self.column + 1)?;
+        need("mean_of_largest", "out", out, self.maps * self.out_pitch)
+    }
+}
+
 /// What a buffer holds, which tells a device how to store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -396,7 +426,7 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// Mean over layers of half the cosine distance: `map = judged * mean over L of 0.5 (1 - cosine)`, `[cells]`, from
+    /// Mean over layers of the cosine distance: `map = judged * mean over L of scale (1 - cosine)`, `[cells]`, from
     /// cosines `[L, cells]`.
     /// `judged`, `[cells]`, is 1, or 0 where a cell is ignored.
     fn residual_mean(
@@ -404,8 +434,20 @@ pub trait Backend: Send + Sized + 'static {
         cosines: &Self::Buffer,
         taps: usize,
         cells: usize,
+        scale: f32,
         judged: &Self::Buffer,
         map: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// The mean of the largest judged cells of each map, `max(1, floor(judged cells / one_in))` of them, and 0 where none is
+    /// judged; NaN where a cell of the map is NaN. `map` and `judged` are `[maps, cells]`, `judged` as in
+    /// [`Backend::residual_mean`].
+    fn mean_of_largest(
+        &mut self,
+        map: &Self::Buffer,
+        judged: &Self::Buffer,
+        at: &Largest,
+        out: &mut Self::Buffer,
     ) -> Result<()>;
 }
 

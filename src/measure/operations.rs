@@ -7,7 +7,8 @@ use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
 use crate::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Search, Sequences,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search,
+    Sequences,
 };
 use crate::engine::{Device, Engine};
 use crate::error::{Error, Result};
@@ -295,8 +296,11 @@ pub fn operations<B: HeadOps>(
             continue;
         }
         let judged = filled(backend, Role::Stream, queries)?;
-        let seconds = time(backend, |b| b.residual_mean(&nearest, taps, queries, &judged, &mut map))?;
+        let seconds = time(backend, |b| b.residual_mean(&nearest, taps, queries, 0.5, &judged, &mut map))?;
         tell("residual_mean", format!("{taps} x {queries}"), seconds, 0, queries * (taps * 8 + 8));
+        let at = Largest { maps: images, cells: patches, one_in: 100, out_pitch: OUTPUTS, column: 0 };
+        let seconds = time(backend, |b| b.mean_of_largest(&map, &judged, &at, &mut parts))?;
+        tell("mean_of_largest", format!("{images} x {patches}"), seconds, 0, queries * 8);
         let scored = Scored { views: 0..images, first_slot: 0, class_mean: 1, text_prototypes: 2 };
         let seconds = time(backend, |b| b.heads(&class, &map, scored.clone(), &heads, &bank, &mut parts))?;
         let weights = embed * embed / 2 + 128 * (embed + patches) + 2 * 64 * 129;

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool as Pooled, Role, Search,
-    Sequences, need,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool as Pooled, Role,
+    Search, Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -27,6 +27,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod math;
+mod mean_of_largest;
 mod packed;
 mod pairs;
 mod patch_nn;
@@ -363,9 +364,14 @@ impl Backend for Cpu {
         cosines: &Vec<f32>,
         taps: usize,
         cells: usize,
+        scale: f32,
         judged: &Vec<f32>,
         map: &mut Vec<f32>,
     ) -> Result<()> {
-        self.mean_residual(cosines, taps, cells, judged, map)
+        self.mean_residual(cosines, taps, cells, scale, judged, map)
+    }
+
+    fn mean_of_largest(&mut self, map: &Vec<f32>, judged: &Vec<f32>, at: &Largest, out: &mut Vec<f32>) -> Result<()> {
+        self.largest_mean(map, judged, at, out)
     }
 }

@@ -1,5 +1,5 @@
-//! Equations 1 and 2 as the published code scales them: the mean over taps of `0.5 (1 - cosine)`, 0 where a cell
-//! is ignored.
+//! The mean over taps of `scale (1 - cosine)`, 0 where a cell is ignored: InCTRL's equations 1 and 2 at the published code's scale
+//! of 0.5, AnomalyDINO's distances at 1.
 
 use super::Cpu;
 use crate::backend::need;
@@ -11,6 +11,7 @@ impl Cpu {
         cosines: &[f32],
         taps: usize,
         cells: usize,
+        scale: f32,
         judged: &[f32],
         map: &mut [f32],
     ) -> Result<()> {
@@ -18,7 +19,7 @@ impl Cpu {
         need("residual_mean", "judged", judged.len(), cells)?;
         need("residual_mean", "map", map.len(), cells)?;
         for (cell, (out, judged)) in map[..cells].iter_mut().zip(judged).enumerate() {
-            let sum: f32 = (0..taps).map(|tap| 0.5 * (1.0 - cosines[tap * cells + cell])).sum();
+            let sum: f32 = (0..taps).map(|tap| scale * (1.0 - cosines[tap * cells + cell])).sum();
             // A product, not a branch: what is not finite stays so, and is found.
             *out = judged * (sum / taps as f32);
         }

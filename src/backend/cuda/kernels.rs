@@ -128,6 +128,7 @@ kernels! {
     pool_rows_f16, pool_rows_f32,
     patch_nn_f16, patch_nn_f32,
     residual_mean,
+    mean_of_largest,
     inctrl_adapter, inctrl_heads,
 }
 

@@ -31,7 +31,8 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::backend::{
-    AttentionShape, Backend, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Search, Sequences, need,
+    AttentionShape, Backend, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search, Sequences,
+    need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -57,6 +58,7 @@ mod layer_norm;
 mod libraries;
 mod linear;
 mod matmul;
+mod mean_of_largest;
 mod memory;
 mod patch_nn;
 mod pool_rows;
@@ -422,9 +424,14 @@ impl Backend for Cuda {
         cosines: &Buffer,
         taps: usize,
         cells: usize,
+        scale: f32,
         judged: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
-        self.mean_residual(cosines, taps, cells, judged, map)
+        self.mean_residual(cosines, taps, cells, scale, judged, map)
+    }
+
+    fn mean_of_largest(&mut self, map: &Buffer, judged: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {
+        self.largest_mean(map, judged, at, out)
     }
 }

@@ -1,4 +1,4 @@
-//! Launches `kernels/residual_mean.cu`: the residual map from nearest neighbours, equations 1 and 2.
+//! Launches `kernels/residual_mean.cu`: the residual map from nearest neighbours.
 
 use super::Cuda;
 use super::buffer::{Buffer, Storage};
@@ -13,6 +13,7 @@ impl Cuda {
         nearest: &Buffer,
         taps: usize,
         cells: usize,
+        scale: f32,
         judged: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
@@ -25,6 +26,7 @@ impl Cuda {
             judged.pointer("residual_mean", "judged", Storage::F32, cells)?,
             int(taps)?,
             int(cells)?,
+            scale,
             map.pointer("residual_mean", "map", Storage::F32, cells)?,
             map.mirror(),
         )

@@ -15,6 +15,9 @@ const ROWS: usize = 0;
 const CLASS_MEAN: usize = 1;
 const TEXT_PROTOTYPES: usize = 2;
 
+/// Of a cosine distance: [`equations::residual`](super::equations::residual).
+const SCALE: f32 = 0.5;
+
 /// The adapter and the heads on a device.
 struct Heads<B: HeadOps> {
     heads: B::Heads,
@@ -63,7 +66,7 @@ impl<B: HeadOps> Comparer<B> {
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
         let [taps, patches, _] = self.shared.sizes;
-        backend.residual_mean(&self.cosines, taps, batch.slots() * patches, batch.judged, &mut out.map)?;
+        backend.residual_mean(&self.cosines, taps, batch.slots() * patches, SCALE, batch.judged, &mut out.map)?;
         after(backend, "nearest neighbour")?;
         for run in batch.runs {
             let at = Scored {

@@ -107,7 +107,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
             let at = batch.search(run, *patches, 0);
             backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
         }
-        backend.residual_mean(&self.cosines, *taps, slots * patches, batch.judged, &mut out.map)?;
+        backend.residual_mean(&self.cosines, *taps, slots * patches, 0.5, batch.judged, &mut out.map)?;
         // On the host, which a real method may not: it would have an operation for it.
         let mut map = vec![0.0; slots * patches];
         backend.download(&out.map, &mut map)?;

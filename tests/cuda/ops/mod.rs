@@ -2,7 +2,8 @@
 
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Search, Sequences,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search,
+    Sequences,
 };
 use inctrl::methods::inctrl::HeadOps;
 use inctrl::tensor::{DType, TensorView};
@@ -290,7 +291,7 @@ fn cuda_patch_nn_and_residual_mean() {
                 let mut map = backend.buffer(Role::Result, queries).unwrap();
                 let judged: Vec<f32> = (0..queries).map(|i| f32::from(i % 7 != 3)).collect();
                 let judged = filled(backend, Role::Stream, &judged);
-                backend.residual_mean(&nearest, layers, queries, &judged, &mut map).unwrap();
+                backend.residual_mean(&nearest, layers, queries, 0.5, &judged, &mut map).unwrap();
                 results.push((format!("residual_mean {what}"), read(backend, &map, queries)));
             }
             results
@@ -298,6 +299,50 @@ fn cuda_patch_nn_and_residual_mean() {
     }
     // Operands are halves already; sums are f32.
     compare(0.0, Op);
+}
+
+#[test]
+fn cuda_mean_of_largest() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            // Fewer cells than threads and more, one of a hundred and the largest alone, ties, maps of which nothing counts.
+            for (maps, cells, one_in) in
+                [(1, 1, 100), (3, 37, 100), (2, 300, 100), (1, 1024, 100), (2, 513, 7), (2, 90, 91)]
+            {
+                let map: Vec<f32> = halves(1, maps * cells, 0.3).iter().map(|x| (x * 50.0).round() / 64.0).collect();
+                let judged: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 7 != 3 && i / cells != 2)).collect();
+                let (map, judged) = (filled(backend, Role::Result, &map), filled(backend, Role::Stream, &judged));
+                let mut out = filled(backend, Role::Result, &vec![7.0; maps * 3]);
+                let at = Largest { maps, cells, one_in, out_pitch: 3, column: 1 };
+                backend.mean_of_largest(&map, &judged, &at, &mut out).unwrap();
+                let numbers = read(backend, &out, maps * 3).into_iter().skip(1).step_by(3).collect();
+                results.push((format!("mean_of_largest {maps} x {cells}, one in {one_in}"), numbers));
+            }
+            results
+        }
+    }
+    compare(0.0, Op);
+}
+
+#[test]
+fn cuda_mean_of_largest_keeps_nan() {
+    let Some(turn) = turn() else { return };
+    turn.each_schedule(|schedule| {
+        let mut cuda = turn.cuda(true);
+        for (nan, judged) in [(f32::NAN, 1.0), (-f32::NAN, 0.0)] {
+            let mut cells = vec![0.5; 300];
+            cells[299] = nan;
+            let mut counts = vec![1.0; 300];
+            counts[299] = judged;
+            let (map, counts) = (filled(&mut cuda, Role::Result, &cells), filled(&mut cuda, Role::Stream, &counts));
+            let mut out = cuda.buffer(Role::Result, 1).unwrap();
+            let at = Largest { maps: 1, cells: 300, one_in: 100, out_pitch: 1, column: 0 };
+            cuda.mean_of_largest(&map, &counts, &at, &mut out).unwrap();
+            assert!(read(&mut cuda, &out, 1)[0].is_nan(), "{schedule}");
+        }
+    });
 }
 
 #[test]

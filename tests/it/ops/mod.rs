@@ -30,6 +30,7 @@ mod gelu;
 mod heads;
 mod layer_norm;
 mod linear;
+mod mean_of_largest;
 mod patch_nn;
 mod pool_rows;
 mod preprocess;

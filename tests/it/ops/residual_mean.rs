@@ -23,13 +23,13 @@ fn residual_mean<B: Backend>(backends: &mut [B]) {
         for backend in &mut *backends {
             let (cosines, mut map) = (input(backend, &host), output(backend, cells));
             let all = input(backend, &vec![1.0; cells]);
-            backend.residual_mean(&cosines, taps, cells, &all, &mut map).unwrap();
+            backend.residual_mean(&cosines, taps, cells, 0.5, &all, &mut map).unwrap();
             let found = finish(backend, &map, cells);
             accurate(&format!("residual_mean, {}, {taps} x {cells}", backend.describe()), &found, &exact, &naive);
 
             let judged: Vec<f32> = (0..cells).map(|cell| if cell % 3 == 0 { 0.0 } else { 1.0 }).collect();
             let some = input(backend, &judged);
-            backend.residual_mean(&cosines, taps, cells, &some, &mut map).unwrap();
+            backend.residual_mean(&cosines, taps, cells, 0.5, &some, &mut map).unwrap();
             for (cell, (part, whole)) in finish(backend, &map, cells).iter().zip(&found).enumerate() {
                 assert_eq!(*part, if cell % 3 == 0 { 0.0 } else { *whole }, "cell {cell}");
             }
