@@ -19,6 +19,6 @@ target=$(rustc "+$toolchain" -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="-Zsanitizer=thread" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/races}
 # A race found is an exit status, at the first one.
 export TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
-INCTRL_FRAMES=$frames cargo "+$toolchain" test -Zbuild-std --target "$target" --release --locked --no-default-features \
+INCTRL_FRAMES=$frames cargo "+$toolchain" test -Zbuild-std --target "$target" --release --locked --no-default-features -p inctrl \
     --test traffic -- --nocapture
 echo "no race found"

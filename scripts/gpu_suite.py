@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Everything that only a GPU can show, in one call of at most seven minutes. `scripts/gpu-suite.sh` runs this file.
 
-    gpu-suite.sh pack FOLDER             where Rust is: builds with nvcc and packs the two programs, 40 MB at most
+    gpu-suite.sh pack FOLDER             where Rust is: builds with nvcc and packs the three programs, 40 MB at most
     gpu-suite.sh run FOLDER OUT          where a GPU is: the steps below, in order
     gpu-suite.sh rehearse OUT [FOLDER]   the same order with a tiny model on the emulator, and a step that hangs; after
                                          cargo test, or with the programs of a pack; times mean nothing
@@ -36,7 +36,8 @@ FATBIN = bytes.fromhex("50ed55ba01001000")
 PTX, CODE = 1, 2
 # The CUDA version of .ci/kernels.
 CUDA = "13.0"
-PROGRAMS = ("inctrl", "cuda")
+# The command line, the tests of the engine and those of the command line.
+PROGRAMS = ("inctrl", "cuda", "commands")
 # Kernels of the libraries on Hopper, which are not ours to check.
 LIBRARY_KERNELS = ["nvjet", "cublas", "cutlass"]
 
@@ -65,10 +66,10 @@ def die(message):
 
 def steps(machine):
     """The order: first whether it runs and is right, then what only a GPU knows, then speed, then the slow checkers."""
-    program, tests, work = machine.program, machine.tests, machine.work
+    program, tests, commands, work = machine.program, machine.tests, machine.commands, machine.work
     weights, small = work / "random.safetensors", work / "small.safetensors"
     make = lambda model, to: [program, "weights", "random", *model, "--seed", "1", "--dtype", "f16", "-o", to]
-    test = lambda *names: [tests, *names, "--test-threads", "1", "--nocapture"]
+    test = lambda program, *names: [program, *names, "--test-threads", "1", "--nocapture"]
     bench = [program, "bench", "--device", "cuda:0", "--gaps", "0", "--weights"]
     checked = [*bench, small, "--no-operations", "--batches", "2", "--prompts", "1", "--frames", "2", "--seconds", "1"]
     exclude = [part for name in LIBRARY_KERNELS for part in ("--kernel-name-exclude", f"kernel_substring={name}")]
@@ -78,14 +79,15 @@ def steps(machine):
     no_checker = "" if machine.checker else "no compute-sanitizer"
     return [
         Step("weights", 15, [make(machine.model, weights), make(["--config", machine.config(SMALL)], small)]),
-        Step("correct", 100, [test(*machine.correct)]),
+        Step("correct", 80, [test(tests, *machine.correct)]),
+        Step("commands", 20, [test(commands, *machine.checked_commands)]),
         Step(
             "preferences",
             15,
             [[program, "tune", "--weights", weights, *machine.batches, "--list", "-o", work / "preferred.json"]],
             ("preferred.json",),
         ),
-        Step("invariance", 55, [test(*machine.invariance)]),
+        Step("invariance", 55, [test(tests, *machine.invariance)]),
         Step(
             "tune",
             45,
@@ -114,8 +116,8 @@ def steps(machine):
 class Machine:
     """Where the programs are, and what differs between a GPU and the emulator."""
 
-    def __init__(self, program, tests, work):
-        self.program, self.tests, self.work = program, tests, work
+    def __init__(self, program, tests, commands, work):
+        self.program, self.tests, self.commands, self.work = program, tests, commands, work
         # The program beside the tests, not the one of the machine that built them.
         self.environment = os.environ | {"INCTRL_REQUIRE_GPU": "1", "INCTRL_PROGRAM": str(program)}
         self.checker = self.torch = False
@@ -128,8 +130,9 @@ class Machine:
 
 
 class Gpu(Machine):
-    def __init__(self, program, tests, work):
-        super().__init__(program, tests, work)
+    def __init__(self, *programs_and_work):
+        work = programs_and_work[-1]
+        super().__init__(*programs_and_work)
         if not shutil.which("nvidia-smi"):
             die("no nvidia-smi: this is no machine with an NVIDIA GPU")
         query = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit", "--format=csv,noheader"]
@@ -142,14 +145,16 @@ class Gpu(Machine):
         self.model = ["--arch", "vit-b-16-plus-240"]
         # Tests of the device are called cuda_; the others are the emulator's own.
         self.correct = ["cuda_", "--skip", "cuda_a_model_of_real_size"]
+        self.checked_commands = ["cuda_"]
         self.invariance = ["cuda_a_model_of_real_size"]
         self.batches = ["--batches", "1,8,64"]
         self.bench = ["--batches", "1,8,64", "--prompts", "8,256", "--seconds", "4", "--frames", "3000"]
 
 
 class Emulator(Machine):
-    def __init__(self, program, tests, work):
-        super().__init__(program, tests, work)
+    def __init__(self, *programs_and_work):
+        work = programs_and_work[-1]
+        super().__init__(*programs_and_work)
         self.about = "rehearsal on the emulator"
         # Those that lack functions, for tests, have a list of exports; sanitised ones need a library before all others.
         folders = [path.parent for path in (ROOT / "target/tmp/emulator").glob("*/libcuda.so")]
@@ -162,6 +167,7 @@ class Emulator(Machine):
         self.model = ["--config", str(self.config(SMALL))]
         # The whole of them is what cargo test runs.
         self.correct, self.invariance = ["ops::cuda_gelu"], ["ops::cuda_queued_work"]
+        self.checked_commands = ["cuda_two_processes"]
         self.batches = ["--batches", "1"]
         self.bench = ["--batches", "1,2", "--prompts", "1", "--seconds", "1", "--frames", "2", "--size", "64x48"]
         # Peaks are measured by products that an emulator does not finish.
@@ -327,7 +333,8 @@ def rehearse(out, folder=None):
 
 def build(environment):
     """The program and the tests of the CUDA backend, of the release profile; where cargo put them."""
-    command = ["cargo", "test", "--release", "--locked", "--test", "cuda", "--no-run", "--message-format=json-render-diagnostics"]
+    tests = ["--test", "cuda", "--test", "commands", "--no-run"]
+    command = ["cargo", "test", "--release", "--locked", *tests, "--message-format=json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         die("the programs were not built")
@@ -412,7 +419,7 @@ def pack(folder):
 
 
 def unpack(folder, work):
-    """The two programs of a pack."""
+    """The programs of a pack."""
     for name in PROGRAMS:
         try:
             with lzma.open(folder / f"{name}.xz") as packed, open(work / name, "wb") as program:

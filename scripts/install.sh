@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the C interface: headers, libraries, and the files that pkg-config and CMake find them by.
 #
-#     cargo build --release --no-default-features
+#     cargo build --release -p inctrl --no-default-features
 #     sh scripts/install.sh --prefix /usr/local
 #
 # --libraries names the folder with libinctrl.so and libinctrl.a (target/release). DESTDIR is honoured.
@@ -20,7 +20,7 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
 abi=$(sed -n 's/^#define INCTRL_ABI_VERSION \([0-9]*\)$/\1/p' "$root/include/inctrl.h")
 for file in libinctrl.so libinctrl.a; do
     if [ ! -f "$libraries/$file" ]; then
-        echo "$libraries/$file is missing: cargo build --release --no-default-features" >&2
+        echo "$libraries/$file is missing: cargo build --release -p inctrl --no-default-features" >&2
         exit 1
     fi
 done

@@ -244,7 +244,7 @@ class Program:
     def build(self):
         """The program, or None and what the compiler says."""
         # The library is built for every fault of the host side, and does little work of its own here.
-        command = ["cargo", "test", "--release", "--locked", "--no-default-features", "--features", "cuda",
+        command = ["cargo", "test", "--release", "--locked", "--no-default-features", "--features", "cuda", "-p", "inctrl",
                    "--config", "profile.release.package.inctrl.opt-level=0", "--test", "cuda", "--no-run", "--message-format=json"]
         env = dict(os.environ, CARGO_TARGET_DIR=str(self.target))
         done = subprocess.run(command, cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -47,7 +47,9 @@ class Pack(unittest.TestCase):
         return path
 
     def pack(self, *codes):
-        """Packs two programs that hold these bytes; what it says, or why it refuses."""
+        """Packs programs that hold these bytes; what it says, or why it refuses."""
+        # The third as it should be.
+        codes = (*codes, fatbin(ALL))
         programs = [self.program(name, code) for name, code in zip(gpu_suite.PROGRAMS, codes)]
         said = io.StringIO()
         with mock.patch.object(gpu_suite, "build", return_value=programs), mock.patch.object(gpu_suite, "nvcc", return_value={}):
@@ -62,7 +64,7 @@ class Pack(unittest.TestCase):
     def test_programs_with_machine_code_are_packed_and_come_out_again(self):
         code = fatbin(ALL)
         self.assertIn("0.0 MB, machine code for sm_80", self.pack(code, code))
-        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["cuda.xz", "inctrl.xz"])
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["commands.xz", "cuda.xz", "inctrl.xz"])
         programs = gpu_suite.unpack(self.folder, self.scratch)
         for program in programs:
             self.assertEqual(gpu_suite.held(program.read_bytes()), ALL)
@@ -107,7 +109,7 @@ class Time(unittest.TestCase):
         about = types.SimpleNamespace(stdout="a GPU, 580")
         with mock.patch.object(gpu_suite.shutil, "which", return_value="/bin/true"):
             with mock.patch.object(gpu_suite.subprocess, "run", return_value=about):
-                machine = gpu_suite.Gpu(work / "inctrl", work / "cuda", work)
+                machine = gpu_suite.Gpu(work / "inctrl", work / "cuda", work / "commands", work)
         machine.torch = True
         return machine
 

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// `fill` gets the buffered file. If it fails, or the disk is full, nothing is left behind and a file that was at
 /// `path` stays as it was; the error names `path`. A device, pipe or folder at `path` is refused: it cannot be
 /// replaced by renaming.
-pub(crate) fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let write_error = |source| Error::io("write", path, source);
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         let message = "is a folder or a device, not a regular file; choose another output file";

@@ -57,13 +57,7 @@
 //! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
 //! | [`pictures`] | picture files in folders, and which of them show the same |
 //! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
-//! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
-//! | `evaluation` | the paper's protocol: draws, scores, figures (feature `cli`) |
-//! | `training` | heads of one's own: the paper's objective on an auxiliary data set (feature `cli`) |
-//! | [`metrics`] | how well scores separate good from defective |
 //! | [`ffi`] | the C interface, `include/inctrl.h` |
-//! | `report` | an evaluation as a page, JSON, CSV and Markdown (feature `cli`) |
-//! | `render`, `synth`, `measure` | heat maps as pictures; procedural inspection images; how long things take (feature `cli`) |
 //! | [`tensor`] | tensors in host memory |
 //!
 //! # Not supported
@@ -77,36 +71,22 @@ pub mod backend;
 mod bank;
 pub mod calibration;
 pub mod checkpoint;
-pub mod datasets;
 mod disk;
 pub mod encoder;
 mod engine;
 mod error;
-#[cfg(feature = "cli")]
-pub mod evaluation;
 pub mod ffi;
 pub mod image;
 #[doc(hidden)]
 pub mod internals;
 mod mapped;
-#[cfg(feature = "cli")]
-pub mod measure;
 mod memory;
 pub mod methods;
-pub mod metrics;
 pub mod pictures;
 mod process;
-#[cfg(feature = "cli")]
-pub mod render;
-#[cfg(feature = "cli")]
-pub mod report;
 mod split_mix;
-#[cfg(feature = "cli")]
-pub mod synth;
 pub mod tensor;
 pub mod text;
-#[cfg(feature = "cli")]
-pub mod training;
 pub mod view;
 pub mod weights;
 

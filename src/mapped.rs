@@ -10,7 +10,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 
 /// A memory-mapped regular file of at least one byte.
-pub(crate) struct Mapped(Mmap);
+pub struct Mapped(Mmap);
 
 impl Mapped {
     /// Maps the file at `path`; `expected` ("a safetensors file") says in errors what it should be.
@@ -20,6 +20,7 @@ impl Mapped {
     }
 
     /// Size of the file in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "an internal, and nobody asks")]
     pub fn len(&self) -> usize {
         self.0.len()
     }

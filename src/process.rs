@@ -83,7 +83,7 @@ pub(crate) fn lock<'a, T>(mutex: &'a Mutex<T>, origin: Origin, what: &str) -> Re
 /// The signals by which a processor reports a fault stay open. They go to the thread at fault, and a program may handle them to
 /// write a report; the system ends a process that blocks them without asking the handler.
 #[cfg(unix)]
-pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
     struct Restore(nix::Result<SigSet>);
@@ -101,6 +101,6 @@ pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     work()
 }

@@ -20,7 +20,6 @@ use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
 
 mod counting;
 #[cfg(feature = "cuda")]
-#[expect(dead_code, reason = "faults and schedules are for other tests")]
 mod emulator;
 
 use counting::ALLOCATIONS;

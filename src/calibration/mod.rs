@@ -16,8 +16,6 @@
 //! successive frames of a part that stands still, count each, since pixels cannot tell them from like parts; how many
 //! there are is [`different`](crate::pictures::different)'s to say.
 
-mod prompts;
-
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -25,8 +23,6 @@ use serde::{Deserialize, Serialize};
 use crate::bank::Thresholds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pictures::PictureId;
-
-pub use prompts::{PromptCheck, leave_one_out, outliers};
 
 /// How much more often than a reject a good part may be sent to review.
 const REVIEW_FACTOR: f64 = 5.0;

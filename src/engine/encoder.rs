@@ -11,7 +11,7 @@ use crate::methods::judged_rows;
 use crate::view::{Fit, judged};
 
 /// Encodes images one by one and compares what it once encoded. Made by [`Engine::encoder`].
-pub(crate) struct Encoder<'e> {
+pub struct Encoder<'e> {
     engine: &'e Engine,
     session: Box<dyn Session>,
     fit: Fit,
@@ -21,7 +21,7 @@ pub(crate) struct Encoder<'e> {
 
 /// What the method sees of an image.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Features {
+pub struct Features {
     /// Class embedding `[E]`, as the tower gives it.
     pub class: Vec<f32>,
     /// Which patches count, 1 or 0, `[N]`.
@@ -31,14 +31,15 @@ pub(crate) struct Features {
 }
 
 /// An image on the device, to compare others with.
-pub(crate) struct Reference(DeviceBank);
+pub struct Reference(DeviceBank);
 
 impl Engine {
     /// Encodes images fitted as `fit` says.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no more memory or threads.
-    pub(crate) fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
+    #[doc(hidden)]
+    pub fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
         Ok(Encoder { engine: self, session: self.session(None, 1, 0)?, fit, memory: Vec::new() })
     }
 }

@@ -8,7 +8,6 @@
 
 mod builder;
 mod device;
-#[cfg(feature = "cli")]
 mod encoder;
 mod late;
 mod latency;
@@ -24,8 +23,7 @@ mod verdict;
 
 pub use builder::BankBuilder;
 pub use device::{DeviceBank, Session};
-#[cfg(feature = "cli")]
-pub(crate) use encoder::{Encoder, Features};
+pub use encoder::{Encoder, Features, Reference};
 pub use late::{Deadline, Late};
 pub use latency::Latencies;
 pub use panel::MultiBankScorer;

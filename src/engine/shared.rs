@@ -108,7 +108,8 @@ impl EngineOptions {
         }
     }
 
-    pub(crate) fn cpu(&self) -> Result<Cpu> {
+    #[doc(hidden)]
+    pub fn cpu(&self) -> Result<Cpu> {
         let threads = self.cpu_threads();
         let what = format!("a processor with {threads} threads");
         memory::check(&what, memory::threads_bytes(threads), "ask for fewer threads")?;
@@ -121,7 +122,8 @@ impl EngineOptions {
     }
 
     #[cfg(feature = "cuda")]
-    pub(crate) fn cuda(&self) -> CudaOptions {
+    #[doc(hidden)]
+    pub fn cuda(&self) -> CudaOptions {
         CudaOptions { half: self.precision == Precision::F16, fast: self.fast, algorithms: self.algorithms.clone() }
     }
 }
@@ -295,11 +297,13 @@ impl Engine {
         MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
     }
 
-    pub(crate) fn weights(&self) -> &Weights {
+    #[doc(hidden)]
+    pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    pub(crate) fn options(&self) -> &EngineOptions {
+    #[doc(hidden)]
+    pub fn options(&self) -> &EngineOptions {
         &self.options
     }
 

@@ -23,8 +23,10 @@ const MAX_HEADER: usize = 100_000_000;
 const SAMPLE: usize = 4096;
 
 /// A tensor as the header describes it. Offset, shape and type agree with each other and lie inside the file.
-pub(crate) struct Stored {
+pub struct Stored {
+    /// Of its elements.
     pub dtype: Dtype,
+    /// Its dimensions.
     pub shape: Vec<usize>,
     /// Where its bytes lie, for [`TensorFile::read`].
     pub range: Range<usize>,
@@ -33,16 +35,22 @@ pub(crate) struct Stored {
 /// A safetensors file with a valid header, open.
 ///
 /// Replacing it by renaming another over it changes nothing here; what is written *into* it is there at the next read.
-pub(crate) struct TensorFile {
+pub struct TensorFile {
+    /// Where it lies.
     pub path: PathBuf,
     file: File,
     len: u64,
+    /// By their names.
     pub tensors: BTreeMap<String, Stored>,
     /// The free-form strings of the header.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl TensorFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]; [`ErrorKind::Weights`] where it is not a safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
         let (file, len) = disk::open(path, "a safetensors file")?;
         let (header, data_start) = header(&file, len).map_err(|error| error.at(path))?;
@@ -58,6 +66,7 @@ impl TensorFile {
     }
 
     /// Size of the file in bytes when it was opened.
+    #[expect(clippy::len_without_is_empty, reason = "an empty file is refused")]
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -96,7 +105,7 @@ pub(super) fn changed(how: &str) -> Error {
 
 /// The bytes before the tensors of a safetensors file that holds these tensors (name, type, shape) one after the other:
 /// length and JSON header, padded to a multiple of eight bytes, with the configuration in the metadata.
-pub(crate) fn header_for(tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>, arch: &Arch) -> Result<Vec<u8>> {
+pub fn header_for(tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>, arch: &Arch) -> Result<Vec<u8>> {
     let internal = |message: &str| Error::new(ErrorKind::Internal, message);
     let mut offset = 0;
     let infos = tensors.map(|(name, dtype, shape)| {
@@ -181,8 +190,8 @@ pub(crate) fn storage(dtype: Dtype) -> Option<DType> {
     }
 }
 
-/// The inverse of [`storage`].
-pub(crate) fn stored_as(dtype: DType) -> Dtype {
+/// The type by which the format calls `dtype`.
+pub fn stored_as(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,

@@ -35,7 +35,7 @@ mod arch;
 mod beside;
 mod config;
 mod families;
-mod file;
+pub(crate) mod file;
 mod foreign;
 mod infer;
 mod inspect;

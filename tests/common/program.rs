@@ -1,14 +1,30 @@
 //! The program as a user runs it: the real binary in a folder of its own.
+#![allow(dead_code, reason = "each program uses its own part")]
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::ops::Deref;
 use std::process::{Child, Command, Output, Stdio};
 
-use image::{ImageFormat, RgbImage};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use tempfile::TempDir;
+
+use crate::common::root;
+use crate::folder::Folder;
+
+/// The program that was built with the tests, or the one that `INCTRL_PROGRAM` names: tests may run on another machine.
+pub fn program() -> OsString {
+    std::env::var_os("INCTRL_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_inctrl").into())
+}
 
 /// A folder with a model in it, in which the program runs.
-pub struct Bench(TempDir);
+pub struct Bench(Folder);
+
+impl Deref for Bench {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.0
+    }
+}
 
 /// How a run ended.
 pub struct Run {
@@ -22,7 +38,7 @@ pub type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
 
 impl Bench {
     pub fn empty() -> Self {
-        Bench(tempfile::tempdir().unwrap())
+        Bench(Folder::empty())
     }
 
     /// With the random model `w.safetensors`, and images: a folder `good` of three, `query.png` and `wide.png`.
@@ -38,40 +54,9 @@ impl Bench {
 
     /// A random model: 48 x 48 pixels, 36 patches.
     pub fn model(&self, name: &str, seed: u64) {
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model/quick_gelu.json");
+        let config = root().join("tests/fixtures/model/quick_gelu.json");
         let seed = seed.to_string();
         self.run(&["weights", "random", "--config", config.to_str().unwrap(), "--seed", &seed, "-o", name]).succeeded();
-    }
-
-    /// A textured PNG that depends on all arguments.
-    pub fn picture(&self, name: &str, width: u32, height: u32, seed: u32) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let pixel = |x: u32, y: u32| {
-            let mixed = (x / 5 + 31 * (y / 4) + 977 * seed).wrapping_mul(2_654_435_761);
-            image::Rgb([(mixed >> 24) as u8, (mixed >> 16) as u8, (3 * x + 2 * y) as u8])
-        };
-        RgbImage::from_fn(width, height, pixel).save_with_format(path, ImageFormat::Png).unwrap();
-    }
-
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), content).unwrap();
-    }
-
-    pub fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-
-    /// The names in a folder, sorted.
-    pub fn names(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path(folder)).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
     }
 
     /// Writes the model `w.safetensors` anew as `name`, with its tensors changed.
@@ -88,11 +73,10 @@ impl Bench {
         self.write(name, safetensors::serialize(views, metadata).unwrap());
     }
 
-    /// The program that was built with the tests, or the one that `INCTRL_PROGRAM` names: tests may run on another machine.
+    /// The program with these arguments, in the folder.
     pub fn command(&self, args: &[&str]) -> Command {
-        let program = std::env::var_os("INCTRL_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_inctrl").into());
-        let mut command = Command::new(program);
-        command.current_dir(self.0.path()).args(args);
+        let mut command = Command::new(program());
+        command.current_dir(self.path("")).args(args);
         command
     }
 

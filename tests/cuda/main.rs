@@ -4,91 +4,22 @@
 //! The reference is the CPU backend, which is held against PyTorch elsewhere. Operands of a GPU are halves: what a test
 //! feeds in is representable in half precision, so that a tolerance counts only the roundings of the operation itself.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-
-use inctrl::backend::cuda::{Cuda, CudaOptions};
 use inctrl::backend::{Backend, Role};
 
-#[cfg(feature = "cli")]
-mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod device_frames;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;
-#[cfg(feature = "cli")]
-mod libraries;
 mod ops;
 mod scores;
 #[path = "../emulator/selftest.rs"]
 mod selftest;
-#[cfg(feature = "cli")]
-mod training;
+mod turn;
 
-#[cfg(feature = "cli")]
-use common::program;
 use common::{compare, tiny};
-
-/// The device under test, to one test at a time: schedules and faults of the emulator are the process's.
-pub struct Turn {
-    _guard: MutexGuard<'static, ()>,
-    emulated: bool,
-}
-
-/// Waits for the device. `None`, said aloud, where neither a GPU was asked for nor the emulator can be built;
-/// `INCTRL_REQUIRE_GPU=1` makes that a failure.
-pub fn turn() -> Option<Turn> {
-    static LOADED: OnceLock<Result<bool, String>> = OnceLock::new();
-    static ONE: Mutex<()> = Mutex::new(());
-    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let loaded = LOADED.get_or_init(|| if gpu_asked_for() { Ok(false) } else { emulator::load().map(|()| true) });
-    match loaded {
-        Ok(emulated) => {
-            if *emulated {
-                // As at first, whatever a test that failed has left.
-                emulator::configure(emulator::Emulation::default());
-                emulator::fail("", 0, 0);
-                emulator::set_memory(8 << 30);
-            }
-            Some(Turn { _guard: guard, emulated: *emulated })
-        }
-        Err(reason) => {
-            assert!(std::env::var_os("INCTRL_REQUIRE_GPU").is_none(), "no device to test: {reason}");
-            println!("SKIP: no CUDA device and no emulator: {reason}");
-            None
-        }
-    }
-}
-
-fn gpu_asked_for() -> bool {
-    std::env::var_os("INCTRL_GPU").is_some_and(|value| value != "0")
-}
-
-impl Turn {
-    /// Runs `test` under every way in which the emulator can order what a GPU leaves open; once on a GPU.
-    pub fn each_schedule(&self, mut test: impl FnMut(&str)) {
-        if !self.emulated {
-            return test("the GPU");
-        }
-        for emulation in emulator::Emulation::ALL {
-            emulator::configure(emulation);
-            test(&format!("{emulation:?}"));
-        }
-    }
-
-    /// Whether the device is the emulator.
-    pub fn is_emulated(&self) -> bool {
-        self.emulated
-    }
-
-    /// A backend of its own on the device.
-    pub fn cuda(&self, half: bool) -> Cuda {
-        let mut options = CudaOptions::default();
-        options.half = half;
-        Cuda::new(0, options).unwrap()
-    }
-}
+use turn::{Turn, turn};
 
 /// A buffer that holds exactly `host`, rounded as its role is stored.
 pub fn filled<B: Backend>(backend: &mut B, role: Role, host: &[f32]) -> B::Buffer {

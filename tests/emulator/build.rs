@@ -70,9 +70,15 @@ impl Exports<'_> {
     }
 }
 
+/// The folder of the workspace.
+fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().find(|folder| folder.join("kernels").is_dir()).unwrap_or(own)
+}
+
 /// The same with other functions: what an older or a broken driver has.
 pub fn libraries_with(exports: &Exports<'_>) -> Result<PathBuf, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let emulator = root.join("tests/emulator");
     let kernels = std::env::var_os("INCTRL_EMULATOR_KERNELS").map_or_else(|| root.join("kernels"), PathBuf::from);
     let own = Group { include: vec![&emulator], sources: files(&emulator, "cpp")? };
@@ -104,7 +110,7 @@ pub fn libraries_with(exports: &Exports<'_>) -> Result<PathBuf, String> {
 
 /// The program with the emulator's own tests.
 pub fn selftest() -> Result<PathBuf, String> {
-    let emulator = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulator");
+    let emulator = root().join("tests/emulator");
     let mut sources = files(&emulator, "cpp")?;
     // Its settings are its own.
     let own = ["block.cpp", "collectives.cpp", "fibers.cpp", "guarded.cpp", "kernels.cpp"];

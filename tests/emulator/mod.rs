@@ -14,6 +14,7 @@
 //! | `INCTRL_EMULATOR_COPIES`, `_STREAMS` | `eager`: as [`Emulation`] |
 //! | `INCTRL_EMULATOR_SCHEDULE`, `_MEMORY`, `_FAIL` | a schedule, a size in bytes, `function:after:code` |
 #![allow(unsafe_code)]
+#![allow(dead_code, reason = "each program uses its own part")]
 
 use std::ffi::{CString, c_char, c_int, c_uint};
 use std::path::PathBuf;

@@ -2,51 +2,18 @@
 //! saved it (`scripts/fixtures/scored_checkpoints.py`), then converted and scored here. And prompt lists against the
 //! pictures that they were made from.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use inctrl::checkpoint::{ConvertOptions, PromptList, convert};
+use inctrl::checkpoint::PromptList;
 use inctrl::{Engine, ErrorKind, Fit, Frame, Image, PixelFormat, PromptBank};
-use serde::Deserialize;
 
+use crate::common::converted::{Facts, TOLERANCE, converted, facts, fixture, picture};
 use crate::compare::close;
 use crate::tiny::{five, on_the_processor};
 
-/// For a score and its parts but one; a rounding in f32 of a number below 1 is 6e-8.
-pub const TOLERANCE: f32 = 1e-6;
 /// The text prior is a softmax of 100 times the cosines, so that a difference of cosines counts up to 25 times: here one of
 /// 2^-22, four roundings.
 const TEXT_TOLERANCE: f32 = 25.0 / (1 << 22) as f32;
-
-#[derive(Deserialize)]
-pub struct Facts {
-    pub class: String,
-    pub normals: Vec<String>,
-    pub queries: Vec<String>,
-    /// For each file and query: score, holistic, patch_max, image_residual, text_prior.
-    pub scores: BTreeMap<String, Vec<[f32; 5]>>,
-}
-
-pub fn facts() -> Facts {
-    serde_json::from_slice(&fs::read(fixture("scores.json")).unwrap()).unwrap()
-}
-
-pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints/scored").join(name)
-}
-
-pub fn picture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model").join(name)
-}
-
-/// Converts a source, with the heads where it has none.
-pub fn converted(source: &str, output: &Path) {
-    let heads = (source != "inctrl.pyth").then(|| fixture("heads.pth"));
-    // Hugging Face's configuration lies beside its file.
-    let config = (!source.starts_with("hf/")).then(|| fixture("model.json"));
-    convert(&ConvertOptions { source: fixture(source), heads, config, dtype: None }, output, |_, _| ()).unwrap();
-}
 
 fn engine(folder: &Path) -> Engine {
     let weights = folder.join("w.safetensors");

@@ -1,12 +1,11 @@
 //! The examples and the installed package, as an integrator builds them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::{has, libraries, root, run};
+use crate::common::clients::{STRICT, compile, runtime};
 use crate::tiny::{MODELS, Model};
-
-const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 
 /// A PNM picture with a defect or without; grey, or grey as colour.
 fn write_pnm(path: &Path, colour: bool, defect: bool) {
@@ -18,27 +17,6 @@ fn write_pnm(path: &Path, colour: bool, defect: bool) {
         file.extend(std::iter::repeat_n(value, if colour { 3 } else { 1 }));
     }
     std::fs::write(path, file).unwrap();
-}
-
-/// Compiles a source against the headers and the shared library of this build.
-pub(super) fn compile(compiler: &str, standard: &str, source: &str, out: &Path, flags: &[&str]) {
-    run(Command::new(compiler)
-        .args(STRICT)
-        .args([standard, "-I"])
-        .arg(root().join("include"))
-        .arg(root().join(source))
-        .arg("-L")
-        .arg(libraries())
-        .args(flags)
-        .arg("-o")
-        .arg(out));
-}
-
-/// A folder in which the shared library has the name that programs look for.
-pub(super) fn runtime(folder: &Path) -> PathBuf {
-    let link = folder.join(format!("libinctrl.so.{}", inctrl::ffi::INCTRL_ABI_VERSION));
-    std::os::unix::fs::symlink(libraries().join("libinctrl.so"), link).unwrap();
-    folder.to_path_buf()
 }
 
 #[test]

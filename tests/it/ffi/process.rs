@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-use super::examples::{compile, runtime};
-use super::has;
+use crate::common::clients::{compile, has, runtime};
 use crate::tiny::{MODELS, Model};
 
 /// Runs `tests/clients/process.cpp`, which must find all as it should be, and the library must write nothing.

@@ -1,0 +1,237 @@
+//! `inctrl bench`.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use inctrl::{Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
+use inctrl_lab::measure::{Distribution, OperationTime, Peak, latency, operation_times, step_times, throughput};
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::console::{Progress, result};
+use super::model::ModelArgs;
+
+/// Times every operation, the steps of a score, latency and throughput on this machine
+#[derive(clap::Args)]
+#[command(after_help = "\
+Latency is from a frame in host memory to its score in host memory, one frame after the other; after a gap the
+machine has gone to rest, as it does between the parts on a conveyor. Its steps are timed in passes of their own,
+which wait after each step and also decode the file. Shares are of what the machine itself does at best in the
+same run: a plain copy, a large product.
+
+Examples:
+  inctrl bench --weights W.safetensors --deadline-ms 20
+  inctrl bench --weights W.safetensors --device cuda:0 --batches 1,8,64 --json bench.json")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Batch sizes for throughput; operations are timed at the first and the last
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,8")]
+    batches: Vec<NonZeroUsize>,
+    /// Prompts of the bank; the nearest-neighbour search is timed for each, scores for the first
+    #[arg(long, value_name = "K,..", value_delimiter = ',', default_value = "8")]
+    prompts: Vec<NonZeroUsize>,
+    /// Pauses between frames, in milliseconds
+    #[arg(long, value_name = "MS,..", value_delimiter = ',', default_value = "0,10,1000")]
+    gaps: Vec<u64>,
+    /// Most frames for each pause
+    #[arg(long, value_name = "N", default_value = "1000")]
+    frames: NonZeroUsize,
+    /// Time for each measurement of latency or throughput, in seconds
+    #[arg(long, value_name = "S", default_value = "10")]
+    seconds: u64,
+    /// Width and height of the frames, which are drawn; to decode they are a PNG in memory
+    #[arg(long, value_name = "WxH", default_value = "1024x1024", value_parser = parse_size)]
+    size: (usize, usize),
+    /// A picture file as the frame, in place of a drawn one
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    image: Option<PathBuf>,
+    /// Say whether scores take less than this
+    #[arg(long, value_name = "MS")]
+    deadline_ms: Option<f64>,
+    /// Leave out the single operations
+    #[arg(long)]
+    no_operations: bool,
+    /// All numbers as JSON, in a file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let sizes = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    sizes.filter(|(w, h)| (1..=16_384).contains(w) && (1..=16_384).contains(h)).ok_or_else(|| {
+        format!("{text:?} is not a size: give width x height in pixels, such as 1280x1024, each at most 16384")
+    })
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    let (Some(&first), Some(&last)) = (args.batches.first(), args.batches.last()) else {
+        bail!("--batches: none given")
+    };
+    let Some(&prompts) = args.prompts.first() else { bail!("--prompts: none given") };
+    let (file, image) = match &args.image {
+        Some(path) => {
+            let file = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+            let image = Image::decode(&file).map_err(|error| error.at(path))?;
+            (file, image)
+        }
+        None => {
+            let file = drawn(args.size)?;
+            let image = Image::decode(&file)?;
+            (file, image)
+        }
+    };
+    let limit = Duration::from_secs(args.seconds);
+    let progress = Progress::new();
+    progress.step("opening the model");
+    let engine = args.model.open()?;
+    progress.step("building a bank");
+    let frame = image.frame();
+    let bank = Arc::new(bank(&engine, prompts.get())?);
+
+    let mut report = json!({
+        "program": env!("CARGO_PKG_VERSION"),
+        "device": engine.device(),
+        "model": engine.arch().to_string(),
+        "frame": [frame.width(), frame.height()],
+        "prompts": prompts,
+    });
+    result(&format!("device   {}\nmodel    {}", engine.device(), engine.arch()))?;
+
+    if !args.no_operations {
+        let prompts: Vec<usize> = args.prompts.iter().map(|k| k.get()).collect();
+        let mut batches = vec![first, last];
+        batches.dedup();
+        for images in batches {
+            progress.step(format!("timing operations, {images} images"));
+            let mut times = Vec::new();
+            let peak = operation_times(&engine, images.get(), &prompts, |time| times.push(time))?;
+            progress.aside(|| tell_operations(images, peak, &times))?;
+            report[format!("operations_{images}")] = json!({"peak": peak, "times": times});
+        }
+    }
+
+    let mut scorer = engine.scorer(Arc::clone(&bank))?;
+    let heading = ["frames", "p50", "p99", "p99.9", "max"].map(|name| format!("{name:>9}")).join(" ");
+    result(&format!("\n{:<30} {heading}", "latency of one frame, ms"))?;
+    let (mut latencies, mut found) = (Vec::new(), Vec::new());
+    for &gap in &args.gaps {
+        progress.step(format!("timing scores, {gap} ms apart"));
+        let pause = Duration::from_millis(gap);
+        let Some(whole) = latency(&mut scorer, frame, pause, args.frames.get(), limit)? else { continue };
+        progress.step(format!("timing steps, {gap} ms apart"));
+        let Some(steps) = step_times(&mut scorer, &file, pause, args.frames.get(), limit)? else { continue };
+        let name = if gap == 0 { "back to back".to_owned() } else { format!("{gap} ms apart") };
+        progress.aside(|| {
+            result(&row(&name, Some(whole)))?;
+            steps.steps.iter().try_for_each(|(step, times)| result(&row(&format!("  {step}"), *times)))
+        })?;
+        found.push(json!({
+            "gap_ms": gap,
+            "seconds": whole,
+            "steps": steps.steps.iter().map(|(step, times)| ((*step).to_owned(), json!(times))).collect::<Value>(),
+            "bank_over_encode": steps.bank_over_encode,
+        }));
+        let added = 100.0 * steps.bank_over_encode;
+        progress.aside(|| result(&format!("  a bank of {prompts} adds {added:.1} % to the encoder")))?;
+        latencies.push((gap, whole));
+    }
+    report["latency"] = found.into();
+
+    result("\nthroughput, images a second")?;
+    let mut rates = Vec::new();
+    for &batch in &args.batches {
+        progress.step(format!("timing batches of {batch}"));
+        let rate = throughput(&engine, &bank, frame, batch, limit)?;
+        progress.aside(|| result(&format!("  batches of {batch:<16} {rate:>10.2}")))?;
+        rates.push(json!({"batch": batch, "images_per_second": rate}));
+    }
+    report["throughput"] = rates.into();
+    drop(progress);
+
+    if let Some(deadline) = args.deadline_ms {
+        result(&verdict(deadline, &latencies))?;
+    }
+    if let Some(path) = args.json {
+        inctrl_lab::measure::write_report(&path, &report)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// A picture that resizing cannot shortcut.
+fn picture(width: usize, height: usize, seed: usize) -> Vec<u8> {
+    (0..width * height).map(|i| (((i % width) * 7) ^ ((i / width) * 13) ^ (i * (seed + 1) / 5)) as u8).collect()
+}
+
+fn bank(engine: &Engine, prompts: usize) -> Result<PromptBank> {
+    let side = engine.arch().vision.image_size;
+    let pictures: Vec<Vec<u8>> = (0..prompts).map(|seed| picture(side, side, seed + 1)).collect();
+    let frames = pictures.iter().map(|pixels| Frame::packed(pixels, side, side, PixelFormat::Grey8));
+    let frames = frames.collect::<inctrl::Result<Vec<_>>>()?;
+    Ok(engine.build_bank("object", Fit::Crop, &frames)?)
+}
+
+/// A drawn picture as a PNG file.
+fn drawn((width, height): (usize, usize)) -> Result<Vec<u8>> {
+    let mut file = Vec::new();
+    let pixels = picture(width, height, 0);
+    PngEncoder::new(&mut file).write_image(&pixels, width as u32, height as u32, ExtendedColorType::L8)?;
+    Ok(file)
+}
+
+/// A line of the table of latencies, in milliseconds.
+fn row(name: &str, times: Option<Distribution>) -> String {
+    let Some(Distribution { count, p50, p99, p999, max }) = times else {
+        return format!("  {name:<28} {:>9}", "none");
+    };
+    let milliseconds = [p50, p99, p999, max].map(|seconds| format!("{:>9.3}", 1e3 * seconds)).join(" ");
+    format!("  {name:<28} {count:>9} {milliseconds}")
+}
+
+fn tell_operations(images: NonZeroUsize, peak: Peak, times: &[OperationTime]) -> Result<()> {
+    let (copy, product) = (peak.bytes_per_second, peak.flop_per_second);
+    let (unit, scale) = if product < 1e12 { ("GFLOP/s", 1e9) } else { ("TFLOP/s", 1e12) };
+    result(&format!(
+        "\noperations, {images} image{}; a plain copy moves {:.1} GB/s, a large product does {:.1} {unit}",
+        if images.get() == 1 { "" } else { "s" },
+        copy / 1e9,
+        product / scale
+    ))?;
+    result(&format!(
+        "  {:<32} {:<34} {:>11} {:>9} {:>8} {:>9} {:>8}",
+        "", "", "us", "GB/s", "of copy", unit, "of peak"
+    ))?;
+    for time in times {
+        let (bytes, flop) = (time.bytes / time.seconds, time.flop / time.seconds);
+        let flops = if time.flop == 0.0 {
+            String::new()
+        } else {
+            format!(" {:>9.1} {:>7.0}%", flop / scale, 100.0 * flop / product)
+        };
+        result(&format!(
+            "  {:<32} {:<34} {:>11.1} {:>9.1} {:>7.0}%{flops}",
+            time.operation,
+            time.shape,
+            1e6 * time.seconds,
+            bytes / 1e9,
+            100.0 * bytes / copy
+        ))?;
+    }
+    Ok(())
+}
+
+/// One line: is the deadline kept?
+fn verdict(deadline: f64, latencies: &[(u64, Distribution)]) -> String {
+    let Some((gap, worst)) = latencies.iter().max_by(|(_, a), (_, b)| a.p999.total_cmp(&b.p999)) else {
+        return format!("deadline {deadline} ms: nothing was measured");
+    };
+    let milliseconds = 1e3 * worst.p999;
+    let kept = if milliseconds <= deadline { "kept" } else { "NOT kept" };
+    format!("\ndeadline {deadline} ms: {kept}; 99.9 % of frames take at most {milliseconds:.3} ms ({gap} ms apart)")
+}

@@ -1,0 +1,356 @@
+//! `inctrl bank calibrate` and `inctrl bank report`: a bank against good images.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use inctrl::calibration::{Calibration, GoodPart, Source, enough};
+use inctrl::pictures::{PictureId, Thumbnail};
+use inctrl::{AnomalyMap, Image, PromptBank, Scorer, WhiteLevel};
+use inctrl_lab::prompt_check::{PromptCheck, leave_one_out, outliers};
+use inctrl_lab::render::{ColourScale, Tile, contact_sheet, write_png};
+use serde::Serialize;
+
+use super::console::{Progress, result, say};
+use super::depth::DepthArgs;
+use super::maps::DEFAULT_MAX;
+use super::model::ModelArgs;
+use super::normals::{self, say_near_copies};
+
+/// Find the thresholds of a bank from good images, and store them in it
+#[derive(clap::Args)]
+#[command(after_help = "\
+Images that are not prompts of the bank are held out: with n of them, at most the given share of
+good parts will be rejected, whatever their scores are like (split conformal prediction). Where
+all of them are prompts, each is scored against the others; the bound is then approximate.
+A rate of 0.01 takes 99 images, 0.05 takes 19. Distinct pictures count: a copy, whatever its file, says
+nothing new. Near-copies, such as frames of a part that stands still, are counted, and named as a share.
+
+The bank gets three limits: reject; review, for five times the rate; and cell, for the heat map.
+
+Example:
+  inctrl bank calibrate --weights W.safetensors --bank nut.bank --normals more_good/")]
+pub struct CalibrateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The bank to calibrate
+    #[arg(long, value_name = "B")]
+    bank: PathBuf,
+    /// Good images, or folders of them (without their subfolders)
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    normals: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
+    /// The share of good parts that may be rejected
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    max_false_reject: f64,
+    /// Where the calibrated bank goes; by default it takes the place of B
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+}
+
+/// Judge each prompt of a bank by the others: which one is strange, what part of the object they do not cover
+#[derive(clap::Args)]
+#[command(after_help = "\
+The images must be the bank's prompts, which are recognised by their pixels; others are passed
+over. A prompt that sticks out (*) may show a defect, or a mode of good parts that needs more
+prompts. The picture shows each prompt under the heat map that the others give it, and their mean.
+
+Example:
+  inctrl bank report --weights W.safetensors --bank nut.bank --normals good/ --picture nut.png")]
+pub struct ReportArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The bank
+    #[arg(long, value_name = "B")]
+    bank: PathBuf,
+    /// The images that it was built from, or folders of them
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    normals: Vec<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
+    /// Write a picture (PNG) of the prompts and their heat maps
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+    /// How it is written
+    #[arg(long, value_enum, default_value = "text")]
+    format: ReportFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ReportFormat {
+    Text,
+    Json,
+}
+
+/// A readable image with its file.
+struct Opened {
+    path: PathBuf,
+    image: Image,
+    id: PictureId,
+    thumbnail: Thumbnail,
+    prompt: bool,
+}
+
+/// Opens all files; fails with every one that is no good.
+fn open_all(
+    paths: &[PathBuf],
+    white: Option<WhiteLevel>,
+    bank: &PromptBank,
+    progress: &Progress,
+) -> Result<Vec<Opened>> {
+    let (mut opened, mut bad) = (Vec::new(), Vec::new());
+    for path in normals::list(paths, progress)? {
+        let image = Image::open_with(&path, white).and_then(|image| {
+            bank.check_depth(&image.frame()).map_err(|error| error.at(&path))?;
+            Ok(image)
+        });
+        match image {
+            Err(error) => bad.push(error.chain()),
+            Ok(image) => {
+                let frame = image.frame();
+                let prompt = PictureId::is_prompt(frame, bank.prompt_hashes());
+                let (id, thumbnail) = (PictureId::of(frame), Thumbnail::of(frame));
+                opened.push(Opened { path, image, id, thumbnail, prompt });
+            }
+        }
+    }
+    if !bad.is_empty() {
+        let list: String = bad.iter().map(|line| format!("\n  {line}")).collect();
+        bail!("{} normal images cannot be used:{list}", bad.len());
+    }
+    Ok(opened)
+}
+
+/// The first of each picture among `images`, and how many others are copies of them.
+fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
+    let (all, mut seen) = (images.len(), HashSet::new());
+    let kept: Vec<Opened> = images.into_iter().filter(|image| seen.insert(image.id)).collect();
+    let copies = all - kept.len();
+    (kept, copies)
+}
+
+pub fn calibrate(args: CalibrateArgs) -> Result<()> {
+    let progress = Progress::new();
+    let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
+    let images = open_all(&args.normals, args.depth.white_level, &bank, &progress)?;
+    let all = images.len();
+    let held_out = images.iter().filter(|image| !image.prompt).count();
+    let source = if held_out > 0 { Source::HeldOut } else { Source::LeaveOneOut };
+    let used = images.into_iter().filter(|image| image.prompt == (source == Source::LeaveOneOut)).collect();
+    let (used, copies) = distinct(used);
+    let prompts = if source == Source::HeldOut { all - held_out } else { 0 };
+    if prompts > 0 {
+        progress.aside(|| say(&format!("note: {prompts} images are prompts of the bank and do not count")));
+    }
+    // Too few are refused before the model takes its seconds.
+    enough(used.len(), used.len() + copies, args.max_false_reject)?;
+    progress.step("opening the model");
+    let engine = args.model.open()?;
+    let mut scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
+    progress.count(used.len(), "images scored");
+    let mut parts = Vec::new();
+    for opened in &used {
+        let score = match source {
+            Source::HeldOut => scorer.score(opened.image.frame()).cloned(),
+            Source::LeaveOneOut => leave_one_out(&mut scorer, &bank, opened.image.frame()).map(|check| check.score),
+        };
+        let score = score.map_err(|error| error.at(&opened.path))?;
+        parts.push(GoodPart { picture: opened.id, score: score.score, patch_max: score.map.largest() });
+        progress.advance();
+    }
+    let calibration = Calibration::new(source, args.max_false_reject, &parts)?;
+    let calibrated = bank.with_calibration(calibration)?;
+    let output = args.output.unwrap_or(args.bank);
+    calibrated.save(&output)?;
+    drop(progress);
+    if copies > 0 {
+        say(&format!("note: {copies} images are copies of others by their pixels and do not count"));
+    }
+    say_near_copies(used.iter().map(|image| &image.thumbnail), "the bound counts each of them");
+    if source == Source::LeaveOneOut {
+        say(
+            "note: all images are prompts of the bank; each was scored against the others, and the bound is approximate",
+        );
+    }
+    tell(&output, &calibrated)
+}
+
+fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
+    let (Some(calibration), Some(limits)) = (bank.calibration(), bank.thresholds()) else {
+        bail!("{}: the bank has no calibration", path.display());
+    };
+    let kind = match calibration.source() {
+        Source::HeldOut => "held-out images",
+        Source::LeaveOneOut => "prompts, each against the others",
+    };
+    result(&format!(
+        "{}: bank {}\n  calibrated on {} {kind}, at most {} false rejects\n  review  {:.4}\n  reject  {:.4}\n  cell    {:.4}",
+        path.display(),
+        bank.id(),
+        calibration.scores().len(),
+        calibration.max_false_reject(),
+        limits.review,
+        limits.reject,
+        limits.cell
+    ))
+}
+
+/// A prompt's line.
+#[derive(Serialize)]
+struct PromptLine<'a> {
+    path: String,
+    hash: &'a str,
+    score: f32,
+    patch_max: f32,
+    image_residual: Option<f32>,
+    /// Whether the score sticks out above the others.
+    outlier: bool,
+}
+
+/// A cell of the mean map.
+#[derive(Serialize)]
+struct CellLine {
+    row: usize,
+    column: usize,
+    residual: f32,
+}
+
+#[derive(Serialize)]
+struct BankReport<'a> {
+    bank: &'a str,
+    class: &'a str,
+    prompts: Vec<PromptLine<'a>>,
+    /// Sides of the map in cells.
+    grid: usize,
+    /// The mean over prompts of what the others do not cover, row by row.
+    mean_map: Vec<f32>,
+    /// Its largest cells.
+    least_covered: Vec<CellLine>,
+}
+
+/// Cells that the report names.
+const NAMED: usize = 5;
+
+pub fn report(args: ReportArgs) -> Result<()> {
+    let progress = Progress::new();
+    let bank = Arc::new(PromptBank::open(&args.bank)?);
+    let images = open_all(&args.normals, args.depth.white_level, &bank, &progress)?;
+    let prompts = images.into_iter().filter(|image| image.prompt).collect();
+    let (images, _) = distinct(prompts);
+    if images.is_empty() {
+        bail!("none of the images is a prompt of {}; give those that it was built from", args.bank.display());
+    }
+    progress.step("opening the model");
+    let engine = args.model.open()?;
+    let mut scorer: Scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
+    progress.count(images.len(), "prompts scored");
+    let mut checks: Vec<(&Opened, PromptCheck)> = Vec::new();
+    for opened in &images {
+        let check = leave_one_out(&mut scorer, &bank, opened.image.frame()).map_err(|error| error.at(&opened.path))?;
+        checks.push((opened, check));
+        progress.advance();
+    }
+    drop(progress);
+    let report = BankReport::new(&bank, &checks);
+    if let Some(path) = &args.picture {
+        draw(path, &report, &checks)?;
+    }
+    result(&match args.format {
+        ReportFormat::Json => serde_json::to_string(&report)?,
+        ReportFormat::Text => report.text(),
+    })?;
+    let copies = bank.info().duplicates;
+    if copies > 0 {
+        say(&format!("note: {copies} of the bank's {} prompts are copies of others", bank.info().prompts));
+    }
+    say_near_copies(images.iter().map(|image| &image.thumbnail), "they judge each other mildly");
+    let missing = (bank.info().prompts - copies).saturating_sub(checks.len());
+    if missing > 0 {
+        say(&format!("note: {missing} prompts of the bank are not among the images"));
+    }
+    Ok(())
+}
+
+impl<'a> BankReport<'a> {
+    fn new(bank: &'a PromptBank, checks: &[(&Opened, PromptCheck)]) -> Self {
+        let scores: Vec<f32> = checks.iter().map(|(_, check)| check.score.score).collect();
+        let line = |((opened, check), outlier): (&(&Opened, PromptCheck), bool)| PromptLine {
+            path: opened.path.display().to_string(),
+            hash: &bank.prompt_hashes()[check.place],
+            score: check.score.score,
+            patch_max: check.score.map.largest(),
+            image_residual: check.score.output("image_residual"),
+            outlier,
+        };
+        let grid = checks[0].1.score.map.grid;
+        let mean = |cell: usize| {
+            let sum: f64 = checks.iter().map(|(_, check)| f64::from(check.score.map.cells[cell])).sum();
+            (sum / checks.len() as f64) as f32
+        };
+        let mean_map: Vec<f32> = (0..grid * grid).map(mean).collect();
+        let mut cells: Vec<CellLine> = (0..grid * grid)
+            .map(|cell| CellLine { row: cell / grid, column: cell % grid, residual: mean_map[cell] })
+            .collect();
+        cells.sort_by(|a, b| b.residual.total_cmp(&a.residual));
+        cells.truncate(NAMED);
+        BankReport {
+            bank: bank.id(),
+            class: bank.class(),
+            prompts: checks.iter().zip(outliers(&scores)).map(line).collect(),
+            grid,
+            mean_map,
+            least_covered: cells,
+        }
+    }
+
+    fn text(&self) -> String {
+        let width = self.prompts.iter().map(|line| line.path.chars().count()).max().unwrap_or(0).max("prompt".len());
+        let mut text = format!(
+            "bank {} of class {}: each prompt against the others\n{:<width$}   score  patch_max  image_residual",
+            self.bank, self.class, "prompt"
+        );
+        for line in &self.prompts {
+            text += &format!(
+                "\n{:<width$}  {:>6.4}  {:>9.4}  {:>14.4}{}",
+                line.path,
+                line.score,
+                line.patch_max,
+                line.image_residual.unwrap_or(f32::NAN),
+                if line.outlier { "  * sticks out" } else { "" }
+            );
+        }
+        text += &format!("\nleast covered, of {0} x {0} cells:", self.grid);
+        for cell in &self.least_covered {
+            text += &format!("\n  row {:>2}, column {:>2}: {:.4}", cell.row + 1, cell.column + 1, cell.residual);
+        }
+        text
+    }
+}
+
+/// Every prompt with its map, and the mean map over the first.
+fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened, PromptCheck)]) -> Result<()> {
+    let mut tiles = Vec::new();
+    for ((opened, check), line) in checks.iter().zip(&report.prompts) {
+        let name = opened.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (frame, map) = (opened.image.frame(), &check.score.map);
+        let title = format!("{:.3} {name}", check.score.score);
+        tiles.push((check.score.score, Tile { frame, map, mask: None, title, anomalous: line.outlier }));
+    }
+    tiles.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let order: Vec<_> = tiles.into_iter().map(|(_, tile)| tile).collect();
+    // `checks` is not empty, or there would be no report.
+    let (first, check) = &checks[0];
+    let mean = AnomalyMap { cells: report.mean_map.clone(), ..check.score.map.clone() };
+    let of_all =
+        Tile { frame: first.image.frame(), map: &mean, mask: None, title: "mean".to_owned(), anomalous: false };
+    let mut rows = vec![("what the others do not cover, on average".to_owned(), vec![of_all])];
+    for (i, tiles) in order.chunks(8).enumerate() {
+        let label = if i == 0 { "prompts, the strangest first".to_owned() } else { String::new() };
+        rows.push((label, tiles.to_vec()));
+    }
+    write_png(path, &contact_sheet(&rows, 160, &ColourScale::new(DEFAULT_MAX)?))?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `inctrl eval`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use inctrl::Fit;
+use inctrl_lab::datasets;
+use inctrl_lab::evaluation::{self, Draws, Options, Step};
+use inctrl_lab::report::{Report, markdown};
+
+use super::Outcome;
+use super::console::{Progress, result, say};
+use super::data::{LayoutArgs, say_problems};
+use super::maps::create_folder;
+use super::model::ModelArgs;
+use super::normals::{FIT_HELP, parse_fit};
+
+/// Judge the method on a data set as the paper does: several draws of the prompts, mean and standard deviation
+#[derive(clap::Args)]
+#[command(after_help = "\
+Prompts are drawn from normal training images only. Each image is encoded once, whatever the
+number of shots and runs. OUT gets report.html, results.json, results.csv, results.md,
+scores.csv, prompts.json and journal.jsonl; a run that was killed goes on where it was when it
+is started again with the same arguments.
+
+What inctrl data check calls a fault, such as an image that cannot be used or that is both to train
+and to test, is named here and in the report; the exit code is then 2.
+
+Examples:
+  inctrl eval --weights W.safetensors --dataset mvtec/ -o results/
+  inctrl eval --weights W.safetensors --dataset elpv/ --shots 8 --prompts results/prompts.json -o again/")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The data set's folder; see inctrl data check
+    #[arg(long, value_name = "DIR")]
+    dataset: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
+    /// Numbers of prompts
+    #[arg(long, value_name = "K,..", value_delimiter = ',', default_value = "2,4,8")]
+    shots: Vec<NonZeroUsize>,
+    /// Independent draws of the prompts
+    #[arg(long, value_name = "N", default_value = "3")]
+    runs: NonZeroUsize,
+    /// Only these classes
+    #[arg(long, value_name = "CLASS,..", value_delimiter = ',')]
+    classes: Vec<String>,
+    #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
+    fit: Option<Fit>,
+    /// Longest side of maps and masks in the metrics of pixels; 0 for the images' own, which takes long
+    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    mask_side: usize,
+    /// The draws of an earlier run, its prompts.json, in place of new ones
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// The folder for the results
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    let progress = Progress::new();
+    progress.step("looking for images");
+    let dataset = args.layout.open(&args.dataset)?;
+    let mut shots: Vec<usize> = args.shots.iter().map(|shots| shots.get()).collect();
+    shots.sort_unstable();
+    shots.dedup();
+    let mut options = Options {
+        shots,
+        runs: args.runs.get(),
+        seed: args.layout.seed,
+        fit: args.fit.unwrap_or_default(),
+        classes: args.classes,
+        mask_side: args.mask_side,
+        draws: args.prompts.as_deref().map(Draws::read).transpose()?,
+    };
+    let classes = options.classes(&dataset)?;
+    let count = dataset.items.iter().filter(|item| classes.contains(&item.class.as_str())).count();
+    progress.count(count, "images checked");
+    let checked = datasets::check(&dataset, &classes, || progress.advance());
+    create_folder(&args.output)?;
+    progress.step("opening the model");
+    let engine = args.model.open()?;
+    options.fit = args.fit.unwrap_or(engine.trained_fit());
+    progress.step("drawing prompts");
+    let (draws, entries, unusable) = evaluation::run(&engine, &dataset, &options, &args.output, |step| match step {
+        Step::Images(total) => progress.count(total, "images encoded"),
+        Step::Done => progress.advance(),
+    })?;
+    progress.step("computing metrics");
+    let results = evaluation::evaluate(&engine, &dataset, &options, draws, &entries, unusable, &checked)?;
+    progress.step("writing the report");
+    Report { results: &results, dataset: &dataset, options: &options, entries: &entries }.write(&args.output)?;
+    drop(progress);
+    result(markdown(&results).trim_end())?;
+    say(&format!("report: {}", args.output.join("report.html").display()));
+    for leak in &results.leaks {
+        say(&format!("warning: {leak}"));
+    }
+    let faults = say_problems(&dataset, &results.problems, "the report");
+    if !results.failures.is_empty() {
+        say(&format!("error: {} images could not be used; the report names them", results.failures.len()));
+    }
+    if faults == 0 && results.failures.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    Ok(Outcome::SomeInputsFailed)
+}

@@ -1,0 +1,131 @@
+//! The command line of [`inctrl`], for its program and for others that offer the same commands: arguments become calls of the library, results become text. Nothing is computed here.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done; 2 some inputs failed and the
+//! results of the rest are there; 1 anything else, wrong usage included. An output file appears whole or not at all.
+//!
+//! | file | job |
+//! |---|---|
+//! | `score.rs` | `inctrl score`: arguments, and what is said at the end |
+//! | `queries.rs` | files, folders, globs and standard input to a sequence of paths |
+//! | `lanes.rs` | decoding and scoring on threads, results in input order |
+//! | `rows.rs` | a result as a line of a table, JSON or CSV |
+//! | `maps.rs` | heat maps as files |
+//! | `bank.rs` | `inctrl bank`: build, append, info |
+//! | `calibrate.rs` | `inctrl bank`: calibrate, report |
+//! | `data.rs` | `inctrl data`: check |
+//! | `eval.rs` | `inctrl eval` |
+//! | `train.rs` | `inctrl train` |
+//! | `weights.rs` | `inctrl weights`: inspect, random |
+//! | `convert.rs` | `inctrl convert` |
+//! | `synth.rs` | `inctrl synth` |
+//! | `demo.rs` | `inctrl demo` |
+//! | `bench.rs`, `tune.rs` | `inctrl bench`, `inctrl tune` |
+//! | `model.rs`, `normals.rs`, `depth.rs` | arguments that several commands share |
+//! | `console.rs` | the two output streams and the progress bar |
+
+mod bank;
+mod bench;
+mod calibrate;
+mod console;
+mod convert;
+mod data;
+mod demo;
+mod depth;
+mod eval;
+mod lanes;
+mod maps;
+mod model;
+mod normals;
+mod queries;
+mod rows;
+mod score;
+mod synth;
+mod train;
+#[cfg(feature = "cuda")]
+mod tune;
+mod weights;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use console::{ReaderGone, say};
+
+/// Few-shot anomaly detection with InCTRL: a handful of normal images in, an anomaly score and a heat map out.
+#[derive(Parser)]
+#[command(name = "inctrl", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 2 some inputs failed, the results of the rest are there; 1 anything else.
+
+Example:
+  inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
+  inctrl score --weights W.safetensors --bank nut.bank incoming/ --maps maps/";
+
+#[derive(Subcommand)]
+enum Command {
+    Score(score::Args),
+    #[command(subcommand)]
+    Bank(bank::Command),
+    Eval(eval::Args),
+    Train(train::Args),
+    #[command(subcommand)]
+    Data(data::Command),
+    #[command(subcommand)]
+    Weights(weights::Command),
+    Convert(convert::Args),
+    Synth(synth::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
+    #[cfg(feature = "cuda")]
+    Tune(tune::Args),
+}
+
+/// How a command that reached its end did so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    SomeInputsFailed,
+}
+
+/// Runs the command that `arguments` name, the first of which is the program's own name. Results go to the standard output of
+/// the process, all else to its standard error; the code is what the process should end with.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli.command,
+        Err(message) => {
+            // A closed standard output has seen as much of the help as it wanted.
+            let lost = message.print().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe);
+            return ExitCode::from(u8::from(lost || message.use_stderr()));
+        }
+    };
+    let result = match command {
+        Command::Score(args) => score::run(args),
+        Command::Bank(command) => bank::run(command),
+        Command::Eval(args) => eval::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Data(command) => data::run(command),
+        Command::Weights(command) => weights::run(command),
+        Command::Convert(args) => convert::run(args),
+        Command::Synth(args) => synth::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Bench(args) => bench::run(args),
+        #[cfg(feature = "cuda")]
+        Command::Tune(args) => tune::run(args),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeInputsFailed) => ExitCode::from(2),
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

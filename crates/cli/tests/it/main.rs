@@ -1,0 +1,21 @@
+//! The program as a user runs it.
+
+mod bad_input;
+mod checkpoints;
+#[path = "../../../../tests/common/mod.rs"]
+mod common;
+mod copies;
+mod depth;
+mod evaluation;
+mod folders;
+#[cfg(target_os = "linux")]
+mod four_ways;
+#[cfg(target_os = "linux")]
+mod interruption;
+#[path = "../../../../tests/common/program.rs"]
+mod program;
+mod scoring;
+mod training;
+mod verdicts;
+
+use common::{compare, folder, tiny};

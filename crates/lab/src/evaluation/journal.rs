@@ -1,0 +1,243 @@
+//! Scores on their way to disk: a line for each image, so that a run that was killed goes on.
+//!
+//! The file grows by whole lines. A line that a kill cut short is the last one, and is dropped when the file is opened.
+//! Numbers are kept as the digits of their bits: what is read is what was written.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use inctrl::view::Placement;
+use inctrl::{AnomalyMap, Error, ErrorKind, Result, Score};
+
+/// What is kept of an image's score against one bank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// [`Score::score`].
+    pub score: f32,
+    /// The largest residual of the map.
+    pub patch_max: f32,
+    /// The cells of the map.
+    pub cells: Vec<f32>,
+}
+
+/// An image with its scores, or why there are none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The image's name in the data set.
+    pub name: String,
+    /// The class that it was judged as.
+    pub class: String,
+    /// The scores against each bank, shots within runs, or what is the matter with the image.
+    pub scores: Result<Vec<Scored>, String>,
+    /// Hash of the pixels, in hexadecimal; empty where the image could not be read.
+    pub hash: String,
+    /// Sides of the image in pixels.
+    pub size: [usize; 2],
+    /// Where the map lies: x, y, width, height in pixels.
+    pub place: [f64; 4],
+}
+
+/// The line of an entry.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    name: String,
+    class: String,
+    hash: String,
+    size: [usize; 2],
+    place: [u64; 4],
+    /// Bits of score, patch_max and cells, eight hexadecimal digits each.
+    scores: Vec<String>,
+    error: Option<String>,
+}
+
+impl Entry {
+    /// What is kept of an image's scores.
+    pub fn of(name: &str, class: &str, hash: String, scores: &[Score]) -> Self {
+        let kept = |s: &Score| Scored { score: s.score, patch_max: s.map.largest(), cells: s.map.cells.clone() };
+        let first = scores.first();
+        let place = first.map_or([0.0; 4], |s| {
+            let p = s.map.placement;
+            [p.x, p.y, p.width, p.height]
+        });
+        Entry {
+            name: name.to_owned(),
+            class: class.to_owned(),
+            scores: Ok(scores.iter().map(kept).collect()),
+            hash,
+            size: first.map_or([0; 2], |s| [s.width, s.height]),
+            place,
+        }
+    }
+
+    /// An image that cannot be scored.
+    pub fn failed(name: &str, class: &str, why: String) -> Self {
+        let (name, class) = (name.to_owned(), class.to_owned());
+        Entry { name, class, scores: Err(why), hash: String::new(), size: [0; 2], place: [0.0; 4] }
+    }
+
+    /// The map against bank `bank`, over an image of `width` x `height` pixels that shows the same.
+    pub fn map(&self, bank: usize, width: usize, height: usize) -> Option<AnomalyMap> {
+        let cells = self.scores.as_ref().ok()?.get(bank)?.cells.clone();
+        let (u, v) = (width as f64 / self.size[0] as f64, height as f64 / self.size[1] as f64);
+        let [x, y, w, h] = self.place;
+        let placement = Placement { x: x * u, y: y * v, width: w * u, height: h * v };
+        Some(AnomalyMap { grid: cells.len().isqrt(), cells, placement })
+    }
+
+    fn line(&self) -> Line {
+        let digits = |s: &Scored| {
+            let numbers = [s.score, s.patch_max].into_iter().chain(s.cells.iter().copied());
+            numbers.map(|x| format!("{:08x}", x.to_bits())).collect()
+        };
+        let scores = self.scores.iter().flatten().map(digits).collect();
+        Line {
+            name: self.name.clone(),
+            class: self.class.clone(),
+            hash: self.hash.clone(),
+            size: self.size,
+            place: self.place.map(f64::to_bits),
+            scores,
+            error: self.scores.as_ref().err().cloned(),
+        }
+    }
+
+    fn from_line(line: Line) -> Option<Self> {
+        let number = |digits: &[u8]| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            Some(f32::from_bits(u32::from_str_radix(digits, 16).ok()?))
+        };
+        let scored = |text: &String| {
+            let mut numbers = text.as_bytes().chunks(8).map(number);
+            let [score, patch_max] = [numbers.next()??, numbers.next()??];
+            Some(Scored { score, patch_max, cells: numbers.collect::<Option<_>>()? })
+        };
+        let scores = match line.error {
+            Some(error) => Err(error),
+            None => Ok(line.scores.iter().map(scored).collect::<Option<_>>()?),
+        };
+        let place = line.place.map(f64::from_bits);
+        Some(Entry { name: line.name, class: line.class, scores, hash: line.hash, size: line.size, place })
+    }
+}
+
+/// The journal of a run.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    entries: HashMap<(String, String), Entry>,
+}
+
+impl Journal {
+    /// Opens or begins the journal at `path`. `identity` is a line that tells what is evaluated and how: a journal of another
+    /// run is refused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for the journal of another run.
+    pub fn open(path: &Path, identity: &str) -> Result<Self> {
+        let io = |action: &'static str| move |error| Error::io(action, path, error);
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(io("open"))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io("read"))?;
+        // Whole lines only: the rest was cut short.
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let text = String::from_utf8_lossy(&text[..whole]).into_owned();
+        let mut lines = text.lines();
+        let mut entries = HashMap::new();
+        match lines.next() {
+            None => {
+                file.set_len(0).map_err(io("begin"))?;
+                file.rewind().map_err(io("begin"))?;
+                writeln!(file, "{identity}").map_err(io("write"))?;
+            }
+            Some(found) if found == identity => {
+                for line in lines {
+                    let entry = serde_json::from_str(line).ok().and_then(Entry::from_line).ok_or_else(|| {
+                        let message = "the journal is damaged; delete it to begin anew";
+                        Error::new(ErrorKind::Argument, message).at(path)
+                    })?;
+                    entries.insert((entry.class.clone(), entry.name.clone()), entry);
+                }
+                file.set_len(whole as u64).map_err(io("continue"))?;
+                file.seek(SeekFrom::End(0)).map_err(io("continue"))?;
+            }
+            Some(found) => {
+                let message = format!(
+                    "is the journal of another evaluation; choose another folder, or delete it to begin anew\n  there: \
+                     {found}\n  here:  {identity}"
+                );
+                return Err(Error::new(ErrorKind::Argument, message).at(path));
+            }
+        }
+        Ok(Journal { path: path.to_path_buf(), file, entries })
+    }
+
+    /// The entry of an image, where it is there already.
+    pub fn get(&self, class: &str, name: &str) -> Option<&Entry> {
+        self.entries.get(&(class.to_owned(), name.to_owned()))
+    }
+
+    /// Adds an entry; it is in the file when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn add(&mut self, entry: Entry) -> Result<()> {
+        let line = serde_json::to_string(&entry.line())
+            .map_err(|error| Error::new(ErrorKind::Internal, "cannot write a line").because(error))?;
+        // One write, so that no line is begun that a moment later would have been whole.
+        let write = self.file.write_all(format!("{line}\n").as_bytes());
+        write.map_err(|error| Error::io("write", &self.path, error))?;
+        self.entries.insert((entry.class.clone(), entry.name.clone()), entry);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> Entry {
+        let scored = Scored { score: 0.1, patch_max: f32::MIN_POSITIVE, cells: vec![0.3, 1e-9, 0.0, 0.7] };
+        Entry {
+            name: name.to_owned(),
+            class: "nut".to_owned(),
+            scores: Ok(vec![scored.clone(), scored]),
+            hash: "ab".to_owned(),
+            size: [30, 40],
+            place: [0.1, -2.0, 30.7, 1e300],
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_a_line_cut_short_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (one, bad) = (entry("1.png"), Entry::failed("2.png", "nut", "torn".to_owned()));
+        let mut journal = Journal::open(&path, "id").unwrap();
+        journal.add(one.clone()).unwrap();
+        journal.add(bad.clone()).unwrap();
+        drop(journal);
+        let whole = std::fs::read(&path).unwrap();
+        let mut cut = whole.clone();
+        cut.extend_from_slice(b"{\"name\":\"3.p");
+        std::fs::write(&path, &cut).unwrap();
+        let journal = Journal::open(&path, "id").unwrap();
+        assert_eq!(journal.get("nut", "1.png"), Some(&one));
+        assert_eq!(journal.get("nut", "2.png"), Some(&bad));
+        assert_eq!(journal.get("nut", "3.png"), None);
+        drop(journal);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        let error = Journal::open(&path, "other").err().unwrap();
+        assert!(error.to_string().contains("another evaluation"), "{error}");
+    }
+
+    #[test]
+    fn a_map_lies_over_a_smaller_image_as_over_the_whole() {
+        let map = entry("1.png").map(0, 15, 10).unwrap();
+        assert_eq!((map.grid, map.placement.x, map.placement.y), (2, 0.05, -0.5));
+    }
+}

@@ -1,0 +1,284 @@
+//! From a data set to scores.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use serde::Serialize;
+
+use super::draws::order;
+use super::{Draw, Draws, Entry, Journal, Prompt};
+use crate::datasets::{Dataset, Item, Label, Split};
+use inctrl::internals::without_signals;
+use inctrl::view::Fit;
+use inctrl::{Engine, Error, ErrorKind, MultiBankScorer, PromptBank, Result};
+
+/// What to evaluate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Numbers of prompts.
+    pub shots: Vec<usize>,
+    /// Independent draws of the prompts.
+    pub runs: usize,
+    /// Another seed gives other draws.
+    pub seed: u64,
+    /// How images become square.
+    pub fit: Fit,
+    /// The classes; all where empty.
+    pub classes: Vec<String>,
+    /// Longest side of maps and masks for the metrics of pixels; 0 for the images' own.
+    pub mask_side: usize,
+    /// Draws of an earlier run, to be repeated.
+    pub draws: Option<Draws>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many images are to be encoded.
+    Images(usize),
+    /// One more is done.
+    Done,
+}
+
+/// An image that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The image's name in the data set.
+    pub name: String,
+    /// What is the matter.
+    pub error: String,
+}
+
+impl Options {
+    /// The banks of a class: run and shots of each, in the order of an entry's scores.
+    pub fn banks(&self) -> Vec<(usize, usize)> {
+        (0..self.runs).flat_map(|run| self.shots.iter().map(move |&shots| (run, shots))).collect()
+    }
+
+    /// The classes of a data set that are to be judged.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a class that the data set does not have, and for numbers that make no sense.
+    pub fn classes<'a>(&self, dataset: &'a Dataset) -> Result<Vec<&'a str>> {
+        let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
+        if self.shots.is_empty() || self.shots.contains(&0) || self.runs == 0 {
+            return fail("the numbers of shots and runs must be at least 1".to_owned());
+        }
+        let all = dataset.classes();
+        if let Some(unknown) = self.classes.iter().find(|class| !all.contains(&class.as_str())) {
+            return fail(format!("the data set has no class `{unknown}`; it has {}", all.join(", ")));
+        }
+        let wanted = |class: &&str| self.classes.is_empty() || self.classes.iter().any(|wanted| wanted == class);
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+}
+
+/// Draws prompts, encodes what is not in the journal of `folder` yet, and returns the draws and the entries of all test
+/// images, in the order of the data set. The draws are in `folder` as `prompts.json` before the first image is scored.
+///
+/// An image that cannot be used costs its own entry only; a training image that cannot is not drawn, and is in the list.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] where a class has too few normal training images, where given draws do not fit the data set, and for
+/// a folder of another evaluation; otherwise as building banks and scoring.
+pub fn run(
+    engine: &Engine,
+    dataset: &Dataset,
+    options: &Options,
+    folder: &Path,
+    mut observe: impl FnMut(Step),
+) -> Result<(Draws, Vec<Entry>, Vec<Failure>)> {
+    let classes = options.classes(dataset)?;
+    let (draws, failures) = draws(dataset, &classes, options)?;
+    let mut journal =
+        Journal::open(&folder.join("journal.jsonl"), &identity(engine, dataset, &classes, options, &draws)?)?;
+    draws.write(&folder.join("prompts.json"))?;
+
+    let mut work: Vec<(&str, Vec<&Item>)> = Vec::new();
+    for &class in &classes {
+        let items = dataset.of(class, Split::Test).filter(|item| journal.get(class, &item.name).is_none());
+        work.push((class, items.collect()));
+    }
+    work.retain(|(_, items)| !items.is_empty());
+    let prompts = |class: &str| unique(&draws, class).len();
+    observe(Step::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()));
+    for (class, items) in work {
+        let banks = banks(engine, dataset, class, options, &draws, || observe(Step::Done))?;
+        let mut panel = engine.panel(&banks)?;
+        score(&mut panel, class, &items, |entry| {
+            journal.add(entry)?;
+            observe(Step::Done);
+            Ok(())
+        })?;
+    }
+    let entries = classes.iter().flat_map(|class| dataset.of(class, Split::Test));
+    let entries = entries.filter_map(|item| journal.get(&item.class, &item.name).cloned()).collect();
+    Ok((draws, entries, failures))
+}
+
+/// What makes two evaluations the same, as one line of JSON.
+fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Options, draws: &Draws) -> Result<String> {
+    let mut names = blake3::Hasher::new();
+    for item in classes.iter().flat_map(|class| dataset.of(class, Split::Test)) {
+        names.update(item.name.as_bytes()).update(&[0]);
+    }
+    let internal = |error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error);
+    let drawn = blake3::hash(&serde_json::to_vec(draws).map_err(internal)?);
+    let texts: Vec<&str> = classes.iter().map(|class| dataset.text(class)).collect();
+    let mut identity = serde_json::json!({
+        "journal": 1,
+        "texts": texts,
+        "model": engine.model_hash(),
+        "device": engine.device(),
+        "fit": options.fit,
+        "shots": options.shots,
+        "runs": options.runs,
+        "prompts": drawn.to_hex().as_str(),
+        "images": names.finalize().to_hex().as_str(),
+    });
+    // Absent where there is none, so that journals from before there were any go on.
+    if let Some(white) = dataset.items.first().and_then(|item| item.white_level) {
+        identity["white_level"] = white.get().into();
+    }
+    serde_json::to_string(&identity).map_err(internal)
+}
+
+/// The prompts of every run, each readable; and the images that are not.
+fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draws, Vec<Failure>)> {
+    let most = options.shots.iter().copied().max().unwrap_or(0);
+    let (mut draws, mut failures) = (Vec::new(), Vec::new());
+    for &class in classes {
+        let normals: Vec<&Item> = dataset.of(class, Split::Train).filter(|item| item.label == Label::Normal).collect();
+        let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
+        let mut hash = |item: &'_ Item| -> Option<String> {
+            match item.certain_image() {
+                Ok(image) => Some(blake3::Hash::from_bytes(image.frame().content_hash()).to_hex().to_string()),
+                Err(error) => {
+                    failures.push(Failure { name: item.name.clone(), error: error.chain() });
+                    None
+                }
+            }
+        };
+        for run in 0..options.runs {
+            let names = normals.iter().map(|item| item.name.as_str());
+            let candidates: Vec<&Item> = match options.draws.as_ref() {
+                Some(given) => chosen(given, class, run, &normals)?,
+                None => order(class, options.seed, run, names).into_iter().map(|index| normals[index]).collect(),
+            };
+            let mut prompts = Vec::new();
+            for item in candidates {
+                if prompts.len() == most {
+                    break;
+                }
+                if let Some(hash) = hashes.entry(&item.name).or_insert_with(|| hash(item)) {
+                    prompts.push(Prompt { name: item.name.clone(), hash: hash.clone() });
+                }
+            }
+            if prompts.len() < most {
+                let message = format!(
+                    "class `{class}` has {} usable normal training images, {most} shots ask for {most}: lower --shots, or leave \
+                     the class out with --classes",
+                    prompts.len()
+                );
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            let draw = Draw { class: class.to_owned(), run, prompts };
+            match options.draws.as_ref().and_then(|given| given.of(class, run)) {
+                Some(given) if given.prompts[..most] != draw.prompts[..] => {
+                    let message = format!(
+                        "the prompts of class `{class}`, run {run}, are not the images that they were: their hashes differ"
+                    );
+                    return Err(Error::new(ErrorKind::Argument, message));
+                }
+                _ => draws.push(draw),
+            }
+        }
+    }
+    Ok((Draws { draws }, failures))
+}
+
+/// The normals that given draws name.
+fn chosen<'a>(given: &Draws, class: &str, run: usize, normals: &[&'a Item]) -> Result<Vec<&'a Item>> {
+    let fail = |message: String| Error::new(ErrorKind::Argument, message);
+    let draw = given.of(class, run).ok_or_else(|| fail(format!("the prompts have no run {run} of class `{class}`")))?;
+    let find = |prompt: &Prompt| {
+        let message = || format!("prompt {} is not a normal training image of class `{class}`", prompt.name);
+        normals.iter().find(|item| item.name == prompt.name).copied().ok_or_else(|| fail(message()))
+    };
+    draw.prompts.iter().map(find).collect()
+}
+
+/// The prompts of a class, each once.
+fn unique<'a>(draws: &'a Draws, class: &str) -> Vec<&'a Prompt> {
+    let mut prompts: Vec<&Prompt> = Vec::new();
+    for prompt in draws.draws.iter().filter(|draw| draw.class == class).flat_map(|draw| &draw.prompts) {
+        if prompts.iter().all(|known| known.hash != prompt.hash) {
+            prompts.push(prompt);
+        }
+    }
+    prompts
+}
+
+/// The banks of a class in the order of [`Options::banks`]; each prompt is encoded once.
+fn banks(
+    engine: &Engine,
+    dataset: &Dataset,
+    class: &str,
+    options: &Options,
+    draws: &Draws,
+    mut done: impl FnMut(),
+) -> Result<Vec<Arc<PromptBank>>> {
+    let mut builder = engine.bank_builder(dataset.text(class), options.fit)?;
+    for prompt in unique(draws, class) {
+        let item = dataset.of(class, Split::Train).find(|item| item.name == prompt.name).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))
+        })?;
+        builder.add(item.image()?.frame()).map_err(|error| error.at(&item.path))?;
+        done();
+    }
+    let all = builder.finish()?;
+    let place = |prompt: &Prompt| all.prompt_hashes().iter().position(|hash| *hash == prompt.hash);
+    let bank = |(run, shots): (usize, usize)| {
+        let drawn = draws.of(class, run).map_or(&[][..], |draw| &draw.prompts[..shots]);
+        let places: Vec<usize> = drawn.iter().filter_map(place).collect();
+        Ok(Arc::new(all.subset(&places)?))
+    };
+    options.banks().into_iter().map(bank).collect()
+}
+
+/// Scores `items` while the next ones are decoded.
+fn score(
+    panel: &mut MultiBankScorer,
+    class: &str,
+    items: &[&Item],
+    mut each: impl FnMut(Entry) -> Result<()>,
+) -> Result<()> {
+    thread::scope(|scope| {
+        let (sender, decoded) = sync_channel(2);
+        let decode = move || {
+            for item in items {
+                // Nobody takes images any more after an error.
+                if sender.send((item, item.certain_image())).is_err() {
+                    return;
+                }
+            }
+        };
+        without_signals(|| scope.spawn(decode));
+        for (item, image) in decoded {
+            let scored = image.and_then(|image| {
+                let hash = blake3::Hash::from_bytes(image.frame().content_hash()).to_hex().to_string();
+                Ok(Entry::of(&item.name, class, hash, panel.score(image.frame())?))
+            });
+            let entry = match scored {
+                Ok(entry) => entry,
+                Err(error) if error.kind() == ErrorKind::Device => return Err(error),
+                Err(error) => Entry::failed(&item.name, class, error.chain()),
+            };
+            each(entry)?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,56 @@
+//! The images that a threshold gets most wrong, with their heat maps.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
+use image::{ExtendedColorType, RgbImage};
+
+use crate::datasets::Item;
+use crate::evaluation::Entry;
+use crate::render::{ColourScale, overlay};
+use inctrl::{Frame, PixelFormat};
+
+/// Longest side of a picture in the page.
+const SIDE: usize = 220;
+const QUALITY: u8 = 86;
+
+/// An image and its heat map as data for a page, or why there is none.
+pub fn pictures(item: &Item, entry: &Entry, bank: usize, scale: &ColourScale) -> Result<[String; 2], String> {
+    let image = item.image().map_err(|error| error.chain())?;
+    let (width, height, pixels) = reduced(image.frame());
+    let map = entry.map(bank, width, height).ok_or("it has no map")?;
+    let frame = Frame::packed(&pixels, width, height, PixelFormat::Rgb8).map_err(|error| error.chain())?;
+    let heat = overlay(frame, &map, scale);
+    Ok([jpeg(&pixels, width, height)?, jpeg(&heat.pixels, heat.width, heat.height)?])
+}
+
+/// An RGB picture whose longer side is at most [`SIDE`].
+fn reduced(frame: Frame<'_>) -> (usize, usize, Vec<u8>) {
+    let mut pixels = Vec::with_capacity(frame.width() * frame.height() * 3);
+    for y in 0..frame.height() {
+        match frame.format() {
+            PixelFormat::Grey8 => pixels.extend(frame.row(y).iter().flat_map(|&grey| [grey; 3])),
+            _ => pixels.extend_from_slice(frame.row(y)),
+        }
+    }
+    let (width, height) = (frame.width(), frame.height());
+    let longest = width.max(height);
+    if longest <= SIDE {
+        return (width, height, pixels);
+    }
+    let [w, h] = [width, height].map(|length| ((length * SIDE + longest / 2) / longest).max(1));
+    match RgbImage::from_raw(width as u32, height as u32, pixels) {
+        Some(image) => (w, h, imageops::resize(&image, w as u32, h as u32, FilterType::Triangle).into_raw()),
+        // Sides that do not fit 32 bits do not come out of a decoder.
+        None => (1, 1, vec![0; 3]),
+    }
+}
+
+fn jpeg(pixels: &[u8], width: usize, height: usize) -> Result<String, String> {
+    let mut file = Vec::new();
+    JpegEncoder::new_with_quality(&mut file, QUALITY)
+        .encode(pixels, width as u32, height as u32, ExtendedColorType::Rgb8)
+        .map_err(|error| error.to_string())?;
+    Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(file)))
+}

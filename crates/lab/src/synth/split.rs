@@ -1,0 +1,59 @@
+//! What may be learnt from, and what is kept for judging what was learnt.
+
+use std::str::FromStr;
+
+use super::defect::Defect;
+use super::family::Family;
+use super::random::Stream;
+use inctrl::{Error, ErrorKind, Result};
+
+/// One of the two halves of the generator, which share no family, hence no product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Families to learn from, with the defects to learn from.
+    Train,
+    /// Families to judge by, with every defect that they can have.
+    HeldOut,
+}
+
+impl Split {
+    /// Both.
+    pub const ALL: [Split; 2] = [Split::Train, Split::HeldOut];
+
+    /// The identifier that files and the command line use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::HeldOut => "held-out",
+        }
+    }
+
+    /// Its families.
+    pub fn families(self) -> Vec<Family> {
+        Family::ALL.iter().copied().filter(|family| family.split() == self).collect()
+    }
+
+    /// The defects of `family` in this split: for training those of the split alone, held out all.
+    pub fn defects(self, family: Family) -> Vec<Defect> {
+        let all = family.defects().iter().copied();
+        all.filter(|defect| self == Split::HeldOut || defect.split() == Split::Train).collect()
+    }
+
+    /// The seed of product number `product` in the data that `seed` makes: even for training, odd held out, so that no
+    /// seed of one split is ever one of the other.
+    pub fn product_seed(self, seed: u64, product: u64) -> u64 {
+        let bits = Stream::named(&[self.name()], &[seed, product]).bits();
+        bits & !1 | u64::from(self == Split::HeldOut)
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Split::ALL.into_iter().find(|split| split.name() == text).ok_or_else(|| {
+            let names = Split::ALL.map(Split::name).join(" or ");
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a split: use {names}"))
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! Features of images on disk: each image is encoded once, whatever becomes of the run.
+//!
+//! A file is a line of text, which says whose features these are, and records of one size:
+//!
+//! ```text
+//! hash [32] | class [E] f32 | judged [N] f32 | taps [L, N, W] f32 | blake3 of the record so far [32]
+//! ```
+//!
+//! `hash` is that of the image file's bytes. Features are f32 as the encoder gives them, so that a map made of them is the
+//! engine's. A record that a kill or a full disk cut short is the last one, and is dropped when the file is opened again; any
+//! other damage is an error. The file is mapped, and belongs to one run at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use inctrl::internals::Features;
+use inctrl::internals::Mapped;
+use inctrl::weights::Arch;
+use inctrl::{Error, ErrorKind, Result};
+
+const HASH: usize = 32;
+/// What a first line begins with; the number is the version of the format.
+const MAGIC: &str = "inctrl features 1";
+
+/// Lengths of a record's parts, in numbers.
+#[derive(Clone, Copy)]
+struct Lengths {
+    class: usize,
+    judged: usize,
+    taps: usize,
+}
+
+impl Lengths {
+    fn of(arch: &Arch) -> Self {
+        let judged = arch.vision.patches();
+        Lengths { class: arch.embed_dim, judged, taps: arch.taps.len() * judged * arch.vision.width }
+    }
+
+    /// Bytes of a record.
+    fn record(self) -> usize {
+        2 * HASH + 4 * (self.class + self.judged + self.taps)
+    }
+}
+
+/// A file of features that may still grow.
+pub(super) struct Cache {
+    path: PathBuf,
+    file: File,
+    lengths: Lengths,
+    /// Bytes of the first line.
+    start: usize,
+    index: HashMap<[u8; HASH], usize>,
+}
+
+impl Cache {
+    /// Opens or begins the file in `folder`, which is made if it is not there, for the features that `identity` names: the model,
+    /// the fit, the arithmetic.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for a file that is damaged or in use.
+    pub fn open(folder: &Path, identity: &str, arch: &Arch) -> Result<Self> {
+        create_dir_all(folder).map_err(|error| Error::io("create the folder", folder, error))?;
+        let path = folder.join(format!("{}.features", &blake3::hash(identity.as_bytes()).to_hex()[..16]));
+        let io = |action: &'static str| {
+            let path = path.clone();
+            move |error| Error::io(action, &path, error)
+        };
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(io("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = "another training is using this cache: wait for it, or choose another folder";
+                return Err(Error::new(ErrorKind::Argument, message).at(&path));
+            }
+            // A file system that knows no locks: two trainings at once are the user's to avoid.
+            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
+        }
+        let line = format!("{MAGIC} {identity}\n");
+        let lengths = Lengths::of(arch);
+        let mut begun = vec![0; line.len()];
+        let found = read_up_to(&mut file, &mut begun).map_err(io("read"))?;
+        if found < line.len() && line.as_bytes().starts_with(&begun[..found]) {
+            // Nothing, or a first line that was cut short.
+            file.set_len(0).and_then(|()| file.rewind()).map_err(io("begin"))?;
+            file.write_all(line.as_bytes()).map_err(io("write"))?;
+        } else if begun != line.as_bytes() {
+            return Err(damaged(&path, "its first line is not that of a cache of this model and version"));
+        }
+        let mut cache = Cache { path, file, lengths, start: line.len(), index: HashMap::new() };
+        cache.read_index()?;
+        Ok(cache)
+    }
+
+    /// Checks the records that are there, and drops one that was cut short.
+    fn read_index(&mut self) -> Result<()> {
+        let map = self.map()?;
+        let record = self.lengths.record();
+        let whole = (map.len() - self.start) / record;
+        for i in 0..whole {
+            let range = self.start + i * record..self.start + (i + 1) * record;
+            let bytes = map.bytes(range.clone());
+            let (content, checksum) = bytes.split_at(record - HASH);
+            if blake3::hash(content).as_bytes() != checksum {
+                return Err(damaged(&self.path, &format!("record {i} of {whole} does not match its checksum")));
+            }
+            if let Some(hash) = content.first_chunk::<HASH>() {
+                self.index.insert(*hash, i);
+            }
+            map.release(range);
+        }
+        drop(map);
+        self.cut(whole)
+    }
+
+    /// Ends the file after `records`, where the next one goes.
+    fn cut(&mut self, records: usize) -> Result<()> {
+        let end = (self.start + records * self.lengths.record()) as u64;
+        let moved = self.file.set_len(end).and_then(|()| self.file.seek(SeekFrom::Start(end)));
+        moved.map(drop).map_err(|error| Error::io("continue", &self.path, error))
+    }
+
+    fn map(&self) -> Result<Mapped> {
+        Mapped::open(&self.path, "a cache of features")
+    }
+
+    /// Whether the features of the file with this hash are there.
+    pub fn contains(&self, hash: &[u8; HASH]) -> bool {
+        self.index.contains_key(hash)
+    }
+
+    /// The files whose features are there.
+    pub fn hashes(&self) -> HashSet<[u8; HASH]> {
+        self.index.keys().copied().collect()
+    }
+
+    /// Adds the features of the file with this hash, which are not there yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], as where the disk is full: all images before this one are kept.
+    pub fn add(&mut self, hash: [u8; HASH], features: &Features) -> Result<()> {
+        let mut bytes = Vec::with_capacity(self.lengths.record());
+        bytes.extend_from_slice(&hash);
+        for part in [&features.class, &features.judged, &features.taps] {
+            part.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
+        }
+        let checksum = blake3::hash(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        if bytes.len() != self.lengths.record() {
+            return Err(Error::new(ErrorKind::Internal, "features are not of the model's sizes"));
+        }
+        let records = self.index.len();
+        if let Err(error) = self.file.write_all(&bytes) {
+            // What is not undone here is when the file is opened again.
+            let _ = self.cut(records);
+            let message = format!(
+                "cannot write the features of an image ({} bytes each); the {records} before it are kept: make room, or \
+                 choose another folder, and start again",
+                bytes.len()
+            );
+            return Err(Error::new(ErrorKind::Io, message).at(&self.path).because(error));
+        }
+        self.index.insert(hash, records);
+        Ok(())
+    }
+
+    /// The features, to be read. The file stays locked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn finish(self) -> Result<Store> {
+        Ok(Store { map: self.map()?, cache: self })
+    }
+}
+
+/// A file of features that is complete.
+pub(super) struct Store {
+    map: Mapped,
+    cache: Cache,
+}
+
+impl Store {
+    /// Where the features of the file with this hash are.
+    pub fn find(&self, hash: &[u8; HASH]) -> Option<usize> {
+        self.cache.index.get(hash).copied()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.cache.path
+    }
+
+    /// Class embedding `[E]` of a record.
+    pub fn class(&self, record: usize) -> Vec<f32> {
+        self.numbers(record, 0..self.cache.lengths.class)
+    }
+
+    /// Judged patches `[N]` of a record.
+    pub fn judged(&self, record: usize) -> Vec<f32> {
+        let Lengths { class, judged, .. } = self.cache.lengths;
+        self.numbers(record, class..class + judged)
+    }
+
+    /// Unit taps `[L, N, W]` of a record.
+    pub fn taps(&self, record: usize) -> Vec<f32> {
+        let Lengths { class, judged, taps } = self.cache.lengths;
+        self.numbers(record, class + judged..class + judged + taps)
+    }
+
+    fn numbers(&self, record: usize, range: Range<usize>) -> Vec<f32> {
+        let start = self.cache.start + record * self.cache.lengths.record() + HASH;
+        let bytes = self.map.bytes(start + 4 * range.start..start + 4 * range.end);
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    let message = format!("the cache is damaged: {what}; delete the file, and it is made anew");
+    Error::new(ErrorKind::Argument, message).at(path)
+}
+
+/// Fills `buffer` as far as the file goes, and says how far that is.
+fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut found = 0;
+    while found < buffer.len() {
+        match file.read(&mut buffer[found..])? {
+            0 => break,
+            read => found += read,
+        }
+    }
+    Ok(found)
+}

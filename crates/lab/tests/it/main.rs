@@ -1,0 +1,7 @@
+//! The laboratory from outside.
+
+#[path = "../../../../tests/common/mod.rs"]
+mod common;
+mod datasets;
+mod metrics;
+mod training;

@@ -1,7 +1,0 @@
-//! The program `inctrl`: anomaly scores and heat maps on the command line.
-
-mod cli;
-
-fn main() -> std::process::ExitCode {
-    cli::main()
-}
