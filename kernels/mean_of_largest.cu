@@ -13,7 +13,7 @@
 #include "ordered.cuh"
 #include "reduce.cuh"
 
-namespace mean_of_largest {
+namespace largest {
 
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / reduce::WARP;
@@ -41,12 +41,12 @@ __device__ __forceinline__ uint32_t place(float cell, float judged) {
     return judged != 0.0f || cell != cell ? ordered::from_float(cell) : 0;
 }
 
-}  // namespace mean_of_largest
+}  // namespace largest
 
 extern "C" __global__ void __launch_bounds__(256)
     mean_of_largest(const float* __restrict__ map, const float* __restrict__ judged, int cells, int one_in, int pitch,
                         int column, float* __restrict__ out, float* __restrict__ mirror) {
-    using namespace mean_of_largest;
+    using namespace largest;
     CU_SHARED(shared);
     uint32_t* counts = reinterpret_cast<uint32_t*>(shared);
     float* sums = reinterpret_cast<float*>(shared);

@@ -168,12 +168,14 @@ fn build(
     if folder.is_dir() {
         return Ok(folder);
     }
-    compile_all(&compiler, &jobs)?;
+    probe(&compiler, &objects)?;
+    // From here on it is our sources that are wrong: tests that pass over them would say nothing.
+    compile_all(&compiler, &jobs).unwrap_or_else(|error| panic!("no device to test: {error}"));
 
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     let partial = tempfile::Builder::new().prefix("linking").tempdir_in(&target).map_err(failed)?;
     let objects: Vec<PathBuf> = jobs.into_iter().map(|job| job.object).collect();
-    link(&compiler, &objects, partial.path())?;
+    link(&compiler, &objects, partial.path()).unwrap_or_else(|error| panic!("no device to test: {error}"));
     let partial = partial.keep();
     if fs::rename(&partial, &folder).is_err() {
         // Another process was first.
@@ -218,6 +220,18 @@ fn compiler() -> Result<Compiler, String> {
         }
     }
     Err("no C++ compiler was found (CXX, c++, g++ or clang++)".into())
+}
+
+/// Whether the compiler has what the emulator is written in, half precision among it; older ones are no fault of ours.
+fn probe(compiler: &Compiler, folder: &Path) -> Result<(), String> {
+    const SOURCE: &str =
+        "#include <optional>\nstd::optional<_Float16> half(float x) { return static_cast<_Float16>(x); }\n";
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let scratch = tempfile::tempdir_in(folder).map_err(failed)?;
+    let source = scratch.path().join("probe.cpp");
+    fs::write(&source, SOURCE).map_err(failed)?;
+    run(compiler.command().arg("-c").arg(source).arg("-o").arg(scratch.path().join("probe.o")))
+        .map_err(|error| format!("the compiler is too old for the emulator: {error}"))
 }
 
 /// Runs a compiler; its messages are the error.
