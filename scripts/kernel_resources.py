@@ -29,14 +29,14 @@ ARCHITECTURES = [80, 86, 87, 89, 90, 100, 120]
 FLAGS = ["-std=c++17", "-O3"]
 
 
-def amalgam():
+def amalgam(folder=KERNELS):
     """All kernels in one text, with each header where it is first included, as build.rs makes it."""
     seen, lines = set(), []
 
     def inline(path):
         for line in path.read_text(encoding="utf-8").splitlines():
             include = re.fullmatch(r'\s*#include "([^"]+)"\s*', line)
-            header = KERNELS / include[1] if include else None
+            header = folder / include[1] if include else None
             if header and header.exists():
                 if header not in seen:
                     seen.add(header)
@@ -44,7 +44,7 @@ def amalgam():
             elif line.strip() != "#pragma once":
                 lines.append(line)
 
-    for path in sorted(KERNELS.glob("*.cu")):
+    for path in sorted(folder.glob("*.cu")):
         inline(path)
     return "\n".join(lines) + "\n"
 

@@ -32,6 +32,7 @@ import threading
 import time
 
 from mutant_faults import EQUIVALENT, HOST_FAULTS, UNMODELLED
+from ptx import faults as device_faults
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "kernels"
@@ -425,7 +426,11 @@ def main():
     if wrong := list(misfits()):
         sys.exit("\n".join(["mutants: mutant_faults.py and the tables here do not fit the sources:", *wrong]))
     if arguments.check:
-        print(f"mutants: {len(list(kernel_mutants()))} of kernels and {len(HOST_FAULTS)} of the host side, each in one place")
+        # Those that only the device executes have a run of their own, scripts/ptx-check.sh --faults.
+        if wrong := list(device_faults.misfits()):
+            sys.exit("\n".join(["mutants: ptx/faults.py does not fit the sources:", *wrong]))
+        print(f"mutants: {len(list(kernel_mutants()))} of kernels, {len(HOST_FAULTS)} of the host side and "
+              f"{len(device_faults.FAULTS)} of the device's code, each in one place")
         return
     both = arguments.kernels == arguments.host
     kernels = [m for m in kernel_mutants() if arguments.only in m.name] if both or arguments.kernels else []

@@ -1,0 +1,58 @@
+"""The kernels that ship, as nvcc writes them."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import kernel_resources
+
+from .parser import Fault, parse
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+KERNELS = ROOT / "kernels"
+REGISTRY = ROOT / "src" / "backend" / "cuda" / "kernels.rs"
+# The architectures whose PTX is run: the oldest, from which drivers make code for those that are not listed, and Hopper.
+ARCHITECTURES = (80, 90)
+
+
+def registered():
+    """Every kernel that the program loads."""
+    table = re.search(r"^kernels! \{\n(.*?)^\}", REGISTRY.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    names = re.findall(r"\w+", table[1]) if table else []
+    if not names:
+        raise Fault(f"{REGISTRY} holds no table of kernels")
+    return names
+
+
+def changed(file, text):
+    """All kernels in one text, with `text` instead of a file."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch) / "kernels"
+        shutil.copytree(KERNELS, folder)
+        (folder / file).write_text(text, encoding="utf-8")
+        return kernel_resources.amalgam(folder)
+
+
+def compiled(nvcc, architecture, text, keep=None):
+    """Kernel name to kernel, from a text of all; the PTX is kept at `keep`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = pathlib.Path(scratch) / "kernels.cu"
+        source.write_text(text, encoding="utf-8")
+        out = source.with_suffix(".ptx")
+        command = [nvcc, *kernel_resources.FLAGS, "-ptx", f"-arch=sm_{architecture}", "-o", out, source]
+        command = [str(part) for part in command]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise Fault(f"nvcc ended with {done.returncode}:\n{done.stdout}")
+        if keep:
+            keep.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(out, keep)
+        return parse(out.read_text(encoding="utf-8"))
+
+
+def release(nvcc):
+    about = subprocess.run([str(nvcc), "--version"], stdout=subprocess.PIPE, check=True, text=True).stdout
+    found = re.search(r"release [\d.]+, V([\d.]+)", about)
+    return found[1] if found else "of an unknown version"
