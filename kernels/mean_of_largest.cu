@@ -20,9 +20,10 @@ constexpr int WARPS = THREADS / reduce::WARP;
 
 static_assert(WARPS * 4 == 32, "the launcher's shared memory");
 
-// The sum over the block, for every thread of it.
+// The sum over the block, for every thread of it. `warps` is shared memory, which other threads write: it must not be
+// `__restrict__`, with which nvcc reads it before the barrier.
 template <class T>
-__device__ __forceinline__ T block_sum(T v, T* __restrict__ warps) {
+__device__ __forceinline__ T block_sum(T v, T* warps) {
 #pragma unroll
     for (int mask = reduce::WARP / 2; mask > 0; mask /= 2) v += cu::shfl_xor(v, mask);
     // Also: every thread has read what the last sum left.

@@ -111,6 +111,15 @@ class Launch:
 
         self.check(check)
 
+    def expect_nan(self, buffer):
+        """NaN everywhere, other than the one that was there."""
+
+        def check():
+            if not (np.isnan(buffer.found) & (buffer.found.view(np.uint32) != MARK)).all():
+                raise Fault(f"`{buffer.name}`: found {buffer.found}, NaN is expected")
+
+        self.check(check)
+
     def check(self, function):
         """Another check after each run; it raises [`Fault`]."""
         self.expected.append(function)

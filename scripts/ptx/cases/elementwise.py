@@ -56,8 +56,8 @@ def pool_rows(kernel, sequences, tokens, row, width):
     return launch
 
 
-@case("residual_mean", shapes=[(1, 1), (3, 225), (4, 8 * 225)])
-def residual_mean(kernel, layers, cells):
+@case("residual_mean", shapes=[(1, 1, 0.5), (3, 225, 0.5), (4, 8 * 225, 1.0)])
+def residual_mean(kernel, layers, cells, scale):
     launch = Launch(kernel, grid=(ceil_div(cells, 256),), threads=256)
     random = np.random.default_rng(layers)
     cosines = random.uniform(-1, 1, (layers, cells)).astype(np.float32)
@@ -66,8 +66,8 @@ def residual_mean(kernel, layers, cells):
     keys = launch.input(key_of(cosines, random.integers(0, 1000, cosines.shape)), "keys")
     weights = launch.input(judged, "judged")
     outputs = [launch.output(cells, np.float32, name) for name in ("map", "mirror")]
-    launch.arguments = [keys, weights, layers, cells, *outputs]
-    exact = judged * (0.5 * (1 - cosines.astype(np.float64))).mean(axis=0)
+    launch.arguments = [keys, weights, layers, cells, scale, *outputs]
+    exact = judged * (scale * (1 - cosines.astype(np.float64))).mean(axis=0)
     for out in outputs:
-        launch.expect(out, exact, (layers + 3) * U32, launch.rows_near(cells, 256))
+        launch.expect(out, exact, 2 * scale * (layers + 3) * U32, launch.rows_near(cells, 256))
     return launch
