@@ -131,7 +131,6 @@ class Machine:
 
 class Gpu(Machine):
     def __init__(self, *programs_and_work):
-        work = programs_and_work[-1]
         super().__init__(*programs_and_work)
         if not shutil.which("nvidia-smi"):
             die("no nvidia-smi: this is no machine with an NVIDIA GPU")

@@ -1,21 +1,31 @@
 #!/bin/sh
-# Installs the C interface: headers, libraries, and the files that pkg-config and CMake find them by.
+# Installs the C interface: headers, libraries, licences, and the files by which pkg-config and CMake find them.
 #
 #     cargo build --release -p inctrl --no-default-features
-#     sh scripts/install.sh --prefix /usr/local
+#     sh scripts/install.sh --prefix /usr/local [--libdir lib64] [--libraries target/release]
 #
-# --libraries names the folder with libinctrl.so and libinctrl.a (target/release). DESTDIR is honoured.
+# --prefix   where everything goes (/usr/local); a relative one is taken from the current folder.
+# --libdir   the folder of libraries, absolute or below the prefix (lib).
+# --libraries  the folder with libinctrl.so and libinctrl.a (target/release).
+# DESTDIR is put before all of them, for packages.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 prefix=/usr/local
+libdir=lib
 libraries=$root/target/release
+usage() { echo "usage: $0 [--prefix DIR] [--libdir DIR] [--libraries DIR]" >&2; exit 1; }
 while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] && [ -n "$2" ] || usage
     case $1 in
-        --prefix) prefix=$2; shift 2 ;;
-        --libraries) libraries=$2; shift 2 ;;
-        *) echo "usage: $0 [--prefix DIR] [--libraries DIR]" >&2; exit 1 ;;
+        --prefix) prefix=$2 ;;
+        --libdir) libdir=$2 ;;
+        --libraries) libraries=$2 ;;
+        *) usage ;;
     esac
+    shift 2
 done
+case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+case $libdir in /*) ;; *) libdir=$prefix/$libdir ;; esac
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
 abi=$(sed -n 's/^#define INCTRL_ABI_VERSION \([0-9]*\)$/\1/p' "$root/include/inctrl.h")
 for file in libinctrl.so libinctrl.a; do
@@ -26,19 +36,25 @@ for file in libinctrl.so libinctrl.a; do
 done
 
 to=${DESTDIR:-}$prefix
-mkdir -p "$to/include" "$to/lib/pkgconfig" "$to/lib/cmake/inctrl"
+lib=${DESTDIR:-}$libdir
+mkdir -p "$to/include" "$lib/pkgconfig" "$lib/cmake/inctrl" "$to/share/licenses/inctrl"
 cp "$root/include/inctrl.h" "$root/include/inctrl.hpp" "$to/include/"
-cp "$libraries/libinctrl.a" "$to/lib/libinctrl.a"
+cp "$root/LICENSE-MIT" "$root/LICENSE-APACHE" "$to/share/licenses/inctrl/"
+cp "$libraries/libinctrl.a" "$lib/libinctrl.a"
 # Under another name first, so that a program that runs with the old library keeps it.
-cp "$libraries/libinctrl.so" "$to/lib/.libinctrl.so.$version"
-mv -f "$to/lib/.libinctrl.so.$version" "$to/lib/libinctrl.so.$version"
-ln -sf "libinctrl.so.$version" "$to/lib/libinctrl.so.$abi"
-ln -sf "libinctrl.so.$abi" "$to/lib/libinctrl.so"
+cp "$libraries/libinctrl.so" "$lib/.libinctrl.so.$version"
+mv -f "$lib/.libinctrl.so.$version" "$lib/libinctrl.so.$version"
+ln -sf "libinctrl.so.$version" "$lib/libinctrl.so.$abi"
+ln -sf "libinctrl.so.$abi" "$lib/libinctrl.so"
 
+# In a replacement of sed, and in a value of pkg-config, where a space ends an option.
+plain() { printf '%s' "$1" | sed -e 's/[\\&|]/\\&/g'; }
+spaced() { plain "$(printf '%s' "$1" | sed -e 's/ /\\ /g')"; }
 fill() {
-    sed -e "s|@PREFIX@|$prefix|g" -e "s|@VERSION@|$version|g" -e "s|@ABI@|$abi|g" "$root/scripts/install/$1" > "$2"
+    sed -e "s|@PREFIX@|$($3 "$prefix")|g" -e "s|@LIBDIR@|$($3 "$libdir")|g" \
+        -e "s|@VERSION@|$version|g" -e "s|@ABI@|$abi|g" "$root/scripts/install/$1" > "$2"
 }
-fill inctrl.pc.in "$to/lib/pkgconfig/inctrl.pc"
-fill inctrlConfig.cmake.in "$to/lib/cmake/inctrl/inctrlConfig.cmake"
-fill inctrlConfigVersion.cmake.in "$to/lib/cmake/inctrl/inctrlConfigVersion.cmake"
+fill inctrl.pc.in "$lib/pkgconfig/inctrl.pc" spaced
+fill inctrlConfig.cmake.in "$lib/cmake/inctrl/inctrlConfig.cmake" plain
+fill inctrlConfigVersion.cmake.in "$lib/cmake/inctrl/inctrlConfigVersion.cmake" plain
 echo "inctrl $version, interface $abi, is installed in $to"

@@ -1,5 +1,5 @@
-"""The README's table of the rivals, made from `benches/results/cpu.json` between two comments, and below it a line from that of
-`--trimmed`. Needs nothing but Python."""
+"""The README's table of the rivals, made from `benches/results/cpu_trimmed.json` and `cpu.json` between two comments. Needs
+nothing but Python."""
 
 import json
 
@@ -9,7 +9,7 @@ BEGIN = "<!-- made by scripts/bench_rivals.py --readme -->\n"
 END = "<!-- end of the table -->\n"
 FIGURES, TRIMMED = RESULTS / "cpu.json", RESULTS / "cpu_trimmed.json"
 WORDS = {
-    "inctrl": "**inctrl**: decoded frame to score",
+    "inctrl": "**inctrl**, frame to score; rivals as exported",
     "inctrl score -": "`inctrl score -`: file to row",
     "pytorch": "PyTorch {}, encoder alone",
     "torch.compile": "torch.compile {}, encoder alone",
@@ -19,28 +19,29 @@ WORDS = {
 
 
 def table(figures, trimmed):
-    """Lines of Markdown, the ratio first."""
+    """Lines of Markdown: first beside encoders that are trimmed to what is read of them, then as they are exported."""
     sizes = list(figures["batches"])
     heads = ["one frame a call" if size == "1" else f"batches of {size}, a frame" for size in sizes]
-    lines = [" | ".join(["| time over that of the fastest encoder alone", *heads]) + " |", "|---" * (1 + len(sizes)) + "|"]
-    first = figures["batches"][sizes[0]]["ratio"]
-    for name in sorted(first, key=first.get):
+    lines = ["| " + " | ".join(["time over that of the fastest encoder alone", *heads]) + " |", "|---" * (1 + len(sizes)) + "|"]
+
+    def row(words, name, batches):
         cells = []
         for size in sizes:
-            batch = figures["batches"][size]
+            batch = batches[size]
             known = name in batch["ratio"]
             cells.append(f"{batch['ratio'][name]:.2f} ({batch['median_ms_per_image'][name]:.0f} ms)" if known else "")
-        words = WORDS[name].format(figures["versions"].get(name, ""))
-        lines.append(" | ".join([f"| {words}", *cells]) + " |")
+        lines.append("| " + " | ".join([words, *cells]) + " |")
+
+    row("**inctrl**, frame to score; rivals trimmed to the class token as we are", "inctrl", trimmed["batches"])
+    first = figures["batches"][sizes[0]]["ratio"]
+    for name in sorted(first, key=first.get):
+        row(WORDS[name].format(figures["versions"].get(name, "")), name, figures["batches"])
     machine, repeats, threads = figures["machine"], figures["repeats"], figures["threads"]
     threads = "one thread" if threads == 1 else f"{threads} threads"
     what = f"{machine['cpu']}, {machine['system']}, {threads}, f32, {figures['arch']}"
-    bank = f"a bank of K = {figures['prompts']}"
     runs = "one repeat" if repeats == 1 else f"{repeats} repeats"
-    lines += ["", f"{what}; inctrl with {bank}. Medians of the ratios of {runs}, all contestants taking turns in one run."]
-    ratios = " and ".join(f"{batch['ratio']['inctrl']:.2f}" for batch in trimmed["batches"].values())
-    lines += ["The encoders run as they are exported. Of the last block inctrl computes the class token alone, as nothing else of it"]
-    lines += [f"is read; beside encoders that are trimmed likewise its ratios are [{ratios}]({TRIMMED.relative_to(ROOT)})."]
+    lines += ["", f"{what}; inctrl with a bank of K = {figures['prompts']}; medians of paired ratios of {runs}, in shuffled turns"]
+    lines += [f"([as exported]({FIGURES.relative_to(ROOT)}), [trimmed]({TRIMMED.relative_to(ROOT)}), [how](docs/cpu.md))."]
     return lines
 
 

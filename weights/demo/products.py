@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
 from network import GRID, PATCH, SIDE
+from PIL import Image
 
 # The largest shift between the crops of an episode, in pixels: parts never lie in the same place twice.
 JITTER = 12

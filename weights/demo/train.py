@@ -30,10 +30,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-
 from network import CONFIG, TAPS, WIDTH, encode_image, encode_text, normalised, random_weights, residuals
 from products import COVERED, PROMPTS, QUERIES, Episodes, read
+from safetensors.torch import load_file, save_file
 
 # The sentences of src/text/prompts.rs.
 NORMAL = ["{}", "flawless {}", "perfect {}", "unblemished {}", "{} without flaw", "{} without defect", "{} without damage"]

@@ -1,13 +1,13 @@
 //! `inctrl demo`: the whole way from images to scores and heat maps, without data or a download.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use inctrl::{Engine, Fit, Frame, Score};
 use inctrl_lab::metrics::auroc;
-use inctrl_lab::render::{ColourScale, Tile, contact_sheet, write_png};
+use inctrl_lab::render::{ColourScale, Picture, Tile, contact_sheet, write_jpeg, write_png};
 use inctrl_lab::synth::{Family, Fault, Sample, Severity, Split, sample};
 use tempfile::TempDir;
 
@@ -36,9 +36,12 @@ pub struct Args {
     /// Normal images of each product that the model is shown
     #[arg(long, value_name = "K", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
     shots: u64,
-    /// Show every held-out family of products, those too that the example model is no help with
+    /// Show every held-out family of products, including those that the example model handles poorly
     #[arg(long)]
     all: bool,
+    /// Also write a small JPEG with a few defects of each of the first products
+    #[arg(long, value_name = "FILE")]
+    overview: Option<PathBuf>,
     /// Another seed gives other products
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -58,6 +61,10 @@ const SHELVES: usize = 12;
 const MAP_MAX: f32 = 0.25;
 /// Width and height of an image on the contact sheet.
 const TILE_SIDE: usize = 160;
+/// Products and images of each on the overview, the side of an image there, and the quality of its JPEG.
+const OVERVIEW: (usize, usize) = (2, 8);
+const OVERVIEW_SIDE: usize = 144;
+const OVERVIEW_QUALITY: u8 = 80;
 
 pub fn run(args: Args) -> Result<Outcome> {
     let progress = Progress::new();
@@ -89,7 +96,11 @@ pub fn run(args: Args) -> Result<Outcome> {
         shelves.push(shelf);
     }
     progress.step("drawing the contact sheet");
-    write_sheet(&sheet_path, &shelves)?;
+    write_png(&sheet_path, &sheet(&shelves, usize::MAX, TILE_SIDE)?)?;
+    if let Some(path) = &args.overview {
+        let (products, images) = OVERVIEW;
+        write_jpeg(path, &sheet(&shelves[..products.min(shelves.len())], images, OVERVIEW_SIDE)?, OVERVIEW_QUALITY)?;
+    }
     drop(progress);
 
     let queries = shelves.iter().map(|shelf| shelf.queries.len()).sum::<usize>().to_string();
@@ -173,16 +184,15 @@ impl Shelf {
     }
 }
 
-/// For each product a good query and one with each kind of defect.
-fn write_sheet(path: &Path, shelves: &[Shelf]) -> Result<()> {
+/// For each product a good query and one with each kind of defect, at most `images` in all.
+fn sheet(shelves: &[Shelf], images: usize, side: usize) -> Result<Picture> {
     let mut rows = Vec::new();
     for shelf in shelves {
         let (good, defective) = shelf.queries.split_at(shelf.queries.len() / 2);
         let shown = good.iter().take(1).chain(defective.iter().take(shelf.family.defects().len()));
-        rows.push((shelf.family.class().to_owned(), shown.map(tile).collect::<inctrl::Result<_>>()?));
+        rows.push((shelf.family.class().to_owned(), shown.take(images).map(tile).collect::<inctrl::Result<_>>()?));
     }
-    write_png(path, &contact_sheet(&rows, TILE_SIDE, &ColourScale::new(MAP_MAX)?))?;
-    Ok(())
+    Ok(contact_sheet(&rows, side, &ColourScale::new(MAP_MAX)?))
 }
 
 fn tile((sample, score): &(Sample, Score)) -> inctrl::Result<Tile<'_>> {

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use tiff::encoder::{TiffEncoder, colortype::Gray32Float};
@@ -21,6 +22,19 @@ pub fn write_png(path: &Path, picture: &Picture) -> Result<()> {
         PngEncoder::new(out)
             .write_image(&picture.pixels, width, height, ExtendedColorType::Rgb8)
             .map_err(|source| Error::new(ErrorKind::Io, "cannot write the PNG").at(path).because(source))
+    })
+}
+
+/// Writes `picture` as a JPEG of this `quality`, 1 to 100; the file appears whole or not at all.
+///
+/// # Errors
+/// As [`write_png`].
+pub fn write_jpeg(path: &Path, picture: &Picture, quality: u8) -> Result<()> {
+    let (width, height) = sides(path, picture.width, picture.height, 3, picture.pixels.len())?;
+    write_atomically(path, |out| {
+        JpegEncoder::new_with_quality(out, quality.clamp(1, 100))
+            .write_image(&picture.pixels, width, height, ExtendedColorType::Rgb8)
+            .map_err(|source| Error::new(ErrorKind::Io, "cannot write the JPEG").at(path).because(source))
     })
 }
 

@@ -20,7 +20,7 @@ mod text;
 
 pub use colour::ColourScale;
 pub use curve::{Panel, curves};
-pub use file::{write_png, write_tiff_f32};
+pub use file::{write_jpeg, write_png, write_tiff_f32};
 pub use heat::{overlay, upsample};
 pub use picture::Picture;
 pub use sheet::{Tile, contact_sheet};
