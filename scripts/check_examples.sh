@@ -99,4 +99,27 @@ if has cmake "the package is not built through it"; then
         needs "$built/camera_loop" "$([ "$static" = OFF ] && echo 1 || echo 0)"
     done
 fi
+# A relative prefix with a space in it, and another folder of libraries.
+(cd "$work" && sh "$root/scripts/install.sh" --libraries "$libraries" --prefix "some place" --libdir lib64)
+[ -f "$work/some place/share/licenses/inctrl/LICENSE-MIT" ]
+if has pkg-config "a prefix with a space is not tried with it"; then
+    eval "found=($(PKG_CONFIG_PATH="$work/some place/lib64/pkgconfig" pkg-config --cflags --libs inctrl))"
+    "${c[@]}" "$root/examples/c/score_pnm.c" "${found[@]}" -o "$work/spaced"
+    LD_LIBRARY_PATH="$work/some place/lib64" "$work/spaced" "$weights" object "$work/query.pgm" "$work/normal.pgm" | cmp - "$work/said"
+fi
+if has cmake "a prefix with a space, and versions, are not tried with it"; then
+    build=(cmake -S "$root/examples/cpp" -B "$work/cmake spaced" -Dinctrl_DIR="$work/some place/lib64/cmake/inctrl")
+    "${build[@]}" > "$work/log" && cmake --build "$work/cmake spaced" >> "$work/log" || { cat "$work/log"; exit 1; }
+    "$work/cmake spaced/camera_loop" "$weights" 5 | grep "is generation 2"
+    # A program that asks for another minor version before 1.0 is refused, one that asks for this one is not.
+    mkdir "$work/asks"
+    for wanted in 0.1:0 0.2:1 1.0:1; do
+        { echo 'cmake_minimum_required(VERSION 3.16)'; echo 'project(asks CXX)'; echo "find_package(inctrl ${wanted%:*} REQUIRED)"; } \
+            > "$work/asks/CMakeLists.txt"
+        rm -rf "$work/asked"
+        status=0
+        cmake -S "$work/asks" -B "$work/asked" -DCMAKE_PREFIX_PATH="$work/opt" > "$work/log" 2>&1 || status=1
+        [ "$status" = "${wanted#*:}" ] || { echo "CMake: version ${wanted%:*} was judged wrongly" >&2; cat "$work/log" >&2; exit 1; }
+    done
+fi
 echo "the examples and the clients are clean"

@@ -55,6 +55,14 @@ fill() {
         -e "s|@VERSION@|$version|g" -e "s|@ABI@|$abi|g" "$root/scripts/install/$1" > "$2"
 }
 fill inctrl.pc.in "$lib/pkgconfig/inctrl.pc" spaced
+# Below the prefix it is said by the prefix, which pkg-config can be told anew where the package is moved.
+case $libdir in
+    "$prefix"/*)
+        below=$(spaced "${libdir#"$prefix"/}")
+        sed "s|^libdir=.*|libdir=\${prefix}/$below|" "$lib/pkgconfig/inctrl.pc" > "$lib/pkgconfig/.inctrl.pc"
+        mv "$lib/pkgconfig/.inctrl.pc" "$lib/pkgconfig/inctrl.pc"
+        ;;
+esac
 fill inctrlConfig.cmake.in "$lib/cmake/inctrl/inctrlConfig.cmake" plain
 fill inctrlConfigVersion.cmake.in "$lib/cmake/inctrl/inctrlConfigVersion.cmake" plain
 echo "inctrl $version, interface $abi, is installed in $to"

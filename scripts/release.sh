@@ -37,7 +37,7 @@ if [ "$size" -gt "$MOST_BYTES" ]; then
 fi
 sh scripts/install.sh --libraries "$work/libraries" --prefix "$package" > /dev/null
 # Where it is unpacked nobody knows yet: pkg-config finds the prefix from the file's own place.
-sed -i -e "s|^prefix=.*|prefix=\${pcfiledir}/../..|" -e "s|^libdir=.*|libdir=\${prefix}/lib|" "$package/lib/pkgconfig/inctrl.pc"
+sed -i -e "s|^prefix=.*|prefix=\${pcfiledir}/../..|" "$package/lib/pkgconfig/inctrl.pc"
 cp README.md CHANGELOG.md "$package/"
 
 for folder in "$name" "$name-symbols"; do

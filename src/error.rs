@@ -31,12 +31,16 @@ pub enum ErrorKind {
 /// The error of every fallible function in this crate.
 ///
 /// The message is a sentence that names the thing (file, tensor, argument), what was expected and found, and what to
-/// do. [`Error::kind`] is for code, [`std::error::Error::source`] for the cause underneath.
+/// do. [`Error::kind`], [`Error::path`], [`Error::tensor`], [`Error::shapes`] and [`Error::operation`] are for code,
+/// [`std::error::Error::source`] for the cause underneath.
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
     path: Option<PathBuf>,
+    tensor: Option<String>,
+    shapes: Option<[Vec<usize>; 2]>,
+    operation: Option<&'static str>,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -47,7 +51,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `message` says what was expected, what was found and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, path: None, message: message.into(), source: None }))
+        let (path, tensor, shapes, operation, source) = (None, None, None, None, None);
+        Error(Box::new(Inner { kind, path, tensor, shapes, operation, message: message.into(), source }))
     }
 
     /// An operating-system error while doing `action` ("read", "create") to `path`.
@@ -59,6 +64,27 @@ impl Error {
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.0.path.get_or_insert_with(|| path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Names the tensor that the error is about.
+    #[must_use]
+    pub(crate) fn of_tensor(mut self, name: impl Into<String>) -> Self {
+        self.0.tensor = Some(name.into());
+        self
+    }
+
+    /// The shape that was expected, and the one that was found.
+    #[must_use]
+    pub(crate) fn with_shapes(mut self, expected: &[usize], found: &[usize]) -> Self {
+        self.0.shapes = Some([expected.to_vec(), found.to_vec()]);
+        self
+    }
+
+    /// Names the operation of a backend that failed.
+    #[must_use]
+    pub(crate) fn in_operation(mut self, name: &'static str) -> Self {
+        self.0.operation = Some(name);
         self
     }
 
@@ -84,6 +110,22 @@ impl Error {
     /// The file that the error is about, where there is one.
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
+    }
+
+    /// The tensor that the error is about, where it is about one.
+    pub fn tensor(&self) -> Option<&str> {
+        self.0.tensor.as_deref()
+    }
+
+    /// The shape that was expected and the one that was found, where shapes differ. The extents of a buffer whose shape is not
+    /// known are its number of elements.
+    pub fn shapes(&self) -> Option<[&[usize]; 2]> {
+        self.0.shapes.as_ref().map(|[expected, found]| [&expected[..], &found[..]])
+    }
+
+    /// The operation that failed, where a device's operation did.
+    pub fn operation(&self) -> Option<&'static str> {
+        self.0.operation
     }
 
     /// The message and every cause underneath on one line, for a log or a result row.

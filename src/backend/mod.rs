@@ -54,7 +54,8 @@ impl Sequences<'_> {
         if self.ends.first() != Some(&0) && self.ends.is_sorted_by(|a, b| a < b) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Internal, format!("{op}: the ends of the sequences do not rise from above zero")))
+        let message = format!("{op}: the ends of the sequences must be positive and strictly increasing");
+        Err(Error::new(ErrorKind::Internal, message).in_operation(op))
     }
 
     /// Token rows of sequence `s`.
@@ -494,7 +495,8 @@ pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: u
     if found >= wanted {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Internal, format!("{op}: {name} holds {found} elements, the shapes ask for {wanted}")))
+    let message = format!("{op}: {name} holds {found} elements, the shapes ask for {wanted}");
+    Err(Error::new(ErrorKind::Internal, message).in_operation(op).with_shapes(&[wanted], &[found]))
 }
 
 /// The error of a frame that only a camera understands: [`Backend::preprocess`] takes 8-bit grey and RGB.

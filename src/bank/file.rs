@@ -175,24 +175,26 @@ fn header_json(header: &Header) -> Result<String> {
 }
 
 fn read_tensor(tensors: &SafeTensors<'_>, name: &'static str) -> Result<NamedTensor> {
-    let tensor = tensors.tensor(name).map_err(|error| damaged(format!("tensor `{name}` is missing")).because(error))?;
+    let tensor = tensors
+        .tensor(name)
+        .map_err(|error| damaged(format!("tensor `{name}` is missing")).of_tensor(name).because(error))?;
     if tensor.dtype() != Dtype::F32 {
-        return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())));
+        return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())).of_tensor(name));
     }
     let values: Arc<[f32]> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     if !values.iter().all(|x| x.is_finite()) {
-        return Err(damaged(format!("tensor `{name}` holds NaN or infinity")));
+        return Err(damaged(format!("tensor `{name}` holds NaN or infinity")).of_tensor(name));
     }
     Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values })
 }
 
 /// The ignore mask for frames of `size`.
 fn read_mask(tensors: &SafeTensors<'_>, size: [usize; 2]) -> Result<IgnoreMask> {
-    let missing = |error| damaged(format!("tensor `{RUNS}` is missing")).because(error);
+    let missing = |error| damaged(format!("tensor `{RUNS}` is missing")).of_tensor(RUNS).because(error);
     let tensor = tensors.tensor(RUNS).map_err(missing)?;
     let [_, 3] = tensor.shape() else { return Err(misshapen_as(RUNS, tensor.shape())) };
     if tensor.dtype() != Dtype::U32 {
-        return Err(damaged(format!("tensor `{RUNS}` is stored as {:?}, expected U32", tensor.dtype())));
+        return Err(damaged(format!("tensor `{RUNS}` is stored as {:?}, expected U32", tensor.dtype())).of_tensor(RUNS));
     }
     let numbers: Vec<u32> = tensor.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
     let runs = numbers.as_chunks::<3>().0.to_vec();
@@ -211,6 +213,7 @@ fn misshapen(tensor: &NamedTensor) -> Error {
 
 fn misshapen_as(name: &str, shape: &[usize]) -> Error {
     damaged(format!("tensor `{name}` has shape {}, which does not fit the bank's other tensors", shape_text(shape)))
+        .of_tensor(name)
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {

@@ -105,7 +105,7 @@ impl<B: Backend> Block<B> {
         Ok(Block { shape, ln_1, input, output, ln_2, expand, contract })
     }
 
-    /// Runs the block on every token of `ws.x`, whose normalised form by [`Block::ln_1`] stands in `ws.h` (what precedes the
+    /// Runs the block on every token of `ws.x`, with the precondition `ws.h = ln_1(ws.x)` (what precedes the
     /// block computes it together with its own output); where the block was loaded pooled, on the pooled tokens only, which then
     /// stand in `ws.pooled`.
     pub fn forward(&self, backend: &mut B, ws: &mut Workspace<B>, sequences: Sequences<'_>, pool: Pool) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Where the device is chosen: everything below is generic over it, everything above does not know it.
+//! Where the device is chosen: the layers below are generic over it, the layers above are independent of it.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -214,7 +214,7 @@ impl HasSession for Scorer {
     }
 }
 
-/// Index in `kept` of the plan for `frame`, which is made if it is not there. The plan that was longest of no use makes room.
+/// Index in `kept` of the plan for `frame`, made if it is missing; evicts the least recently used plan.
 pub(super) fn fitted(
     kept: &mut Vec<ViewPlan>,
     frame: &AnyFrame<'_>,

@@ -110,6 +110,7 @@ impl Fitted {
 pub fn find<'a>(tensors: &'a [NamedTensor], name: &str) -> Result<&'a NamedTensor> {
     tensors.iter().find(|tensor| tensor.name == name).ok_or_else(|| {
         Error::new(ErrorKind::Bank, format!("tensor `{name}` is missing from the bank; build the bank again"))
+            .of_tensor(name)
     })
 }
 

@@ -85,7 +85,7 @@ pub struct Found {
 /// How far a folder is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// The folder alone; its subfolders are passed over.
+    /// The folder alone; its subfolders are ignored.
     One,
     /// Subfolders as well.
     All,

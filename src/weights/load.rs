@@ -92,7 +92,7 @@ impl Weights {
             let message = format!(
                 "the tensors are not those of the architecture ({source}); check the configuration and the file\n{problems}"
             );
-            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
+            return Err(problems.told(Error::new(ErrorKind::Weights, message).at(&options.weights)));
         }
         let scans = scan(&entries, &files)?;
         let non_finite = non_finite(&entries, &scans, &files)?;
@@ -276,6 +276,8 @@ pub(super) struct Problems {
     misshaped: Vec<String>,
     wrong_type: Vec<String>,
     duplicate: Vec<String>,
+    /// The first tensor of another shape, the expected one and the one that was found.
+    first_misshaped: Option<(String, [Vec<usize>; 2])>,
     /// What to do with the file that was meant for another program.
     advice: Option<String>,
 }
@@ -289,6 +291,14 @@ impl Problems {
             ("of a storage type other than f32, f16 and bf16", &self.wrong_type),
             ("in both files", &self.duplicate),
         ]
+    }
+
+    /// `error` with the first tensor of another shape, where there is one.
+    fn told(&self, error: Error) -> Error {
+        match &self.first_misshaped {
+            Some((name, [expected, found])) => error.of_tensor(name).with_shapes(expected, found),
+            None => error,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -353,6 +363,8 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
             }
         };
         if stored.shape != spec.shape {
+            let shapes = || (name.clone(), [spec.shape.clone(), stored.shape.clone()]);
+            problems.first_misshaped.get_or_insert_with(shapes);
             problems.misshaped.push(format!("{name}: expected {expected}, found {}", shape_text(&stored.shape)));
         }
         match storage(stored.dtype) {

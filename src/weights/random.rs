@@ -34,7 +34,8 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
     let mut tensors = Vec::new();
     for spec in table(arch).into_iter().chain(unused(arch)) {
         let Some(values) = values(&spec, arch) else {
-            return Err(Error::new(ErrorKind::Internal, format!("no random distribution for tensor `{}`", spec.name)));
+            return Err(Error::new(ErrorKind::Internal, format!("no random distribution for tensor `{}`", spec.name))
+                .of_tensor(&spec.name));
         };
         tensors.push((spec, values));
     }

@@ -70,7 +70,9 @@ impl Entry {
         if found == scan.hash {
             return Ok(());
         }
-        Err(changed(&format!("has other numbers in tensor `{}`", self.spec.name)).at(&files[self.file].path))
+        Err(changed(&format!("has other numbers in tensor `{}`", self.spec.name))
+            .of_tensor(&self.spec.name)
+            .at(&files[self.file].path))
     }
 }
 

@@ -254,6 +254,8 @@ fn one_error_names_every_difference() {
         ],
     );
     assert!(!error.to_string().contains("--heads") && !error.to_string().contains("attn_mask"));
+    assert_eq!(error.tensor(), Some("text_projection"));
+    assert_eq!(error.shapes(), Some([&[6, 8][..], &[8, 6][..]]));
 }
 
 #[test]

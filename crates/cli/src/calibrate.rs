@@ -54,8 +54,8 @@ pub struct CalibrateArgs {
 /// Judge each prompt of a bank by the others: which one is strange, what part of the object they do not cover
 #[derive(clap::Args)]
 #[command(after_help = "\
-The images must be the bank's prompts, which are recognised by their pixels; others are passed
-over. A prompt that sticks out (*) may show a defect, or a mode of good parts that needs more
+The images must be the bank's prompts, which are recognised by their pixels; others are
+ignored. A prompt that sticks out (*) may show a defect, or a mode of good parts that needs more
 prompts. The picture shows each prompt under the heat map that the others give it, and their mean.
 
 Example:

@@ -209,7 +209,7 @@ impl Query {
     }
 }
 
-/// The lines of standard input, each the path of one file. Blank lines are passed over; a failure ends it.
+/// The lines of standard input, each the path of one file. Blank lines are ignored; a failure ends it.
 struct Lines<R> {
     from: Option<R>,
     first: bool,

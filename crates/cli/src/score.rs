@@ -63,7 +63,7 @@ part scores as much, and scaled, the score from 0 to 1 with 0.5 at the threshold
 
 A query that cannot be scored is a line with its error; the exit code is then 2. In folders and globs a picture is what
 has a picture's name or content; all else is passed over and counted at the end. Links are followed, each folder once,
-and hidden files and folders are passed over.
+and hidden files and folders are ignored.
 
 NAME is the query's path below the deepest folder that holds all queries, without
 extension; paths from standard input keep all their folders. Where two are the same,

@@ -39,7 +39,7 @@ pub(super) trait Panels<A: Arithmetic> {
 }
 
 /// The product of the first `rows` rows of `x`, at most [`BLOCK_ROWS`], and at most [`BLOCK_PANELS`] panels. `scratch` is
-/// [`SCRATCH`] words of any content.
+/// [`SCRATCH`] uninitialised words.
 #[inline(always)]
 pub(super) fn walk<A: Arithmetic>(
     arithmetic: A,

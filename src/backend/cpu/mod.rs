@@ -67,7 +67,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// `len` floats of any content.
+    /// `len` uninitialised floats.
     fn take(&mut self, len: usize) -> &mut [f32] {
         if self.floats.len() < len {
             self.floats.resize(len, 0.0);
@@ -75,7 +75,7 @@ impl Scratch {
         &mut self.floats[..len]
     }
 
-    /// `len` words of any content.
+    /// `len` uninitialised words.
     fn take_words(&mut self, len: usize) -> &mut [i32] {
         if self.words.len() < len {
             self.words.resize(len, 0);
@@ -112,6 +112,7 @@ impl Bank {
 
 fn missing(op: &'static str, tensor: usize) -> Error {
     Error::new(ErrorKind::Internal, format!("{op}: the bank has no tensor of the kind and size at place {tensor}"))
+        .in_operation(op)
 }
 
 impl Cpu {

@@ -89,6 +89,7 @@ pub(super) fn row_class(rows: usize) -> usize {
 
 fn missing(op: &'static str, tensor: usize) -> Error {
     Error::new(ErrorKind::Internal, format!("{op}: the bank has no tensor of the kind at place {tensor}"))
+        .in_operation(op)
 }
 
 impl BankTable {

@@ -170,5 +170,5 @@ fn fits_halves(name: &str, values: &[f32]) -> Result<()> {
     let message = format!(
         "tensor `{name}` holds {x:e}, beyond half precision's 65504: use the precision f32 on this device, or the device cpu"
     );
-    Err(Error::new(ErrorKind::Weights, message))
+    Err(Error::new(ErrorKind::Weights, message).of_tensor(name))
 }

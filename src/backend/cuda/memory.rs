@@ -30,7 +30,7 @@ pub(super) struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Memory of any content; `what` names its purpose if there is not enough.
+    /// Uninitialised memory; `what` names its purpose if there is not enough.
     pub fn new(context: &Arc<CudaContext>, what: impl Display, bytes: usize) -> Result<Self> {
         super::context::bind(context)?;
         // SAFETY: the context is current; a size of zero is avoided, which the driver refuses.

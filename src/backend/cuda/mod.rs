@@ -228,7 +228,8 @@ fn equal_lengths(op: &'static str, sequences: Sequences<'_>) -> Result<usize> {
     if (0..sequences.count()).all(|s| sequences.range(s).len() == tokens) {
         return Ok(tokens);
     }
-    Err(Error::new(ErrorKind::Internal, format!("{op}: sequences of different lengths; texts run on the processor")))
+    Err(Error::new(ErrorKind::Internal, format!("{op}: sequences of different lengths; texts run on the processor"))
+        .in_operation(op))
 }
 
 impl Backend for Cuda {

@@ -137,10 +137,12 @@ impl Method for Inctrl {
         for (name, expected) in wanted {
             let found = &bank.tensor(name)?.shape;
             if found != expected {
-                let (found, expected) = (shape_text(found), shape_text(expected));
-                let message =
-                    format!("tensor `{name}` has shape {found}, its model gives {expected}; build the bank again");
-                return Err(Error::new(ErrorKind::Bank, message));
+                let message = format!(
+                    "tensor `{name}` has shape {}, its model gives {}; build the bank again",
+                    shape_text(found),
+                    shape_text(expected)
+                );
+                return Err(Error::new(ErrorKind::Bank, message).of_tensor(name).with_shapes(expected, found));
             }
         }
         let most = arch.vision.patches();

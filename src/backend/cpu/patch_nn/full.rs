@@ -17,7 +17,7 @@ pub(super) struct Full<'a> {
     pub prompts: Rows<'a>,
     pub count: usize,
     pub panels: Range<usize>,
-    /// [`SCRATCH`] floats of any content.
+    /// [`SCRATCH`] uninitialised floats.
     pub scratch: &'a mut [f32],
     /// The result, one for each query patch of the block.
     pub best: &'a mut [f32],
