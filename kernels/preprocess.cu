@@ -15,10 +15,10 @@
 //   first, count  [rows]           u32, in: source rows, of the frame, of each output row
 //   weights       [rows, row_len]  i32, in
 //   table         [3, 256]         f32, in: the normalised value of each byte
-//   out           [grid * grid, 3 * patch * patch]  T, out, grid = size / patch; values in (channel, y, x) order
-//   The picture, size x size, shows the resized frame at rows row0 .. row0 + rows and columns col0 .. col0 + columns,
-//   and `padding` elsewhere; pixels beyond the last whole patch are unused. One channel is repeated to three.
-//   LAUNCH: grid ceil((grid * patch)^2 / 256), block 256 (a thread a pixel), no shared memory.
+//   out           [grid_rows * grid_cols, 3 * patch * patch]  T, out; values in (channel, y, x) order
+//   The picture, grid_rows * patch x grid_cols * patch, shows the resized frame at rows row0 .. row0 + rows and columns
+//   col0 .. col0 + columns, and `padding` elsewhere; the frame may reach beyond it. One channel is repeated to three.
+//   LAUNCH: grid ceil(grid_rows * grid_cols * patch^2 / 256), block 256 (a thread a pixel), no shared memory.
 //
 // NUMERICS: integers until the table; f16 rounds the table's value.
 // REFERENCE: preprocess/resize.rs, preprocess/patches.rs.
@@ -40,14 +40,13 @@ template <int CHANNELS, class T>
 __device__ __forceinline__ void pixel(const uint8_t* __restrict__ intermediate, int source_row0,
                                       const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
                                       const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0,
-                                      int rows, int size, int patch, int padding, const float* __restrict__ table,
-                                      T* __restrict__ out) {
-    const int grid = size / patch;
-    const int side = grid * patch;
+                                      int rows, int grid_rows, int grid_cols, int patch, int padding,
+                                      const float* __restrict__ table, T* __restrict__ out) {
+    const int width = grid_cols * patch;
     const int index = static_cast<int>(blockIdx.x * THREADS + threadIdx.x);
-    if (index >= side * side) return;
-    const int y = index / side;
-    const int x = index % side;
+    if (index >= grid_rows * patch * width) return;
+    const int y = index / width;
+    const int x = index % width;
     int value[CHANNELS];
     if (y < row0 || y >= row0 + rows || x < col0 || x >= col0 + columns) {
 #pragma unroll
@@ -69,7 +68,7 @@ __device__ __forceinline__ void pixel(const uint8_t* __restrict__ intermediate, 
 #pragma unroll
         for (int c = 0; c < CHANNELS; c++) value[c] = clip(sum[c]);
     }
-    const size_t patch_row = static_cast<size_t>(y / patch) * grid + x / patch;
+    const size_t patch_row = static_cast<size_t>(y / patch) * grid_cols + x / patch;
     T* plane = out + patch_row * 3 * patch * patch + y % patch * patch + x % patch;
 #pragma unroll
     for (int c = 0; c < 3; c++) vec::put(plane + c * patch * patch, table[c * 256 + value[c % CHANNELS]]);
@@ -79,14 +78,14 @@ template <class T>
 __device__ __forceinline__ void picture(const uint8_t* __restrict__ intermediate, int source_row0, int channels,
                                         const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
                                         const int32_t* __restrict__ weights, int row_len, int col0, int columns,
-                                        int row0, int rows, int size, int patch, int padding,
+                                        int row0, int rows, int grid_rows, int grid_cols, int patch, int padding,
                                         const float* __restrict__ table, T* __restrict__ out) {
     if (channels == 1) {
-        pixel<1>(intermediate, source_row0, first, count, weights, row_len, col0, columns, row0, rows, size, patch,
-                 padding, table, out);
+        pixel<1>(intermediate, source_row0, first, count, weights, row_len, col0, columns, row0, rows, grid_rows,
+                 grid_cols, patch, padding, table, out);
     } else {
-        pixel<3>(intermediate, source_row0, first, count, weights, row_len, col0, columns, row0, rows, size, patch,
-                 padding, table, out);
+        pixel<3>(intermediate, source_row0, first, count, weights, row_len, col0, columns, row0, rows, grid_rows,
+                 grid_cols, patch, padding, table, out);
     }
 }
 
@@ -116,9 +115,10 @@ extern "C" __global__ void __launch_bounds__(256)
     patch_rows_f16(const uint8_t* __restrict__ intermediate, int source_row0, int channels,
                    const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
                    const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0, int rows,
-                   int size, int patch, int padding, const float* __restrict__ table, half_t* __restrict__ out) {
+                   int grid_rows, int grid_cols, int patch, int padding, const float* __restrict__ table,
+                   half_t* __restrict__ out) {
     preprocess::picture(intermediate, source_row0, channels, first, count, weights, row_len, col0, columns, row0, rows,
-                        size, patch, padding, table, out);
+                        grid_rows, grid_cols, patch, padding, table, out);
 }
 CU_EXPORT(patch_rows_f16);
 
@@ -126,8 +126,9 @@ extern "C" __global__ void __launch_bounds__(256)
     patch_rows_f32(const uint8_t* __restrict__ intermediate, int source_row0, int channels,
                    const uint32_t* __restrict__ first, const uint32_t* __restrict__ count,
                    const int32_t* __restrict__ weights, int row_len, int col0, int columns, int row0, int rows,
-                   int size, int patch, int padding, const float* __restrict__ table, float* __restrict__ out) {
+                   int grid_rows, int grid_cols, int patch, int padding, const float* __restrict__ table,
+                   float* __restrict__ out) {
     preprocess::picture(intermediate, source_row0, channels, first, count, weights, row_len, col0, columns, row0, rows,
-                        size, patch, padding, table, out);
+                        grid_rows, grid_cols, patch, padding, table, out);
 }
 CU_EXPORT(patch_rows_f32);

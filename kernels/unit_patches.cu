@@ -1,50 +1,55 @@
-// out = x / max(||x||, 1e-12) of the patch rows, the prefix tokens of each image left out: a tap whose block is the last,
-// so that no layer norm follows to write it in passing.
+// out = x / max(||x||, 1e-12) of the patch rows, the prefix tokens of each image left out, after a layer norm where there
+// is one: a tap that no layer norm writes in passing.
 //
-//   x    [images * (prefix + patches), width]  f32, in
-//   out  [images * patches, width]             T, out; a zero row stays zero
+//   x       [images * (prefix + patches), width]  f32, in
+//   weight  [width]                               f32, in, may be null: then x is not normalised
+//   bias    [width]                               f32, in
+//   out     [images * patches, width]             T, out; a zero row stays zero
 //
 // LAUNCH: grid ceil(images * patches / 8), block 256 (a warp a row), no shared memory. width a multiple of 64
 // up to 2048; pointers 16-byte aligned.
-// NUMERICS: f32. Not in place.
+// NUMERICS: f32, between the norm and the length too. Not in place.
 // REFERENCE: backend/cpu/unit_patches.rs.
 #include "row.cuh"
 
 namespace unit_patches {
 
 template <int CHUNKS, class T>
-__device__ __forceinline__ void one_row(const float* __restrict__ x, int images, int prefix, int patches, int width,
-                                        T* __restrict__ out) {
+__device__ __forceinline__ void one_row(const float* __restrict__ x, const float* __restrict__ weight,
+                                        const float* __restrict__ bias, float epsilon, int images, int prefix,
+                                        int patches, int width, T* __restrict__ out) {
     const int r = row::index();
     if (r >= images * patches) return;
     const int token = r / patches * (prefix + patches) + prefix + r % patches;
     row::Row<CHUNKS> values(width, row::lane());
     values.load(x + static_cast<size_t>(token) * width);
+    if (weight != nullptr) values.normalise(weight, bias, epsilon);
     values.store_unit(out + static_cast<size_t>(r) * width);
 }
 
 template <class T>
-__device__ __forceinline__ void rows_of_any_width(const float* __restrict__ x, int images, int prefix, int patches,
-                                                  int width, T* __restrict__ out) {
+__device__ __forceinline__ void rows_of_any_width(const float* __restrict__ x, const float* __restrict__ weight,
+                                                  const float* __restrict__ bias, float epsilon, int images,
+                                                  int prefix, int patches, int width, T* __restrict__ out) {
     if (width <= 8 * row::CHUNK) {
-        one_row<8>(x, images, prefix, patches, width, out);
+        one_row<8>(x, weight, bias, epsilon, images, prefix, patches, width, out);
     } else {
-        one_row<16>(x, images, prefix, patches, width, out);
+        one_row<16>(x, weight, bias, epsilon, images, prefix, patches, width, out);
     }
 }
 
 }  // namespace unit_patches
 
 extern "C" __global__ void __launch_bounds__(256)
-    unit_patches_f16(const float* __restrict__ x, int images, int prefix, int patches, int width,
-                     half_t* __restrict__ out) {
-    unit_patches::rows_of_any_width(x, images, prefix, patches, width, out);
+    unit_patches_f16(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
+                     float epsilon, int images, int prefix, int patches, int width, half_t* __restrict__ out) {
+    unit_patches::rows_of_any_width(x, weight, bias, epsilon, images, prefix, patches, width, out);
 }
 CU_EXPORT(unit_patches_f16);
 
 extern "C" __global__ void __launch_bounds__(256)
-    unit_patches_f32(const float* __restrict__ x, int images, int prefix, int patches, int width,
-                     float* __restrict__ out) {
-    unit_patches::rows_of_any_width(x, images, prefix, patches, width, out);
+    unit_patches_f32(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias,
+                     float epsilon, int images, int prefix, int patches, int width, float* __restrict__ out) {
+    unit_patches::rows_of_any_width(x, weight, bias, epsilon, images, prefix, patches, width, out);
 }
 CU_EXPORT(unit_patches_f32);

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use criterion::Criterion;
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{Backend, Embedding, ImageTokens};
@@ -6,7 +8,8 @@ use super::common::{PATCHES, TOKENS, WIDTH, bench, check, cpu, floats, norm, nor
 
 fn embedding() -> Embedding<Cpu> {
     let tokens = ImageTokens { prefix: 1, patches: PATCHES };
-    Embedding { prefix: numbers(2, WIDTH), position: numbers(3, PATCHES * WIDTH), norm: Some(norm(4)), tokens }
+    let (prefix, norm) = (Arc::new(numbers(2, WIDTH)), Some(Arc::new(norm(4))));
+    Embedding { prefix, position: numbers(3, PATCHES * WIDTH), norm, tokens }
 }
 
 /// Token `t` in f64.

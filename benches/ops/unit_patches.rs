@@ -23,9 +23,9 @@ pub fn unit_patches(c: &mut Criterion) {
     bench(c, "unit_patches", &shape, floats(2 * PATCHES * WIDTH), || {
         let mut cpu = cpu();
         let (x, mut taps) = (numbers(1, len), vec![0.0; TAPS * PATCHES * WIDTH]);
-        cpu.unit_patches(&x, 1, IMAGE, WIDTH, TAP, &mut taps).expect("unit rows");
+        cpu.unit_patches(&x, 1, IMAGE, WIDTH, None, TAP, &mut taps).expect("unit rows");
         check_taps("unit_patches", &x, &taps);
-        move || cpu.unit_patches(&x, 1, IMAGE, WIDTH, TAP, &mut taps).expect("unit rows")
+        move || cpu.unit_patches(&x, 1, IMAGE, WIDTH, None, TAP, &mut taps).expect("unit rows")
     });
     bench(c, "layer_norm_unit_patches", &shape, floats(3 * len), || {
         let mut cpu = cpu();

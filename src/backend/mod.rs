@@ -220,6 +220,9 @@ pub trait Backend: Send + Sized + 'static {
     /// The kind of device, in one word.
     const KIND: &str;
 
+    /// Whether buffers are memory of the host.
+    const IN_HOST_MEMORY: bool;
+
     /// Another lane on the same device, able to use the same weights and banks.
     fn fork(&self) -> Result<Self>;
 
@@ -387,14 +390,16 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The patch tokens of a tap, scaled to unit length (zero stays zero): `x` is `[B * (P + N), W]`, prefix tokens dropped;
-    /// writes `[B, N, W]` at `out[tap * B * N * W ..]`.
+    /// The patch tokens of a tap, by `norm` where there is one, scaled to unit length (zero stays zero): `x` is
+    /// `[B * (P + N), W]`, prefix tokens dropped; writes `[B, N, W]` at `out[tap * B * N * W ..]`.
+    #[expect(clippy::too_many_arguments, reason = "shapes and two tensors")]
     fn unit_patches(
         &mut self,
         x: &Self::Buffer,
         images: usize,
         tokens: ImageTokens,
         width: usize,
+        norm: Option<&Norm<Self>>,
         tap: usize,
         out: &mut Self::Buffer,
     ) -> Result<()>;
@@ -414,7 +419,7 @@ pub trait Backend: Send + Sized + 'static {
         taps: &mut Self::Buffer,
     ) -> Result<()> {
         self.layer_norm(x, images * tokens.count(), norm, normalised)?;
-        self.unit_patches(x, images, tokens, width, tap, taps)
+        self.unit_patches(x, images, tokens, width, None, tap, taps)
     }
 
     /// Largest cosine of each query row with any row of the bank's tensor in the same layer: the queries are unit rows
@@ -462,14 +467,14 @@ pub struct Norm<B: Backend> {
     pub epsilon: f32,
 }
 
-/// What turns patches into the tokens of an image.
+/// What turns patches into the tokens of an image of one grid; what does not depend on the grid is shared.
 pub struct Embedding<B: Backend> {
     /// The prefix tokens with their positions, `[P, W]`.
-    pub prefix: B::Constant,
+    pub prefix: Arc<B::Constant>,
     /// Position of each patch, `[N, W]`.
     pub position: B::Constant,
     /// The norm before the first block, where there is one.
-    pub norm: Option<Norm<B>>,
+    pub norm: Option<Arc<Norm<B>>>,
     /// How many of each.
     pub tokens: ImageTokens,
 }

@@ -1,7 +1,10 @@
 //! One pre-norm transformer block: `x += attention(ln_1(x))`, then `x += mlp(ln_2(x))`.
 
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use crate::backend::{AttentionShape, Backend, Gelu, Norm, Pool, Role, Sequences};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Weights;
 
 /// Shapes of a tower that its blocks share.
@@ -49,24 +52,33 @@ impl<B: Backend> Workspace<B> {
     }
 }
 
-/// The layers of a block. The last block of a tower, where it serves the pooled token only, has its query projection
-/// apart from keys and values.
+/// The layers of a block.
 pub struct Block<B: Backend> {
     shape: BlockShape,
     /// The norm of the first sublayer, which [`Block::forward`] expects to have been applied.
     pub ln_1: Norm<B>,
-    input: Projection<B>,
+    /// The projection to queries, keys and values in the form of each [`Served`], as far as it is loaded.
+    joint: OnceLock<B::Linear>,
+    split: OnceLock<Split<B>>,
     output: B::Linear,
     ln_2: Norm<B>,
     expand: B::Linear,
     contract: B::Linear,
 }
 
-enum Projection<B: Backend> {
-    /// `[3W, W]`
-    Joint(B::Linear),
-    /// `[W, W]` and `[2W, W]`
-    Split { q: B::Linear, kv: B::Linear },
+/// Queries `[W, W]` apart from keys and values `[2W, W]`.
+struct Split<B: Backend> {
+    q: B::Linear,
+    kv: B::Linear,
+}
+
+/// The tokens that a block serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// All of them.
+    All,
+    /// The pooled token of each sequence only: of a last block nothing else may be wanted.
+    Pooled,
 }
 
 /// CLIP's epsilon of layer norms.
@@ -82,43 +94,60 @@ pub fn load_norm<B: Backend>(backend: &mut B, weights: &Weights, name: &str) -> 
 }
 
 impl<B: Backend> Block<B> {
-    /// Reads the block whose tensors begin with `prefix` (`transformer.resblocks.3.`); where `pooled`, to serve the
-    /// pooled tokens only.
-    pub fn load(backend: &mut B, weights: &Weights, prefix: &str, shape: BlockShape, pooled: bool) -> Result<Self> {
+    /// Reads the block whose tensors begin with `prefix` (`transformer.resblocks.3.`), to serve these tokens.
+    pub fn load(backend: &mut B, weights: &Weights, prefix: &str, shape: BlockShape, served: Served) -> Result<Self> {
         let width = shape.attention.width();
-        let mut linear = |weight: &str, bias: &str, rows| {
-            let weight = weights.tensor(&format!("{prefix}{weight}"))?;
-            let bias = weights.tensor(&format!("{prefix}{bias}"))?;
-            backend.linear_weights(&weight, rows, Some(&bias))
-        };
-        let (weight, bias) = ("attn.in_proj_weight", "attn.in_proj_bias");
-        let input = if pooled {
-            Projection::Split { q: linear(weight, bias, 0..width)?, kv: linear(weight, bias, width..3 * width)? }
-        } else {
-            Projection::Joint(linear(weight, bias, 0..3 * width)?)
-        };
+        let mut linear = |weight: &str, bias: &str, rows| linear(backend, weights, prefix, [weight, bias], rows);
         let output = linear("attn.out_proj.weight", "attn.out_proj.bias", 0..width)?;
         let expand = linear("mlp.c_fc.weight", "mlp.c_fc.bias", 0..shape.mlp_width)?;
         let contract = linear("mlp.c_proj.weight", "mlp.c_proj.bias", 0..width)?;
         let ln_1 = load_norm(backend, weights, &format!("{prefix}ln_1"))?;
         let ln_2 = load_norm(backend, weights, &format!("{prefix}ln_2"))?;
-        Ok(Block { shape, ln_1, input, output, ln_2, expand, contract })
+        let (joint, split) = (OnceLock::new(), OnceLock::new());
+        let block = Block { shape, ln_1, joint, split, output, ln_2, expand, contract };
+        block.serve(backend, weights, prefix, served)?;
+        Ok(block)
+    }
+
+    /// Reads what serving these tokens needs, where it is not there.
+    pub fn serve(&self, backend: &mut B, weights: &Weights, prefix: &str, served: Served) -> Result<()> {
+        let width = self.shape.attention.width();
+        let names = ["attn.in_proj_weight", "attn.in_proj_bias"];
+        let mut part = |rows| linear(backend, weights, prefix, names, rows);
+        // Where two threads load the same, one of the two is kept.
+        match served {
+            Served::All if self.joint.get().is_none() => drop(self.joint.set(part(0..3 * width)?)),
+            Served::Pooled if self.split.get().is_none() => {
+                drop(self.split.set(Split { q: part(0..width)?, kv: part(width..3 * width)? }));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Runs the block on every token of `ws.x`, with the precondition `ws.h = ln_1(ws.x)` (what precedes the
-    /// block computes it together with its own output); where the block was loaded pooled, on the pooled tokens only, which then
-    /// stand in `ws.pooled`.
-    pub fn forward(&self, backend: &mut B, ws: &mut Workspace<B>, sequences: Sequences<'_>, pool: Pool) -> Result<()> {
+    /// block computes it together with its own output); or on the pooled tokens only, which then stand in `ws.pooled`. The block
+    /// was loaded to serve these.
+    pub fn forward(
+        &self,
+        backend: &mut B,
+        ws: &mut Workspace<B>,
+        sequences: Sequences<'_>,
+        pool: Pool,
+        served: Served,
+    ) -> Result<()> {
         let BlockShape { attention: heads, causal, .. } = self.shape;
         let rows = sequences.rows();
-        match &self.input {
-            Projection::Joint(qkv) => {
+        match served {
+            Served::All => {
+                let qkv = self.joint.get().ok_or_else(unserved)?;
                 backend.linear(&ws.h, rows, qkv, &mut ws.qkv)?;
                 backend.attention(&ws.qkv, sequences, heads, causal, &mut ws.h)?;
                 backend.linear_add(&ws.h, rows, &self.output, &mut ws.x)?;
                 self.mlp(backend, &mut ws.x, &mut ws.h, &mut ws.hidden, rows)
             }
-            Projection::Split { q, kv } => {
+            Served::Pooled => {
+                let Split { q, kv } = self.split.get().ok_or_else(unserved)?;
                 let count = sequences.count();
                 backend.linear(&ws.h, rows, kv, &mut ws.qkv)?;
                 backend.pool_rows(&ws.h, sequences, heads.width(), pool, &mut ws.pooled_h)?;
@@ -145,9 +174,21 @@ impl<B: Backend> Block<B> {
         backend.linear_gelu(h, rows, &self.expand, mlp_width, gelu, hidden)?;
         backend.linear_add(hidden, rows, &self.contract, x)
     }
+}
 
-    /// Whether [`Block::forward`] serves the pooled tokens only.
-    pub fn is_pooled(&self) -> bool {
-        matches!(self.input, Projection::Split { .. })
-    }
+/// The rows `rows` of a layer by the names of its weight and bias.
+fn linear<B: Backend>(
+    backend: &mut B,
+    weights: &Weights,
+    prefix: &str,
+    [weight, bias]: [&str; 2],
+    rows: Range<usize>,
+) -> Result<B::Linear> {
+    let weight = weights.tensor(&format!("{prefix}{weight}"))?;
+    let bias = weights.tensor(&format!("{prefix}{bias}"))?;
+    backend.linear_weights(&weight, rows, Some(&bias))
+}
+
+fn unserved() -> Error {
+    Error::new(ErrorKind::Internal, "a block is to serve tokens for which it was not loaded")
 }

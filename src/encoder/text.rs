@@ -3,7 +3,7 @@
 //! It runs once per class, so its weights are not kept: each block is read, applied to all texts, and dropped. Texts lie
 //! end to end without padding; being causal, the tower owes nothing to positions after the end of a text.
 
-use super::block::{Block, BlockShape, Workspace, load_norm};
+use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::vision::gelu;
 use crate::backend::{AttentionShape, Backend, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,10 +39,10 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     let mut ws = Workspace::new(backend, shape, rows, count)?;
     backend.upload(&embed(weights, tower, texts)?, &mut ws.x)?;
     for i in 0..tower.layers {
-        let pooled = i + 1 == tower.layers;
-        let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, pooled)?;
+        let served = if i + 1 == tower.layers { Served::Pooled } else { Served::All };
+        let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, served)?;
         backend.layer_norm(&ws.x, rows, &block.ln_1, &mut ws.h)?;
-        block.forward(backend, &mut ws, sequences, Pool::Last)?;
+        block.forward(backend, &mut ws, sequences, Pool::Last, served)?;
     }
     let ln_final = load_norm(backend, weights, "ln_final")?;
     let projection = backend.projection_weights(&weights.tensor("text_projection")?)?;

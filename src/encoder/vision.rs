@@ -1,10 +1,15 @@
 //! The image encoder: patches in, tapped patch tokens and the class embedding out.
 
-use super::block::{Block, BlockShape, Workspace, load_norm};
+use std::sync::{Arc, Mutex};
+
+use super::block::{Block, BlockShape, Served, Workspace, load_norm};
+use super::positions::Positions;
+use super::wants::Wants;
 use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
+use crate::process::{self, Origin};
 use crate::tensor::{DType, TensorView};
-use crate::view::Normalised;
+use crate::view::{Grid, Normalised};
 use crate::weights::{Arch, Weights};
 
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
@@ -20,17 +25,25 @@ pub enum Stage {
 pub struct Vision<B: Backend> {
     arch: Arch,
     patch: B::Linear,
-    embedding: Embedding<B>,
+    prefix: Arc<B::Constant>,
+    pre_norm: Option<Arc<Norm<B>>>,
+    positions: Positions,
+    /// What depends on the grid, for the grids seen last; the one in use last is the last.
+    embeddings: Mutex<Vec<(Grid, Arc<Embedding<B>>)>>,
+    origin: Origin,
     blocks: Vec<Block<B>>,
-    ln_post: Norm<B>,
+    final_norm: Norm<B>,
     projection: B::Linear,
 }
 
-/// Activations and results of one lane, for up to `capacity` images.
+/// Grids whose positions are kept on the device.
+const GRIDS: usize = 32;
+
+/// Activations and results of one lane, for up to `views` images of up to `cells` patches.
 pub struct VisionWorkspace<B: Backend> {
-    capacity: usize,
-    /// `sequences[..b]` describes a batch of `b` images.
-    ends: Vec<usize>,
+    views: usize,
+    cells: usize,
+    wants: Wants,
     rows: B::Buffer,
     embedded: B::Buffer,
     blocks: Workspace<B>,
@@ -39,13 +52,24 @@ pub struct VisionWorkspace<B: Backend> {
     pub features: Features<B>,
 }
 
+/// A grid as a lane encodes batches of it.
+pub struct GridTokens<B: Backend> {
+    /// The grid.
+    pub grid: Grid,
+    embedding: Arc<Embedding<B>>,
+    /// `ends[..b]` describes a batch of `b` images.
+    ends: Vec<usize>,
+}
+
 /// What the encoder leaves of a batch, on the device.
 pub struct Features<B: Backend> {
     /// Views in the batch, B.
     pub views: usize,
+    /// The patches of each view; N of them.
+    pub grid: Grid,
     /// Width of a patch token, W.
     pub width: usize,
-    /// Class embeddings f_v(x), not normalised, `[B, E]`.
+    /// Class embeddings f_v(x), not normalised, `[B, E]`; empty where none are [wanted](Wants).
     pub class: B::Buffer,
     /// Unit patch tokens of every tap, `[L, B, N, W]`.
     pub taps: B::Buffer,
@@ -54,48 +78,38 @@ pub struct Features<B: Backend> {
 impl<B: Backend> VisionWorkspace<B> {
     /// Largest batch.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.views
     }
 }
 
 impl<B: Backend> Vision<B> {
-    /// Uploads the tower, tensor by tensor.
+    /// Uploads the tower, tensor by tensor, to serve [`Wants::of`] its architecture.
     pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
         let arch = weights.arch().clone();
         let conv = weights.tensor("visual.conv1.weight")?;
         let patch = backend.linear_weights(&conv, 0..arch.vision.width, None)?;
-        let layers = arch.vision.layers;
-        let shape = block_shape(&arch);
-        let blocks = (0..layers)
-            .map(|i| {
-                let pooled = i + 1 == layers && !arch.taps.contains(&layers);
-                Block::load(backend, weights, &format!("visual.transformer.resblocks.{i}."), shape, pooled)
-            })
-            .collect::<Result<_>>()?;
-        let (width, tokens) = (arch.vision.width, ImageTokens { prefix: 1, patches: arch.vision.patches() });
-        let positions = weights.tensor("visual.positional_embedding")?.to_f32();
-        let (first, positions) = positions.split_at(width);
+        let (layers, shape, wants) = (arch.vision.layers, block_shape(&arch), Wants::of(&arch));
+        let load = |i| Block::load(backend, weights, &block_name(i), shape, served(&wants, i, layers));
+        let blocks = (0..layers).map(load).collect::<Result<_>>()?;
+        let width = arch.vision.width;
+        let mut positions = weights.tensor("visual.positional_embedding")?.to_f32();
+        let patch_positions = positions.split_off(width);
         let class = weights.tensor("visual.class_embedding")?.to_f32();
-        let prefix: Vec<f32> = class.iter().zip(first).map(|(class, position)| class + position).collect();
-        let mut constant = |shape: &[usize], values: &[f32]| {
-            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: (&bytes).into() })
-        };
-        let prefix = constant(&[1, width], &prefix)?;
-        let position = constant(&[tokens.patches, width], positions)?;
-        Ok(Vision {
+        let prefix: Vec<f32> = class.iter().zip(positions).map(|(class, position)| class + position).collect();
+        let vision = Vision {
             patch,
-            embedding: Embedding {
-                prefix,
-                position,
-                norm: Some(load_norm(backend, weights, "visual.ln_pre")?),
-                tokens,
-            },
+            prefix: Arc::new(constant(backend, &[arch.vision.prefix(), width], &prefix)?),
+            pre_norm: Some(Arc::new(load_norm(backend, weights, "visual.ln_pre")?)),
+            positions: Positions::new(patch_positions, Grid::square(arch.vision.grid())),
+            embeddings: Mutex::default(),
+            origin: Origin::here(),
             blocks,
-            ln_post: load_norm(backend, weights, "visual.ln_post")?,
+            final_norm: load_norm(backend, weights, "visual.ln_post")?,
             projection: backend.projection_weights(&weights.tensor("visual.proj")?)?,
             arch,
-        })
+        };
+        vision.embedding(backend, vision.grid())?;
+        Ok(vision)
     }
 
     /// The architecture that it was loaded with.
@@ -103,24 +117,74 @@ impl<B: Backend> Vision<B> {
         &self.arch
     }
 
-    /// Memory for batches of up to `capacity` images.
-    pub fn workspace(&self, backend: &B, capacity: usize) -> Result<VisionWorkspace<B>> {
-        let (vision, patches) = (&self.arch.vision, self.arch.vision.patches());
-        let tokens = vision.tokens();
+    /// The grid of the model's own size.
+    pub fn grid(&self) -> Grid {
+        Grid::square(self.arch.vision.grid())
+    }
+
+    /// Reads what serving `wants` needs and [`Vision::load`] did not.
+    ///
+    /// # Errors
+    /// As loading.
+    pub fn serve(&self, backend: &mut B, weights: &Weights, wants: &Wants) -> Result<()> {
+        let blocks = self.blocks.iter().enumerate().take(wants.blocks(self.blocks.len()));
+        blocks.into_iter().try_for_each(|(i, block)| {
+            block.serve(backend, weights, &block_name(i), served(wants, i, self.blocks.len()))
+        })
+    }
+
+    /// Memory for batches of up to `views` images of up to `cells` patches.
+    pub fn workspace(&self, backend: &B, wants: &Wants, views: usize, cells: usize) -> Result<VisionWorkspace<B>> {
+        let vision = &self.arch.vision;
+        let tokens = vision.prefix() + cells;
+        let classes = if wants.class { views } else { 0 };
         Ok(VisionWorkspace {
-            capacity,
-            ends: (1..=capacity).map(|image| image * tokens).collect(),
-            rows: backend.buffer(Role::Operand, capacity * patches * 3 * vision.patch_size * vision.patch_size)?,
-            embedded: backend.buffer(Role::Stream, capacity * patches * vision.width)?,
-            blocks: Workspace::new(backend, block_shape(&self.arch), capacity * tokens, capacity)?,
-            normalised: backend.buffer(Role::Operand, capacity * vision.width)?,
+            views,
+            cells,
+            rows: backend.buffer(Role::Operand, views * cells * 3 * vision.patch_size * vision.patch_size)?,
+            embedded: backend.buffer(Role::Stream, views * cells * vision.width)?,
+            blocks: Workspace::new(backend, block_shape(&self.arch), views * tokens, classes)?,
+            normalised: backend.buffer(Role::Operand, classes * vision.width)?,
             features: Features {
                 views: 0,
+                grid: self.grid(),
                 width: vision.width,
-                class: backend.buffer(Role::Stream, capacity * self.arch.embed_dim)?,
-                taps: backend.buffer(Role::Operand, self.arch.taps.len() * capacity * patches * vision.width)?,
+                class: backend.buffer(Role::Stream, classes * self.arch.embed_dim)?,
+                taps: backend.buffer(Role::Operand, wants.taps.len() * views * cells * vision.width)?,
             },
+            wants: wants.clone(),
         })
+    }
+
+    /// A grid, ready for batches of up to `views` images.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a grid for which the tower has no positions.
+    pub fn tokens(&self, backend: &mut B, grid: Grid, views: usize) -> Result<GridTokens<B>> {
+        let embedding = self.embedding(backend, grid)?;
+        let ends = (1..=views).map(|image| image * embedding.tokens.count()).collect();
+        Ok(GridTokens { grid, embedding, ends })
+    }
+
+    /// The embedding of a grid, made once for all lanes.
+    fn embedding(&self, backend: &mut B, grid: Grid) -> Result<Arc<Embedding<B>>> {
+        let mut kept = process::lock(&self.embeddings, self.origin, "the engine")?;
+        if let Some(at) = kept.iter().rposition(|(kept, _)| *kept == grid) {
+            kept[at..].rotate_left(1);
+        } else {
+            let position = constant(backend, &[grid.cells(), self.arch.vision.width], &self.positions.of(grid)?)?;
+            if kept.len() == GRIDS {
+                kept.remove(0);
+            }
+            let embedding = Embedding {
+                prefix: Arc::clone(&self.prefix),
+                position,
+                norm: self.pre_norm.clone(),
+                tokens: ImageTokens { prefix: self.arch.vision.prefix(), patches: grid.cells() },
+            };
+            kept.push((grid, Arc::new(embedding)));
+        }
+        Ok(Arc::clone(&kept[kept.len() - 1].1))
     }
 
     /// The patch rows of the batch to come, `[B * N, 3 P P]`, and the side P of a patch: [`Backend::preprocess`] fills them.
@@ -128,7 +192,7 @@ impl<B: Backend> Vision<B> {
         (&mut ws.rows, self.arch.vision.patch_size)
     }
 
-    /// Places an image that is already normalised, as image 0 of the batch to come.
+    /// Places an image that is already normalised, as image 0 of the batch to come, which is of [`Vision::grid`].
     pub fn place_normalised(&self, backend: &mut B, ws: &mut VisionWorkspace<B>, image: &Normalised) -> Result<()> {
         let (found, expected) = (image.size(), self.arch.vision.image_size);
         if found != expected {
@@ -141,52 +205,84 @@ impl<B: Backend> Vision<B> {
         backend.upload(&image.patch_rows(self.arch.vision.patch_size), &mut ws.rows)
     }
 
-    /// Encodes the first `images` placed frames into `ws.features`.
+    /// Encodes the first `images` placed frames, whose patches are those of `at`, into `ws.features`.
     ///
-    /// Taps count blocks from 1 and take the residual stream as it is, without `ln_post`; the class token is dropped.
+    /// Taps count blocks from 1 and take the residual stream as it is, or by the final norm; the class token is dropped.
     /// `observe` is shown the residual stream at each [`Stage`].
     pub fn encode(
         &self,
         backend: &mut B,
         ws: &mut VisionWorkspace<B>,
+        at: &GridTokens<B>,
         images: usize,
         mut observe: impl FnMut(Stage, &B::Buffer),
     ) -> Result<()> {
-        let (width, patches, tokens) = (self.arch.vision.width, self.arch.vision.patches(), self.embedding.tokens);
-        let sequences = Sequences { ends: &ws.ends[..images] };
-        ws.features.views = images;
-        backend.linear(&ws.rows, images * patches, &self.patch, &mut ws.embedded)?;
+        let (width, tokens, layers) = (self.arch.vision.width, at.embedding.tokens, self.blocks.len());
+        if images > ws.views.min(at.ends.len()) || at.grid.cells() > ws.cells {
+            let message = format!("{images} views of {} patches exceed the memory of the lane", at.grid);
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        let VisionWorkspace { wants, features, .. } = ws;
+        let norm = wants.norm.then_some(&self.final_norm);
+        let sequences = Sequences { ends: &at.ends[..images] };
+        (features.views, features.grid) = (images, at.grid);
+        backend.linear(&ws.rows, images * tokens.patches, &self.patch, &mut ws.embedded)?;
+        let blocks = &self.blocks[..wants.blocks(layers)];
         let (x, h) = (&mut ws.blocks.x, &mut ws.blocks.h);
-        match self.blocks.first() {
-            Some(first) => backend.embed_norm(&ws.embedded, images, &self.embedding, x, &first.ln_1, h)?,
-            None => backend.embed(&ws.embedded, images, &self.embedding, x)?,
+        match blocks.first() {
+            Some(first) => backend.embed_norm(&ws.embedded, images, &at.embedding, x, &first.ln_1, h)?,
+            None => backend.embed(&ws.embedded, images, &at.embedding, x)?,
         }
         observe(Stage::Embed, &ws.blocks.x);
         let mut tap = 0;
-        for (i, block) in self.blocks.iter().enumerate() {
-            block.forward(backend, &mut ws.blocks, sequences, Pool::First)?;
-            if block.is_pooled() {
+        for (i, block) in blocks.iter().enumerate() {
+            let served = served(wants, i, layers);
+            block.forward(backend, &mut ws.blocks, sequences, Pool::First, served)?;
+            if served == Served::Pooled {
                 break;
             }
             observe(Stage::Block(i + 1), &ws.blocks.x);
-            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut ws.features.taps);
-            let tapped = self.arch.taps.get(tap) == Some(&(i + 1));
-            match self.blocks.get(i + 1) {
-                Some(next) if tapped => {
+            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut features.taps);
+            let tapped = wants.taps.get(tap) == Some(&(i + 1));
+            match (blocks.get(i + 1), norm) {
+                (Some(next), None) if tapped => {
                     backend.layer_norm_unit_patches(x, images, tokens, width, &next.ln_1, h, tap, taps)?;
                 }
-                Some(next) => backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?,
-                None if tapped => backend.unit_patches(x, images, tokens, width, tap, taps)?,
-                None => {}
+                (next, norm) => {
+                    if tapped {
+                        backend.unit_patches(x, images, tokens, width, norm, tap, taps)?;
+                    }
+                    if let Some(next) = next {
+                        backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?;
+                    }
+                }
             }
             tap += usize::from(tapped);
         }
-        if self.blocks.last().is_none_or(|last| !last.is_pooled()) {
+        if !wants.class {
+            return Ok(());
+        }
+        if !wants.pools_last(layers) {
             backend.pool_rows(&ws.blocks.x, sequences, width, Pool::First, &mut ws.blocks.pooled)?;
         }
-        backend.layer_norm(&ws.blocks.pooled, images, &self.ln_post, &mut ws.normalised)?;
-        backend.linear(&ws.normalised, images, &self.projection, &mut ws.features.class)
+        backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut ws.normalised)?;
+        backend.linear(&ws.normalised, images, &self.projection, &mut features.class)
     }
+}
+
+/// What the names of the tensors of block `i`, counted from 0, begin with.
+fn block_name(i: usize) -> String {
+    format!("visual.transformer.resblocks.{i}.")
+}
+
+/// The tokens that block `i` of `layers`, counted from 0, serves.
+fn served(wants: &Wants, i: usize, layers: usize) -> Served {
+    if i + 1 == layers && wants.pools_last(layers) { Served::Pooled } else { Served::All }
+}
+
+fn constant<B: Backend>(backend: &mut B, shape: &[usize], values: &[f32]) -> Result<B::Constant> {
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: (&bytes).into() })
 }
 
 fn block_shape(arch: &Arch) -> BlockShape {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::device::Session;
-use super::scorer::seen_by_patches;
 use super::shared::Engine;
 use super::shown::FramePrep;
 use crate::bank::PromptBank;
@@ -119,7 +118,7 @@ impl<'e> BankBuilder<'e> {
         if let Some(doubt) = frame.depth_doubt_beside(self.white) {
             return Err(doubt.refuse());
         }
-        let facts = PromptFacts::new(seen_by_patches(plan.placement(), vision), width, height, white);
+        let facts = PromptFacts::new(plan.placement_of_grid(vision.patch_size), width, height, white);
         if let Some(prompts) = white.filter(|_| self.undeclared && facts.white > 0) {
             return Err(Error::new(
                 ErrorKind::Argument,
@@ -129,6 +128,7 @@ impl<'e> BankBuilder<'e> {
                 ),
             ));
         }
+        self.session.prepare(plan.grid(vision.patch_size))?;
         self.session.place(frame.into(), &plan, 0)?;
         let hash = frame.content_hash();
         self.encode(hash, &judged, facts)?;

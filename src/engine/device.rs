@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes};
+use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes, wants};
 use super::shared::{Device, EngineOptions};
 use crate::backend::BankTensor;
 #[cfg(feature = "cuda")]
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::methods::{Loaded, Method, NamedTensor, Run, Runs};
 use crate::process::{self, Origin};
-use crate::view::{Normalised, Plan};
+use crate::view::{Grid, Normalised, Plan};
 use crate::weights::Weights;
 
 /// A bank on a device, as that device's backend keeps it: any lane of the device can use it.
@@ -27,11 +27,12 @@ pub(super) trait Model: Send + Sync {
     /// A bank on the device, ready for every lane.
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank>;
 
-    /// A lane, with memory for `views` images and, where it has a method, `slots` results.
+    /// A lane, with memory for `views` images of `grid` and, where it has a method, `slots` results.
     fn session(
         &self,
         method: Option<&'static dyn Method>,
         weights: &Weights,
+        grid: Grid,
         views: usize,
         slots: usize,
     ) -> Result<Box<dyn Session>>;
@@ -51,7 +52,15 @@ pub trait Session: Send {
     /// [`crate::backend::Backend::copy_to_host`].
     fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Places a frame at `view` of the batch to come.
+    /// Makes `grid` that of the batch to come, and says whether that took memory: an unseen one takes it once, and the lane
+    /// keeps the grids that it saw last.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Device`] where there is no memory, [`crate::ErrorKind::Argument`] for a grid for which the encoder
+    /// has no positions; the lane stays as it was.
+    fn prepare(&mut self, grid: Grid) -> Result<bool>;
+
+    /// Places a frame, whose plan is of the grid of the batch to come, at `view` of it.
     fn place(&mut self, frame: AnyFrame<'_>, plan: &Plan, view: usize) -> Result<()>;
 
     /// Places an image that is already normalised, as view 0.
@@ -235,12 +244,18 @@ impl<B: Runs> Model for OnDevice<B> {
         &self,
         method: Option<&'static dyn Method>,
         weights: &Weights,
+        grid: Grid,
         views: usize,
         slots: usize,
     ) -> Result<Box<dyn Session>> {
-        let method = method.map(|method| Ok((method, self.method(method, weights)?))).transpose()?;
-        let backend = self.lock(&self.backend)?.fork()?;
-        Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), method, views, slots)?))
+        let loaded = method.map(|method| Ok((method as _, self.method(method, weights)?))).transpose()?;
+        let backend = {
+            let mut backend = self.lock(&self.backend)?;
+            let wants = wants(method.map(|method| method as _), self.encoder.arch());
+            self.encoder.serve(&mut *backend, weights, &wants)?;
+            backend.fork()?
+        };
+        Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), loaded, grid, views, slots)?))
     }
 }
 

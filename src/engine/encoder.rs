@@ -58,6 +58,7 @@ impl Encoder<'_> {
         let vision = &self.engine.arch().vision;
         let frame = shown(frame, None, &mut self.memory)?;
         let plan = vision.plan(frame.width(), frame.height(), self.fit)?;
+        self.session.prepare(plan.grid(vision.patch_size))?;
         self.session.place(frame.into(), &plan, 0)?;
         self.session.encode(1)?;
         let found = self.session.features()?;

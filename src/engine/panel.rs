@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Score;
 use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
-use super::scorer::{ViewPlan, fitted, seen_by_patches};
+use super::scorer::{ViewPlan, fitted};
 use super::shown::FramePrep;
 use super::slot::LoadedBank;
 use super::verdict::Regions;
@@ -13,6 +13,7 @@ use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
+use crate::view::Grid;
 use crate::weights::{Arch, VisionArch};
 
 /// Scores each image against several banks: the image is encoded once, and compared once with each prompt, however many of the
@@ -91,7 +92,7 @@ impl MultiBankScorer {
             owners.iter().for_each(|&bank| members[bank].push(groups.len()));
             groups.push(model.upload(&banks[first].subset(places)?.device_tensors()?)?);
         }
-        let grid = arch.vision.grid();
+        let grid = Grid::square(arch.vision.grid());
         let names = first.method_entry().outputs();
         Ok(MultiBankScorer {
             session,
@@ -128,9 +129,10 @@ impl MultiBankScorer {
         let ViewPlan { plan, judged } = &self.plans[at];
         let shown = self.shown.of(&mut *self.session, frame, mask)?;
         let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
+        self.session.prepare(plan.grid(self.vision.patch_size))?;
         self.session.place(shown, plan, 0)?;
         (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
-        let placement = seen_by_patches(plan.placement(), &self.vision);
+        let placement = plan.placement_of_grid(self.vision.patch_size);
         for (score, doubt) in self.scores.iter_mut().zip(doubts) {
             score.depth_doubt = doubt;
             score.map.placement = placement;

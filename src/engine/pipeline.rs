@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use super::device::{DeviceBank, Session};
 use crate::backend::{Backend, BankRole, BankTensor, MAX_BANKS, Role, Search};
 use crate::bank::PromptBank;
-use crate::encoder::vision::{Features, VisionWorkspace};
-use crate::encoder::{Stage, Vision};
+use crate::encoder::vision::{Features, GridTokens, VisionWorkspace};
+use crate::encoder::{Stage, Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
+use crate::memory;
 use crate::methods::{Batch, Compare, Groups, Loaded, Method, NamedTensor, Outputs, Run, Runs, not_finite};
-use crate::view::{Normalised, Plan};
-use crate::weights::Weights;
+use crate::view::{Grid, Normalised, Plan};
+use crate::weights::{Arch, Weights};
 
 /// How long the steps of a score took, in their order.
 #[derive(Clone, Debug)]
@@ -31,9 +32,11 @@ pub struct StageTimes {
 /// Features of one image in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFeatures {
+    /// How its patches lie, N of them.
+    pub grid: Grid,
     /// Unit patch tokens `[L, N, W]`.
     pub taps: Vec<f32>,
-    /// Class embedding `[E]`, as the encoder gives it.
+    /// Class embedding `[E]`, as the encoder gives it; empty where it is not wanted.
     pub class: Vec<f32>,
 }
 
@@ -41,27 +44,41 @@ pub struct HostFeatures {
 pub struct Pipeline<B: Backend> {
     backend: B,
     encoder: Arc<Vision<B>>,
-    vision: VisionWorkspace<B>,
-    /// A method's memory; without one the lane only encodes.
-    method: Option<Comparing<B>>,
-    judged: B::Buffer,
-    /// Largest cosines of [`Session::nearest_of`], `[L, N]`.
-    nearest: Option<B::Buffer>,
+    wants: Wants,
+    /// Without a method the lane only encodes.
+    method: Option<LaneMethod<B>>,
+    /// Most views and most slots of a batch.
+    most: [usize; 2],
+    memory: Memory<B>,
+    /// The grids seen last, ready for batches; the last is that of the batch to come.
+    grids: Vec<LaneGrid<B>>,
     recordings: B::Recordings,
-    host_map: Vec<f32>,
-    /// What `judged` holds once it is uploaded, `[slots, N]`.
-    host_judged: Vec<f32>,
-    judged_changed: bool,
     host_values: Vec<f32>,
     layout: Vec<usize>,
+}
+
+/// A method, and its own weights on the device.
+struct LaneMethod<B: Backend> {
+    loaded: Arc<dyn Loaded<B>>,
+    /// Numbers that it gives for an image.
+    values: usize,
+}
+
+/// What depends on the largest grid.
+struct Memory<B: Backend> {
+    /// Most cells of a view.
+    cells: usize,
+    vision: VisionWorkspace<B>,
+    comparing: Option<Comparing<B>>,
+    /// Largest cosines of [`Session::nearest_of`], `[L, N]`.
+    nearest: Option<B::Buffer>,
+    host_map: Vec<f32>,
 }
 
 /// One scorer's memory of a method.
 struct Comparing<B: Backend> {
     compare: Box<dyn Compare<B>>,
     out: Outputs<B>,
-    /// Numbers that the method gives for an image.
-    values: usize,
 }
 
 impl<B: Backend> Comparing<B> {
@@ -70,44 +87,69 @@ impl<B: Backend> Comparing<B> {
     }
 }
 
+/// A grid for which a lane is ready.
+struct LaneGrid<B: Backend> {
+    tokens: GridTokens<B>,
+    judged: B::Buffer,
+    /// What `judged` holds once it is uploaded, `[slots, N]`.
+    host_judged: Vec<f32>,
+    judged_changed: bool,
+}
+
+impl<B: Backend> LaneGrid<B> {
+    /// Uploads which cells count, if that has changed.
+    fn upload_judged(&mut self, backend: &mut B) -> Result<()> {
+        if self.judged_changed {
+            backend.upload(&self.host_judged, &mut self.judged)?;
+            self.judged_changed = false;
+        }
+        Ok(())
+    }
+}
+
+/// Grids for which a lane is ready at most: those of the sizes whose plans a scorer keeps.
+const GRIDS: usize = 32;
+
 /// Called with the place of a result, the method's outputs, and the map `[N]` as computed.
 pub type EachResult<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
 
 impl<B: Backend> Pipeline<B> {
-    /// Memory for batches of up to `views` images with up to `slots` results.
+    /// Memory for batches of up to `views` images of `grid` with up to `slots` results; [`Session::prepare`] takes more for
+    /// larger grids. The encoder serves what the method wants.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has no memory.
+    /// [`ErrorKind::Device`] where the device has no memory, [`ErrorKind::Argument`] for a grid for which the encoder has no
+    /// positions.
     pub fn new(
-        backend: B,
+        mut backend: B,
         encoder: Arc<Vision<B>>,
         method: Option<(&dyn Method, Arc<dyn Loaded<B>>)>,
+        grid: Grid,
         views: usize,
         slots: usize,
     ) -> Result<Self> {
-        let (slots, values) = method.as_ref().map_or((0, 0), |(method, _)| (slots, method.outputs().len()));
-        let cells = slots * encoder.arch().vision.patches();
-        let comparing = |(_, loaded): (&dyn Method, Arc<dyn Loaded<B>>)| -> Result<Comparing<B>> {
-            let compare = loaded.compare(&backend, slots)?;
-            Ok(Comparing { compare, out: Outputs::new(&backend, slots, values, cells)?, values })
-        };
+        let slots = if method.is_some() { slots } else { 0 };
+        let wants = wants(method.as_ref().map(|(method, _)| *method), encoder.arch());
+        let method = method.map(|(method, loaded)| LaneMethod { loaded, values: method.outputs().len() });
+        let tokens = encoder.tokens(&mut backend, grid, views)?;
+        let memory = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
+        let mut grids = Vec::with_capacity(GRIDS);
+        grids.push(LaneGrid::new(&backend, tokens, slots)?);
         Ok(Pipeline {
-            vision: encoder.workspace(&backend, views)?,
-            method: method.map(comparing).transpose()?,
-            judged: backend.buffer(Role::Stream, cells)?,
-            nearest: None,
+            host_values: vec![0.0; slots * method.as_ref().map_or(0, |method| method.values)],
+            layout: Vec::with_capacity(4 * MAX_BANKS + 3),
             recordings: B::Recordings::default(),
-            host_map: vec![0.0; cells],
-            host_judged: vec![1.0; cells],
-            judged_changed: true,
-            host_values: vec![0.0; slots * values],
-            layout: Vec::with_capacity(4 * MAX_BANKS + 1),
+            most: [views, slots],
+            wants,
+            method,
+            memory,
+            grids,
             encoder,
             backend,
         })
     }
 
-    /// A pipeline of its own, for which the encoder and the method are loaded.
+    /// A pipeline of its own, for which the encoder and the method are loaded, for the grid of the model's own size.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device has no memory, [`ErrorKind::Weights`] where the method's tensors are missing.
@@ -122,8 +164,10 @@ impl<B: Backend> Pipeline<B> {
         B: Runs,
     {
         let encoder = Arc::new(Vision::load(&mut backend, weights)?);
+        encoder.serve(&mut backend, weights, &method.wants(weights.arch()))?;
         let loaded = backend.load_method(method, weights)?;
-        Self::new(backend, encoder, Some((method, loaded)), views, slots)
+        let grid = encoder.grid();
+        Self::new(backend, encoder, Some((method, loaded)), grid, views, slots)
     }
 
     /// A bank on the pipeline's device.
@@ -136,7 +180,7 @@ impl<B: Backend> Pipeline<B> {
 
     /// The device lane, and what the last batch left on it.
     pub fn parts(&mut self) -> (&mut B, &Features<B>) {
-        (&mut self.backend, &self.vision.features)
+        (&mut self.backend, &self.memory.vision.features)
     }
 
     /// Encodes the first `views` placed images, showing `observe` the residual stream on its way.
@@ -145,24 +189,22 @@ impl<B: Backend> Pipeline<B> {
     /// [`ErrorKind::Argument`] for more images than there is memory for.
     pub fn encode_observed(&mut self, views: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
         self.check(views)?;
-        self.encoder.encode(&mut self.backend, &mut self.vision, views, observe)
+        let Pipeline { backend, encoder, memory, grids, .. } = self;
+        encoder.encode(backend, &mut memory.vision, &current(grids)?.tokens, views, observe)
     }
 
-    /// Uploads which cells count, if that has changed.
-    fn upload_judged(&mut self) -> Result<()> {
-        if self.judged_changed {
-            self.backend.upload(&self.host_judged, &mut self.judged)?;
-            self.judged_changed = false;
-        }
-        Ok(())
+    /// The grid of the batch to come.
+    fn grid(&self) -> Grid {
+        self.grids.last().map_or_else(Grid::default, |last| last.tokens.grid)
     }
 
     fn read(&mut self, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
-        let cells = self.encoder.arch().vision.patches();
-        let Comparing { out, values: count, .. } = Comparing::of(&mut self.method)?;
-        let count = *count;
+        let cells = self.grid().cells();
+        let count = self.method.as_ref().map_or(0, |method| method.values);
+        let Memory { comparing, host_map, .. } = &mut self.memory;
+        let Comparing { out, .. } = Comparing::of(comparing)?;
         let values = &mut self.host_values[..slots * count];
-        let map = &mut self.host_map[..slots * cells];
+        let map = &mut host_map[..slots * cells];
         self.backend.download(&out.values, values)?;
         self.backend.download(&out.map, map)?;
         let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
@@ -175,21 +217,69 @@ impl<B: Backend> Pipeline<B> {
     }
 
     fn check(&self, views: usize) -> Result<()> {
-        if views <= self.vision.capacity() {
+        let most = self.most[0];
+        if views <= most {
             return Ok(());
         }
-        let message = format!("a batch of {views} images, but the lane has memory for {}", self.vision.capacity());
+        let message = format!("a batch of {views} images, but the lane has memory for {most}");
         Err(Error::new(ErrorKind::Argument, message))
     }
 
     fn check_slots(&self, runs: &[Run]) -> Result<usize> {
         let slots = runs.iter().map(|run| run.slots().end).max().unwrap_or(0);
-        let cells = self.encoder.arch().vision.patches();
-        if slots * cells <= self.host_map.len() {
+        let most = self.most[1];
+        if slots <= most {
             return Ok(slots);
         }
-        let message = format!("{slots} results in one batch, but there is memory for {}", self.host_map.len() / cells);
+        let message = format!("{slots} results in one batch, but there is memory for {most}");
         Err(Error::new(ErrorKind::Argument, message))
+    }
+}
+
+/// What a method wants of the encoder; without a method what the architecture names.
+pub(super) fn wants(method: Option<&dyn Method>, arch: &Arch) -> Wants {
+    method.map_or_else(|| Wants::of(arch), |method| method.wants(arch))
+}
+
+/// The grid of the batch to come.
+fn current<B: Backend>(grids: &mut [LaneGrid<B>]) -> Result<&mut LaneGrid<B>> {
+    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane that is ready for no grid"))
+}
+
+impl<B: Backend> Memory<B> {
+    fn new(
+        backend: &B,
+        encoder: &Vision<B>,
+        wants: &Wants,
+        method: Option<&LaneMethod<B>>,
+        cells: usize,
+        [views, slots]: [usize; 2],
+    ) -> Result<Self> {
+        let comparing = |method: &LaneMethod<B>| -> Result<Comparing<B>> {
+            Ok(Comparing {
+                compare: Arc::clone(&method.loaded).compare(backend, slots, cells)?,
+                out: Outputs::new(backend, slots, method.values, slots * cells)?,
+            })
+        };
+        Ok(Memory {
+            cells,
+            vision: encoder.workspace(backend, wants, views, cells)?,
+            comparing: method.map(comparing).transpose()?,
+            nearest: None,
+            host_map: vec![0.0; slots * cells],
+        })
+    }
+}
+
+impl<B: Backend> LaneGrid<B> {
+    fn new(backend: &B, tokens: GridTokens<B>, slots: usize) -> Result<Self> {
+        let cells = slots * tokens.grid.cells();
+        Ok(LaneGrid {
+            tokens,
+            judged: backend.buffer(Role::Stream, cells)?,
+            host_judged: vec![1.0; cells],
+            judged_changed: true,
+        })
     }
 }
 
@@ -236,7 +326,7 @@ impl<'a, B: Backend> Own<'a, B> {
 
 impl<B: Backend> Session for Pipeline<B> {
     fn capacity(&self) -> usize {
-        self.vision.capacity()
+        self.most[0]
     }
 
     fn arithmetic(&self) -> String {
@@ -251,20 +341,59 @@ impl<B: Backend> Session for Pipeline<B> {
         self.backend.copy_to_host(frame, out)
     }
 
+    fn prepare(&mut self, grid: Grid) -> Result<bool> {
+        if let Some(at) = self.grids.iter().rposition(|kept| kept.tokens.grid == grid) {
+            self.grids[at..].rotate_left(1);
+            return Ok(false);
+        }
+        let [views, slots] = self.most;
+        if grid.cells() > self.memory.cells {
+            if B::IN_HOST_MEMORY {
+                let bytes =
+                    memory::lane_bytes(self.encoder.arch(), self.wants.taps.len(), grid.cells(), views.max(slots), 0);
+                let what = format!("work on {views} images of {grid} patches at once");
+                memory::check(&what, bytes, "use a smaller size or a smaller capacity")?;
+            }
+            let Pipeline { backend, encoder, wants, method, most, .. } = self;
+            let larger = Memory::new(backend, encoder, wants, method.as_ref(), grid.cells(), *most)?;
+            // Recordings know the old memory by its address.
+            self.recordings = B::Recordings::default();
+            self.memory = larger;
+        }
+        let tokens = self.encoder.tokens(&mut self.backend, grid, views)?;
+        let ready = LaneGrid::new(&self.backend, tokens, slots)?;
+        if self.grids.len() == GRIDS {
+            // So do those of a grid that makes room.
+            self.recordings = B::Recordings::default();
+            self.grids.remove(0);
+        }
+        self.grids.push(ready);
+        Ok(true)
+    }
+
     fn place(&mut self, frame: AnyFrame<'_>, plan: &Plan, view: usize) -> Result<()> {
-        let (rows, patch) = self.encoder.patch_rows(&mut self.vision);
+        let current = self.grid();
+        let (rows, patch) = self.encoder.patch_rows(&mut self.memory.vision);
+        let grid = plan.grid(patch);
+        if grid != current {
+            let message = format!("a view of {grid} patches is placed in a batch of {current}");
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
         self.backend.preprocess(frame, plan, patch, view, rows)
     }
 
     fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
-        self.encoder.place_normalised(&mut self.backend, &mut self.vision, image)
+        let own = self.encoder.grid();
+        self.prepare(own)?;
+        self.encoder.place_normalised(&mut self.backend, &mut self.memory.vision, image)
     }
 
     fn judge(&mut self, slot: usize, judged: &[f32]) {
-        let row = &mut self.host_judged[slot * judged.len()..][..judged.len()];
+        let Some(LaneGrid { host_judged, judged_changed, .. }) = self.grids.last_mut() else { return };
+        let row = &mut host_judged[slot * judged.len()..][..judged.len()];
         if row != judged {
             row.copy_from_slice(judged);
-            self.judged_changed = true;
+            *judged_changed = true;
         }
     }
 
@@ -277,15 +406,19 @@ impl<B: Backend> Session for Pipeline<B> {
         let slots = self.check_slots(runs)?;
         let banks = own::<B>(banks)?;
         let banks = banks.as_slice();
-        self.upload_judged()?;
+        let grid = self.grid();
         self.layout.clear();
-        self.layout.push(views);
+        self.layout.extend([views, grid.rows, grid.cols]);
         let places = |run: &Run| [run.views.start, run.views.end, run.first_slot, run.bank];
         self.layout.extend(runs.iter().flat_map(places));
-        let Pipeline { backend, encoder, vision, method, judged, recordings, layout, .. } = self;
-        let Comparing { compare, out, .. } = Comparing::of(method)?;
+        let Pipeline { backend, encoder, memory, grids, recordings, layout, .. } = self;
+        let Memory { vision, comparing, .. } = memory;
+        let Comparing { compare, out } = Comparing::of(comparing)?;
+        let at = current(grids)?;
+        at.upload_judged(backend)?;
+        let LaneGrid { tokens, judged, .. } = &*at;
         backend.replay(recordings, layout, banks, |backend| {
-            encoder.encode(backend, vision, views, |_, _| ())?;
+            encoder.encode(backend, vision, tokens, views, |_, _| ())?;
             let batch = Batch { features: &vision.features, judged, runs, banks };
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))
         })?;
@@ -295,10 +428,12 @@ impl<B: Backend> Session for Pipeline<B> {
     fn compare(&mut self, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()> {
         let slots = self.check_slots(runs)?;
         let banks = own::<B>(banks)?;
-        self.upload_judged()?;
-        let Pipeline { backend, vision, method, judged, .. } = self;
-        let Comparing { compare, out, .. } = Comparing::of(method)?;
-        let batch = Batch { features: &vision.features, judged, runs, banks: banks.as_slice() };
+        let Pipeline { backend, memory, grids, .. } = self;
+        let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
+        let at = current(grids)?;
+        at.upload_judged(backend)?;
+        let features = &memory.vision.features;
+        let batch = Batch { features, judged: &at.judged, runs, banks: banks.as_slice() };
         compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
         self.read(slots, each)
     }
@@ -313,10 +448,11 @@ impl<B: Backend> Session for Pipeline<B> {
         let runs: Vec<Run> = (0..banks.len()).map(|bank| Run { views: 0..1, first_slot: bank, bank }).collect();
         let slots = self.check_slots(&runs)?;
         let (own_banks, own_groups) = (all_own::<B>(banks)?, all_own::<B>(groups)?);
-        self.upload_judged()?;
-        let Pipeline { backend, vision, method, judged, .. } = self;
-        let Comparing { compare, out, .. } = Comparing::of(method)?;
-        let batch = Batch { features: &vision.features, judged, runs: &runs, banks: &own_banks };
+        let Pipeline { backend, memory, grids, .. } = self;
+        let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
+        let at = current(grids)?;
+        at.upload_judged(backend)?;
+        let batch = Batch { features: &memory.vision.features, judged: &at.judged, runs: &runs, banks: &own_banks };
         if groups.is_empty() {
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
         } else {
@@ -326,10 +462,13 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes> {
-        self.upload_judged()?;
         let banks = own::<B>(&[bank])?;
-        let Pipeline { backend, encoder, vision, method, judged, .. } = self;
-        let Comparing { compare, out, .. } = Comparing::of(method)?;
+        let Pipeline { backend, encoder, memory, grids, .. } = self;
+        let Memory { vision, comparing, .. } = memory;
+        let Comparing { compare, out } = Comparing::of(comparing)?;
+        let at = current(grids)?;
+        at.upload_judged(backend)?;
+        let LaneGrid { tokens, judged, .. } = &*at;
         backend.wait()?;
         let mut last = Instant::now();
         let mut lap = |backend: &mut B| -> Result<Duration> {
@@ -343,7 +482,7 @@ impl<B: Backend> Session for Pipeline<B> {
         let (rows, patch) = encoder.patch_rows(vision);
         backend.patch_rows(frame, plan, patch, 0, rows)?;
         let preprocess = lap(backend)?;
-        encoder.encode(backend, vision, 1, |_, _| ())?;
+        encoder.encode(backend, vision, tokens, 1, |_, _| ())?;
         let encode = lap(backend)?;
         let mut steps = Vec::new();
         let runs = [Run { views: 0..1, first_slot: 0, bank: 0 }];
@@ -356,19 +495,20 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn prompt(&mut self, judged: &[f32]) -> Result<Vec<NamedTensor>> {
-        Comparing::of(&mut self.method)?.compare.prompt(&mut self.backend, &self.vision.features, judged)
+        let Memory { vision, comparing, .. } = &mut self.memory;
+        Comparing::of(comparing)?.compare.prompt(&mut self.backend, &vision.features, judged)
     }
 
     fn features(&mut self) -> Result<HostFeatures> {
-        let arch = self.encoder.arch();
-        let mut taps = vec![0.0; arch.taps.len() * arch.vision.patches() * arch.vision.width];
-        let mut class = vec![0.0; arch.embed_dim];
-        self.backend.download(&self.vision.features.taps, &mut taps)?;
-        self.backend.download(&self.vision.features.class, &mut class)?;
+        let found = &self.memory.vision.features;
+        let mut taps = vec![0.0; self.wants.taps.len() * found.grid.cells() * found.width];
+        let mut class = vec![0.0; if self.wants.class { self.encoder.arch().embed_dim } else { 0 }];
+        self.backend.download(&found.taps, &mut taps)?;
+        self.backend.download(&found.class, &mut class)?;
         if !taps.iter().chain(&class).all(|x| x.is_finite()) {
             return Err(not_finite("the features of an image"));
         }
-        Ok(HostFeatures { taps, class })
+        Ok(HostFeatures { grid: found.grid, taps, class })
     }
 
     fn rows_bank(&mut self, rows: &Arc<[f32]>, shape: [usize; 3]) -> Result<DeviceBank> {
@@ -377,16 +517,17 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn nearest_of(&mut self, taps: &[f32], bank: &DeviceBank, cosines: &mut [f32]) -> Result<()> {
-        let arch = self.encoder.arch();
-        let (layers, patches) = (arch.taps.len(), arch.vision.patches());
+        let (layers, patches) = (self.wants.taps.len(), self.grid().cells());
         let bank = own::<B>(&[bank])?;
-        let found = match &mut self.nearest {
+        let Memory { cells, vision, nearest, .. } = &mut self.memory;
+        let found = match nearest {
             Some(found) => found,
             // Taken once, by the few that compare without a method.
-            none => none.insert(self.backend.buffer(Role::Nearest, layers * patches)?),
+            none => none.insert(self.backend.buffer(Role::Nearest, layers * *cells)?),
         };
-        self.backend.upload(taps, &mut self.vision.features.taps)?;
-        self.backend.patch_nn(&self.vision.features.taps, &Search::all(patches, 0), bank.as_slice()[0], found)?;
+        let queries = &mut vision.features.taps;
+        self.backend.upload(taps, queries)?;
+        self.backend.patch_nn(queries, &Search::all(patches, 0), bank.as_slice()[0], found)?;
         self.backend.download(found, cosines)
     }
 }

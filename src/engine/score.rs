@@ -6,7 +6,7 @@ use super::{Decision, Region};
 use crate::bank::BankId;
 use crate::image::DepthDoubt;
 use crate::methods::Output;
-use crate::view::Placement;
+use crate::view::{Grid, Placement};
 
 /// How anomalous an image is, and why. Larger is more anomalous.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +39,9 @@ pub struct Score {
 /// The residual map M_x (equations 1 and 2) on the patch grid, and the place of that grid in the original image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnomalyMap {
-    /// Cells of a side.
-    pub grid: usize,
-    /// `grid * grid` residuals, row by row, in [0, 1]: 0 where a prompt has the same patch.
+    /// Rows and columns of cells.
+    pub grid: Grid,
+    /// `rows * cols` residuals, row by row, in [0, 1]: 0 where a prompt has the same patch.
     pub cells: Vec<f32>,
     /// The rectangle of the original image that the grid covers. With [`crate::Fit::Crop`] the image's ends lie outside
     /// it and are not judged; with [`crate::Fit::Letterbox`] it reaches beyond the image.
@@ -56,10 +56,10 @@ impl AnomalyMap {
 }
 
 impl Score {
-    /// A score to be filled, with memory for a map of `grid` cells a side.
-    pub(super) fn empty(names: &'static [Output], grid: usize) -> Self {
+    /// A score to be filled, with memory for a map of `grid`.
+    pub(super) fn empty(names: &'static [Output], grid: Grid) -> Self {
         let placement = Placement { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
-        let map = AnomalyMap { grid, cells: vec![0.0; grid * grid], placement };
+        let map = AnomalyMap { grid, cells: vec![0.0; grid.cells()], placement };
         Score {
             score: 0.0,
             names,
@@ -69,7 +69,7 @@ impl Score {
             height: 0,
             decision: None,
             regions: Vec::with_capacity(Regions::most(grid)),
-            ignored: vec![false; grid * grid],
+            ignored: vec![false; grid.cells()],
             depth_doubt: None,
             bank: BankId::default(),
             generation: 0,

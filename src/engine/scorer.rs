@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, Frame, IgnoreMask, PixelFormat};
 use crate::memory::{self, conversion_bytes};
 use crate::methods::Run;
-use crate::view::{Fit, Placement, Plan, judged};
+use crate::view::{Fit, Grid, Plan, judged};
 use crate::weights::{Arch, VisionArch};
 
 /// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
@@ -45,7 +45,7 @@ pub(super) struct ViewPlan {
 impl Scorer {
     pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Self {
         let prepared = Arc::clone(&slot.load());
-        let grid = arch.vision.grid();
+        let grid = Grid::square(arch.vision.grid());
         let names = prepared.bank.method_entry().outputs();
         Scorer {
             scores: vec![Score::empty(names, grid); session.capacity()],
@@ -99,7 +99,9 @@ impl Scorer {
         let began = Instant::now();
         let shown = self.shown.of(&mut *self.session, frame, bank.mask())?;
         let converted = began.elapsed();
-        let mut times = self.session.stage_times(shown, &self.plans[at].plan, &self.prepared.device)?;
+        let plan = &self.plans[at].plan;
+        self.session.prepare(plan.grid(self.vision.patch_size))?;
+        let mut times = self.session.stage_times(shown, plan, &self.prepared.device)?;
         times.preprocess += converted;
         Ok(times)
     }
@@ -192,11 +194,12 @@ impl Scorer {
             let ViewPlan { plan, judged } = &self.plans[at];
             let shown = self.shown.of(&mut *self.session, frame, mask)?;
             let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
+            self.session.prepare(plan.grid(self.vision.patch_size))?;
             self.session.place(shown, plan, image)?;
             self.session.judge(image, judged);
             let score = &mut self.scores[image];
             score.depth_doubt = doubt;
-            score.map.placement = seen_by_patches(plan.placement(), &self.vision);
+            score.map.placement = plan.placement_of_grid(self.vision.patch_size);
             (score.width, score.height) = (frame.width(), frame.height());
             score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
         }
@@ -240,24 +243,4 @@ pub(super) fn fitted(
         }
     }
     Ok(kept.len() - 1)
-}
-
-/// The part of the model's input that whole patches cover: pixels beyond the last one are not looked at.
-pub(super) fn seen_by_patches(input: Placement, vision: &VisionArch) -> Placement {
-    let share = (vision.grid() * vision.patch_size) as f64 / vision.image_size as f64;
-    Placement { width: input.width * share, height: input.height * share, ..input }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_map_lies_over_the_whole_patches_only() {
-        let tower = Arch::named("vit-b-32").unwrap().vision;
-        let vision = VisionArch { image_size: 50, patch_size: 7, ..tower };
-        let input = Placement { x: 10.0, y: 0.0, width: 100.0, height: 200.0 };
-        let seen = seen_by_patches(input, &vision);
-        assert_eq!(seen, Placement { x: 10.0, y: 0.0, width: 98.0, height: 196.0 });
-    }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::device::{self, Model, Session};
+use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
@@ -16,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
 use crate::methods::{self, Method};
-use crate::view::Fit;
+use crate::view::{Fit, Grid};
 use crate::weights::{Arch, LoadOptions, Weights};
 
 /// Most images that a scorer encodes at once; more are no faster.
@@ -313,24 +314,27 @@ impl Engine {
         views: usize,
         slots: usize,
     ) -> Result<Box<dyn Session>> {
-        let bytes = self.lane_bytes(views.max(slots));
+        let grid = Grid::square(self.arch().vision.grid());
+        let bytes = self
+            .lane_bytes(pipeline::wants(method.map(|method| method as _), self.arch()).taps.len(), views.max(slots));
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");
         memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
-        self.model.session(method, &self.weights, views, slots)
+        self.model.session(method, &self.weights, grid, views, slots)
     }
 
     /// About how many bytes a scorer of `capacity` images takes of the host's memory: an upper bound. What it takes of a
     /// GPU's memory comes to that.
     pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
-        self.lane_bytes(capacity.get())
+        self.lane_bytes(self.arch().taps.len(), capacity.get())
     }
 
-    fn lane_bytes(&self, capacity: usize) -> usize {
+    fn lane_bytes(&self, taps: usize, capacity: usize) -> usize {
+        let patches = self.arch().vision.patches();
         if self.device == Device::Cpu {
-            return memory::lane_bytes(self.arch(), capacity, self.options.cpu_threads());
+            return memory::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
         }
         // Maps, regions and results alone are on the host.
-        capacity.saturating_mul(64 * self.arch().vision.patches())
+        capacity.saturating_mul(64 * patches)
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::AnomalyMap;
 use crate::bank::Thresholds;
+use crate::view::Grid;
 
 /// What to do with a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,43 +131,43 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    /// Memory for maps of `grid` cells a side.
-    pub fn new(grid: usize) -> Self {
-        Regions { todo: vec![false; grid * grid], stack: Vec::with_capacity(grid * grid) }
+    /// Memory for maps of `grid`.
+    pub fn new(grid: Grid) -> Self {
+        Regions { todo: vec![false; grid.cells()], stack: Vec::with_capacity(grid.cells()) }
     }
 
-    /// Most regions that a map of `grid` cells a side can have: no two of them touch, not even at a corner.
-    pub fn most(grid: usize) -> usize {
-        grid.div_ceil(2).pow(2)
+    /// Most regions that a map of `grid` can have: no two of them touch, not even at a corner.
+    pub fn most(grid: Grid) -> usize {
+        grid.rows.div_ceil(2) * grid.cols.div_ceil(2)
     }
 
     /// The regions of a map, largest residual first, into `out`. Cells that are ignored belong to none. The image has `size`
     /// pixels (width, height).
     pub fn find(&mut self, map: &AnomalyMap, ignored: &[bool], limit: f32, size: [usize; 2], out: &mut Vec<Region>) {
         out.clear();
-        let grid = map.grid;
+        let Grid { rows: height, cols: width } = map.grid;
         for ((todo, cell), ignored) in self.todo.iter_mut().zip(&map.cells).zip(ignored) {
             *todo = *cell >= limit && !ignored;
         }
-        for start in 0..grid * grid {
+        for start in 0..height * width {
             if !std::mem::take(&mut self.todo[start]) {
                 continue;
             }
-            let (mut columns, mut rows) = ((grid, 0), (grid, 0));
+            let (mut columns, mut rows) = ((width, 0), (height, 0));
             let (mut peak, mut cells, mut area) = (f32::NEG_INFINITY, 0, 0.0);
             self.stack.push(start);
             while let Some(cell) = self.stack.pop() {
-                let (x, y) = (cell % grid, cell / grid);
+                let (x, y) = (cell % width, cell / width);
                 columns = (columns.0.min(x), columns.1.max(x + 1));
                 rows = (rows.0.min(y), rows.1.max(y + 1));
                 peak = peak.max(map.cells[cell]);
                 cells += 1;
                 let [(left, right), (top, bottom)] = in_pixels(map, (x, x + 1), (y, y + 1), size);
                 area += (right - left) * (bottom - top);
-                for y in y.saturating_sub(1)..(y + 2).min(grid) {
-                    for x in x.saturating_sub(1)..(x + 2).min(grid) {
-                        if std::mem::take(&mut self.todo[y * grid + x]) {
-                            self.stack.push(y * grid + x);
+                for y in y.saturating_sub(1)..(y + 2).min(height) {
+                    for x in x.saturating_sub(1)..(x + 2).min(width) {
+                        if std::mem::take(&mut self.todo[y * width + x]) {
+                            self.stack.push(y * width + x);
                         }
                     }
                 }
@@ -186,11 +187,14 @@ impl Regions {
 /// Where cells lie in the image, cut off at its edges: start and end of columns and of rows.
 fn in_pixels(map: &AnomalyMap, columns: (usize, usize), rows: (usize, usize), size: [usize; 2]) -> [(f64, f64); 2] {
     let place = map.placement;
-    let span = |start: f64, extent: f64, cells: (usize, usize), side: usize| {
-        let at = |cell: usize| (start + cell as f64 * extent / map.grid as f64).clamp(0.0, side as f64);
+    let span = |start: f64, extent: f64, cells: (usize, usize), all: usize, side: usize| {
+        let at = |cell: usize| (start + cell as f64 * extent / all as f64).clamp(0.0, side as f64);
         (at(cells.0), at(cells.1))
     };
-    [span(place.x, place.width, columns, size[0]), span(place.y, place.height, rows, size[1])]
+    [
+        span(place.x, place.width, columns, map.grid.cols, size[0]),
+        span(place.y, place.height, rows, map.grid.rows, size[1]),
+    ]
 }
 
 #[cfg(test)]
@@ -220,8 +224,8 @@ mod tests {
 
     fn regions_of(cells: &str, ignored: &[usize], place: Placement, size: [usize; 2]) -> Vec<Region> {
         let cells: Vec<f32> = cells.bytes().filter(u8::is_ascii_digit).map(|b| f32::from(b - b'0') / 10.0).collect();
-        let grid = cells.len().isqrt();
-        let ignored: Vec<bool> = (0..grid * grid).map(|cell| ignored.contains(&cell)).collect();
+        let grid = Grid::square(cells.len().isqrt());
+        let ignored: Vec<bool> = (0..grid.cells()).map(|cell| ignored.contains(&cell)).collect();
         let mut out = Vec::with_capacity(Regions::most(grid));
         let start = out.as_ptr();
         let map = AnomalyMap { grid, cells, placement: place };

@@ -212,7 +212,7 @@ impl Place {
             *part = score.output(name).unwrap_or(f32::NAN);
         }
         let place = score.map.placement;
-        value.grid = score.map.grid as u32;
+        value.grid = score.map.grid.side().unwrap_or(0) as u32;
         (value.map_x, value.map_y) = (place.x + f64::from(origin.0), place.y + f64::from(origin.1));
         (value.map_width, value.map_height) = (place.width, place.height);
         (value.generation, value.latency_us, value.bank_id) = (score.generation, latency_us, bank_id(score.bank));

@@ -1,6 +1,6 @@
 //! How many bytes a size takes: upper bounds for the processor, within a third of what is taken for sizes that matter.
 //!
-//! With `C` the capacity, `N` patches, `T = N + 1` tokens, `W` the width, `M` that of the MLP, `P` the side of a patch, `E` the
+//! With `C` the capacity, `N` patches, `T` tokens, `W` the width, `M` that of the MLP, `P` the side of a patch, `E` the
 //! embedding, `L` taps and `t` threads:
 //!
 //! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N + 32 N)`
@@ -24,11 +24,11 @@ pub(crate) fn threads_bytes(threads: usize) -> usize {
     threads.saturating_mul(THREAD)
 }
 
-/// Bytes of one lane for `capacity` images: encoder, search, results, threads.
-pub(crate) fn lane_bytes(arch: &Arch, capacity: usize, threads: usize) -> usize {
+/// Bytes of one lane for `capacity` images of `patches` patches, `taps` blocks of which are compared: encoder, search, results,
+/// threads.
+pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
     let vision = &arch.vision;
-    let (patches, tokens, width) = (vision.patches(), vision.tokens(), vision.width);
-    let (taps, rows) = (arch.taps.len(), arch.taps.len() * patches);
+    let (tokens, width, rows) = (vision.prefix() + patches, vision.width, taps * patches);
     let encoder = 3 * patches * vision.patch_size.pow(2)
         + patches * width
         + tokens * (5 * width + vision.mlp_width)

@@ -14,6 +14,7 @@ use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
 use crate::backend::{Backend, BankRole, Role, Search};
+use crate::encoder::Wants;
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{Arch, Weights};
@@ -127,6 +128,9 @@ pub trait Method: Sync {
         Output { name: "map", low: 0.0, high: 1.0 }
     }
 
+    /// What it reads of the encoder.
+    fn wants(&self, arch: &Arch) -> Wants;
+
     /// Why a model cannot serve it, if it cannot.
     ///
     /// # Errors
@@ -232,11 +236,11 @@ impl Runs for Cuda {
 
 /// A method's own weights on a device.
 pub trait Loaded<B: Backend>: Send + Sync {
-    /// What one scorer holds, with memory for `most` slots.
+    /// What one scorer holds, with memory for `slots` slots of up to `cells` cells.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device has no memory.
-    fn compare(self: Arc<Self>, backend: &B, most: usize) -> Result<Box<dyn Compare<B>>>;
+    fn compare(self: Arc<Self>, backend: &B, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>>;
 }
 
 /// Consecutive views of a batch that are compared with the same bank.
@@ -275,8 +279,14 @@ impl<B: Backend> Batch<'_, B> {
         self.runs.iter().map(|run| run.slots().end).max().unwrap_or(0)
     }
 
-    /// The search of a run's patches, of which each view has `patches`, in the bank's tensor `tensor`, to the run's slots.
-    pub fn search(&self, run: &Run, patches: usize, tensor: usize) -> Search {
+    /// Patches of a view, N.
+    pub fn cells(&self) -> usize {
+        self.features.grid.cells()
+    }
+
+    /// The search of a run's patches in the bank's tensor `tensor`, to the run's slots.
+    pub fn search(&self, run: &Run, tensor: usize) -> Search {
+        let patches = self.cells();
         Search {
             query_pitch: self.features.views * patches,
             queries: run.views.start * patches..run.views.end * patches,

@@ -45,7 +45,8 @@ impl Fit {
                 Fit::Stretch => size,
             };
             let first = half_to_even(resized.saturating_sub(size));
-            Span { source, resized, kept: first..first + resized.min(size), pad: size.saturating_sub(resized) / 2 }
+            let (kept, pad) = (first..first + resized.min(size), size.saturating_sub(resized) / 2);
+            Span { source, resized, target: size, kept, pad }
         })
     }
 }
@@ -77,28 +78,30 @@ fn half_to_even(n: usize) -> usize {
     half + (n & half & 1)
 }
 
-/// One axis: `source` pixels are resized to `resized`, of which `kept` go to the model input from index `pad` on.
+/// One axis: `source` pixels are resized to `resized`, of which `kept` go to the `target` pixels of the model input from index
+/// `pad` on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub source: usize,
     pub resized: usize,
+    pub target: usize,
     pub kept: Range<usize>,
     pub pad: usize,
 }
 
 impl Span {
-    /// Start and extent, in source pixels, of the interval that `size` input pixels cover.
-    pub fn covered(&self, size: usize) -> (f64, f64) {
+    /// Start and extent, in source pixels, of the interval that the target covers.
+    pub fn covered(&self) -> (f64, f64) {
         // Integers are multiplied before the division, so that whole results are exact.
         let in_source = |length: f64| length * self.source as f64 / self.resized as f64;
-        (in_source(self.kept.start as f64 - self.pad as f64), in_source(size as f64))
+        (in_source(self.kept.start as f64 - self.pad as f64), in_source(self.target as f64))
     }
 }
 
-/// The rectangle of the original picture that the model's square input covers.
+/// The rectangle of the original picture that the model's input covers.
 ///
 /// Unit: pixels of the original; continuous coordinates in which pixel `i` spans `[i, i + 1)`, the origin at the top
-/// left corner. Column `u` (continuous, `0..=size`) of the input shows the original at `x + u * width / size`, and rows
+/// left corner. Column `u` (continuous, `0..=W`) of an input `W` pixels wide shows the original at `x + u * width / W`, and rows
 /// likewise: this lays a heat map over the original. With [`Fit::Letterbox`] it reaches outside the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {

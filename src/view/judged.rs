@@ -9,7 +9,8 @@ use crate::image::IgnoreMask;
 /// Which cells of the grid of `patch` pixels are judged: 1, or 0 where at least half of the cell's input pixels are padding or
 /// lie on ignored pixels of the picture, `[N]`.
 pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> {
-    let (size, grid, place) = (plan.size(), plan.size() / patch, plan.placement());
+    let (grid, place) = (plan.grid(patch), plan.placement());
+    let (width, height) = (plan.width() as f64, plan.height() as f64);
     let (columns, rows) = (plan.columns(), plan.rows());
     let ignored = mask.map(|mask| {
         let mut pixels = vec![false; mask.width() * mask.height()];
@@ -22,15 +23,15 @@ pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> 
         if !columns.contains(&u) || !rows.contains(&v) {
             return true;
         }
-        let Some((pixels, width, height)) = &ignored else { return false };
+        let Some((pixels, columns, rows)) = &ignored else { return false };
         // The pixel of the picture under the middle of the input pixel.
-        let x = (place.x + (u as f64 + 0.5) * place.width / size as f64).max(0.0) as usize;
-        let y = (place.y + (v as f64 + 0.5) * place.height / size as f64).max(0.0) as usize;
-        pixels[y.min(height - 1) * width + x.min(width - 1)]
+        let x = (place.x + (u as f64 + 0.5) * place.width / width).max(0.0) as usize;
+        let y = (place.y + (v as f64 + 0.5) * place.height / height).max(0.0) as usize;
+        pixels[y.min(rows - 1) * columns + x.min(columns - 1)]
     };
-    (0..grid * grid)
+    (0..grid.cells())
         .map(|cell| {
-            let (top, left) = (cell / grid * patch, cell % grid * patch);
+            let (top, left) = (cell / grid.cols * patch, cell % grid.cols * patch);
             let pixels = (0..patch * patch).filter(|i| covered(left + i % patch, top + i / patch)).count();
             if 2 * pixels >= patch * patch { 0.0 } else { 1.0 }
         })

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Frame -> Plan::horizontal  [source rows, columns, channels] u8      Pillow's resize, antialiased, one axis at a time
-//!          Plan::vertical    [size, size, channels] u8                cropped, padded or stretched, see Fit
+//!          Plan::vertical    [height, width, channels] u8             cropped, padded or stretched, see Fit
 //!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! crop is computed.
 
 mod fit;
+mod grid;
 mod judged;
 mod normalised;
 pub mod patches;
@@ -23,6 +24,7 @@ mod resize;
 pub(crate) mod tests;
 
 pub use fit::{Fit, Placement};
+pub use grid::Grid;
 pub use judged::judged;
 pub use normalised::Normalised;
 pub use plan::Plan;

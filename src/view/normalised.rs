@@ -102,7 +102,7 @@ mod tests {
         let pixels: Vec<u8> = (0..3 * size * size).map(|i| (i * 37 % 256) as u8).collect();
         // One patch of the whole picture is the picture channel by channel.
         let mut planes = vec![0.0; pixels.len()];
-        patches::write(&pixels, 3, size, size, 0..1, &patches::NORMALISED, &mut planes);
+        patches::write(&pixels, 3, [size, size], size, 0..1, &patches::NORMALISED, &mut planes);
         (pixels, Normalised::new(planes, size).unwrap())
     }
 
@@ -127,7 +127,7 @@ mod tests {
         for patch in [1, 3, 4, 11] {
             let grid = 11 / patch;
             let mut rows = vec![0.0; grid * grid * 3 * patch * patch];
-            patches::write(&pixels, 3, 11, patch, 0..grid * grid, &patches::NORMALISED, &mut rows);
+            patches::write(&pixels, 3, [11, 11], patch, 0..grid * grid, &patches::NORMALISED, &mut rows);
             assert_eq!(image.patch_rows(patch), rows, "{patch}");
         }
     }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::grid::Grid;
+
 /// CLIP's mean per channel, in units of full scale.
 pub const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 /// CLIP's standard deviation per channel, in units of full scale.
@@ -37,51 +39,52 @@ pub(super) fn level(channel: usize, number: f32) -> Option<u8> {
     (NORMALISED[channel][usize::from(nearest)].to_bits() == number.to_bits()).then_some(nearest)
 }
 
-/// Writes patches `rows` of the picture `pixels` (`[size, size, channels]`, 8 bits) into `out`
-/// (`[rows, 3 * patch * patch]`, f32), each value as `table` has it.
+/// Writes patches `rows` of the picture `pixels` (`[height, width, channels]`, 8 bits, `size` its width and height) into
+/// `out` (`[rows, 3 * patch * patch]`, f32), each value as `table` has it.
 ///
-/// Patches are counted row by row over the grid of `size / patch` a side; pixels beyond the last whole patch are
+/// Patches are counted row by row over the grid of whole patches; pixels beyond the last one are
 /// ignored, as a strided convolution does. Values of a patch lie in (channel, y, x) order, that of a flattened filter
 /// of `conv1.weight`. A grey picture is repeated to three channels.
 ///
 /// # Panics
-/// If `channels` is neither 1 nor 3, `patch` is not in `1..=size`, `rows` leaves the grid, or a slice has another length.
+/// If `channels` is neither 1 nor 3, `patch` is 0 or longer than a side, `rows` leaves the grid, or a slice has another length.
 pub fn write(
     pixels: &[u8],
     channels: usize,
-    size: usize,
+    size: [usize; 2],
     patch: usize,
     rows: Range<usize>,
     table: &ValueTable,
     out: &mut [f32],
 ) {
-    assert!((1..=size).contains(&patch), "patches of {patch} pixels in a picture of {size}");
-    let grid = size / patch;
-    assert!(rows.start <= rows.end && rows.end <= grid * grid, "patches {rows:?} of a grid of {grid} x {grid}");
-    assert_eq!(pixels.len(), size * size * channels, "bytes of a picture of {size} x {size} x {channels}");
+    let [width, height] = size;
+    assert!((1..=width.min(height)).contains(&patch), "patches of {patch} pixels in a picture of {width} x {height}");
+    let grid = Grid::new(height / patch, width / patch);
+    assert!(rows.start <= rows.end && rows.end <= grid.cells(), "patches {rows:?} of a grid of {grid}");
+    assert_eq!(pixels.len(), width * height * channels, "bytes of a picture of {width} x {height} x {channels}");
     assert_eq!(out.len(), rows.len() * 3 * patch * patch, "elements for patches {rows:?} of {patch} x {patch}");
     match channels {
-        1 => unfold::<1>(pixels, size, patch, rows, table, out),
-        3 => unfold::<3>(pixels, size, patch, rows, table, out),
+        1 => unfold::<1>(pixels, width, patch, rows, table, out),
+        3 => unfold::<3>(pixels, width, patch, rows, table, out),
         _ => panic!("{channels} channels: only 1 and 3 are supported"),
     }
 }
 
 fn unfold<const C: usize>(
     pixels: &[u8],
-    size: usize,
+    width: usize,
     patch: usize,
     rows: Range<usize>,
     table: &ValueTable,
     out: &mut [f32],
 ) {
     let pixels = pixels.as_chunks::<C>().0;
-    let grid = size / patch;
+    let cols = width / patch;
     for (row, out) in rows.zip(out.chunks_exact_mut(3 * patch * patch)) {
-        let corner = row / grid * patch * size + row % grid * patch;
+        let corner = row / cols * patch * width + row % cols * patch;
         for (c, (plane, table)) in out.chunks_exact_mut(patch * patch).zip(table).enumerate() {
             for (y, line) in plane.chunks_exact_mut(patch).enumerate() {
-                for (value, pixel) in line.iter_mut().zip(&pixels[corner + y * size..][..patch]) {
+                for (value, pixel) in line.iter_mut().zip(&pixels[corner + y * width..][..patch]) {
                     *value = table[usize::from(pixel[c % C])];
                 }
             }
@@ -118,7 +121,7 @@ mod tests {
         // 5 x 5 pixels in patches of 2: a grid of 2 x 2, the last row and column unused.
         let pixels: Vec<u8> = (0..75).collect();
         let mut all = vec![f32::NAN; 4 * 12];
-        write(&pixels, 3, 5, 2, 0..4, &NORMALISED, &mut all);
+        write(&pixels, 3, [5, 5], 2, 0..4, &NORMALISED, &mut all);
         for (row, corner) in [(0, 0), (1, 2), (2, 10), (3, 12)] {
             for c in 0..3 {
                 let values = [0, 1, 5, 6].map(|step| NORMALISED[c][pixels[(corner + step) * 3 + c] as usize]);
@@ -126,7 +129,7 @@ mod tests {
             }
         }
         let mut part = vec![f32::NAN; 2 * 12];
-        write(&pixels, 3, 5, 2, 1..3, &NORMALISED, &mut part);
+        write(&pixels, 3, [5, 5], 2, 1..3, &NORMALISED, &mut part);
         assert_eq!(part, all[12..36]);
     }
 
@@ -135,8 +138,8 @@ mod tests {
         let grey: Vec<u8> = (0..64).map(|i| i * 3).collect();
         let colour: Vec<u8> = grey.iter().flat_map(|&value| [value; 3]).collect();
         let (mut a, mut b) = (vec![f32::NAN; 192], vec![f32::NAN; 192]);
-        write(&grey, 1, 8, 4, 0..4, &NORMALISED, &mut a);
-        write(&colour, 3, 8, 4, 0..4, &NORMALISED, &mut b);
+        write(&grey, 1, [8, 8], 4, 0..4, &NORMALISED, &mut a);
+        write(&colour, 3, [8, 8], 4, 0..4, &NORMALISED, &mut b);
         assert_eq!(a, b);
     }
 }

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::fit::{Fit, Placement, Span};
+use super::grid::Grid;
 use super::patches::ValueTable;
 use super::preprocessing::Preprocessing;
 use super::resize::FilterWeights;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, MAX_SIDE, PADDING};
 
-/// Geometry and weights that bring pictures of one size to the `size` x `size` input of the model.
+/// Geometry and weights that bring pictures of one size to the input of the model, [`Plan::width`] x [`Plan::height`] pixels.
 ///
 /// Built once per camera or picture size; using it allocates nothing. Work is split by rows, in two steps: every row
 /// that is needed of the intermediate image (see [`Plan::horizontal`]), then every row of the output
@@ -59,9 +60,25 @@ impl Plan {
         Ok(Plan { size, fit, x, y, horizontal, vertical, source_rows, preprocessing: *preprocessing, values })
     }
 
-    /// Side of the model input, in pixels.
+    /// The size that the plan was made for: what it means for the input, the fit says.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Columns of the model input, in pixels.
+    pub fn width(&self) -> usize {
+        self.x.target
+    }
+
+    /// Rows of the model input, in pixels.
+    pub fn height(&self) -> usize {
+        self.y.target
+    }
+
+    /// The whole patches of `patch` x `patch` pixels of the model input, from its top left corner on; pixels beyond them are
+    /// not looked at, as in a strided convolution. `patch` is not 0.
+    pub fn grid(&self, patch: usize) -> Grid {
+        Grid::new(self.height() / patch, self.width() / patch)
     }
 
     /// The encoder's preprocessing; the fit of the plan is its own.
@@ -74,16 +91,24 @@ impl Plan {
         &self.values
     }
 
-    /// How the picture is brought to a square.
+    /// How the picture is brought to the input.
     pub fn fit(&self) -> Fit {
         self.fit
     }
 
-    /// The rectangle of the original picture that the model sees.
+    /// The rectangle of the original picture that the model input covers.
     pub fn placement(&self) -> Placement {
-        let (x, width) = self.x.covered(self.size);
-        let (y, height) = self.y.covered(self.size);
+        let (x, width) = self.x.covered();
+        let (y, height) = self.y.covered();
         Placement { x, y, width, height }
+    }
+
+    /// The part of [`Plan::placement`] that [`Plan::grid`] covers, which a map lies over.
+    pub fn placement_of_grid(&self, patch: usize) -> Placement {
+        let (input, grid) = (self.placement(), self.grid(patch));
+        let share = |cells: usize, side: usize| (cells * patch) as f64 / side as f64;
+        let (width, height) = (share(grid.cols, self.width()), share(grid.rows, self.height()));
+        Placement { width: input.width * width, height: input.height * height, ..input }
     }
 
     /// Whether the plan is for pictures of `width` x `height` pixels.
@@ -151,14 +176,14 @@ impl Plan {
     }
 
     /// Second pass: `rows` of the output, padding included, into `out`, which holds exactly those rows of
-    /// `size * channels` bytes. `intermediate` is the whole intermediate image.
+    /// `width * channels` bytes. `intermediate` is the whole intermediate image.
     ///
     /// # Panics
     /// If `channels` is neither 1 nor 3, `rows` leaves the output, or a slice has another length.
     pub fn vertical(&self, intermediate: &[u8], channels: usize, rows: Range<usize>, out: &mut [u8]) {
         assert_eq!(intermediate.len(), self.intermediate_len(channels), "bytes of the intermediate image");
-        let stride = self.size * channels;
-        check_rows(&rows, self.size, stride, out);
+        let stride = self.width() * channels;
+        check_rows(&rows, self.height(), stride, out);
         let (filled_rows, filled) = (self.rows(), self.columns());
         for (row, out) in rows.zip(out.chunks_exact_mut(stride)) {
             if !filled_rows.contains(&row) {
@@ -172,7 +197,7 @@ impl Plan {
         }
     }
 
-    /// Both passes over all rows: the `[size, size, channels]` model input in 8 bits.
+    /// Both passes over all rows: the `[height, width, channels]` model input in 8 bits.
     ///
     /// # Panics
     /// If `frame` is not of the plan's size.
@@ -180,8 +205,8 @@ impl Plan {
         let channels = frame.format().channels();
         let mut intermediate = vec![0; self.intermediate_len(channels)];
         self.horizontal(frame, 0..self.intermediate_rows(), &mut intermediate);
-        let mut out = vec![0; self.size * self.size * channels];
-        self.vertical(&intermediate, channels, 0..self.size, &mut out);
+        let mut out = vec![0; self.width() * self.height() * channels];
+        self.vertical(&intermediate, channels, 0..self.height(), &mut out);
         out
     }
 }

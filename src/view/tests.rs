@@ -85,6 +85,14 @@ fn a_plan_tells_where_the_input_lies_on_the_picture() {
 }
 
 #[test]
+fn the_grid_covers_the_whole_patches_only() {
+    // Seven whole patches of 7 pixels, and one pixel beyond.
+    let plan = Plan::new(120, 200, 50, Fit::Stretch).unwrap();
+    assert_eq!(plan.placement_of_grid(7), Placement { x: 0.0, y: 0.0, width: 120.0 * 0.98, height: 196.0 });
+    assert_eq!(plan.grid(7), Grid::square(7));
+}
+
+#[test]
 fn only_rows_and_columns_that_survive_are_computed() {
     let plan = Plan::new(48, 83, 48, Fit::Crop).unwrap();
     // The width is kept, and of the height the middle: (83 - 48) / 2 = 17.5, to even 18.

@@ -93,7 +93,7 @@ fn padding_is_not_judged() {
         let bank = engine.build_bank("cat", Fit::Letterbox, &[frame(&wide, 120, 40)]).unwrap();
         let mut scorer = engine.scorer(Arc::new(bank)).unwrap();
         let found = score(&mut scorer, frame(&tall, 40, 120));
-        let grid = found.map.grid;
+        let grid = found.map.grid.side().unwrap();
         for (i, (cell, ignored)) in found.map.cells.iter().zip(&found.ignored).enumerate() {
             let middle = (i % grid) as f64 + 0.5;
             let inside = (grid as f64 / 3.0..2.0 * grid as f64 / 3.0).contains(&middle);

@@ -223,9 +223,13 @@ struct BankReport<'a> {
     bank: &'a str,
     class: &'a str,
     prompts: Vec<PromptLine<'a>>,
-    /// Sides of the map in cells.
-    grid: usize,
-    /// The mean over prompts of what the others do not cover, row by row.
+    /// Sides of the map in cells, where it is square.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grid: Option<usize>,
+    /// Rows and columns of the map.
+    grid_rows: usize,
+    grid_cols: usize,
+    /// The mean over prompts, those whose map has as many rows and columns as that of the first, of what the others do not cover, row by row.
     mean_map: Vec<f32>,
     /// Its largest cells.
     least_covered: Vec<CellLine>,
@@ -286,13 +290,14 @@ impl<'a> BankReport<'a> {
             outlier,
         };
         let grid = checks[0].1.score.map.grid;
+        let maps: Vec<_> = checks.iter().map(|(_, check)| &check.score.map).filter(|map| map.grid == grid).collect();
         let mean = |cell: usize| {
-            let sum: f64 = checks.iter().map(|(_, check)| f64::from(check.score.map.cells[cell])).sum();
-            (sum / checks.len() as f64) as f32
+            let sum: f64 = maps.iter().map(|map| f64::from(map.cells[cell])).sum();
+            (sum / maps.len() as f64) as f32
         };
-        let mean_map: Vec<f32> = (0..grid * grid).map(mean).collect();
-        let mut cells: Vec<CellLine> = (0..grid * grid)
-            .map(|cell| CellLine { row: cell / grid, column: cell % grid, residual: mean_map[cell] })
+        let mean_map: Vec<f32> = (0..grid.cells()).map(mean).collect();
+        let mut cells: Vec<CellLine> = (0..grid.cells())
+            .map(|cell| CellLine { row: cell / grid.cols, column: cell % grid.cols, residual: mean_map[cell] })
             .collect();
         cells.sort_by(|a, b| b.residual.total_cmp(&a.residual));
         cells.truncate(NAMED);
@@ -300,7 +305,9 @@ impl<'a> BankReport<'a> {
             bank: bank.id(),
             class: bank.class(),
             prompts: checks.iter().zip(outliers(&scores)).map(line).collect(),
-            grid,
+            grid: grid.side(),
+            grid_rows: grid.rows,
+            grid_cols: grid.cols,
             mean_map,
             least_covered: cells,
         }
@@ -322,7 +329,7 @@ impl<'a> BankReport<'a> {
                 if line.outlier { "  * sticks out" } else { "" }
             );
         }
-        text += &format!("\nleast covered, of {0} x {0} cells:", self.grid);
+        text += &format!("\nleast covered, of {} x {} cells:", self.grid_rows, self.grid_cols);
         for cell in &self.least_covered {
             text += &format!("\n  row {:>2}, column {:>2}: {:.4}", cell.row + 1, cell.column + 1, cell.residual);
         }

@@ -172,6 +172,8 @@ impl Backend for Cpu {
 
     const KIND: &str = "cpu";
 
+    const IN_HOST_MEMORY: bool = true;
+
     fn fork(&self) -> Result<Self> {
         Ok(Self::of(self.isa, self.pool.beside(Scratch::default)))
     }
@@ -350,10 +352,11 @@ impl Backend for Cpu {
         images: usize,
         tokens: ImageTokens,
         width: usize,
+        norm: Option<&Norm<Self>>,
         tap: usize,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.scale_patches(x, images, tokens, width, tap, out)
+        self.scale_patches(x, images, tokens, width, norm, tap, out)
     }
 
     fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {

@@ -33,8 +33,8 @@ impl Cpu {
             AnyFrame::Device(frame) => return Err(no_device_memory(&frame)),
         };
         let channels = frame.format().channels();
-        let size = plan.size();
-        let count = (size / patch) * (size / patch);
+        let (width, height) = (plan.width(), plan.height());
+        let count = plan.grid(patch).cells();
         let depth = 3 * patch * patch;
         need("preprocess", "patches", out.len(), (image + 1) * count * depth)?;
         let Pixels { intermediate, resized } = &mut self.preprocess;
@@ -46,15 +46,16 @@ impl Cpu {
             let first = chunk * ROWS;
             plan.horizontal(&frame, first..first + out.len() / stride, out);
         });
-        resized.resize(size * size * channels, 0);
-        self.pool.run_chunks(resized, ROWS * size * channels, |chunk, out, _| {
+        resized.resize(width * height * channels, 0);
+        self.pool.run_chunks(resized, ROWS * width * channels, |chunk, out, _| {
             let first = chunk * ROWS;
-            plan.vertical(intermediate, channels, first..first + out.len() / (size * channels), out);
+            plan.vertical(intermediate, channels, first..first + out.len() / (width * channels), out);
         });
         let out = &mut out[image * count * depth..][..count * depth];
         self.pool.run_chunks(out, PATCHES * depth, |chunk, out, _| {
             let first = chunk * PATCHES;
-            patches::write(resized, channels, size, patch, first..first + out.len() / depth, plan.values(), out);
+            let rows = first..first + out.len() / depth;
+            patches::write(resized, channels, [width, height], patch, rows, plan.values(), out);
         });
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! Patch tokens scaled to unit length, so that cosines are plain products.
+//! Patch tokens, normalised where asked for, scaled to unit length, so that cosines are plain products.
 
+use super::layer_norm::NormaliseRow;
 use super::simd::{Kernel, Simd};
 use super::{Cpu, reduce};
-use crate::backend::{ImageTokens, need};
+use crate::backend::{ImageTokens, Norm, need};
 use crate::error::Result;
 
 /// Shorter vectors are divided by this instead, as PyTorch's `normalize` does: zero stays zero.
@@ -11,18 +12,23 @@ const EPSILON: f32 = 1e-12;
 const ROWS: usize = 15;
 
 impl Cpu {
+    #[expect(clippy::too_many_arguments, reason = "those of the operation")]
     pub(super) fn scale_patches(
         &mut self,
         x: &[f32],
         images: usize,
         tokens: ImageTokens,
         width: usize,
+        norm: Option<&Norm<Cpu>>,
         tap: usize,
         out: &mut [f32],
     ) -> Result<()> {
         let ImageTokens { prefix, patches } = tokens;
         let rows = images * patches;
         need("unit_patches", "x", x.len(), images * tokens.count() * width)?;
+        if let Some(norm) = norm {
+            need("unit_patches", "norm", norm.weight.len().min(norm.bias.len()), width)?;
+        }
         need("unit_patches", "out", out.len(), (tap + 1) * rows * width)?;
         let isa = self.isa;
         let out = &mut out[tap * rows * width..][..rows * width];
@@ -30,6 +36,9 @@ impl Cpu {
             for (r, out) in out.chunks_exact_mut(width).enumerate() {
                 let (image, patch) = ((chunk * ROWS + r) / patches, (chunk * ROWS + r) % patches);
                 out.copy_from_slice(&x[(image * tokens.count() + prefix + patch) * width..][..width]);
+                if let Some(norm) = norm {
+                    isa.run(NormaliseRow::of(out, norm));
+                }
                 isa.run(UnitRow(out));
             }
         });

@@ -23,7 +23,7 @@ impl Cuda {
             let pointer = |part: &Constant| part.pointer("embed", "norm", width);
             Ok((pointer(&norm.weight)?, pointer(&norm.bias)?, norm.epsilon))
         };
-        let (weight, bias, epsilon) = norm.as_ref().map_or(Ok((0, 0, 0.0)), parameters)?;
+        let (weight, bias, epsilon) = norm.as_deref().map_or(Ok((0, 0, 0.0)), parameters)?;
         let (next_weight, next_bias, next_epsilon) =
             next.as_ref().map_or(Ok((0, 0, 0.0)), |next| parameters(next.0))?;
         let normalised = match next {

@@ -241,6 +241,8 @@ impl Backend for Cuda {
 
     const KIND: &str = "cuda";
 
+    const IN_HOST_MEMORY: bool = false;
+
     fn fork(&self) -> Result<Self> {
         Self::lane(Arc::clone(&self.shared))
     }
@@ -395,10 +397,11 @@ impl Backend for Cuda {
         images: usize,
         tokens: ImageTokens,
         width: usize,
+        norm: Option<&Norm<Self>>,
         tap: usize,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.scale_patches(x, images, tokens, width, tap, out)
+        self.scale_patches(x, images, tokens, width, norm, tap, out)
     }
 
     fn layer_norm_unit_patches(

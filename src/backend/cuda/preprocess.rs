@@ -124,9 +124,8 @@ impl Cuda {
         image: usize,
         patches: &mut Buffer,
     ) -> Result<()> {
-        let (size, storage) = (plan.size(), self.operand());
-        let grid = size / patch;
-        let len = grid * grid * 3 * patch * patch;
+        let (cells, storage) = (plan.grid(patch), self.operand());
+        let len = cells.cells() * 3 * patch * patch;
         let out = patches.pointer("preprocess", "patches", storage, (image + 1) * len)?;
         let out = out + (image * len * storage.size()) as u64;
         self.shared.bind()?;
@@ -160,7 +159,7 @@ impl Cuda {
         launch!(
             self,
             self.pick(kernels.patch_rows_f16, kernels.patch_rows_f32),
-            Grid::over((grid * patch).pow(2), THREADS as usize, THREADS),
+            Grid::over(cells.cells() * patch * patch, THREADS as usize, THREADS),
             intermediate.pointer(),
             int(plan.source_rows().start)?,
             int(channels)?,
@@ -172,7 +171,8 @@ impl Cuda {
             int(columns.len())?,
             int(rows.start)?,
             int(rows.len())?,
-            int(size)?,
+            int(cells.rows)?,
+            int(cells.cols)?,
             int(patch)?,
             i32::from(PADDING),
             geometry.values.pointer(),

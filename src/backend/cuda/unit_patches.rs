@@ -1,10 +1,10 @@
-//! Launches `kernels/unit_patches.cu`: the patch tokens of a tap, scaled to unit length.
+//! Launches `kernels/unit_patches.cu`: the patch tokens of a tap, normalised where asked for, scaled to unit length.
 
-use super::Cuda;
 use super::buffer::{Buffer, Storage};
 use super::launch::{Grid, int, launch};
 use super::layer_norm::{ROWS, THREADS};
-use crate::backend::ImageTokens;
+use super::{Constant, Cuda};
+use crate::backend::{ImageTokens, Norm};
 use crate::error::Result;
 
 /// Where the unit patches of a tap go.
@@ -25,15 +25,24 @@ impl Target<'_> {
 }
 
 impl Cuda {
+    #[expect(clippy::too_many_arguments, reason = "those of the operation")]
     pub(super) fn scale_patches(
         &mut self,
         x: &Buffer,
         images: usize,
         tokens: ImageTokens,
         width: usize,
+        norm: Option<&Norm<Cuda>>,
         tap: usize,
         taps: &mut Buffer,
     ) -> Result<()> {
+        let (weight, bias, epsilon) = match norm {
+            None => (0, 0, 0.0),
+            Some(norm) => {
+                let pointer = |part: &Constant| part.pointer("unit_patches", "norm", width);
+                (pointer(&norm.weight)?, pointer(&norm.bias)?, norm.epsilon)
+            }
+        };
         let out = Target { tokens, width, tap, taps }.pointer(self, images)?;
         self.shared.bind()?;
         let kernels = &self.shared.kernels;
@@ -42,6 +51,9 @@ impl Cuda {
             self.pick(kernels.unit_patches_f16, kernels.unit_patches_f32),
             Grid::over(images * tokens.patches, ROWS, THREADS),
             x.pointer("unit_patches", "x", Storage::F32, images * tokens.count() * width)?,
+            weight,
+            bias,
+            epsilon,
             int(images)?,
             int(tokens.prefix)?,
             int(tokens.patches)?,

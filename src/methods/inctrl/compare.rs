@@ -21,8 +21,8 @@ const SCALE: f32 = 0.5;
 /// The adapter and the heads on a device.
 struct Heads<B: HeadOps> {
     heads: B::Heads,
-    /// Taps, patches of an image, embedding width.
-    sizes: [usize; 3],
+    /// Taps, embedding width.
+    sizes: [usize; 2],
 }
 
 /// One scorer's memory.
@@ -40,14 +40,14 @@ struct Comparer<B: HeadOps> {
 pub(super) fn load<B: HeadOps>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
     let arch = weights.arch();
     let heads = backend.head_weights(&head_layers(weights)?)?;
-    Ok(Arc::new(Heads::<B> { heads, sizes: [arch.taps.len(), arch.vision.patches(), arch.embed_dim] }))
+    Ok(Arc::new(Heads::<B> { heads, sizes: [arch.taps.len(), arch.embed_dim] }))
 }
 
 impl<B: HeadOps> Loaded<B> for Heads<B> {
-    fn compare(self: Arc<Self>, backend: &B, most: usize) -> Result<Box<dyn Compare<B>>> {
-        let [taps, patches, embedding] = self.sizes;
+    fn compare(self: Arc<Self>, backend: &B, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
+        let [taps, embedding] = self.sizes;
         Ok(Box::new(Comparer {
-            cosines: backend.buffer(Role::Nearest, taps * most * patches)?,
+            cosines: backend.buffer(Role::Nearest, taps * slots * cells)?,
             adapted: backend.buffer(Role::Stream, embedding)?,
             groups: Vec::new(),
             best: Vec::new(),
@@ -65,8 +65,8 @@ impl<B: HeadOps> Comparer<B> {
         out: &mut Outputs<B>,
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
-        let [taps, patches, _] = self.shared.sizes;
-        backend.residual_mean(&self.cosines, taps, batch.slots() * patches, SCALE, batch.judged, &mut out.map)?;
+        let [taps, _] = self.shared.sizes;
+        backend.residual_mean(&self.cosines, taps, batch.slots() * batch.cells(), SCALE, batch.judged, &mut out.map)?;
         after(backend, "nearest neighbour")?;
         for run in batch.runs {
             let at = Scored {
@@ -90,9 +90,8 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
         out: &mut Outputs<B>,
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
-        let patches = self.shared.sizes[1];
         for run in batch.runs {
-            let at = batch.search(run, patches, ROWS);
+            let at = batch.search(run, ROWS);
             backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
         }
         self.finish(backend, batch, out, after)
@@ -106,7 +105,7 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
         groups: &Groups<'_, B>,
         out: &mut Outputs<B>,
     ) -> Result<()> {
-        let [taps, patches, _] = self.shared.sizes;
+        let ([taps, _], patches) = (self.shared.sizes, batch.cells());
         let (len, slots) = (taps * patches, batch.slots());
         self.groups.resize(groups.groups.len() * len, 0.0);
         for (group, cosines) in groups.groups.iter().zip(self.groups.chunks_exact_mut(len)) {
@@ -129,7 +128,7 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
     }
 
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
-        let [layers, patches, embedding] = self.shared.sizes;
+        let ([layers, embedding], patches) = (self.shared.sizes, features.grid.cells());
         let mut taps = vec![0.0; layers * patches * features.width];
         let mut adapted = vec![0.0; embedding];
         backend.download(&features.taps, &mut taps)?;

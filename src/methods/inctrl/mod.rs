@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::{Fitted, Method, NamedTensor, Output, Prompt, find, load_on_every_device};
 use crate::backend::BankRole;
 use crate::backend::cpu::Cpu;
+use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
 use crate::text::Tokeniser;
@@ -58,6 +59,10 @@ impl Method for Inctrl {
 
     fn outputs(&self) -> &'static [Output] {
         const { &[share("score"), share("holistic"), share("patch_max"), share("image_residual"), share("text_prior")] }
+    }
+
+    fn wants(&self, arch: &Arch) -> Wants {
+        Wants::of(arch)
     }
 
     fn check_model(&self, weights: &Weights) -> Result<()> {

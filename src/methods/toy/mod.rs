@@ -8,6 +8,7 @@ use super::{
     load_on_every_device,
 };
 use crate::backend::{Backend, BankRole, Role};
+use crate::encoder::Wants;
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{Arch, Weights};
@@ -25,6 +26,10 @@ impl Method for MeanNearest {
 
     fn outputs(&self) -> &'static [Output] {
         &[Output { name: "score", low: 0.0, high: 1.0 }]
+    }
+
+    fn wants(&self, arch: &Arch) -> Wants {
+        Wants { class: false, ..Wants::of(arch) }
     }
 
     fn check_model(&self, _weights: &Weights) -> Result<()> {
@@ -75,22 +80,21 @@ impl Method for MeanNearest {
     load_on_every_device!(load);
 }
 
-/// Taps and patches of an image.
-struct Sizes(usize, usize);
+/// Taps.
+struct Taps(usize);
 
 fn load<B: Backend>(_: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
-    Ok(Arc::new(Sizes(weights.arch().taps.len(), weights.arch().vision.patches())))
+    Ok(Arc::new(Taps(weights.arch().taps.len())))
 }
 
 struct Comparer<B: Backend> {
-    sizes: Sizes,
+    taps: usize,
     cosines: B::Buffer,
 }
 
-impl<B: Backend> Loaded<B> for Sizes {
-    fn compare(self: Arc<Self>, backend: &B, most: usize) -> Result<Box<dyn Compare<B>>> {
-        let cosines = backend.buffer(Role::Nearest, self.0 * self.1 * most)?;
-        Ok(Box::new(Comparer { sizes: Sizes(self.0, self.1), cosines }))
+impl<B: Backend> Loaded<B> for Taps {
+    fn compare(self: Arc<Self>, backend: &B, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
+        Ok(Box::new(Comparer { taps: self.0, cosines: backend.buffer(Role::Nearest, self.0 * slots * cells)? }))
     }
 }
 
@@ -102,22 +106,22 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         out: &mut Outputs<B>,
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
-        let (Sizes(taps, patches), slots) = (&self.sizes, batch.slots());
+        let (patches, slots) = (batch.cells(), batch.slots());
         for run in batch.runs {
-            let at = batch.search(run, *patches, 0);
+            let at = batch.search(run, 0);
             backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
         }
-        backend.residual_mean(&self.cosines, *taps, slots * patches, 0.5, batch.judged, &mut out.map)?;
+        backend.residual_mean(&self.cosines, self.taps, slots * patches, 0.5, batch.judged, &mut out.map)?;
         // On the host, which a real method may not: it would have an operation for it.
         let mut map = vec![0.0; slots * patches];
         backend.download(&out.map, &mut map)?;
-        let means: Vec<f32> = map.chunks(*patches).map(|map| map.iter().sum::<f32>() / *patches as f32).collect();
+        let means: Vec<f32> = map.chunks(patches).map(|map| map.iter().sum::<f32>() / patches as f32).collect();
         backend.upload(&means, &mut out.values)?;
         after(backend, "mean")
     }
 
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
-        let Sizes(layers, patches) = self.sizes;
+        let (layers, patches) = (self.taps, features.grid.cells());
         let mut taps = vec![0.0; layers * patches * features.width];
         backend.download(&features.taps, &mut taps)?;
         let (values, rows) = judged_rows(&taps, judged, features.width)?;

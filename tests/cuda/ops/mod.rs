@@ -1,5 +1,7 @@
 //! Every operation of the CUDA backend against the CPU's, at sizes with every kind of remainder.
 
+use std::sync::Arc;
+
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{
     AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search,
@@ -132,9 +134,9 @@ fn cuda_embed_and_norms() {
                 let tokens = ImageTokens { prefix, patches };
                 let what = format!("{images} x ({prefix} + {patches}) x {width}");
                 let embedding = Embedding {
-                    prefix: constant(backend, &halves(1, prefix * width, 1.0)),
+                    prefix: Arc::new(constant(backend, &halves(1, prefix * width, 1.0))),
                     position: constant(backend, &halves(2, patches * width, 1.0)),
-                    norm: pre.then(|| Norm { epsilon: 1e-6, ..norm(backend, 3, width) }),
+                    norm: pre.then(|| Arc::new(Norm { epsilon: 1e-6, ..norm(backend, 3, width) })),
                     tokens,
                 };
                 let next = norm(backend, 5, width);
@@ -154,8 +156,11 @@ fn cuda_embed_and_norms() {
                 results.push((format!("layer_norm {what}"), read(backend, &h, rows)));
                 let len = images * patches * width;
                 let mut taps = backend.buffer(Role::Operand, 3 * len).unwrap();
-                backend.unit_patches(&stream, images, tokens, width, 1, &mut taps).unwrap();
+                backend.unit_patches(&stream, images, tokens, width, None, 1, &mut taps).unwrap();
                 results.push((format!("unit_patches {what}"), read(backend, &taps, 3 * len)));
+                let mut normed = backend.buffer(Role::Operand, 3 * len).unwrap();
+                backend.unit_patches(&stream, images, tokens, width, Some(&next), 2, &mut normed).unwrap();
+                results.push((format!("unit_patches by a norm {what}"), read(backend, &normed, 3 * len)));
                 let (mut fused_h, mut fused) =
                     (backend.buffer(Role::Operand, rows).unwrap(), backend.buffer(Role::Operand, 3 * len).unwrap());
                 backend
@@ -177,7 +182,7 @@ fn cuda_vectors_without_length_stay_zero() {
         let mut cuda = turn.cuda(half);
         let x = filled(&mut cuda, Role::Stream, &[[1.0; 64], [0.0; 64]].concat());
         let mut out = cuda.buffer(Role::Operand, 64).unwrap();
-        cuda.unit_patches(&x, 1, ImageTokens { prefix: 1, patches: 1 }, 64, 0, &mut out).unwrap();
+        cuda.unit_patches(&x, 1, ImageTokens { prefix: 1, patches: 1 }, 64, None, 0, &mut out).unwrap();
         assert!(read(&mut cuda, &out, 64).iter().all(|x| *x == 0.0));
     }
 }

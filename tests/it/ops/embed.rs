@@ -1,5 +1,7 @@
 //! The token rows of an image: prefix tokens, patches with positions, layer norm.
 
+use std::sync::Arc;
+
 use inctrl::backend::{Backend, Embedding, ImageTokens};
 
 use super::{Real, Stored, accurate, finish, input, layer_norm, output, random, real};
@@ -59,9 +61,9 @@ fn embed<B: Backend>(backends: &mut [B]) {
         let naive = formula::<f32>(&host, &first, &position, parameters);
         for backend in &mut *backends {
             let embedding = Embedding {
-                prefix: backend.constant(&Stored::f32(&[prefix, width], &first).view()).unwrap(),
+                prefix: Arc::new(backend.constant(&Stored::f32(&[prefix, width], &first).view()).unwrap()),
                 position: backend.constant(&Stored::f32(&[patches, width], &position).view()).unwrap(),
-                norm: parameters.map(|parameters| layer_norm::norm(backend, parameters, EPSILON)),
+                norm: parameters.map(|parameters| Arc::new(layer_norm::norm(backend, parameters, EPSILON))),
                 tokens: ImageTokens { prefix, patches },
             };
             let (x, mut out) = (input(backend, &host), output(backend, exact.len()));

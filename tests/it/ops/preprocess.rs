@@ -62,7 +62,15 @@ fn preprocess<B: Backend>(backends: &mut [B]) {
         {
             let plan = Plan::with(case.width, case.height, case.size, fit, &preprocessing).unwrap();
             let mut expected = vec![0.0; len];
-            patches::write(&plan.run(&frame), channels, case.size, case.patch, 0..count, plan.values(), &mut expected);
+            patches::write(
+                &plan.run(&frame),
+                channels,
+                [case.size; 2],
+                case.patch,
+                0..count,
+                plan.values(),
+                &mut expected,
+            );
             for backend in &mut *backends {
                 for image in 0..IMAGES {
                     let mut out = output(backend, IMAGES * len);

@@ -1,8 +1,8 @@
-//! Patch tokens scaled to unit length, prefix tokens dropped.
+//! Patch tokens, by a norm or as they are, scaled to unit length, prefix tokens dropped.
 
 use inctrl::backend::{Backend, ImageTokens};
 
-use super::{Real, ULP, finish, input, is_marked, output, random, real, rounding, within};
+use super::{Real, ULP, finish, input, is_marked, layer_norm, output, random, real, rounding, within};
 
 on_every_backend! {
     unit_patches => unit_patches_cpu,
@@ -15,10 +15,11 @@ struct Case {
     patches: usize,
     width: usize,
     scale: f32,
+    norm: bool,
 }
 
 const fn case(images: usize, patches: usize, width: usize) -> Case {
-    Case { images, prefix: 1, patches, width, scale: 1.0 }
+    Case { images, prefix: 1, patches, width, scale: 1.0, norm: false }
 }
 
 const CASES: &[Case] = &[
@@ -33,12 +34,19 @@ const CASES: &[Case] = &[
     Case { prefix: 0, ..case(2, 15, 15) },
     Case { scale: 1e15, ..case(2, 4, 64) },
     Case { scale: 1e-8, ..case(2, 4, 64) },
+    Case { norm: true, ..case(2, 9, 384) },
+    Case { norm: true, prefix: 5, ..case(3, 4, 7) },
+    Case { norm: true, scale: 1e-4, ..case(1, 9, 33) },
 ];
 
-/// `x / max(‖x‖, 1e-12)` of every row but the first `prefix` of each image.
-fn formula<T: Real>(x: &[f32], tokens: ImageTokens, width: usize) -> Vec<T> {
+const EPSILON: f32 = 1e-6;
+
+/// `x / max(‖x‖, 1e-12)` of every row, normalised where there is a norm, but the first `prefix` of each image.
+fn formula<T: Real>(x: &[f32], tokens: ImageTokens, width: usize, norm: Option<&(Vec<f32>, Vec<f32>)>) -> Vec<T> {
     let mut y = Vec::new();
-    for image in real::<T>(x).chunks(tokens.count() * width) {
+    let x = real::<T>(x);
+    let x = norm.map_or(x.clone(), |(weight, bias)| layer_norm::formula(&x, weight, bias, EPSILON));
+    for image in x.chunks(tokens.count() * width) {
         for row in image[tokens.prefix * width..].chunks(width) {
             let norm = row.iter().map(|&x| x * x).sum::<T>().sqrt().max(T::of(1e-12));
             y.extend(row.iter().map(|&x| x / norm));
@@ -49,18 +57,26 @@ fn formula<T: Real>(x: &[f32], tokens: ImageTokens, width: usize) -> Vec<T> {
 
 fn unit_patches<B: Backend>(backends: &mut [B]) {
     const TAPS: usize = 3;
-    for &Case { images, prefix, patches, width, scale } in CASES {
+    for &Case { images, prefix, patches, width, scale, norm } in CASES {
         let tokens = ImageTokens { prefix, patches };
         let host = random(1, images * tokens.count() * width, scale);
-        let (exact, naive) = (formula::<f64>(&host, tokens, width), formula::<f32>(&host, tokens, width));
+        let parameters = layer_norm::parameters(width);
+        let parameters = norm.then_some(&parameters);
+        let exact = formula::<f64>(&host, tokens, width, parameters);
+        let naive = formula::<f32>(&host, tokens, width, parameters);
         for backend in &mut *backends {
+            let norm = parameters.map(|parameters| layer_norm::norm(backend, parameters, EPSILON));
             for tap in 0..TAPS {
                 let (x, mut out) = (input(backend, &host), output(backend, TAPS * exact.len()));
-                backend.unit_patches(&x, images, tokens, width, tap, &mut out).unwrap();
+                backend.unit_patches(&x, images, tokens, width, norm.as_ref(), tap, &mut out).unwrap();
                 let found = finish(backend, &out, TAPS * exact.len());
                 let (before, rest) = found.split_at(tap * exact.len());
                 let (found, after) = rest.split_at(exact.len());
-                let what = format!("unit_patches, {}, {images} x {patches} x {width}", backend.describe());
+                let what = format!(
+                    "unit_patches, {}, {images} x {patches} x {width}, norm {}",
+                    backend.describe(),
+                    norm.is_some()
+                );
                 // One unit more than the formula: the reciprocal of the length is rounded before the product.
                 let budget = rounding(&naive, &exact) + ULP;
                 within(&what, found, &exact, |_| budget);
@@ -76,7 +92,7 @@ fn vectors_without_length<B: Backend>(backends: &mut [B]) {
     let host = [vec![1.0; width], vec![0.0; width], vec![1e-15; width]].concat();
     for backend in &mut *backends {
         let (x, mut out) = (input(backend, &host), output(backend, 2 * width));
-        backend.unit_patches(&x, 1, ImageTokens { prefix: 1, patches: 2 }, width, 0, &mut out).unwrap();
+        backend.unit_patches(&x, 1, ImageTokens { prefix: 1, patches: 2 }, width, None, 0, &mut out).unwrap();
         let found = finish(backend, &out, 2 * width);
         assert!(found[..width].iter().all(|x| *x == 0.0), "{}: a zero patch: {found:?}", backend.describe());
         within("a short patch", &found[width..], &vec![1e-3; width], |_| 4.0 * ULP * 1e-3);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use inctrl::view::Placement;
+use inctrl::view::{Grid, Placement};
 use inctrl::{AnomalyMap, Error, ErrorKind, Result, Score};
 
 /// What is kept of an image's score against one bank.
@@ -39,6 +39,8 @@ pub struct Entry {
     pub size: [usize; 2],
     /// Where the map lies: x, y, width, height in pixels.
     pub place: [f64; 4],
+    /// How its cells lie.
+    pub grid: Grid,
 }
 
 /// The line of an entry.
@@ -49,6 +51,9 @@ struct Line {
     hash: String,
     size: [usize; 2],
     place: [u64; 4],
+    /// Rows and columns of the map; absent where it is square.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grid: Option<Grid>,
     /// Bits of score, patch_max and cells, eight hexadecimal digits each.
     scores: Vec<String>,
     error: Option<String>,
@@ -70,13 +75,22 @@ impl Entry {
             hash,
             size: first.map_or([0; 2], |s| [s.width, s.height]),
             place,
+            grid: first.map_or_else(Grid::default, |s| s.map.grid),
         }
     }
 
     /// An image that cannot be scored.
     pub fn failed(name: &str, class: &str, why: String) -> Self {
         let (name, class) = (name.to_owned(), class.to_owned());
-        Entry { name, class, scores: Err(why), hash: String::new(), size: [0; 2], place: [0.0; 4] }
+        Entry {
+            name,
+            class,
+            scores: Err(why),
+            hash: String::new(),
+            size: [0; 2],
+            place: [0.0; 4],
+            grid: Grid::default(),
+        }
     }
 
     /// The map against bank `bank`, over an image of `width` x `height` pixels that shows the same.
@@ -85,7 +99,7 @@ impl Entry {
         let (u, v) = (width as f64 / self.size[0] as f64, height as f64 / self.size[1] as f64);
         let [x, y, w, h] = self.place;
         let placement = Placement { x: x * u, y: y * v, width: w * u, height: h * v };
-        Some(AnomalyMap { grid: cells.len().isqrt(), cells, placement })
+        Some(AnomalyMap { grid: self.grid, cells, placement })
     }
 
     fn line(&self) -> Line {
@@ -100,6 +114,7 @@ impl Entry {
             hash: self.hash.clone(),
             size: self.size,
             place: self.place.map(f64::to_bits),
+            grid: self.grid.side().is_none().then_some(self.grid),
             scores,
             error: self.scores.as_ref().err().cloned(),
         }
@@ -120,7 +135,10 @@ impl Entry {
             None => Ok(line.scores.iter().map(scored).collect::<Option<_>>()?),
         };
         let place = line.place.map(f64::from_bits);
-        Some(Entry { name: line.name, class: line.class, scores, hash: line.hash, size: line.size, place })
+        let cells =
+            scores.as_ref().map_or(0, |scores: &Vec<Scored>| scores.first().map_or(0, |first| first.cells.len()));
+        let grid = line.grid.unwrap_or(Grid::square(cells.isqrt()));
+        Some(Entry { name: line.name, class: line.class, scores, hash: line.hash, size: line.size, place, grid })
     }
 }
 
@@ -209,6 +227,7 @@ mod tests {
             hash: "ab".to_owned(),
             size: [30, 40],
             place: [0.1, -2.0, 30.7, 1e300],
+            grid: Grid::square(2),
         }
     }
 
@@ -216,10 +235,12 @@ mod tests {
     fn what_was_written_is_read_and_a_line_cut_short_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let (one, bad) = (entry("1.png"), Entry::failed("2.png", "nut", "torn".to_owned()));
+        let (one, wide) = (entry("1.png"), Entry { grid: Grid::new(1, 4), ..entry("4.png") });
+        let bad = Entry::failed("2.png", "nut", "torn".to_owned());
         let mut journal = Journal::open(&path, "id").unwrap();
         journal.add(one.clone()).unwrap();
         journal.add(bad.clone()).unwrap();
+        journal.add(wide.clone()).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         let mut cut = whole.clone();
@@ -229,6 +250,7 @@ mod tests {
         assert_eq!(journal.get("nut", "1.png"), Some(&one));
         assert_eq!(journal.get("nut", "2.png"), Some(&bad));
         assert_eq!(journal.get("nut", "3.png"), None);
+        assert_eq!(journal.get("nut", "4.png"), Some(&wide));
         drop(journal);
         assert_eq!(std::fs::read(&path).unwrap(), whole);
         let error = Journal::open(&path, "other").err().unwrap();
@@ -238,6 +260,6 @@ mod tests {
     #[test]
     fn a_map_lies_over_a_smaller_image_as_over_the_whole() {
         let map = entry("1.png").map(0, 15, 10).unwrap();
-        assert_eq!((map.grid, map.placement.x, map.placement.y), (2, 0.05, -0.5));
+        assert_eq!((map.grid, map.placement.x, map.placement.y), (Grid::square(2), 0.05, -0.5));
     }
 }

@@ -243,9 +243,9 @@ pub fn operations<B: HeadOps>(
         time(backend, |b| b.layer_norm_unit_patches(&x, images, image_tokens, width, &next, &mut h, 0, &mut unit))?;
     tell("layer_norm_unit_patches", sizes.clone(), seconds, 0, rows * width * (4 + 2 * operand));
     let embedding = Embedding {
-        prefix: constant(backend, width)?,
+        prefix: Arc::new(constant(backend, width)?),
         position: constant(backend, patches * width)?,
-        norm: Some(norm(backend, width)?),
+        norm: Some(Arc::new(norm(backend, width)?)),
         tokens: image_tokens,
     };
     let embedded = filled(backend, Role::Stream, images * patches * width)?;

@@ -3,6 +3,7 @@
 use super::legend::{self, GROUND};
 use super::picture::blend;
 use super::{ColourScale, Picture};
+use inctrl::view::Grid;
 use inctrl::{AnomalyMap, Frame};
 
 /// The largest share of a heat colour in a picture: the image stays visible under it.
@@ -12,20 +13,21 @@ const STRONGEST: f32 = 0.85;
 ///
 /// The square of cell (row, column) is the part of the placement's rectangle that the grid gives it; a cell's value
 /// stands at the centre of its square, is interpolated linearly between centres, and held beyond the outermost. NaN
-/// where the centre of a pixel lies outside the rectangle, and everywhere if the map has not `grid * grid` cells.
+/// where the centre of a pixel lies outside the rectangle, and everywhere if the map has not as many cells as its grid.
 pub fn upsample(map: &AnomalyMap, width: usize, height: usize) -> Vec<f32> {
     let place = map.placement;
-    if map.grid == 0 || map.cells.len() != map.grid * map.grid {
+    let Grid { rows, cols } = map.grid;
+    if map.cells.is_empty() || map.cells.len() != map.grid.cells() {
         return vec![f32::NAN; width * height];
     }
-    let columns: Vec<_> = (0..width).map(|x| cells_at(x, place.x, place.width, map.grid)).collect();
+    let columns: Vec<_> = (0..width).map(|x| cells_at(x, place.x, place.width, cols)).collect();
     let mut values = Vec::with_capacity(width * height);
     for y in 0..height {
-        let Some((above, below, v)) = cells_at(y, place.y, place.height, map.grid) else {
+        let Some((above, below, v)) = cells_at(y, place.y, place.height, rows) else {
             values.resize(values.len() + width, f32::NAN);
             continue;
         };
-        let [above, below] = [above, below].map(|row| &map.cells[row * map.grid..][..map.grid]);
+        let [above, below] = [above, below].map(|row| &map.cells[row * cols..][..cols]);
         values.extend(columns.iter().map(|column| {
             let Some((left, right, u)) = *column else { return f32::NAN };
             let along = |row: &[f32]| row[left] + (row[right] - row[left]) * u;
@@ -37,14 +39,14 @@ pub fn upsample(map: &AnomalyMap, width: usize, height: usize) -> Vec<f32> {
 
 /// The two cells of an axis whose centres enclose the centre of `pixel`, and how far it is from the first to the second;
 /// `None` outside the `extent` pixels from `start` on that the grid covers.
-fn cells_at(pixel: usize, start: f64, extent: f64, grid: usize) -> Option<(usize, usize, f32)> {
+fn cells_at(pixel: usize, start: f64, extent: f64, cells: usize) -> Option<(usize, usize, f32)> {
     let along = (pixel as f64 + 0.5 - start) / extent;
     if !(0.0..=1.0).contains(&along) {
         return None;
     }
-    let at = (along * grid as f64 - 0.5).clamp(0.0, (grid - 1) as f64);
+    let at = (along * cells as f64 - 0.5).clamp(0.0, (cells - 1) as f64);
     let first = at as usize;
-    Some((first, (first + 1).min(grid - 1), (at - first as f64) as f32))
+    Some((first, (first + 1).min(cells - 1), (at - first as f64) as f32))
 }
 
 /// The image in its own pixels under the heat map, above a legend of the scale.
@@ -84,7 +86,7 @@ mod tests {
     const GRID: usize = 6;
 
     fn map(placement: Placement, cells: Vec<f32>) -> AnomalyMap {
-        AnomalyMap { grid: GRID, cells, placement }
+        AnomalyMap { grid: Grid::square(GRID), cells, placement }
     }
 
     /// What a bright block around (x, y) adds to each cell, as the model sees a black picture of these sides.

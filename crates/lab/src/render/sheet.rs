@@ -172,7 +172,7 @@ mod tests {
         let scale = ColourScale::new(1.0).unwrap();
         let pixels = vec![120; 400 * 300 * 3];
         let place = Placement { x: 0.0, y: 0.0, width: 400.0, height: 300.0 };
-        let map = AnomalyMap { grid: 2, cells: vec![0.0, 0.2, 0.5, 1.0], placement: place };
+        let map = AnomalyMap { grid: inctrl::view::Grid::square(2), cells: vec![0.0, 0.2, 0.5, 1.0], placement: place };
         let mask = vec![255; 400 * 300];
         let tile = |width, height, mask| Tile {
             frame: Frame::packed(&pixels, width, height, PixelFormat::Rgb8).unwrap(),

@@ -1,0 +1,42 @@
+//! [`Grid`]: how many patches lie beside and below one another.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The patches of an encoded view, and the cells of its map: `rows` x `cols`, counted row by row from the top left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Grid {
+    /// Cells below one another.
+    pub rows: usize,
+    /// Cells beside one another.
+    pub cols: usize,
+}
+
+impl Grid {
+    /// A grid of `rows` x `cols` cells.
+    pub const fn new(rows: usize, cols: usize) -> Self {
+        Grid { rows, cols }
+    }
+
+    /// A grid of `side` x `side` cells.
+    pub const fn square(side: usize) -> Self {
+        Grid { rows: side, cols: side }
+    }
+
+    /// Number of cells, N.
+    pub const fn cells(self) -> usize {
+        self.rows.saturating_mul(self.cols)
+    }
+
+    /// Cells of a side, where both sides have as many.
+    pub fn side(self) -> Option<usize> {
+        (self.rows == self.cols).then_some(self.rows)
+    }
+}
+
+impl fmt::Display for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} x {}", self.rows, self.cols)
+    }
+}
