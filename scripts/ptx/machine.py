@@ -48,6 +48,8 @@ class Lanes:
         self.run, self.warp, self.width = run, warp, len(blocks) * WARP
         self.block = np.repeat(np.arange(len(blocks)), WARP)
         self.thread = np.tile(np.arange(WARP) + warp * WARP, len(blocks))
+        # Among all threads of the launch.
+        self.number = (self.block * run.threads + self.thread).astype(np.int32)
         shared = {dtype: np.full(self.width, poison(dtype)) for _, dtype in kernel.registers.values()}
         # Arrays are replaced, never written to, so that registers may share one.
         self.registers = [shared[dtype] for _, dtype in kernel.registers.values()]

@@ -9,6 +9,7 @@ GLOBAL = 1 << 33
 SHARED = 1 << 60
 # Bytes between allocations.
 GAP = 512
+NOBODY = -1
 # What no kernel has written: every half, float and integer of it is conspicuous, floats are NaN.
 POISON = 0xFF
 
@@ -51,6 +52,20 @@ class Device:
         self.writable = np.array([writable for *_, writable in self.parts])
         self.stored = np.zeros(len(self.parts), bool)
         self.constant = np.zeros(len(self.parts), bool)
+        # Who has stored each byte.
+        self.owner = None
+
+    def claim(self, threads, places, width):
+        """Threads, by their number in the launch, store here; no two may store in one place, whatever the values."""
+        if self.owner is None:
+            self.owner = np.full(len(self.bytes), NOBODY, np.int32)
+        units, threads = places[:, None] + np.arange(width), threads[:, None]
+        owner = self.owner[units]
+        wrong = (owner != NOBODY) & (owner != threads)
+        self.owner[units] = threads
+        # Of one instruction, the last of two is the owner.
+        if (wrong := wrong | (self.owner[units] != threads)).any():
+            raise Mistake("stores where another thread of the launch has stored", first(wrong))
 
     def content(self, number):
         start, flat, *_ = self.parts[number]

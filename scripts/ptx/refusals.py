@@ -113,6 +113,11 @@ class Refusals(unittest.TestCase):
         self.refused("outside an allocation", "ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd30+64];")
         self.refused("not aligned", "ld.global.u32 %r1, [%rd30+2];")
         self.refused("not aligned", "ld.global.v2.u32 {%r1, %r2}, [%rd30+4];")
+        self.refused("another thread of the launch has stored", "st.global.u32 [%rd29], 1;")
+        # Not at once: each where its neighbour was before.
+        body = "setp.eq.s32 %p1, %r30, 0; st.global.u32 [%rd31], 1; @!%p1 st.global.u32 [%rd31+-64], 1;"
+        self.refused("another thread of the launch has stored", body)
+        self.allowed("st.global.u32 [%rd31], 1; st.global.u32 [%rd31], 2;")
         self.refused("store to the input", "st.global.u32 [%rd30], %r1;")
         self.refused("cache of constant memory", "st.global.u32 [%rd31], 1; ld.global.nc.u32 %r1, [%rd31];")
         self.refused("of 16 bytes of shared memory", SLOTS + "st.shared.u32 [%r1], %r30;", shared=16)

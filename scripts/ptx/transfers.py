@@ -95,6 +95,8 @@ def store(kernel, operands, space, count, kind):
         addresses = where(lanes)[chosen]
         values = [np.broadcast_to(read(lanes), lanes.width).view(bits) for read in reads]
         for memory, places, found in reach(lanes, space or "generic", addresses, dtype.itemsize * len(reads), chosen, True):
+            if memory is lanes.run.device:
+                memory.claim(lanes.number[found], places, dtype.itemsize * len(reads))
             for i, value in enumerate(values):
                 memory.words[dtype.itemsize][places // dtype.itemsize + i] = value[found]
 
