@@ -44,34 +44,41 @@ def horizontal(kernel, height, width, columns, channels, row0):
     return launch
 
 
-# Size, patch, channels; the rows and columns of the picture that show the frame.
-SHAPES = [(50, 7, 3, 3, 40, 2, 44), (32, 8, 1, 0, 32, 0, 32), (240, 16, 3, 0, 240, 0, 240), (224, 14, 1, 20, 180, 0, 224)]
+# Patches of the picture, their side, channels; the rows and columns of the picture that show the frame, which may reach
+# beyond it.
+SHAPES = [
+    (7, 5, 7, 3, 3, 40, 2, 44),
+    (4, 4, 8, 1, 0, 32, 0, 32),
+    (15, 15, 16, 3, 0, 240, 0, 240),
+    (16, 16, 14, 1, 20, 180, 0, 224),
+    (37, 24, 14, 3, 0, 520, 0, 341),
+]
 
 
 @case("patch_rows_f16", "patch_rows_f32", shapes=SHAPES)
-def patch_rows(kernel, size, patch, channels, row0, rows, col0, columns):
-    dtype, random = operand_type(kernel), np.random.default_rng(size)
+def patch_rows(kernel, grid_rows, grid_cols, patch, channels, row0, rows, col0, columns):
+    dtype, random = operand_type(kernel), np.random.default_rng(rows)
     source_row0, height = 4, 3 * rows
-    grid = size // patch
-    side = grid * patch
+    grid, sides = (grid_rows, grid_cols), (grid_rows * patch, grid_cols * patch)
+    pixels = sides[0] * sides[1]
     intermediate = random.integers(0, 256, (height, columns, channels), dtype=np.uint8)
     first, count, weights = taps(random, rows, height, 5)
     table = random.standard_normal((3, 256)).astype(np.float32)
-    launch = Launch(kernel, (ceil_div(side * side, 256),), 256)
+    launch = Launch(kernel, (ceil_div(pixels, 256),), 256)
     source, offsets = launch.input(intermediate, "intermediate"), launch.input(first + np.uint32(source_row0), "first")
     tables = [launch.input(host, name) for host, name in ((count, "count"), (weights, "weights"))]
-    values, out = launch.input(table, "table"), launch.output((grid, grid, 3, patch, patch), dtype)
+    values, out = launch.input(table, "table"), launch.output((*grid, 3, patch, patch), dtype)
     launch.arguments = [source, source_row0, channels, offsets, *tables, weights.shape[1]]
-    launch.arguments += [col0, columns, row0, rows, size, patch, PADDING, values, out]
-    picture = np.full((size, size, channels), PADDING)
+    launch.arguments += [col0, columns, row0, rows, *grid, patch, PADDING, values, out]
+    picture = np.full((max(sides[0], row0 + rows), max(sides[1], col0 + columns), channels), PADDING)
     shown = resized(intermediate.reshape(height, -1), first, count, weights).reshape(rows, columns, channels)
     picture[row0 : row0 + rows, col0 : col0 + columns] = shown
-    picture = picture[:side, :side]
+    picture = picture[: sides[0], : sides[1]]
     exact = np.stack([table[c][picture[..., c % channels]] for c in range(3)]).astype(dtype)
-    where = np.broadcast_to(launch.rows_near(side * side, 256).reshape(side, side), exact.shape)
+    where = np.broadcast_to(launch.rows_near(pixels, 256).reshape(sides), exact.shape)
     launch.expect(out, in_patches(exact, grid, patch).astype(np.float64), 0.0, in_patches(where, grid, patch))
     return launch
 
 
 def in_patches(picture, grid, patch):
-    return picture.reshape(3, grid, patch, grid, patch).transpose(1, 3, 0, 2, 4)
+    return picture.reshape(3, grid[0], patch, grid[1], patch).transpose(1, 3, 0, 2, 4)

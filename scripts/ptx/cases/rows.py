@@ -63,15 +63,26 @@ def norm(kernel, images, prefix, patches, width, with_unit):
     return launch
 
 
-@case("unit_patches_f16", "unit_patches_f32", shapes=WIDTHS)
-def unit_patches(kernel, images, prefix, patches, width):
-    dtype = operand_type(kernel)
+@case("unit_patches_f16", "unit_patches_f32", shapes=[(*shape, normed) for shape in WIDTHS for normed in (True, False)])
+def unit_patches(kernel, images, prefix, patches, width, normed):
+    dtype, random = operand_type(kernel), np.random.default_rng(width)
     launch = Launch(kernel, grid=(ceil_div(images * patches, ROWS),), threads=THREADS)
-    x = np.random.default_rng(width).standard_normal((images, prefix + patches, width)).astype(np.float32)
+    x = random.standard_normal((images, prefix + patches, width)).astype(np.float32)
+    # Stays zero where no bias is added.
     x[0, prefix + 2] = 0
+    weight, bias = parameters(random, width)
     source, out = launch.input(x, "x"), launch.output((images * patches, width), dtype)
-    launch.arguments = [source, images, prefix, patches, width, out]
-    launch.expect(out, *unit(x[:, prefix:].reshape(-1, width), dtype), launch.rows_near(images * patches)[:, None])
+    norm = [launch.input(weight, "weight"), launch.input(bias, "bias")] if normed else [None, None]
+    launch.arguments = [source, *norm, EPSILON, images, prefix, patches, width, out]
+    patch_rows = x[:, prefix:].reshape(-1, width)
+    exact, tolerance = unit(patch_rows, dtype)
+    if normed:
+        inner, off = layer_norm(patch_rows, weight, bias, EPSILON, np.float32)
+        exact, tolerance = unit(inner, dtype)
+        # Each element's own error, and that of the length.
+        length = np.linalg.norm(inner, axis=-1, keepdims=True)
+        tolerance += off / length + np.abs(exact) * np.linalg.norm(off, axis=-1, keepdims=True) / length
+    launch.expect(out, exact, tolerance, launch.rows_near(images * patches)[:, None])
     return launch
 
 
