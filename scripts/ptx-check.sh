@@ -2,6 +2,7 @@
 # Runs the PTX of every kernel, as nvcc writes it, on the processor and against references in f64: see scripts/ptx. No GPU.
 #
 #     scripts/ptx-check.sh [--only TEXT]   every kernel, or those whose name has TEXT
+#     scripts/ptx-check.sh --ptx FILE      a file of PTX instead of nvcc's: that which a program left in its cache, by NVRTC
 #     scripts/ptx-check.sh --faults        plants the faults of scripts/ptx/faults.py, each of which must be seen
 #
 # Needs nvcc (scripts/nvcc.sh) and numpy, which is installed into the target folder where Python has none.

@@ -13,11 +13,11 @@ import numpy as np
 
 from . import machine, planting, source
 from .cases import CASES
-from .parser import Fault
+from .parser import Fault, parse
 
 # A kernel of whose instructions the cases execute less than this share has too few of them.
 LEAST_EXECUTED = 0.9
-# By architecture, then name; set before processes are forked.
+# By target, as `sm_90`, then name; set before processes are forked.
 KERNELS = {}
 
 
@@ -25,7 +25,7 @@ KERNELS = {}
 class Outcome:
     """What the cases of one kernel came to."""
 
-    architecture: int
+    target: str
     kernel: str
     launches: int
     blocks: int
@@ -41,9 +41,9 @@ class Outcome:
 
 def run(task):
     """Every case of a kernel."""
-    architecture, name = task
-    kernel, began = KERNELS[architecture][name], time.monotonic()
-    outcome = Outcome(architecture, name, 0, 0, 0.0, 0, [], set(), 0.0, [])
+    target, name = task
+    kernel, began = KERNELS[target][name], time.monotonic()
+    outcome = Outcome(target, name, 0, 0, 0.0, 0, [], set(), 0.0, [])
     covered = np.zeros(len(kernel.code), bool)
     try:
         machine.prepare(kernel)
@@ -72,52 +72,57 @@ def run(task):
 def tell(outcome):
     total = outcome.executed + len(outcome.lines_left)
     print(
-        f"sm_{outcome.architecture} {outcome.kernel}: {outcome.launches} launches, {outcome.blocks} blocks, "
+        f"{outcome.target} {outcome.kernel}: {outcome.launches} launches, {outcome.blocks} blocks, "
         f"{outcome.executed} of {total} instructions executed, worst error {outcome.share:.0%} of what is allowed, "
         f"{outcome.seconds:.1f} s",
         flush=True,
     )
     for fault in outcome.faults:
-        print(f"FAIL sm_{outcome.architecture} {fault}", flush=True)
+        print(f"FAIL {outcome.target} {fault}", flush=True)
 
 
 def different():
-    """(architecture, kernel) to run: a kernel whose text is the same for a second architecture is run once."""
+    """(target, kernel) to run: a kernel whose text is the same for a second target is run once."""
     tasks, texts = [], {}
-    for architecture, kernels in KERNELS.items():
+    for target, kernels in KERNELS.items():
         for name, kernel in kernels.items():
-            if texts.setdefault((name, kernel.text), architecture) == architecture:
-                tasks.append((architecture, name))
+            if texts.setdefault((name, kernel.text), target) == target:
+                tasks.append((target, name))
     # The longest first: two processes then end at about the same time.
     return sorted(tasks, key=lambda task: (task[1].startswith("patch_nn"), task[1].startswith("inctrl")), reverse=True)
 
 
 def opcodes(outcomes):
-    """Tells what was executed of each architecture's instructions, and what was not."""
-    ran = {(outcome.architecture, outcome.kernel): outcome for outcome in outcomes}
+    """Tells what was executed of each target's instructions, and what was not."""
+    ran = {(outcome.target, outcome.kernel): outcome for outcome in outcomes}
     by_text = {(KERNELS[key[0]][key[1]].text): outcome for key, outcome in ran.items()}
-    for architecture, kernels in KERNELS.items():
+    for target, kernels in KERNELS.items():
         executed = set().union(*(by_text[kernel.text].opcodes for kernel in kernels.values()))
         there = {instruction.opcode for kernel in kernels.values() for instruction in kernel.code}
-        same = sum((architecture, name) not in ran for name in kernels)
-        print(f"\nsm_{architecture}: {len(executed)} of {len(there)} opcodes were executed", end="")
-        print(f"; {same} of {len(kernels)} kernels have the text of another architecture" if same else "")
+        same = sum((target, name) not in ran for name in kernels)
+        print(f"\n{target}: {len(executed)} of {len(there)} opcodes were executed", end="")
+        print(f"; {same} of {len(kernels)} kernels have the text of another target" if same else "")
         if not same or same < len(kernels):
             print(" ".join(sorted(executed)))
         if left := there - executed:
             print(f"not executed: {' '.join(sorted(left))}")
 
 
-def check(nvcc, only, jobs):
+def compile_all(nvcc):
+    """Target to its kernels, of every architecture that is run."""
+    kept = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", source.ROOT / "target")) / "ptx"
+    print(f"nvcc {source.release(nvcc)}; its PTX is kept in {kept}")
+    text = kernel_resources.amalgam()
+    targets = [f"sm_{architecture}" for architecture in source.ARCHITECTURES]
+    return {target: source.compiled(nvcc, target, text, kept / f"{target}.ptx") for target in targets}
+
+
+def check(targets, only, jobs):
     began, names = time.monotonic(), source.registered()
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", source.ROOT / "target")) / "ptx"
-    print(f"nvcc {source.release(nvcc)}; its PTX is kept in {target}")
-    for architecture in source.ARCHITECTURES:
-        text = kernel_resources.amalgam()
-        kernels = source.compiled(nvcc, architecture, text, target / f"sm_{architecture}.ptx")
+    for target, kernels in targets.items():
         if difference := sorted(set(kernels) ^ set(names)):
-            raise Fault(f"sm_{architecture}: compiled or registered, but not both: {', '.join(difference)}")
-        KERNELS[architecture] = {name: kernel for name, kernel in kernels.items() if only in name}
+            raise Fault(f"{target}: compiled or registered, but not both: {', '.join(difference)}")
+        KERNELS[target] = {name: kernel for name, kernel in kernels.items() if only in name}
     if unknown := sorted(set(CASES) - set(names)):
         raise Fault(f"cases of kernels that do not exist: {', '.join(unknown)}")
     outcomes = []
@@ -137,13 +142,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, prog="scripts/ptx-check.sh")
     parser.add_argument("--only", default="", help="kernels, or faults, whose name has this text")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--ptx", type=pathlib.Path, help="run this file, as NVRTC or another nvcc wrote it")
     parser.add_argument("--faults", action="store_true", help="plant each fault and tell what sees it")
     options = parser.parse_args()
-    nvcc = kernel_resources.find_nvcc(None)
     try:
         if options.faults:
-            sys.exit(planting.plant_all(nvcc, options.only, options.jobs))
-        sys.exit(check(nvcc, options.only, options.jobs))
+            sys.exit(planting.plant_all(kernel_resources.find_nvcc(None), options.only, options.jobs))
+        targets = (
+            {options.ptx.name: parse(options.ptx.read_text(encoding="utf-8").rstrip("\0"))}
+            if options.ptx
+            else compile_all(kernel_resources.find_nvcc(None))
+        )
+        sys.exit(check(targets, options.only, options.jobs))
     except Fault as fault:
         sys.exit(f"ptx: {fault}")
 

@@ -12,7 +12,7 @@ from .parser import Fault
 
 TABLE = source.ROOT / "benches" / "results" / "ptx_faults.md"
 # One is enough: kernels have no code for one architecture alone.
-ARCHITECTURE = 90
+TARGET = "sm_90"
 NVCC, RIGHT = None, {}
 
 
@@ -20,7 +20,7 @@ def first_sign(fault):
     """Kernels whose PTX the fault changes, and what the first case says that fails; both empty where nothing does."""
     file, _, before, after = fault
     text = source.changed(file, planted(file, before, after))
-    kernels = source.compiled(NVCC, ARCHITECTURE, text)
+    kernels = source.compiled(NVCC, TARGET, text)
     touched = [name for name in sorted(kernels) if kernels[name].text != RIGHT[name].text]
     for name in touched:
         # What cannot be understood is not seen to be wrong.
@@ -45,7 +45,7 @@ def plant_all(nvcc, only, jobs):
     if wrong := list(misfits()):
         raise Fault("\n".join(["faults.py does not fit the sources:", *wrong]))
     NVCC = nvcc
-    RIGHT.update(source.compiled(nvcc, ARCHITECTURE, kernel_resources.amalgam()))
+    RIGHT.update(source.compiled(nvcc, TARGET, kernel_resources.amalgam()))
     chosen = [fault for fault in FAULTS if only in f"{fault[0]} {fault[1]}"]
     results = []
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
@@ -65,7 +65,7 @@ def write(results, release):
     rows = [
         "# Faults of what only the device executes",
         "",
-        f"Planted by `scripts/ptx-check.sh --faults` in sm_{ARCHITECTURE}'s PTX of nvcc {release}; the list is `scripts/ptx/faults.py`.",
+        f"Planted by `scripts/ptx-check.sh --faults` in {TARGET}'s PTX of nvcc {release}; the list is `scripts/ptx/faults.py`.",
         "",
         "| file | fault | kernels changed | first seen by | as |",
         "|---|---|---|---|---|",

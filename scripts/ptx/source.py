@@ -35,13 +35,13 @@ def changed(file, text):
         return kernel_resources.amalgam(folder)
 
 
-def compiled(nvcc, architecture, text, keep=None):
+def compiled(nvcc, target, text, keep=None):
     """Kernel name to kernel, from a text of all; the PTX is kept at `keep`."""
     with tempfile.TemporaryDirectory() as scratch:
         source = pathlib.Path(scratch) / "kernels.cu"
         source.write_text(text, encoding="utf-8")
         out = source.with_suffix(".ptx")
-        command = [nvcc, *kernel_resources.FLAGS, "-ptx", f"-arch=sm_{architecture}", "-o", out, source]
+        command = [nvcc, *kernel_resources.FLAGS, "-ptx", f"-arch={target}", "-o", out, source]
         command = [str(part) for part in command]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
