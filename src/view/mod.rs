@@ -6,6 +6,8 @@
 //!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
 //! ```
 //!
+//! A method may have its prompts turned ([`rotate`]) before all this.
+//!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
 //!
 //! Invariants: for 8-bit grey and RGB the resized bytes are those of Pillow; any split of the rows over threads gives
@@ -20,6 +22,7 @@ pub mod patches;
 mod plan;
 mod preprocessing;
 mod resize;
+mod rotate;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -30,3 +33,4 @@ pub use normalised::Normalised;
 pub use plan::Plan;
 pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::FilterWeights;
+pub(crate) use rotate::{rotate, rotate_mask};

@@ -73,6 +73,28 @@ fn resized_pixels_are_those_of_pillow() {
 }
 
 #[test]
+fn turned_pixels_are_those_of_opencv() {
+    let bytes =
+        std::fs::read([env!("CARGO_MANIFEST_DIR"), "tests/fixtures/rotate.safetensors"].iter().collect::<PathBuf>());
+    let bytes = bytes.unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let mut memory = Vec::new();
+    for (key, view) in expected.tensors() {
+        let (name, degrees) = key.split_once('/').unwrap();
+        let image = Image::open(fixture(name)).unwrap();
+        let turned = rotate(&image.frame(), degrees.parse().unwrap(), &mut memory).unwrap();
+        let pixels = (0..turned.height()).flat_map(|y| turned.row(y)).copied();
+        let wrong = pixels.zip(view.data()).position(|(found, expected)| found != *expected);
+        assert_eq!(
+            (wrong, view.data().len()),
+            (None, image.width() * image.height() * turned.format().channels()),
+            "{key}"
+        );
+    }
+    assert_eq!(expected.len(), 22);
+}
+
+#[test]
 fn a_plan_tells_where_the_input_lies_on_the_picture() {
     let placement = |width, height, fit| Plan::new(width, height, 240, fit).unwrap().placement();
     assert_eq!(placement(1280, 1024, Fit::Crop), Placement { x: 128.0, y: 0.0, width: 1024.0, height: 1024.0 });
