@@ -92,8 +92,8 @@ pub mod weights;
 
 pub use bank::{BankId, BankInfo, PromptBank, Thresholds};
 pub use engine::{
-    AnomalyMap, BankBuilder, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies, MultiBankScorer,
-    Precision, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
+    AnomalyMap, BankBuilder, BankSpec, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies,
+    MultiBankScorer, Precision, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use image::{AnyFrame, DepthDoubt, DeviceFrame, Frame, IgnoreMask, Image, PixelFormat, Roi, WhiteLevel};

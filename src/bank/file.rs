@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::prompt_bank::{Header, PromptBank};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::IgnoreMask;
-use crate::methods::{self, Fitted, NamedTensor};
+use crate::methods::{self, Fitted, NamedTensor, Options, Setup};
 use crate::tensor::shape_text;
 
 /// Version of the file format that is written. A file of a later one is refused.
@@ -56,6 +56,10 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
         Error::new(ErrorKind::Bank, "the bank is of a method that this program does not have").because(error)
     })?;
     let mut header: Header = serde_json::from_str(json).map_err(broken)?;
+    let options = Options::from_header(method.options(), &header.options).map_err(|error| {
+        Error::new(ErrorKind::Bank, "the bank has options that this program does not know; use a newer program")
+            .because(error)
+    })?;
     if let Some(calibration) = &header.calibration {
         calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
     }
@@ -78,7 +82,7 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
             "checksum {checksum} in the header, {found} of the content: the file was changed or damaged"
         )));
     }
-    Ok(PromptBank::from_file(method, header, found, content, mask))
+    Ok(PromptBank::from_file(Setup::with(method, options), header, found, content, mask))
 }
 
 /// The bytes of a bank's file.

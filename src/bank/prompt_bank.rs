@@ -1,5 +1,6 @@
 //! A class's normal images, reduced to what scoring needs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
-use crate::methods::{Fitted, Method, NamedTensor, Output, Prompt};
-use crate::view::Fit;
-use crate::weights::Arch;
+use crate::methods::{Fitted, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
+use crate::view::{Fit, Plan};
+use crate::weights::{Arch, VisionArch};
 
 /// The prompts of one class under one model and method: immutable; put it in an [`Arc`] and share it between scorers.
 ///
@@ -24,7 +25,7 @@ use crate::weights::Arch;
 pub struct PromptBank {
     pub(super) header: Header,
     pub(super) id: String,
-    method: &'static dyn Method,
+    setup: Setup,
     pub(super) content: Fitted,
     pub(super) mask: Option<Arc<IgnoreMask>>,
 }
@@ -36,6 +37,9 @@ pub(crate) struct Header {
     /// Name of the method; version 1 has none, as there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// The values of the method's options; absent where it has none, so that its banks keep their identity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Setting>,
     pub class: String,
     pub fit: Fit,
     pub model: String,
@@ -95,7 +99,7 @@ pub struct BankInfo {
 impl PromptBank {
     /// Puts prompts in canonical order and lets the method make a bank of them. There is at least one prompt.
     pub(crate) fn assemble(
-        method: &'static dyn Method,
+        setup: Setup,
         facts: BankFacts,
         class_tensors: Vec<NamedTensor>,
         prompts: Vec<Prompt>,
@@ -103,10 +107,11 @@ impl PromptBank {
         let mut prompts: Vec<(PromptFacts, Prompt)> = facts.shown.into_iter().zip(prompts).collect();
         prompts.sort_by_key(|(shown, prompt)| (prompt.hash, *shown));
         let (shown, prompts): (Vec<PromptFacts>, Vec<Prompt>) = prompts.into_iter().unzip();
-        let content = method.fit(&prompts, class_tensors)?;
+        let content = setup.method().fit(&prompts, class_tensors)?;
         let header = Header {
             version: file::VERSION,
-            method: Some(method.name().to_owned()),
+            method: Some(setup.method().name().to_owned()),
+            options: setup.options().to_header(),
             class: facts.class,
             fit: facts.fit,
             model: facts.model,
@@ -117,32 +122,28 @@ impl PromptBank {
             rows: content.rows.clone(),
             shown: PromptsShown::of(&shown),
         };
-        Self::new(method, header, content, facts.mask)
+        Self::new(setup, header, content, facts.mask)
     }
 
     /// A bank of the current version, whose identity follows from its content.
-    fn new(
-        method: &'static dyn Method,
-        mut header: Header,
-        content: Fitted,
-        mask: Option<Arc<IgnoreMask>>,
-    ) -> Result<Self> {
+    fn new(setup: Setup, mut header: Header, content: Fitted, mask: Option<Arc<IgnoreMask>>) -> Result<Self> {
         header.version = file::VERSION;
-        header.method = Some(method.name().to_owned());
+        header.method = Some(setup.method().name().to_owned());
+        header.options = setup.options().to_header();
         header.rows.clone_from(&content.rows);
         let id = file::identity(&header, &content, mask.as_deref())?;
-        Ok(PromptBank { header, id, method, content, mask })
+        Ok(PromptBank { header, id, setup, content, mask })
     }
 
     /// A bank that was read from a file, with the identity that the file has.
     pub(super) fn from_file(
-        method: &'static dyn Method,
+        setup: Setup,
         header: Header,
         id: String,
         content: Fitted,
         mask: Option<Arc<IgnoreMask>>,
     ) -> Self {
-        PromptBank { header, id, method, content, mask }
+        PromptBank { header, id, setup, content, mask }
     }
 
     /// Reads a bank that [`PromptBank::save`] wrote, of this or an earlier version.
@@ -209,11 +210,25 @@ impl PromptBank {
 
     /// Name of the method that it was built for, which scores by it.
     pub fn method(&self) -> &'static str {
-        self.method.name()
+        self.method_entry().name()
     }
 
     pub(crate) fn method_entry(&self) -> &'static dyn Method {
-        self.method
+        self.setup.method()
+    }
+
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// The plan that brings frames of `width` x `height` pixels to the encoder as its prompts were.
+    pub(crate) fn plan(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Plan> {
+        self.setup.plan(vision, width, height, self.header.fit)
+    }
+
+    /// The options that it was built with.
+    pub fn options(&self) -> &Options {
+        self.setup.options()
     }
 
     /// The pixels that are not judged, in its prompts and in queries, where there are any.
@@ -237,11 +252,11 @@ impl PromptBank {
 
     /// The numbers that its scores consist of, with the ranges that limits must lie in; the first is the score.
     pub fn outputs(&self) -> &'static [Output] {
-        self.method.outputs()
+        self.method_entry().outputs()
     }
 
     fn check_limits(&self, thresholds: &Thresholds) -> Result<()> {
-        thresholds.check(&self.method.outputs()[0], &self.method.cells())
+        thresholds.check(&self.method_entry().outputs()[0], &self.method_entry().cells())
     }
 
     /// The limits that its scores are judged by, where it has any.
@@ -281,7 +296,7 @@ impl PromptBank {
     }
 
     fn with_header(&self, header: Header) -> Result<Self> {
-        Self::new(self.method, header, self.content.clone(), self.mask.clone())
+        Self::new(self.setup.clone(), header, self.content.clone(), self.mask.clone())
     }
 
     /// Hash of the model that it was built with.
@@ -339,7 +354,7 @@ impl PromptBank {
     /// An error where the bank belongs to another model.
     pub(crate) fn check_model(&self, model: &str, arch: &Arch) -> Result<()> {
         if self.header.model == model {
-            return self.method.check_bank(&self.content, self.header.prompts.len(), arch);
+            return self.method_entry().check_bank(&self.content, self.header.prompts.len(), arch);
         }
         Err(Error::new(
             ErrorKind::Bank,
@@ -362,7 +377,7 @@ impl PromptBank {
             };
             Ok(BankTensor { values, shape, role })
         };
-        self.method.device_tensors().iter().map(tensor).collect()
+        self.method_entry().device_tensors().iter().map(tensor).collect()
     }
 
     /// The bank of some of the prompts, given by their places in [`PromptBank::prompt_hashes`]; without thresholds, which are
@@ -379,11 +394,11 @@ impl PromptBank {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         let (chosen, class) = self.take_apart(&places)?;
-        let content = self.method.fit(&chosen, class)?;
+        let content = self.method_entry().fit(&chosen, class)?;
         let prompts = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
         let shown = PromptsShown::of(&places.iter().map(|&k| self.prompt_facts(k)).collect::<Vec<_>>());
         let header = Header { prompts, thresholds: None, calibration: None, shown, ..self.header.clone() };
-        Self::new(self.method, header, content, self.mask.clone())
+        Self::new(self.setup.clone(), header, content, self.mask.clone())
     }
 
     /// Whether its prompts can be told apart, so that there are banks of some of them.
@@ -395,7 +410,7 @@ impl PromptBank {
     pub(crate) fn take_apart(&self, places: &[usize]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let hash = |hash: &String| blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes());
         let hashes: Vec<[u8; 32]> = self.header.prompts.iter().map(hash).collect();
-        self.method.take_apart(&self.content, &hashes, places)
+        self.method_entry().take_apart(&self.content, &hashes, places)
     }
 }
 

@@ -11,14 +11,14 @@ use crate::bank::prompt_facts::PromptFacts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DepthDoubt, IgnoreMask, WhiteLevel};
 use crate::memory;
-use crate::methods::{Method, NamedTensor, Prompt};
-use crate::view::{Fit, Normalised, Preprocessing, judged};
+use crate::methods::{NamedTensor, Prompt, Setup};
+use crate::view::{Fit, Grid, Normalised, Preprocessing, judged, rotate, rotate_mask};
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
     engine: &'e Engine,
     session: Box<dyn Session>,
-    method: &'static dyn Method,
+    setup: Setup,
     class: String,
     fit: Fit,
     class_tensors: Vec<NamedTensor>,
@@ -27,6 +27,8 @@ pub struct BankBuilder<'e> {
     /// How each of them was shown.
     facts: Vec<PromptFacts>,
     shown: FramePrep,
+    /// A turned prompt.
+    turned: Vec<u8>,
     /// The white level that prompts were declared to have.
     white: Option<WhiteLevel>,
     /// Whether a prompt was 16-bit without one.
@@ -34,13 +36,18 @@ pub struct BankBuilder<'e> {
 }
 
 impl<'e> BankBuilder<'e> {
-    pub(super) fn new(engine: &'e Engine, method: &'static dyn Method, class: &str, fit: Fit) -> Result<Self> {
+    pub(super) fn new(engine: &'e Engine, setup: Setup, class: &str, fit: Fit) -> Result<Self> {
         // The text tower runs on the processor on every device: once a class, it is not worth the memory elsewhere.
-        let class_tensors = method.class_tensors(&mut engine.options().cpu()?, engine.weights(), class)?;
+        let method = setup.method();
+        let class_tensors = if method.reads_class() {
+            method.class_tensors(&mut engine.options().cpu()?, engine.weights(), class)?
+        } else {
+            Vec::new()
+        };
         Ok(BankBuilder {
             engine,
-            session: engine.session(Some(method), 1, 1)?,
-            method,
+            session: engine.session(Some(&setup), 1, 1)?,
+            setup,
             class: class.to_owned(),
             fit,
             class_tensors,
@@ -48,6 +55,7 @@ impl<'e> BankBuilder<'e> {
             prompts: Vec::new(),
             facts: Vec::new(),
             shown: FramePrep::default(),
+            turned: Vec::new(),
             white: None,
             undeclared: false,
         })
@@ -58,8 +66,8 @@ impl<'e> BankBuilder<'e> {
         let (prompts, class_tensors) = bank.take_apart(&all)?;
         Ok(BankBuilder {
             engine,
-            session: engine.session(Some(bank.method_entry()), 1, 1)?,
-            method: bank.method_entry(),
+            session: engine.session(Some(bank.setup()), 1, 1)?,
+            setup: bank.setup().clone(),
             class: bank.class().to_owned(),
             fit: bank.fit(),
             class_tensors,
@@ -67,6 +75,7 @@ impl<'e> BankBuilder<'e> {
             facts: (0..prompts.len()).map(|k| bank.prompt_facts(k)).collect(),
             prompts,
             shown: FramePrep::default(),
+            turned: Vec::new(),
             white: bank.white_level(),
             undeclared: false,
         })
@@ -92,10 +101,17 @@ impl<'e> BankBuilder<'e> {
     /// # Errors
     /// [`ErrorKind::Device`] where there is no memory for a bank of them all.
     pub fn expect(&self, images: usize) -> Result<()> {
+        self.expect_of(images, self.setup.grid(&self.engine.arch().vision)?)
+    }
+
+    /// [`BankBuilder::expect`] for images whose views are of `grid`.
+    fn expect_of(&self, images: usize, grid: Grid) -> Result<()> {
         let prompts = self.prompts.len().saturating_add(images);
-        let bank = |prompts| memory::bank_bytes(self.engine.arch(), prompts);
+        let each = self.setup.method().prompt_bytes(self.engine.arch(), self.setup.options(), grid.cells());
         // The features one by one, in the order of the bank, and shared, less those that are here.
-        let bytes = bank(prompts).saturating_mul(3) - bank(self.prompts.len());
+        let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&*tensor.values));
+        let here: usize = here.sum();
+        let bytes = here.saturating_add(each.saturating_mul(images)).saturating_mul(3) - here;
         memory::check(&format!("a bank of {prompts} normal images"), bytes, "use fewer normal images")
     }
 
@@ -108,10 +124,10 @@ impl<'e> BankBuilder<'e> {
     /// without a white level beside frames that have one); [`ErrorKind::Numeric`] where the model overflows on it.
     pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
         let frame = frame.into();
-        self.expect(1)?;
         let vision = &self.engine.arch().vision;
-        let plan = vision.plan(frame.width(), frame.height(), self.fit)?;
-        let judged = judged(&plan, self.mask.as_deref(), vision.patch_size);
+        let plan = self.setup.plan(vision, frame.width(), frame.height(), self.fit)?;
+        let grid = plan.grid(vision.patch_size);
+        self.expect_of(1, grid)?;
         let (width, height) = (frame.width(), frame.height());
         let frame = self.shown.on_host(&mut *self.session, frame, self.mask.as_deref())?;
         let (white, undeclared) = (frame.white_level(), frame.is_undeclared());
@@ -128,10 +144,25 @@ impl<'e> BankBuilder<'e> {
                 ),
             ));
         }
-        self.session.prepare(plan.grid(vision.patch_size))?;
-        self.session.place(frame.into(), &plan, 0)?;
         let hash = frame.content_hash();
-        self.encode(hash, &judged, facts)?;
+        self.session.prepare(grid)?;
+        let turns = self.setup.method().turns(self.setup.options())?;
+        let mut views = Vec::with_capacity(turns);
+        for turn in 0..turns {
+            let degrees = 360.0 * turn as f64 / turns as f64;
+            let (shown, mask) = match turn {
+                0 => (frame, self.mask.clone()),
+                _ => (
+                    rotate(&frame, degrees, &mut self.turned)?,
+                    self.mask.as_ref().map(|mask| rotate_mask(mask, degrees).map(Arc::new)).transpose()?,
+                ),
+            };
+            let judged = judged(&plan, mask.as_deref(), vision.patch_size);
+            self.session.place(shown.into(), &plan, 0)?;
+            self.session.encode(1)?;
+            views.push(self.session.prompt(&judged)?);
+        }
+        self.keep(hash, views, facts)?;
         self.white = self.white.max(white.filter(|_| facts.white > 0));
         self.undeclared |= undeclared;
         Ok(())
@@ -160,15 +191,24 @@ impl<'e> BankBuilder<'e> {
             );
             return Err(Error::new(ErrorKind::Image, message));
         }
+        let (method, own) = (self.setup.method(), &self.engine.arch().vision);
+        if method.turns(self.setup.options())? > 1 || self.setup.size(own)? != own.image_size {
+            let message = format!(
+                "the method `{}` turns and resizes its pictures, and this image is already cropped: give the pictures",
+                method.name()
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         self.session.place_normalised(image)?;
+        self.session.encode(1)?;
         let all = vec![1.0; self.engine.arch().vision.patches()];
-        self.encode(image.content_hash(), &all, PromptFacts::default())
+        let view = self.session.prompt(&all)?;
+        self.keep(image.content_hash(), vec![view], PromptFacts::default())
     }
 
-    /// Encodes the placed image and keeps what the method makes of it.
-    fn encode(&mut self, hash: [u8; 32], judged: &[f32], facts: PromptFacts) -> Result<()> {
-        self.session.encode(1)?;
-        let tensors = self.session.prompt(judged)?;
+    /// Keeps what the views of an image left.
+    fn keep(&mut self, hash: [u8; 32], views: Vec<Vec<NamedTensor>>, facts: PromptFacts) -> Result<()> {
+        let tensors = self.setup.method().join_views(views)?;
         self.prompts.push(Prompt { hash, tensors });
         self.facts.push(facts);
         Ok(())
@@ -200,6 +240,6 @@ impl<'e> BankBuilder<'e> {
             mask: self.mask,
             shown: self.facts,
         };
-        PromptBank::assemble(self.method, facts, self.class_tensors, self.prompts)
+        PromptBank::assemble(self.setup, facts, self.class_tensors, self.prompts)
     }
 }

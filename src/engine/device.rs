@@ -11,7 +11,7 @@ use crate::backend::cuda::Cuda;
 use crate::encoder::Vision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
-use crate::methods::{Loaded, Method, NamedTensor, Run, Runs};
+use crate::methods::{Loaded, Method, NamedTensor, Run, Runs, Setup};
 use crate::process::{self, Origin};
 use crate::view::{Grid, Normalised, Plan};
 use crate::weights::Weights;
@@ -30,7 +30,7 @@ pub(super) trait Model: Send + Sync {
     /// A lane, with memory for `views` images of `grid` and, where it has a method, `slots` results.
     fn session(
         &self,
-        method: Option<&'static dyn Method>,
+        setup: Option<&Setup>,
         weights: &Weights,
         grid: Grid,
         views: usize,
@@ -242,16 +242,16 @@ impl<B: Runs> Model for OnDevice<B> {
 
     fn session(
         &self,
-        method: Option<&'static dyn Method>,
+        setup: Option<&Setup>,
         weights: &Weights,
         grid: Grid,
         views: usize,
         slots: usize,
     ) -> Result<Box<dyn Session>> {
-        let loaded = method.map(|method| Ok((method as _, self.method(method, weights)?))).transpose()?;
+        let loaded = setup.map(|setup| Ok((setup, self.method(setup.method(), weights)?))).transpose()?;
         let backend = {
             let mut backend = self.lock(&self.backend)?;
-            let wants = wants(method.map(|method| method as _), self.encoder.arch());
+            let wants = wants(setup, self.encoder.arch())?;
             self.encoder.serve(&mut *backend, weights, &wants)?;
             backend.fork()?
         };

@@ -54,14 +54,9 @@ impl MultiBankScorer {
         let mut prepared = Vec::with_capacity(banks.len());
         for (at, bank) in banks.iter().enumerate() {
             bank.check_model(model_hash, arch)?;
-            if bank.method() != first.method() {
-                let message = format!(
-                    "a bank of the method `{}` beside one of `{}`: an image is encoded once, for one method",
-                    bank.method(),
-                    first.method()
-                );
-                return Err(Error::new(ErrorKind::Argument, message));
-            }
+            first.setup().check_same(bank.setup(), "the banks of a panel").map_err(|error| {
+                Error::new(ErrorKind::Argument, "an image is encoded once, for one method").because(error)
+            })?;
             if bank.fit() != first.fit() || bank.mask() != first.mask() {
                 let message = format!(
                     "a bank of fit {} beside one of fit {}, or of another ignore mask: an image is encoded once",
@@ -93,7 +88,7 @@ impl MultiBankScorer {
             groups.push(model.upload(&banks[first].subset(places)?.device_tensors()?)?);
         }
         let grid = Grid::square(arch.vision.grid());
-        let names = first.method_entry().outputs();
+        let names = first.outputs();
         Ok(MultiBankScorer {
             session,
             vision: arch.vision.clone(),
@@ -124,8 +119,8 @@ impl MultiBankScorer {
     }
 
     fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
-        let (fit, mask) = (self.banks[0].fit(), self.banks[0].mask());
-        let at = fitted(&mut self.plans, &frame, &self.vision, fit, mask)?;
+        let mask = self.banks[0].mask();
+        let at = fitted(&mut self.plans, &frame, &self.vision, &self.banks[0])?;
         let ViewPlan { plan, judged } = &self.plans[at];
         let shown = self.shown.of(&mut *self.session, frame, mask)?;
         let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();

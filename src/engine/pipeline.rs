@@ -11,7 +11,7 @@ use crate::encoder::{Stage, Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::memory;
-use crate::methods::{Batch, Compare, Groups, Loaded, Method, NamedTensor, Outputs, Run, Runs, not_finite};
+use crate::methods::{Batch, Compare, Groups, Loaded, Method, NamedTensor, Outputs, Run, Runs, Setup, not_finite};
 use crate::view::{Grid, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
@@ -60,8 +60,14 @@ pub struct Pipeline<B: Backend> {
 /// A method, and its own weights on the device.
 struct LaneMethod<B: Backend> {
     loaded: Arc<dyn Loaded<B>>,
+    setup: Setup,
+}
+
+impl<B: Backend> LaneMethod<B> {
     /// Numbers that it gives for an image.
-    values: usize,
+    fn values(&self) -> usize {
+        self.setup.method().outputs().len()
+    }
 }
 
 /// What depends on the largest grid.
@@ -123,20 +129,20 @@ impl<B: Backend> Pipeline<B> {
     pub fn new(
         mut backend: B,
         encoder: Arc<Vision<B>>,
-        method: Option<(&dyn Method, Arc<dyn Loaded<B>>)>,
+        method: Option<(&Setup, Arc<dyn Loaded<B>>)>,
         grid: Grid,
         views: usize,
         slots: usize,
     ) -> Result<Self> {
         let slots = if method.is_some() { slots } else { 0 };
-        let wants = wants(method.as_ref().map(|(method, _)| *method), encoder.arch());
-        let method = method.map(|(method, loaded)| LaneMethod { loaded, values: method.outputs().len() });
+        let wants = wants(method.as_ref().map(|(setup, _)| *setup), encoder.arch())?;
+        let method = method.map(|(setup, loaded)| LaneMethod { loaded, setup: setup.clone() });
         let tokens = encoder.tokens(&mut backend, grid, views)?;
         let memory = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
         let mut grids = Vec::with_capacity(GRIDS);
         grids.push(LaneGrid::new(&backend, tokens, slots)?);
         Ok(Pipeline {
-            host_values: vec![0.0; slots * method.as_ref().map_or(0, |method| method.values)],
+            host_values: vec![0.0; slots * method.as_ref().map_or(0, LaneMethod::values)],
             layout: Vec::with_capacity(4 * MAX_BANKS + 3),
             recordings: B::Recordings::default(),
             most: [views, slots],
@@ -164,10 +170,11 @@ impl<B: Backend> Pipeline<B> {
         B: Runs,
     {
         let encoder = Arc::new(Vision::load(&mut backend, weights)?);
-        encoder.serve(&mut backend, weights, &method.wants(weights.arch()))?;
+        let setup = Setup::new(method);
+        encoder.serve(&mut backend, weights, &setup.wants(weights.arch())?)?;
         let loaded = backend.load_method(method, weights)?;
         let grid = encoder.grid();
-        Self::new(backend, encoder, Some((method, loaded)), grid, views, slots)
+        Self::new(backend, encoder, Some((&setup, loaded)), grid, views, slots)
     }
 
     /// A bank on the pipeline's device.
@@ -200,7 +207,7 @@ impl<B: Backend> Pipeline<B> {
 
     fn read(&mut self, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
         let cells = self.grid().cells();
-        let count = self.method.as_ref().map_or(0, |method| method.values);
+        let count = self.method.as_ref().map_or(0, LaneMethod::values);
         let Memory { comparing, host_map, .. } = &mut self.memory;
         let Comparing { out, .. } = Comparing::of(comparing)?;
         let values = &mut self.host_values[..slots * count];
@@ -237,8 +244,8 @@ impl<B: Backend> Pipeline<B> {
 }
 
 /// What a method wants of the encoder; without a method what the architecture names.
-pub(super) fn wants(method: Option<&dyn Method>, arch: &Arch) -> Wants {
-    method.map_or_else(|| Wants::of(arch), |method| method.wants(arch))
+pub(super) fn wants(setup: Option<&Setup>, arch: &Arch) -> Result<Wants> {
+    setup.map_or_else(|| Ok(Wants::of(arch)), |setup| setup.wants(arch))
 }
 
 /// The grid of the batch to come.
@@ -257,8 +264,8 @@ impl<B: Backend> Memory<B> {
     ) -> Result<Self> {
         let comparing = |method: &LaneMethod<B>| -> Result<Comparing<B>> {
             Ok(Comparing {
-                compare: Arc::clone(&method.loaded).compare(backend, slots, cells)?,
-                out: Outputs::new(backend, slots, method.values, slots * cells)?,
+                compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), slots, cells)?,
+                out: Outputs::new(backend, slots, method.values(), slots * cells)?,
             })
         };
         Ok(Memory {

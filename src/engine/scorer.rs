@@ -11,10 +11,10 @@ use super::verdict::Regions;
 use super::{Score, SharedBank};
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{AnyFrame, Frame, IgnoreMask, PixelFormat};
+use crate::image::{AnyFrame, Frame, PixelFormat};
 use crate::memory::{self, conversion_bytes};
 use crate::methods::Run;
-use crate::view::{Fit, Grid, Plan, judged};
+use crate::view::{Grid, Plan, judged};
 use crate::weights::{Arch, VisionArch};
 
 /// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
@@ -46,7 +46,7 @@ impl Scorer {
     pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Self {
         let prepared = Arc::clone(&slot.load());
         let grid = Grid::square(arch.vision.grid());
-        let names = prepared.bank.method_entry().outputs();
+        let names = prepared.bank.outputs();
         Scorer {
             scores: vec![Score::empty(names, grid); session.capacity()],
             session,
@@ -95,7 +95,7 @@ impl Scorer {
     fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
         self.follow();
         let bank = &self.prepared.bank;
-        let at = fitted(&mut self.plans, &frame, &self.vision, bank.fit(), bank.mask())?;
+        let at = fitted(&mut self.plans, &frame, &self.vision, bank)?;
         let began = Instant::now();
         let shown = self.shown.of(&mut *self.session, frame, bank.mask())?;
         let converted = began.elapsed();
@@ -128,7 +128,7 @@ impl Scorer {
     /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is no memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refused before memory is taken for it.
-        self.vision.plan(width, height, self.prepared.bank.fit())?;
+        self.prepared.bank.plan(&self.vision, width, height)?;
         // Sides that have a plan do not overflow.
         let stride = format.row_bytes(width).unwrap_or(width);
         let (picture, converted) = (stride * height, conversion_bytes(width, height, format));
@@ -190,7 +190,7 @@ impl Scorer {
         let mask = self.prepared.bank.mask();
         for (image, frame) in frames.iter().enumerate() {
             let frame = (*frame).into();
-            let at = fitted(&mut self.plans, &frame, &self.vision, self.prepared.bank.fit(), mask)?;
+            let at = fitted(&mut self.plans, &frame, &self.vision, &self.prepared.bank)?;
             let ViewPlan { plan, judged } = &self.plans[at];
             let shown = self.shown.of(&mut *self.session, frame, mask)?;
             let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
@@ -222,9 +222,9 @@ pub(super) fn fitted(
     kept: &mut Vec<ViewPlan>,
     frame: &AnyFrame<'_>,
     vision: &VisionArch,
-    fit: Fit,
-    mask: Option<&IgnoreMask>,
+    bank: &PromptBank,
 ) -> Result<usize> {
+    let mask = bank.mask();
     let (width, height) = (frame.width(), frame.height());
     if let Some(mask) = mask {
         mask.check(width, height)?;
@@ -234,7 +234,7 @@ pub(super) fn fitted(
         // The last is the one used last.
         Some(at) => kept[at..].rotate_left(1),
         None => {
-            let plan = vision.plan(width, height, fit)?;
+            let plan = bank.plan(vision, width, height)?;
             let judged = judged(&plan, mask, vision.patch_size);
             if kept.len() == PLANS {
                 kept.remove(0);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Engine, Score};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, PixelFormat};
+use crate::methods;
 use crate::view::Fit;
 
 /// Largest residual of an image against itself, of half-precision operands.
@@ -26,7 +27,10 @@ impl Engine {
         }
         let frame = |pixels| Frame::packed(pixels, side, side, PixelFormat::Grey8);
         let (good, bad) = (frame(&good)?, frame(&bad)?);
-        let bank = Arc::new(self.build_bank("object", Fit::Crop, &[good])?);
+        let method = methods::able(self.weights()).next().map_or_else(|| methods::default_for(self.weights()), Ok)?;
+        let mut builder = self.bank_builder_for(method.name(), "object", Fit::Crop)?;
+        builder.add(good)?;
+        let bank = Arc::new(builder.finish()?);
         let mut scorer = self.batch_scorer(bank, const { NonZeroUsize::new(2).unwrap() })?;
 
         let first = scorer.score(good)?.clone();

@@ -16,7 +16,7 @@ use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
-use crate::methods::{self, Method};
+use crate::methods::{self, Setup};
 use crate::view::{Fit, Grid};
 use crate::weights::{Arch, LoadOptions, Weights};
 
@@ -129,6 +129,20 @@ impl EngineOptions {
     }
 }
 
+/// What a bank is built for: [`Engine::bank_builder_of`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct BankSpec {
+    /// The method by name; without one the first that the model can serve, if that is the usual one.
+    pub method: Option<String>,
+    /// The name of the class in words, such as `metal nut`; some methods need none, and for them it is a label.
+    pub class: String,
+    /// How pictures are brought to the encoder; without one as the method usually does, or as the model was trained.
+    pub fit: Option<Fit>,
+    /// Options of the method, each `name=value`; what is not named is as by default.
+    pub options: Vec<String>,
+}
+
 /// A model on a device. `Send` and `Sync`: open one, share it, make a [`Scorer`] for each thread.
 ///
 /// The weights file stays open: the text tower is read from it when a bank is built. A file that was written into meanwhile is
@@ -214,7 +228,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for an empty class name.
     pub fn bank_builder(&self, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
-        BankBuilder::new(self, methods::default_for(&self.weights)?, class, fit)
+        BankBuilder::new(self, Setup::new(methods::default_for(&self.weights)?), class, fit)
     }
 
     /// Begins a bank for a method by name.
@@ -225,7 +239,28 @@ impl Engine {
     pub fn bank_builder_for(&self, method: &str, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
         let method = methods::by_name(method)?;
         method.check_model(&self.weights)?;
-        BankBuilder::new(self, method, class, fit)
+        BankBuilder::new(self, Setup::new(method), class, fit)
+    }
+
+    /// Begins a bank as `spec` says.
+    ///
+    /// # Errors
+    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an option that the method does not have, a value
+    /// that it cannot have, and a class name that is missing where the method reads one.
+    pub fn bank_builder_of(&self, spec: &BankSpec) -> Result<BankBuilder<'_>> {
+        let method = match &spec.method {
+            Some(name) => methods::by_name(name)?,
+            None => methods::default_for(&self.weights)?,
+        };
+        method.check_model(&self.weights)?;
+        if method.reads_class() && spec.class.trim().is_empty() {
+            let message =
+                format!("the method `{}` reads the name of the class, and there is none: name it", method.name());
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let setup = Setup::parse(method, spec.options.iter().map(String::as_str))?;
+        let fit = spec.fit.or(method.usual_fit()).unwrap_or_else(|| self.trained_fit());
+        BankBuilder::new(self, setup, &spec.class, fit)
     }
 
     /// Begins a bank with the prompts of an existing one, to append to it.
@@ -282,7 +317,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Bank, message));
         }
         let (bank, _) = slot.current();
-        let session = self.session(Some(bank.method_entry()), capacity.get(), capacity.get())?;
+        let session = self.session(Some(bank.setup()), capacity.get(), capacity.get())?;
         Ok(Scorer::new(session, self.arch(), Arc::clone(slot)))
     }
 
@@ -294,7 +329,7 @@ impl Engine {
         let Some(first) = banks.first() else {
             return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
         };
-        let session = self.session(Some(first.method_entry()), 1, banks.len())?;
+        let session = self.session(Some(first.setup()), 1, banks.len())?;
         MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
     }
 
@@ -308,29 +343,24 @@ impl Engine {
         &self.options
     }
 
-    pub(super) fn session(
-        &self,
-        method: Option<&'static dyn Method>,
-        views: usize,
-        slots: usize,
-    ) -> Result<Box<dyn Session>> {
-        let grid = Grid::square(self.arch().vision.grid());
-        let bytes = self
-            .lane_bytes(pipeline::wants(method.map(|method| method as _), self.arch()).taps.len(), views.max(slots));
+    pub(super) fn session(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<Box<dyn Session>> {
+        let own = Grid::square(self.arch().vision.grid());
+        let grid = setup.map_or(Ok(own), |setup| setup.grid(&self.arch().vision))?;
+        let taps = pipeline::wants(setup, self.arch())?.taps.len();
+        let bytes = self.lane_bytes(taps, grid.cells(), views.max(slots));
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");
         memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
-        self.model.session(method, &self.weights, grid, views, slots)
+        self.model.session(setup, &self.weights, grid, views, slots)
     }
 
     /// About how many bytes a scorer of `capacity` images takes of the host's memory: an upper bound. What it takes of a
     /// GPU's memory comes to that.
     pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
-        self.lane_bytes(self.arch().taps.len(), capacity.get())
+        self.lane_bytes(self.arch().taps.len(), self.arch().vision.patches(), capacity.get())
     }
 
-    fn lane_bytes(&self, taps: usize, capacity: usize) -> usize {
-        let patches = self.arch().vision.patches();
+    fn lane_bytes(&self, taps: usize, patches: usize, capacity: usize) -> usize {
         if self.device == Device::Cpu {
             return memory::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
         }

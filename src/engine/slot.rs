@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::device::{DeviceBank, Model};
 use crate::bank::{BankId, PromptBank};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::memory;
 use crate::process::{self, Origin};
 use crate::weights::Arch;
@@ -63,14 +63,7 @@ impl SharedBank {
     /// [`crate::ErrorKind::Device`] where the device has no memory for it; the old one stays in use.
     pub fn swap(&self, bank: Arc<PromptBank>) -> Result<u64> {
         bank.check_model(&self.model_hash, &self.arch)?;
-        let method = self.current.load().bank.method();
-        if bank.method() != method {
-            let message = format!(
-                "the slot's scorers run the method `{method}`, the bank is of `{}`: make another slot and scorer for it",
-                bank.method()
-            );
-            return Err(Error::new(ErrorKind::Bank, message));
-        }
+        self.current.load().bank.setup().check_same(bank.setup(), "the slot's scorers")?;
         let device = upload(&*self.model, &bank)?;
         // What the lock guards is whole between any two statements.
         let mut swaps = process::lock(&self.swaps, self.origin, "the slot")?;

@@ -6,7 +6,7 @@
 //! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N + 32 N)`
 //!   for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)` parts, and `t` threads;
 //! - a thread: 2 MiB of stack and 2 MiB of its own;
-//! - a bank of `K` prompts: `4 K (L N W + E)`;
+//! - a bank: what its method says of each prompt;
 //! - a frame in another format than the model's, or with an ignore mask: its converted copy.
 
 use crate::image::PixelFormat;
@@ -38,12 +38,6 @@ pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usi
     let search = 4 * rows * width + 12 * rows + 32 * patches;
     let parts = 24 * threads + taps * (capacity.saturating_mul(patches) / PART_ROWS + 1);
     capacity.saturating_mul(4 * encoder + search).saturating_add(parts * PART).saturating_add(threads_bytes(threads))
-}
-
-/// Bytes of a bank's features.
-pub(crate) fn bank_bytes(arch: &Arch, prompts: usize) -> usize {
-    let prompt = arch.taps.len() * arch.vision.patches() * arch.vision.width + arch.embed_dim;
-    prompts.saturating_mul(4 * prompt)
 }
 
 /// Bytes of the converted copy of a frame.

@@ -17,15 +17,26 @@ use crate::backend::{Backend, BankRole, Role, Search};
 use crate::encoder::Wants;
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
+use crate::view::Fit;
 use crate::weights::{Arch, Weights};
 
+pub mod anomaly_dino;
+mod groups;
 pub mod inctrl;
+mod options;
+mod setup;
 #[cfg(test)]
 mod toy;
+
+pub(crate) use groups::Nearest;
+pub(crate) use options::Setting;
+pub use options::{Opt, OptKind, Options};
+pub use setup::{Setup, all_options};
 
 /// Every method: a new one adds its line here.
 pub static ALL: &[&dyn Method] = &[
     &inctrl::Inctrl,
+    &anomaly_dino::AnomalyDino,
     #[cfg(test)]
     &toy::MeanNearest,
 ];
@@ -41,14 +52,18 @@ pub fn by_name(name: &str) -> Result<&'static dyn Method> {
     })
 }
 
+/// The methods that a model can serve.
+pub fn able(weights: &Weights) -> impl Iterator<Item = &'static dyn Method> + '_ {
+    ALL.iter().copied().filter(|method| method.check_model(weights).is_ok())
+}
+
 /// The method of a bank where none is named: the first, where the model can serve it.
 ///
 /// # Errors
 /// As [`Method::check_model`] of the first, with the methods that the model can serve, where there are any.
 pub fn default_for(weights: &Weights) -> Result<&'static dyn Method> {
     let Err(error) = ALL[0].check_model(weights) else { return Ok(ALL[0]) };
-    let able: Vec<&str> =
-        ALL.iter().filter(|method| method.check_model(weights).is_ok()).map(|method| method.name()).collect();
+    let able: Vec<&str> = able(weights).map(|method| method.name()).collect();
     if able.is_empty() {
         return Err(error);
     }
@@ -128,8 +143,45 @@ pub trait Method: Sync {
         Output { name: "map", low: 0.0, high: 1.0 }
     }
 
+    /// What its users choose.
+    fn options(&self) -> &'static [Opt] {
+        &[]
+    }
+
+    /// Whether it makes something of the name of a class; otherwise a name is for people.
+    fn reads_class(&self) -> bool {
+        false
+    }
+
+    /// The fit of a bank for which none is named; without one that of the model's training.
+    fn usual_fit(&self) -> Option<Fit> {
+        None
+    }
+
+    /// The size that views are brought to; without one the model's own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for options of another method, here and below.
+    fn size(&self, _options: &Options) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    /// How many views of each prompt it looks at, turned by equal parts of a circle; the first is not turned.
+    ///
+    /// # Errors
+    /// As [`Method::size`].
+    fn turns(&self, _options: &Options) -> Result<usize> {
+        Ok(1)
+    }
+
     /// What it reads of the encoder.
-    fn wants(&self, arch: &Arch) -> Wants;
+    ///
+    /// # Errors
+    /// As [`Method::size`].
+    fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants>;
+
+    /// Bytes of what it remembers of a prompt of whose views each has `cells` cells.
+    fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize;
 
     /// Why a model cannot serve it, if it cannot.
     ///
@@ -143,6 +195,17 @@ pub trait Method: Sync {
     /// [`ErrorKind::Argument`] for a name that makes no sense, [`ErrorKind::Numeric`] where the text tower overflows.
     fn class_tensors(&self, _cpu: &mut Cpu, _weights: &Weights, _class: &str) -> Result<Vec<NamedTensor>> {
         Ok(Vec::new())
+    }
+
+    /// What the views of one prompt leave together, in the order of [`Method::turns`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for another number of views than it looks at.
+    fn join_views(&self, mut views: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>> {
+        match (views.pop(), views.is_empty()) {
+            (Some(only), true) => Ok(only),
+            _ => Err(Error::new(ErrorKind::Internal, "a method of one view is given several, or none")),
+        }
     }
 
     /// A bank from prompts in the order of their hashes, and from what the class name contributes.
@@ -240,7 +303,13 @@ pub trait Loaded<B: Backend>: Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device has no memory.
-    fn compare(self: Arc<Self>, backend: &B, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>>;
+    fn compare(
+        self: Arc<Self>,
+        backend: &B,
+        options: &Options,
+        slots: usize,
+        cells: usize,
+    ) -> Result<Box<dyn Compare<B>>>;
 }
 
 /// Consecutive views of a batch that are compared with the same bank.

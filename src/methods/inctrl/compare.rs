@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::heads::{HeadOps, Scored};
 use super::{ADAPTED, OUTPUTS, TAPS, head_layers, vector};
-use crate::backend::{Role, Search};
+use crate::backend::Role;
 use crate::encoder::vision::Features;
 use crate::error::Result;
-use crate::methods::{AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Outputs, judged_rows, not_finite};
+use crate::methods::{
+    AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
+};
 use crate::weights::Weights;
 
 /// Places of the bank's tensors on a device, as in [`super::ON_DEVICE`].
@@ -32,9 +34,7 @@ struct Comparer<B: HeadOps> {
     cosines: B::Buffer,
     /// An adapted class embedding, `[E]`.
     adapted: B::Buffer,
-    /// Largest cosines with each group, `[G, L, N]`, and with each bank, `[L, slots, N]`, on the host.
-    groups: Vec<f32>,
-    best: Vec<f32>,
+    groups: Nearest,
 }
 
 pub(super) fn load<B: HeadOps>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
@@ -44,13 +44,12 @@ pub(super) fn load<B: HeadOps>(backend: &mut B, weights: &Weights) -> Result<Arc
 }
 
 impl<B: HeadOps> Loaded<B> for Heads<B> {
-    fn compare(self: Arc<Self>, backend: &B, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
+    fn compare(self: Arc<Self>, backend: &B, _: &Options, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
         let [taps, embedding] = self.sizes;
         Ok(Box::new(Comparer {
             cosines: backend.buffer(Role::Nearest, taps * slots * cells)?,
             adapted: backend.buffer(Role::Stream, embedding)?,
-            groups: Vec::new(),
-            best: Vec::new(),
+            groups: Nearest::default(),
             shared: self,
         }))
     }
@@ -97,7 +96,6 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
         self.finish(backend, batch, out, after)
     }
 
-    /// A maximum has no order: over groups it has the bits of that over all prompts at once.
     fn record_groups(
         &mut self,
         backend: &mut B,
@@ -105,25 +103,8 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
         groups: &Groups<'_, B>,
         out: &mut Outputs<B>,
     ) -> Result<()> {
-        let ([taps, _], patches) = (self.shared.sizes, batch.cells());
-        let (len, slots) = (taps * patches, batch.slots());
-        self.groups.resize(groups.groups.len() * len, 0.0);
-        for (group, cosines) in groups.groups.iter().zip(self.groups.chunks_exact_mut(len)) {
-            backend.patch_nn(&batch.features.taps, &Search::all(patches, ROWS), group, &mut self.cosines)?;
-            backend.download(&self.cosines, cosines)?;
-        }
-        self.best.clear();
-        self.best.resize(slots * len, f32::NEG_INFINITY);
-        for run in batch.runs {
-            for &group in &groups.members[run.bank] {
-                for tap in 0..taps {
-                    let best = &mut self.best[(tap * slots + run.first_slot) * patches..][..patches];
-                    let cosines = &self.groups[group * len + tap * patches..][..patches];
-                    best.iter_mut().zip(cosines).for_each(|(best, cosine)| *best = best.max(*cosine));
-                }
-            }
-        }
-        backend.upload(&self.best, &mut self.cosines)?;
+        let [taps, _] = self.shared.sizes;
+        self.groups.search(backend, batch, groups, taps, ROWS, &mut self.cosines)?;
         self.finish(backend, batch, out, &mut |_, _| Ok(()))
     }
 

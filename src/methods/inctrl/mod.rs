@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use super::{Fitted, Method, NamedTensor, Output, Prompt, find, load_on_every_device};
+use super::{Fitted, Method, NamedTensor, Options, Output, Prompt, find, load_on_every_device};
 use crate::backend::BankRole;
 use crate::backend::cpu::Cpu;
 use crate::encoder::Wants;
@@ -61,8 +61,16 @@ impl Method for Inctrl {
         const { &[share("score"), share("holistic"), share("patch_max"), share("image_residual"), share("text_prior")] }
     }
 
-    fn wants(&self, arch: &Arch) -> Wants {
-        Wants::of(arch)
+    fn reads_class(&self) -> bool {
+        true
+    }
+
+    fn wants(&self, arch: &Arch, _: &Options) -> Result<Wants> {
+        Ok(Wants::of(arch))
+    }
+
+    fn prompt_bytes(&self, arch: &Arch, _: &Options, cells: usize) -> usize {
+        4 * (arch.taps.len() * cells * arch.vision.width + arch.embed_dim)
     }
 
     fn check_model(&self, weights: &Weights) -> Result<()> {

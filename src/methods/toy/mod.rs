@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    AfterStep, Batch, Compare, Fitted, Loaded, Method, NamedTensor, Output, Outputs, Prompt, find, judged_rows,
-    load_on_every_device,
+    AfterStep, Batch, Compare, Fitted, Loaded, Method, NamedTensor, Options, Output, Outputs, Prompt, find,
+    judged_rows, load_on_every_device,
 };
 use crate::backend::{Backend, BankRole, Role};
 use crate::encoder::Wants;
@@ -28,8 +28,12 @@ impl Method for MeanNearest {
         &[Output { name: "score", low: 0.0, high: 1.0 }]
     }
 
-    fn wants(&self, arch: &Arch) -> Wants {
-        Wants { class: false, ..Wants::of(arch) }
+    fn wants(&self, arch: &Arch, _: &Options) -> Result<Wants> {
+        Ok(Wants { class: false, ..Wants::of(arch) })
+    }
+
+    fn prompt_bytes(&self, arch: &Arch, _: &Options, cells: usize) -> usize {
+        4 * arch.taps.len() * cells * arch.vision.width
     }
 
     fn check_model(&self, _weights: &Weights) -> Result<()> {
@@ -93,7 +97,7 @@ struct Comparer<B: Backend> {
 }
 
 impl<B: Backend> Loaded<B> for Taps {
-    fn compare(self: Arc<Self>, backend: &B, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
+    fn compare(self: Arc<Self>, backend: &B, _: &Options, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
         Ok(Box::new(Comparer { taps: self.0, cosines: backend.buffer(Role::Nearest, self.0 * slots * cells)? }))
     }
 }

@@ -1,0 +1,170 @@
+//! AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529): the distance of each patch of an image to the nearest patch of a few
+//! normal images, by the features of a self-supervised encoder. No training, no class name.
+//!
+//! | What | Where |
+//! |---|---|
+//! | the bank M: every patch token of every prompt, also turned, after the final norm, to unit length | [`AnomalyDino`], `turns` |
+//! | distance of a patch: `min over M of 1 - cosine` | `compare.rs` |
+//! | score of an image: the mean of the largest hundredth of its distances | `compare.rs` |
+//!
+//! A bank holds `patches` `[R, W]`, the rows of one prompt after those of another. Published with DINOv2 at 448 pixels and eight
+//! turns; the method takes any encoder, size and number of turns.
+
+use std::sync::Arc;
+
+use super::{Fitted, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device};
+use crate::backend::{Backend, BankRole};
+use crate::encoder::Wants;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::shape_text;
+use crate::weights::{Arch, Weights};
+
+mod compare;
+#[cfg(test)]
+mod tests;
+
+/// Name of the bank's tensor.
+const PATCHES: &str = "patches";
+
+/// Options.
+const SIZE: &str = "size";
+const ROTATIONS: &str = "rotations";
+
+/// The largest distance: that of opposite patches.
+const FARTHEST: f32 = 2.0;
+
+/// One of so many cells makes the score.
+const ONE_IN: usize = 100;
+
+/// Numbers of an image: score, largest distance.
+const OUTPUTS: usize = 2;
+
+/// The method.
+pub struct AnomalyDino;
+
+impl Method for AnomalyDino {
+    fn name(&self) -> &'static str {
+        "anomaly-dino"
+    }
+
+    fn outputs(&self) -> &'static [Output] {
+        const OUT: &[Output; OUTPUTS] = &[
+            Output { name: "score", low: 0.0, high: FARTHEST },
+            Output { name: "patch_max", low: 0.0, high: FARTHEST },
+        ];
+        OUT
+    }
+
+    fn cells(&self) -> Output {
+        Output { name: "map", low: 0.0, high: FARTHEST }
+    }
+
+    fn options(&self) -> &'static [Opt] {
+        &[
+            Opt {
+                name: SIZE,
+                help: "pixels of the shorter side that pictures are resized to",
+                kind: OptKind::Count { low: 1, high: 4096, default: 448 },
+                of_prompts: false,
+            },
+            Opt {
+                name: ROTATIONS,
+                help: "views of each normal image, turned by equal parts of a circle: 8 are every 45 degrees, 1 is the image alone",
+                kind: OptKind::Count { low: 1, high: 64, default: 8 },
+                of_prompts: true,
+            },
+        ]
+    }
+
+    fn size(&self, options: &Options) -> Result<Option<usize>> {
+        options.count(SIZE).map(Some)
+    }
+
+    fn turns(&self, options: &Options) -> Result<usize> {
+        options.count(ROTATIONS)
+    }
+
+    fn wants(&self, arch: &Arch, _: &Options) -> Result<Wants> {
+        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false })
+    }
+
+    fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
+        let turns = options.count(ROTATIONS).unwrap_or(1);
+        turns.saturating_mul(cells).saturating_mul(4 * arch.vision.width)
+    }
+
+    fn check_model(&self, _: &Weights) -> Result<()> {
+        Ok(())
+    }
+
+    fn join_views(&self, views: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>> {
+        let views = views.iter().map(|view| find(view, PATCHES)).collect::<Result<Vec<_>>>()?;
+        Ok(vec![joined(&views)?])
+    }
+
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>) -> Result<Fitted> {
+        let patches = prompts.iter().map(|prompt| find(&prompt.tensors, PATCHES)).collect::<Result<Vec<_>>>()?;
+        let rows = patches.iter().map(|patches| patches.shape[0]).collect();
+        Ok(Fitted { tensors: vec![joined(&patches)?], rows })
+    }
+
+    fn take_apart(
+        &self,
+        bank: &Fitted,
+        hashes: &[[u8; 32]],
+        places: &[usize],
+    ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+        let patches = bank.tensor(PATCHES)?;
+        let &[_, width] = &patches.shape[..] else {
+            return Err(Error::new(ErrorKind::Internal, "a bank that was not checked is taken apart"));
+        };
+        let prompts = places.iter().map(|&k| {
+            let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
+            let values = patches.values[first * width..(first + rows) * width].into();
+            Prompt { hash: hashes[k], tensors: vec![NamedTensor { name: PATCHES, shape: vec![rows, width], values }] }
+        });
+        Ok((prompts.collect(), Vec::new()))
+    }
+
+    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
+        let (rows, found) = (bank.rows.iter().sum(), &bank.tensor(PATCHES)?.shape);
+        let expected = [rows, arch.vision.width];
+        if found[..] != expected || bank.rows.len() != prompts || bank.rows.contains(&0) {
+            let message = format!(
+                "tensor `{PATCHES}` has shape {}, its model and its {prompts} prompts of {:?} rows give {}; build the bank again",
+                shape_text(found),
+                bank.rows,
+                shape_text(&expected)
+            );
+            return Err(Error::new(ErrorKind::Bank, message));
+        }
+        Ok(())
+    }
+
+    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+        &[(PATCHES, BankRole::Rows)]
+    }
+
+    fn file_tensors(&self) -> &'static [&'static str] {
+        &[PATCHES]
+    }
+
+    load_on_every_device!(load);
+}
+
+/// The rows of all tensors `[R, W]`, one after the other.
+fn joined(parts: &[&NamedTensor]) -> Result<NamedTensor> {
+    let width = parts.first().map_or(0, |part| part.shape[1]);
+    if width == 0 || parts.iter().any(|part| part.shape[1] != width) {
+        return Err(Error::new(ErrorKind::Internal, "prompts of no patches, or of patches of several widths"));
+    }
+    let rows: usize = parts.iter().map(|part| part.shape[0]).sum();
+    let mut values = Vec::with_capacity(rows * width);
+    parts.iter().for_each(|part| values.extend_from_slice(&part.values));
+    Ok(NamedTensor { name: PATCHES, shape: vec![rows, width], values: Arc::from(values) })
+}
+
+/// It has no weights of its own.
+fn load<B: Backend>(_: &mut B, _: &Weights) -> Result<Arc<dyn Loaded<B>>> {
+    Ok(Arc::new(compare::Nothing))
+}

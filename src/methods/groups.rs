@@ -1,0 +1,48 @@
+//! Nearest neighbours in the prompts that several banks share: searched once for each group of them.
+
+use super::{Batch, Groups};
+use crate::backend::{Backend, Search};
+use crate::error::Result;
+
+/// The host's memory of such searches, for methods of which a maximum over prompts is all that a bank's rows give.
+#[derive(Default)]
+pub(crate) struct Nearest {
+    /// Largest cosines with each group, `[G, L, N]`.
+    groups: Vec<f32>,
+    /// Largest cosines with each bank, `[L, slots, N]`.
+    best: Vec<f32>,
+}
+
+impl Nearest {
+    /// The largest cosines of the one view of `batch` with each bank's rows at `tensor`, `[L, slots, N]`, as searches of the
+    /// whole banks leave them. A maximum has no order: over groups it has the bits of that over all prompts at once.
+    pub fn search<B: Backend>(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        groups: &Groups<'_, B>,
+        taps: usize,
+        tensor: usize,
+        cosines: &mut B::Buffer,
+    ) -> Result<()> {
+        let patches = batch.cells();
+        let (len, slots) = (taps * patches, batch.slots());
+        self.groups.resize(groups.groups.len() * len, 0.0);
+        for (group, found) in groups.groups.iter().zip(self.groups.chunks_exact_mut(len)) {
+            backend.patch_nn(&batch.features.taps, &Search::all(patches, tensor), group, cosines)?;
+            backend.download(cosines, found)?;
+        }
+        self.best.clear();
+        self.best.resize(slots * len, f32::NEG_INFINITY);
+        for run in batch.runs {
+            for &group in &groups.members[run.bank] {
+                for tap in 0..taps {
+                    let best = &mut self.best[(tap * slots + run.first_slot) * patches..][..patches];
+                    let found = &self.groups[group * len + tap * patches..][..patches];
+                    best.iter_mut().zip(found).for_each(|(best, cosine)| *best = best.max(*cosine));
+                }
+            }
+        }
+        backend.upload(&self.best, cosines)
+    }
+}

@@ -1,0 +1,273 @@
+//! What a method lets its users choose: one table in its folder, from which the command line, the C interface and files take
+//! names, ranges and defaults. The values are a part of a bank.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// An option of a method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Opt {
+    /// Its name in files, on the command line and in calls: lower case, words joined by hyphens.
+    pub name: &'static str,
+    /// What it does, in a line for people.
+    pub help: &'static str,
+    /// What it can be, and what it is where nobody says.
+    pub kind: OptKind,
+    /// Whether it concerns prompts only: banks that differ in it serve the same scorers.
+    pub of_prompts: bool,
+}
+
+/// What an option can be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum OptKind {
+    /// A whole number.
+    Count {
+        /// The smallest.
+        low: usize,
+        /// The largest.
+        high: usize,
+        /// Where nobody says.
+        default: usize,
+    },
+    /// `on` or `off`.
+    Switch {
+        /// Where nobody says.
+        default: bool,
+    },
+}
+
+/// The value of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Setting {
+    Switch(bool),
+    Count(usize),
+}
+
+impl Opt {
+    fn default(&self) -> Setting {
+        match self.kind {
+            OptKind::Count { default, .. } => Setting::Count(default),
+            OptKind::Switch { default } => Setting::Switch(default),
+        }
+    }
+
+    /// What it can be, in words.
+    fn range(&self) -> String {
+        match self.kind {
+            OptKind::Count { low, high, .. } => format!("a whole number from {low} to {high}"),
+            OptKind::Switch { .. } => "on or off".to_owned(),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Setting> {
+        let setting = match (self.kind, text) {
+            (OptKind::Switch { .. }, "on") => Some(Setting::Switch(true)),
+            (OptKind::Switch { .. }, "off") => Some(Setting::Switch(false)),
+            (OptKind::Count { .. }, _) => text.parse().ok().map(Setting::Count),
+            _ => None,
+        };
+        setting.filter(|setting| self.allows(*setting)).ok_or_else(|| {
+            let message = format!("the option `{}` is {text:?}: it must be {}", self.name, self.range());
+            Error::new(ErrorKind::Argument, message)
+        })
+    }
+
+    fn allows(&self, setting: Setting) -> bool {
+        match (self.kind, setting) {
+            (OptKind::Count { low, high, .. }, Setting::Count(count)) => (low..=high).contains(&count),
+            (OptKind::Switch { .. }, Setting::Switch(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::Switch(on) => f.write_str(if *on { "on" } else { "off" }),
+            Setting::Count(count) => count.fmt(f),
+        }
+    }
+}
+
+/// The values of all options of a method.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    table: &'static [Opt],
+    /// As many as the table has entries.
+    settings: Vec<Setting>,
+}
+
+impl Options {
+    /// Those of `table` where nobody says anything.
+    pub fn of(table: &'static [Opt]) -> Self {
+        Options { table, settings: table.iter().map(Opt::default).collect() }
+    }
+
+    /// Those of `table` with `name=value` texts; what is not named is as by default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a text of another form, a name that the table does not have or that comes twice, and a value
+    /// out of range.
+    pub fn parse<'a>(table: &'static [Opt], texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut options = Self::of(table);
+        let mut named = Vec::new();
+        for text in texts {
+            let Some((name, value)) = text.split_once('=') else {
+                let message = format!("{text:?} is not an option of a method: write name=value, such as size=448");
+                return Err(Error::new(ErrorKind::Argument, message));
+            };
+            let place = options.place(name)?;
+            if named.contains(&place) {
+                let message = format!("the option `{name}` is given twice: leave one out");
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            named.push(place);
+            options.settings[place] = table[place].parse(value)?;
+        }
+        Ok(options)
+    }
+
+    /// Those of a bank's header. What it does not name is as by default: an option that came later does by default what was
+    /// done before.
+    pub(crate) fn from_header(table: &'static [Opt], header: &BTreeMap<String, Setting>) -> Result<Self> {
+        let mut options = Self::of(table);
+        for (name, setting) in header {
+            let place = options.place(name)?;
+            if !table[place].allows(*setting) {
+                let message = format!("the option `{name}` is {setting}: it must be {}", table[place].range());
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            options.settings[place] = *setting;
+        }
+        Ok(options)
+    }
+
+    /// For a bank's header.
+    pub(crate) fn to_header(&self) -> BTreeMap<String, Setting> {
+        self.all().map(|(option, setting)| (option.name.to_owned(), setting)).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'static Opt, Setting)> + '_ {
+        self.table.iter().zip(self.settings.iter().copied())
+    }
+
+    /// Names and values, for people.
+    pub fn texts(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        self.all().map(|(option, setting)| (option.name, setting.to_string()))
+    }
+
+    fn place(&self, name: &str) -> Result<usize> {
+        self.table.iter().position(|option| option.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.table.iter().map(|option| option.name).collect();
+            let known =
+                if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+            Error::new(ErrorKind::Argument, format!("the method has no option `{name}`: {known}"))
+        })
+    }
+
+    /// The whole number `name` of the method's own table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the table has no such number, here and below.
+    pub(crate) fn count(&self, name: &str) -> Result<usize> {
+        match self.all().find(|(option, _)| option.name == name) {
+            Some((_, Setting::Count(count))) => Ok(count),
+            _ => Err(Error::new(
+                ErrorKind::Internal,
+                format!("a method asks for a number `{name}` that it does not have"),
+            )),
+        }
+    }
+
+    /// The switch `name` of the method's own table.
+    pub(crate) fn switch(&self, name: &str) -> Result<bool> {
+        match self.all().find(|(option, _)| option.name == name) {
+            Some((_, Setting::Switch(on))) => Ok(on),
+            _ => Err(Error::new(
+                ErrorKind::Internal,
+                format!("a method asks for a switch `{name}` that it does not have"),
+            )),
+        }
+    }
+
+    /// The first option of scorers in which `self` and `other`, of the same method, differ.
+    pub(crate) fn differing(&self, other: &Self) -> Option<&'static str> {
+        let mut both = self.all().zip(other.all());
+        both.find(|((option, a), (_, b))| !option.of_prompts && a != b).map(|((option, _), _)| option.name)
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, value) in self.texts() {
+            write!(f, "{separator}{name}={value}")?;
+            separator = " ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static TABLE: &[Opt] = &[
+        Opt { name: "size", help: "", kind: OptKind::Count { low: 14, high: 2000, default: 448 }, of_prompts: false },
+        Opt { name: "rotations", help: "", kind: OptKind::Count { low: 1, high: 64, default: 8 }, of_prompts: true },
+        Opt { name: "mask", help: "", kind: OptKind::Switch { default: false }, of_prompts: false },
+    ];
+
+    #[test]
+    fn what_is_not_said_is_the_default() {
+        assert_eq!(Options::of(TABLE).to_string(), "size=448 rotations=8 mask=off");
+        let options = Options::parse(TABLE, ["mask=on", "size=672"]).unwrap();
+        assert_eq!((options.count("size").unwrap(), options.switch("mask").unwrap()), (672, true));
+        assert_eq!(options.count("rotations").unwrap(), 8);
+        assert_eq!(options.count("mask").unwrap_err().kind(), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn a_wrong_option_is_named_with_what_is_right() {
+        for (texts, expected) in [
+            (&["size"][..], "name=value"),
+            (&["colour=red"], "size, rotations, mask"),
+            (&["size=13"], "from 14 to 2000"),
+            (&["size=-1"], "from 14 to 2000"),
+            (&["mask=1"], "on or off"),
+            (&["mask=on", "mask=off"], "twice"),
+        ] {
+            let error = Options::parse(TABLE, texts.iter().copied()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert!(Options::parse(&[], ["size=3"]).unwrap_err().to_string().contains("it has none"));
+    }
+
+    #[test]
+    fn headers_round_trip_and_are_checked() {
+        let options = Options::parse(TABLE, ["mask=on", "rotations=1"]).unwrap();
+        let json = serde_json::to_string(&options.to_header()).unwrap();
+        assert_eq!(json, r#"{"mask":true,"rotations":1,"size":448}"#);
+        let read = |json: &str| Options::from_header(TABLE, &serde_json::from_str(json).unwrap());
+        assert_eq!(read(&json).unwrap(), options);
+        assert_eq!(read("{}").unwrap(), Options::of(TABLE));
+        for wrong in [r#"{"size":2}"#, r#"{"size":true}"#, r#"{"mask":3}"#, r#"{"colour":3}"#] {
+            assert_eq!(read(wrong).unwrap_err().kind(), ErrorKind::Argument);
+        }
+    }
+
+    #[test]
+    fn scorers_are_of_one_size_and_mask_whatever_the_prompts() {
+        let of = |texts: &[&str]| Options::parse(TABLE, texts.iter().copied()).unwrap();
+        assert_eq!(of(&[]).differing(&of(&["rotations=1"])), None);
+        assert_eq!(of(&["mask=on"]).differing(&of(&["rotations=1"])), Some("mask"));
+    }
+}
