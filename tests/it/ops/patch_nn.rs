@@ -43,6 +43,8 @@ const CASES: &[Case] = &[
     case(1, 1, 1, 49, 16),
     case(1, 1, 1, 95, 9),
     case(1, 1, 1, 97, 9),
+    // As many rows as a bank of turned prompts has.
+    case(1, 1, 1000, 37, 8),
     Case { opposed: true, ..case(2, 2, 2, 9, 12) },
     Case { opposed: true, ..case(1, 1, 1, 97, 3) },
 ];
