@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bank::Thresholds;
 use crate::error::{Error, ErrorKind, Result};
+use crate::methods::Output;
 use crate::pictures::PictureId;
 
 /// How much more often than a reject a good part may be sent to review.
@@ -142,14 +143,15 @@ impl Calibration {
     }
 }
 
-/// A score on a scale from 0 to 1 on which `reject` is 0.5, linear on either side: scores of different banks on one scale for
-/// displays. Scores below 0 or above 1 do not occur and are clamped.
-pub fn scaled(score: f32, reject: f32) -> f32 {
-    let (score, reject) = (score.clamp(0.0, 1.0), reject.clamp(0.0, 1.0));
+/// A score on a scale from 0 to 1 on which `reject` is 0.5, linear on either side: scores of different banks and methods on one
+/// scale for displays. Scores outside `range` do not occur and are clamped.
+pub fn scaled(score: f32, reject: f32, range: &Output) -> f32 {
+    let Output { low, high, .. } = *range;
+    let (score, reject) = (score.max(low).min(high), reject.max(low).min(high));
     if score < reject {
-        0.5 * score / reject
-    } else if reject < 1.0 {
-        0.5 + 0.5 * (score - reject) / (1.0 - reject)
+        0.5 * (score - low) / (reject - low)
+    } else if reject < high {
+        0.5 + 0.5 * (score - reject) / (high - reject)
     } else {
         0.5
     }
@@ -315,13 +317,17 @@ mod tests {
         assert!((0.0..=1.0).contains(&limits.review) && (0.0..=1.0).contains(&limits.cell));
     }
 
+    const SHARE: Output = Output { name: "score", low: 0.0, high: 1.0 };
+
     #[test]
     fn the_scale_rises_and_is_a_half_at_the_limit() {
         for reject in [0.0, 0.2, 0.9, 1.0] {
-            let values: Vec<f32> = (0..=100).map(|i| scaled(i as f32 / 100.0, reject)).collect();
+            let values: Vec<f32> = (0..=100).map(|i| scaled(i as f32 / 100.0, reject, &SHARE)).collect();
             assert!(values.is_sorted() && values[0] >= 0.0 && values[100] <= 1.0);
-            assert_eq!(scaled(reject, reject), 0.5);
+            assert_eq!(scaled(reject, reject, &SHARE), 0.5);
         }
-        assert_eq!((scaled(0.0, 0.3), scaled(1.0, 0.3)), (0.0, 1.0));
+        assert_eq!((scaled(0.0, 0.3, &SHARE), scaled(1.0, 0.3, &SHARE)), (0.0, 1.0));
+        let distance = Output { high: 2.0, ..SHARE };
+        assert_eq!([0.0, 0.5, 1.25, 2.0].map(|score| scaled(score, 0.5, &distance)), [0.0, 0.5, 0.75, 1.0]);
     }
 }

@@ -135,8 +135,9 @@ impl EngineOptions {
 pub struct BankSpec {
     /// The method by name; without one the first that the model can serve, if that is the usual one.
     pub method: Option<String>,
-    /// The name of the class in words, such as `metal nut`; some methods need none, and for them it is a label.
-    pub class: String,
+    /// The name of the class in words, such as `metal nut`; without one `object` for methods that read it, else none: for them it
+    /// is a label.
+    pub class: Option<String>,
     /// How pictures are brought to the encoder; without one as the method usually does, or as the model was trained.
     pub fit: Option<Fit>,
     /// Options of the method, each `name=value`; what is not named is as by default.
@@ -245,22 +246,38 @@ impl Engine {
     /// Begins a bank as `spec` says.
     ///
     /// # Errors
-    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an option that the method does not have, a value
-    /// that it cannot have, and a class name that is missing where the method reads one.
+    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an option that the method does not have, and a
+    /// value that it cannot have.
     pub fn bank_builder_of(&self, spec: &BankSpec) -> Result<BankBuilder<'_>> {
+        let (setup, fit) = self.setup_of(spec)?;
+        let class = spec.class.as_deref().unwrap_or(if setup.method().reads_class() { "object" } else { "" });
+        BankBuilder::new(self, setup, class, fit)
+    }
+
+    /// `spec` with the method, the fit and every option that it stands for with this model.
+    ///
+    /// # Errors
+    /// As [`Engine::bank_builder_of`].
+    pub fn settle(&self, spec: &BankSpec) -> Result<BankSpec> {
+        let (setup, fit) = self.setup_of(spec)?;
+        let options = setup.options().texts().map(|(name, value)| format!("{name}={value}"));
+        Ok(BankSpec {
+            method: Some(setup.method().name().to_owned()),
+            class: spec.class.clone(),
+            fit: Some(fit),
+            options: options.collect(),
+        })
+    }
+
+    fn setup_of(&self, spec: &BankSpec) -> Result<(Setup, Fit)> {
         let method = match &spec.method {
             Some(name) => methods::by_name(name)?,
             None => methods::default_for(&self.weights)?,
         };
         method.check_model(&self.weights)?;
-        if method.reads_class() && spec.class.trim().is_empty() {
-            let message =
-                format!("the method `{}` reads the name of the class, and there is none: name it", method.name());
-            return Err(Error::new(ErrorKind::Argument, message));
-        }
         let setup = Setup::parse(method, spec.options.iter().map(String::as_str))?;
         let fit = spec.fit.or(method.usual_fit()).unwrap_or_else(|| self.trained_fit());
-        BankBuilder::new(self, setup, &spec.class, fit)
+        Ok((setup, fit))
     }
 
     /// Begins a bank with the prompts of an existing one, to append to it.

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::console::{Progress, result, say};
 use super::depth::DepthArgs;
+use super::method::MethodArgs;
 use super::model::ModelArgs;
-use super::normals::{self, FIT_HELP, parse_fit};
+use super::normals::{self, CLASS_HELP, FIT_HELP, parse_fit};
 use super::{Outcome, calibrate};
 
 /// Make and look at banks: the normal images of a class, encoded once
@@ -31,13 +32,15 @@ One bad image and nothing is written.
 
 Examples:
   inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
-  inctrl bank build --weights W.safetensors --class candle --normals candle.pt -o candle.bank")]
+  inctrl bank build --weights W.safetensors --class candle --normals candle.pt -o candle.bank
+  inctrl bank build --weights dinov2.safetensors --method anomaly-dino --normals good/ -o nut.bank")]
 pub struct BuildArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The class in words, such as 'metal nut'
-    #[arg(long, value_name = "NAME", default_value = "object")]
-    class: String,
+    #[command(flatten)]
+    method: MethodArgs,
+    #[arg(long, value_name = "NAME", help = CLASS_HELP)]
+    class: Option<String>,
     /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt)
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     normals: Vec<PathBuf>,
@@ -115,8 +118,8 @@ fn build(args: BuildArgs) -> Result<()> {
     let files = normals::list(&args.normals, &progress)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    progress.step(format!("encoding the texts of class `{}`", args.class));
-    let builder = engine.bank_builder(&args.class, args.fit.unwrap_or(engine.trained_fit()))?;
+    progress.step("beginning the bank");
+    let builder = engine.bank_builder_of(&args.method.spec(args.class.as_deref(), args.fit))?;
     let bank = normals::finish(builder, &files, args.depth.white_level, &[], &progress)?;
     bank.save(&args.output)?;
     drop(progress);
@@ -150,6 +153,8 @@ struct Info<'a> {
     fit: Fit,
     model: &'a str,
     method: &'a str,
+    /// Values of the method's options.
+    options: BTreeMap<&'static str, String>,
     /// Extents of each tensor of the method.
     tensors: BTreeMap<&'static str, Vec<usize>>,
     bytes: usize,
@@ -170,6 +175,7 @@ impl<'a> Info<'a> {
             fit: bank.fit(),
             model: bank.model_hash(),
             method: bank.method(),
+            options: bank.options().texts().collect(),
             tensors: sizes.tensors.into_iter().collect(),
             bytes: sizes.bytes,
             duplicates: sizes.duplicates,
@@ -181,13 +187,15 @@ impl<'a> Info<'a> {
 }
 
 fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
-    let Info { id, class, fit, model, method, tensors, bytes, duplicates, prompts, unseen, white_level } =
+    let Info { id, class, fit, model, method, tensors, bytes, duplicates, prompts, unseen, white_level, .. } =
         Info::of(bank);
+    let options = bank.options().to_string();
+    let options = if options.is_empty() { options } else { format!("\n  options  {options}") };
     let extents = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
     let tensors: Vec<String> = tensors.iter().map(|(name, shape)| format!("{name} {}", extents(shape))).collect();
     let copies = if duplicates > 0 { format!(", {duplicates} of them copies of others") } else { String::new() };
     let mut text = format!(
-        "{}: bank {id}\n  method   {method}\n  class    {class}\n  fit      {fit}\n  model    {model}\n  tensors  {}: {:.1} \
+        "{}: bank {id}\n  method   {method}{options}\n  class    {class}\n  fit      {fit}\n  model    {model}\n  tensors  {}: {:.1} \
          MB\n  prompts  {}{copies}",
         path.display(),
         tensors.join(", "),

@@ -13,6 +13,7 @@ use super::Outcome;
 use super::console::{Progress, result, say};
 use super::data::{LayoutArgs, say_problems};
 use super::maps::create_folder;
+use super::method::MethodArgs;
 use super::model::ModelArgs;
 use super::normals::{FIT_HELP, parse_fit};
 
@@ -29,7 +30,8 @@ and to test, is named here and in the report; the exit code is then 2.
 
 Examples:
   inctrl eval --weights W.safetensors --dataset mvtec/ -o results/
-  inctrl eval --weights W.safetensors --dataset elpv/ --shots 8 --prompts results/prompts.json -o again/")]
+  inctrl eval --weights W.safetensors --dataset elpv/ --shots 8 --prompts results/prompts.json -o again/
+  inctrl eval --weights dinov2.safetensors --method anomaly-dino --dataset mvtec/ --shots 1,2,4 -o dino/")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -44,6 +46,8 @@ pub struct Args {
     /// Independent draws of the prompts
     #[arg(long, value_name = "N", default_value = "3")]
     runs: NonZeroUsize,
+    #[command(flatten)]
+    method: MethodArgs,
     /// Only these classes
     #[arg(long, value_name = "CLASS,..", value_delimiter = ',')]
     classes: Vec<String>,
@@ -71,7 +75,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         shots,
         runs: args.runs.get(),
         seed: args.layout.seed,
-        fit: args.fit.unwrap_or_default(),
+        spec: args.method.spec(None, args.fit),
         classes: args.classes,
         mask_side: args.mask_side,
         draws: args.prompts.as_deref().map(Draws::read).transpose()?,
@@ -83,7 +87,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     create_folder(&args.output)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    options.fit = args.fit.unwrap_or(engine.trained_fit());
+    options.spec = engine.settle(&options.spec)?;
     progress.step("drawing prompts");
     let (draws, entries, unusable) = evaluation::run(&engine, &dataset, &options, &args.output, |step| match step {
         Step::Images(total) => progress.count(total, "images encoded"),

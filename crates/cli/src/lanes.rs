@@ -138,13 +138,9 @@ fn row(scorer: &mut Scorer, job: Job, writer: Option<&MapWriter>) -> Result<Row>
 }
 
 fn numbers(score: &Score) -> Numbers {
-    let part = |name| score.output(name).unwrap_or(f32::NAN);
     Numbers {
         score: score.score,
-        holistic: part("holistic"),
-        patch_max: part("patch_max"),
-        image_residual: part("image_residual"),
-        text_prior: part("text_prior"),
+        outputs: score.outputs().map(|(_, value)| value).collect(),
         width: score.width,
         height: score.height,
         decision: score.decision,

@@ -34,6 +34,7 @@ mod depth;
 mod eval;
 mod lanes;
 mod maps;
+mod method;
 mod model;
 mod normals;
 mod queries;

@@ -10,6 +10,10 @@ use inctrl::{BankBuilder, Error, Fit, Image, PromptBank, WhiteLevel};
 
 use super::console::{Progress, say};
 
+/// The name of a class, for methods that read one.
+pub const CLASS_HELP: &str = "The class in words, such as 'metal nut'; a label where the method reads no name [default: object, where \
+                              it does]";
+
 /// How images that are not square are fitted to the model's input.
 pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \
                             (all of it, on a plain ground) or stretch (all of it) [default: that \

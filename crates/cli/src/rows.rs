@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use inctrl::calibration::{Calibration, scaled};
+use inctrl::methods::Output;
 use inctrl::{Decision, DepthDoubt, PromptBank, Region, Thresholds};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// How results are written.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,10 +30,8 @@ pub struct Row {
 /// The numbers of an image, as in [`inctrl::Score`].
 pub struct Numbers {
     pub score: f32,
-    pub holistic: f32,
-    pub patch_max: f32,
-    pub image_residual: f32,
-    pub text_prior: f32,
+    /// Every number of the method, the score first.
+    pub outputs: Vec<f32>,
     pub width: usize,
     pub height: usize,
     /// Share of the image's area that the model sees, in [0, 1].
@@ -48,11 +47,8 @@ pub struct Numbers {
 #[derive(Serialize)]
 struct Record<'a> {
     path: Cow<'a, str>,
-    score: Option<f32>,
-    holistic: Option<f32>,
-    patch_max: Option<f32>,
-    image_residual: Option<f32>,
-    text_prior: Option<f32>,
+    #[serde(flatten)]
+    outputs: Outputs<'a>,
     width: Option<usize>,
     height: Option<usize>,
     verdict: Option<&'static str>,
@@ -62,6 +58,27 @@ struct Record<'a> {
     error: Option<&'a str>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     calibrated: Option<Calibrated>,
+}
+
+/// The numbers of a method by name, nothing for a query that failed.
+struct Outputs<'a> {
+    names: &'a [Output],
+    values: Option<&'a [f32]>,
+}
+
+impl Outputs<'_> {
+    fn each(&self) -> impl Iterator<Item = (&'static str, Option<f32>)> + '_ {
+        self.names
+            .iter()
+            .enumerate()
+            .map(|(i, output)| (output.name, self.values.and_then(|values| values.get(i).copied())))
+    }
+}
+
+impl Serialize for Outputs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.each())
+    }
 }
 
 /// What the calibration of the bank says of a score; only of a bank that has one.
@@ -91,15 +108,16 @@ impl Place {
     }
 }
 
-/// The column `regions` is their number.
-const CSV_HEADER: &str =
-    "path,score,holistic,patch_max,image_residual,text_prior,width,height,verdict,reason,regions,bank,error";
+/// The columns of CSV after those of the method; `regions` is their number.
+const CSV_REST: &str = "width,height,verdict,reason,regions,bank,error";
 
 /// Writes rows in one format.
 pub struct Printer {
     format: Format,
     /// Identity of the bank, which JSON and CSV repeat in every line.
     bank: String,
+    /// What the method gives for an image.
+    outputs: &'static [Output],
     calibration: Option<(Calibration, Thresholds)>,
     /// Characters of the table's first column.
     path_width: usize,
@@ -113,6 +131,7 @@ impl Printer {
         Printer {
             format,
             bank: bank.id().to_owned(),
+            outputs: bank.outputs(),
             calibration,
             path_width: path_width.unwrap_or(40).max("path".len()),
         }
@@ -121,14 +140,16 @@ impl Printer {
     /// The line above all rows.
     pub fn header(&self) -> Option<String> {
         match self.format {
-            Format::Table => Some(format!(
-                "{:<w$}   score  holistic  patch_max  image_residual  text_prior  size",
-                "path",
-                w = self.path_width
-            )),
+            Format::Table => {
+                let names = self.outputs.iter().map(|output| format!("  {:>1$}", output.name, column_width(output)));
+                Some(format!("{:<w$}{}  size", "path", names.collect::<String>(), w = self.path_width))
+            }
             Format::Jsonl => None,
-            Format::Csv if self.calibration.is_some() => Some(format!("{CSV_HEADER},p_value,scaled")),
-            Format::Csv => Some(CSV_HEADER.to_owned()),
+            Format::Csv => {
+                let names: Vec<&str> = self.outputs.iter().map(|output| output.name).collect();
+                let calibrated = if self.calibration.is_some() { ",p_value,scaled" } else { "" };
+                Some(format!("path,{},{CSV_REST}{calibrated}", names.join(",")))
+            }
         }
     }
 
@@ -143,8 +164,9 @@ impl Printer {
 
     fn csv_line(&self, row: &Row) -> String {
         let r = self.record(row);
-        let parts = [r.score, r.holistic, r.patch_max, r.image_residual, r.text_prior];
-        let parts = parts.map(|part| part.map_or(String::new(), |x| x.to_string())).join(",");
+        let parts: Vec<String> =
+            r.outputs.each().map(|(_, value)| value.map_or(String::new(), |x| x.to_string())).collect();
+        let parts = parts.join(",");
         let [width, height] = [r.width, r.height].map(|side| side.map_or(String::new(), |pixels| pixels.to_string()));
         let [verdict, reason] = [r.verdict, r.reason].map(Option::unwrap_or_default);
         let regions = r.regions.map_or(String::new(), |regions| regions.len().to_string());
@@ -162,17 +184,17 @@ impl Printer {
         let path = row.path.to_string_lossy();
         let (path, w) = (printable(&path), self.path_width);
         match &row.numbers {
-            Ok(n) => format!(
-                "{path:<w$}  {:>6.4}  {:>8.4}  {:>9.4}  {:>14.4}  {:>10.4}  {}x{}{}",
-                n.score,
-                n.holistic,
-                n.patch_max,
-                n.image_residual,
-                n.text_prior,
-                n.width,
-                n.height,
-                n.decision.map_or(String::new(), |decision| format!("  {}", decision.verdict))
-            ),
+            Ok(n) => {
+                let columns = self.outputs.iter().zip(&n.outputs);
+                let columns = columns.map(|(output, value)| format!("  {value:>0$.4}", column_width(output)));
+                format!(
+                    "{path:<w$}{}  {}x{}{}",
+                    columns.collect::<String>(),
+                    n.width,
+                    n.height,
+                    n.decision.map_or(String::new(), |decision| format!("  {}", decision.verdict))
+                )
+            }
             Err(error) => format!("{path:<w$}  error: {}", printable(error)),
         }
     }
@@ -181,14 +203,9 @@ impl Printer {
         let numbers = row.numbers.as_ref();
         // Whatever fails must not pass.
         let decision = numbers.map_or(Some(Decision::FAILED), |n| n.decision);
-        let part = |part: fn(&Numbers) -> f32| numbers.ok().map(part);
         Record {
             path: row.path.to_string_lossy(),
-            score: part(|n| n.score),
-            holistic: part(|n| n.holistic),
-            patch_max: part(|n| n.patch_max),
-            image_residual: part(|n| n.image_residual),
-            text_prior: part(|n| n.text_prior),
+            outputs: Outputs { names: self.outputs, values: numbers.ok().map(|n| &n.outputs[..]) },
             width: numbers.ok().map(|n| n.width),
             height: numbers.ok().map(|n| n.height),
             verdict: decision.map(|decision| decision.verdict.name()),
@@ -198,10 +215,15 @@ impl Printer {
             error: numbers.err().map(String::as_str),
             calibrated: self.calibration.as_ref().map(|(calibration, limits)| Calibrated {
                 p_value: numbers.ok().map(|n| calibration.p_value(n.score)),
-                scaled: numbers.ok().map(|n| scaled(n.score, limits.reject)),
+                scaled: numbers.ok().map(|n| scaled(n.score, limits.reject, &self.outputs[0])),
             }),
         }
     }
+}
+
+/// Characters of a column of the table: the name, or a number of four digits.
+fn column_width(output: &Output) -> usize {
+    output.name.len().max(6)
 }
 
 /// A name on one line: control characters, which a file name may hold, would break the table or the terminal.

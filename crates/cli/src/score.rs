@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::ArgGroup;
-use inctrl::{Engine, Fit, PromptBank, Scorer, WhiteLevel};
+use inctrl::{BankSpec, Engine, Fit, PromptBank, Scorer, WhiteLevel};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
 use super::depth::{DepthArgs, Doubts};
 use super::lanes;
 use super::maps::{DEFAULT_MAX, MapWriter};
+use super::method::MethodArgs;
 use super::model::ModelArgs;
-use super::normals::{self, FIT_HELP, parse_fit};
+use super::normals::{self, CLASS_HELP, FIT_HELP, parse_fit};
 use super::queries::Queries;
 use super::rows::{Format, Printer, Row};
 
@@ -52,11 +53,13 @@ inctrl score --weights W --bank B [OPTIONS] QUERY...
        inctrl score --weights W --class NAME --normals PATH [OPTIONS] QUERY...";
 
 const AFTER_HELP: &str = "\
-Larger scores are more anomalous. score = (holistic + alpha patch_max) / (1 + alpha):
+Larger scores are more anomalous. Of the method inctrl, score = (holistic + alpha patch_max) / (1 + alpha):
   holistic        the trained head, on heat map, image_residual and text_prior
   patch_max       the largest value of the heat map, the strangest patch
   image_residual  how far the image as a whole is from the normals
   text_prior      how much better texts of a damaged object fit than of a flawless one
+Of the method anomaly-dino, score is the mean of the largest hundredth of the heat map, and patch_max its largest value.
+A bank knows its method; other methods have other columns.
 
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
 part scores as much, and scaled, the score from 0 to 1 with 0.5 at the threshold.
@@ -79,11 +82,12 @@ Examples:
 #[command(group = ArgGroup::new("prompts").args(["bank", "normals"]).required(true))]
 struct PromptArgs {
     /// The normal images as a bank, which inctrl bank build makes
-    #[arg(long, value_name = "B", conflicts_with_all = ["class", "fit"])]
+    #[arg(long, value_name = "B", conflicts_with_all = ["class", "fit", "method"])]
     bank: Option<PathBuf>,
-    /// The class in words, such as 'metal nut'
-    #[arg(long, value_name = "NAME", default_value = "object")]
-    class: String,
+    #[command(flatten)]
+    method: MethodArgs,
+    #[arg(long, value_name = "NAME", help = CLASS_HELP)]
+    class: Option<String>,
     /// A normal image, a folder of them (without its subfolders) or a few-shot prompt list of PyTorch (.pt); can be given
     /// several times
     #[arg(long, value_name = "PATH")]
@@ -135,9 +139,7 @@ enum Prompts {
     /// The bank and its file.
     Bank(Box<PromptBank>, PathBuf),
     Normals {
-        class: String,
-        /// That of the model where none is named.
-        fit: Option<Fit>,
+        spec: BankSpec,
         files: Vec<PathBuf>,
     },
 }
@@ -148,7 +150,7 @@ impl PromptArgs {
             Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
             None => {
                 let files = normals::list(&self.normals, progress)?;
-                Prompts::Normals { class: self.class, fit: self.fit, files }
+                Prompts::Normals { spec: self.method.spec(self.class.as_deref(), self.fit), files }
             }
         })
     }
@@ -164,9 +166,9 @@ impl Prompts {
     ) -> Result<(Arc<PromptBank>, String)> {
         let (bank, source) = match self {
             Prompts::Bank(bank, path) => (*bank, path.display().to_string()),
-            Prompts::Normals { class, fit, files } => {
-                progress.step(format!("encoding the texts of class `{class}`"));
-                let builder = engine.bank_builder(&class, fit.unwrap_or(engine.trained_fit()))?;
+            Prompts::Normals { spec, files } => {
+                progress.step("beginning the bank");
+                let builder = engine.bank_builder_of(&spec)?;
                 (normals::finish(builder, &files, white, &[], progress)?, "the normal images".to_owned())
             }
         };

@@ -29,6 +29,7 @@ const PATCHES: &str = "patches";
 /// Options.
 const SIZE: &str = "size";
 const ROTATIONS: &str = "rotations";
+const MASK: &str = "mask";
 
 /// The largest distance: that of opposite patches.
 const FARTHEST: f32 = 2.0;
@@ -73,6 +74,12 @@ impl Method for AnomalyDino {
                 kind: OptKind::Count { low: 1, high: 64, default: 8 },
                 of_prompts: true,
             },
+            Opt {
+                name: MASK,
+                help: "judge the part and not the background, told apart by the first principal component of an image's tokens",
+                kind: OptKind::Switch { default: false },
+                of_prompts: false,
+            },
         ]
     }
 
@@ -84,7 +91,11 @@ impl Method for AnomalyDino {
         options.count(ROTATIONS)
     }
 
-    fn wants(&self, arch: &Arch, _: &Options) -> Result<Wants> {
+    fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
+        if options.switch(MASK)? {
+            let message = "the method `anomaly-dino` does not yet tell the part from the background: use mask=off, or an ignore mask";
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false })
     }
 

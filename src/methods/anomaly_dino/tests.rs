@@ -155,7 +155,10 @@ fn prompts_are_told_apart_for_panels_files_and_more_prompts() {
     let path = model.path().join("bank");
     bank(&engine, &["rotations=2"], &frames[..2]).save(&path).unwrap();
     let opened = PromptBank::open(&path).unwrap();
-    assert_eq!((opened.method(), opened.options().to_string()), ("anomaly-dino", format!("size={SIDE} rotations=2")));
+    assert_eq!(
+        (opened.method(), opened.options().to_string()),
+        ("anomaly-dino", format!("size={SIDE} rotations=2 mask=off"))
+    );
     let mut builder = engine.append_to(&opened).unwrap();
     builder.add(frames[2]).unwrap();
     assert_eq!(builder.finish().unwrap().id(), all.id());
@@ -182,7 +185,8 @@ fn options_are_a_part_of_a_bank_and_scorers_are_of_one_size() {
 
     for (options, expected) in [
         (&["rotations=0"][..], "from 1 to 64"),
-        (&["colour=red"], "size, rotations"),
+        (&["colour=red"], "size, rotations, mask"),
+        (&["mask=on"], "mask=off"),
         (&["size=7"], "several patches"),
         (&["size"], "name=value"),
     ] {
@@ -192,8 +196,10 @@ fn options_are_a_part_of_a_bank_and_scorers_are_of_one_size() {
         assert_eq!(error.kind(), ErrorKind::Argument);
         assert!(error.chain().contains(expected), "{}", error.chain());
     }
-    let nameless = BankSpec { method: Some("inctrl".to_owned()), ..BankSpec::default() };
-    assert!(engine.bank_builder_of(&nameless).err().unwrap().to_string().contains("name of the class"));
+    let mut nameless = BankSpec { method: Some("inctrl".to_owned()), ..BankSpec::default() };
+    engine.bank_builder_of(&nameless).unwrap();
+    nameless.class = Some(" ".to_owned());
+    assert_eq!(engine.bank_builder_of(&nameless).err().unwrap().kind(), ErrorKind::Argument);
 }
 
 #[test]

@@ -22,6 +22,6 @@ mod run;
 pub use chance::Chance;
 pub use draws::{Draw, Draws, Prompt};
 pub use journal::{Entry, Journal, Scored};
-pub use paper::{PaperRow, paper_rows};
+pub use paper::{PAPER_METHOD, PaperRow, paper_rows};
 pub use results::{Cell, ClassResults, MetricName, Results, Spread, Summary, evaluate};
 pub use run::{Failure, Options, Step, run};

@@ -39,6 +39,9 @@ const VISA: [&str; 12] = [
     "pipe_fryum",
 ];
 
+/// The method whose figures they are.
+pub const PAPER_METHOD: &str = "inctrl";
+
 /// What the paper reports of the method.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PaperRow {

@@ -6,7 +6,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::chance::{Chance, Counts};
-use super::{Draws, Entry, Failure, Options, PaperRow, Scored, paper_rows};
+use super::{Draws, Entry, Failure, Options, PAPER_METHOD, PaperRow, Scored, paper_rows};
 use crate::datasets::{self, Dataset, Item, Label, Layout, Problem, Split};
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
 use crate::render::upsample;
@@ -173,7 +173,11 @@ pub struct Results {
     pub device: String,
     /// How the data set lies on disk.
     pub layout: Layout,
-    /// How images became square.
+    /// The method.
+    pub method: String,
+    /// Its options, each `name=value`.
+    pub options: String,
+    /// How images were brought to the encoder.
     pub fit: Fit,
     /// The seed of split and draws.
     pub seed: u64,
@@ -232,14 +236,20 @@ pub fn evaluate(
         model: engine.model_hash().to_owned(),
         device: engine.device(),
         layout: dataset.layout,
-        fit: options.fit,
+        method: options.spec.method.clone().unwrap_or_default(),
+        options: options.spec.options.join(" "),
+        fit: options.spec.fit.unwrap_or_default(),
         seed: options.seed,
         runs: options.runs,
         mask_side: options.mask_side,
         overall: Summary {
             shots: overall(options, &classes),
             chance: Chance::mean(classes.iter().map(|(class, _)| &class.chance)),
-            paper: paper_rows(&names, dataset.layout),
+            paper: if options.spec.method.as_deref() == Some(PAPER_METHOD) {
+                paper_rows(&names, dataset.layout)
+            } else {
+                Vec::new()
+            },
         },
         classes: classes.into_iter().map(|(results, _)| results).collect(),
         leaks: leaks(dataset, &draws, entries, checked),

@@ -12,8 +12,7 @@ use super::draws::order;
 use super::{Draw, Draws, Entry, Journal, Prompt};
 use crate::datasets::{Dataset, Item, Label, Split};
 use inctrl::internals::without_signals;
-use inctrl::view::Fit;
-use inctrl::{Engine, Error, ErrorKind, MultiBankScorer, PromptBank, Result};
+use inctrl::{BankSpec, Engine, Error, ErrorKind, MultiBankScorer, PromptBank, Result};
 
 /// What to evaluate.
 #[derive(Clone, Debug)]
@@ -24,8 +23,8 @@ pub struct Options {
     pub runs: usize,
     /// Another seed gives other draws.
     pub seed: u64,
-    /// How images become square.
-    pub fit: Fit,
+    /// The method, its options and the fit; the class names are the data set's.
+    pub spec: BankSpec,
     /// The classes; all where empty.
     pub classes: Vec<String>,
     /// Longest side of maps and masks for the metrics of pixels; 0 for the images' own.
@@ -133,15 +132,19 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
         "texts": texts,
         "model": engine.model_hash(),
         "device": engine.device(),
-        "fit": options.fit,
+        "fit": options.spec.fit,
         "shots": options.shots,
         "runs": options.runs,
         "prompts": drawn.to_hex().as_str(),
         "images": names.finalize().to_hex().as_str(),
     });
-    // Absent where there is none, so that journals from before there were any go on.
+    // Absent where there is none, so that journals from before there were any go on; so are options below.
     if let Some(white) = dataset.items.first().and_then(|item| item.white_level) {
         identity["white_level"] = white.get().into();
+    }
+    if !options.spec.options.is_empty() {
+        identity["method"] = options.spec.method.as_deref().into();
+        identity["options"] = options.spec.options.join(" ").into();
     }
     serde_json::to_string(&identity).map_err(internal)
 }
@@ -231,7 +234,9 @@ fn banks(
     draws: &Draws,
     mut done: impl FnMut(),
 ) -> Result<Vec<Arc<PromptBank>>> {
-    let mut builder = engine.bank_builder(dataset.text(class), options.fit)?;
+    let mut spec = options.spec.clone();
+    spec.class = Some(dataset.text(class).to_owned());
+    let mut builder = engine.bank_builder_of(&spec)?;
     for prompt in unique(draws, class) {
         let item = dataset.of(class, Split::Train).find(|item| item.name == prompt.name).ok_or_else(|| {
             Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))

@@ -292,6 +292,7 @@ fn about(html: &mut String, report: &Report<'_>) {
         ("device", r.device.clone()),
         ("machine", machine),
         ("data set", format!("{} ({})", report.dataset.root.display(), r.layout)),
+        ("method", format!("{} {}", r.method, r.options).trim_end().to_owned()),
         ("fit", r.fit.to_string()),
         ("shots", shots),
         ("draws", format!("{}, seed {}", r.runs, r.seed)),

@@ -117,9 +117,16 @@ pub fn paper(rows: &[PaperRow], shots: usize) -> Option<String> {
 pub fn markdown(results: &Results) -> String {
     let metrics = shown_metrics(results);
     let mut text = format!(
-        "# inctrl evaluation\n\nModel `{}`, inctrl {}, {}; layout {}, fit {}, seed {}, {} runs. Mean ± standard deviation over \
+        "# inctrl evaluation\n\nModel `{}`, inctrl {}, {}; method {}, layout {}, fit {}, seed {}, {} runs. Mean ± standard deviation over \
          runs, in percent. {NOTE}\n",
-        results.model, results.version, results.device, results.layout, results.fit, results.seed, results.runs
+        results.model,
+        results.version,
+        results.device,
+        format!("{} {}", results.method, results.options).trim_end(),
+        results.layout,
+        results.fit,
+        results.seed,
+        results.runs
     );
     let mut add = |title: &str, cells: &[Cell], level: &Chance, rows: &[PaperRow]| {
         text += &format!("\n## {}\n\n| shots |", title.replace('|', "\\|"));
