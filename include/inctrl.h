@@ -458,8 +458,48 @@ typedef struct inctrl_frame {
 } inctrl_frame;
 
 /**
- * The limits of a verdict. A value that reaches a limit is past it. All lie in [0, 1] and are not percent: a limit above 1 would
- * never be reached, and is refused, as are NaN and a `review` above `reject`.
+ * What a bank is built for. Begin with `inctrl_bank_options options = {0}; options.struct_size = sizeof options;`: what is left 0
+ * is as by default.
+ */
+typedef struct inctrl_bank_options {
+    /**
+     * sizeof(inctrl_bank_options).
+     */
+    size_t struct_size;
+    /**
+     * The method by name, such as "anomaly-dino", or NULL: "inctrl", where the model can serve it.
+     */
+    const char *method;
+    /**
+     * The class in words, in UTF-8, or NULL: "object" for methods that read it, nothing for others.
+     */
+    const char *class_name;
+    /**
+     * `option_count` texts "name=value", options of the method: the program's help and docs/embedding.md list them.
+     */
+    const char *const *options;
+    /**
+     * How many.
+     */
+    size_t option_count;
+    /**
+     * Pixels that are not judged, as for inctrl_bank_build, or NULL.
+     */
+    const struct inctrl_frame *mask;
+    /**
+     * 1 where `fit` counts; with 0 the fit is that of the method, or of the model's training.
+     */
+    int32_t has_fit;
+    /**
+     * One of the fits.
+     */
+    int32_t fit;
+} inctrl_bank_options;
+
+/**
+ * The limits of a verdict. A value that reaches a limit is past it. All lie in the range of what they judge, which is [0, 1] for
+ * "inctrl" and [0, 2] for "anomaly-dino", and are not percent: a limit above it would never be reached, and is refused, as are NaN
+ * and a `review` above `reject`.
  *
  * Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
  */
@@ -802,7 +842,7 @@ uint32_t inctrl_engine_grid(const struct inctrl_engine *engine);
 int32_t inctrl_engine_close(struct inctrl_engine **engine);
 
 /**
- * Builds a bank from normal images. Slow: seconds.
+ * Builds a bank of the method "inctrl" from normal images; inctrl_bank_build_with builds those of others. Slow: seconds.
  *
  * @param class_name the class in words, such as "metal nut", in UTF-8
  * @param fit one of the fits; queries are fitted likewise
@@ -818,6 +858,19 @@ int32_t inctrl_bank_build(const struct inctrl_engine *engine,
                           size_t count,
                           const struct inctrl_frame *mask,
                           struct inctrl_bank **bank);
+
+/**
+ * Builds a bank as its options say. Slow: seconds.
+ *
+ * @param options may be freed afterwards
+ * @param frames as for inctrl_bank_build
+ * @param bank receives the bank, NULL after an error
+ */
+int32_t inctrl_bank_build_with(const struct inctrl_engine *engine,
+                               const struct inctrl_bank_options *options,
+                               const struct inctrl_frame *frames,
+                               size_t count,
+                               struct inctrl_bank **bank);
 
 /**
  * A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change.
@@ -966,6 +1019,18 @@ int32_t inctrl_scorer_score_regions(const struct inctrl_scorer *scorer,
                                     size_t count,
                                     uint64_t deadline_us,
                                     struct inctrl_result *results);
+
+/**
+ * Reads one number of a result of the scorer's last call, by the name that its method has for it: "score" and "patch_max" of every
+ * method so far, others of some. What a method does not have is an error here, and NaN in the fields of inctrl_result.
+ *
+ * @param result which result of the last call, counted from 0
+ * @param value receives the number; NaN after an error, and where that result has no score
+ */
+int32_t inctrl_scorer_output(const struct inctrl_scorer *scorer,
+                             size_t result,
+                             const char *name,
+                             float *value);
 
 /**
  * Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in

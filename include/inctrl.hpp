@@ -226,9 +226,37 @@ class Engine {
     detail::Handle<inctrl_engine, inctrl_engine_close> handle_;
 };
 
+/// What a bank is built for: what is left as it is follows from the method and the model.
+struct BankOptions {
+    std::optional<std::string> method;     // such as "anomaly-dino"
+    std::optional<std::string> class_name; // in words
+    std::optional<std::int32_t> fit;       // one of INCTRL_FIT_*
+    std::vector<std::string> options;      // of the method, each "name=value"
+    const inctrl_frame *mask = nullptr;    // pixels that are not judged
+};
+
 /// The normal images of a class, encoded. It never changes.
 class Bank {
   public:
+    /// A bank of any method.
+    static Bank build(const Engine &engine, const BankOptions &options, const std::vector<inctrl_frame> &frames) {
+        std::vector<const char *> texts;
+        for (const auto &option : options.options) {
+            texts.push_back(option.c_str());
+        }
+        auto given = sized<inctrl_bank_options>();
+        given.method = options.method ? options.method->c_str() : nullptr;
+        given.class_name = options.class_name ? options.class_name->c_str() : nullptr;
+        given.options = texts.data();
+        given.option_count = texts.size();
+        given.mask = options.mask;
+        given.has_fit = options.fit ? 1 : 0;
+        given.fit = options.fit.value_or(0);
+        inctrl_bank *handle = nullptr;
+        check(inctrl_bank_build_with(engine.get(), &given, frames.data(), frames.size(), &handle));
+        return Bank(handle);
+    }
+
     /// `fit` has no default: INCTRL_FIT_CROP, as published, does not see the ends of a frame that is not square.
     static Bank build(const Engine &engine, const std::string &class_name, const std::vector<inctrl_frame> &frames,
                       std::int32_t fit, const inctrl_frame *mask = nullptr) {
@@ -460,6 +488,13 @@ class Scorer {
     std::int32_t score_regions(const inctrl_frame &frame, const std::vector<inctrl_roi> &rois, Results &results,
                                std::uint64_t deadline_us = 0) const {
         return score_regions(frame, rois.data(), rois.size(), results, deadline_us);
+    }
+
+    /// A number of a result of the last call, by the name that the method has for it.
+    float output(std::size_t result, const std::string &name) const {
+        float value = 0;
+        check(inctrl_scorer_output(get(), result, name.c_str(), &value));
+        return value;
     }
 
     void warm_up(std::uint32_t width, std::uint32_t height, std::int32_t format, std::uint32_t count = 3) const {

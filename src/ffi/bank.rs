@@ -10,7 +10,7 @@ use super::frame::{self, frames, inctrl_frame};
 use super::log::{INCTRL_LOG_WARNING, log};
 use super::status::{Failure, Outcome, guard};
 use crate::bank::{PromptBank, Thresholds};
-use crate::engine::BankBuilder;
+use crate::engine::{BankBuilder, BankSpec};
 use crate::image::IgnoreMask;
 use crate::view::Fit;
 
@@ -22,8 +22,9 @@ pub const INCTRL_FIT_LETTERBOX: i32 = 1;
 /// Fit: the whole frame is seen, stretched to a square.
 pub const INCTRL_FIT_STRETCH: i32 = 2;
 
-/// The limits of a verdict. A value that reaches a limit is past it. All lie in [0, 1] and are not percent: a limit above 1 would
-/// never be reached, and is refused, as are NaN and a `review` above `reject`.
+/// The limits of a verdict. A value that reaches a limit is past it. All lie in the range of what they judge, which is [0, 1] for
+/// "inctrl" and [0, 2] for "anomaly-dino", and are not percent: a limit above it would never be reached, and is refused, as are NaN
+/// and a `review` above `reject`.
 ///
 /// Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
 #[repr(C)]
@@ -110,7 +111,7 @@ fn warn_of_unseen(bank: &PromptBank) {
     }
 }
 
-/// Builds a bank from normal images. Slow: seconds.
+/// Builds a bank of the method "inctrl" from normal images; inctrl_bank_build_with builds those of others. Slow: seconds.
 ///
 /// @param class_name the class in words, such as "metal nut", in UTF-8
 /// @param fit one of the fits; queries are fitted likewise
@@ -132,15 +133,101 @@ pub unsafe extern "C" fn inctrl_bank_build(
         // SAFETY: handle, string, structures and variable of the caller's, as the header asks.
         unsafe {
             hand_out(bank, || {
-                let fit = match fit {
-                    INCTRL_FIT_CROP => Fit::Crop,
-                    INCTRL_FIT_LETTERBOX => Fit::Letterbox,
-                    INCTRL_FIT_STRETCH => Fit::Stretch,
-                    other => return Err(Failure::argument(format!("{other} is not a fit: use one of INCTRL_FIT_*"))),
-                };
+                let fit = fit_of(fit)?;
                 let mut builder = object(engine)?.engine.bank_builder(string(class_name, "class name")?, fit)?;
                 if !mask.is_null() {
                     builder.set_mask(IgnoreMask::from_frame(frame::mask(mask)?)?)?;
+                }
+                finish(builder, frames, count)
+            })
+        }
+    })
+}
+
+/// What a bank is built for. Begin with `inctrl_bank_options options = {0}; options.struct_size = sizeof options;`: what is left 0
+/// is as by default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct inctrl_bank_options {
+    /// sizeof(inctrl_bank_options).
+    pub struct_size: usize,
+    /// The method by name, such as "anomaly-dino", or NULL: "inctrl", where the model can serve it.
+    pub method: *const c_char,
+    /// The class in words, in UTF-8, or NULL: "object" for methods that read it, nothing for others.
+    pub class_name: *const c_char,
+    /// `option_count` texts "name=value", options of the method: the program's help and docs/embedding.md list them.
+    pub options: *const *const c_char,
+    /// How many.
+    pub option_count: usize,
+    /// Pixels that are not judged, as for inctrl_bank_build, or NULL.
+    pub mask: *const inctrl_frame,
+    /// 1 where `fit` counts; with 0 the fit is that of the method, or of the model's training.
+    pub has_fit: i32,
+    /// One of the fits.
+    pub fit: i32,
+}
+
+// SAFETY: `repr(C)`, begins with its size; addresses and integers, which any bits are.
+unsafe impl Versioned for inctrl_bank_options {
+    const NAME: &'static str = "inctrl_bank_options";
+    const FIRST: usize = offset_of!(inctrl_bank_options, fit) + size_of::<i32>();
+}
+
+impl inctrl_bank_options {
+    /// The same in Rust.
+    ///
+    /// # Safety
+    /// Strings and lists are NULL or the caller's.
+    unsafe fn spec(&self) -> Outcome<BankSpec> {
+        // SAFETY: as of this function.
+        let text = |text: *const c_char, name: &str| unsafe { string(text, name) }.map(str::to_owned);
+        let optional = |given: *const c_char, name| (!given.is_null()).then(|| text(given, name)).transpose();
+        // SAFETY: as of this function.
+        let options = unsafe { slice(self.options, self.option_count, "options of a method") }?;
+        let fit = match self.has_fit {
+            0 => None,
+            1 => Some(fit_of(self.fit)?),
+            other => return Err(Failure::argument(format!("`has_fit` is {other}: it must be 0 or 1"))),
+        };
+        Ok(BankSpec {
+            method: optional(self.method, "method")?,
+            class: optional(self.class_name, "class name")?,
+            fit,
+            options: options.iter().map(|option| text(*option, "option")).collect::<Outcome<_>>()?,
+        })
+    }
+}
+
+fn fit_of(fit: i32) -> Outcome<Fit> {
+    match fit {
+        INCTRL_FIT_CROP => Ok(Fit::Crop),
+        INCTRL_FIT_LETTERBOX => Ok(Fit::Letterbox),
+        INCTRL_FIT_STRETCH => Ok(Fit::Stretch),
+        other => Err(Failure::argument(format!("{other} is not a fit: use one of INCTRL_FIT_*"))),
+    }
+}
+
+/// Builds a bank as its options say. Slow: seconds.
+///
+/// @param options may be freed afterwards
+/// @param frames as for inctrl_bank_build
+/// @param bank receives the bank, NULL after an error
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_build_with(
+    engine: *const inctrl_engine,
+    options: *const inctrl_bank_options,
+    frames: *const inctrl_frame,
+    count: usize,
+    bank: *mut *mut inctrl_bank,
+) -> i32 {
+    guard(|| {
+        // SAFETY: handle, structures, strings and variable of the caller's, as the header asks.
+        unsafe {
+            hand_out(bank, || {
+                let options = read(options)?;
+                let mut builder = object(engine)?.engine.bank_builder_of(&options.spec()?)?;
+                if !options.mask.is_null() {
+                    builder.set_mask(IgnoreMask::from_frame(frame::mask(options.mask)?)?)?;
                 }
                 finish(builder, frames, count)
             })

@@ -1,14 +1,14 @@
 //! Scorers from C: the hot path.
 
 use std::cell::UnsafeCell;
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::abi::{Tagged, Versioned, abandon, close, hand_out, handle, object, read, slice};
+use super::abi::{Tagged, Versioned, abandon, close, hand_out, handle, object, read, slice, string};
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{frame, frames, inctrl_frame, inctrl_roi, pixel_format};
 use super::health::Counts;
@@ -19,6 +19,7 @@ use super::slot::inctrl_slot;
 use super::status::{Failure, INCTRL_ERROR_BUSY, INCTRL_ERROR_DEVICE, Outcome, guard};
 use crate::engine::{Deadline, Late, Scorer, SharedBank};
 use crate::image::AnyFrame;
+use crate::methods::Output;
 use crate::process::Origin;
 
 /// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
@@ -49,6 +50,10 @@ struct Work {
     /// Empty between calls; kept for its memory.
     frames: Vec<AnyFrame<'static>>,
     jobs: Vec<Job>,
+    /// What the scorer's method gives for an image.
+    names: &'static [Output],
+    /// The outputs of every result of the last call, `[results, names]`; NaN where there is none.
+    outputs: Vec<f32>,
 }
 
 /// One result of a call.
@@ -97,11 +102,16 @@ impl Lane {
 
     /// Scores the frames of `work`, up to the scorer's capacity at a time, into its places.
     fn run(&self, work: &mut Work, begin: Instant, deadline: Option<Deadline>, first: &mut First) {
-        let Work { scorer, frames, jobs } = work;
+        let Work { scorer, frames, jobs, names, outputs } = work;
+        let mut keep = |index: usize, score: &crate::Score| {
+            let own = outputs.chunks_exact_mut(names.len()).nth(index);
+            own.into_iter().flatten().zip(score.outputs()).for_each(|(own, (_, value))| *own = value);
+        };
         let capacity = scorer.capacity();
         for (frames, jobs) in frames.chunks(capacity).zip(jobs.chunks_mut(capacity)) {
             if let Ok(scores) = scorer.score_some(frames) {
                 for (score, job) in scores.iter().zip(jobs) {
+                    keep(job.index, score);
                     self.deliver(score, job, begin, deadline, first);
                 }
                 continue;
@@ -109,7 +119,10 @@ impl Lane {
             // One of them fails: each by itself, so that it costs no other its score. The bits are the same.
             for (frame, job) in frames.iter().zip(jobs) {
                 match scorer.score(*frame) {
-                    Ok(score) => self.deliver(score, job, begin, deadline, first),
+                    Ok(score) => {
+                        keep(job.index, score);
+                        self.deliver(score, job, begin, deadline, first);
+                    }
                     Err(error) => self.failed(job.index, Ok(&mut job.place), error.into(), first),
                 }
             }
@@ -212,10 +225,14 @@ unsafe fn call(
     };
     let clear = Clear(entered.work());
     let mut first = First::default();
-    if clear.0.frames.try_reserve(count).is_err() || clear.0.jobs.try_reserve(count).is_err() {
+    let Work { frames, jobs, names, outputs, .. } = &mut *clear.0;
+    outputs.clear();
+    let numbers = count.saturating_mul(names.len());
+    if frames.try_reserve(count).is_err() || jobs.try_reserve(count).is_err() || outputs.try_reserve(numbers).is_err() {
         let text = format!("a call for {count} results: there is no memory for the list of them; score fewer at once");
         return refuse(Failure { code: INCTRL_ERROR_DEVICE, text });
     }
+    outputs.resize(numbers, f32::NAN);
     let listed = list(&mut |index, given| match (given, places.get(index)) {
         (Ok((frame, origin)), Ok(place)) => {
             clear.0.frames.push(frame);
@@ -277,6 +294,8 @@ unsafe fn create(
         scorer: engine.engine.scorer_of(&slot.slot, capacity)?,
         frames: Vec::with_capacity(capacity.get()),
         jobs: Vec::with_capacity(capacity.get()),
+        names: slot.slot.current().0.outputs(),
+        outputs: Vec::new(),
     };
     Ok(inctrl_scorer::from(Lane {
         busy: AtomicBool::new(false),
@@ -403,6 +422,47 @@ pub unsafe extern "C" fn inctrl_scorer_score_regions(
                 Ok(())
             })
         }
+    })
+}
+
+/// Reads one number of a result of the scorer's last call, by the name that its method has for it: "score" and "patch_max" of every
+/// method so far, others of some. What a method does not have is an error here, and NaN in the fields of inctrl_result.
+///
+/// @param result which result of the last call, counted from 0
+/// @param value receives the number; NaN after an error, and where that result has no score
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_scorer_output(
+    scorer: *const inctrl_scorer,
+    result: usize,
+    name: *const c_char,
+    value: *mut f32,
+) -> i32 {
+    guard(|| {
+        if value.is_null() {
+            return Err(Failure::argument("the place for the value is NULL"));
+        }
+        // SAFETY: a variable of the caller's.
+        unsafe { value.write(f32::NAN) };
+        // SAFETY: handle and string of the caller's.
+        let (lane, name) = unsafe { (object(scorer)?, string(name, "name of an output")?) };
+        let mut entered = lane.enter()?;
+        let Work { names, outputs, .. } = entered.work();
+        let Some(column) = names.iter().position(|output| output.name == name) else {
+            let known: Vec<&str> = names.iter().map(|output| output.name).collect();
+            return Err(Failure::argument(format!(
+                "the scorer's method has no output `{name}`: it has {}",
+                known.join(", ")
+            )));
+        };
+        let count = outputs.len() / names.len();
+        if result >= count {
+            return Err(Failure::argument(format!(
+                "result {result} of the last call, which had {count}: counted from 0"
+            )));
+        }
+        // SAFETY: as above.
+        unsafe { value.write(outputs[result * names.len() + column]) };
+        Ok(())
     })
 }
 

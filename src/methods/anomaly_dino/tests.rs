@@ -21,7 +21,7 @@ struct Model(tempfile::TempDir);
 impl Model {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        random::write(&folder.path().join("w"), &Arch::from_json(CONFIG).unwrap(), 5, DType::F32).unwrap();
+        random::write(folder.path().join("w"), &Arch::from_json(CONFIG).unwrap(), 5, DType::F32).unwrap();
         Model(folder)
     }
 

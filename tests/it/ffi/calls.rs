@@ -5,10 +5,10 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use inctrl::ffi::*;
-use inctrl::{Fit, Frame, IgnoreMask, PixelFormat, Roi, Score, Thresholds};
+use inctrl::{BankSpec, Fit, Frame, IgnoreMask, PixelFormat, PromptBank, Roi, Score, Thresholds};
 
 use super::handles::{c_frame, last_error, of, ok, open, refused, sized, zeroed};
-use crate::tiny::{MODELS, Model, Picture, five, pictures};
+use crate::tiny::{MODELS, Model, Picture, five, pictures, saved};
 
 #[track_caller]
 fn same(result: &inctrl_result, map: &[f32], score: &Score) {
@@ -27,6 +27,81 @@ fn same(result: &inctrl_result, map: &[f32], score: &Score) {
         (result.map_x, result.map_y, result.map_width, result.map_height),
         (place.x, place.y, place.width, place.height)
     );
+}
+
+#[test]
+fn banks_of_any_method_are_built_by_name_and_read_by_name() {
+    let model = Model::new(MODELS[0].1, 7);
+    let (normals, query) = (pictures(0..2), Picture::new(3));
+    let frames: Vec<_> = normals.iter().map(Picture::frame).collect();
+    let mut spec = BankSpec::default();
+    spec.method = Some("anomaly-dino".to_owned());
+    spec.fit = Some(Fit::Stretch);
+    spec.options = vec!["size=80".to_owned(), "rotations=2".to_owned()];
+    let rust = model.engine(1);
+    let mut builder = rust.bank_builder_of(&spec).unwrap();
+    frames.iter().for_each(|frame| builder.add(*frame).unwrap());
+    let expected = builder.finish().unwrap();
+    let score = rust.scorer(Arc::new(PromptBank::from_bytes(&saved(&expected)).unwrap())).unwrap();
+    let score = { score }.score(query.frame()).unwrap().clone();
+
+    let prompts: Vec<_> = frames.iter().map(of).collect();
+    let all = open(&model, &prompts, 1);
+    let texts = [c"size=80", c"rotations=2", c"size=80"].map(CStr::as_ptr);
+    let mut options = sized!(inctrl_bank_options);
+    options.method = c"anomaly-dino".as_ptr();
+    (options.options, options.option_count) = (texts.as_ptr(), 2);
+    (options.has_fit, options.fit) = (1, INCTRL_FIT_STRETCH);
+    let (mut bank, mut slot, mut scorer) = (null_mut(), null_mut(), null_mut());
+    let mut result = sized!(inctrl_result);
+    let mut value = 0.0;
+    // SAFETY: handles and structures of this test.
+    unsafe {
+        let build = |options: &inctrl_bank_options, bank: *mut *mut inctrl_bank| {
+            inctrl_bank_build_with(all.engine, options, prompts.as_ptr(), prompts.len(), bank)
+        };
+        ok(build(&options, &mut bank));
+        assert_eq!(CStr::from_ptr(inctrl_bank_id(bank)).to_str().unwrap(), expected.id());
+        assert_eq!(CStr::from_ptr(inctrl_bank_class_name(bank)), c"");
+        ok(inctrl_slot_create(all.engine, bank, &mut slot));
+        ok(inctrl_scorer_create(all.engine, slot, 1, &mut scorer));
+        refused(inctrl_scorer_output(scorer, 0, c"score".as_ptr(), &mut value), INCTRL_ERROR_ARGUMENT, &["had 0"]);
+        ok(inctrl_scorer_score(scorer, &of(&query.frame()), 0, &mut result));
+        assert_eq!(result.score.to_bits(), score.score.to_bits());
+        assert!(result.holistic.is_nan() && result.image_residual.is_nan() && result.text_prior.is_nan());
+        for (output, expected) in score.outputs() {
+            let name = CString::new(output.name).unwrap();
+            ok(inctrl_scorer_output(scorer, 0, name.as_ptr(), &mut value));
+            assert_eq!(value.to_bits(), expected.to_bits(), "{}", output.name);
+        }
+        refused(
+            inctrl_scorer_output(scorer, 0, c"holistic".as_ptr(), &mut value),
+            INCTRL_ERROR_ARGUMENT,
+            &["it has score, patch_max"],
+        );
+        assert!(value.is_nan());
+        refused(inctrl_scorer_output(scorer, 1, c"score".as_ptr(), &mut value), INCTRL_ERROR_ARGUMENT, &["had 1"]);
+        refused(inctrl_scorer_output(scorer, 0, c"score".as_ptr(), null_mut()), INCTRL_ERROR_ARGUMENT, &["NULL"]);
+
+        // Another method asks for another scorer; the slot keeps its bank.
+        let mut other = null_mut();
+        ok(inctrl_bank_build(all.engine, c"cat".as_ptr(), INCTRL_FIT_CROP, prompts.as_ptr(), 2, null(), &mut other));
+        refused(inctrl_slot_swap(slot, other, null_mut()), INCTRL_ERROR_BANK, &["another slot and scorer"]);
+        ok(inctrl_scorer_score(scorer, &of(&query.frame()), 0, &mut result));
+
+        let mut none = null_mut();
+        options.option_count = 3;
+        refused(build(&options, &mut none), INCTRL_ERROR_ARGUMENT, &["twice"]);
+        options.option_count = 0;
+        options.method = c"magic".as_ptr();
+        refused(build(&options, &mut none), INCTRL_ERROR_ARGUMENT, &["anomaly-dino"]);
+        options.has_fit = 2;
+        refused(build(&options, &mut none), INCTRL_ERROR_ARGUMENT, &["has_fit"]);
+        ok(inctrl_scorer_close(&mut scorer));
+        ok(inctrl_slot_close(&mut slot));
+        ok(inctrl_bank_close(&mut other));
+        ok(inctrl_bank_close(&mut bank));
+    }
 }
 
 #[test]

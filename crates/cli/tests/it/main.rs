@@ -12,6 +12,7 @@ mod folders;
 mod four_ways;
 #[cfg(target_os = "linux")]
 mod interruption;
+mod methods;
 #[path = "../../../../tests/common/program.rs"]
 mod program;
 mod scoring;

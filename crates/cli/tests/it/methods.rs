@@ -1,0 +1,125 @@
+//! Another method than the usual one, from a folder of good pictures to rows, maps and limits: its options are those of its table.
+
+use serde_json::Value;
+
+use crate::program::{Bench, Run};
+
+const BUILD: [&str; 9] =
+    ["bank", "build", "--weights", "w.safetensors", "--method", "anomaly-dino", "--normals", "good", "--fit"];
+
+fn build(bench: &Bench, options: &[&str]) -> Run {
+    bench.run(&[&BUILD[..], &["crop", "-o", "dino.bank"], options].concat())
+}
+
+#[test]
+fn a_bank_of_another_method_is_built_looked_at_and_scored() {
+    let bench = Bench::new();
+    let told = build(&bench, &["--size", "48", "--rotations", "2"]).succeeded().stdout;
+    assert!(told.contains("method   anomaly-dino") && told.contains("size=48 rotations=2 mask=off"), "{told}");
+    let info = bench.run(&["bank", "info", "dino.bank", "--format", "json"]).succeeded().stdout;
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["options"]["rotations"], "2");
+    // Three pictures of 36 patches, at two turns.
+    assert_eq!(info["tensors"]["patches"][0], 216);
+
+    // The bank knows its method.
+    let rows = bench.score(&["--bank", "dino.bank", "--format", "jsonl", "--maps", "maps", "query.png", "good/a.png"]);
+    let rows: Vec<Value> = rows.succeeded().stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let numbers = |row: &Value| [&row["score"], &row["patch_max"]].map(|x| x.as_f64().unwrap());
+    let [query, prompt] = [numbers(&rows[0]), numbers(&rows[1])];
+    assert!(query[0] > 1e-3 && query[0] == query[1], "36 patches: the largest is the score: {query:?}");
+    assert!(prompt[0] < 1e-5, "a prompt has no distance to itself: {prompt:?}");
+    assert!(rows[0].get("holistic").is_none() && rows[0].get("text_prior").is_none(), "{}", rows[0]);
+    assert!(bench.path("maps/query.overlay.png").exists());
+    let csv = bench.score(&["--bank", "dino.bank", "--format", "csv", "query.png"]).succeeded().stdout;
+    let header = csv.lines().next().unwrap();
+    assert_eq!(header, "path,score,patch_max,width,height,verdict,reason,regions,bank,error");
+    let table = bench.score(&["--bank", "dino.bank", "query.png"]).succeeded().stdout;
+    assert!(table.starts_with("path        score  patch_max  size"), "{table}");
+
+    // Without a file in between, the same scores.
+    let direct = bench.score(&[
+        "--method",
+        "anomaly-dino",
+        "--size",
+        "48",
+        "--rotations",
+        "2",
+        "--fit",
+        "crop",
+        "--normals",
+        "good",
+        "--format",
+        "jsonl",
+        "query.png",
+    ]);
+    let direct: Value = serde_json::from_str(direct.succeeded().stdout.trim()).unwrap();
+    assert_eq!((&direct["score"], &direct["bank"]), (&rows[0]["score"], &rows[0]["bank"]));
+}
+
+#[test]
+fn limits_come_from_its_own_prompts() {
+    let bench = Bench::new();
+    build(&bench, &["--size", "48", "--rotations", "1"]).succeeded();
+    bench.run(&[
+        "bank",
+        "calibrate",
+        "--weights",
+        "w.safetensors",
+        "--bank",
+        "dino.bank",
+        "--normals",
+        "good",
+        "--max-false-reject",
+        "0.3",
+        "--device",
+        "cpu",
+    ]);
+    let rows = bench.score(&["--bank", "dino.bank", "--format", "jsonl", "query.png"]).stdout;
+    let row: Value = serde_json::from_str(rows.trim()).unwrap();
+    assert!(row["verdict"].is_string() && (0.0..=1.0).contains(&row["scaled"].as_f64().unwrap()), "{row}");
+}
+
+#[test]
+fn what_it_cannot_do_is_said_by_name() {
+    let bench = Bench::new();
+    for (options, expected) in [
+        (&["--rotations", "0"][..], "from 1 to 64"),
+        (&["--size", "3"], "several patches"),
+        (&["--mask", "maybe"], "on or off"),
+        (&["--mask", "on", "--size", "48"], "mask=off"),
+    ] {
+        let run = build(&bench, options);
+        assert!(run.code == 1 && run.stderr.contains(expected), "{}", run.stderr);
+    }
+    let run = bench.run(&[
+        "bank",
+        "build",
+        "--weights",
+        "w.safetensors",
+        "--normals",
+        "good",
+        "--rotations",
+        "2",
+        "-o",
+        "x.bank",
+    ]);
+    assert!(run.code == 1 && run.stderr.contains("no option `rotations`"), "{}", run.stderr);
+    let run = bench.run(&[
+        "bank",
+        "build",
+        "--weights",
+        "w.safetensors",
+        "--method",
+        "magic",
+        "--normals",
+        "good",
+        "-o",
+        "x",
+    ]);
+    assert!(run.code == 1 && run.stderr.contains("inctrl or anomaly-dino"), "{}", run.stderr);
+    let help = bench.run(&["bank", "build", "--help"]).succeeded().stdout;
+    assert!(help.contains("--rotations <N>") && help.contains("[default: 448]"), "{help}");
+    // A bank of one method does not make a scorer of another.
+    assert!(!bench.path("dino.bank").exists() && !bench.path("x.bank").exists());
+}
