@@ -94,7 +94,7 @@ class Lanes:
                     continue
                 chosen = mask if not instruction.guard else self.guarded(instruction, mask)
                 rest = mask & ~chosen
-                at = self.leave(instruction, at, chosen, rest, begun)
+                self.leave(instruction, at, chosen, rest, begun)
                 break
             else:
                 run.cover(begun, at)
@@ -112,7 +112,6 @@ class Lanes:
                 self.waiting[at + 1] = self.waiting[at + 1] | chosen if at + 1 in self.waiting else chosen
             elif self.copies.flying(chosen):
                 raise self.run.fault(instruction, "ends with asynchronous copies in flight")
-        return at
 
     def guarded(self, instruction, mask):
         register, negated = instruction.guard

@@ -65,7 +65,7 @@ def whole_rows(kernel, sequences, tokens, heads):
     return launch_attention(kernel, sequences, tokens, heads, 64, 128, shared, half, keys / 4 + 8)
 
 
-@case("attention_online_f16", shapes=[(1, 10, 1), (1, 273, 2), (1, 320, 1), (2, 577, 12)])
+@case("attention_online_f16", shapes=[(1, 10, 1), (1, 273, 2), (1, 320, 1), (2, 577, 12), (1, 1374, 6)])
 def online(kernel, sequences, tokens, heads):
     # What was summed is scaled anew with every tile of 64 keys.
     terms = tokens / 4 + 3 * tokens / 64 + 8
