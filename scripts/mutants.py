@@ -57,6 +57,7 @@ OWN_TESTS = {
     "pool_rows": "pool_rows",
     "preprocess": "preprocess",
     "residual_mean": "patch_nn",
+    "swiglu": "swiglu",
     "unit_patches": "embed_and_norms",
 }
 OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")

@@ -22,6 +22,7 @@ mod plain_tower;
 mod pool_rows;
 mod preprocess;
 mod residual_mean;
+mod swiglu;
 mod tokenise;
 mod unit_patches;
 
@@ -32,6 +33,7 @@ criterion_group!(
     preprocess::preprocess,
     linear::linear,
     gelu::gelu,
+    swiglu::swiglu,
     layer_norm::layer_norm,
     embed::embed,
     attention::attention,

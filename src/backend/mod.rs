@@ -332,6 +332,10 @@ pub trait Backend: Send + Sized + 'static {
         self.gelu(kind, rows * columns, out)
     }
 
+    /// `out = silu(a) b`, where `a` and `b` are the halves of each row of `x`, `[rows, 2 width]`, and `silu(a) = a σ(a)`; `out` is
+    /// `[rows, width]`. The gate of a SwiGLU MLP (Shazeer 2020).
+    fn swiglu(&mut self, x: &Self::Buffer, rows: usize, width: usize, out: &mut Self::Buffer) -> Result<()>;
+
     /// Token rows of an image: the prefix, then the patches plus position, then layer norm where the embedding has one.
     /// `patches` is `[B * N, W]`, `out` `[B * (P + N), W]`.
     fn embed(

@@ -34,6 +34,12 @@ pub(crate) fn gelu<S: Simd>(s: S, kind: Gelu, x: S::V) -> S::V {
     }
 }
 
+/// `x σ(x)`.
+#[inline(always)]
+pub(crate) fn silu<S: Simd>(s: S, x: S::V) -> S::V {
+    s.div(x, s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), x))))
+}
+
 /// Φ(x), the normal distribution function, within 1.2e-7.
 #[inline(always)]
 fn normal_cdf<S: Simd>(s: S, x: S::V) -> S::V {

@@ -38,6 +38,7 @@ mod reduce;
 mod residual_mean;
 mod rows;
 mod simd;
+mod swiglu;
 mod tile;
 mod unit_patches;
 
@@ -288,6 +289,10 @@ impl Backend for Cpu {
         out: &mut Vec<f32>,
     ) -> Result<()> {
         self.matmul(x, rows, w, out, Epilogue::Gelu(kind))
+    }
+
+    fn swiglu(&mut self, x: &Vec<f32>, rows: usize, width: usize, out: &mut Vec<f32>) -> Result<()> {
+        self.gate(x, rows, width, out)
     }
 
     fn embed(

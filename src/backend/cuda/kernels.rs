@@ -123,6 +123,7 @@ kernels! {
     layer_norm_f16, layer_norm_f32,
     unit_patches_f16, unit_patches_f32,
     gelu_exact_f16, gelu_exact_f32, gelu_quick_f16, gelu_quick_f32,
+    swiglu_f16, swiglu_f32,
     attention_f16_64, attention_f16_208, attention_f16_240, attention_f16_272, attention_online_f16, attention_f32,
     class_attention_f16, class_attention_f32,
     pool_rows_f16, pool_rows_f32,

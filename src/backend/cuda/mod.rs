@@ -64,6 +64,7 @@ mod patch_nn;
 mod pool_rows;
 mod preprocess;
 mod residual_mean;
+mod swiglu;
 mod tune;
 mod unit_patches;
 
@@ -336,6 +337,10 @@ impl Backend for Cuda {
 
     fn gelu(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
         self.activate(kind, len, x)
+    }
+
+    fn swiglu(&mut self, x: &Buffer, rows: usize, width: usize, out: &mut Buffer) -> Result<()> {
+        self.gate(x, rows, width, out)
     }
 
     fn embed(&mut self, patches: &Buffer, images: usize, embedding: &Embedding<Self>, out: &mut Buffer) -> Result<()> {

@@ -118,6 +118,25 @@ fn cuda_gelu() {
 }
 
 #[test]
+fn cuda_swiglu() {
+    struct Op;
+    impl Operation for Op {
+        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+            let mut results = Vec::new();
+            // Rows of whole vectors and of others, and blocks with a rest of either.
+            for (rows, width) in [(1, 8), (1, 1), (3, 344), (2, 1024), (7, 37), (5, 416), (1, 2056)] {
+                let x = filled(backend, Role::Operand, &halves(1, rows * 2 * width, 3.0));
+                let mut out = backend.buffer(Role::Operand, rows * width).unwrap();
+                backend.swiglu(&x, rows, width, &mut out).unwrap();
+                results.push((format!("swiglu {rows} x {width}"), read(backend, &out, rows * width)));
+            }
+            results
+        }
+    }
+    compare(1.0, Op);
+}
+
+#[test]
 fn cuda_embed_and_norms() {
     struct Op;
     impl Operation for Op {

@@ -35,6 +35,7 @@ mod patch_nn;
 mod pool_rows;
 mod preprocess;
 mod residual_mean;
+mod swiglu;
 mod unit_patches;
 
 /// The numbers that a formula is written over.
