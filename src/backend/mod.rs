@@ -360,7 +360,8 @@ pub trait Backend: Send + Sized + 'static {
         self.layer_norm(out, images * embedding.tokens.count(), next, normalised)
     }
 
-    /// `out = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` for each row of `[rows, W]`.
+    /// `out = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` for each row of `[rows, W]`. `out` is an operand, or a
+    /// stream where it is a result.
     fn layer_norm(&mut self, x: &Self::Buffer, rows: usize, norm: &Norm<Self>, out: &mut Self::Buffer) -> Result<()>;
 
     /// `softmax(Q Kᵀ / sqrt(d)) V` per head within each sequence; `qkv` is `[T, 3W]` (Q, K, V side by side), `out` `[T, W]`.

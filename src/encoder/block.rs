@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use crate::backend::{AttentionShape, Backend, Gelu, Norm, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::Weights;
+use crate::tensor::{DType, TensorView};
+use crate::weights::{Mlp, Weights};
 
 /// Shapes of a tower that its blocks share.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,9 @@ pub struct BlockShape {
     pub attention: AttentionShape,
     /// Width `M` of the MLP's hidden layer.
     pub mlp_width: usize,
-    /// Activation of the MLP.
+    /// What the MLP is.
+    pub mlp: Mlp,
+    /// Activation of an MLP that is not gated.
     pub gelu: Gelu,
     /// Whether a token sees only those before it.
     pub causal: bool,
@@ -30,6 +33,8 @@ pub struct Workspace<B: Backend> {
     qkv: B::Buffer,
     /// Hidden layer of the MLP `[T, M]`.
     hidden: B::Buffer,
+    /// What a gated MLP makes it of, `[T, 2M]`; empty for any other.
+    gates: B::Buffer,
     /// Residual stream of the pooled tokens `[S, W]`.
     pub pooled: B::Buffer,
     pooled_h: B::Buffer,
@@ -40,11 +45,13 @@ impl<B: Backend> Workspace<B> {
     /// Memory for `rows` token rows in `sequences` sequences.
     pub fn new(backend: &B, shape: BlockShape, rows: usize, sequences: usize) -> Result<Self> {
         let width = shape.attention.width();
+        let gates = if shape.mlp == Mlp::SwiGlu { 2 * shape.mlp_width } else { 0 };
         Ok(Workspace {
             x: backend.buffer(Role::Stream, rows * width)?,
             h: backend.buffer(Role::Operand, rows * width)?,
             qkv: backend.buffer(Role::Operand, rows * 3 * width)?,
             hidden: backend.buffer(Role::Operand, rows * shape.mlp_width)?,
+            gates: backend.buffer(Role::Operand, rows * gates)?,
             pooled: backend.buffer(Role::Stream, sequences * width)?,
             pooled_h: backend.buffer(Role::Operand, sequences * width)?,
             pooled_q: backend.buffer(Role::Operand, sequences * width)?,
@@ -81,28 +88,31 @@ pub enum Served {
     Pooled,
 }
 
-/// CLIP's epsilon of layer norms.
-const EPSILON: f32 = 1e-5;
-
-/// Reads the layer norm `name`.
+/// Reads the layer norm `name`, with the epsilon of the encoder's family.
 pub fn load_norm<B: Backend>(backend: &mut B, weights: &Weights, name: &str) -> Result<Norm<B>> {
     Ok(Norm {
-        epsilon: EPSILON,
+        epsilon: weights.arch().family.vit().epsilon,
         weight: backend.constant(&weights.tensor(&format!("{name}.weight"))?)?,
         bias: backend.constant(&weights.tensor(&format!("{name}.bias"))?)?,
     })
 }
 
 impl<B: Backend> Block<B> {
-    /// Reads the block whose tensors begin with `prefix` (`transformer.resblocks.3.`), to serve these tokens.
+    /// Reads the block whose tensors begin with `prefix` (`blocks.3.`), to serve these tokens.
     pub fn load(backend: &mut B, weights: &Weights, prefix: &str, shape: BlockShape, served: Served) -> Result<Self> {
         let width = shape.attention.width();
-        let mut linear = |weight: &str, bias: &str, rows| linear(backend, weights, prefix, [weight, bias], rows);
-        let output = linear("attn.out_proj.weight", "attn.out_proj.bias", 0..width)?;
-        let expand = linear("mlp.c_fc.weight", "mlp.c_fc.bias", 0..shape.mlp_width)?;
-        let contract = linear("mlp.c_proj.weight", "mlp.c_proj.bias", 0..width)?;
-        let ln_1 = load_norm(backend, weights, &format!("{prefix}ln_1"))?;
-        let ln_2 = load_norm(backend, weights, &format!("{prefix}ln_2"))?;
+        let names = &weights.arch().family.vit().block;
+        let scale = |sublayer: usize| names.scales.map(|scales| format!("{prefix}{}", scales[sublayer]));
+        let mut linear = |module: &str, rows, scale: Option<String>| {
+            let names = [".weight", ".bias"].map(|field| format!("{prefix}{module}{field}"));
+            linear(backend, weights, &names, rows, scale.as_deref())
+        };
+        let [expand, contract] = names.mlp(shape.mlp);
+        let output = linear(names.output, 0..width, scale(0))?;
+        let expand = linear(expand, 0..shape.mlp.inner_width(shape.mlp_width), None)?;
+        let contract = linear(contract, 0..width, scale(1))?;
+        let ln_1 = load_norm(backend, weights, &format!("{prefix}{}", names.norm_1))?;
+        let ln_2 = load_norm(backend, weights, &format!("{prefix}{}", names.norm_2))?;
         let (joint, split) = (OnceLock::new(), OnceLock::new());
         let block = Block { shape, ln_1, joint, split, output, ln_2, expand, contract };
         block.serve(backend, weights, prefix, served)?;
@@ -112,8 +122,8 @@ impl<B: Backend> Block<B> {
     /// Reads what serving these tokens needs, where it is not there.
     pub fn serve(&self, backend: &mut B, weights: &Weights, prefix: &str, served: Served) -> Result<()> {
         let width = self.shape.attention.width();
-        let names = ["attn.in_proj_weight", "attn.in_proj_bias"];
-        let mut part = |rows| linear(backend, weights, prefix, names, rows);
+        let names = weights.arch().family.vit().block.qkv.map(|name| format!("{prefix}{name}"));
+        let mut part = |rows| linear(backend, weights, &names, rows, None);
         // Where two threads load the same, one of the two is kept.
         match served {
             Served::All if self.joint.get().is_none() => drop(self.joint.set(part(0..3 * width)?)),
@@ -144,7 +154,8 @@ impl<B: Backend> Block<B> {
                 backend.linear(&ws.h, rows, qkv, &mut ws.qkv)?;
                 backend.attention(&ws.qkv, sequences, heads, causal, &mut ws.h)?;
                 backend.linear_add(&ws.h, rows, &self.output, &mut ws.x)?;
-                self.mlp(backend, &mut ws.x, &mut ws.h, &mut ws.hidden, rows)
+                let Workspace { x, h, hidden, gates, .. } = ws;
+                self.mlp(backend, x, h, [hidden, gates], rows)
             }
             Served::Pooled => {
                 let Split { q, kv } = self.split.get().ok_or_else(unserved)?;
@@ -156,7 +167,8 @@ impl<B: Backend> Block<B> {
                 backend.class_attention(&ws.pooled_q, &ws.qkv, sequences, heads, &mut ws.pooled_h)?;
                 backend.pool_rows(&ws.x, sequences, heads.width(), pool, &mut ws.pooled)?;
                 backend.linear_add(&ws.pooled_h, count, &self.output, &mut ws.pooled)?;
-                self.mlp(backend, &mut ws.pooled, &mut ws.pooled_h, &mut ws.hidden, count)
+                let Workspace { pooled, pooled_h, hidden, gates, .. } = ws;
+                self.mlp(backend, pooled, pooled_h, [hidden, gates], count)
             }
         }
     }
@@ -166,27 +178,50 @@ impl<B: Backend> Block<B> {
         backend: &mut B,
         x: &mut B::Buffer,
         h: &mut B::Buffer,
-        hidden: &mut B::Buffer,
+        [hidden, gates]: [&mut B::Buffer; 2],
         rows: usize,
     ) -> Result<()> {
-        let BlockShape { mlp_width, gelu, .. } = self.shape;
+        let BlockShape { mlp, mlp_width, gelu, .. } = self.shape;
         backend.layer_norm(x, rows, &self.ln_2, h)?;
-        backend.linear_gelu(h, rows, &self.expand, mlp_width, gelu, hidden)?;
+        match mlp {
+            Mlp::Gelu => backend.linear_gelu(h, rows, &self.expand, mlp_width, gelu, hidden)?,
+            Mlp::SwiGlu => {
+                backend.linear(h, rows, &self.expand, gates)?;
+                backend.swiglu(gates, rows, mlp_width, hidden)?;
+            }
+        }
         backend.linear_add(hidden, rows, &self.contract, x)
     }
 }
 
-/// The rows `rows` of a layer by the names of its weight and bias.
+/// The rows `rows` of a layer by the names of its weight and bias, each row times its element of `scale`: a LayerScale folds into
+/// the layer before it.
+///
+/// The products are of f32 whatever the storage type, and exact for halves; a device that rounds weights to halves rounds the
+/// products once. A scale of 1e-5, with which training begins, then leaves a weight few digits, but what it contributes is as
+/// small beside the stream that it is added to: the error of a weight is 3e-8 at most, not relative.
 fn linear<B: Backend>(
     backend: &mut B,
     weights: &Weights,
-    prefix: &str,
-    [weight, bias]: [&str; 2],
+    [weight, bias]: &[String; 2],
     rows: Range<usize>,
+    scale: Option<&str>,
 ) -> Result<B::Linear> {
-    let weight = weights.tensor(&format!("{prefix}{weight}"))?;
-    let bias = weights.tensor(&format!("{prefix}{bias}"))?;
-    backend.linear_weights(&weight, rows, Some(&bias))
+    let (weight, bias) = (weights.tensor(weight)?, weights.tensor(bias)?);
+    let Some(scale) = scale else { return backend.linear_weights(&weight, rows, Some(&bias)) };
+    let scale = weights.tensor(scale)?.to_f32();
+    backend.linear_weights(&scaled(weight, &scale), rows, Some(&scaled(bias, &scale)))
+}
+
+/// The tensor with each row times its element of `scale`, in f32.
+fn scaled<'a>(tensor: TensorView<'a>, scale: &[f32]) -> TensorView<'a> {
+    let mut values = tensor.to_f32();
+    let width = values.len() / scale.len().max(1);
+    for (row, scale) in values.chunks_exact_mut(width.max(1)).zip(scale) {
+        row.iter_mut().for_each(|x| *x *= scale);
+    }
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    TensorView { dtype: DType::F32, bytes: bytes.into(), ..tensor }
 }
 
 fn unserved() -> Error {

@@ -1,6 +1,7 @@
-//! CLIP: a vision tower and a text tower of pre-norm transformer blocks, written once over [`crate::backend::Backend`].
+//! Vision towers and CLIP's text tower: pre-norm transformer blocks, written once over [`crate::backend::Backend`].
 //!
-//! The two towers differ in what goes in and in which token stands for the whole; [`block`] is shared. Where only that
+//! Families of encoders are data ([`crate::weights::Family`]): prefix tokens, norms, what the MLP is, names. LayerScale folds into
+//! the layers before it. The two towers differ in what goes in and in which token stands for the whole; [`block`] is shared. Where only that
 //! token is wanted from the last block ([`Wants`]), the last block computes nothing else: keys and values of all tokens, one
 //! query, one MLP row. That is exact, and saves most of a block.
 //!

@@ -7,7 +7,7 @@ use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::vision::gelu;
 use crate::backend::{AttentionShape, Backend, Pool, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::{TextArch, Weights};
+use crate::weights::{Mlp, TextArch, Weights};
 
 /// Embeddings of texts, `[texts.len(), E]`, not normalised: the end-of-text token after `ln_final` and the projection.
 ///
@@ -22,6 +22,7 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     let width = tower.width;
     let shape = BlockShape {
         attention: AttentionShape { heads: tower.heads, size: width / tower.heads },
+        mlp: Mlp::Gelu,
         mlp_width: tower.mlp_width,
         gelu: gelu(arch),
         causal: true,

@@ -15,7 +15,7 @@ use crate::weights::{Arch, Weights};
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// After the embedding and `ln_pre`.
+    /// After the embedding and the norm before the blocks, where there is one.
     Embed,
     /// After this block, counted from 1; a last block that serves the class token only is not observed.
     Block(usize),
@@ -33,7 +33,7 @@ pub struct Vision<B: Backend> {
     origin: Origin,
     blocks: Vec<Block<B>>,
     final_norm: Norm<B>,
-    projection: B::Linear,
+    projection: Option<B::Linear>,
 }
 
 /// Grids whose positions are kept on the device.
@@ -69,7 +69,8 @@ pub struct Features<B: Backend> {
     pub grid: Grid,
     /// Width of a patch token, W.
     pub width: usize,
-    /// Class embeddings f_v(x), not normalised, `[B, E]`; empty where none are [wanted](Wants).
+    /// Class embeddings f_v(x), not of unit length, `[B, E]`: the class token after the final norm, projected where there is a
+    /// projection; empty where none are [wanted](Wants).
     pub class: B::Buffer,
     /// Unit patch tokens of every tap, `[L, B, N, W]`.
     pub taps: B::Buffer,
@@ -86,26 +87,33 @@ impl<B: Backend> Vision<B> {
     /// Uploads the tower, tensor by tensor, to serve [`Wants::of`] its architecture.
     pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
         let arch = weights.arch().clone();
-        let conv = weights.tensor("visual.conv1.weight")?;
-        let patch = backend.linear_weights(&conv, 0..arch.vision.width, None)?;
+        let names = arch.family.vit();
+        let bias = names.patch_bias.map(|name| weights.tensor(name)).transpose()?;
+        let patch = backend.linear_weights(&weights.tensor(names.patch)?, 0..arch.vision.width, bias.as_ref())?;
         let (layers, shape, wants) = (arch.vision.layers, block_shape(&arch), Wants::of(&arch));
-        let load = |i| Block::load(backend, weights, &block_name(i), shape, served(&wants, i, layers));
+        let load = |i| Block::load(backend, weights, &block_name(&arch, i), shape, served(&wants, i, layers));
         let blocks = (0..layers).map(load).collect::<Result<_>>()?;
         let width = arch.vision.width;
-        let mut positions = weights.tensor("visual.positional_embedding")?.to_f32();
+        let mut positions = weights.tensor(names.positions)?.to_f32();
         let patch_positions = positions.split_off(width);
-        let class = weights.tensor("visual.class_embedding")?.to_f32();
-        let prefix: Vec<f32> = class.iter().zip(positions).map(|(class, position)| class + position).collect();
+        let mut prefix = weights.tensor(names.class)?.to_f32();
+        prefix.iter_mut().zip(positions).for_each(|(class, position)| *class += position);
+        if let Some(name) = names.registers.filter(|_| arch.vision.registers > 0) {
+            prefix.append(&mut weights.tensor(name)?.to_f32());
+        }
+        let pre_norm = names.pre_norm.map(|name| load_norm(backend, weights, name)).transpose()?;
+        let project = |name| backend.projection_weights(&weights.tensor(name)?);
+        let projection = names.projection.map(project).transpose()?;
         let vision = Vision {
             patch,
             prefix: Arc::new(constant(backend, &[arch.vision.prefix(), width], &prefix)?),
-            pre_norm: Some(Arc::new(load_norm(backend, weights, "visual.ln_pre")?)),
-            positions: Positions::new(patch_positions, Grid::square(arch.vision.grid())),
+            pre_norm: pre_norm.map(Arc::new),
+            positions: Positions::new(patch_positions, Grid::square(arch.vision.grid()), arch.interpolation()),
             embeddings: Mutex::default(),
             origin: Origin::here(),
             blocks,
-            final_norm: load_norm(backend, weights, "visual.ln_post")?,
-            projection: backend.projection_weights(&weights.tensor("visual.proj")?)?,
+            final_norm: load_norm(backend, weights, names.final_norm)?,
+            projection,
             arch,
         };
         vision.embedding(backend, vision.grid())?;
@@ -129,7 +137,7 @@ impl<B: Backend> Vision<B> {
     pub fn serve(&self, backend: &mut B, weights: &Weights, wants: &Wants) -> Result<()> {
         let blocks = self.blocks.iter().enumerate().take(wants.blocks(self.blocks.len()));
         blocks.into_iter().try_for_each(|(i, block)| {
-            block.serve(backend, weights, &block_name(i), served(wants, i, self.blocks.len()))
+            block.serve(backend, weights, &block_name(&self.arch, i), served(wants, i, self.blocks.len()))
         })
     }
 
@@ -159,7 +167,7 @@ impl<B: Backend> Vision<B> {
     /// A grid, ready for batches of up to `views` images.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a grid for which the tower has no positions.
+    /// [`ErrorKind::Device`] where the device has no memory for its positions.
     pub fn tokens(&self, backend: &mut B, grid: Grid, views: usize) -> Result<GridTokens<B>> {
         let embedding = self.embedding(backend, grid)?;
         let ends = (1..=views).map(|image| image * embedding.tokens.count()).collect();
@@ -172,7 +180,7 @@ impl<B: Backend> Vision<B> {
         if let Some(at) = kept.iter().rposition(|(kept, _)| *kept == grid) {
             kept[at..].rotate_left(1);
         } else {
-            let position = constant(backend, &[grid.cells(), self.arch.vision.width], &self.positions.of(grid)?)?;
+            let position = constant(backend, &[grid.cells(), self.arch.vision.width], &self.positions.of(grid))?;
             if kept.len() == GRIDS {
                 kept.remove(0);
             }
@@ -265,14 +273,17 @@ impl<B: Backend> Vision<B> {
         if !wants.pools_last(layers) {
             backend.pool_rows(&ws.blocks.x, sequences, width, Pool::First, &mut ws.blocks.pooled)?;
         }
+        let Some(projection) = &self.projection else {
+            return backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut features.class);
+        };
         backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut ws.normalised)?;
-        backend.linear(&ws.normalised, images, &self.projection, &mut features.class)
+        backend.linear(&ws.normalised, images, projection, &mut features.class)
     }
 }
 
 /// What the names of the tensors of block `i`, counted from 0, begin with.
-fn block_name(i: usize) -> String {
-    format!("visual.transformer.resblocks.{i}.")
+fn block_name(arch: &Arch, i: usize) -> String {
+    format!("{}{i}.", arch.family.vit().blocks)
 }
 
 /// The tokens that block `i` of `layers`, counted from 0, serves.
@@ -289,6 +300,7 @@ fn block_shape(arch: &Arch) -> BlockShape {
     let vision = &arch.vision;
     BlockShape {
         attention: AttentionShape { heads: vision.heads, size: vision.width / vision.heads },
+        mlp: vision.mlp,
         mlp_width: vision.mlp_width,
         gelu: gelu(arch),
         causal: false,

@@ -1,6 +1,6 @@
 //! How many bytes a size takes: upper bounds for the processor, within a third of what is taken for sizes that matter.
 //!
-//! With `C` the capacity, `N` patches, `T` tokens, `W` the width, `M` that of the MLP, `P` the side of a patch, `E` the
+//! With `C` the capacity, `N` patches, `T` tokens, `W` the width, `M` that of the MLP (three times it where it is gated), `P` the side of a patch, `E` the
 //! embedding, `L` taps and `t` threads:
 //!
 //! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N + 32 N)`
@@ -10,7 +10,7 @@
 //! - a frame in another format than the model's, or with an ignore mask: its converted copy.
 
 use crate::image::PixelFormat;
-use crate::weights::Arch;
+use crate::weights::{Arch, Mlp};
 
 /// The stack of a thread and its working memory.
 const THREAD: usize = 4 << 20;
@@ -29,9 +29,13 @@ pub(crate) fn threads_bytes(threads: usize) -> usize {
 pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
     let vision = &arch.vision;
     let (tokens, width, rows) = (vision.prefix() + patches, vision.width, taps * patches);
+    let mlp = match vision.mlp {
+        Mlp::Gelu => vision.mlp_width,
+        Mlp::SwiGlu => 3 * vision.mlp_width,
+    };
     let encoder = 3 * patches * vision.patch_size.pow(2)
         + patches * width
-        + tokens * (5 * width + vision.mlp_width)
+        + tokens * (5 * width + mlp)
         + 4 * width
         + 2 * arch.embed_dim
         + rows * width;

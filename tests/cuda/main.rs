@@ -9,6 +9,7 @@ use inctrl::backend::{Backend, Role};
 #[path = "../common/mod.rs"]
 mod common;
 mod device_frames;
+mod dinov2;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;

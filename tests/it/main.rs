@@ -6,6 +6,9 @@ mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
 mod converted_scores;
+mod dinov2;
+#[path = "../common/dinov2.rs"]
+mod dinov2_cases;
 mod external;
 mod ffi;
 mod fuzz;

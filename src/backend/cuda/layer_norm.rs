@@ -24,7 +24,9 @@ impl Cuda {
     ) -> Result<()> {
         let width = norm.weight.len;
         let input = x.pointer("layer_norm", "x", Storage::F32, rows * width)?;
-        let output = out.pointer("layer_norm", "out", self.operand(), rows * width)?;
+        // What is no operand but a result, such as a class embedding, stays in f32.
+        let storage = if unit.is_none() && out.storage == Storage::F32 { Storage::F32 } else { self.operand() };
+        let output = out.pointer("layer_norm", "out", storage, rows * width)?;
         let (tokens, prefix, unit) = match unit {
             None => (rows.max(1), 0, 0),
             Some(target) => {
@@ -36,7 +38,7 @@ impl Cuda {
         let kernels = &self.shared.kernels;
         launch!(
             self,
-            self.pick(kernels.layer_norm_f16, kernels.layer_norm_f32),
+            if storage == Storage::F16 { kernels.layer_norm_f16 } else { kernels.layer_norm_f32 },
             Grid::over(rows, ROWS, THREADS),
             input,
             norm.weight.pointer("layer_norm", "weight", width)?,
