@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::names::Naming;
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::{Arch, MAX_CONFIG, is_hugging_face, read_config, read_text};
+use crate::weights::{Arch, Family, MAX_CONFIG, Mlp, is_hugging_face, is_timm, read_config, read_text};
 
 /// The configuration file that was named, else the one beside the checkpoint.
 pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
@@ -19,10 +19,14 @@ pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
     named.map(Path::to_path_buf).or_else(|| beside.into_iter().find(|path| path != checkpoint && path.is_file()))
 }
 
-/// Reads either form of configuration file; whether it says how pixels are prepared.
-pub(super) fn read(path: &Path) -> Result<(Arch, bool)> {
+/// Reads any form of configuration file; whether it says how pixels are prepared. `None` for timm's, which names a model and
+/// leaves its sizes to the tensors.
+pub(super) fn read(path: &Path) -> Result<Option<(Arch, bool)>> {
     let text = read_text(path, "a model's configuration", MAX_CONFIG)?;
-    parse(&text).map_err(|error| error.at(path))
+    match serde_json::from_str::<Value>(&text) {
+        Ok(root) if is_timm(&root) => Ok(None),
+        _ => parse(&text).map(Some).map_err(|error| error.at(path)),
+    }
 }
 
 /// Reads either form of configuration; whether it says how pixels are prepared.
@@ -32,6 +36,7 @@ pub(super) fn parse(text: &str) -> Result<(Arch, bool)> {
         return Err(Error::new(ErrorKind::Config, message));
     }
     match serde_json::from_str::<Value>(text) {
+        Ok(root) if is_dinov2(&root) => hugging_face_dinov2(&root),
         Ok(root) if is_hugging_face(&root) => hugging_face(&root),
         _ => read_config(text),
     }
@@ -45,6 +50,60 @@ pub(super) fn infer<'a>(naming: Naming, shapes: impl IntoIterator<Item = (&'a st
         return Err(Error::new(ErrorKind::Config, message));
     }
     Arch::infer(shapes)
+}
+
+/// The types of DINOv2's models in transformers.
+const DINOV2: [&str; 2] = ["dinov2", "dinov2_with_registers"];
+
+fn is_dinov2(root: &Value) -> bool {
+    DINOV2.iter().any(|name| root["model_type"] == *name)
+}
+
+/// A `Dinov2Config` or `Dinov2WithRegistersConfig` of transformers; what it leaves out has the defaults of that class.
+fn hugging_face_dinov2(root: &Value) -> Result<(Arch, bool)> {
+    let wrong = |key: &str, expected: &str, found: &Value| {
+        Error::new(ErrorKind::Config, format!("{key}: expected {expected}, found {found}"))
+    };
+    let count = |key: &str, default: usize| match &root[key] {
+        Value::Null => Ok(default),
+        value => value
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok())
+            .ok_or_else(|| wrong(key, "a whole number", value)),
+    };
+    for (key, plain) in [
+        ("hidden_act", json!("gelu")),
+        ("layer_norm_eps", json!(1e-6)),
+        ("num_channels", json!(3)),
+        ("qkv_bias", json!(true)),
+    ] {
+        if !root[key].is_null() && root[key] != plain {
+            return Err(wrong(key, &plain.to_string(), &root[key]));
+        }
+    }
+    let registers = root["model_type"] == DINOV2[1];
+    let (width, layers) = (count("hidden_size", 768)?, count("num_hidden_layers", 12)?);
+    let ratio = match &root["mlp_ratio"] {
+        Value::Null => 4.0,
+        value => value.as_f64().ok_or_else(|| wrong("mlp_ratio", "a number", value))?,
+    };
+    let inner = (width as f64 * ratio) as usize;
+    let gated = root["use_swiglu_ffn"] == true;
+    let config = json!({
+        "family": Family::Dinov2.name(),
+        "image_size": count("image_size", 224)?,
+        "patch_size": count("patch_size", if registers { 16 } else { 14 })?,
+        "width": width,
+        "layers": layers,
+        "heads": count("num_attention_heads", 12)?,
+        "registers": if registers { count("num_register_tokens", 4)? } else { 0 },
+        "mlp": if gated { Mlp::SwiGlu.name() } else { Mlp::Gelu.name() },
+        // As the class computes it, rounding down to whole numbers on the way.
+        "mlp_width": if gated { ((inner as f64 * 2.0 / 3.0) as usize).next_multiple_of(8) } else { inner },
+        "taps": root["taps"],
+        "preprocess_cfg": root["preprocess_cfg"],
+    });
+    read_config(&config.to_string())
 }
 
 /// A `CLIPConfig` of transformers; what it leaves out has the defaults of that class.

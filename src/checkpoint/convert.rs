@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 use super::names::{Naming, translate};
+use super::source::{Part, Source};
 use super::{Checkpoint, Tensor, config};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,12 +25,12 @@ const CHUNK: usize = 1 << 16;
 /// What is converted.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
-    /// A checkpoint of a CLIP model, with InCTRL's heads or without: a file, the index of one in several files
-    /// (`model.safetensors.index.json`), or a folder of open_clip or Hugging Face with one of them.
+    /// A checkpoint of a CLIP model, with InCTRL's heads or without, or of a DINOv2 encoder: a file, the index of one in several files
+    /// (`model.safetensors.index.json`), or a folder of open_clip, Hugging Face or timm with one of them.
     pub source: PathBuf,
     /// A checkpoint with InCTRL's heads; its other tensors are left out.
     pub heads: Option<PathBuf>,
-    /// The configuration of open_clip or Hugging Face; without it, `<stem>.json`, `open_clip_config.json` or `config.json`
+    /// The configuration of open_clip, Hugging Face or this engine; without it, `<stem>.json`, `open_clip_config.json` or `config.json`
     /// beside the source, else the source's own metadata, else what shapes tell.
     pub config: Option<PathBuf>,
     /// How numbers are stored in the output; as in the source without it.
@@ -42,7 +43,7 @@ pub struct ConvertOptions {
 pub struct Converted {
     /// The architecture, as in the output's metadata.
     pub arch: Arch,
-    /// Whether the heads are in the output; without them it is a CLIP model that needs a file of heads.
+    /// Whether InCTRL's heads are in the output.
     pub heads: bool,
     /// Number of tensors.
     pub tensors: usize,
@@ -57,18 +58,19 @@ struct Job<'a> {
     spec: TensorSpec,
     dtype: DType,
     from: &'a Checkpoint,
-    parts: &'a [Tensor],
+    source: &'a Source,
 }
 
-/// Converts a checkpoint of open_clip, InCTRL, Hugging Face or OpenAI to `output`, a safetensors file that
-/// [`Engine::open`](crate::Engine::open) takes where the heads are in it.
+/// Converts a checkpoint of open_clip, InCTRL, Hugging Face, OpenAI, DINOv2 or timm to `output`, a safetensors file that
+/// [`Engine::open`](crate::Engine::open) takes.
 ///
 /// Nothing in the source is executed. `progress` is told the bytes written and their total. The output appears whole or
 /// not at all, and the sources must not be changed meanwhile, as [`Weights::open`](crate::weights::Weights::open) says.
 ///
 /// # Errors
 /// - [`ErrorKind::Io`]: a file cannot be read or written.
-/// - [`ErrorKind::Config`]: the configuration is needed and missing, malformed, or not of plain CLIP.
+/// - [`ErrorKind::Config`]: the configuration is needed and missing, malformed, or of an encoder of another kind; or heads are
+///   given for one that takes none.
 /// - [`ErrorKind::Weights`]: a source is damaged or refused (the module's documentation says what is), its tensors are not
 ///   those of the architecture (all differences in one error), a number is not finite in the output's type, or a running
 ///   variance is negative in it.
@@ -98,6 +100,11 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
         }
     }
     let arch = architecture(options, naming, &source, heads.as_ref(), &tensors)?;
+    if let Some(heads) = heads.as_ref().filter(|_| arch.text.is_none()) {
+        let message =
+            "holds InCTRL's heads, which compare with texts; the encoder has no text tower: convert it without them";
+        return Err(Error::new(ErrorKind::Config, message).at(&heads.path));
+    }
     let inputs = [Some((&source, &tensors)), heads.as_ref().map(|heads| (heads, &extra))];
     let inputs: Vec<_> = inputs.into_iter().flatten().collect();
     let jobs = plan(&arch, &inputs, options.dtype).map_err(|error| error.at(&source.path))?;
@@ -113,19 +120,19 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
         put(out, &header)?;
         let mut done = header.len() as u64;
         for job in &jobs {
-            for part in job.parts {
-                copy(job, part, &mut |bytes| {
+            for part in &job.source.parts {
+                write_part(job, part, &mut |bytes| {
                     done += bytes.len() as u64;
                     put(out, bytes)?;
                     progress(done, total);
                     Ok(())
                 })?;
-                job.from.maps[part.file].release(part.range.clone());
+                part.tensors().iter().for_each(|tensor| job.from.maps[tensor.file].release(tensor.range.clone()));
             }
         }
         Ok(())
     })?;
-    let doubles = jobs.iter().filter(|job| job.parts.iter().any(|part| part.dtype == Dtype::F64)).count();
+    let doubles = jobs.iter().filter(|job| job.source.dtypes().any(|dtype| dtype == Dtype::F64)).count();
     if doubles > 0 {
         notes.push(format!("{doubles} tensors were f64; their numbers were rounded to f32"));
     }
@@ -142,7 +149,7 @@ fn architecture(
     naming: Naming,
     source: &Checkpoint,
     heads: Option<&Checkpoint>,
-    tensors: &BTreeMap<String, Vec<Tensor>>,
+    tensors: &BTreeMap<String, Source>,
 ) -> Result<Arch> {
     let own = |file: &Checkpoint| {
         let json = file.content.config.as_ref()?;
@@ -161,11 +168,14 @@ fn architecture(
         return Err(Error::new(ErrorKind::Config, message).at(&heads.path));
     }
     let own = theirs.or(ours).map(|(arch, _)| arch);
-    let (mut arch, says_pixels) = match (config::find(options.config.as_deref(), &source.path), &own) {
-        (Some(path), _) => config::read(&path)?,
+    let named = config::find(options.config.as_deref(), &source.path);
+    let described = named.map(|path| config::read(&path)).transpose()?.flatten();
+    let (mut arch, says_pixels) = match (described, &own) {
+        (Some(described), _) => described,
         (None, Some(own)) => (own.clone(), true),
         (None, None) => {
-            let shapes = tensors.iter().filter_map(|(name, parts)| Some((name.as_str(), &*parts.first()?.shape)));
+            let shapes: Vec<_> = tensors.iter().map(|(name, source)| (name.as_str(), source.shape())).collect();
+            let shapes = shapes.iter().map(|(name, shape)| (*name, shape.as_slice()));
             (config::infer(naming, shapes).map_err(|error| error.at(&source.path))?, false)
         }
     };
@@ -174,8 +184,10 @@ fn architecture(
         Some(own) if !says_pixels => arch.vision.preprocessing = own.vision.preprocessing,
         Some(_) => {}
         None => {
-            check_tokeniser(&folder)?;
-            if let Some(found) = preprocessing(&folder, arch.vision.image_size)?.filter(|_| !says_pixels) {
+            if arch.text.is_some() {
+                check_tokeniser(&folder)?;
+            }
+            if let Some(found) = preprocessing(&folder, &arch)?.filter(|_| !says_pixels) {
                 arch.vision.preprocessing = found;
             }
         }
@@ -188,7 +200,7 @@ fn architecture(
 /// The tensors of the output, or everything that is wrong with the sources' tensors.
 fn plan<'a>(
     arch: &Arch,
-    inputs: &[(&'a Checkpoint, &'a BTreeMap<String, Vec<Tensor>>)],
+    inputs: &[(&'a Checkpoint, &'a BTreeMap<String, Source>)],
     dtype: Option<DType>,
 ) -> Result<Vec<Job<'a>>> {
     let has_heads = inputs.iter().any(|(_, tensors)| tensors.keys().any(|name| is_head(name)));
@@ -198,14 +210,14 @@ fn plan<'a>(
     let found = inputs.iter().flat_map(|(_, tensors)| tensors.iter());
     let unexpected: Vec<String> = found
         .filter(|(name, _)| !ignored(arch, name) && !names.contains(name.as_str()))
-        .map(|(name, parts)| format!("{} {}", name.escape_debug(), shape_text(&joined(parts))))
+        .map(|(name, source)| format!("{} {}", name.escape_debug(), shape_text(&source.shape())))
         .collect();
     let (mut missing, mut misshaped, mut wrong_type, mut duplicate) = (vec![], vec![], vec![], vec![]);
     let mut jobs = Vec::new();
     for spec in specs {
         let holders: Vec<_> =
             inputs.iter().filter_map(|(from, tensors)| Some((*from, tensors.get(&spec.name)?))).collect();
-        let (from, parts) = match holders[..] {
+        let (from, source) = match holders[..] {
             [] => {
                 missing.push(format!("{} {}", spec.name, shape_text(&spec.shape)));
                 continue;
@@ -216,15 +228,15 @@ fn plan<'a>(
                 continue;
             }
         };
-        if joined(parts) != spec.shape {
-            let (expected, found) = (shape_text(&spec.shape), joined(parts));
+        if source.shape() != spec.shape {
+            let (expected, found) = (shape_text(&spec.shape), source.shape());
             misshaped.push(format!("{}: expected {expected}, found {}", spec.name, shape_text(&found)));
         }
-        let types: Option<Vec<DType>> = parts.iter().map(|part| readable(part.dtype)).collect();
+        let types: Option<Vec<DType>> = source.dtypes().map(readable).collect();
         match types.as_deref() {
             Some([first, rest @ ..]) => {
                 let kept = if rest.iter().all(|other| other == first) { *first } else { DType::F32 };
-                jobs.push(Job { spec, dtype: dtype.unwrap_or(kept), from, parts });
+                jobs.push(Job { spec, dtype: dtype.unwrap_or(kept), from, source });
             }
             _ => wrong_type.push(spec.name),
         }
@@ -251,24 +263,11 @@ fn readable(dtype: Dtype) -> Option<DType> {
     if dtype == Dtype::F64 { Some(DType::F32) } else { storage(dtype) }
 }
 
-/// The shape of parts that follow each other; the differing rest of a part shows as no dimension at all.
-fn joined(parts: &[Tensor]) -> Vec<usize> {
-    let Some((first, rest)) = parts.split_first() else { return vec![] };
-    let mut shape = first.shape.clone();
-    for part in rest {
-        match (shape.first_mut(), part.shape.first()) {
-            (Some(rows), Some(more)) if first.shape[1..] == part.shape[1..] => *rows = rows.saturating_add(*more),
-            _ => return vec![],
-        }
-    }
-    shape
-}
-
 /// Two tensors of the model in the same bytes of a file: no model that was trained has this.
 fn distinct(jobs: &[Job<'_>]) -> Result<()> {
     let mut spans: Vec<_> = jobs
         .iter()
-        .flat_map(|job| job.parts.iter().map(|part| ((&job.from.path, part.file), &part.range, &job.spec.name)))
+        .flat_map(|job| job.source.tensors().map(|part| ((&job.from.path, part.file), &part.range, &job.spec.name)))
         .collect();
     spans.sort_unstable_by_key(|(path, range, _)| (*path, range.start, range.end));
     match spans.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1.end > pair[1].1.start) {
@@ -280,14 +279,47 @@ fn distinct(jobs: &[Job<'_>]) -> Result<()> {
     }
 }
 
-/// Passes a tensor's elements on in the output's type, row-major.
+/// Passes a part of a tensor on in the output's type, row-major.
+fn write_part(job: &Job<'_>, part: &Part, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    match part {
+        Part::Stored(tensor) => copy(job, tensor, put),
+        Part::Zeros(shape, _) => put(&vec![0; shape.iter().product::<usize>() * job.dtype.size()]),
+        Part::Sum([first, second]) => {
+            let sums: Vec<f32> = values(job, first)?.iter().zip(values(job, second)?).map(|(a, b)| a + b).collect();
+            let bytes = stored(job.dtype, &sums);
+            check(job, job.dtype, &bytes)?;
+            put(&bytes)
+        }
+    }
+}
+
+/// The numbers of a small tensor.
+fn values(job: &Job<'_>, tensor: &Tensor) -> Result<Vec<f32>> {
+    let single = Job { spec: job.spec.clone(), dtype: DType::F32, ..*job };
+    let mut values = Vec::new();
+    copy(&single, tensor, &mut |bytes| {
+        values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+/// The bytes of numbers in a storage type.
+fn stored(dtype: DType, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        DType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+    }
+}
+
+/// Passes a stored tensor's elements on in the output's type, row-major.
 fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let size = part.dtype.bitsize() / 8;
     let bytes = job.from.maps[part.file].bytes(part.range.clone());
     let total: usize = part.shape.iter().product();
     let mut gathered = Vec::new();
     let mut index = vec![0; part.shape.len()];
-    let mut converted = Vec::new();
     for start in (0..total).step_by(CHUNK) {
         let count = CHUNK.min(total - start);
         let chunk = if part.is_dense() {
@@ -316,12 +348,7 @@ fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) 
                 return Err(Error::new(ErrorKind::Internal, message));
             }
         };
-        converted.clear();
-        match job.dtype {
-            DType::F32 => values.iter().for_each(|v| converted.extend_from_slice(&v.to_le_bytes())),
-            DType::F16 => values.iter().for_each(|v| converted.extend_from_slice(&f16::from_f32(*v).to_le_bytes())),
-            DType::Bf16 => values.iter().for_each(|v| converted.extend_from_slice(&bf16::from_f32(*v).to_le_bytes())),
-        }
+        let converted = stored(job.dtype, &values);
         check(job, job.dtype, &converted)?;
         put(&converted)?;
     }

@@ -20,7 +20,8 @@
 //! | `pickle` | a pickle to values |
 //! | `budget.rs` | memory that a pickle may take |
 //! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
-//! | `names.rs` | names of open_clip, InCTRL, Hugging Face and OpenAI to those of the table |
+//! | `names` | names of open_clip, InCTRL, Hugging Face, OpenAI and timm to those of the table |
+//! | `source.rs` | what a tensor of the output is made of |
 //! | `config.rs` | the architecture: open_clip's and Hugging Face's JSON, else shapes |
 //! | `shards.rs` | a folder, or an index of several files, as one checkpoint |
 //! | `convert.rs` | sources to one safetensors file |
@@ -36,6 +37,7 @@ mod names;
 mod pickle;
 mod prompt_list;
 mod shards;
+mod source;
 #[cfg(test)]
 mod tests;
 mod torch;
@@ -89,6 +91,21 @@ impl Tensor {
             stride *= extent;
             follows
         })
+    }
+
+    /// The part of the dimension `axis` that is `rows`, which it has.
+    fn slice(&self, axis: usize, rows: Range<usize>) -> Option<Tensor> {
+        let (extent, stride) = (*self.shape.get(axis)?, *self.strides.get(axis)?);
+        if rows.is_empty() || rows.end > extent {
+            return None;
+        }
+        let mut part = self.clone();
+        part.shape[axis] = rows.len();
+        let size = self.dtype.bitsize() / 8;
+        let reach: usize = part.shape.iter().zip(&part.strides).map(|(extent, stride)| (extent - 1) * stride).sum();
+        let start = self.range.start + rows.start * stride * size;
+        part.range = start..start + (reach + 1) * size;
+        Some(part)
     }
 
     fn transposed(mut self) -> Tensor {

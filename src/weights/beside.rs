@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::arch::Arch;
+use super::families::Family;
 use super::pixels;
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Tokeniser;
@@ -51,20 +53,25 @@ fn read_json(path: &Path, what: &str, most: u64) -> Result<Value> {
     })
 }
 
-/// The preprocessing that the files in `folder` give a model whose input has `side` pixels a side, if they give one.
+/// The preprocessing that the files in `folder` give a model, if they give one. A model whose input has no fixed size leaves
+/// sizes to whoever uses it.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] for one that this engine does not honour, or two that differ.
-pub(crate) fn preprocessing(folder: &Path, side: usize) -> Result<Option<Preprocessing>> {
+pub(crate) fn preprocessing(folder: &Path, arch: &Arch) -> Result<Option<Preprocessing>> {
     let mut found: Option<(Preprocessing, PathBuf)> = None;
+    let side = arch.vision.image_size;
+    let fixed = (arch.family == Family::OpenClip).then_some(side);
     let open_clip = |json: &Value| json.get("preprocess_cfg").map(|value| pixels::open_clip(value, side));
-    let processor = |json: &Value| json.get("image_processor").map(|value| pixels::hugging_face(value, side));
-    let preprocessor = |json: &Value| Some(pixels::hugging_face(json, side));
+    let processor = |json: &Value| json.get("image_processor").map(|value| pixels::hugging_face(value, fixed));
+    let preprocessor = |json: &Value| Some(pixels::hugging_face(json, fixed));
+    let timm = |json: &Value| json.get("pretrained_cfg").map(pixels::timm);
     type Read<'a> = &'a dyn Fn(&Value) -> Option<Result<Preprocessing>>;
-    let files: [(&str, Read<'_>); 3] = [
+    let files: [(&str, Read<'_>); 4] = [
         ("open_clip_config.json", &open_clip),
         ("processor_config.json", &processor),
         ("preprocessor_config.json", &preprocessor),
+        ("config.json", &timm),
     ];
     for (name, read) in files {
         let path = folder.join(name);

@@ -108,6 +108,11 @@ pub(crate) fn is_hugging_face(json: &Value) -> bool {
         .any(|key| json.get(key).is_some())
 }
 
+/// Whether this is what timm keeps beside a model: a name, and how its pixels are prepared.
+pub(crate) fn is_timm(json: &Value) -> bool {
+    json["architecture"].is_string() && json["pretrained_cfg"].is_object()
+}
+
 /// A ratio from which `width * ratio`, truncated as open_clip does it, gives `mlp_width` back.
 pub(super) fn mlp_ratio(width: usize, mlp_width: usize) -> f64 {
     let ratio = mlp_width as f64 / width as f64;

@@ -1,9 +1,11 @@
 //! What the names of tensors say of a file that is a model of another library, or wrapped by one.
 
-/// Tensors of which every CLIP model or every file of heads has one, by the end of their names.
-const ANCHORS: [&str; 4] = [
+/// Tensors of which every CLIP model, every DINOv2 model or every file of heads has one, by the end of their names.
+const ANCHORS: [&str; 6] = [
     "visual.conv1.weight",
     "vision_model.embeddings.patch_embedding.weight",
+    "patch_embed.proj.weight",
+    "embeddings.patch_embeddings.projection.weight",
     "adapter.fc.0.weight",
     "diff_head.projection1.weight",
 ];
@@ -17,8 +19,14 @@ pub(crate) fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) ->
 
 /// What to do with a file of tensors that are not called as the engine's are, where that can be told.
 pub(super) fn advice<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
-    if names.clone().any(|name| name.ends_with("vision_model.embeddings.patch_embedding.weight")) {
-        return Some("These are Hugging Face's names: `inctrl convert` makes a file for --weights of this one".into());
+    const HUGGING_FACE: [&str; 2] =
+        ["vision_model.embeddings.patch_embedding.weight", "embeddings.patch_embeddings.projection.weight"];
+    let convert = "`inctrl convert` makes a file for --weights of this one";
+    if names.clone().any(|name| HUGGING_FACE.iter().any(|end| name.ends_with(end))) {
+        return Some(format!("These are Hugging Face's names: {convert}"));
+    }
+    if names.clone().any(|name| name == "reg_token") {
+        return Some(format!("These are timm's names: {convert}"));
     }
     let prefix = common_prefix(names)?;
     Some(format!("All names begin with `{}`: `inctrl convert` takes it off", prefix.escape_debug()))

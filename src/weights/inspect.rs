@@ -98,7 +98,11 @@ impl fmt::Display for Inspection {
                 let count = |tower| self.parameters.get(&tower).copied().unwrap_or(0);
                 let (vision, text, heads) = (count(Tower::Vision), count(Tower::Text), count(Tower::Heads));
                 let total = vision + text + heads;
-                writeln!(f, "parameters {total} (vision {vision}, text {text}, heads {heads})")?;
+                write!(f, "parameters {total}")?;
+                if arch.text.is_some() {
+                    write!(f, " (vision {vision}, text {text}, heads {heads})")?;
+                }
+                writeln!(f)?;
             }
         }
         if let Some(hash) = &self.hash {

@@ -10,7 +10,7 @@ use super::config;
 use super::file::{Stored, TensorFile, storage};
 use super::foreign::advice;
 use super::scan::{Entry, Scan, model_hash, scan};
-use super::table::{TensorSpec, Tower, ignored, table};
+use super::table::{TensorSpec, Tower, ignored, table, takes_heads};
 use safetensors::Dtype;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -194,9 +194,10 @@ pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(
     let mut own = own_configurations(files);
     let beside = |name: &str| Some(options.weights.with_file_name(name)).filter(|path| path.is_file());
     let stem = Some(options.weights.with_extension("json")).filter(|path| path.is_file());
-    let plain = beside("config.json");
+    // timm's says nothing of sizes.
+    let plain = beside("config.json").filter(|path| !is_json(path, config::is_timm));
     // What other libraries keep in a checkpoint's folder says less than what was written into the file itself.
-    let ours = plain.clone().filter(|path| !is_foreign(path));
+    let ours = plain.clone().filter(|path| !is_json(path, config::is_hugging_face));
     let (mut arch, says_pixels, source) = if let Some(path) = options.config.clone().or(stem).or(ours) {
         read_config(path)?
     } else if let Some((path, last)) = own.pop() {
@@ -218,8 +219,10 @@ pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(
         Some((own, _)) if !says_pixels => arch.vision.preprocessing = own.vision.preprocessing,
         Some(_) => {}
         None => {
-            check_tokeniser(&folder)?;
-            if let Some(found) = preprocessing(&folder, arch.vision.image_size)?.filter(|_| !says_pixels) {
+            if arch.text.is_some() {
+                check_tokeniser(&folder)?;
+            }
+            if let Some(found) = preprocessing(&folder, &arch)?.filter(|_| !says_pixels) {
                 arch.vision.preprocessing = found;
             }
         }
@@ -262,10 +265,10 @@ fn read_config(path: PathBuf) -> Result<(Arch, bool, ArchSource)> {
     Ok((arch, says_pixels, ArchSource::Config(path)))
 }
 
-/// Whether the file is a configuration of Hugging Face's; what cannot be read is not, and is said where it is read.
-fn is_foreign(path: &Path) -> bool {
+/// Whether the file is a configuration of this `kind`; what cannot be read is not, and is said where it is read.
+fn is_json(path: &Path, kind: impl Fn(&serde_json::Value) -> bool) -> bool {
     let json = read_text(path, "a model's configuration", MAX_CONFIG).ok();
-    json.and_then(|text| serde_json::from_str(&text).ok()).is_some_and(|json| config::is_hugging_face(&json))
+    json.and_then(|text| serde_json::from_str(&text).ok()).is_some_and(|json| kind(&json))
 }
 
 /// Everything that is wrong with the tensors of a model, by kind.
@@ -375,7 +378,10 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
             Some(_) => {}
         }
     }
-    if !problems.missing.is_empty() {
+    if files.len() > 1 && !takes_heads(arch) {
+        problems.advice =
+            Some("InCTRL's heads compare with texts, and this encoder has no text tower: open it without them".into());
+    } else if !problems.missing.is_empty() {
         problems.advice = files.first().and_then(|file| advice(file.tensors.keys().map(String::as_str)));
     } else if files.iter().flat_map(|file| file.tensors.values()).any(|stored| stored.dtype == Dtype::F64) {
         problems.advice = Some("`inctrl convert` rounds f64 to f32".into());

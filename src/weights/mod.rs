@@ -49,7 +49,7 @@ mod tests;
 
 pub use arch::{Arch, Mlp, TextArch, VisionArch};
 pub(crate) use beside::{MAX_CONFIG, check_tokeniser, folder_of, preprocessing, read_text};
-pub(crate) use config::{is_hugging_face, read as read_config};
+pub(crate) use config::{is_hugging_face, is_timm, read as read_config};
 pub use families::{BlockLayout, Family, Interpolation, VitLayout};
 pub(crate) use file::{TensorFile, header_for, storage, stored_as};
 pub(crate) use foreign::common_prefix;

@@ -1,5 +1,5 @@
-//! Preprocessing as checkpoints say it: open_clip's `preprocess_cfg`, and Hugging Face's `preprocessor_config.json` and
-//! `processor_config.json`.
+//! Preprocessing as checkpoints say it: open_clip's `preprocess_cfg`, Hugging Face's `preprocessor_config.json` and
+//! `processor_config.json`, and timm's `pretrained_cfg`.
 //!
 //! As for the architecture ([`super::config`]): what would be computed differently there must not run here as if it were plain,
 //! so that every key is read, or known to change nothing, or switched off, or an error that names it.
@@ -143,23 +143,39 @@ pub(super) fn open_clip(value: &Value, side: usize) -> Result<Preprocessing> {
     reader.finish(Preprocessing { mean, std, filter, resize })
 }
 
-/// Hugging Face's image processor of a CLIP model whose input has `side` pixels a side; what it leaves out has the defaults of
-/// `CLIPImageProcessor`.
+/// timm's configuration of a pretrained model; sizes are whoever's uses it.
 ///
 /// # Errors
 /// As [`open_clip`].
-pub(super) fn hugging_face(value: &Value, side: usize) -> Result<Preprocessing> {
+pub(super) fn timm(value: &Value) -> Result<Preprocessing> {
+    let mut reader = Reader::new("pretrained_cfg", value)?;
+    let imagenet = Preprocessing::IMAGENET;
+    let (mean, std) = (reader.channels("mean", imagenet.mean), reader.channels("std", imagenet.std));
+    if let Some(other) = reader.get("interpolation").filter(|name| *name != "bicubic") {
+        reader.refuse("interpolation", "bicubic", other);
+    }
+    // The rest says where the model is from, what its classifier was, and at which size it was judged.
+    reader.finish(Preprocessing { mean, std, ..imagenet })
+}
+
+/// Hugging Face's image processor of a model whose input has `side` pixels a side, CLIP's, or of any size, as DINOv2's; what it
+/// leaves out has the defaults of its class.
+///
+/// # Errors
+/// As [`open_clip`].
+pub(super) fn hugging_face(value: &Value, side: Option<usize>) -> Result<Preprocessing> {
     let mut reader = Reader::new("image processor", value)?;
     // Another class has other defaults, and another order of steps.
+    let class = if side.is_some() { "CLIP" } else { "Bit" };
     for key in ["image_processor_type", "feature_extractor_type"] {
-        let other = reader.get(key).filter(|name| {
-            !name.as_str().is_some_and(|name| {
-                ["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil", "CLIPFeatureExtractor"]
-                    .contains(&name)
+        let known = |name: &str| {
+            let rest = name.strip_prefix(class);
+            rest.is_some_and(|rest| {
+                ["ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "FeatureExtractor"].contains(&rest)
             })
-        });
-        if let Some(other) = other {
-            reader.refuse(key, "CLIPImageProcessor", other);
+        };
+        if let Some(other) = reader.get(key).filter(|name| !name.as_str().is_some_and(known)) {
+            reader.refuse(key, &format!("{class}ImageProcessor"), other);
         }
     }
     for key in ["do_resize", "do_rescale"] {
@@ -189,6 +205,25 @@ pub(super) fn hugging_face(value: &Value, side: usize) -> Result<Preprocessing> 
             Filter::Bicubic
         }
     };
+    let resize = side.map_or(ResizeMode::Shortest, |side| fixed_size(&mut reader, side));
+    let read = [
+        "do_resize",
+        "do_rescale",
+        "do_normalize",
+        "do_center_crop",
+        "rescale_factor",
+        "image_mean",
+        "image_std",
+        "resample",
+        "size",
+        "crop_size",
+    ];
+    reader.rest(&read, &HARMLESS);
+    reader.finish(Preprocessing { mean, std, filter, resize })
+}
+
+/// How a processor makes a square of `side` pixels a side.
+fn fixed_size(reader: &mut Reader<'_>, side: usize) -> ResizeMode {
     let (default_size, default_crop) = (json!({"shortest_edge": 224}), json!({"height": 224, "width": 224}));
     let crops = reader.flag("do_center_crop", true);
     let square = |value: &Value| is_side(value, side) || *value == json!({"height": side, "width": side});
@@ -212,20 +247,7 @@ pub(super) fn hugging_face(value: &Value, side: usize) -> Result<Preprocessing> 
     if crops && !square(crop) {
         reader.refuse("crop_size", &format!("the model's image_size, {side}"), crop);
     }
-    let read = [
-        "do_resize",
-        "do_rescale",
-        "do_normalize",
-        "do_center_crop",
-        "rescale_factor",
-        "image_mean",
-        "image_std",
-        "resample",
-        "size",
-        "crop_size",
-    ];
-    reader.rest(&read, &HARMLESS);
-    reader.finish(Preprocessing { mean, std, filter, resize })
+    resize
 }
 
 #[cfg(test)]
@@ -246,7 +268,7 @@ mod tests {
         let expected = Preprocessing { mean: HALF, std: HALF, filter: Filter::Bilinear, resize: squash };
         assert_eq!(read(other), expected);
 
-        let read = |value: Value| hugging_face(&value, 224).unwrap();
+        let read = |value: Value| hugging_face(&value, Some(224)).unwrap();
         assert_eq!(read(json!({})), Preprocessing::CLIP);
         let clips = json!({"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true,
             "do_normalize": true, "do_rescale": true, "do_resize": true, "image_processor_type": "CLIPImageProcessorFast",
@@ -261,6 +283,18 @@ mod tests {
         assert_eq!(read(square), Preprocessing { mean: HALF, std: HALF, resize: squash, ..Preprocessing::CLIP });
         let plain = read(json!({"do_normalize": false}));
         assert_eq!((plain.mean, plain.std), ([0.0; 3], [1.0; 3]));
+
+        let imagenet = Preprocessing::IMAGENET;
+        let dinov2 = json!({"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true,
+            "do_normalize": true, "do_rescale": true, "do_resize": true, "image_mean": imagenet.mean, "resample": 3,
+            "image_processor_type": "BitImageProcessor", "image_std": imagenet.std, "rescale_factor": 0.00392156862745098,
+            "size": {"shortest_edge": 256}});
+        assert_eq!(hugging_face(&dinov2, None).unwrap(), imagenet);
+        assert!(hugging_face(&dinov2, Some(256)).unwrap_err().to_string().contains("CLIPImageProcessor"));
+        let pretrained = json!({"tag": "lvd142m", "input_size": [3, 518, 518], "interpolation": "bicubic", "crop_pct": 1.0,
+            "mean": imagenet.mean, "std": HALF, "num_classes": 0});
+        assert_eq!(timm(&pretrained).unwrap(), Preprocessing { std: HALF, ..imagenet });
+        assert!(timm(&json!({"interpolation": "bilinear"})).is_err());
     }
 
     #[test]
@@ -298,13 +332,13 @@ mod tests {
             ("crop_pct", json!(0.9)),
             ("image_std", json!([0.5, 0.5, -0.5])),
         ] {
-            let error = hugging_face(&json!({key: value}), 224).unwrap_err();
+            let error = hugging_face(&json!({key: value}), Some(224)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             let name = if key == "image_std" { "std" } else { key };
             assert!(error.to_string().contains(name), "{error}");
         }
         // A file that leaves out its sizes means 224.
-        assert!(hugging_face(&json!({}), 240).unwrap_err().to_string().contains("shortest_edge"));
+        assert!(hugging_face(&json!({}), Some(240)).unwrap_err().to_string().contains("shortest_edge"));
         // All of it in one error.
         let error = open_clip(&json!({"interpolation": "lanczos", "resize_mode": "longest"}), 224).unwrap_err();
         assert!(error.to_string().contains("lanczos") && error.to_string().contains("longest"), "{error}");

@@ -1,4 +1,5 @@
 //! DINOv2 models against PyTorch in f64 (`scripts/fixtures/dinov2.py`), on any backend.
+#![allow(dead_code, reason = "each program uses its own part")]
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use inctrl::view::Grid;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
 use serde::Deserialize;
 
-use super::compare::{Goldens, close_to_max};
+use crate::compare::{Goldens, close_to_max};
 
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dinov2")

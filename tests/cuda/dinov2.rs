@@ -1,6 +1,6 @@
 //! DINOv2 on the device against PyTorch in f64.
 
-use crate::common::dinov2::check;
+use crate::dinov2_cases::check;
 use crate::{tolerance, turn};
 
 #[test]

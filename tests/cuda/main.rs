@@ -10,6 +10,8 @@ use inctrl::backend::{Backend, Role};
 mod common;
 mod device_frames;
 mod dinov2;
+#[path = "../common/dinov2.rs"]
+mod dinov2_cases;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;

@@ -9,14 +9,15 @@ use super::Outcome;
 use super::console::{Progress, result, say};
 use super::weights::DTypeName;
 
-/// Turn a checkpoint of PyTorch, open_clip, Hugging Face or OpenAI into a safetensors file for --weights
+/// Turn a checkpoint of CLIP or DINOv2 (PyTorch, open_clip, Hugging Face, timm, OpenAI) into a safetensors file for --weights
 #[derive(clap::Args)]
 #[command(after_help = "\
 Nothing in the checkpoint is executed: what is not plain weights is refused.
 
 Examples:
   inctrl convert InCTRL.pyth --config ViT-B-16-plus-240.json -o W.safetensors
-  inctrl convert clip.pt --heads InCTRL.pyth --dtype f16 -o W.safetensors")]
+  inctrl convert clip.pt --heads InCTRL.pyth --dtype f16 -o W.safetensors
+  inctrl convert dinov2_vits14_reg4_pretrain.pth -o W.safetensors")]
 pub struct Args {
     /// A checkpoint: .pt, .pth, .pyth, .bin or .safetensors, the .index.json of one in several files, or its folder
     #[arg(value_name = "SRC")]
@@ -24,7 +25,7 @@ pub struct Args {
     /// A checkpoint with InCTRL's adapter and scoring heads, where SRC has none; only these are taken from it
     #[arg(long, value_name = "SRC2")]
     heads: Option<PathBuf>,
-    /// The model's JSON, of open_clip or Hugging Face; without it, SRC's own name with .json, open_clip_config.json or
+    /// The model's JSON, of open_clip, Hugging Face or this program; without it, SRC's own name with .json, open_clip_config.json or
     /// config.json beside SRC, else what the tensors tell
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
@@ -54,7 +55,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     for note in &converted.notes {
         say(&format!("note: {note}"));
     }
-    if !converted.heads {
+    if !converted.heads && converted.arch.text.is_some() {
         say("note: this is a CLIP model; scoring needs InCTRL's heads as well (--heads FILE)");
     }
     Ok(Outcome::Done)

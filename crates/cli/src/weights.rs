@@ -31,7 +31,7 @@ pub struct InspectArgs {
     /// The adapter and scoring heads, where the weights file has none
     #[arg(long, value_name = "H")]
     heads: Option<PathBuf>,
-    /// open_clip's model JSON
+    /// The model's JSON: open_clip's, or one with "family": "dinov2"
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
 }
@@ -42,7 +42,8 @@ pub struct InspectArgs {
 The same arguments give the same file on every machine.
 
 Example:
-  inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors")]
+  inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors
+  inctrl weights random --arch dinov2-vit-s-14-reg4 -o W.safetensors")]
 pub struct RandomArgs {
     #[command(flatten)]
     arch: ArchArgs,
@@ -62,7 +63,8 @@ pub struct RandomArgs {
 struct ArchArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_arch, help = arch_help())]
     arch: Option<Arch>,
-    /// open_clip's model JSON, with {"inctrl": {"taps": [..], "alpha": 1}}, in place of a name
+    /// A model's JSON in place of a name: open_clip's, with {"inctrl": {"taps": [..], "alpha": 1}}, or {"family": "dinov2",
+    /// "image_size": 518, "patch_size": 14, "width": 384, "layers": 12, "registers": 4, "mlp": "gelu"}
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ use inctrl::backend::{
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::{DType, Dense, TensorView};
 use inctrl::view::Fit;
-use inctrl::weights::Arch;
+use inctrl::weights::{Arch, Mlp};
 use inctrl::{Engine, Error, Frame, Result};
 
 /// Time that the repetitions of one operation take at least, and how often that is measured.
@@ -221,20 +221,33 @@ pub fn operations<B: HeadOps>(
     product(backend, ("linear: patches", Then::Store), images * patches, columns, width)?;
     product(backend, ("linear: queries, keys, values", Then::Store), rows, width, 3 * width)?;
     product(backend, ("linear_add: attention", Then::Add), rows, width, width)?;
-    product(backend, ("linear_gelu: MLP", Then::Gelu), rows, width, vision.mlp_width)?;
+    match vision.mlp {
+        Mlp::Gelu => product(backend, ("linear_gelu: MLP", Then::Gelu), rows, width, vision.mlp_width)?,
+        Mlp::SwiGlu => product(backend, ("linear: gates", Then::Store), rows, width, 2 * vision.mlp_width)?,
+    }
     product(backend, ("linear_add: MLP", Then::Add), rows, vision.mlp_width, width)?;
 
     let len = rows * vision.mlp_width;
-    // Where GELU is the identity: repeated in place, it sees the same numbers.
-    let large: Vec<f32> = numbers(len).iter().map(|x| x + 8.0).collect();
-    let mut hidden = uploaded(backend, Role::Operand, &large)?;
-    let seconds = time(backend, |b| b.gelu(gelu, len, &mut hidden))?;
-    tell("gelu", format!("{rows} x {}", vision.mlp_width), seconds, 0, 2 * len * operand);
+    let sizes = format!("{rows} x {}", vision.mlp_width);
+    match vision.mlp {
+        Mlp::Gelu => {
+            // Where GELU is the identity: repeated in place, it sees the same numbers.
+            let large: Vec<f32> = numbers(len).iter().map(|x| x + 8.0).collect();
+            let mut hidden = uploaded(backend, Role::Operand, &large)?;
+            let seconds = time(backend, |b| b.gelu(gelu, len, &mut hidden))?;
+            tell("gelu", sizes, seconds, 0, 2 * len * operand);
+        }
+        Mlp::SwiGlu => {
+            let (gates, mut hidden) = (filled(backend, Role::Operand, 2 * len)?, backend.buffer(Role::Operand, len)?);
+            let seconds = time(backend, |b| b.swiglu(&gates, rows, vision.mlp_width, &mut hidden))?;
+            tell("swiglu", sizes, seconds, 0, 3 * len * operand);
+        }
+    }
 
     let mut x = filled(backend, Role::Stream, rows * width)?;
     let mut h = backend.buffer(Role::Operand, rows * width)?;
     let next = norm(backend, width)?;
-    let image_tokens = ImageTokens { prefix: 1, patches };
+    let image_tokens = ImageTokens { prefix: vision.prefix(), patches };
     let sizes = format!("{rows} x {width}");
     let seconds = time(backend, |b| b.layer_norm(&x, rows, &next, &mut h))?;
     tell("layer_norm", sizes.clone(), seconds, 0, rows * width * (4 + operand));
@@ -243,7 +256,7 @@ pub fn operations<B: HeadOps>(
         time(backend, |b| b.layer_norm_unit_patches(&x, images, image_tokens, width, &next, &mut h, 0, &mut unit))?;
     tell("layer_norm_unit_patches", sizes.clone(), seconds, 0, rows * width * (4 + 2 * operand));
     let embedding = Embedding {
-        prefix: Arc::new(constant(backend, width)?),
+        prefix: Arc::new(constant(backend, vision.prefix() * width)?),
         position: constant(backend, patches * width)?,
         norm: Some(Arc::new(norm(backend, width)?)),
         tokens: image_tokens,
@@ -271,7 +284,7 @@ pub fn operations<B: HeadOps>(
         holistic: head(patches),
         alpha: 1.0,
     };
-    let heads = backend.head_weights(&layers)?;
+    let heads = arch.text.as_ref().map(|_| backend.head_weights(&layers)).transpose()?;
     let class = filled(backend, Role::Stream, images * embed)?;
     let mut parts = backend.buffer(Role::Result, images * OUTPUTS)?;
     let mut map = backend.buffer(Role::Result, images * patches)?;
@@ -299,8 +312,9 @@ pub fn operations<B: HeadOps>(
         let at = Largest { maps: images, cells: patches, one_in: 100, out_pitch: OUTPUTS, column: 0 };
         let seconds = time(backend, |b| b.mean_of_largest(&map, &judged, &at, &mut parts))?;
         tell("mean_of_largest", format!("{images} x {patches}"), seconds, 0, queries * 8);
+        let Some(heads) = &heads else { continue };
         let scored = Scored { views: 0..images, first_slot: 0, class_mean: 1, text_prototypes: 2 };
-        let seconds = time(backend, |b| b.heads(&class, &map, scored.clone(), &heads, &bank, &mut parts))?;
+        let seconds = time(backend, |b| b.heads(&class, &map, scored.clone(), heads, &bank, &mut parts))?;
         let weights = embed * embed / 2 + 128 * (embed + patches) + 2 * 64 * 129;
         tell("inctrl_heads", format!("{images} images"), seconds, 2 * images * weights, 4 * weights);
     }

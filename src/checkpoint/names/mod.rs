@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Tensor;
+use super::source::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::common_prefix;
+
+mod dinov2;
 
 /// Who named the tensors, which tells what the activation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub(super) enum Naming {
     /// OpenAI's own files: open_clip's names, and three numbers that no one else stores as tensors. QuickGELU.
     OpenAi,
     HuggingFace,
+    /// An image tower alone, whoever named its tensors.
+    Dinov2,
 }
 
 /// Numbers that OpenAI's archives hold as tensors.
@@ -21,9 +26,8 @@ const OPENAI_NUMBERS: [&str; 3] = ["input_resolution", "context_length", "vocab_
 /// `text.`, where open_clip keeps the text tower as a part of its own.
 const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "text."];
 
-/// The tensors of one file under the table's names. A tensor is a list of parts that follow each other along the first
-/// dimension: Hugging Face stores query, key and value apart.
-pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, BTreeMap<String, Vec<Tensor>>)> {
+/// The tensors of one file under the table's names.
+pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, BTreeMap<String, Source>)> {
     let mut stripped = BTreeMap::new();
     let prefix = common_prefix(tensors.keys().map(String::as_str)).map_or(0, str::len);
     for (name, tensor) in tensors {
@@ -37,16 +41,20 @@ pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, B
         }
     }
     let theirs = stripped.keys().any(|name| name.starts_with("vision_model.") || name.starts_with("text_model."));
+    let is_dinov2 = dinov2::is_dinov2(stripped.keys().copied());
     let tensors = stripped.into_iter().map(|(short, (_, tensor))| (short, tensor.clone()));
+    if is_dinov2 {
+        return Ok((Naming::Dinov2, dinov2::translate(tensors.collect())?));
+    }
     if theirs {
         return Ok((Naming::HuggingFace, hugging_face(tensors.collect())));
     }
-    let mut named: BTreeMap<_, _> = tensors.map(|(name, tensor)| (name.to_owned(), vec![tensor])).collect();
+    let mut named: BTreeMap<_, _> = tensors.map(|(name, tensor)| (name.to_owned(), Source::of([tensor]))).collect();
     let numbers = OPENAI_NUMBERS.iter().filter(|name| named.remove(**name).is_some()).count();
     Ok((if numbers > 0 { Naming::OpenAi } else { Naming::OpenClip }, named))
 }
 
-fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Vec<Tensor>> {
+fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Source> {
     let mut named = BTreeMap::new();
     while let Some((name, tensor)) = tensors.pop_first() {
         // Row numbers of the position embeddings, which older versions store.
@@ -57,8 +65,8 @@ fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Vec<Ten
             let [query, value] =
                 ["q", "v"].map(|part| tensors.remove(format!("{module}.self_attn.{part}_proj.{field}").as_str()));
             // A missing part shows as a wrong shape.
-            let parts = [query, Some(tensor), value].into_iter().flatten().collect();
-            named.insert(block(&format!("{module}.attn.in_proj_{field}")), parts);
+            let parts = [query, Some(tensor), value].into_iter().flatten();
+            named.insert(block(&format!("{module}.attn.in_proj_{field}")), Source::of(parts));
             continue;
         }
         // Linear layers there; matrices that stand on the right in CLIP.
@@ -67,7 +75,7 @@ fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Vec<Ten
             "text_projection.weight" => ("text_projection".to_owned(), tensor.transposed()),
             _ => (block(name), tensor),
         };
-        named.insert(name, vec![tensor]);
+        named.insert(name, Source::of([tensor]));
     }
     named
 }
