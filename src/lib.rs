@@ -62,8 +62,8 @@
 //!
 //! # Not supported
 //!
-//! Scoring straight from a checkpoint that is not safetensors (convert it first); vision towers other than CLIP's plain
-//! transformers; devices other than the processor and NVIDIA GPUs; training of CLIP itself; floating-point images; video. Whatever lies
+//! Scoring straight from a checkpoint that is not safetensors (convert it first); encoders other than the vision transformers
+//! of CLIP and DINOv2; devices other than the processor and NVIDIA GPUs; training of CLIP itself; floating-point images; video. Whatever lies
 //! outside the crop is not judged: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of an image matter.
 
 mod atomic_file;
