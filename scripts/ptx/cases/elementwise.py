@@ -1,4 +1,4 @@
-"""kernels/gelu.cu, pool_rows.cu, residual_mean.cu."""
+"""kernels/gelu.cu, swiglu.cu, pool_rows.cu, residual_mean.cu."""
 
 import math
 
@@ -43,6 +43,23 @@ def gelu_quick(kernel, length):
     # The argument of the exponential is rounded twice, itself is off by 2^-22 and two units.
     error = lambda x, y: np.abs(y) * (2 * np.abs(1.702 * x) + 12) * U32 + 2.0**-126
     return gelu(kernel, length, error, lambda x: x / (1 + np.exp(-1.702 * x)))
+
+
+# Rows of any width are taken an element at a time, those of a multiple of eight in vectors.
+@case("swiglu_f16", "swiglu_f32", shapes=[(1, 8), (3, 675), (5, 1), (226, 4096), (65, 344)])
+def swiglu(kernel, rows, width):
+    dtype = operand_type(kernel)
+    launch = Launch(kernel, grid=(ceil_div(rows * width, 2048),), threads=256)
+    host = (np.random.default_rng(width).standard_normal((rows, 2 * width)) * 3).astype(dtype)
+    # Where the gate is shut.
+    host[0, 0] = -100
+    x, out = launch.input(host, "x"), launch.output((rows, width), dtype)
+    launch.arguments = [x, rows, width, out]
+    a, b = host[:, :width].astype(np.float64), host[:, width:].astype(np.float64)
+    exact = a / (1 + np.exp(-a)) * b
+    tolerance = np.abs(exact) * (2 * np.abs(a) + 14) * U32 + np.abs(b) * 2.0**-126 + rounding(dtype, exact)
+    launch.expect(out, exact, tolerance, launch.rows_near(rows * width, 2048).reshape(rows, width))
+    return launch
 
 
 @case("pool_rows_f16", "pool_rows_f32", shapes=[(3, 5, 2, 192), (8, 226, 0, 896), (2, 77, 76, 640), (1, 3, 1, 4736)])
