@@ -21,6 +21,9 @@ pub const INCTRL_FIT_CROP: i32 = 0;
 pub const INCTRL_FIT_LETTERBOX: i32 = 1;
 /// Fit: the whole frame is seen, stretched to a square.
 pub const INCTRL_FIT_STRETCH: i32 = 2;
+/// Fit: the whole frame is seen, but for less than a patch at the right and at the bottom; the model's input is as wide or as
+/// tall as the frame. For methods that take maps of any rows and columns.
+pub const INCTRL_FIT_TRIM: i32 = 3;
 
 /// The limits of a verdict. A value that reaches a limit is past it. All lie in the range of what they judge, which is [0, 1] for
 /// "inctrl" and [0, 2] for "anomaly-dino", and are not percent: a limit above it would never be reached, and is refused, as are NaN
@@ -203,6 +206,7 @@ fn fit_of(fit: i32) -> Outcome<Fit> {
         INCTRL_FIT_CROP => Ok(Fit::Crop),
         INCTRL_FIT_LETTERBOX => Ok(Fit::Letterbox),
         INCTRL_FIT_STRETCH => Ok(Fit::Stretch),
+        INCTRL_FIT_TRIM => Ok(Fit::Trim),
         other => Err(Failure::argument(format!("{other} is not a fit: use one of INCTRL_FIT_*"))),
     }
 }

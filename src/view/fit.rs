@@ -1,4 +1,4 @@
-//! Where on the square model input the picture goes: the geometry, before any pixel is touched.
+//! Where on the model input the picture goes: the geometry, before any pixel is touched.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 
-/// How a picture that is not square is brought to the square input of the model.
+/// How a picture that is not square is brought to the input of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
@@ -20,6 +20,10 @@ pub enum Fit {
     Letterbox,
     /// Both sides become `size`; the aspect ratio is not kept.
     Stretch,
+    /// The shorter side becomes `size` and the longer one is kept, so that the input is as wide or as tall as the picture: for
+    /// encoders and methods that take any grid. Of both sides the end that is less than a patch is not seen, at the right and
+    /// at the bottom: what the published AnomalyDINO does.
+    Trim,
 }
 
 impl Fit {
@@ -29,6 +33,7 @@ impl Fit {
             Fit::Crop => "crop",
             Fit::Letterbox => "letterbox",
             Fit::Stretch => "stretch",
+            Fit::Trim => "trim",
         }
     }
 
@@ -38,15 +43,16 @@ impl Fit {
         [width, height].map(|source| {
             let resized = match self {
                 // int(size * long / short): floor, as torchvision has it.
-                Fit::Crop if source == short => size,
-                Fit::Crop => scaled(size, long, short, 0),
+                Fit::Crop | Fit::Trim if source == short => size,
+                Fit::Crop | Fit::Trim => scaled(size, long, short, 0),
                 Fit::Letterbox if source == long => size,
                 Fit::Letterbox => scaled(size, short, long, long / 2).max(1),
                 Fit::Stretch => size,
             };
-            let first = half_to_even(resized.saturating_sub(size));
-            let (kept, pad) = (first..first + resized.min(size), size.saturating_sub(resized) / 2);
-            Span { source, resized, target: size, kept, pad }
+            let target = if self == Fit::Trim { resized } else { size };
+            let first = half_to_even(resized.saturating_sub(target));
+            let (kept, pad) = (first..first + resized.min(target), target.saturating_sub(resized) / 2);
+            Span { source, resized, target, kept, pad }
         })
     }
 }
@@ -61,8 +67,8 @@ impl FromStr for Fit {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        [Fit::Crop, Fit::Letterbox, Fit::Stretch].into_iter().find(|fit| fit.name() == text).ok_or_else(|| {
-            Error::new(ErrorKind::Argument, format!("{text:?} is not a fit: use crop, letterbox or stretch"))
+        [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim].into_iter().find(|fit| fit.name() == text).ok_or_else(|| {
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a fit: use crop, letterbox, stretch or trim"))
         })
     }
 }
@@ -153,11 +159,13 @@ mod tests {
         assert_eq!(resized(Fit::Letterbox, 31, 48, 24), [16, 24]); // 15.5
         assert_eq!(resized(Fit::Letterbox, 1, 9000, 24), [1, 24]);
         assert_eq!(resized(Fit::Stretch, 1, 9000, 24), [24, 24]);
+        assert_eq!(resized(Fit::Trim, 207, 301, 240), [240, 348]);
+        assert_eq!(resized(Fit::Trim, 301, 207, 240), [348, 240]);
     }
 
     #[test]
     fn names_round_trip() {
-        for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
+        for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim] {
             assert_eq!(fit.to_string().parse::<Fit>().unwrap(), fit);
             assert_eq!(serde_json::to_string(&fit).unwrap(), format!("\"{fit}\""));
         }

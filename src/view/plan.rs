@@ -42,7 +42,7 @@ impl Plan {
     /// [`VisionArch::plan`](crate::weights::VisionArch::plan) takes that of a model.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where a side or `size` is zero or exceeds [`MAX_SIDE`].
+    /// [`ErrorKind::Argument`] where a side of the picture or of the input, or `size`, is zero or exceeds [`MAX_SIDE`].
     pub fn with(width: usize, height: usize, size: usize, fit: Fit, preprocessing: &Preprocessing) -> Result<Self> {
         for (name, value) in [("picture width", width), ("picture height", height), ("model input size", size)] {
             if !(1..=MAX_SIDE).contains(&value) {
@@ -53,6 +53,14 @@ impl Plan {
             }
         }
         let [x, y] = fit.spans(width, height, size);
+        if x.target.max(y.target) > MAX_SIDE {
+            let message = format!(
+                "a picture of {width} x {height} pixels whose shorter side becomes {size} is {} x {} pixels: the longer side must \
+                 be at most {MAX_SIDE}; cut the picture up, or use the fit crop, letterbox or stretch",
+                x.target, y.target
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let (horizontal, vertical) =
             (FilterWeights::new(&x, preprocessing.filter), FilterWeights::new(&y, preprocessing.filter));
         let source_rows = vertical.source();

@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use super::*;
 use crate::image::*;
 
-const FITS: [Fit; 3] = [Fit::Crop, Fit::Letterbox, Fit::Stretch];
+const FITS: [Fit; 4] = [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim];
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/preprocess", name].iter().collect()
@@ -52,7 +52,11 @@ fn files_decode_to_the_pixels_that_they_were_made_from() {
 
 #[test]
 fn resized_pixels_are_those_of_pillow() {
-    for (file, filter) in [("expected.safetensors", Filter::Bicubic), ("bilinear.safetensors", Filter::Bilinear)] {
+    for (file, filter, cases) in [
+        ("expected.safetensors", Filter::Bicubic, 32),
+        ("bilinear.safetensors", Filter::Bilinear, 32),
+        ("trim.safetensors", Filter::Bicubic, 6),
+    ] {
         let bytes = fixture_bytes(file);
         let expected = SafeTensors::deserialize(&bytes).unwrap();
         let preprocessing = Preprocessing { filter, ..Preprocessing::CLIP };
@@ -62,13 +66,14 @@ fn resized_pixels_are_those_of_pillow() {
             let image = Image::open(fixture(name)).unwrap();
             let (width, height, size) = (image.width(), image.height(), size.parse().unwrap());
             let plan = Plan::with(width, height, size, fit.parse().unwrap(), &preprocessing).unwrap();
+            assert_eq!(view.shape()[..2], [plan.height(), plan.width()], "{key}");
             let out = plan.run(&image.frame());
             assert_eq!(out.len(), view.data().len(), "{key}");
             let wrong = out.iter().zip(view.data()).position(|(a, b)| a != b);
             assert_eq!(wrong, None, "{filter:?}, {key}: first byte that differs");
             seen += 1;
         }
-        assert_eq!(seen, 32);
+        assert_eq!(seen, cases);
     }
 }
 
@@ -112,6 +117,12 @@ fn the_grid_covers_the_whole_patches_only() {
     let plan = Plan::new(120, 200, 50, Fit::Stretch).unwrap();
     assert_eq!(plan.placement_of_grid(7), Placement { x: 0.0, y: 0.0, width: 120.0 * 0.98, height: 196.0 });
     assert_eq!(plan.grid(7), Grid::square(7));
+    // 448 x int(448 * 1000 / 700) = 640 pixels: 45 whole patches of 14 and 10 pixels that are not seen.
+    let plan = Plan::new(1000, 700, 448, Fit::Trim).unwrap();
+    assert_eq!((plan.width(), plan.height(), plan.grid(14)), (640, 448, Grid::new(32, 45)));
+    let seen = plan.placement_of_grid(14);
+    assert_eq!((seen.x, seen.y, seen.height), (0.0, 0.0, 700.0));
+    assert!((seen.width - 1000.0 * 630.0 / 640.0).abs() <= 1e-9, "{seen:?}");
 }
 
 #[test]
@@ -135,6 +146,8 @@ fn sizes_out_of_range_are_argument_errors() {
         assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.to_string().contains("65535"), "{error}");
     }
+    let error = Plan::new(1, 4000, 448, Fit::Trim).unwrap_err();
+    assert!(error.kind() == crate::ErrorKind::Argument && error.to_string().contains("448 x 1792000"), "{error}");
     // The extreme aspect ratio costs no more than what is kept of it.
     let plan = Plan::new(1, 65_535, 240, Fit::Crop).unwrap();
     assert!(plan.intermediate_len(3) <= 240 * 5 * 3, "{}", plan.intermediate_len(3));
@@ -157,12 +170,15 @@ proptest! {
             let out = plan.run(&frame);
             for y in plan.rows() {
                 let filled = plan.columns();
-                let row = &out[(y * size + filled.start) * channels..(y * size + filled.end) * channels];
+                let first = y * plan.width();
+                let row = &out[(first + filled.start) * channels..(first + filled.end) * channels];
                 prop_assert!(row.iter().all(|&v| v == value), "{fit}, row {y}: {row:?}");
             }
             if fit != Fit::Letterbox {
-                prop_assert_eq!((plan.rows(), plan.columns()), (0..size, 0..size));
+                prop_assert_eq!((plan.rows(), plan.columns()), (0..plan.height(), 0..plan.width()));
             }
+            let sides = [plan.width(), plan.height()];
+            prop_assert_eq!(if fit == Fit::Trim { *sides.iter().min().unwrap() } else { sides[0].max(sides[1]) }, size);
         }
     }
 
@@ -203,8 +219,9 @@ proptest! {
                 plan.horizontal(&strided, i * step..i * step + out.len() / row, out);
             }
             let mut split = vec![0x5a; whole.len()];
-            for (i, out) in split.chunks_mut(step * size * channels).enumerate() {
-                let rows = i * step..i * step + out.len() / (size * channels);
+            let row = plan.width() * channels;
+            for (i, out) in split.chunks_mut(step * row).enumerate() {
+                let rows = i * step..i * step + out.len() / row;
                 plan.vertical(&intermediate, channels, rows, out);
             }
             prop_assert_eq!(&split, &whole, "{}", fit);
@@ -227,7 +244,7 @@ proptest! {
                 Fit::Letterbox => {
                     prop_assert!(x <= 0.0 && y <= 0.0 && right >= w - 1e-9 && bottom >= h - 1e-9);
                 }
-                Fit::Stretch => prop_assert!(x == 0.0 && y == 0.0 && near(width, w) && near(height, h)),
+                Fit::Stretch | Fit::Trim => prop_assert!(x == 0.0 && y == 0.0 && near(width, w) && near(height, h)),
             }
         }
     }

@@ -427,7 +427,7 @@ fn preprocess_to_the_bit(turn: &Turn, half: bool, schedule: &str) {
         [(61, 97, 48, 16), (40, 30, 32, 16), (32, 32, 32, 8), (7, 3, 32, 16), (200, 33, 50, 7), (3, 90, 28, 14)]
     {
         for (format, padding) in [(PixelFormat::Grey8, 0), (PixelFormat::Rgb8, 5)] {
-            for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
+            for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim] {
                 let stride = width * format.channels() + padding;
                 let bytes: Vec<u8> = (0..stride * height).map(|i| ((i * 37) ^ ((i >> 3) * 11)) as u8).collect();
                 let frame = Frame::new(&bytes, width, height, stride, format).unwrap();
@@ -439,7 +439,7 @@ fn preprocess_to_the_bit(turn: &Turn, half: bool, schedule: &str) {
                 };
                 // One after the other in one size and fit: the tables of one must not serve the other.
                 let plans = [imagenet, Preprocessing::CLIP].map(|p| Plan::with(width, height, size, fit, &p).unwrap());
-                let len = (size / patch).pow(2) * 3 * patch * patch;
+                let len = plans[0].grid(patch).cells() * 3 * patch * patch;
                 let mut expected = cpu.buffer(Role::Operand, 2 * len).unwrap();
                 let mut found = cuda.buffer(Role::Operand, 2 * len).unwrap();
                 for (image, plan) in plans.iter().enumerate().rev() {

@@ -55,17 +55,17 @@ fn preprocess<B: Backend>(backends: &mut [B]) {
         let stride = case.width * channels + case.gap;
         let bytes: Vec<u8> = (0..stride * case.height).map(|i| (i * i % 251 + i % 5) as u8).collect();
         let frame = Frame::new(&bytes, case.width, case.height, stride, case.format).unwrap();
-        let count = (case.size / case.patch).pow(2);
-        let len = count * 3 * case.patch * case.patch;
         for (fit, preprocessing) in
-            [Fit::Crop, Fit::Letterbox, Fit::Stretch].iter().flat_map(|fit| ALL.map(|p| (*fit, p)))
+            [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim].iter().flat_map(|fit| ALL.map(|p| (*fit, p)))
         {
             let plan = Plan::with(case.width, case.height, case.size, fit, &preprocessing).unwrap();
+            let count = plan.grid(case.patch).cells();
+            let len = count * 3 * case.patch * case.patch;
             let mut expected = vec![0.0; len];
             patches::write(
                 &plan.run(&frame),
                 channels,
-                [case.size; 2],
+                [plan.width(), plan.height()],
                 case.patch,
                 0..count,
                 plan.values(),
