@@ -278,6 +278,12 @@
 #define INCTRL_FIT_STRETCH 2
 
 /**
+ * Fit: the whole frame is seen, but for less than a patch at the right and at the bottom; the model's input is as wide or as
+ * tall as the frame. For methods that take maps of any rows and columns.
+ */
+#define INCTRL_FIT_TRIM 3
+
+/**
  * Verdict: the bank has no thresholds.
  */
 #define INCTRL_VERDICT_NONE 0
@@ -594,8 +600,8 @@ typedef struct inctrl_result {
      */
     size_t struct_size;
     /**
-     * Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1].
-     * inctrl_engine_grid() says how many that are.
+     * Memory of the caller for `map_capacity` residuals, or NULL: grid_rows * grid_cols of them, row by row.
+     * inctrl_scorer_grid() says how many that are.
      */
     float *map;
     /**
@@ -652,11 +658,11 @@ typedef struct inctrl_result {
      */
     float text_prior;
     /**
-     * Cells of a side of the map.
+     * Cells of a side of the map; 0 where it has not as many rows as columns, see `grid_rows`.
      */
     uint32_t grid;
     /**
-     * Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid wide.
+     * Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid_cols wide.
      */
     double map_x;
     /**
@@ -683,6 +689,14 @@ typedef struct inctrl_result {
      * Identity of the bank: 16 hexadecimal digits and a zero.
      */
     char bank_id[24];
+    /**
+     * Rows of the map.
+     */
+    uint32_t grid_rows;
+    /**
+     * Columns of the map.
+     */
+    uint32_t grid_cols;
 } inctrl_result;
 
 /**
@@ -801,7 +815,8 @@ const char *inctrl_last_error(void);
  *
  * When it returns, the previous callback runs nowhere and is not called any more: it waits for calls that other threads are in,
  * so hold no lock that the callback takes. Called from within a callback it does not wait. A frame that is scored without an
- * error logs nothing, but for the first one of a scorer whose brightness is in doubt: see `white_level` of inctrl_frame.
+ * error logs nothing, but for the first one of a scorer whose brightness is in doubt (see `white_level` of inctrl_frame), and the
+ * first one whose map has other rows and columns, as it takes memory.
  */
 void inctrl_set_log_callback(inctrl_log_callback callback,
                              void *user);
@@ -832,7 +847,8 @@ const char *inctrl_engine_model_hash(const struct inctrl_engine *engine);
 const char *inctrl_engine_device(const struct inctrl_engine *engine);
 
 /**
- * Cells of a side of the residual map: a result's map has grid * grid residuals. 0 where `engine` is no engine.
+ * Cells of a side of the map at the model's own size. Where a bank has another size or the fit INCTRL_FIT_TRIM, ask
+ * inctrl_scorer_grid(). 0 where `engine` is no engine.
  */
 uint32_t inctrl_engine_grid(const struct inctrl_engine *engine);
 
@@ -1031,6 +1047,17 @@ int32_t inctrl_scorer_output(const struct inctrl_scorer *scorer,
                              size_t result,
                              const char *name,
                              float *value);
+ * Rows and columns of the map of a frame of `width` x `height` pixels, with the bank that is in the scorer's slot now. Any thread
+ * may ask, also while another one scores.
+ *
+ * @param rows receives the rows
+ * @param cols receives the columns
+ */
+int32_t inctrl_scorer_grid(const struct inctrl_scorer *scorer,
+                           uint32_t width,
+                           uint32_t height,
+                           uint32_t *rows,
+                           uint32_t *cols);
 
 /**
  * Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in

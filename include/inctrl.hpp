@@ -105,9 +105,9 @@ inline View<inctrl_region> regions(const inctrl_result &result) noexcept {
     return {result.regions, result.region_count < result.region_capacity ? result.region_count : result.region_capacity};
 }
 
-/// The residual map of a result, grid * grid, row by row; empty where none was asked for, and after an error.
+/// The map of a result, grid_rows * grid_cols, row by row; empty where none was asked for, and after an error.
 inline View<float> map(const inctrl_result &result) noexcept {
-    return {result.map, result.map == nullptr ? 0 : std::size_t{result.grid} * result.grid};
+    return {result.map, result.map == nullptr ? 0 : std::size_t{result.grid_rows} * result.grid_cols};
 }
 
 namespace detail {
@@ -209,7 +209,8 @@ class Engine {
     std::string model_hash() const { return detail::text(inctrl_engine_model_hash(get())); }
     std::string device() const { return detail::text(inctrl_engine_device(get())); }
     std::uint32_t grid() const noexcept { return inctrl_engine_grid(get()); }
-    /// Residuals of a map: the room that a result needs for it.
+    /// Cells of a map at the model's own size: the room that a result needs for it. Where a bank has another size or the fit
+    /// INCTRL_FIT_TRIM, Scorer::cells() says how many a frame's map has.
     std::size_t cells() const noexcept { return std::size_t{grid()} * grid(); }
     const inctrl_engine *get() const noexcept { return handle_.get(); }
 
@@ -495,6 +496,13 @@ class Scorer {
         float value = 0;
         check(inctrl_scorer_output(get(), result, name.c_str(), &value));
         return value;
+    }
+
+    /// Cells of the map of a frame of these sides, with the bank that is in the slot now: the room that a result needs for it.
+    std::size_t cells(std::uint32_t width, std::uint32_t height) const {
+        std::uint32_t rows = 0, cols = 0;
+        check(inctrl_scorer_grid(get(), width, height, &rows, &cols));
+        return std::size_t{rows} * cols;
     }
 
     void warm_up(std::uint32_t width, std::uint32_t height, std::int32_t format, std::uint32_t count = 3) const {

@@ -13,7 +13,6 @@ use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
-use crate::view::Grid;
 use crate::weights::{Arch, VisionArch};
 
 /// Scores each image against several banks: the image is encoded once, and compared once with each prompt, however many of the
@@ -87,7 +86,7 @@ impl MultiBankScorer {
             owners.iter().for_each(|&bank| members[bank].push(groups.len()));
             groups.push(model.upload(&banks[first].subset(places)?.device_tensors()?)?);
         }
-        let grid = Grid::square(arch.vision.grid());
+        let grid = first.setup().grid(&arch.vision)?;
         let names = first.outputs();
         Ok(MultiBankScorer {
             session,
@@ -124,15 +123,18 @@ impl MultiBankScorer {
         let ViewPlan { plan, judged } = &self.plans[at];
         let shown = self.shown.of(&mut *self.session, frame, mask)?;
         let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
-        self.session.prepare(plan.grid(self.vision.patch_size))?;
+        let grid = plan.grid(self.vision.patch_size);
+        if self.session.prepare(grid)? {
+            self.regions.reserve(grid);
+            self.scores.iter_mut().for_each(|score| score.reserve(grid));
+        }
         self.session.place(shown, plan, 0)?;
         (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
         let placement = plan.placement_of_grid(self.vision.patch_size);
         for (score, doubt) in self.scores.iter_mut().zip(doubts) {
             score.depth_doubt = doubt;
             score.map.placement = placement;
-            (score.width, score.height) = (frame.width(), frame.height());
-            score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
+            score.begin(grid, judged, [frame.width(), frame.height()]);
         }
         self.session.encode(1)?;
         let MultiBankScorer { session, prepared, groups, members, regions, scores, .. } = self;

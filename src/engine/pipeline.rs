@@ -137,6 +137,7 @@ impl<B: Backend> Pipeline<B> {
         let slots = if method.is_some() { slots } else { 0 };
         let wants = wants(method.as_ref().map(|(setup, _)| *setup), encoder.arch())?;
         let method = method.map(|(setup, loaded)| LaneMethod { loaded, setup: setup.clone() });
+        check_grid(method.as_ref(), encoder.arch(), grid)?;
         let tokens = encoder.tokens(&mut backend, grid, views)?;
         let memory = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
         let mut grids = Vec::with_capacity(GRIDS);
@@ -248,6 +249,21 @@ pub(super) fn wants(setup: Option<&Setup>, arch: &Arch) -> Result<Wants> {
     setup.map_or_else(|| Ok(Wants::of(arch)), |setup| setup.wants(arch))
 }
 
+/// Most cells of a view: those of a model's own size are at most as many.
+const MOST_CELLS: usize = 65_536;
+
+/// An error for a grid that cannot be encoded, or not be judged.
+fn check_grid<B: Backend>(method: Option<&LaneMethod<B>>, arch: &Arch, grid: Grid) -> Result<()> {
+    if !(1..=MOST_CELLS).contains(&grid.cells()) {
+        let message = format!(
+            "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, the fit crop, letterbox or stretch, \
+             or cut the picture up"
+        );
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
+    method.map_or(Ok(()), |method| method.setup.method().check_grid(arch, grid))
+}
+
 /// The grid of the batch to come.
 fn current<B: Backend>(grids: &mut [LaneGrid<B>]) -> Result<&mut LaneGrid<B>> {
     grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane that is ready for no grid"))
@@ -354,6 +370,7 @@ impl<B: Backend> Session for Pipeline<B> {
             return Ok(false);
         }
         let [views, slots] = self.most;
+        check_grid(self.method.as_ref(), self.encoder.arch(), grid)?;
         if grid.cells() > self.memory.cells {
             if B::IN_HOST_MEMORY {
                 let bytes =

@@ -76,6 +76,24 @@ impl Score {
         }
     }
 
+    /// Memory for a map of `grid`.
+    pub(super) fn reserve(&mut self, grid: Grid) {
+        let more = |len: usize| grid.cells().saturating_sub(len);
+        self.map.cells.reserve_exact(more(self.map.cells.len()));
+        self.ignored.reserve_exact(more(self.ignored.len()));
+        self.regions.clear();
+        self.regions.reserve_exact(Regions::most(grid));
+    }
+
+    /// Prepares for a map of `grid`, of which `judged` says which cells count, over an image of `width` x `height` pixels.
+    pub(super) fn begin(&mut self, grid: Grid, judged: &[f32], [width, height]: [usize; 2]) {
+        self.map.grid = grid;
+        self.map.cells.resize(grid.cells(), 0.0);
+        self.ignored.clear();
+        self.ignored.extend(judged.iter().map(|judged| *judged == 0.0));
+        (self.width, self.height) = (width, height);
+    }
+
     /// Every number that the method gives for the image, with its name and range, the score first.
     pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&'static Output, f32)> + '_ {
         self.names.iter().zip(self.values.iter().copied())

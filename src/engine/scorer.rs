@@ -22,7 +22,8 @@ const PLANS: usize = 32;
 
 /// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
 ///
-/// A score has the same bits for every batch size and position in the batch, thread count and order of the prompts. Once it
+/// A score has the same bits for every batch size and position in the batch, whatever the other images are, for every thread
+/// count and order of the prompts. Once it
 /// has seen an image of each size (up to 32 sizes) and pixel format, [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
     session: Box<dyn Session>,
@@ -33,6 +34,11 @@ pub struct Scorer {
     shown: FramePrep,
     regions: Regions,
     scores: Vec<Score>,
+    /// Of each image of the batch, how its patches lie, until it is scored.
+    grids: Vec<Option<Grid>>,
+    /// The images of the batch that are encoded together.
+    together: Vec<usize>,
+    grown: Option<Grid>,
 }
 
 /// What depends on the size of a frame and on the bank's fit and ignore mask.
@@ -43,12 +49,17 @@ pub(super) struct ViewPlan {
 }
 
 impl Scorer {
-    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Self {
+    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Result<Self> {
         let prepared = Arc::clone(&slot.load());
-        let grid = Grid::square(arch.vision.grid());
+        // That for which the session was made.
+        let grid = prepared.bank.setup().grid(&arch.vision)?;
         let names = prepared.bank.outputs();
-        Scorer {
-            scores: vec![Score::empty(names, grid); session.capacity()],
+        Ok(Scorer {
+            // Not `vec!`: a clone has no more memory than it needs for what it holds.
+            scores: std::iter::repeat_with(|| Score::empty(names, grid)).take(session.capacity()).collect(),
+            grids: Vec::with_capacity(session.capacity()),
+            together: Vec::with_capacity(session.capacity()),
+            grown: None,
             session,
             vision: arch.vision.clone(),
             slot,
@@ -56,7 +67,7 @@ impl Scorer {
             plans: Vec::with_capacity(PLANS),
             shown: FramePrep::default(),
             regions: Regions::new(grid),
-        }
+        })
     }
 
     /// Scores one image: a [`Frame`], or a [`DeviceFrame`](crate::DeviceFrame) on the scorer's own GPU.
@@ -142,6 +153,12 @@ impl Scorer {
         Ok(())
     }
 
+    /// The grid for which the last call took memory, as it was the first to see it; none where everything was there. With the
+    /// fit [`Fit::Trim`] each shape of frames has its own: warm up with each of them.
+    pub fn grown(&self) -> Option<Grid> {
+        self.grown
+    }
+
     /// Most images that are encoded at once.
     pub fn capacity(&self) -> usize {
         self.session.capacity()
@@ -185,28 +202,54 @@ impl Scorer {
         on_lent(self, frames, |scorer| scorer.place_and_score(frames))
     }
 
+    /// Frames whose patches lie alike are encoded together.
     fn place_and_score<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
         self.follow();
+        self.grown = None;
+        self.grids.clear();
+        let bank = &self.prepared.bank;
+        for frame in frames {
+            let at = fitted(&mut self.plans, &(*frame).into(), &self.vision, bank)?;
+            self.grids.push(Some(self.plans[at].plan.grid(self.vision.patch_size)));
+        }
+        while let Some(grid) = self.grids.iter().find_map(|grid| *grid) {
+            self.score_those_of(grid, frames)?;
+        }
+        Ok(())
+    }
+
+    /// Scores the frames of the batch whose patches are those of `grid`.
+    fn score_those_of<'a>(&mut self, grid: Grid, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
+        if self.session.prepare(grid)? {
+            self.grown = Some(grid);
+            self.regions.reserve(grid);
+            self.scores.iter_mut().for_each(|score| score.reserve(grid));
+        }
+        self.together.clear();
         let mask = self.prepared.bank.mask();
         for (image, frame) in frames.iter().enumerate() {
+            if self.grids[image] != Some(grid) {
+                continue;
+            }
+            self.grids[image] = None;
             let frame = (*frame).into();
             let at = fitted(&mut self.plans, &frame, &self.vision, &self.prepared.bank)?;
             let ViewPlan { plan, judged } = &self.plans[at];
+            let slot = self.together.len();
+            self.together.push(image);
             let shown = self.shown.of(&mut *self.session, frame, mask)?;
             let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
-            self.session.prepare(plan.grid(self.vision.patch_size))?;
-            self.session.place(shown, plan, image)?;
-            self.session.judge(image, judged);
+            self.session.place(shown, plan, slot)?;
+            self.session.judge(slot, judged);
             let score = &mut self.scores[image];
             score.depth_doubt = doubt;
             score.map.placement = plan.placement_of_grid(self.vision.patch_size);
-            (score.width, score.height) = (frame.width(), frame.height());
-            score.ignored.iter_mut().zip(judged).for_each(|(ignored, judged)| *ignored = *judged == 0.0);
+            score.begin(grid, judged, [frame.width(), frame.height()]);
         }
-        let Scorer { scores, prepared, regions, .. } = self;
-        let run = Run { views: 0..frames.len(), first_slot: 0, bank: 0 };
-        self.session.score(frames.len(), &[run], &[&prepared.device], &mut |slot, values, map| {
-            scores[slot].fill(values, map, prepared, regions);
+        let Scorer { scores, prepared, regions, together, .. } = self;
+        let run = Run { views: 0..together.len(), first_slot: 0, bank: 0 };
+        self.session.score(together.len(), &[run], &[&prepared.device], &mut |slot, values, map| {
+            scores[together[slot]].fill(values, map, prepared, regions);
         })
     }
 }

@@ -335,7 +335,7 @@ impl Engine {
         }
         let (bank, _) = slot.current();
         let session = self.session(Some(bank.setup()), capacity.get(), capacity.get())?;
-        Ok(Scorer::new(session, self.arch(), Arc::clone(slot)))
+        Scorer::new(session, self.arch(), Arc::clone(slot))
     }
 
     /// A panel, which scores each image against all of `banks`.

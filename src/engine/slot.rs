@@ -9,6 +9,7 @@ use crate::bank::{BankId, PromptBank};
 use crate::error::Result;
 use crate::memory;
 use crate::process::{self, Origin};
+use crate::view::Grid;
 use crate::weights::Arch;
 
 /// The bank that a group of scorers uses. [`SharedBank::swap`] gives all of them another one, from their next image on.
@@ -75,6 +76,18 @@ impl SharedBank {
         // the count can only fall.
         swaps.retired.retain(|retired| Arc::strong_count(retired) > 1);
         Ok(generation)
+    }
+
+    /// Rows and columns of the map of a frame of `width` x `height` pixels, with the bank in place.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, or of whose map the method makes nothing.
+    pub fn grid(&self, width: usize, height: usize) -> Result<Grid> {
+        let (bank, _) = self.current();
+        let plan = bank.plan(&self.arch.vision, width, height)?;
+        let grid = plan.grid(self.arch.vision.patch_size);
+        bank.method_entry().check_grid(&self.arch, grid)?;
+        Ok(grid)
     }
 
     /// The bank in place, and its generation.

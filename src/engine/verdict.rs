@@ -136,6 +136,13 @@ impl Regions {
         Regions { todo: vec![false; grid.cells()], stack: Vec::with_capacity(grid.cells()) }
     }
 
+    /// Memory for maps of `grid`, too.
+    pub fn reserve(&mut self, grid: Grid) {
+        self.todo.reserve_exact(grid.cells().saturating_sub(self.todo.len()));
+        self.stack.clear();
+        self.stack.reserve_exact(grid.cells());
+    }
+
     /// Most regions that a map of `grid` can have: no two of them touch, not even at a corner.
     pub fn most(grid: Grid) -> usize {
         grid.rows.div_ceil(2) * grid.cols.div_ceil(2)
@@ -146,6 +153,7 @@ impl Regions {
     pub fn find(&mut self, map: &AnomalyMap, ignored: &[bool], limit: f32, size: [usize; 2], out: &mut Vec<Region>) {
         out.clear();
         let Grid { rows: height, cols: width } = map.grid;
+        self.todo.resize(map.grid.cells(), false);
         for ((todo, cell), ignored) in self.todo.iter_mut().zip(&map.cells).zip(ignored) {
             *todo = *cell >= limit && !ignored;
         }

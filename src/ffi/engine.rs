@@ -127,7 +127,8 @@ pub unsafe extern "C" fn inctrl_engine_device(engine: *const inctrl_engine) -> *
     unsafe { object(engine) }.map_or(std::ptr::null(), |engine| engine.device.as_ptr())
 }
 
-/// Cells of a side of the residual map: a result's map has grid * grid residuals. 0 where `engine` is no engine.
+/// Cells of a side of the map at the model's own size. Where a bank has another size or the fit INCTRL_FIT_TRIM, ask
+/// inctrl_scorer_grid(). 0 where `engine` is no engine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_grid(engine: *const inctrl_engine) -> u32 {
     // SAFETY: a handle of the caller's.

@@ -66,7 +66,8 @@ impl Drop for Running {
 ///
 /// When it returns, the previous callback runs nowhere and is not called any more: it waits for calls that other threads are in,
 /// so hold no lock that the callback takes. Called from within a callback it does not wait. A frame that is scored without an
-/// error logs nothing, but for the first one of a scorer whose brightness is in doubt: see `white_level` of inctrl_frame.
+/// error logs nothing, but for the first one of a scorer whose brightness is in doubt (see `white_level` of inctrl_frame), and the
+/// first one whose map has other rows and columns, as it takes memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_set_log_callback(callback: inctrl_log_callback, user: *mut c_void) {
     let sink = callback

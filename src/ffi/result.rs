@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use super::abi::{Versioned, read, write};
 use super::status::{Failure, Outcome};
 use crate::engine::{Decision, Reason, Region, Score, Verdict};
+use crate::view::Grid;
 
 /// Verdict: the bank has no thresholds.
 pub const INCTRL_VERDICT_NONE: i32 = 0;
@@ -61,8 +62,8 @@ pub struct inctrl_region {
 pub struct inctrl_result {
     /// sizeof(inctrl_result); set by the caller.
     pub struct_size: usize,
-    /// Memory of the caller for `map_capacity` residuals, or NULL: grid * grid of them, row by row, in [0, 1].
-    /// inctrl_engine_grid() says how many that are.
+    /// Memory of the caller for `map_capacity` residuals, or NULL: grid_rows * grid_cols of them, row by row.
+    /// inctrl_scorer_grid() says how many that are.
     pub map: *mut f32,
     /// Elements at `map`. A map that does not fit is an error.
     pub map_capacity: usize,
@@ -91,9 +92,9 @@ pub struct inctrl_result {
     pub image_residual: f32,
     /// How much better texts of a damaged object fit, in [0, 1].
     pub text_prior: f32,
-    /// Cells of a side of the map.
+    /// Cells of a side of the map; 0 where it has not as many rows as columns, see `grid_rows`.
     pub grid: u32,
-    /// Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid wide.
+    /// Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid_cols wide.
     pub map_x: f64,
     /// Top edge.
     pub map_y: f64,
@@ -107,6 +108,10 @@ pub struct inctrl_result {
     pub latency_us: u64,
     /// Identity of the bank: 16 hexadecimal digits and a zero.
     pub bank_id: [c_char; 24],
+    /// Rows of the map.
+    pub grid_rows: u32,
+    /// Columns of the map.
+    pub grid_cols: u32,
 }
 
 // SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
@@ -168,6 +173,7 @@ impl Place {
             *part = f64::NAN;
         }
         (value.generation, value.latency_us, value.bank_id) = (0, 0, [0; 24]);
+        (value.grid_rows, value.grid_cols) = (0, 0);
         // SAFETY: `new`'s promise.
         unsafe { write(self.pointer, &self.value) }
     }
@@ -212,6 +218,8 @@ impl Place {
             *part = score.output(name).unwrap_or(f32::NAN);
         }
         let place = score.map.placement;
+        let Grid { rows, cols } = score.map.grid;
+        (value.grid_rows, value.grid_cols) = (rows as u32, cols as u32);
         value.grid = score.map.grid.side().unwrap_or(0) as u32;
         (value.map_x, value.map_y) = (place.x + f64::from(origin.0), place.y + f64::from(origin.1));
         (value.map_width, value.map_height) = (place.width, place.height);

@@ -12,7 +12,7 @@ use super::abi::{Tagged, Versioned, abandon, close, hand_out, handle, object, re
 use super::engine::{c_string, inctrl_engine};
 use super::frame::{frame, frames, inctrl_frame, inctrl_roi, pixel_format};
 use super::health::Counts;
-use super::log::{INCTRL_LOG_WARNING, log};
+use super::log::{INCTRL_LOG_INFO, INCTRL_LOG_WARNING, log};
 use super::places::Places;
 use super::result::{Place, inctrl_result};
 use super::slot::inctrl_slot;
@@ -114,6 +114,7 @@ impl Lane {
                     keep(job.index, score);
                     self.deliver(score, job, begin, deadline, first);
                 }
+                self.tell_of_memory(scorer);
                 continue;
             }
             // One of them fails: each by itself, so that it costs no other its score. The bits are the same.
@@ -125,7 +126,16 @@ impl Lane {
                     }
                     Err(error) => self.failed(job.index, Ok(&mut job.place), error.into(), first),
                 }
+                self.tell_of_memory(scorer);
             }
+        }
+    }
+
+    /// Says in the log where a call took memory for a map of rows and columns that it had not seen.
+    fn tell_of_memory(&self, scorer: &Scorer) {
+        if let Some(grid) = scorer.grown() {
+            let class = self.slot.current().0.class().to_owned();
+            log(INCTRL_LOG_INFO, &format!("a scorer of class `{class}` took memory for the first map of {grid} cells"));
         }
     }
 
@@ -466,6 +476,34 @@ pub unsafe extern "C" fn inctrl_scorer_output(
     })
 }
 
+/// Rows and columns of the map of a frame of `width` x `height` pixels, with the bank that is in the scorer's slot now. Any thread
+/// may ask, also while another one scores.
+///
+/// @param rows receives the rows
+/// @param cols receives the columns
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_scorer_grid(
+    scorer: *const inctrl_scorer,
+    width: u32,
+    height: u32,
+    rows: *mut u32,
+    cols: *mut u32,
+) -> i32 {
+    guard(|| {
+        if rows.is_null() || cols.is_null() {
+            return Err(Failure::argument("the place for the rows or for the columns is NULL"));
+        }
+        // SAFETY: a handle of the caller's.
+        let grid = unsafe { object(scorer) }?.slot.grid(width as usize, height as usize)?;
+        // SAFETY: variables of the caller's.
+        unsafe {
+            rows.write(grid.rows as u32);
+            cols.write(grid.cols as u32);
+        }
+        Ok(())
+    })
+}
+
 /// Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in
 /// steady running. Call it before the first frame, and in gaps between frames to keep the device warm.
 #[unsafe(no_mangle)]
@@ -479,7 +517,12 @@ pub unsafe extern "C" fn inctrl_scorer_warm_up(
     guard(|| {
         // SAFETY: a handle of the caller's.
         let lane = unsafe { object(scorer) }?;
-        Ok(lane.enter()?.work().scorer.warm_up(width as usize, height as usize, pixel_format(format)?, count)?)
+        let mut entered = lane.enter()?;
+        let scorer = &mut entered.work().scorer;
+        // The first one by itself, as it is the one that may take memory.
+        scorer.warm_up(width as usize, height as usize, pixel_format(format)?, count.min(1))?;
+        lane.tell_of_memory(scorer);
+        Ok(scorer.warm_up(width as usize, height as usize, pixel_format(format)?, count.saturating_sub(1))?)
     })
 }
 

@@ -17,7 +17,7 @@ use crate::backend::{Backend, BankRole, Role, Search};
 use crate::encoder::Wants;
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
-use crate::view::Fit;
+use crate::view::{Fit, Grid};
 use crate::weights::{Arch, Weights};
 
 pub mod anomaly_dino;
@@ -182,6 +182,14 @@ pub trait Method: Sync {
 
     /// Bytes of what it remembers of a prompt of whose views each has `cells` cells.
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize;
+
+    /// Why it cannot judge views of `grid`, if it cannot.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a method that is bound to a grid, and another one.
+    fn check_grid(&self, _arch: &Arch, _grid: Grid) -> Result<()> {
+        Ok(())
+    }
 
     /// Why a model cannot serve it, if it cannot.
     ///

@@ -67,9 +67,9 @@ impl FromStr for Fit {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim].into_iter().find(|fit| fit.name() == text).ok_or_else(|| {
-            Error::new(ErrorKind::Argument, format!("{text:?} is not a fit: use crop, letterbox, stretch or trim"))
-        })
+        [Fit::Crop, Fit::Letterbox, Fit::Stretch, Fit::Trim].into_iter().find(|fit| fit.name() == text).ok_or_else(
+            || Error::new(ErrorKind::Argument, format!("{text:?} is not a fit: use crop, letterbox, stretch or trim")),
+        )
     }
 }
 

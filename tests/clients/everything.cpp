@@ -308,6 +308,7 @@ int run(const std::string &weights, const std::string &folder) {
     inctrl::Slot slot(engine, bank);
     inctrl::Scorer scorer(engine, slot, 3);
     scorer.warm_up(WIDTH, HEIGHT, INCTRL_MONO8);
+    EXPECT(scorer.cells(WIDTH, HEIGHT) == engine.cells());
     EXPECT(scorer.health().frames == 0);
     inctrl::Result plain;
     inctrl::check(scorer.score(query, plain));

@@ -240,6 +240,7 @@ static void check_single(const inctrl_engine *engine, const inctrl_bank *bank, c
     static float map[CELLS];
     static unsigned char padded[PADDED * HEIGHT], wide[2 * WIDTH * HEIGHT];
     size_t cells = (size_t)inctrl_engine_grid(engine) * inctrl_engine_grid(engine), i;
+    uint32_t rows = 0, cols = 0;
     inctrl_result result = no_result(), other;
     inctrl_frame frame = queried;
     float largest = 0;
@@ -253,6 +254,10 @@ static void check_single(const inctrl_engine *engine, const inctrl_bank *bank, c
     EXPECT(result.status == INCTRL_OK && result.verdict == INCTRL_VERDICT_NONE && result.reason == INCTRL_REASON_NONE);
     EXPECT(result.late == 0 && result.generation == 1 && result.region_count == 0);
     EXPECT(strcmp(result.bank_id, inctrl_bank_id(bank)) == 0 && result.grid == inctrl_engine_grid(engine));
+    OK(inctrl_scorer_grid(scorer, WIDTH, HEIGHT, &rows, &cols));
+    EXPECT(rows == result.grid && result.grid_rows == rows && result.grid_cols == cols && (size_t)rows * cols == cells);
+    EXPECT(inctrl_scorer_grid(scorer, 0, HEIGHT, &rows, &cols) == INCTRL_ERROR_ARGUMENT);
+    EXPECT(inctrl_scorer_grid(scorer, WIDTH, HEIGHT, NULL, &cols) == INCTRL_ERROR_ARGUMENT);
     for (i = 0; i < cells; i++) {
         EXPECT(map[i] >= 0 && map[i] <= 1);
         largest = map[i] > largest ? map[i] : largest;
@@ -296,9 +301,9 @@ static void check_single(const inctrl_engine *engine, const inctrl_bank *bank, c
     frame.struct_size = 1;
     REFUSED(inctrl_scorer_score(scorer, &frame, 0, &other), INCTRL_ERROR_ARGUMENT, "struct_size");
     IS_REVIEW(&other, INCTRL_ERROR_ARGUMENT);
-    /* A result of the wrong size is not written to. */
+    /* A result that is shorter than the first version is not written to. */
     memset(&other, 0x55, sizeof other);
-    other.struct_size = sizeof other - 8;
+    other.struct_size = offsetof(inctrl_result, grid_rows) - 8;
     result = other;
     REFUSED(inctrl_scorer_score(scorer, &queried, 0, &other), INCTRL_ERROR_ARGUMENT, "struct_size");
     EXPECT(memcmp(&other, &result, sizeof other) == 0);

@@ -21,6 +21,7 @@ use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
 use crate::text::Tokeniser;
+use crate::view::Grid;
 use crate::weights::{Arch, Weights};
 
 mod compare;
@@ -71,6 +72,19 @@ impl Method for Inctrl {
 
     fn prompt_bytes(&self, arch: &Arch, _: &Options, cells: usize) -> usize {
         4 * (arch.taps.len() * cells * arch.vision.width + arch.embed_dim)
+    }
+
+    /// The holistic head is made for as many cells as the model's own size has.
+    fn check_grid(&self, arch: &Arch, grid: Grid) -> Result<()> {
+        let own = Grid::square(arch.vision.grid());
+        if grid == own {
+            return Ok(());
+        }
+        let message = format!(
+            "the method `inctrl` judges maps of {own} cells, for which its heads were trained, and this frame has {grid}: use the \
+             fit crop, letterbox or stretch and the model's own size"
+        );
+        Err(Error::new(ErrorKind::Argument, message))
     }
 
     fn check_model(&self, weights: &Weights) -> Result<()> {

@@ -22,6 +22,7 @@ fn same(result: &inctrl_result, map: &[f32], score: &Score) {
     let id = unsafe { CStr::from_ptr(result.bank_id.as_ptr()) };
     assert_eq!(id.to_str().unwrap(), score.bank.to_string());
     assert_eq!((Some(result.grid as usize), result.status), (score.map.grid.side(), INCTRL_OK));
+    assert_eq!((result.grid_rows as usize, result.grid_cols as usize), (score.map.grid.rows, score.map.grid.cols));
     let place = score.map.placement;
     assert_eq!(
         (result.map_x, result.map_y, result.map_width, result.map_height),
