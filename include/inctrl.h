@@ -1047,6 +1047,8 @@ int32_t inctrl_scorer_output(const struct inctrl_scorer *scorer,
                              size_t result,
                              const char *name,
                              float *value);
+
+/**
  * Rows and columns of the map of a frame of `width` x `height` pixels, with the bank that is in the scorer's slot now. Any thread
  * may ask, also while another one scores.
  *

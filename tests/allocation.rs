@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use inctrl::ffi::*;
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
-use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
+use inctrl::{BankSpec, Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
 
 mod counting;
 #[cfg(feature = "cuda")]
@@ -38,12 +38,14 @@ fn main() {
     allocates_nothing(&weights, Device::Cpu, on_cpu);
     through_c(&weights, Device::Cpu, on_cpu);
     batches_after_single_frames(&weights);
+    grids_in_turn(&weights, Device::Cpu, on_cpu.min(2000));
     scorers_take_what_is_estimated(folder.path());
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
             let emulated = frames.unwrap_or(400);
             allocates_nothing(&weights, Device::Cuda(0), emulated);
+            grids_in_turn(&weights, Device::Cuda(0), emulated);
             through_c(&weights, Device::Cuda(0), emulated);
         }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
@@ -109,6 +111,38 @@ fn batches_after_single_frames(weights: &Path) {
         }
     }
     println!("batches of all sizes and a larger bank: no allocation after single frames");
+}
+
+/// Frames of two shapes in turn, alone and in one batch: memory is taken when each is first seen, and then no more.
+fn grids_in_turn(weights: &Path, device: Device, count: usize) {
+    let mut options = EngineOptions::new(weights);
+    options.device = device;
+    options.threads = NonZeroUsize::new(2);
+    let engine = Engine::with(&options).unwrap();
+    let bytes: Vec<u8> = (0..96 * 96).map(|i| (i * 37 % 251) as u8).collect();
+    let frame = |width, height| Frame::packed(&bytes, width, height, PixelFormat::Grey8).unwrap();
+    let (wide, tall) = (frame(96, 48), frame(40, 70));
+    let mut spec = BankSpec::default();
+    (spec.method, spec.fit) = (Some("anomaly-dino".to_owned()), Some(Fit::Trim));
+    spec.options = vec!["size=64".to_owned(), "rotations=1".to_owned()];
+    let mut builder = engine.bank_builder_of(&spec).unwrap();
+    [wide, tall].iter().for_each(|frame| builder.add(*frame).unwrap());
+    let bank = Arc::new(builder.finish().unwrap());
+    let mut scorer = engine.batch_scorer(bank, const { NonZeroUsize::new(3).unwrap() }).unwrap();
+    let mut run = |count: usize| {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..count / 5 {
+            let cells = [wide, tall].map(|frame| scorer.score(frame).unwrap().map.grid.cells());
+            assert_eq!(cells, [4 * 8, 7 * 4]);
+            let scores = scorer.score_some(&[tall, wide, tall]).unwrap();
+            assert!(scores.iter().zip([28, 32, 28]).all(|(score, cells)| score.map.cells.len() == cells));
+        }
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    };
+    let warm_up = run(15);
+    let steady = run(count);
+    println!("{device}, two grids in turn: {warm_up} allocations at first, {steady} in {count} more");
+    assert_eq!(steady, 0, "two grids in turn");
 }
 
 /// What a scorer of many images takes is at most what is refused beforehand, and not far below it.

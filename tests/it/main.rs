@@ -13,6 +13,7 @@ mod external;
 mod ffi;
 mod fuzz;
 mod goldens;
+mod grids;
 mod invariance;
 mod ops;
 mod preprocessing;
