@@ -1,5 +1,6 @@
 //! Integration tests: the engine from outside.
 
+mod anomaly_dino;
 mod bank_files;
 mod changed_weights;
 mod checkpoints;

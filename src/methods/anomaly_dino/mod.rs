@@ -17,6 +17,7 @@ use crate::backend::{Backend, BankRole};
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
+use crate::view::Fit;
 use crate::weights::{Arch, Weights};
 
 mod compare;
@@ -81,6 +82,10 @@ impl Method for AnomalyDino {
                 of_prompts: false,
             },
         ]
+    }
+
+    fn usual_fit(&self) -> Option<Fit> {
+        Some(Fit::Trim)
     }
 
     fn size(&self, options: &Options) -> Result<Option<usize>> {
