@@ -68,7 +68,7 @@ pub fn default_for(weights: &Weights) -> Result<&'static dyn Method> {
         return Err(error);
     }
     let message =
-        format!("no method is named, and the model cannot serve the usual one; it can serve {}", able.join(", "));
+        format!("no method is named, and the model cannot serve `{}`: name one that it can: {}", ALL[0].name(), able.join(", "));
     Err(Error::new(ErrorKind::Argument, message).because(error))
 }
 
