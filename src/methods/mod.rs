@@ -67,8 +67,11 @@ pub fn default_for(weights: &Weights) -> Result<&'static dyn Method> {
     if able.is_empty() {
         return Err(error);
     }
-    let message =
-        format!("no method is named, and the model cannot serve `{}`: name one that it can: {}", ALL[0].name(), able.join(", "));
+    let message = format!(
+        "no method is named, and the model cannot serve `{}`: name one that it can: {}",
+        ALL[0].name(),
+        able.join(", ")
+    );
     Err(Error::new(ErrorKind::Argument, message).because(error))
 }
 
