@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 use super::names::{Naming, translate};
+use super::read_at::ReadAt;
 use super::source::{Part, Source};
 use super::{Checkpoint, Tensor, config};
 use crate::atomic_file::write_atomically;
@@ -65,10 +66,11 @@ struct Job<'a> {
 /// [`Engine::open`](crate::Engine::open) takes.
 ///
 /// Nothing in the source is executed. `progress` is told the bytes written and their total. The output appears whole or
-/// not at all, and the sources must not be changed meanwhile, as [`Weights::open`](crate::weights::Weights::open) says.
+/// not at all. A source that is written to meanwhile gives other numbers, and one that is cut short an error.
 ///
 /// # Errors
 /// - [`ErrorKind::Io`]: a file cannot be read or written.
+/// - [`ErrorKind::Device`]: there is no memory for a tensor that is stored transposed.
 /// - [`ErrorKind::Config`]: the configuration is needed and missing, malformed, or of an encoder of another kind; or heads are
 ///   given for one that takes none.
 /// - [`ErrorKind::Weights`]: a source is damaged or refused (the module's documentation says what is), its tensors are not
@@ -127,7 +129,6 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
                     progress(done, total);
                     Ok(())
                 })?;
-                part.tensors().iter().for_each(|tensor| job.from.maps[tensor.file].release(tensor.range.clone()));
             }
         }
         Ok(())
@@ -316,30 +317,35 @@ fn stored(dtype: DType, values: &[f32]) -> Vec<u8> {
 /// Passes a stored tensor's elements on in the output's type, row-major.
 fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let size = part.dtype.bitsize() / 8;
-    let bytes = job.from.maps[part.file].bytes(part.range.clone());
+    let file = &job.from.files[part.file];
     let total: usize = part.shape.iter().product();
-    let mut gathered = Vec::new();
+    // What does not lie in the order of its rows is gathered from all of its range.
+    let scattered = if part.is_dense() { None } else { Some(file.read(part.range.clone())?) };
+    let mut chunk = Vec::new();
     let mut index = vec![0; part.shape.len()];
     for start in (0..total).step_by(CHUNK) {
         let count = CHUNK.min(total - start);
-        let chunk = if part.is_dense() {
-            &bytes[start * size..(start + count) * size]
-        } else {
-            gathered.clear();
-            for _ in 0..count {
-                let at: usize = index.iter().zip(&part.strides).map(|(i, stride)| i * stride).sum();
-                gathered.extend_from_slice(&bytes[at * size..(at + 1) * size]);
-                advance(&mut index, &part.shape);
+        chunk.clear();
+        match &scattered {
+            None => {
+                chunk.resize(count * size, 0);
+                file.read_into(part.range.start + start * size, &mut chunk)?;
             }
-            &gathered
-        };
+            Some(bytes) => {
+                for _ in 0..count {
+                    let at: usize = index.iter().zip(&part.strides).map(|(i, stride)| i * stride).sum();
+                    chunk.extend_from_slice(&bytes[at * size..(at + 1) * size]);
+                    advance(&mut index, &part.shape);
+                }
+            }
+        }
         let values = match storage(part.dtype) {
             Some(from) if from == job.dtype => {
-                check(job, from, chunk)?;
-                put(chunk)?;
+                check(job, from, &chunk)?;
+                put(&chunk)?;
                 continue;
             }
-            Some(from) => TensorView { name: "", shape: &[], dtype: from, bytes: chunk.into() }.to_f32(),
+            Some(from) => TensorView { name: "", shape: &[], dtype: from, bytes: chunk.as_slice().into() }.to_f32(),
             None if part.dtype == Dtype::F64 => {
                 chunk.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect()
             }

@@ -5,10 +5,11 @@
 //! executes code of the file); every description is checked against the bytes that are there.
 //!
 //! Invariants: every tensor lies inside its file, has as many elements as its shape says and at most as many as its
-//! storage; the output holds the tensors of [`weights::table`], finite, or does not appear at all. Sources are mapped and
-//! tensors streamed: beside the pages that the system keeps of the source, memory is at most the size of the source and
-//! 8 MiB whatever is in it, and a few megabytes for a model. A file of a few-shot prompt list ([`PromptList`]) is read in
-//! the same way, one tensor at a time.
+//! storage; the output holds the tensors of [`weights::table`], finite, or does not appear at all. Sources are read at offsets,
+//! never mapped: one that is cut short meanwhile is an error, no signal. Tensors are streamed, a transposed one is read whole.
+//! Whatever is in the source, memory is at most its size, its pickle (16 MiB at most) and 8 MiB; for a model it is a few
+//! megabytes and the largest transposed tensor. A file of a few-shot prompt list ([`PromptList`]) is read in the same way, one
+//! tensor at a time.
 //!
 //! Refused, by name and byte offset: unknown opcodes and globals; compressed, encrypted or overlapping archive members;
 //! sizes, strides or offsets that leave a storage; a storage used as two types; negative strides; two tensors of the model
@@ -16,6 +17,7 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `read_at.rs` | bytes of a file, read at offsets |
 //! | `zip.rs` | the directory of an archive |
 //! | `pickle` | a pickle to values |
 //! | `budget.rs` | memory that a pickle may take |
@@ -36,6 +38,7 @@ mod convert;
 mod names;
 mod pickle;
 mod prompt_list;
+mod read_at;
 mod shards;
 mod source;
 #[cfg(test)]
@@ -52,13 +55,17 @@ use safetensors::Dtype;
 pub use convert::{ConvertOptions, Converted, convert};
 pub use prompt_list::PromptList;
 
+use read_at::{ReadAt, SourceFile};
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::mapped::Mapped;
 use crate::weights::{CONFIG_KEY, TensorFile};
 
 /// The longest header of a safetensors file that is read here: a real model's has some 100 bytes for each tensor, and what
 /// is read from it takes a multiple of its size.
 const MAX_HEADER: u64 = 512 << 10;
+
+/// Bytes at the beginning that say of which format a file is.
+const SAMPLE: usize = 8;
 
 /// A tensor inside a file: checked to lie there.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,37 +136,40 @@ struct Content {
 struct Checkpoint {
     /// The file, or the index of several.
     path: PathBuf,
-    maps: Vec<Mapped>,
+    files: Vec<SourceFile>,
     content: Content,
 }
 
 impl Checkpoint {
-    /// Maps what `path` names, a file, an index of files or a folder with one of them, and reads where its tensors lie.
+    /// Opens what `path` names, a file, an index of files or a folder with one of them, and reads where its tensors lie.
     fn open(path: &Path) -> Result<Checkpoint> {
         let path = shards::locate(path)?;
         if shards::is_index(&path) { shards::join(&path) } else { Checkpoint::open_file(&path) }
     }
 
     fn open_file(path: &Path) -> Result<Checkpoint> {
-        let map = Mapped::open(path, "a checkpoint (.pt, .pth, .bin or .safetensors)")?;
-        let content = if torch::is_torch(map.bytes(0..map.len())) {
-            torch::read(map.bytes(0..map.len())).map_err(|error| error.at(path))?
+        let mut file = SourceFile::open(path, "a checkpoint (.pt, .pth, .bin or .safetensors)")?;
+        let content = if torch::is_torch(&file.head(SAMPLE)?) {
+            torch::read(&file).map_err(|error| error.at(path))?
         } else {
-            check_header(map.bytes(0..map.len())).map_err(|error| error.at(path))?;
-            let mut file = TensorFile::open(path)?;
-            let stored = std::mem::take(&mut file.tensors).into_iter();
+            check_header(&file).map_err(|error| error.at(path))?;
+            let mut header = TensorFile::open(path)?;
+            let stored = std::mem::take(&mut header.tensors).into_iter();
             let tensors = stored.map(|(name, t)| (name, Tensor::dense(t.dtype, t.shape, t.range))).collect();
-            Content { tensors, config: file.metadata.remove(CONFIG_KEY), script: false }
+            let config = header.metadata.remove(CONFIG_KEY);
+            // The very file that the header is of, whatever has the name by now.
+            file = header.into();
+            Content { tensors, config, script: false }
         };
-        Ok(Checkpoint { path: path.to_path_buf(), maps: vec![map], content })
+        Ok(Checkpoint { path: path.to_path_buf(), files: vec![file], content })
     }
 }
 
 /// Refuses a safetensors header that is longer than a model's.
-fn check_header(bytes: &[u8]) -> Result<()> {
-    let length = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+fn check_header(file: &SourceFile) -> Result<()> {
+    let length = file.head(SAMPLE)?.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
     // A length beyond the end is no header at all, which the reader of the format says better.
-    if length <= MAX_HEADER || length > bytes.len() as u64 {
+    if length <= MAX_HEADER || length > file.len() as u64 {
         return Ok(());
     }
     let message = format!("has a safetensors header of {length} bytes, expected at most {MAX_HEADER}");

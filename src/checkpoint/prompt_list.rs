@@ -5,43 +5,42 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use super::{Tensor, torch};
+use super::read_at::{ReadAt, SourceFile};
+use super::{SAMPLE, Tensor, torch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::mapped::Mapped;
 use crate::tensor::shape_text;
 use crate::view::Normalised;
 
 /// An open prompt list. Its images go to [`BankBuilder::add_normalised`](crate::BankBuilder::add_normalised).
 ///
 /// Each tensor is `[3, S, S]` or `[1, 3, S, S]`, resized, cropped and normalised as CLIP's images are, in f32, f16 or bf16,
-/// with any strides. The file is mapped and must not be changed meanwhile.
+/// with any strides. It is read from the file when it is asked for.
 pub struct PromptList {
     path: PathBuf,
-    map: Mapped,
+    file: SourceFile,
     tensors: Vec<Tensor>,
 }
 
 impl PromptList {
-    /// Maps a file and reads where its tensors lie; runs nothing in it.
+    /// Opens a file and reads where its tensors lie; runs nothing in it.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Weights`] if it is not a list of tensors, is empty, or is
     /// refused as [the module](crate::checkpoint) says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let map = Mapped::open(path, "a list of tensors of torch.save (.pt)")?;
-        let bytes = map.bytes(0..map.len());
+        let file = SourceFile::open(path, "a list of tensors of torch.save (.pt)")?;
         let broken = |message: &str| Error::new(ErrorKind::Weights, message).at(path);
-        if !torch::is_torch(bytes) {
+        if !torch::is_torch(&file.head(SAMPLE)?) {
             return Err(broken(
                 "is not a file of torch.save, expected a list of tensors: torch.save([tensor, ...], path)",
             ));
         }
-        let tensors = torch::read_list(bytes).map_err(|error| error.at(path))?;
+        let tensors = torch::read_list(&file).map_err(|error| error.at(path))?;
         if tensors.is_empty() {
             return Err(broken("is an empty list: K = 0, but at least one normal image is needed"));
         }
-        Ok(PromptList { path: path.to_path_buf(), map, tensors })
+        Ok(PromptList { path: path.to_path_buf(), file, tensors })
     }
 
     /// Number of images, K; at least one.
@@ -54,7 +53,8 @@ impl PromptList {
     ///
     /// # Errors
     /// [`ErrorKind::Image`] if its type or shape is another, or a number cannot be a normalised pixel's;
-    /// [`ErrorKind::Argument`] if there is no such image.
+    /// [`ErrorKind::Argument`] if there is no such image; [`ErrorKind::Weights`] if the file has become shorter,
+    /// [`ErrorKind::Io`], and [`ErrorKind::Device`] if there is no memory for it.
     pub fn get(&self, i: usize) -> Result<Normalised> {
         let tensor = self.tensors.get(i).ok_or_else(|| {
             let message = format!("image {i} of a list of {}", self.tensors.len());
@@ -82,7 +82,7 @@ impl PromptList {
                 return wrong(format!("has shape {found}, expected [3, S, S]: a normalised square image"));
             }
         };
-        let (bytes, element) = (self.map.bytes(tensor.range.clone()), tensor.dtype.bitsize() / 8);
+        let (bytes, element) = (self.file.read(tensor.range.clone())?, tensor.dtype.bitsize() / 8);
         // That every index lies in the storage was checked when the tensor was described.
         let values = (0..3 * size * size).map(|i| {
             let [c, y, x] = [i / (size * size), i / size % size, i % size];

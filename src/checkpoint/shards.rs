@@ -78,10 +78,10 @@ pub(super) fn join(path: &Path) -> Result<Checkpoint> {
     if !(1..=MAX_FILES).contains(&files.len()) {
         return Err(broken(format!("names {} files, expected 1 to {MAX_FILES}", files.len())));
     }
-    let mut whole = Checkpoint { path: path.to_path_buf(), maps: Vec::new(), content: Content::default() };
+    let mut whole = Checkpoint { path: path.to_path_buf(), files: Vec::new(), content: Content::default() };
     for (at, (name, tensors)) in files.into_iter().enumerate() {
         let mut part = Checkpoint::open_file(&path.with_file_name(name))?;
-        whole.maps.append(&mut part.maps);
+        whole.files.append(&mut part.files);
         for tensor in tensors {
             let mut found = part.content.tensors.remove(tensor).ok_or_else(|| {
                 broken(format!("says that tensor `{}` is in {name}, which does not hold it", tensor.escape_debug()))

@@ -9,12 +9,13 @@ use safetensors::Dtype;
 
 use super::budget::Budget;
 use super::pickle::{Global, Pickle, Value};
-use super::zip;
-use super::{Content, Tensor};
+use super::read_at::ReadAt;
+use super::{Content, Tensor, zip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
 
-/// The pickle of a real model has some 150 bytes for each tensor.
+/// The longest pickle; that of a real model has some 150 bytes for each tensor. In the format before archives, of all its
+/// pickles together.
 const MAX_PICKLE: usize = 16 << 20;
 /// The largest number of tensors of one model, and of storages; CLIP's largest has about 1300.
 const MAX_TENSORS: usize = 4096;
@@ -22,6 +23,10 @@ const MAX_TENSORS: usize = 4096;
 const PICKLE_MEMORY: usize = 2 << 20;
 /// What a file of the format before zip archives starts with: a pickle of torch's magic number.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// What an archive says of the order of bytes in its numbers.
+const LITTLE: &[u8] = b"little";
+/// Bytes before the elements of a storage: how many there are.
+const COUNT: usize = 8;
 /// Where training scripts put the weights in what they save.
 const STATES: [&str; 4] = ["state_dict", "model_state", "model_state_dict", "model"];
 
@@ -32,33 +37,34 @@ fn broken(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Weights, message)
 }
 
-/// Whether the file is one of torch's.
-pub(super) fn is_torch(bytes: &[u8]) -> bool {
-    zip::is_zip(bytes) || matches!(bytes, [0x80, 2..=5, ..])
+/// Whether a file that begins like this is one of torch's.
+pub(super) fn is_torch(head: &[u8]) -> bool {
+    zip::is_zip(head) || matches!(head, [0x80, 2..=5, ..])
 }
 
 /// Reads the model in either format.
-pub(super) fn read(bytes: &[u8]) -> Result<Content> {
-    open(bytes, content)
+pub(super) fn read(source: &dyn ReadAt) -> Result<Content> {
+    open(source, content)
 }
 
 /// Reads the tensors of a list or tuple, which have no names, in either format.
-pub(super) fn read_list(bytes: &[u8]) -> Result<Vec<Tensor>> {
-    open(bytes, |pickle, storages, _| list(pickle, storages))
+pub(super) fn read_list(source: &dyn ReadAt) -> Result<Vec<Tensor>> {
+    open(source, |pickle, storages, _| list(pickle, storages))
 }
 
 /// Passes the pickle of what was saved to `then`, with its storages and whether it is a TorchScript archive.
-fn open<T>(bytes: &[u8], then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>) -> Result<T> {
-    let mut budget = Budget::new(bytes.len().saturating_add(PICKLE_MEMORY));
-    if zip::is_zip(bytes) { archive(bytes, &mut budget, then) } else { legacy(bytes, &mut budget, then) }
+fn open<T>(source: &dyn ReadAt, then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>) -> Result<T> {
+    let mut budget = Budget::new(source.len().saturating_add(PICKLE_MEMORY));
+    let is_zip = zip::is_zip(&source.head(MAGIC.len())?);
+    if is_zip { archive(source, &mut budget, then) } else { legacy(source, &mut budget, then) }
 }
 
 fn archive<T>(
-    bytes: &[u8],
+    source: &dyn ReadAt,
     budget: &mut Budget,
     then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>,
 ) -> Result<T> {
-    let files = zip::directory(bytes)?;
+    let files = zip::directory(source)?;
     let mut roots = files.keys().filter_map(|name| name.strip_suffix("data.pkl")).filter(|root| {
         // The model's own pickle is at the archive's root: a folder, or nothing.
         root.is_empty() || root.find('/') == Some(root.len() - 1)
@@ -72,7 +78,7 @@ fn archive<T>(
         None => Err(broken(format!("`{name}` is missing from the archive"))),
     };
     if let Ok(order) = stored(&format!("{root}byteorder"))
-        && &bytes[order] != b"little"
+        && (order.len() != LITTLE.len() || source.read(order)? != LITTLE)
     {
         return Err(broken("was saved on a big-endian machine; save it again on a little-endian one"));
     }
@@ -81,7 +87,8 @@ fn archive<T>(
     if range.len() > MAX_PICKLE {
         return Err(broken(format!("its pickle has {} bytes, expected at most {MAX_PICKLE}", range.len())));
     }
-    let pickle = Pickle::read(&bytes[range], script, budget)?;
+    let bytes = source.read(range)?;
+    let pickle = Pickle::read(&bytes, script, budget)?;
     let folder = format!("{root}data/");
     let storages = files.iter().filter_map(|(name, range)| Some((name.strip_prefix(&folder)?, range.clone()?)));
     then(&pickle, &storages.collect(), script)
@@ -90,22 +97,22 @@ fn archive<T>(
 /// Pickles of the magic number, the version, the machine, the value and the list of storage keys; then the storages, each
 /// a count of elements and the elements.
 fn legacy<T>(
-    bytes: &[u8],
+    source: &dyn ReadAt,
     budget: &mut Budget,
     then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>,
 ) -> Result<T> {
+    let bytes = source.head(MAX_PICKLE)?;
     if !bytes.starts_with(MAGIC) {
         let message = "is a pickle, but not one that torch.save writes: save the model's state_dict with torch.save";
         return Err(broken(message));
     }
-    let window = |at: usize| &bytes[at..bytes.len().min(at.saturating_add(MAX_PICKLE))];
     let mut at = MAGIC.len();
     for _ in ["version", "machine"] {
-        at += Pickle::read(window(at), false, budget)?.length;
+        at += Pickle::read(&bytes[at..], false, budget)?.length;
     }
-    let pickle = Pickle::read(window(at), false, budget)?;
+    let pickle = Pickle::read(&bytes[at..], false, budget)?;
     at += pickle.length;
-    let keys = Pickle::read(window(at), false, budget)?;
+    let keys = Pickle::read(&bytes[at..], false, budget)?;
     at += keys.length;
 
     let items = keys.list(&keys.root).ok_or_else(|| broken("its list of storages is missing"))?;
@@ -117,13 +124,17 @@ fn legacy<T>(
     for item in items {
         let key = keys.text(item).ok_or_else(|| broken("a storage has no key"))?;
         let dtype = sizes.get(key).ok_or_else(|| broken(format!("no tensor uses storage `{}`", shown(key))))?;
-        let count = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
-        let count = count.map_or(usize::MAX, |count| usize::try_from(u64::from_le_bytes(*count)).unwrap_or(usize::MAX));
-        let end = count.checked_mul(dtype.bitsize() / 8).and_then(|length| length.checked_add(at + 8));
-        let Some(end) = end.filter(|&end| end <= bytes.len()) else {
+        let mut count = [0xff; COUNT];
+        if at + COUNT <= source.len() {
+            source.read_into(at, &mut count)?;
+        }
+        let count = usize::try_from(u64::from_le_bytes(count)).ok();
+        let length = count.and_then(|count| count.checked_mul(dtype.bitsize() / 8));
+        let end = length.and_then(|length| length.checked_add(at + COUNT));
+        let Some(end) = end.filter(|&end| end <= source.len()) else {
             return Err(broken(format!("is truncated: storage `{}` reaches beyond its end", shown(key))));
         };
-        if storages.insert(key, at + 8..end).is_some() {
+        if storages.insert(key, at + COUNT..end).is_some() {
             return Err(broken(format!("storage `{}` is there twice", shown(key))));
         }
         at = end;

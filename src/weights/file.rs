@@ -71,6 +71,12 @@ impl TensorFile {
         self.len
     }
 
+    /// Path, open file, and its size in bytes when it was opened.
+    pub fn into_parts(self) -> (PathBuf, File, usize) {
+        // `open` refuses a file that is longer than a usize says.
+        (self.path, self.file, self.len as usize)
+    }
+
     /// The bytes of a range of this file as they are now.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
-//! A weights file that somebody writes into while an engine is open: what was loaded goes on, what is read later is refused.
+//! A weights file that somebody writes into while an engine is open: what was loaded goes on, what is read later is refused. A
+//! checkpoint or a prompt list that is cut short while it is read: an error.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use inctrl::checkpoint::{ConvertOptions, PromptList, convert};
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
 use inctrl::{Engine, ErrorKind, Fit, Result};
@@ -41,14 +43,16 @@ fn another_model_written_over_the_open_one_builds_no_bank_under_its_name() {
     assert!(error.to_string().contains("since it was opened"), "{error}");
 }
 
+/// Keeps so many thirds of a file.
+fn cut(path: &Path, keep: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() * keep / 3).unwrap();
+}
+
 #[test]
 fn a_file_cut_short_is_an_error_and_not_the_end_of_the_process() {
     for keep in [0, 1, 2] {
-        let cut = |path: &Path| {
-            let len = fs::metadata(path).unwrap().len();
-            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len * keep / 3).unwrap();
-        };
-        let error = changed(cut).unwrap_err();
+        let error = changed(|path| cut(path, keep)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Weights);
         assert!(error.to_string().contains("since it was opened"), "{error}");
     }
@@ -63,4 +67,40 @@ fn a_file_replaced_by_renaming_changes_nothing() {
     })
     .unwrap();
     changed(|path| fs::remove_file(path).unwrap()).unwrap();
+}
+
+#[test]
+fn a_checkpoint_cut_short_while_it_is_converted_is_an_error() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints");
+    // The last three hold tensors that are stored transposed.
+    let names = ["open_clip.pt", "open_clip_legacy.pt", "open_clip.safetensors", "script.pt", "inctrl.pyth"];
+    for (name, keep) in names.iter().flat_map(|name| [0, 1].map(|keep| (name, keep))) {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("m.pt");
+        fs::copy(fixtures.join(name), &source).unwrap();
+        fs::copy(fixtures.join("config.json"), folder.path().join("m.json")).unwrap();
+        let output = folder.path().join("w.safetensors");
+        let options = ConvertOptions { source: source.clone(), heads: None, config: None, dtype: None };
+        // The first call comes after the header, when all but one tensor have to be read.
+        let error = convert(&options, &output, |_, _| cut(&source, keep)).map(|_| ()).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Weights, Some(&*source)), "{name}: {error}");
+        assert!(error.to_string().contains("has become shorter since it was opened"), "{name}: {error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{name}: a failed conversion leaves nothing");
+    }
+}
+
+#[test]
+fn a_prompt_list_cut_short_while_it_is_read_is_an_error() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints/scored");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["prompts.pt", "prompts_half.pt", "prompts_views.pt"] {
+        let path = folder.path().join(name);
+        fs::copy(fixtures.join(name), &path).unwrap();
+        let list = PromptList::open(&path).unwrap();
+        list.get(0).unwrap();
+        cut(&path, 0);
+        let error = list.get(0).map(|_| ()).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Weights, Some(&*path)), "{error}");
+        assert!(error.to_string().contains("has become shorter since it was opened"), "{error}");
+    }
 }
