@@ -9,6 +9,8 @@ use super::{damaged, truncated};
 
 /// Most pages that are counted.
 pub(super) const MOST_PAGES: usize = 256;
+/// The longest text, in bytes. The decoder behind takes four times as many, and prints a line of its own where one is longer.
+const LONGEST_TEXT: usize = 64 << 20;
 
 pub(super) mod tag {
     pub const NEW_SUBFILE_TYPE: u16 = 254;
@@ -142,7 +144,18 @@ impl Directory<'_> {
     /// Whether the values of all tags that are looked at here are in the file.
     fn is_whole(&self) -> bool {
         let inside = |values: Values| values.file.slice(values.at, values.count * values.size).is_some();
-        tag::ALL.iter().all(|&tag| self.values(tag).is_none_or(inside))
+        tag::ALL.iter().all(|&tag| self.values(tag).is_none_or(inside)) && self.texts_fit()
+    }
+
+    /// Whether the texts of all tags, looked at or not, can be in the file.
+    fn texts_fit(&self) -> bool {
+        const ASCII: u64 = 2;
+        let most = self.file.bytes.len().min(LONGEST_TEXT) as u64;
+        let (entry, wide) = if self.file.big { (20, 8) } else { (12, 4) };
+        self.entries.chunks_exact(entry).all(|entry| {
+            let entry = File { bytes: entry, ..self.file };
+            entry.number(2, 2) != Some(ASCII) || entry.number(4, wide).is_some_and(|count| count <= most)
+        })
     }
 
     fn entry(&self, tag: u16) -> Option<&[u8]> {

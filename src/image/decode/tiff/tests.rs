@@ -91,6 +91,26 @@ fn pages_in_a_circle_are_damage() {
     assert!(Image::decode(&whole).unwrap_err().to_string().contains("the TIFF data is damaged"));
 }
 
+/// The decoder behind would print a line.
+#[test]
+fn a_text_longer_than_the_file_is_truncated() {
+    let bytes = table();
+    let table = SafeTensors::deserialize(&bytes).unwrap();
+    for (name, width) in [("tiff/little/rgb", 4), ("bigtiff/little/rgb", 8)] {
+        let mut whole = file(&table, name);
+        let number =
+            |at: usize| whole[at..at + width].iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte));
+        let (at, entry) = if width == 4 { (number(4) + 2, 12) } else { (number(8) + 8, 20) };
+        // The third entry, behind width and height: the decoder reads the bits of a sample, whatever their type.
+        let third = at + 2 * entry;
+        assert_eq!(whole[third..third + 2], 258u16.to_le_bytes());
+        whole[third + 2..third + 4].copy_from_slice(&2u16.to_le_bytes());
+        whole[third + 4..third + 8].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+        let text = Image::decode(&whole).unwrap_err().to_string();
+        assert!(text.contains("TIFF data is truncated"), "{name}: {text}");
+    }
+}
+
 /// The white level that a file says is that of its full page, wherever it stands.
 #[test]
 fn the_white_level_is_that_of_the_page() {
