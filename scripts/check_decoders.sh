@@ -5,7 +5,7 @@
 #     rustup toolchain install nightly
 #     INCTRL_FUZZ_SECONDS=600 INCTRL_FUZZ_SEED=7 scripts/check_decoders.sh
 #
-# What is found ends the test with a report; the input is the one that the seed gives. Building takes minutes.
+# What is found ends the test with a report; the input is then in $TMPDIR/inctrl-decoders-picture. Building takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 toolchain=${INCTRL_NIGHTLY:-nightly}
@@ -16,6 +16,7 @@ fi
 export RUSTFLAGS="-Zsanitizer=address -Coverflow-checks=on" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/decoders}
 # Undefined behaviour is a trap, as its reports would need the C compiler's own runtime.
 export CFLAGS="-fsanitize=address,undefined -fsanitize-undefined-trap-on-error -fno-omit-frame-pointer"
+export INCTRL_FUZZ_LAST=${TMPDIR:-/tmp}/inctrl-decoders
 export ASAN_OPTIONS="handle_sigill=1 ${ASAN_OPTIONS:-}"
 cargo "+$toolchain" test --target "$target" --release --locked --no-default-features --features libjpeg --test it fuzz::pictures \
     -- --nocapture

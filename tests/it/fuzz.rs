@@ -6,6 +6,8 @@
 //!
 //! Checkpoints have, besides, a million damaged files that are measured for the memory they take (`tests/hostile.rs`).
 //!
+//! What ends the process, as a sanitizer does, is the input that `INCTRL_FUZZ_LAST` names: a file for the latest one of each entry.
+//!
 //! The corpus is `tests/fixtures/fuzz/<entry>`, the good files of `tests/fixtures`, and a bank made here. An input that panics is
 //! written to the temporary folder under the name that the failure tells; put it into the corpus when it is mended.
 
@@ -96,7 +98,11 @@ fn fuzz(entry: &str, mut seeds: Vec<Vec<u8>>, mut feed: impl FnMut(&[u8])) {
     let seed = variable("INCTRL_FUZZ_SEED", 1);
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut count = 0u64;
+    let last = std::env::var("INCTRL_FUZZ_LAST").map(|path| format!("{path}-{entry}"));
     let mut one = |input: &[u8]| {
+        if let Ok(last) = &last {
+            fs::write(last, input).unwrap();
+        }
         if catch_unwind(AssertUnwindSafe(|| feed(input))).is_err() {
             let path = std::env::temp_dir().join(format!("inctrl-fuzz-{entry}-{}", blake3::hash(input).to_hex()));
             fs::write(&path, input).unwrap();

@@ -25,12 +25,13 @@ pub(super) mod tag {
     pub const SAMPLES_PER_PIXEL: u16 = 277;
     pub const PLANAR_CONFIGURATION: u16 = 284;
     pub const PREDICTOR: u16 = 317;
+    pub const TILE_WIDTH: u16 = 322;
     pub const SUB_DIRECTORIES: u16 = 330;
     pub const EXTRA_SAMPLES: u16 = 338;
     pub const SAMPLE_FORMAT: u16 = 339;
     pub const DNG_VERSION: u16 = 50706;
 
-    pub const ALL: [u16; 16] = [
+    pub const ALL: [u16; 17] = [
         NEW_SUBFILE_TYPE,
         SUBFILE_TYPE,
         WIDTH,
@@ -43,6 +44,7 @@ pub(super) mod tag {
         SAMPLES_PER_PIXEL,
         PLANAR_CONFIGURATION,
         PREDICTOR,
+        TILE_WIDTH,
         SUB_DIRECTORIES,
         EXTRA_SAMPLES,
         SAMPLE_FORMAT,

@@ -17,8 +17,12 @@ use tiff::{TiffError, TiffUnsupportedError};
 use self::directory::{Directory, MOST_PAGES, pages, tag};
 use super::{FLOAT, check_size, cmyk_to_rgb, holds, is_end_of_data, memory_limit, not_supported, refuse};
 use crate::error::{Error, Result};
+use crate::image::MAX_SIDE;
 use crate::image::depth::WhiteLevel;
 use crate::image::file_depth::tiff_white;
+
+/// Most samples of a pixel. The decoder takes memory for a row of a tile whatever its limits are: tile width times samples.
+const MOST_SAMPLES: u64 = 64;
 
 /// The picture, and the white level that the file says its 16-bit values have.
 pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Option<WhiteLevel>)> {
@@ -124,6 +128,13 @@ impl Layout {
         };
         if samples < colours {
             return unsupported(&format!("of {samples} samples a pixel, which are too few for its colours"));
+        }
+        if samples > MOST_SAMPLES {
+            return unsupported(&format!("of {samples} samples a pixel, more than {MOST_SAMPLES}"));
+        }
+        // Wider than any picture, by less than the multiple of 16 that they must be.
+        if number(tag::TILE_WIDTH, 0) > MAX_SIDE as u64 + 16 {
+            return Err(damaged());
         }
         let depths: &[u64] = match colour {
             Colour::Grey if samples == 1 && white_is_zero => &[1, 8],
