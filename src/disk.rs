@@ -30,13 +30,13 @@ pub(crate) fn open(path: &Path, expected: &str) -> Result<(File, u64)> {
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] where the file ends before.
 #[cfg(unix)]
-pub(crate) fn read_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+pub fn read_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
 }
 
 /// As elsewhere.
 #[cfg(windows)]
-pub(crate) fn read_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+pub fn read_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
     while !out.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

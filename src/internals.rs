@@ -1,8 +1,8 @@
 //! What only tests, benches and the laboratory need. No part of the interface: it changes without notice.
 
-/// Files that appear whole or not at all, and files that are mapped.
+/// Files that appear whole or not at all, and files that are read at offsets.
 pub use crate::atomic_file::write_atomically;
-pub use crate::mapped::Mapped;
+pub use crate::disk::read_at;
 
 /// Features of images, for training and benches.
 pub use crate::engine::{DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};

@@ -79,7 +79,6 @@ pub mod ffi;
 pub mod image;
 #[doc(hidden)]
 pub mod internals;
-mod mapped;
 mod memory;
 pub mod methods;
 pub mod pictures;

@@ -28,12 +28,14 @@ fn pixels(_: &[u8], _: Header) -> Result<Image> {
 #[cfg(feature = "libjpeg")]
 fn pixels(bytes: &[u8], header: Header) -> Result<Image> {
     use super::libjpeg::{self, Failure};
-    use super::{allocate, cmyk_to_rgb, memory_limit};
+    use super::{allocate, check_memory, cmyk_to_rgb, memory_limit};
     use crate::image::PixelFormat::{Grey8, Rgb8};
 
     let Header { width, height, components } = header;
     let channels = usize::from(components);
-    let mut pixels = allocate(width as usize * height as usize * channels)?;
+    let length = width as usize * height as usize * channels;
+    check_memory(length as u64, (width, height))?;
+    let mut pixels = allocate(length)?;
     let memory = usize::try_from(memory_limit(pixels.len() as u64)).unwrap_or(usize::MAX);
     libjpeg::decode(bytes, &mut pixels, (width, height), channels, memory).map_err(|(failure, message)| {
         let error = match failure {

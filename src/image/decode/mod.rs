@@ -78,6 +78,7 @@ impl Image {
     /// # Errors
     /// [`ErrorKind::Image`]: empty, truncated or damaged data, another or an unsupported format, sides over
     /// [`MAX_SIDE`] or more than [`MAX_PIXELS`] pixels (found in the header, before anything is decoded).
+    /// [`ErrorKind::Device`]: more than memory holds.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         Image::decode_with(bytes, None)
     }
@@ -115,6 +116,7 @@ impl Image {
         if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
             return Err(refuse(FLOAT));
         }
+        check_memory(decoder.total_bytes(), decoder.dimensions())?;
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
         decoder.set_limits(limits).map_err(fail)?;
@@ -262,6 +264,13 @@ fn check_size((width, height): (u32, u32)) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Refuses a picture that memory does not hold: its `bytes` as decoded, and in 8-bit colours.
+fn check_memory(bytes: u64, (width, height): (u32, u32)) -> Result<()> {
+    let bytes = bytes.saturating_add(3 * u64::from(width) * u64::from(height));
+    let what = format!("a picture of {width} x {height} pixels");
+    crate::memory::check(&what, usize::try_from(bytes).unwrap_or(usize::MAX), "cut it up or scale it down")
 }
 
 fn refuse(message: impl Into<String>) -> Error {

@@ -8,7 +8,7 @@
 //!
 //! `hash` is that of the image file's bytes. Features are f32 as the encoder gives them, so that a map made of them is the
 //! engine's. A record that a kill or a full disk cut short is the last one, and is dropped when the file is opened again; any
-//! other damage is an error. The file is mapped, and belongs to one run at a time.
+//! other damage is an error. The file belongs to one run at a time, and is read where features are asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
@@ -16,8 +16,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use inctrl::internals::Features;
-use inctrl::internals::Mapped;
+use inctrl::internals::{Features, read_at};
 use inctrl::weights::Arch;
 use inctrl::{Error, ErrorKind, Result};
 
@@ -98,12 +97,13 @@ impl Cache {
 
     /// Checks the records that are there, and drops one that was cut short.
     fn read_index(&mut self) -> Result<()> {
-        let map = self.map()?;
+        let io = |error| Error::io("read", &self.path, error);
+        let length = self.file.metadata().map_err(io)?.len() as usize;
         let record = self.lengths.record();
-        let whole = (map.len() - self.start) / record;
+        let whole = length.saturating_sub(self.start) / record;
+        let mut bytes = vec![0; record];
         for i in 0..whole {
-            let range = self.start + i * record..self.start + (i + 1) * record;
-            let bytes = map.bytes(range.clone());
+            read_at(&self.file, (self.start + i * record) as u64, &mut bytes).map_err(io)?;
             let (content, checksum) = bytes.split_at(record - HASH);
             if blake3::hash(content).as_bytes() != checksum {
                 return Err(damaged(&self.path, &format!("record {i} of {whole} does not match its checksum")));
@@ -111,9 +111,7 @@ impl Cache {
             if let Some(hash) = content.first_chunk::<HASH>() {
                 self.index.insert(*hash, i);
             }
-            map.release(range);
         }
-        drop(map);
         self.cut(whole)
     }
 
@@ -122,10 +120,6 @@ impl Cache {
         let end = (self.start + records * self.lengths.record()) as u64;
         let moved = self.file.set_len(end).and_then(|()| self.file.seek(SeekFrom::Start(end)));
         moved.map(drop).map_err(|error| Error::io("continue", &self.path, error))
-    }
-
-    fn map(&self) -> Result<Mapped> {
-        Mapped::open(&self.path, "a cache of features")
     }
 
     /// Whether the features of the file with this hash are there.
@@ -169,52 +163,48 @@ impl Cache {
     }
 
     /// The features, to be read. The file stays locked.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Io`].
-    pub fn finish(self) -> Result<Store> {
-        Ok(Store { map: self.map()?, cache: self })
+    pub fn finish(self) -> Store {
+        Store(self)
     }
 }
 
-/// A file of features that is complete.
-pub(super) struct Store {
-    map: Mapped,
-    cache: Cache,
-}
+/// A file of features that is complete. Reading fails with [`ErrorKind::Io`], as where somebody cut the file short.
+pub(super) struct Store(Cache);
 
 impl Store {
     /// Where the features of the file with this hash are.
     pub fn find(&self, hash: &[u8; HASH]) -> Option<usize> {
-        self.cache.index.get(hash).copied()
+        self.0.index.get(hash).copied()
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.cache.path
+        &self.0.path
     }
 
     /// Class embedding `[E]` of a record.
-    pub fn class(&self, record: usize) -> Vec<f32> {
-        self.numbers(record, 0..self.cache.lengths.class)
+    pub fn class(&self, record: usize) -> Result<Vec<f32>> {
+        self.numbers(record, 0..self.0.lengths.class)
     }
 
     /// Judged patches `[N]` of a record.
-    pub fn judged(&self, record: usize) -> Vec<f32> {
-        let Lengths { class, judged, .. } = self.cache.lengths;
+    pub fn judged(&self, record: usize) -> Result<Vec<f32>> {
+        let Lengths { class, judged, .. } = self.0.lengths;
         self.numbers(record, class..class + judged)
     }
 
     /// Unit taps `[L, N, W]` of a record.
-    pub fn taps(&self, record: usize) -> Vec<f32> {
-        let Lengths { class, judged, taps } = self.cache.lengths;
+    pub fn taps(&self, record: usize) -> Result<Vec<f32>> {
+        let Lengths { class, judged, taps } = self.0.lengths;
         self.numbers(record, class + judged..class + judged + taps)
     }
 
-    fn numbers(&self, record: usize, range: Range<usize>) -> Vec<f32> {
-        let start = self.cache.start + record * self.cache.lengths.record() + HASH;
-        let bytes = self.map.bytes(start + 4 * range.start..start + 4 * range.end);
-        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    fn numbers(&self, record: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        let Cache { path, file, lengths, start, .. } = &self.0;
+        let first = start + record * lengths.record() + HASH + 4 * range.start;
+        let mut bytes = vec![0; 4 * range.len()];
+        read_at(file, first as u64, &mut bytes).map_err(|error| Error::io("read", path, error))?;
+        Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }
 }
 

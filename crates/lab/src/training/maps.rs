@@ -50,10 +50,10 @@ impl Maps {
         observe(Step::Pairs(missing.len()));
         for pairs in missing.chunk_by(|a, b| a.0 == b.0) {
             let record = set.members[pairs[0].0].record;
-            let reference = encoder.reference(&set.store.taps(record), &set.store.judged(record))?;
+            let reference = encoder.reference(&set.store.taps(record)?, &set.store.judged(record)?)?;
             for &(prompt, member) in pairs {
                 let mut cosines = vec![0.0; len].into_boxed_slice();
-                encoder.nearest(&set.store.taps(set.members[member].record), &reference, &mut cosines)?;
+                encoder.nearest(&set.store.taps(set.members[member].record)?, &reference, &mut cosines)?;
                 self.pairs.insert((member, prompt), cosines);
                 observe(Step::Compared);
             }
@@ -63,21 +63,24 @@ impl Maps {
 
     /// M_x of a sample in the form that it wants, `[N]`: the mean over taps of `0.5 (1 - cosine)`, 0 where a patch is not
     /// judged. Prepared before.
-    pub fn map(&self, set: &Set, sample: &Sample) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// As [`Store`](super::cache::Store).
+    pub fn map(&self, set: &Set, sample: &Sample) -> Result<Vec<f64>> {
         let mut best = vec![f32::NEG_INFINITY; self.taps * self.cells];
         for &prompt in &sample.prompts {
             if let Some(cosines) = self.pairs.get(&(sample.member, prompt)) {
                 best.iter_mut().zip(cosines).for_each(|(best, cosine)| *best = best.max(*cosine));
             }
         }
-        let judged = set.store.judged(set.members[sample.member].record);
+        let judged = set.store.judged(set.members[sample.member].record)?;
         let cell = |(cell, judged): (usize, f32)| {
             let residuals = (0..self.taps).map(|tap| residual(f64::from(best[tap * self.cells + cell])));
             f64::from(judged) * residuals.sum::<f64>() / self.taps as f64
         };
         let map: Vec<f64> = judged.into_iter().enumerate().map(cell).collect();
         let side = self.cells.isqrt();
-        (0..self.cells).map(|at| map[source(at, side, sample.form)]).collect()
+        Ok((0..self.cells).map(|at| map[source(at, side, sample.form)]).collect())
     }
 }
 

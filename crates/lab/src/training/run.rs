@@ -122,7 +122,7 @@ pub fn train(
         let samples = draws::epoch(&set, options, epoch);
         maps.prepare(&mut encoder, &set, &samples, &mut observe)?;
         let batches: Vec<Batch> =
-            samples.chunks(options.batch).map(|step| batch(&set, &maps, &text_priors, step)).collect();
+            samples.chunks(options.batch).map(|step| batch(&set, &maps, &text_priors, step)).collect::<Result<_>>()?;
         observe(Step::Training { epoch, steps: batches.len() });
         let mut gradient = vec![0.0; state.network.parameters.len()];
         let mut total = 0.0;
@@ -214,21 +214,23 @@ fn text_priors(engine: &Engine, set: &Set) -> Result<Vec<f64>> {
         let norm = dot(embedding, embedding).sqrt().max(1e-12);
         equations::text_prior(dot(embedding, anomaly) / norm, dot(embedding, normal) / norm)
     };
-    Ok(set.members.iter().map(|member| prior(member.class, &set.store.class(member.record))).collect())
+    set.members.iter().map(|member| Ok(prior(member.class, &set.store.class(member.record)?))).collect()
 }
 
 /// The numbers of a step's samples.
-fn batch(set: &Set, maps: &Maps, text_priors: &[f64], samples: &[Sample]) -> Batch {
-    let class = |member: usize| set.store.class(set.members[member].record).into_iter().map(f64::from);
+fn batch(set: &Set, maps: &Maps, text_priors: &[f64], samples: &[Sample]) -> Result<Batch> {
+    let class = |member: usize| Ok(set.store.class(set.members[member].record)?.into_iter().map(f64::from));
     let mut batch = Batch::default();
     for sample in samples {
-        batch.queries.extend(class(sample.member));
-        batch.prompts.extend(sample.prompts.iter().flat_map(|&prompt| class(prompt)));
-        batch.maps.extend(maps.map(set, sample));
+        batch.queries.extend(class(sample.member)?);
+        for &prompt in &sample.prompts {
+            batch.prompts.extend(class(prompt)?);
+        }
+        batch.maps.extend(maps.map(set, sample)?);
         batch.text_priors.push(text_priors[sample.member]);
         batch.anomalous.push(set.members[sample.member].anomalous);
     }
-    batch
+    Ok(batch)
 }
 
 /// Final scores and patch maxima of samples, and which of these are anomalous.

@@ -107,7 +107,7 @@ impl Set {
             }
             Ok(())
         })?;
-        let store = cache.finish()?;
+        let store = cache.finish();
         let mut members = Vec::new();
         for (item, picture, hash) in usable {
             let record = store.find(&hash).ok_or_else(|| {

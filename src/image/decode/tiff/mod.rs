@@ -15,7 +15,7 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::{TiffError, TiffUnsupportedError};
 
 use self::directory::{Directory, MOST_PAGES, pages, tag};
-use super::{FLOAT, check_size, cmyk_to_rgb, holds, is_end_of_data, memory_limit, not_supported, refuse};
+use super::{FLOAT, check_memory, check_size, cmyk_to_rgb, holds, is_end_of_data, memory_limit, not_supported, refuse};
 use crate::error::{Error, Result};
 use crate::image::MAX_SIDE;
 use crate::image::depth::WhiteLevel;
@@ -184,6 +184,7 @@ fn read(mut decoder: Decoder<Cursor<&[u8]>>, (width, height): (u32, u32), layout
     }
     let mut limits = Limits::unlimited();
     let whole = decoder.image_buffer_layout().map_err(failure)?.complete_len;
+    check_memory(whole as u64, (width, height))?;
     limits.decoding_buffer_size = whole;
     let rest = memory_limit(whole as u64).saturating_sub(whole as u64);
     limits.intermediate_buffer_size = usize::try_from(rest).unwrap_or(usize::MAX);

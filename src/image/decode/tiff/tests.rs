@@ -91,6 +91,25 @@ fn pages_in_a_circle_are_damage() {
     assert!(Image::decode(&whole).unwrap_err().to_string().contains("the TIFF data is damaged"));
 }
 
+/// The decoder behind would take memory for whole rows of tiles, whatever its limits are.
+#[test]
+fn rows_of_tiles_are_no_longer_than_pictures() {
+    let bytes = table();
+    let table = SafeTensors::deserialize(&bytes).unwrap();
+    let changed = |name: &str, tag: u16, value: u32| {
+        let mut whole = file(&table, name);
+        let at = u32::from_le_bytes(whole[4..8].try_into().unwrap()) as usize + 2;
+        let entry = (0..).map(|i| at + 12 * i).find(|&entry| whole[entry..entry + 2] == tag.to_le_bytes()).unwrap();
+        whole[entry + 2..entry + 8].copy_from_slice(&[4, 0, 1, 0, 0, 0]);
+        whole[entry + 8..entry + 12].copy_from_slice(&value.to_le_bytes());
+        Image::decode(&whole).unwrap_err().to_string()
+    };
+    let wide = changed("tiff/little/tiles", 322, 1 << 30);
+    assert!(wide.contains("the TIFF data is damaged"), "{wide}");
+    let many = changed("tiff/little/rgb", 277, 60_000);
+    assert!(many.contains("TIFF of 60000 samples a pixel, more than 64"), "{many}");
+}
+
 /// The decoder behind would print a line.
 #[test]
 fn a_text_longer_than_the_file_is_truncated() {
