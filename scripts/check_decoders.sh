@@ -18,6 +18,6 @@ export RUSTFLAGS="-Zsanitizer=address -Coverflow-checks=on" CARGO_TARGET_DIR=${C
 export CFLAGS="-fsanitize=address,undefined -fsanitize-undefined-trap-on-error -fno-omit-frame-pointer"
 export INCTRL_FUZZ_LAST=${TMPDIR:-/tmp}/inctrl-decoders
 export ASAN_OPTIONS="handle_sigill=1 ${ASAN_OPTIONS:-}"
-cargo "+$toolchain" test --target "$target" --release --locked --no-default-features --features libjpeg --test it fuzz::pictures \
+cargo "+$toolchain" test --target "$target" --release --locked -p inctrl --no-default-features --features libjpeg --test it fuzz::pictures \
     -- --nocapture
 echo "no fault found"
