@@ -11,6 +11,7 @@ use crate::backend::cuda::Cuda;
 use crate::encoder::Vision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
+use crate::memory;
 use crate::methods::{Loaded, Method, NamedTensor, Run, Runs, Setup};
 use crate::process::{self, Origin};
 use crate::view::{Grid, Normalised, Plan};
@@ -191,6 +192,8 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
 }
 
 fn on_cpu(options: &EngineOptions, weights: &Weights, reason: String) -> Loading {
+    let bytes = memory::model_bytes(weights.arch());
+    memory::check("the model", bytes, "use a smaller model, or a machine with more memory")?;
     Ok((Arc::new(OnDevice::new(options.cpu()?, weights)?), Device::Cpu, reason))
 }
 

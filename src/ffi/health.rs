@@ -2,9 +2,11 @@
 
 use std::ffi::c_char;
 use std::mem::offset_of;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
 
 use super::abi::{Versioned, object, write};
 use super::result::bank_id;
@@ -18,7 +20,8 @@ pub(super) struct Counts {
     latencies: Latencies,
     errors: AtomicU64,
     late: AtomicU64,
-    last_error: Mutex<String>,
+    /// Exchanged whole, without a lock: one that a thread of the parent held at a fork would stay locked in the child.
+    last_error: ArcSwapOption<String>,
 }
 
 impl Counts {
@@ -28,7 +31,7 @@ impl Counts {
             latencies: Latencies::default(),
             errors: AtomicU64::new(0),
             late: AtomicU64::new(0),
-            last_error: Mutex::default(),
+            last_error: ArcSwapOption::empty(),
         }
     }
 
@@ -43,14 +46,14 @@ impl Counts {
             return;
         }
         self.errors.fetch_add(results, Ordering::Relaxed);
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        text.clone_into(&mut last);
+        self.last_error.store(Some(Arc::new(text.to_owned())));
     }
 
     /// The last error as a C string, cut between characters, so that it stays UTF-8.
     fn last_error(&self) -> [c_char; 512] {
         let mut last_error = [0; 512];
-        let text = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last_error.load();
+        let text = last.as_ref().map_or("", |last| last.as_str());
         let cut = (0..last_error.len()).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0);
         for (place, byte) in last_error.iter_mut().zip(text[..cut].bytes()) {
             *place = byte as c_char;

@@ -3,7 +3,14 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use crate::process::Origin;
 
 /// Log level: a call failed.
 pub const INCTRL_LOG_ERROR: i32 = 1;
@@ -24,20 +31,20 @@ struct Sink {
     callback: unsafe extern "C-unwind" fn(i32, *const c_char, *mut c_void),
     /// The caller's pointer as a number, which can be shared between threads.
     user: usize,
-    running: Mutex<usize>,
-    idle: Condvar,
+    running: AtomicUsize,
+    /// The process in which it was set.
+    origin: Origin,
 }
 
-static LOG: Mutex<Option<Arc<Sink>>> = Mutex::new(None);
+/// Without a lock: one that a thread of the parent held at a fork would stay locked in the child.
+static LOG: ArcSwapOption<Sink> = ArcSwapOption::const_empty();
+
+/// How long a child waits for calls of a callback that it inherited: those of the parent's threads never end there.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Whether this thread is in a callback.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What the locks of this file guard is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A call of a callback, from before it begins until it has ended.
@@ -45,20 +52,24 @@ struct Running(Arc<Sink>);
 
 impl Running {
     fn begin() -> Option<Self> {
-        // Counted under the lock that a replacement takes: either that sees the call, or the call sees the new callback.
-        let log = lock(&LOG);
-        let sink = Arc::clone(log.as_ref()?);
-        *lock(&sink.running) += 1;
-        INSIDE.set(true);
-        Some(Running(sink))
+        loop {
+            let sink = LOG.load_full()?;
+            // Counted, then looked at again: either a replacement sees the call, or the call sees the new callback.
+            sink.running.fetch_add(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            if LOG.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, &sink)) {
+                INSIDE.set(true);
+                return Some(Running(sink));
+            }
+            sink.running.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         INSIDE.set(false);
-        *lock(&self.0.running) -= 1;
-        self.0.idle.notify_all();
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -70,14 +81,17 @@ impl Drop for Running {
 /// first one whose map has other rows and columns, as it takes memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_set_log_callback(callback: inctrl_log_callback, user: *mut c_void) {
-    let sink = callback
-        .map(|callback| Arc::new(Sink { callback, user: user as usize, running: Mutex::new(0), idle: Condvar::new() }));
-    let replaced = std::mem::replace(&mut *lock(&LOG), sink);
+    let (user, origin) = (user as usize, Origin::here());
+    let sink = callback.map(|callback| Arc::new(Sink { callback, user, running: AtomicUsize::new(0), origin }));
+    let replaced = LOG.swap(sink);
+    fence(Ordering::SeqCst);
     // Two callbacks that replace each other must not wait for each other.
     if let (Some(replaced), false) = (replaced, INSIDE.get()) {
-        let mut running = lock(&replaced.running);
-        while *running > 0 {
-            running = replaced.idle.wait(running).unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        while replaced.running.load(Ordering::SeqCst) > 0
+            && (!replaced.origin.is_parent() || begin.elapsed() < PATIENCE)
+        {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -5,12 +5,14 @@
 //!
 //! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N + 32 N)`
 //!   for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)` parts, and `t` threads;
+//! - a model: its encoder's numbers in f32, each matrix with 64 rows or columns more for padding, and while it is read its
+//!   largest tensor twice, as the file has it and as f32;
 //! - a thread: 2 MiB of stack and 2 MiB of its own;
 //! - a bank: what its method says of each prompt;
 //! - a frame in another format than the model's, or with an ignore mask: its converted copy.
 
 use crate::image::PixelFormat;
-use crate::weights::{Arch, Mlp};
+use crate::weights::{Arch, Mlp, Tower, table};
 
 /// The stack of a thread and its working memory.
 const THREAD: usize = 4 << 20;
@@ -18,6 +20,23 @@ const THREAD: usize = 4 << 20;
 const PART: usize = 48 << 10;
 /// Query rows of such a part.
 const PART_ROWS: usize = 240;
+
+/// Columns of two panels of the widest instruction set.
+const PADDING: usize = 64;
+
+/// Bytes of the encoder of a model while it is loaded; the text tower is there only while a bank is begun.
+pub(crate) fn model_bytes(arch: &Arch) -> usize {
+    let (mut packed, mut largest) = (0_usize, 0);
+    for spec in table(arch).iter().filter(|spec| spec.tower == Tower::Vision) {
+        let count = spec.shape.iter().fold(1_usize, |count, extent| count.saturating_mul(*extent));
+        packed = packed.saturating_add(count);
+        if let [first, _, ..] = spec.shape[..] {
+            packed = packed.saturating_add(PADDING * first.max(count / first.max(1)));
+        }
+        largest = largest.max(count);
+    }
+    packed.saturating_add(2 * largest).saturating_mul(4)
+}
 
 /// Bytes of `threads` threads.
 pub(crate) fn threads_bytes(threads: usize) -> usize {
