@@ -1,6 +1,6 @@
 """What `gpu-suite.sh pack` refuses, and how long the steps may take. Needs binutils.
 
-    python3 -m unittest discover -s scripts
+    cd scripts && python3 -m unittest test_gpu_suite
 """
 
 import io
