@@ -154,7 +154,7 @@ impl Scorer {
     }
 
     /// The grid for which the last call took memory, as it was the first to see it; none where everything was there. With the
-    /// fit [`Fit::Trim`] each shape of frames has its own: warm up with each of them.
+    /// fit [`Fit::Trim`](crate::Fit::Trim) each shape of frames has its own: warm up with each of them.
     pub fn grown(&self) -> Option<Grid> {
         self.grown
     }

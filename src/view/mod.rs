@@ -6,7 +6,7 @@
 //!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
 //! ```
 //!
-//! A method may have its prompts turned ([`rotate`]) before all this.
+//! A method may have its prompts turned (`rotate.rs`) before all this.
 //!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
 //!
