@@ -9,6 +9,7 @@
 mod builder;
 mod device;
 mod encoder;
+mod lane;
 mod late;
 mod latency;
 mod panel;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::{DeviceBank, Session};
+use super::lane::{Comparing, GRIDS, LaneGrid, LaneMethod, Memory, all_own, current, own};
 use crate::backend::{Backend, BankRole, BankTensor, MAX_BANKS, Role, Search};
 use crate::bank::PromptBank;
-use crate::encoder::vision::{Features, GridTokens, VisionWorkspace};
+use crate::encoder::vision::Features;
 use crate::encoder::{Stage, Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::memory;
-use crate::methods::{Batch, Compare, Groups, Loaded, Method, NamedTensor, Outputs, Run, Runs, Setup, not_finite};
+use crate::methods::{Batch, Groups, Loaded, Method, NamedTensor, Run, Runs, Setup, not_finite};
 use crate::view::{Grid, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
@@ -56,65 +57,6 @@ pub struct Pipeline<B: Backend> {
     host_values: Vec<f32>,
     layout: Vec<usize>,
 }
-
-/// A method, and its own weights on the device.
-struct LaneMethod<B: Backend> {
-    loaded: Arc<dyn Loaded<B>>,
-    setup: Setup,
-}
-
-impl<B: Backend> LaneMethod<B> {
-    /// Numbers that it gives for an image.
-    fn values(&self) -> usize {
-        self.setup.method().outputs().len()
-    }
-}
-
-/// What depends on the largest grid.
-struct Memory<B: Backend> {
-    /// Most cells of a view.
-    cells: usize,
-    vision: VisionWorkspace<B>,
-    comparing: Option<Comparing<B>>,
-    /// Largest cosines of [`Session::nearest_of`], `[L, N]`.
-    nearest: Option<B::Buffer>,
-    host_map: Vec<f32>,
-}
-
-/// One scorer's memory of a method.
-struct Comparing<B: Backend> {
-    compare: Box<dyn Compare<B>>,
-    out: Outputs<B>,
-}
-
-impl<B: Backend> Comparing<B> {
-    fn of(method: &mut Option<Self>) -> Result<&mut Self> {
-        method.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane without a method is asked to compare"))
-    }
-}
-
-/// A grid for which a lane is ready.
-struct LaneGrid<B: Backend> {
-    tokens: GridTokens<B>,
-    judged: B::Buffer,
-    /// What `judged` holds once it is uploaded, `[slots, N]`.
-    host_judged: Vec<f32>,
-    judged_changed: bool,
-}
-
-impl<B: Backend> LaneGrid<B> {
-    /// Uploads which cells count, if that has changed.
-    fn upload_judged(&mut self, backend: &mut B) -> Result<()> {
-        if self.judged_changed {
-            backend.upload(&self.host_judged, &mut self.judged)?;
-            self.judged_changed = false;
-        }
-        Ok(())
-    }
-}
-
-/// Grids for which a lane is ready at most: those of the sizes whose plans a scorer keeps.
-const GRIDS: usize = 32;
 
 /// Called with the place of a result, the method's outputs, and the map `[N]` as computed.
 pub type EachResult<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
@@ -262,89 +204,6 @@ fn check_grid<B: Backend>(method: Option<&LaneMethod<B>>, arch: &Arch, grid: Gri
         return Err(Error::new(ErrorKind::Argument, message));
     }
     method.map_or(Ok(()), |method| method.setup.method().check_grid(arch, grid))
-}
-
-/// The grid of the batch to come.
-fn current<B: Backend>(grids: &mut [LaneGrid<B>]) -> Result<&mut LaneGrid<B>> {
-    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane that is ready for no grid"))
-}
-
-impl<B: Backend> Memory<B> {
-    fn new(
-        backend: &B,
-        encoder: &Vision<B>,
-        wants: &Wants,
-        method: Option<&LaneMethod<B>>,
-        cells: usize,
-        [views, slots]: [usize; 2],
-    ) -> Result<Self> {
-        let comparing = |method: &LaneMethod<B>| -> Result<Comparing<B>> {
-            Ok(Comparing {
-                compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), slots, cells)?,
-                out: Outputs::new(backend, slots, method.values(), slots * cells)?,
-            })
-        };
-        Ok(Memory {
-            cells,
-            vision: encoder.workspace(backend, wants, views, cells)?,
-            comparing: method.map(comparing).transpose()?,
-            nearest: None,
-            host_map: vec![0.0; slots * cells],
-        })
-    }
-}
-
-impl<B: Backend> LaneGrid<B> {
-    fn new(backend: &B, tokens: GridTokens<B>, slots: usize) -> Result<Self> {
-        let cells = slots * tokens.grid.cells();
-        Ok(LaneGrid {
-            tokens,
-            judged: backend.buffer(Role::Stream, cells)?,
-            host_judged: vec![1.0; cells],
-            judged_changed: true,
-        })
-    }
-}
-
-/// The bank as this backend's own.
-fn own_bank<B: Backend>(bank: &DeviceBank) -> Result<&B::Bank> {
-    bank.downcast_ref().ok_or_else(|| {
-        let message = "the bank is on another device than the scorer: make both with one engine";
-        Error::new(ErrorKind::Argument, message)
-    })
-}
-
-/// Any number of banks as this backend's own.
-fn all_own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Vec<&'a B::Bank>> {
-    banks.iter().map(|bank| own_bank::<B>(bank)).collect()
-}
-
-/// The banks of a batch as this backend's own.
-fn own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Own<'a, B>> {
-    let Some(first) = banks.first() else {
-        return Err(Error::new(ErrorKind::Argument, "no bank to compare with"));
-    };
-    if banks.len() > MAX_BANKS {
-        let message = format!("{} banks in one batch, at most {MAX_BANKS} are supported", banks.len());
-        return Err(Error::new(ErrorKind::Argument, message));
-    }
-    let mut own = [own_bank::<B>(first)?; MAX_BANKS];
-    for (own, erased) in own.iter_mut().zip(banks) {
-        *own = own_bank::<B>(erased)?;
-    }
-    Ok(Own { banks: own, count: banks.len() })
-}
-
-/// Banks in memory of fixed size: the hot path allocates nothing.
-struct Own<'a, B: Backend> {
-    banks: [&'a B::Bank; MAX_BANKS],
-    count: usize,
-}
-
-impl<'a, B: Backend> Own<'a, B> {
-    fn as_slice(&self) -> &[&'a B::Bank] {
-        &self.banks[..self.count]
-    }
 }
 
 impl<B: Backend> Session for Pipeline<B> {

@@ -364,6 +364,16 @@ impl<B: Backend> Batch<'_, B> {
         self.features.grid.cells()
     }
 
+    /// The largest cosine of every patch of every run with the rows of its bank's tensor `tensor`, `[L, slots, N]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the device fails.
+    pub fn nearest(&self, backend: &mut B, tensor: usize, cosines: &mut B::Buffer) -> Result<()> {
+        self.runs.iter().try_for_each(|run| {
+            backend.patch_nn(&self.features.taps, &self.search(run, tensor), self.banks[run.bank], cosines)
+        })
+    }
+
     /// The search of a run's patches in the bank's tensor `tensor`, to the run's slots.
     pub fn search(&self, run: &Run, tensor: usize) -> Search {
         let patches = self.cells();

@@ -61,10 +61,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         out: &mut Outputs<B>,
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
-        for run in batch.runs {
-            let at = batch.search(run, ROWS);
-            backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
-        }
+        batch.nearest(backend, ROWS, &mut self.cosines)?;
         self.finish(backend, batch, out, after)
     }
 

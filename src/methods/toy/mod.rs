@@ -111,10 +111,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
         let (patches, slots) = (batch.cells(), batch.slots());
-        for run in batch.runs {
-            let at = batch.search(run, 0);
-            backend.patch_nn(&batch.features.taps, &at, batch.banks[run.bank], &mut self.cosines)?;
-        }
+        batch.nearest(backend, 0, &mut self.cosines)?;
         backend.residual_mean(&self.cosines, self.taps, slots * patches, 0.5, batch.judged, &mut out.map)?;
         // On the host, which a real method may not: it would have an operation for it.
         let mut map = vec![0.0; slots * patches];

@@ -1,0 +1,153 @@
+//! What a lane holds: a method's memory, what depends on the largest grid, the grids that it is ready for; and a batch's banks as
+//! the device's own.
+
+use std::sync::Arc;
+
+use super::device::DeviceBank;
+use crate::backend::{Backend, MAX_BANKS, Role};
+use crate::encoder::vision::{GridTokens, VisionWorkspace};
+use crate::encoder::{Vision, Wants};
+use crate::error::{Error, ErrorKind, Result};
+use crate::methods::{Compare, Loaded, Outputs, Setup};
+
+/// A method, and its own weights on the device.
+pub(super) struct LaneMethod<B: Backend> {
+    pub loaded: Arc<dyn Loaded<B>>,
+    pub setup: Setup,
+}
+
+impl<B: Backend> LaneMethod<B> {
+    /// Numbers that it gives for an image.
+    pub fn values(&self) -> usize {
+        self.setup.method().outputs().len()
+    }
+}
+
+/// What depends on the largest grid.
+pub(super) struct Memory<B: Backend> {
+    /// Most cells of a view.
+    pub cells: usize,
+    pub vision: VisionWorkspace<B>,
+    pub comparing: Option<Comparing<B>>,
+    /// Largest cosines of [`Session::nearest_of`], `[L, N]`.
+    pub nearest: Option<B::Buffer>,
+    pub host_map: Vec<f32>,
+}
+
+/// One scorer's memory of a method.
+pub(super) struct Comparing<B: Backend> {
+    pub compare: Box<dyn Compare<B>>,
+    pub out: Outputs<B>,
+}
+
+impl<B: Backend> Comparing<B> {
+    pub fn of(method: &mut Option<Self>) -> Result<&mut Self> {
+        method.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane without a method is asked to compare"))
+    }
+}
+
+/// A grid for which a lane is ready.
+pub(super) struct LaneGrid<B: Backend> {
+    pub tokens: GridTokens<B>,
+    pub judged: B::Buffer,
+    /// What `judged` holds once it is uploaded, `[slots, N]`.
+    pub host_judged: Vec<f32>,
+    pub judged_changed: bool,
+}
+
+impl<B: Backend> LaneGrid<B> {
+    /// Uploads which cells count, if that has changed.
+    pub fn upload_judged(&mut self, backend: &mut B) -> Result<()> {
+        if self.judged_changed {
+            backend.upload(&self.host_judged, &mut self.judged)?;
+            self.judged_changed = false;
+        }
+        Ok(())
+    }
+}
+
+/// Grids for which a lane is ready at most: those of the sizes whose plans a scorer keeps.
+pub(super) const GRIDS: usize = 32;
+
+/// The grid of the batch to come.
+pub(super) fn current<B: Backend>(grids: &mut [LaneGrid<B>]) -> Result<&mut LaneGrid<B>> {
+    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane that is ready for no grid"))
+}
+
+impl<B: Backend> Memory<B> {
+    pub fn new(
+        backend: &B,
+        encoder: &Vision<B>,
+        wants: &Wants,
+        method: Option<&LaneMethod<B>>,
+        cells: usize,
+        [views, slots]: [usize; 2],
+    ) -> Result<Self> {
+        let comparing = |method: &LaneMethod<B>| -> Result<Comparing<B>> {
+            Ok(Comparing {
+                compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), slots, cells)?,
+                out: Outputs::new(backend, slots, method.values(), slots * cells)?,
+            })
+        };
+        Ok(Memory {
+            cells,
+            vision: encoder.workspace(backend, wants, views, cells)?,
+            comparing: method.map(comparing).transpose()?,
+            nearest: None,
+            host_map: vec![0.0; slots * cells],
+        })
+    }
+}
+
+impl<B: Backend> LaneGrid<B> {
+    pub fn new(backend: &B, tokens: GridTokens<B>, slots: usize) -> Result<Self> {
+        let cells = slots * tokens.grid.cells();
+        Ok(LaneGrid {
+            tokens,
+            judged: backend.buffer(Role::Stream, cells)?,
+            host_judged: vec![1.0; cells],
+            judged_changed: true,
+        })
+    }
+}
+
+/// The bank as this backend's own.
+pub(super) fn own_bank<B: Backend>(bank: &DeviceBank) -> Result<&B::Bank> {
+    bank.downcast_ref().ok_or_else(|| {
+        let message = "the bank is on another device than the scorer: make both with one engine";
+        Error::new(ErrorKind::Argument, message)
+    })
+}
+
+/// Any number of banks as this backend's own.
+pub(super) fn all_own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Vec<&'a B::Bank>> {
+    banks.iter().map(|bank| own_bank::<B>(bank)).collect()
+}
+
+/// The banks of a batch as this backend's own.
+pub(super) fn own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Own<'a, B>> {
+    let Some(first) = banks.first() else {
+        return Err(Error::new(ErrorKind::Argument, "no bank to compare with"));
+    };
+    if banks.len() > MAX_BANKS {
+        let message = format!("{} banks in one batch, at most {MAX_BANKS} are supported", banks.len());
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
+    let mut own = [own_bank::<B>(first)?; MAX_BANKS];
+    for (own, erased) in own.iter_mut().zip(banks) {
+        *own = own_bank::<B>(erased)?;
+    }
+    Ok(Own { banks: own, count: banks.len() })
+}
+
+/// Banks in memory of fixed size: the hot path allocates nothing.
+pub(super) struct Own<'a, B: Backend> {
+    banks: [&'a B::Bank; MAX_BANKS],
+    count: usize,
+}
+
+impl<'a, B: Backend> Own<'a, B> {
+    pub fn as_slice(&self) -> &[&'a B::Bank] {
+        &self.banks[..self.count]
+    }
+}
