@@ -1,4 +1,4 @@
-//! Building a bank: the class name once, then each prompt image once.
+//! Builds a bank: encodes the class name once, then each prompt image once.
 
 use std::sync::Arc;
 
@@ -24,20 +24,20 @@ pub struct BankBuilder<'e> {
     class_tensors: Vec<NamedTensor>,
     mask: Option<Arc<IgnoreMask>>,
     prompts: Vec<Prompt>,
-    /// How each of them was shown.
+    /// How each prompt was shown to the model.
     facts: Vec<PromptFacts>,
     shown: FramePrep,
-    /// A turned prompt.
+    /// A rotated prompt.
     turned: Vec<u8>,
-    /// The white level that prompts were declared to have.
+    /// The white level declared for the prompts.
     white: Option<WhiteLevel>,
-    /// Whether a prompt was 16-bit without one.
+    /// Whether a 16-bit prompt had no declared white level.
     undeclared: bool,
 }
 
 impl<'e> BankBuilder<'e> {
     pub(super) fn new(engine: &'e Engine, setup: Setup, class: &str, fit: Fit) -> Result<Self> {
-        // The text tower runs on the processor on every device: once a class, it is not worth the memory elsewhere.
+        // The text tower always runs on the CPU: it runs once per class and is not worth a GPU's memory.
         let method = setup.method();
         let class_tensors = if method.reads_class() {
             method.class_tensors(&mut engine.options().cpu()?, engine.weights(), class)?
@@ -81,25 +81,25 @@ impl<'e> BankBuilder<'e> {
         })
     }
 
-    /// Pixels that are not judged, in the prompts to come and in every query: all must have the size of the mask.
+    /// Sets the pixels that are ignored in later prompts and in every query. All images must have the mask's size.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] once there is a prompt, which was encoded without it.
+    /// [`ErrorKind::Argument`] after the first prompt, which was encoded without the mask.
     pub fn set_mask(&mut self, mask: IgnoreMask) -> Result<()> {
         if !self.prompts.is_empty() {
             return Err(Error::new(
                 ErrorKind::Argument,
-                "the ignore mask comes after a prompt that was encoded without it: begin the bank with the mask",
+                "a prompt was already encoded without the ignore mask: set the mask before the first prompt",
             ));
         }
         self.mask = Some(Arc::new(mask));
         Ok(())
     }
 
-    /// Says that `images` normal images are to come.
+    /// Checks that there is enough memory for `images` more normal images.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where there is no memory for a bank of them all.
+    /// [`ErrorKind::Device`] where there is not enough memory for a bank of all of them.
     pub fn expect(&self, images: usize) -> Result<()> {
         self.expect_of(images, self.setup.grid(&self.engine.arch().vision)?)
     }
@@ -108,20 +108,21 @@ impl<'e> BankBuilder<'e> {
     fn expect_of(&self, images: usize, grid: Grid) -> Result<()> {
         let prompts = self.prompts.len().saturating_add(images);
         let each = self.setup.method().prompt_bytes(self.engine.arch(), self.setup.options(), grid.cells());
-        // The features one by one, in the order of the bank, and shared, less those that are here.
+        // Features exist three times (per image, in the bank's order, shared), less those already held.
         let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&*tensor.values));
         let here: usize = here.sum();
         let bytes = here.saturating_add(each.saturating_mul(images)).saturating_mul(3) - here;
         memory::check(&format!("a bank of {prompts} normal images"), bytes, "use fewer normal images")
     }
 
-    /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). The same image twice
-    /// counts twice in the class mean and changes nothing in a map.
+    /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). An image that is
+    /// added twice counts twice in the class mean and does not change a map.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a frame that cannot be resized, is not of the ignore mask's size, or of which nothing is
-    /// left to be judged, and for one whose brightness is in doubt ([`Frame::depth_doubt`](crate::Frame::depth_doubt), or 16 bits
-    /// without a white level beside frames that have one); [`ErrorKind::Numeric`] where the model overflows on it.
+    /// [`ErrorKind::Argument`] for a frame that cannot be resized, that does not have the ignore mask's size, that is
+    /// ignored entirely, or whose brightness is in doubt ([`Frame::depth_doubt`](crate::Frame::depth_doubt), or 16 bits
+    /// without a white level after frames that have one, or the reverse); [`ErrorKind::Numeric`] where the model
+    /// overflows on it.
     pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
         let frame = frame.into();
         let vision = &self.engine.arch().vision;
@@ -139,7 +140,7 @@ impl<'e> BankBuilder<'e> {
             return Err(Error::new(
                 ErrorKind::Argument,
                 format!(
-                    "the white level is {prompts}, but 16-bit images before had none: {}",
+                    "the white level is {prompts}, but earlier 16-bit images had none: {}",
                     DepthDoubt::Undeclared { prompts }
                 ),
             ));
@@ -169,32 +170,31 @@ impl<'e> BankBuilder<'e> {
     }
 
     /// Encodes one normal image that is already cropped and normalised, such as those of
-    /// [`PromptList`](crate::checkpoint::PromptList). Where it comes from an 8-bit RGB picture of the model's size, the bank
-    /// is the one that the picture gives, to the bit. The bank's fit says only how queries will be fitted.
+    /// [`PromptList`](crate::checkpoint::PromptList). If it was made from an 8-bit RGB picture of the model's size, the
+    /// bank has the same bits as one built from the picture. The bank's fit applies to queries only.
     ///
     /// # Errors
-    /// [`ErrorKind::Image`] for an image of another size than the model's, or a model whose mean and standard deviation are not
-    /// CLIP's; [`ErrorKind::Argument`] where the bank has an ignore
-    /// mask, which is for whole pictures, [`ErrorKind::Numeric`] where the model overflows on it.
+    /// [`ErrorKind::Image`] for an image that does not have the model's size, or a model whose mean and standard
+    /// deviation are not CLIP's; [`ErrorKind::Argument`] where the bank has an ignore mask, which applies to whole
+    /// pictures; [`ErrorKind::Numeric`] where the model overflows.
     pub fn add_normalised(&mut self, image: &Normalised) -> Result<()> {
         if self.mask.is_some() {
-            let message = "an ignore mask is for whole pictures, and this image is already cropped: give the pictures";
+            let message = "an ignore mask applies to whole pictures, and this image is already cropped: give the original pictures";
             return Err(Error::new(ErrorKind::Argument, message));
         }
         self.expect(1)?;
-        // What normalised it cannot be seen in the numbers, and is CLIP's in all that write such images.
+        // The numbers do not show which mean and deviation were used. All programs that write such images use CLIP's.
         let pixels = &self.engine.arch().vision.preprocessing;
         if (pixels.mean, pixels.std) != (Preprocessing::CLIP.mean, Preprocessing::CLIP.std) {
             let message = format!(
-                "a normalised image has CLIP's mean and standard deviation, but this model has others ({pixels}): give the \
-                 pictures"
+                "a normalised image has CLIP's mean and standard deviation, but this model has others ({pixels}): give the original pictures"
             );
             return Err(Error::new(ErrorKind::Image, message));
         }
         let (method, own) = (self.setup.method(), &self.engine.arch().vision);
         if method.turns(self.setup.options())? > 1 || self.setup.size(own)? != own.image_size {
             let message = format!(
-                "the method `{}` turns and resizes its pictures, and this image is already cropped: give the pictures",
+                "the method `{}` rotates and resizes its pictures, and this image is already cropped: give the original pictures",
                 method.name()
             );
             return Err(Error::new(ErrorKind::Argument, message));
@@ -206,7 +206,7 @@ impl<'e> BankBuilder<'e> {
         self.keep(image.content_hash(), vec![view], PromptFacts::default())
     }
 
-    /// Keeps what the views of an image left.
+    /// Keeps the features of an image's views.
     fn keep(&mut self, hash: [u8; 32], views: Vec<Vec<NamedTensor>>, facts: PromptFacts) -> Result<()> {
         let tensors = self.setup.method().join_views(views)?;
         self.prompts.push(Prompt { hash, tensors });
@@ -224,7 +224,7 @@ impl<'e> BankBuilder<'e> {
         self.prompts.is_empty()
     }
 
-    /// The bank.
+    /// The finished bank.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] if no prompt was added.

@@ -1,4 +1,4 @@
-//! Where the device is chosen: the layers below are generic over it, the layers above are independent of it.
+//! The choice of device. The layers below are generic over the device; the layers above do not know it.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,18 +17,18 @@ use crate::process::{self, Origin};
 use crate::view::{Grid, Normalised, Plan};
 use crate::weights::Weights;
 
-/// A bank on a device, as that device's backend keeps it: any lane of the device can use it.
+/// A bank on a device, in the form of that device's backend. Every lane of the device can use it.
 pub type DeviceBank = Box<dyn Any + Send + Sync>;
 
 /// A model's weights on a device.
 pub(super) trait Model: Send + Sync {
-    /// One line for people.
+    /// A one-line description for people.
     fn describe(&self) -> String;
 
-    /// A bank on the device, ready for every lane.
+    /// Uploads a bank for all lanes of the device.
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank>;
 
-    /// A lane, with memory for `views` images of `grid` and, where it has a method, `slots` results.
+    /// Makes a lane with memory for `views` images of `grid` and, where it has a method, `slots` results.
     fn session(
         &self,
         setup: Option<&Setup>,
@@ -39,51 +39,52 @@ pub(super) trait Model: Send + Sync {
     ) -> Result<Box<dyn Session>>;
 }
 
-/// One thread's lane of a device, for one method.
+/// A lane of a device: one thread, one method.
 pub trait Session: Send {
-    /// Most images that are encoded at once.
+    /// The largest number of images that are encoded at once.
     fn capacity(&self) -> usize;
 
-    /// The arithmetic of features: the kind of device and how it stores operands.
+    /// The arithmetic behind the features: the kind of device and how it stores operands.
     fn arithmetic(&self) -> String;
 
-    /// Waits for everything that was given to the lane.
+    /// Waits until the lane has no work left.
     fn wait(&mut self) -> Result<()>;
 
     /// [`crate::backend::Backend::copy_to_host`].
     fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Makes `grid` that of the batch to come, and says whether that took memory: an unseen one takes it once, and the lane
-    /// keeps the grids that it saw last.
+    /// Sets the grid of the next batch. Returns whether this took memory: a new grid does, and the lane keeps the most
+    /// recent grids.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where there is no memory, [`crate::ErrorKind::Argument`] for a grid for which the encoder
-    /// has no positions; the lane stays as it was.
+    /// [`crate::ErrorKind::Device`] where memory is short, [`crate::ErrorKind::Argument`] for a grid for which the
+    /// encoder has no positions; the lane stays as it was.
     fn prepare(&mut self, grid: Grid) -> Result<bool>;
 
-    /// Places a frame, whose plan is of the grid of the batch to come, at `view` of it.
+    /// Places a frame as number `view` of the next batch. Its plan must have the batch's grid.
     fn place(&mut self, frame: AnyFrame<'_>, plan: &Plan, view: usize) -> Result<()>;
 
     /// Places an image that is already normalised, as view 0.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Image`] for an image of another size than the model's.
+    /// [`crate::ErrorKind::Image`] for an image that does not have the model's size.
     fn place_normalised(&mut self, image: &Normalised) -> Result<()>;
 
-    /// Says which cells of `slot` of the batch to come count: `judged` is `[N]`, 1 or 0 where a cell is ignored. It holds
-    /// for this slot until it is replaced; at first all cells count.
+    /// Sets which cells of `slot` count in the next batches: `judged` is `[N]`, with 0 where a cell is ignored and 1
+    /// elsewhere. It holds for this slot until it is replaced. At first all cells count.
     fn judge(&mut self, slot: usize, judged: &[f32]);
 
     /// Encodes the first `views` placed images.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for more images than there is memory for.
+    /// [`crate::ErrorKind::Argument`] for more images than the lane has memory for.
     fn encode(&mut self, views: usize) -> Result<()>;
 
-    /// Encodes the first `views` placed images and compares them with banks, as one recording of the device.
+    /// Encodes the first `views` placed images and compares them with banks. On a GPU this is one recorded graph.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Numeric`] where a result is not finite; [`crate::ErrorKind::Argument`] for more than there is memory for.
+    /// [`crate::ErrorKind::Numeric`] where a result is not finite; [`crate::ErrorKind::Argument`] for more images or
+    /// results than the lane has memory for.
     fn score(&mut self, views: usize, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()>;
 
     /// Compares images that [`Session::encode`] encoded.
@@ -92,8 +93,8 @@ pub trait Session: Send {
     /// As [`Session::score`].
     fn compare(&mut self, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()>;
 
-    /// Compares the one encoded image with each bank, whose prompts `members` finds in `groups`; without groups each bank by
-    /// itself.
+    /// Compares the one encoded image with each bank, whose prompts are the `groups` listed in `members`. Without
+    /// groups each bank is compared by itself.
     ///
     /// # Errors
     /// As [`Session::score`].
@@ -105,42 +106,42 @@ pub trait Session: Send {
         each: &mut EachResult<'_>,
     ) -> Result<()>;
 
-    /// Scores one frame step by step, waiting after each, and says how long each took. Together they take longer than
-    /// [`Session::score`], which does not wait in between.
+    /// Scores one frame step by step, waits after each, and returns how long each took. The sum is larger than the time
+    /// of [`Session::score`], which does not wait in between.
     ///
     /// # Errors
     /// As [`Session::score`].
     fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes>;
 
-    /// What the one encoded image leaves in a bank; `judged`, `[N]`, is 0 where a patch leaves nothing.
+    /// What the one encoded image contributes to a bank. `judged`, `[N]`, is 0 for patches that contribute nothing.
     ///
     /// # Errors
     /// As [`crate::methods::Compare::prompt`].
     fn prompt(&mut self, judged: &[f32]) -> Result<Vec<NamedTensor>>;
 
-    /// The features of the one encoded image.
+    /// Downloads the features of the one encoded image.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Numeric`] where they are not finite.
     fn features(&mut self) -> Result<HostFeatures>;
 
-    /// Unit rows of this shape (layers, rows of a layer, width) as a bank for [`Session::nearest_of`].
+    /// Uploads unit rows as a bank for [`Session::nearest_of`]. `shape` is (layers, rows per layer, width).
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where the device has no memory.
+    /// [`crate::ErrorKind::Device`] where the device has not enough memory.
     fn rows_bank(&mut self, rows: &Arc<[f32]>, shape: [usize; 3]) -> Result<DeviceBank>;
 
-    /// Largest cosines `[L, N]` with a bank's rows of an image that was encoded before, from its unit taps `[L, N, W]`.
+    /// Largest cosines `[L, N]` between an image's unit taps `[L, N, W]`, encoded earlier, and a bank's rows.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for a bank of another device.
+    /// [`crate::ErrorKind::Argument`] for a bank on another device.
     fn nearest_of(&mut self, taps: &[f32], bank: &DeviceBank, cosines: &mut [f32]) -> Result<()>;
 }
 
-/// Weights on a device, which device that is, and why that one, where the options left the choice.
+/// Weights on a device, the device, and why it was chosen if the options left the choice open.
 type Loading = Result<(Arc<dyn Model>, Device, String)>;
 
-/// The weights on the device that the options ask for.
+/// Loads the weights onto the device that the options ask for.
 pub(super) fn load(options: &EngineOptions, weights: &Weights) -> Loading {
     match options.device {
         Device::Cpu => on_cpu(options, weights, String::new()),
@@ -161,8 +162,8 @@ pub(super) fn load(options: &EngineOptions, weights: &Weights) -> Loading {
 
 #[cfg(feature = "cuda")]
 fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
-    // A machine without an NVIDIA GPU is an ordinary one, and so is one whose GPU is full of other programs: what is wrong
-    // there goes into the reason.
+    // A machine without an NVIDIA GPU is normal, and so is a GPU that other programs have filled. The error becomes
+    // part of the reason.
     let cuda = Cuda::new(0, options.cuda()).and_then(|cuda| {
         cuda.check_arch(weights.arch())?;
         Ok(cuda)
@@ -175,12 +176,12 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
     match OnDevice::new(cuda, weights) {
         Ok(model) => Ok((Arc::new(model), Device::Cuda(0), "the first CUDA device".to_owned())),
         Err(error) if is_users(&error) => Err(error),
-        // Weights that are wrong for every device are refused by the processor too.
+        // The CPU refuses weights that are wrong for every device.
         Err(error) => on_cpu(options, weights, format!("the CUDA device cannot hold the model: {}", error.chain())),
     }
 }
 
-/// Whether the fault lies in a file or a value that the user named, such as a table of algorithms, and in no device.
+/// Whether the cause is a file or a value that the user gave, such as a table of algorithms, rather than a device.
 #[cfg(feature = "cuda")]
 fn is_users(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Argument)
@@ -199,16 +200,16 @@ fn on_cpu(options: &EngineOptions, weights: &Weights, reason: String) -> Loading
 
 /// [`Model`] on one kind of device.
 struct OnDevice<B: Runs> {
-    /// Loads weights and banks, and is forked for sessions.
+    /// Loads weights and banks; sessions are forks of it.
     backend: Mutex<B>,
     origin: Origin,
-    /// The device, in words.
+    /// The device, described for people.
     description: String,
     encoder: Arc<Vision<B>>,
     methods: Mutex<Vec<LoadedMethod<B>>>,
 }
 
-/// A method's name, and what it has loaded.
+/// A method's name, and the weights of its own that it has loaded.
 type LoadedMethod<B> = (&'static str, Arc<dyn Loaded<B>>);
 
 impl<B: Runs> OnDevice<B> {
@@ -218,7 +219,7 @@ impl<B: Runs> OnDevice<B> {
         Ok(OnDevice { backend: Mutex::new(backend), origin, description, encoder, methods: Mutex::new(Vec::new()) })
     }
 
-    /// A lane that panicked while it was locked is as good as before: its operations begin by writing what they read.
+    /// A panic while the lock was held leaves the lane usable: every operation writes its inputs before it reads them.
     fn lock<'m, T>(&self, mutex: &'m Mutex<T>) -> Result<MutexGuard<'m, T>> {
         process::lock(mutex, self.origin, "the engine")
     }
@@ -262,13 +263,13 @@ impl<B: Runs> Model for OnDevice<B> {
     }
 }
 
-/// What scores with a session of its own.
+/// An owner of a session.
 pub(super) trait HasSession {
     fn session(&mut self) -> &mut dyn Session;
 }
 
-/// Does `work` on frames of the caller's. If it fails or panics, waits for what may still read those in device memory: the
-/// caller may free them as soon as it has its answer.
+/// Runs `work` on frames that the caller owns. If it fails or panics, waits until the device no longer reads them: the
+/// caller may free them as soon as this returns.
 pub(super) fn on_lent<'a, O: HasSession, T>(
     owner: &mut O,
     frames: &[impl Into<AnyFrame<'a>> + Copy],
@@ -281,7 +282,7 @@ pub(super) fn on_lent<'a, O: HasSession, T>(
     impl<O: HasSession> Drop for Lent<'_, O> {
         fn drop(&mut self) {
             if self.wait {
-                // A device that cannot be waited for has no work left, and the call has an error to tell already.
+                // A device that cannot be waited for has no work left, and the call already has an error to report.
                 let _ = self.owner.session().wait();
             }
         }

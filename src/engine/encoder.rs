@@ -1,4 +1,4 @@
-//! Features of images for callers that keep them: encoded once, compared whenever.
+//! Features of images for callers that keep them: encoded once, compared at any later time.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::image::Frame;
 use crate::methods::judged_rows;
 use crate::view::{Fit, judged};
 
-/// Encodes images one by one and compares what it once encoded. Made by [`Engine::encoder`].
+/// Encodes images one by one and compares the features. Made by [`Engine::encoder`].
 pub struct Encoder<'e> {
     engine: &'e Engine,
     session: Box<dyn Session>,
@@ -19,25 +19,25 @@ pub struct Encoder<'e> {
     memory: Vec<u8>,
 }
 
-/// What the method sees of an image.
+/// The features of an image that a method uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
-    /// Class embedding `[E]`, as the tower gives it.
+    /// Class embedding `[E]`, not normalised.
     pub class: Vec<f32>,
-    /// Which patches count, 1 or 0, `[N]`.
+    /// Which patches count (1) and which are ignored (0), `[N]`.
     pub judged: Vec<f32>,
     /// Unit patch tokens `[L, N, W]`.
     pub taps: Vec<f32>,
 }
 
-/// An image on the device, to compare others with.
+/// A reference image on the device.
 pub struct Reference(DeviceBank);
 
 impl Engine {
-    /// Encodes images fitted as `fit` says.
+    /// An encoder for images fitted by `fit`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where the device has no more memory or threads.
+    /// [`crate::ErrorKind::Device`] where the device runs out of memory or threads.
     #[doc(hidden)]
     pub fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
         Ok(Encoder { engine: self, session: self.session(None, 1, 0)?, fit, memory: Vec::new() })
@@ -45,7 +45,7 @@ impl Engine {
 }
 
 impl Encoder<'_> {
-    /// The arithmetic of the features: the kind of device, and how it stores operands.
+    /// The arithmetic behind the features: the kind of device and how it stores operands.
     pub fn arithmetic(&mut self) -> String {
         self.session.arithmetic()
     }
@@ -65,10 +65,11 @@ impl Encoder<'_> {
         Ok(Features { class: found.class, judged: judged(&plan, None, vision.patch_size), taps: found.taps })
     }
 
-    /// An image as a prompt, from its unit taps and its judged patches.
+    /// Uploads a reference image, given its unit taps and which of its patches count.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] if no patch is judged, [`crate::ErrorKind::Device`] where the device has no memory.
+    /// [`crate::ErrorKind::Argument`] if no patch counts, [`crate::ErrorKind::Device`] where the device has not enough
+    /// memory.
     pub fn reference(&mut self, taps: &[f32], judged: &[f32]) -> Result<Reference> {
         let arch = self.engine.arch();
         let (rows, count) = judged_rows(taps, judged, arch.vision.width)?;
@@ -76,10 +77,11 @@ impl Encoder<'_> {
         Ok(Reference(self.session.rows_bank(&Arc::from(rows), shape)?))
     }
 
-    /// Largest cosines `[L, N]` of an image's patches with those of another, the inner part of equation 1, from its unit taps.
+    /// Largest cosines `[L, N]` between an image's patches, given as unit taps, and those of a reference: the inner
+    /// part of equation 1.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`].
+    /// [`crate::ErrorKind::Device`] where the device fails.
     pub fn nearest(&mut self, taps: &[f32], reference: &Reference, cosines: &mut [f32]) -> Result<()> {
         self.session.nearest_of(taps, &reference.0, cosines)
     }

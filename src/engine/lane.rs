@@ -1,5 +1,5 @@
-//! What a lane holds: a method's memory, what depends on the largest grid, the grids that it is ready for; and a batch's banks as
-//! the device's own.
+//! What a lane holds: a method's memory, buffers for the largest grid, the grids it is ready for, and a batch's banks
+//! in the device's own type.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use crate::encoder::{Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::methods::{Compare, Loaded, Outputs, Setup};
 
-/// A method, and its own weights on the device.
+/// A method and its own weights on the device.
 pub(super) struct LaneMethod<B: Backend> {
     pub loaded: Arc<dyn Loaded<B>>,
     pub setup: Setup,
 }
 
 impl<B: Backend> LaneMethod<B> {
-    /// Numbers that it gives for an image.
+    /// How many numbers it gives for an image.
     pub fn values(&self) -> usize {
         self.setup.method().outputs().len()
     }
 }
 
-/// What depends on the largest grid.
+/// Buffers whose size depends on the largest grid.
 pub(super) struct Memory<B: Backend> {
-    /// Most cells of a view.
+    /// The largest number of cells of a view.
     pub cells: usize,
     pub vision: VisionWorkspace<B>,
     pub comparing: Option<Comparing<B>>,
@@ -34,7 +34,7 @@ pub(super) struct Memory<B: Backend> {
     pub host_map: Vec<f32>,
 }
 
-/// One scorer's memory of a method.
+/// A method's memory for one scorer.
 pub(super) struct Comparing<B: Backend> {
     pub compare: Box<dyn Compare<B>>,
     pub out: Outputs<B>,
@@ -42,7 +42,7 @@ pub(super) struct Comparing<B: Backend> {
 
 impl<B: Backend> Comparing<B> {
     pub fn of(method: &mut Option<Self>) -> Result<&mut Self> {
-        method.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane without a method is asked to compare"))
+        method.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane without a method was asked to compare"))
     }
 }
 
@@ -50,13 +50,13 @@ impl<B: Backend> Comparing<B> {
 pub(super) struct LaneGrid<B: Backend> {
     pub tokens: GridTokens<B>,
     pub judged: B::Buffer,
-    /// What `judged` holds once it is uploaded, `[slots, N]`.
+    /// The host copy of `judged`, `[slots, N]`.
     pub host_judged: Vec<f32>,
     pub judged_changed: bool,
 }
 
 impl<B: Backend> LaneGrid<B> {
-    /// Uploads which cells count, if that has changed.
+    /// Uploads which cells count, if they have changed.
     pub fn upload_judged(&mut self, backend: &mut B) -> Result<()> {
         if self.judged_changed {
             backend.upload(&self.host_judged, &mut self.judged)?;
@@ -66,12 +66,12 @@ impl<B: Backend> LaneGrid<B> {
     }
 }
 
-/// Grids for which a lane is ready at most: those of the sizes whose plans a scorer keeps.
+/// The largest number of grids that a lane keeps ready: as many as a scorer keeps plans.
 pub(super) const GRIDS: usize = 32;
 
-/// The grid of the batch to come.
+/// The grid of the next batch.
 pub(super) fn current<B: Backend>(grids: &mut [LaneGrid<B>]) -> Result<&mut LaneGrid<B>> {
-    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane that is ready for no grid"))
+    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no grid was prepared for this lane"))
 }
 
 impl<B: Backend> Memory<B> {
@@ -111,7 +111,7 @@ impl<B: Backend> LaneGrid<B> {
     }
 }
 
-/// The bank as this backend's own.
+/// The bank in this backend's own type.
 pub(super) fn own_bank<B: Backend>(bank: &DeviceBank) -> Result<&B::Bank> {
     bank.downcast_ref().ok_or_else(|| {
         let message = "the bank is on another device than the scorer: make both with one engine";
@@ -119,12 +119,12 @@ pub(super) fn own_bank<B: Backend>(bank: &DeviceBank) -> Result<&B::Bank> {
     })
 }
 
-/// Any number of banks as this backend's own.
+/// Any number of banks in this backend's own type.
 pub(super) fn all_own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Vec<&'a B::Bank>> {
     banks.iter().map(|bank| own_bank::<B>(bank)).collect()
 }
 
-/// The banks of a batch as this backend's own.
+/// The banks of a batch in this backend's own type.
 pub(super) fn own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Own<'a, B>> {
     let Some(first) = banks.first() else {
         return Err(Error::new(ErrorKind::Argument, "no bank to compare with"));
@@ -140,7 +140,7 @@ pub(super) fn own<'a, B: Backend>(banks: &[&'a DeviceBank]) -> Result<Own<'a, B>
     Ok(Own { banks: own, count: banks.len() })
 }
 
-/// Banks in memory of fixed size: the hot path allocates nothing.
+/// Banks in fixed-size memory: the hot path allocates nothing.
 pub(super) struct Own<'a, B: Backend> {
     banks: [&'a B::Bank; MAX_BANKS],
     count: usize,

@@ -1,23 +1,23 @@
-//! Results that come after their deadline: they come all the same, and what they then mean is the caller's choice.
+//! Results that miss their deadline. They are still delivered; the caller chooses what they mean.
 
 use std::time::Duration;
 
 use super::{Decision, Reason, Verdict};
 
-/// What a late result says.
+/// What a late result means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Late {
-    /// What it would have said in time.
+    /// The same as in time.
     #[default]
     Mark,
-    /// Never a pass: what would be a pass, or has no limits to be judged by, is a review for the reason [`Reason::Late`]. A
-    /// review or a reject keeps its own reason.
+    /// Never a pass. A pass, or a result without limits, becomes a review with the reason [`Reason::Late`]. A review or
+    /// a reject keeps its own reason.
     Review,
 }
 
 impl Late {
-    /// The decision of a late result, from what it would have been in time.
+    /// The decision for a late result, given the decision that it would have had in time.
     pub fn decide(self, decision: Option<Decision>) -> Option<Decision> {
         match (self, decision) {
             (Late::Review, None | Some(Decision { verdict: Verdict::Pass, .. })) => {
@@ -28,12 +28,12 @@ impl Late {
     }
 }
 
-/// How long a score may take. It is never cut short: whether it was late is known when it is there.
+/// How long a score may take. Scoring is never cut short: lateness is checked when the result is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
     /// A result that took longer is late.
     pub limit: Duration,
-    /// What it then says.
+    /// What a late result means.
     pub late: Late,
 }
 

@@ -1,14 +1,14 @@
-//! How long scores take, in memory of one size whatever their number.
+//! How long scores take, in fixed-size memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Buckets of each power of two: a quantile is at most 1/32 above the truth.
 const STEPS: usize = 32;
-/// Microseconds up to 2^32, more than an hour, are told apart.
+/// Resolves microseconds up to 2^32, more than an hour.
 const BUCKETS: usize = STEPS * 28;
 
-/// A histogram of latencies. Recording is lock-free and allocates nothing; another thread can read meanwhile.
+/// A histogram of latencies. Recording is lock-free and allocates nothing; other threads can read at the same time.
 pub struct Latencies {
     counts: Box<[AtomicU64]>,
     count: AtomicU64,
@@ -24,7 +24,7 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Counts one latency.
+    /// Records one latency.
     pub fn record(&self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.counts[bucket(micros)].fetch_add(1, Ordering::Relaxed);
@@ -37,13 +37,13 @@ impl Latencies {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The longest, to the microsecond.
+    /// The longest latency, to the microsecond.
     pub fn max(&self) -> Duration {
         Duration::from_micros(self.max.load(Ordering::Relaxed))
     }
 
-    /// The latency that a share `q` (0 to 1) of all stays within: exact below 32 microseconds, at most 1/32 too long above.
-    /// Zero where nothing was recorded.
+    /// The `q` quantile (0 to 1) of the latencies: exact below 32 microseconds, at most 1/32 too large above. Zero
+    /// where nothing was recorded.
     pub fn quantile(&self, q: f64) -> Duration {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         let total: u64 = counts.clone().sum();

@@ -1,9 +1,9 @@
 //! What users hold: an [`Engine`] (weights, shared), a [`PromptBank`] (one class's normal images, immutable), a
-//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map. Scorers that share a [`SharedBank`] get
-//! another bank together.
+//! [`Scorer`] (one per thread or camera) and the [`Score`] of an image with its map. Scorers that share a
+//! [`SharedBank`] switch to another bank together.
 //!
-//! Everything slow happens once: weights are packed when the engine opens, prompts and texts are encoded when a bank is
-//! built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads; it allocates
+//! Slow work happens once: the engine packs weights when it opens, and a bank's prompts and texts are encoded when it
+//! is built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads. It allocates
 //! nothing and takes no lock.
 
 mod builder;

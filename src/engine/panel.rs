@@ -15,18 +15,19 @@ use crate::image::AnyFrame;
 use crate::memory;
 use crate::weights::{Arch, VisionArch};
 
-/// Scores each image against several banks: the image is encoded once, and compared once with each prompt, however many of the
-/// banks share it; prompts that the same banks have are compared together. Made by [`crate::Engine::panel`]; this is how many draws of prompts are judged for the price of one.
+/// Scores each image against several banks. The image is encoded once and compared once with each prompt, even if
+/// several banks share the prompt. An evaluation over many draws of prompts then costs little more than one. Made by
+/// [`crate::Engine::panel`].
 ///
-/// Scores have the same bits as those of a [`crate::Scorer`] with the bank.
+/// Scores have the same bits as those of a [`crate::Scorer`] with the same bank.
 pub struct MultiBankScorer {
     session: Box<dyn Session>,
     vision: VisionArch,
     banks: Vec<Arc<PromptBank>>,
     prepared: Vec<LoadedBank>,
-    /// Prompts that belong to the same banks, as a bank of their own: each prompt is in one.
+    /// Prompts that belong to the same set of banks form a group. Each prompt is in exactly one group.
     groups: Vec<DeviceBank>,
-    /// What each bank is made of, as indices of `groups`.
+    /// The groups of each bank, as indices into `groups`.
     members: Vec<Vec<usize>>,
     plans: Vec<ViewPlan>,
     shown: FramePrep,
@@ -43,22 +44,26 @@ impl MultiBankScorer {
         banks: &[Arc<PromptBank>],
     ) -> Result<Self> {
         let Some(first) = banks.first() else {
-            return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
+            return Err(Error::new(ErrorKind::Argument, "no banks were given: at least one is needed"));
         };
-        // The integers of each bank; prompts in groups, shared, with theirs.
+        // Three copies: each bank's integers, and the groups' rows with their integers.
         let bytes = banks.iter().map(|bank| bank.info().bytes).fold(0, usize::saturating_add).saturating_mul(3);
-        memory::check(&format!("a panel of {} banks", banks.len()), bytes, "use fewer banks")?;
-        // The banks that have a prompt, and its place in the first of them.
+        memory::check(&format!("scoring against {} banks at once", banks.len()), bytes, "use fewer banks")?;
+        // For each prompt, the banks that contain it and its place in the first of them.
         let mut owners: BTreeMap<&str, (Vec<usize>, usize)> = BTreeMap::new();
         let mut prepared = Vec::with_capacity(banks.len());
         for (at, bank) in banks.iter().enumerate() {
             bank.check_model(model_hash, arch)?;
-            first.setup().check_same(bank.setup(), "the banks of a panel").map_err(|error| {
-                Error::new(ErrorKind::Argument, "an image is encoded once, for one method").because(error)
+            first.setup().check_same(bank.setup(), "the banks scored together").map_err(|error| {
+                Error::new(
+                    ErrorKind::Argument,
+                    "all banks of one call must be for one method, as an image is encoded once",
+                )
+                .because(error)
             })?;
             if bank.fit() != first.fit() || bank.mask() != first.mask() {
                 let message = format!(
-                    "a bank of fit {} beside one of fit {}, or of another ignore mask: an image is encoded once",
+                    "banks with fits {} and {}, or with different ignore masks, cannot be scored together: an image is encoded once",
                     bank.fit(),
                     first.fit()
                 );
@@ -66,7 +71,7 @@ impl MultiBankScorer {
             }
             for (place, hash) in bank.prompt_hashes().iter().enumerate() {
                 let (owners, _) = owners.entry(hash).or_insert_with(|| (Vec::new(), place));
-                // A bank may hold a prompt twice, which changes no maximum.
+                // A bank may hold a prompt twice. This changes no maximum.
                 if owners.last() != Some(&at) {
                     owners.push(at);
                 }

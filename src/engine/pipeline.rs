@@ -1,4 +1,4 @@
-//! From frames to outputs on one lane of a device: everything that one thread needs to score.
+//! From frames to outputs on one lane of a device: all that one thread needs to score.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::methods::{Batch, Groups, Loaded, Method, NamedTensor, Run, Runs, Setu
 use crate::view::{Grid, Normalised, Plan};
 use crate::weights::{Arch, Weights};
 
-/// How long the steps of a score took, in their order.
+/// How long each step of a score took, in order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StageTimes {
-    /// The frame's pixels to the device; none where the device reads them where they are.
+    /// Copying the frame's pixels to the device; none where the device reads them in place.
     pub upload: Option<Duration>,
     /// Frame to patch rows.
     pub preprocess: Duration,
@@ -33,11 +33,11 @@ pub struct StageTimes {
 /// Features of one image in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFeatures {
-    /// How its patches lie, N of them.
+    /// The grid of its N patches.
     pub grid: Grid,
     /// Unit patch tokens `[L, N, W]`.
     pub taps: Vec<f32>,
-    /// Class embedding `[E]`, as the encoder gives it; empty where it is not wanted.
+    /// Class embedding `[E]`, not normalised; empty where the method does not want it.
     pub class: Vec<f32>,
 }
 
@@ -46,28 +46,28 @@ pub struct Pipeline<B: Backend> {
     backend: B,
     encoder: Arc<Vision<B>>,
     wants: Wants,
-    /// Without a method the lane only encodes.
+    /// Absent for a lane that only encodes.
     method: Option<LaneMethod<B>>,
-    /// Most views and most slots of a batch.
+    /// The largest numbers of views and of slots of a batch.
     most: [usize; 2],
     memory: Memory<B>,
-    /// The grids seen last, ready for batches; the last is that of the batch to come.
+    /// The most recent grids, ready for batches. The last one is the next batch's.
     grids: Vec<LaneGrid<B>>,
     recordings: B::Recordings,
     host_values: Vec<f32>,
     layout: Vec<usize>,
 }
 
-/// Called with the place of a result, the method's outputs, and the map `[N]` as computed.
+/// Called with the index of a result, the method's outputs, and the unclamped map `[N]`.
 pub type EachResult<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
 
 impl<B: Backend> Pipeline<B> {
-    /// Memory for batches of up to `views` images of `grid` with up to `slots` results; [`Session::prepare`] takes more for
-    /// larger grids. The encoder serves what the method wants.
+    /// Takes memory for batches of up to `views` images of `grid` with up to `slots` results. [`Session::prepare`]
+    /// takes more for larger grids. The encoder computes what the method wants.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has no memory, [`ErrorKind::Argument`] for a grid for which the encoder has no
-    /// positions.
+    /// [`ErrorKind::Device`] where the device has not enough memory, [`ErrorKind::Argument`] for a grid for which the
+    /// encoder has no positions.
     pub fn new(
         mut backend: B,
         encoder: Arc<Vision<B>>,
@@ -98,10 +98,11 @@ impl<B: Backend> Pipeline<B> {
         })
     }
 
-    /// A pipeline of its own, for which the encoder and the method are loaded, for the grid of the model's own size.
+    /// Loads the encoder and the method for a separate pipeline, for the grid of the model's own size.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has no memory, [`ErrorKind::Weights`] where the method's tensors are missing.
+    /// [`ErrorKind::Device`] where the device has not enough memory, [`ErrorKind::Weights`] where the method's tensors
+    /// are missing.
     pub fn open(
         mut backend: B,
         weights: &Weights,
@@ -120,30 +121,30 @@ impl<B: Backend> Pipeline<B> {
         Self::new(backend, encoder, Some((&setup, loaded)), grid, views, slots)
     }
 
-    /// A bank on the pipeline's device.
+    /// Uploads a bank to the pipeline's device.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has no memory.
+    /// [`ErrorKind::Device`] where the device has not enough memory.
     pub fn upload(&mut self, bank: &PromptBank) -> Result<DeviceBank> {
         Ok(Box::new(self.backend.bank(&bank.device_tensors()?)?))
     }
 
-    /// The device lane, and what the last batch left on it.
+    /// The device lane, and the features of the last batch.
     pub fn parts(&mut self) -> (&mut B, &Features<B>) {
         (&mut self.backend, &self.memory.vision.features)
     }
 
-    /// Encodes the first `views` placed images, showing `observe` the residual stream on its way.
+    /// Encodes the first `views` placed images and calls `observe` with the residual stream at each stage.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for more images than there is memory for.
+    /// [`ErrorKind::Argument`] for more images than the lane has memory for.
     pub fn encode_observed(&mut self, views: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
         self.check(views)?;
         let Pipeline { backend, encoder, memory, grids, .. } = self;
         encoder.encode(backend, &mut memory.vision, &current(grids)?.tokens, views, observe)
     }
 
-    /// The grid of the batch to come.
+    /// The grid of the next batch.
     fn grid(&self) -> Grid {
         self.grids.last().map_or_else(Grid::default, |last| last.tokens.grid)
     }
@@ -181,25 +182,24 @@ impl<B: Backend> Pipeline<B> {
         if slots <= most {
             return Ok(slots);
         }
-        let message = format!("{slots} results in one batch, but there is memory for {most}");
+        let message = format!("{slots} results in one batch, but the lane has memory for {most}");
         Err(Error::new(ErrorKind::Argument, message))
     }
 }
 
-/// What a method wants of the encoder; without a method what the architecture names.
+/// The features that a method wants; without a method, those that the architecture names.
 pub(super) fn wants(setup: Option<&Setup>, arch: &Arch) -> Result<Wants> {
     setup.map_or_else(|| Ok(Wants::of(arch)), |setup| setup.wants(arch))
 }
 
-/// Most cells of a view: those of a model's own size are at most as many.
+/// The largest number of cells of a view. A model's own size never has more.
 const MOST_CELLS: usize = 65_536;
 
-/// An error for a grid that cannot be encoded, or not be judged.
+/// Refuses a grid that the encoder or the method does not support.
 fn check_grid<B: Backend>(method: Option<&LaneMethod<B>>, arch: &Arch, grid: Grid) -> Result<()> {
     if !(1..=MOST_CELLS).contains(&grid.cells()) {
         let message = format!(
-            "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, the fit crop, letterbox or stretch, \
-             or cut the picture up"
+            "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, another fit (crop, letterbox or stretch), or cut the picture into parts"
         );
         return Err(Error::new(ErrorKind::Argument, message));
     }
@@ -239,14 +239,14 @@ impl<B: Backend> Session for Pipeline<B> {
             }
             let Pipeline { backend, encoder, wants, method, most, .. } = self;
             let larger = Memory::new(backend, encoder, wants, method.as_ref(), grid.cells(), *most)?;
-            // Recordings know the old memory by its address.
+            // Recordings hold addresses of the old memory.
             self.recordings = B::Recordings::default();
             self.memory = larger;
         }
         let tokens = self.encoder.tokens(&mut self.backend, grid, views)?;
         let ready = LaneGrid::new(&self.backend, tokens, slots)?;
         if self.grids.len() == GRIDS {
-            // So do those of a grid that makes room.
+            // So do the recordings of an evicted grid.
             self.recordings = B::Recordings::default();
             self.grids.remove(0);
         }
@@ -259,7 +259,7 @@ impl<B: Backend> Session for Pipeline<B> {
         let (rows, patch) = self.encoder.patch_rows(&mut self.memory.vision);
         let grid = plan.grid(patch);
         if grid != current {
-            let message = format!("a view of {grid} patches is placed in a batch of {current}");
+            let message = format!("a view of {grid} patches was placed in a batch of {current} patches");
             return Err(Error::new(ErrorKind::Internal, message));
         }
         self.backend.preprocess(frame, plan, patch, view, rows)
@@ -405,7 +405,7 @@ impl<B: Backend> Session for Pipeline<B> {
         let Memory { cells, vision, nearest, .. } = &mut self.memory;
         let found = match nearest {
             Some(found) => found,
-            // Taken once, by the few that compare without a method.
+            // Only the few callers that compare without a method take this, once.
             none => none.insert(self.backend.buffer(Role::Nearest, layers * *cells)?),
         };
         let queries = &mut vision.features.taps;

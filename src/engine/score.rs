@@ -12,7 +12,7 @@ use crate::view::{Grid, Placement};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Score {
-    /// The score to rank and threshold by: the first of [`Score::outputs`].
+    /// The score for ranking and thresholds: the first of [`Score::outputs`].
     pub score: f32,
     names: &'static [Output],
     values: Vec<f32>,
@@ -22,29 +22,30 @@ pub struct Score {
     pub width: usize,
     /// Height of the image in pixels.
     pub height: usize,
-    /// Pass, review or reject, and why; nothing where the bank has no thresholds.
+    /// Pass, review or reject, and why; none where the bank has no thresholds.
     pub decision: Option<Decision>,
-    /// Where the image is defective by the bank's threshold `cell`, largest residual first; empty where the bank has none.
+    /// Regions whose cells reach the bank's threshold `cell`, largest residual first; empty where the bank has no
+    /// thresholds.
     pub regions: Vec<Region>,
-    /// Cells of the map that an ignore mask or padding takes out: their residual is 0, and they take part in nothing.
+    /// Cells of the map that an ignore mask or padding excludes. Their residual is 0 and they influence nothing.
     pub ignored: Vec<bool>,
-    /// Why the image may have been shown to the model at a wrong brightness, where its values' range is in doubt.
+    /// Why the model may have seen the image at a wrong brightness, where the range of its values is in doubt.
     pub depth_doubt: Option<DepthDoubt>,
     /// The bank that it was scored against.
     pub bank: BankId,
-    /// Which of its slot's banks that was, counted from 1.
+    /// The generation of that bank in its slot, counted from 1.
     pub generation: u64,
 }
 
-/// The residual map M_x (equations 1 and 2) on the patch grid, and the place of that grid in the original image.
+/// The residual map M_x (equations 1 and 2) on the patch grid, and where that grid lies in the original image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnomalyMap {
     /// Rows and columns of cells.
     pub grid: Grid,
-    /// `rows * cols` residuals, row by row, in [0, 1]: 0 where a prompt has the same patch.
+    /// `rows * cols` residuals, row by row, in [0, 1]: 0 where a prompt contains the same patch.
     pub cells: Vec<f32>,
-    /// The rectangle of the original image that the grid covers. With [`crate::Fit::Crop`] the image's ends lie outside
-    /// it and are not judged; with [`crate::Fit::Letterbox`] it reaches beyond the image.
+    /// The rectangle of the original image that the grid covers. With [`crate::Fit::Crop`] the ends of the longer side
+    /// lie outside it and are not scored. With [`crate::Fit::Letterbox`] it extends beyond the image.
     pub placement: Placement,
 }
 
@@ -56,7 +57,7 @@ impl AnomalyMap {
 }
 
 impl Score {
-    /// A score to be filled, with memory for a map of `grid`.
+    /// An empty score with memory for a map of `grid`.
     pub(super) fn empty(names: &'static [Output], grid: Grid) -> Self {
         let placement = Placement { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
         let map = AnomalyMap { grid, cells: vec![0.0; grid.cells()], placement };
@@ -76,7 +77,7 @@ impl Score {
         }
     }
 
-    /// Memory for a map of `grid`.
+    /// Takes memory for a map of `grid`.
     pub(super) fn reserve(&mut self, grid: Grid) {
         let more = |len: usize| grid.cells().saturating_sub(len);
         self.map.cells.reserve_exact(more(self.map.cells.len()));
@@ -85,7 +86,7 @@ impl Score {
         self.regions.reserve_exact(Regions::most(grid));
     }
 
-    /// Prepares for a map of `grid`, of which `judged` says which cells count, over an image of `width` x `height` pixels.
+    /// Prepares for a map of `grid` over an image of `width` x `height` pixels. `judged` says which cells count.
     pub(super) fn begin(&mut self, grid: Grid, judged: &[f32], [width, height]: [usize; 2]) {
         self.map.grid = grid;
         self.map.cells.resize(grid.cells(), 0.0);
@@ -94,18 +95,18 @@ impl Score {
         (self.width, self.height) = (width, height);
     }
 
-    /// Every number that the method gives for the image, with its name and range, the score first.
+    /// Every number that the method gives for the image, with its name and range. The score comes first.
     pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&'static Output, f32)> + '_ {
         self.names.iter().zip(self.values.iter().copied())
     }
 
-    /// The number that the method calls `name`; none where it has no such number.
+    /// The output with this name; none where the method has no such output.
     pub fn output(&self, name: &str) -> Option<f32> {
         self.outputs().find(|(output, _)| output.name == name).map(|(_, value)| value)
     }
 
-    /// Copies the outputs and the map of an image. Rounding leaves some a little outside their ranges, such as residuals of
-    /// identical patches at ±1e-7: they are clamped.
+    /// Copies the outputs and the map of an image. Rounding leaves some a little outside their ranges, such as ±1e-7
+    /// for residuals of identical patches. They are clamped.
     pub(super) fn fill(&mut self, values: &[f32], map: &[f32], prepared: &LoadedBank, regions: &mut Regions) {
         for ((own, value), output) in self.values.iter_mut().zip(values).zip(self.names) {
             *own = value.max(output.low).min(output.high);

@@ -17,14 +17,14 @@ use crate::methods::Run;
 use crate::view::{Grid, Plan, judged};
 use crate::weights::{Arch, VisionArch};
 
-/// Sizes of frames whose plans are kept: the regions that are cut from one camera's frames.
+/// How many frame sizes have their plans kept, such as the regions cut from one camera's frames.
 const PLANS: usize = 32;
 
 /// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
 ///
-/// A score has the same bits for every batch size and position in the batch, whatever the other images are, for every thread
-/// count and order of the prompts. Once it
-/// has seen an image of each size (up to 32 sizes) and pixel format, [`Scorer::score`] allocates nothing and takes no lock.
+/// A score has the same bits for every batch size, position in the batch, thread count and order of the prompts, and
+/// does not depend on the other images. After one image of each size (up to 32 sizes) and pixel format,
+/// [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
     session: Box<dyn Session>,
     vision: VisionArch,
@@ -34,28 +34,28 @@ pub struct Scorer {
     shown: FramePrep,
     regions: Regions,
     scores: Vec<Score>,
-    /// Of each image of the batch, how its patches lie, until it is scored.
+    /// The grid of each image of the batch, until it is scored.
     grids: Vec<Option<Grid>>,
     /// The images of the batch that are encoded together.
     together: Vec<usize>,
     grown: Option<Grid>,
 }
 
-/// What depends on the size of a frame and on the bank's fit and ignore mask.
+/// Everything that follows from a frame's size and the bank's fit and ignore mask.
 pub(super) struct ViewPlan {
     pub plan: Plan,
-    /// 1, or 0 where a cell is ignored, `[N]`.
+    /// 0 where a cell is ignored, else 1, `[N]`.
     pub judged: Vec<f32>,
 }
 
 impl Scorer {
     pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Result<Self> {
         let prepared = Arc::clone(&slot.load());
-        // That for which the session was made.
+        // The grid that the session was made for.
         let grid = prepared.bank.setup().grid(&arch.vision)?;
         let names = prepared.bank.outputs();
         Ok(Scorer {
-            // Not `vec!`: a clone has no more memory than it needs for what it holds.
+            // Not `vec!`: a clone reserves only what it holds.
             scores: std::iter::repeat_with(|| Score::empty(names, grid)).take(session.capacity()).collect(),
             grids: Vec::with_capacity(session.capacity()),
             together: Vec::with_capacity(session.capacity()),
@@ -73,9 +73,9 @@ impl Scorer {
     /// Scores one image: a [`Frame`], or a [`DeviceFrame`](crate::DeviceFrame) on the scorer's own GPU.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, is not of the bank's ignore mask's size, or is in
-    /// memory that the scorer's device does not read; [`crate::ErrorKind::Numeric`] where the model overflows on it. The
-    /// scorer stays usable.
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, does not have the size of the bank's ignore
+    /// mask, or is in memory that the scorer's device does not read; [`crate::ErrorKind::Numeric`] where the model
+    /// overflows. The scorer stays usable after an error.
     pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&Score> {
         self.run(&[frame.into()])?;
         Ok(&self.scores[0])
@@ -93,8 +93,9 @@ impl Scorer {
         Ok(scores)
     }
 
-    /// How long each step of scoring `frame` takes, waiting after each: together longer than [`Scorer::score`]. The conversion
-    /// of camera formats and an ignore mask are counted with preprocessing, and so is what they copy from a device.
+    /// How long each step of scoring `frame` takes. It waits after each step, so the sum is larger than the time of
+    /// [`Scorer::score`]. Converting camera formats and applying an ignore mask count as preprocessing, and so do the
+    /// copies from a device that they need.
     ///
     /// # Errors
     /// As [`Scorer::score`].
@@ -117,7 +118,8 @@ impl Scorer {
         Ok(times)
     }
 
-    /// Scores up to [`Scorer::capacity`] images into memory of the scorer: as [`Scorer::score_batch`], and allocates nothing.
+    /// As [`Scorer::score_batch`], for up to [`Scorer::capacity`] images: it allocates nothing, as the scores are in
+    /// the scorer's own memory.
     ///
     /// # Errors
     /// As [`Scorer::score`], for the first image that fails; [`crate::ErrorKind::Argument`] for too many images.
@@ -132,15 +134,15 @@ impl Scorer {
         Ok(&self.scores[..frames.len()])
     }
 
-    /// Scores a grey picture of a size and format `count` times and forgets the scores: memory, caches and clocks are then as in
-    /// steady running.
+    /// Scores a grey picture of this size and format `count` times and discards the scores. Memory, caches and clock
+    /// rates are then as in steady operation.
     ///
     /// # Errors
-    /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is no memory for such a picture.
+    /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is not enough memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
-        // Refused before memory is taken for it.
+        // Refuses bad sizes before taking memory for them.
         self.prepared.bank.plan(&self.vision, width, height)?;
-        // Sides that have a plan do not overflow.
+        // Sizes that have a plan do not overflow.
         let stride = format.row_bytes(width).unwrap_or(width);
         let (picture, converted) = (stride * height, conversion_bytes(width, height, format));
         let what = format!("a warm-up with {width} x {height} pixels of {format:?}");
@@ -153,13 +155,14 @@ impl Scorer {
         Ok(())
     }
 
-    /// The grid for which the last call took memory, as it was the first to see it; none where everything was there. With the
-    /// fit [`Fit::Trim`](crate::Fit::Trim) each shape of frames has its own: warm up with each of them.
+    /// The grid for which the last call took memory, because no call had used it before; none where no memory was
+    /// taken. With the fit [`Fit::Trim`](crate::Fit::Trim) each shape of frames has its own grid: warm up with each of
+    /// them.
     pub fn grown(&self) -> Option<Grid> {
         self.grown
     }
 
-    /// Most images that are encoded at once.
+    /// The largest number of images that are encoded at once.
     pub fn capacity(&self) -> usize {
         self.session.capacity()
     }
@@ -169,12 +172,13 @@ impl Scorer {
         &self.prepared.bank
     }
 
-    /// Where it takes its bank from.
+    /// The slot that it takes its bank from.
     pub fn slot(&self) -> &Arc<SharedBank> {
         &self.slot
     }
 
-    /// Scores against another bank of the same model from the next image on, and so do all scorers of the same slot.
+    /// From the next image on, this scorer and all others of its slot score against `bank`, which must be of the same
+    /// model.
     ///
     /// # Errors
     /// As [`SharedBank::swap`]; the old one stays in use.
@@ -184,7 +188,7 @@ impl Scorer {
         Ok(())
     }
 
-    /// Takes the bank that is in the slot now.
+    /// Switches to the bank that is in the slot now.
     fn follow(&mut self) {
         let current = self.slot.load();
         if current.generation == self.prepared.generation {
@@ -202,7 +206,7 @@ impl Scorer {
         on_lent(self, frames, |scorer| scorer.place_and_score(frames))
     }
 
-    /// Frames whose patches lie alike are encoded together.
+    /// Frames with the same grid are encoded together.
     fn place_and_score<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
         self.follow();
         self.grown = None;
@@ -218,7 +222,7 @@ impl Scorer {
         Ok(())
     }
 
-    /// Scores the frames of the batch whose patches are those of `grid`.
+    /// Scores the frames of the batch that have this grid.
     fn score_those_of<'a>(&mut self, grid: Grid, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
         if self.session.prepare(grid)? {
             self.grown = Some(grid);
@@ -260,7 +264,7 @@ impl HasSession for Scorer {
     }
 }
 
-/// Index in `kept` of the plan for `frame`, made if it is missing; evicts the least recently used plan.
+/// Index in `kept` of the plan for `frame`. Makes a missing plan and evicts the least recently used one.
 pub(super) fn fitted(
     kept: &mut Vec<ViewPlan>,
     frame: &AnyFrame<'_>,
@@ -274,7 +278,7 @@ pub(super) fn fitted(
     }
     let found = kept.iter().rposition(|fitted| fitted.plan.matches(width, height));
     match found {
-        // The last is the one used last.
+        // The most recently used plan is last.
         Some(at) => kept[at..].rotate_left(1),
         None => {
             let plan = bank.plan(vision, width, height)?;

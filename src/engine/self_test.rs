@@ -1,4 +1,5 @@
-//! Does this machine compute what it should? Asked before a line starts, with the weights and the device that it will use.
+//! Checks that this machine computes correctly, before a production line starts, with the line's own weights and
+//! device.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,15 +10,15 @@ use crate::image::{Frame, PixelFormat};
 use crate::methods;
 use crate::view::Fit;
 
-/// Largest residual of an image against itself, of half-precision operands.
+/// The largest residual of an image against itself with half-precision operands.
 const SAME: f32 = 1e-3;
 
 impl Engine {
-    /// Scores pictures of its own making and checks what holds for every model: a picture against itself has no residual, one
-    /// with a defect has more, and a score has the same bits twice in a row and in a batch.
+    /// Scores synthetic pictures and checks what holds for every model: a picture has no residual against itself, a
+    /// defect raises it, and a score has the same bits when repeated and in a batch.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where one does not hold, with the numbers; else as scoring.
+    /// [`ErrorKind::Device`] where a check fails, with the numbers; otherwise as for scoring.
     pub fn self_test(&self) -> Result<()> {
         let side = self.arch().vision.image_size;
         let good: Vec<u8> = (0..side * side).map(|i| texture(i % side, i / side)).collect();

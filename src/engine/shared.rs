@@ -20,17 +20,17 @@ use crate::methods::{self, Setup};
 use crate::view::{Fit, Grid};
 use crate::weights::{Arch, LoadOptions, Weights};
 
-/// Most images that a scorer encodes at once; more are no faster.
+/// The largest number of images that a scorer encodes at once. Larger batches are no faster.
 const MAX_CAPACITY: usize = 1024;
 
 /// Where an engine runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {
-    /// The fastest device that is there.
+    /// The fastest device available.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
     /// An NVIDIA GPU, counted from 0 as the driver counts them.
     Cuda(usize),
@@ -64,14 +64,14 @@ impl FromStr for Device {
     }
 }
 
-/// How a GPU stores what products read. Sums are f32 always, and so is everything on the processor.
+/// How a GPU stores the operands of matrix products. Sums are always f32, and so is everything on the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precision {
-    /// Half precision: fast, scores within 2e-3 of f32.
+    /// Half precision: fast; scores are within 2e-3 of f32.
     #[default]
     F16,
-    /// Single precision: slow, for diagnosis.
+    /// Single precision: slow; for diagnosis.
     F32,
 }
 
@@ -83,15 +83,16 @@ pub struct EngineOptions {
     pub weights: LoadOptions,
     /// Where to run.
     pub device: Device,
-    /// Threads on the processor, all scorers of the engine together: the caller of a scorer and threads of the engine that help
-    /// it. All cores where absent. Where more scorers than that are called at once, each works on its caller's thread alone.
+    /// CPU threads for all scorers of the engine together: the threads that call scorers, and the engine's own that
+    /// help them. Default: all cores. If more scorers are called at once than there are threads, each works on its
+    /// caller's thread alone.
     pub threads: Option<NonZeroUsize>,
-    /// Arithmetic of a GPU.
+    /// Precision of a GPU's operands.
     pub precision: Precision,
-    /// Let a GPU's library choose its algorithms for each batch size: faster, but then the bits of a score depend on the
-    /// batch that it was in.
+    /// Lets cuBLASLt choose its algorithms for each batch size. This is faster, but the bits of a score then depend on
+    /// its batch.
     pub fast: bool,
-    /// A table of a GPU's algorithms that `inctrl tune` wrote.
+    /// A table of GPU algorithms written by `inctrl tune`.
     pub algorithms: Option<PathBuf>,
 }
 
@@ -129,25 +130,25 @@ impl EngineOptions {
     }
 }
 
-/// What a bank is built for: [`Engine::bank_builder_of`].
+/// What a bank is built for. See [`Engine::bank_builder_of`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BankSpec {
-    /// The method by name; without one the first that the model can serve, if that is the usual one.
+    /// The method's name. Default: the usual method, if it is the first that the model can serve.
     pub method: Option<String>,
-    /// The name of the class in words, such as `metal nut`; without one `object` for methods that read it, else none: for them it
-    /// is a label.
+    /// The name of the class in words, such as `metal nut`. Default: `object` for methods that read it; for the others
+    /// it is only a label, and there is none.
     pub class: Option<String>,
-    /// How pictures are brought to the encoder; without one as the method usually does, or as the model was trained.
+    /// How pictures are fitted to the encoder. Default: the method's usual fit, or the one the model was trained with.
     pub fit: Option<Fit>,
-    /// Options of the method, each `name=value`; what is not named is as by default.
+    /// Options of the method, each `name=value`. Options not given have their defaults.
     pub options: Vec<String>,
 }
 
 /// A model on a device. `Send` and `Sync`: open one, share it, make a [`Scorer`] for each thread.
 ///
-/// The weights file stays open: the text tower is read from it when a bank is built. A file that was written into meanwhile is
-/// an error there ([`ErrorKind::Weights`]); replacing it by renaming another over it changes nothing for this engine.
+/// The weights file stays open: the text tower is read from it when a bank is built. If the file was overwritten in the
+/// meantime, that is an error ([`ErrorKind::Weights`]). Renaming another file over it does not affect this engine.
 pub struct Engine {
     options: EngineOptions,
     weights: Weights,
@@ -168,9 +169,9 @@ impl Engine {
     /// Opens a model.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Weights`] for files that cannot be read or are not this
-    /// architecture's, all tensors in one error; [`crate::ErrorKind::Config`] for a configuration that this engine does not
-    /// run; [`crate::ErrorKind::Device`] where the device is not there.
+    /// [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Weights`] for files that cannot be read or do not fit the
+    /// architecture, with all wrong tensors in one error; [`crate::ErrorKind::Config`] for a configuration that this
+    /// engine does not support; [`crate::ErrorKind::Device`] where the device is not available.
     pub fn with(options: &EngineOptions) -> Result<Self> {
         let weights = Weights::open(&options.weights)?;
         let (model, device, reason) = device::load(options, &weights)?;
@@ -182,27 +183,28 @@ impl Engine {
         self.weights.arch()
     }
 
-    /// How pictures were made square in the training of the model: the fit for a bank that has no reason for another.
+    /// How pictures were made square when the model was trained. Use this fit for a bank unless there is a reason for
+    /// another.
     pub fn trained_fit(&self) -> Fit {
         self.arch().vision.preprocessing.resize.fit()
     }
 
-    /// Identity of the model: a hash of its architecture and of every tensor that it uses, in hexadecimal.
+    /// The identity of the model: a hexadecimal hash of its architecture and of every tensor that it uses.
     pub fn model_hash(&self) -> &str {
         self.weights.hash()
     }
 
-    /// One line for people: the device and how it is used.
+    /// A one-line description of the device and how it is used.
     pub fn device(&self) -> String {
         self.model.describe()
     }
 
-    /// The device that it runs on, never [`Device::Auto`].
+    /// The device in use, never [`Device::Auto`].
     pub fn device_used(&self) -> Device {
         self.device
     }
 
-    /// Why [`Device::Auto`] came to this device, in words; empty where the device was named.
+    /// Why [`Device::Auto`] chose this device, for people; empty where the options named a device.
     pub fn device_reason(&self) -> &str {
         &self.reason
     }
@@ -224,7 +226,7 @@ impl Engine {
         builder.finish()
     }
 
-    /// Begins a bank: encodes the text prompts of `class` (a name in words, such as `metal nut`).
+    /// Begins a bank and encodes the text prompts of `class`, a name in words such as `metal nut`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for an empty class name.
@@ -232,29 +234,29 @@ impl Engine {
         BankBuilder::new(self, Setup::new(methods::default_for(&self.weights)?), class, fit)
     }
 
-    /// Begins a bank for a method by name.
+    /// Begins a bank for the method of this name.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for a name that no method has; [`crate::ErrorKind::Config`] where the model cannot
-    /// serve it; otherwise as [`Engine::bank_builder`].
+    /// [`crate::ErrorKind::Argument`] for an unknown method; [`crate::ErrorKind::Config`] where the model cannot serve
+    /// it; otherwise as [`Engine::bank_builder`].
     pub fn bank_builder_for(&self, method: &str, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
         let method = methods::by_name(method)?;
         method.check_model(&self.weights)?;
         BankBuilder::new(self, Setup::new(method), class, fit)
     }
 
-    /// Begins a bank as `spec` says.
+    /// Begins a bank for `spec`.
     ///
     /// # Errors
-    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an option that the method does not have, and a
-    /// value that it cannot have.
+    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an unknown option or a value out of
+    /// range.
     pub fn bank_builder_of(&self, spec: &BankSpec) -> Result<BankBuilder<'_>> {
         let (setup, fit) = self.setup_of(spec)?;
         let class = spec.class.as_deref().unwrap_or(if setup.method().reads_class() { "object" } else { "" });
         BankBuilder::new(self, setup, class, fit)
     }
 
-    /// `spec` with the method, the fit and every option that it stands for with this model.
+    /// Fills the defaults of `spec` in: the method, the fit and every option for this model.
     ///
     /// # Errors
     /// As [`Engine::bank_builder_of`].
@@ -280,7 +282,7 @@ impl Engine {
         Ok((setup, fit))
     }
 
-    /// Begins a bank with the prompts of an existing one, to append to it.
+    /// Begins a bank with the prompts of an existing one, so that more can be appended.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model.
@@ -289,7 +291,7 @@ impl Engine {
         BankBuilder::from_bank(self, bank)
     }
 
-    /// A scorer for one image a call.
+    /// Makes a scorer for one image per call.
     ///
     /// # Errors
     /// As [`Engine::batch_scorer`].
@@ -297,32 +299,33 @@ impl Engine {
         self.batch_scorer(bank, NonZeroUsize::MIN)
     }
 
-    /// A scorer that encodes up to `capacity` images at once. Scores do not depend on it, speed and memory do.
+    /// Makes a scorer that encodes up to `capacity` images at once. Speed and memory depend on `capacity`; scores do
+    /// not.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for a capacity over 1024, [`crate::ErrorKind::Bank`] if the bank was built with
-    /// another model, [`crate::ErrorKind::Device`] where the
-    /// device has no more memory or threads.
+    /// another model, [`crate::ErrorKind::Device`] where the device runs out of memory or threads.
     pub fn batch_scorer(&self, bank: Arc<PromptBank>, capacity: NonZeroUsize) -> Result<Scorer> {
         self.scorer_of(&Arc::new(self.bank_slot(bank)?), capacity)
     }
 
-    /// A bank that several scorers use, to be exchanged under traffic with [`SharedBank::swap`].
+    /// Uploads a bank for several scorers. [`SharedBank::swap`] replaces it while they run.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the device has
-    /// no memory for it.
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the
+    /// device has not enough memory for it.
     pub fn bank_slot(&self, bank: Arc<PromptBank>) -> Result<SharedBank> {
         SharedBank::new(Arc::clone(&self.model), self.model_hash(), self.arch(), bank)
     }
 
-    /// A scorer, as [`Engine::batch_scorer`], of whatever bank is in `slot`, which other scorers may share.
+    /// Makes a scorer, as [`Engine::batch_scorer`] does, that uses whichever bank is in `slot`. Other scorers may share
+    /// the slot.
     ///
     /// # Errors
     /// As [`Engine::batch_scorer`].
     pub fn scorer_of(&self, slot: &Arc<SharedBank>, capacity: NonZeroUsize) -> Result<Scorer> {
         if capacity.get() > MAX_CAPACITY {
-            let message = format!("a capacity of {capacity} images asked for, at most {MAX_CAPACITY} are supported");
+            let message = format!("a capacity of {capacity} images: at most {MAX_CAPACITY} are supported");
             return Err(Error::new(ErrorKind::Argument, message));
         }
         if slot.model_hash() != self.model_hash() {
@@ -338,13 +341,13 @@ impl Engine {
         Scorer::new(session, self.arch(), Arc::clone(slot))
     }
 
-    /// A panel, which scores each image against all of `banks`.
+    /// Makes a scorer that scores each image against all of `banks`.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
     pub fn panel(&self, banks: &[Arc<PromptBank>]) -> Result<MultiBankScorer> {
         let Some(first) = banks.first() else {
-            return Err(Error::new(ErrorKind::Argument, "a panel of no banks: at least one is needed"));
+            return Err(Error::new(ErrorKind::Argument, "no banks were given: at least one is needed"));
         };
         let session = self.session(Some(first.setup()), 1, banks.len())?;
         MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
@@ -371,8 +374,7 @@ impl Engine {
         self.model.session(setup, &self.weights, grid, views, slots)
     }
 
-    /// About how many bytes a scorer of `capacity` images takes of the host's memory: an upper bound. What it takes of a
-    /// GPU's memory comes to that.
+    /// An upper bound of the host memory, in bytes, that a scorer of `capacity` images takes. GPU memory comes on top.
     pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
         self.lane_bytes(self.arch().taps.len(), self.arch().vision.patches(), capacity.get())
     }
@@ -381,7 +383,7 @@ impl Engine {
         if self.device == Device::Cpu {
             return memory::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
         }
-        // Maps, regions and results alone are on the host.
+        // Only maps, regions and results are on the host.
         capacity.saturating_mul(64 * patches)
     }
 }

@@ -1,11 +1,11 @@
-//! What the model is shown of a frame, and the memory for it.
+//! What the model sees of a frame, and the memory for it.
 
 use super::device::Session;
 use crate::error::Result;
 use crate::image::{AnyFrame, Frame, IgnoreMask};
 use crate::memory::{conversion_bytes, grow};
 
-/// What the model is shown of a frame on the host: 8-bit grey or RGB, without what the mask hides.
+/// What the model sees of a frame in host memory: 8-bit grey or RGB, without masked pixels.
 pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
     if let Some(mask) = mask {
         mask.check(frame.width(), frame.height())?;
@@ -21,7 +21,7 @@ pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a
     }
 }
 
-/// Memory from frame to frame.
+/// Memory that is reused from frame to frame.
 #[derive(Default)]
 pub(super) struct FramePrep {
     /// Copy of a frame in device memory.
@@ -31,8 +31,8 @@ pub(super) struct FramePrep {
 }
 
 impl FramePrep {
-    /// [`shown`] of a frame anywhere. One in device memory stays there unless it is to be converted or masked, which is done on
-    /// the host.
+    /// [`shown`] for a frame in any memory. A frame in device memory stays there unless it must be converted or masked,
+    /// which happens on the host.
     pub fn of<'a>(
         &'a mut self,
         session: &mut dyn Session,
@@ -45,7 +45,7 @@ impl FramePrep {
         }
     }
 
-    /// [`shown`] of a frame anywhere, on the host.
+    /// [`shown`] for a frame in any memory, with the result on the host.
     pub fn on_host<'a>(
         &'a mut self,
         session: &mut dyn Session,

@@ -1,4 +1,4 @@
-//! One bank for many scorers, exchanged under traffic.
+//! One bank for many scorers, which can be replaced while they run.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,14 +12,13 @@ use crate::process::{self, Origin};
 use crate::view::Grid;
 use crate::weights::Arch;
 
-/// The bank that a group of scorers uses. [`SharedBank::swap`] gives all of them another one, from their next image on.
+/// The bank of a group of scorers. [`SharedBank::swap`] replaces it for all of them, from their next image on.
 ///
-/// Made by [`crate::Engine::bank_slot`]; `Send` and `Sync`. An image is scored against one bank from beginning to end, and its
-/// [`crate::Score`] says which: its identity, and the generation, which counts the slot's banks from 1.
+/// Made by [`crate::Engine::bank_slot`]; `Send` and `Sync`. An image is scored against one bank from beginning to end.
+/// Its [`crate::Score`] names that bank: its identity and its generation, which counts the slot's banks from 1.
 ///
-/// A swap uploads the new bank beside the traffic, on a lane that no scorer uses, and then exchanges one pointer. Scorers take
-/// no lock, and never free a bank: a bank that was replaced stays with the slot until no scorer uses it, and is freed by a
-/// later swap.
+/// A swap uploads the new bank on a separate lane while the scorers run, and then exchanges one pointer. Scorers take
+/// no lock and never free a bank: the slot keeps a replaced bank until no scorer uses it, and a later swap frees it.
 pub struct SharedBank {
     current: ArcSwap<LoadedBank>,
     swaps: Mutex<Swaps>,
@@ -57,31 +56,33 @@ impl SharedBank {
         })
     }
 
-    /// Puts another bank of the same model in place and returns its generation. Images that are being scored keep the old one.
+    /// Replaces the bank by another one of the same model and returns its generation. Images that are being scored keep
+    /// the old bank.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model or for another method,
-    /// [`crate::ErrorKind::Device`] where the device has no memory for it; the old one stays in use.
+    /// [`crate::ErrorKind::Device`] where the device has not enough memory for it. After an error the old bank stays in
+    /// use.
     pub fn swap(&self, bank: Arc<PromptBank>) -> Result<u64> {
         bank.check_model(&self.model_hash, &self.arch)?;
         self.current.load().bank.setup().check_same(bank.setup(), "the slot's scorers")?;
         let device = upload(&*self.model, &bank)?;
-        // What the lock guards is whole between any two statements.
+        // The guarded data is consistent between any two statements.
         let mut swaps = process::lock(&self.swaps, self.origin, "the slot")?;
         swaps.generation += 1;
         let generation = swaps.generation;
         let replaced = self.current.swap(Arc::new(LoadedBank { id: bank.bank_id(), bank, device, generation }));
         swaps.retired.push(replaced);
-        // The slot's is the last reference: `current` has given out all that it will of a bank that it no longer holds, so
-        // the count can only fall.
+        // The slot holds the last reference: `current` hands out no more references to a bank that it no longer holds,
+        // so the count can only fall.
         swaps.retired.retain(|retired| Arc::strong_count(retired) > 1);
         Ok(generation)
     }
 
-    /// Rows and columns of the map of a frame of `width` x `height` pixels, with the bank in place.
+    /// Rows and columns of the map for a frame of `width` x `height` pixels with the current bank.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, or of whose map the method makes nothing.
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, or whose map the method cannot use.
     pub fn grid(&self, width: usize, height: usize) -> Result<Grid> {
         let (bank, _) = self.current();
         let plan = bank.plan(&self.arch.vision, width, height)?;
@@ -90,13 +91,13 @@ impl SharedBank {
         Ok(grid)
     }
 
-    /// The bank in place, and its generation.
+    /// The current bank and its generation.
     pub fn current(&self) -> (Arc<PromptBank>, u64) {
         let current = self.current.load();
         (Arc::clone(&current.bank), current.generation)
     }
 
-    /// Hash of the model whose banks it takes.
+    /// Hash of the model whose banks it accepts.
     pub fn model_hash(&self) -> &str {
         &self.model_hash
     }
@@ -106,7 +107,7 @@ impl SharedBank {
     }
 }
 
-/// The bank on the device.
+/// Uploads a bank to the device.
 fn upload(model: &dyn Model, bank: &PromptBank) -> Result<DeviceBank> {
     // The integers of the search, rounded up to whole panels.
     let what = format!("the search in a bank of {} normal images", bank.prompt_hashes().len());

@@ -2,8 +2,8 @@
 //!
 //! - Regions are the connected cells whose residual reaches `cell`.
 //! - The score alone says pass, review or reject by the limits `review` and `reject`.
-//! - An image with a region never passes: the region makes it at least a review. An image without one that does not pass says
-//!   so by its [`Reason`]: the score of the image as a whole.
+//! - An image with a region never passes: it is at least a review. If an image without regions does not pass, its
+//!   [`Reason`] is the score of the whole image.
 
 use std::fmt;
 
@@ -16,34 +16,34 @@ use crate::view::Grid;
 pub enum Verdict {
     /// Below every limit.
     Pass,
-    /// Doubtful: send the part to manual review. Whatever could not be judged is doubtful, too.
+    /// Doubtful: send the part to manual review. An image that could not be scored is doubtful too.
     Review,
     /// The score reaches the limit `reject`.
     Reject,
 }
 
-/// What a verdict rests on.
+/// The reason for a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nothing reaches its limit: the reason of every pass.
+    /// Nothing reaches its limit. Every pass has this reason.
     Below,
     /// The score of the image reaches a limit; no cell of the map does.
     Score,
     /// There are regions; the score alone would pass.
     Regions,
-    /// Both.
+    /// Both: the score reaches a limit, and there are regions.
     ScoreAndRegions,
-    /// There is no score, but an error.
+    /// Scoring failed with an error.
     Error,
-    /// The score came after its deadline, and [`Late::Review`](super::Late::Review) was asked for.
+    /// The score came after its deadline, and [`Late::Review`](super::Late::Review) was set.
     Late,
 }
 
-/// A verdict with what it rests on.
+/// A verdict and its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What to do.
+    /// What to do with the part.
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
@@ -55,7 +55,7 @@ impl Decision {
 
     /// The decision about a score with or without regions.
     pub(super) fn of(score: f32, regions: bool, thresholds: &Thresholds) -> Self {
-        // In this order a NaN, which no score is, would not pass.
+        // In this order a NaN would not pass, although no score is NaN.
         let by_score = if score < thresholds.review {
             Verdict::Pass
         } else if score < thresholds.reject {
@@ -124,7 +124,7 @@ pub struct Region {
     pub cells: usize,
 }
 
-/// Finds regions, in memory that it keeps.
+/// Finds regions in memory that it reuses.
 pub(super) struct Regions {
     todo: Vec<bool>,
     stack: Vec<usize>,
@@ -136,20 +136,20 @@ impl Regions {
         Regions { todo: vec![false; grid.cells()], stack: Vec::with_capacity(grid.cells()) }
     }
 
-    /// Memory for maps of `grid`, too.
+    /// Takes memory for maps of `grid` as well.
     pub fn reserve(&mut self, grid: Grid) {
         self.todo.reserve_exact(grid.cells().saturating_sub(self.todo.len()));
         self.stack.clear();
         self.stack.reserve_exact(grid.cells());
     }
 
-    /// Most regions that a map of `grid` can have: no two of them touch, not even at a corner.
+    /// The largest number of regions that a map of `grid` can have. Regions never touch, not even at a corner.
     pub fn most(grid: Grid) -> usize {
         grid.rows.div_ceil(2) * grid.cols.div_ceil(2)
     }
 
-    /// The regions of a map, largest residual first, into `out`. Cells that are ignored belong to none. The image has `size`
-    /// pixels (width, height).
+    /// Writes the regions of a map to `out`, largest residual first. Ignored cells belong to no region. `size` is the
+    /// image's width and height in pixels.
     pub fn find(&mut self, map: &AnomalyMap, ignored: &[bool], limit: f32, size: [usize; 2], out: &mut Vec<Region>) {
         out.clear();
         let Grid { rows: height, cols: width } = map.grid;
@@ -187,12 +187,12 @@ impl Regions {
             let area = f64::min(area, (width * height) as f64);
             out.push(Region { x, y, width, height, area, peak, cells });
         }
-        // Unstable, as a stable sort takes memory; equal peaks are told apart by their place.
+        // Unstable, as a stable sort allocates. Equal peaks are ordered by position.
         out.sort_unstable_by(|a, b| b.peak.total_cmp(&a.peak).then((a.y, a.x).cmp(&(b.y, b.x))));
     }
 }
 
-/// Where cells lie in the image, cut off at its edges: start and end of columns and of rows.
+/// Where cells lie in the image, clipped to its edges: start and end of columns and of rows.
 fn in_pixels(map: &AnomalyMap, columns: (usize, usize), rows: (usize, usize), size: [usize; 2]) -> [(f64, f64); 2] {
     let place = map.placement;
     let span = |start: f64, extent: f64, cells: (usize, usize), all: usize, side: usize| {

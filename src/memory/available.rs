@@ -1,18 +1,18 @@
-//! How much memory is left: the least of what the machine has, what the process's own limits and its control groups allow.
-//! Known on Linux only; elsewhere nothing is refused beforehand.
+//! How much memory is left: the minimum over the machine, the process's own limits and its control groups. Known on
+//! Linux only; elsewhere nothing is refused in advance.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-/// Memory that is left below a limit.
+/// Memory that is left under a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Left {
     pub bytes: usize,
-    /// Whose limit it is, in words.
+    /// Whose limit it is, for people.
     pub limit: &'static str,
 }
 
-/// The least that is left, where anything says so.
+/// The smallest amount left under any known limit.
 pub(super) fn least() -> Option<Left> {
     let read = |path: &str| read_to_string(path).unwrap_or_default();
     let (limits, status) = (read("/proc/self/limits"), read("/proc/self/status"));
@@ -36,7 +36,7 @@ fn kilobytes(text: &str, name: &str) -> Option<usize> {
     line.split_whitespace().next()?.parse::<usize>().ok()?.checked_mul(1024)
 }
 
-/// What can be had without taking it from anybody: free memory, caches, and free swap.
+/// Memory that no program uses: free memory, caches, and free swap.
 fn machine(meminfo: &str) -> Option<usize> {
     Some(kilobytes(meminfo, "MemAvailable:")? + kilobytes(meminfo, "SwapFree:").unwrap_or(0))
 }
@@ -46,8 +46,8 @@ fn soft_limit(limits: &str, name: &str) -> Option<usize> {
     limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-/// What is left in the control groups of the process and in those around them, of version 1 or 2, mounted at `root`. Caches of
-/// files count as free.
+/// What is left in the process's control groups and their ancestors, version 1 or 2, mounted at `root`. File caches
+/// count as free.
 fn group(groups: &str, root: &Path) -> Option<usize> {
     let number = |path: PathBuf| read_to_string(path).ok()?.trim().parse::<usize>().ok();
     let mut least = None;
@@ -59,7 +59,7 @@ fn group(groups: &str, root: &Path) -> Option<usize> {
             "memory" => (root.join("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
             _ => continue,
         };
-        // A process in a namespace of its own may see a place that is not mounted: its groups end at the root then.
+        // A process in its own namespace may see a path that is not mounted. Its groups then end at the root.
         for place in Path::new(place.trim_start_matches('/')).ancestors() {
             let folder = root.join(place);
             let (Some(limit), Some(used)) = (number(folder.join(limit)), number(folder.join(used))) else { continue };

@@ -1,22 +1,23 @@
-//! How many bytes a size takes: upper bounds for the processor, within a third of what is taken for sizes that matter.
+//! How many bytes a size takes on the CPU: upper bounds, within a third of what is really taken for sizes that matter.
 //!
-//! With `C` the capacity, `N` patches, `T` tokens, `W` the width, `M` that of the MLP (three times it where it is gated), `P` the side of a patch, `E` the
-//! embedding, `L` taps and `t` threads:
+//! `C` is the capacity, `N` the patches, `T` the tokens, `W` the width, `M` the MLP's width (times three where it is
+//! gated), `P` the side of a patch, `E` the embedding's width, `L` the taps and `t` the threads:
 //!
-//! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N + 32 N)`
-//!   for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)` parts, and `t` threads;
-//! - a model: its encoder's numbers in f32, each matrix with 64 rows or columns more for padding, and while it is read its
-//!   largest tensor twice, as the file has it and as f32;
-//! - a thread: 2 MiB of stack and 2 MiB of its own;
-//! - a bank: what its method says of each prompt;
-//! - a frame in another format than the model's, or with an ignore mask: its converted copy.
+//! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N
+//!   + 32 N)` for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)`
+//!   parts, and `t` threads;
+//! - a model: its encoder's weights in f32, each matrix with 64 more rows or columns of padding, and during loading its
+//!   largest tensor twice, in the file's type and as f32;
+//! - a thread: 2 MiB of stack and 2 MiB of scratch;
+//! - a bank: what its method states per prompt;
+//! - a frame that must be converted or masked: its copy.
 
 use crate::image::PixelFormat;
 use crate::weights::{Arch, Mlp, Tower, table};
 
 /// The stack of a thread and its working memory.
 const THREAD: usize = 4 << 20;
-/// Candidates and results of a part of the search.
+/// Candidates and results of one part of the search.
 const PART: usize = 48 << 10;
 /// Query rows of such a part.
 const PART_ROWS: usize = 240;
@@ -24,7 +25,7 @@ const PART_ROWS: usize = 240;
 /// Columns of two panels of the widest instruction set.
 const PADDING: usize = 64;
 
-/// Bytes of the encoder of a model while it is loaded; the text tower is there only while a bank is begun.
+/// Bytes of a model's encoder while it is loaded. The text tower is in memory only when a bank is begun.
 pub(crate) fn model_bytes(arch: &Arch) -> usize {
     let (mut packed, mut largest) = (0_usize, 0);
     for spec in table(arch).iter().filter(|spec| spec.tower == Tower::Vision) {
@@ -43,7 +44,7 @@ pub(crate) fn threads_bytes(threads: usize) -> usize {
     threads.saturating_mul(THREAD)
 }
 
-/// Bytes of one lane for `capacity` images of `patches` patches, `taps` blocks of which are compared: encoder, search, results,
+/// Bytes of one lane for `capacity` images of `patches` patches with `taps` compared blocks: encoder, search, results,
 /// threads.
 pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
     let vision = &arch.vision;
@@ -65,7 +66,7 @@ pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usi
 
 /// Bytes of the converted copy of a frame.
 pub(crate) fn conversion_bytes(width: usize, height: usize, format: PixelFormat) -> usize {
-    // A colour filter array of more than 8 bits has its bytes beside the colours that are made of them.
+    // A colour filter array of more than 8 bits is reduced to bytes first, beside the colours that are made from them.
     let array = usize::from(format.channels() == 3 && format.depth() > 8);
     width.saturating_mul(height).saturating_mul(format.channels() + array)
 }

@@ -1,9 +1,9 @@
-//! Memory of sizes that a caller chooses: asked for before anything of it is taken, and taken so that a refusal is an error.
+//! Memory whose size a caller chooses: checked before it is taken, and taken so that a refusal is an error.
 //!
-//! A size goes through three doors. `estimate` says how many bytes it takes in all, by a formula over the architecture and the
-//! size. [`check`] holds that against what the system has left ([`available`]) and refuses with both figures. What is then taken
-//! in one piece goes through [`grow`] and [`zeros`], which give an error where the system has less than it said. Small pieces of
-//! fixed size are taken as in any program: where not even those are there, the process ends.
+//! A size passes three steps. `estimate` computes the total bytes from the architecture and the size. [`check`]
+//! compares that with what the system has left ([`available`]) and refuses with both figures. Large pieces are then
+//! taken by [`grow`] and [`zeros`], which return an error where the system has less than it reported. Small fixed-size
+//! pieces are allocated as in any program: if even those fail, the process ends.
 
 mod available;
 mod estimate;
@@ -12,15 +12,15 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use estimate::{conversion_bytes, lane_bytes, model_bytes, threads_bytes};
 
-/// What is smaller is taken without asking, as asking reads files.
+/// Smaller sizes are not checked, as a check reads files.
 const SMALL: usize = 16 << 20;
 
-/// Bytes as people read them.
+/// Bytes in megabytes, for messages.
 fn megabytes(bytes: usize) -> usize {
     bytes.div_ceil(1_000_000)
 }
 
-/// Refuses `bytes` that are not there. `what` begins the sentence, `remedy` ends it.
+/// Refuses more `bytes` than are left. `what` begins the message, `remedy` ends it.
 ///
 /// # Errors
 /// [`ErrorKind::Device`], with what is needed, what is left, and whose limit that is.
@@ -32,7 +32,7 @@ pub(crate) fn check(what: &str, bytes: usize, remedy: &str) -> Result<()> {
         Some(left) if left.bytes < bytes => Err(Error::new(
             ErrorKind::Device,
             format!(
-                "{what} needs {} MB, of which {} MB are left of {}: {remedy}",
+                "{what} needs {} MB, but only {} MB are left of {}: {remedy}",
                 megabytes(bytes),
                 left.bytes / 1_000_000,
                 left.limit
@@ -42,7 +42,7 @@ pub(crate) fn check(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     }
 }
 
-/// The error of memory that was not given.
+/// The error for memory that the system refused.
 fn refused(what: &str, bytes: usize) -> Error {
     let message = format!("{what} needs {} MB, which the system does not give", megabytes(bytes));
     Error::new(ErrorKind::Device, message)
@@ -51,7 +51,7 @@ fn refused(what: &str, bytes: usize) -> Error {
 /// Makes `memory` hold at least `len` elements.
 ///
 /// # Errors
-/// [`ErrorKind::Device`] where the memory is not there; what `memory` holds stays.
+/// [`ErrorKind::Device`] where memory is short; the contents of `memory` stay.
 pub(crate) fn grow<T: Clone + Default>(what: &str, memory: &mut Vec<T>, len: usize) -> Result<()> {
     if memory.len() < len {
         let bytes = len.saturating_mul(size_of::<T>());
@@ -67,7 +67,7 @@ pub(crate) fn grow<T: Clone + Default>(what: &str, memory: &mut Vec<T>, len: usi
 /// `len` zeros, whose pages are taken when they are first written to.
 ///
 /// # Errors
-/// [`ErrorKind::Device`] where the memory is not there.
+/// [`ErrorKind::Device`] where memory is short.
 pub(crate) fn zeros<T: bytemuck::Zeroable>(what: &str, len: usize) -> Result<Vec<T>> {
     bytemuck::allocation::try_zeroed_vec(len).map_err(|()| refused(what, len.saturating_mul(size_of::<T>())))
 }
@@ -81,7 +81,7 @@ mod tests {
         let error = check("a test", usize::MAX, "ask for less");
         if cfg!(target_os = "linux") {
             let text = error.unwrap_err().to_string();
-            assert!(text.contains("a test needs 18446744073710 MB, of which"), "{text}");
+            assert!(text.contains("a test needs 18446744073710 MB, but only"), "{text}");
             assert!(text.ends_with("ask for less"), "{text}");
         }
         let error = zeros::<f32>("a buffer", isize::MAX as usize / 4).unwrap_err();

@@ -1,10 +1,10 @@
-//! Nearest neighbours in the prompts that several banks share: searched once for each group of them.
+//! Nearest neighbours in banks that share prompts: each group of prompts is searched once.
 
 use super::{Batch, Groups};
 use crate::backend::{Backend, Search};
 use crate::error::Result;
 
-/// The host's memory of such searches, for methods of which a maximum over prompts is all that a bank's rows give.
+/// Host memory for such searches. It serves methods that use a bank's rows only through a maximum over prompts.
 #[derive(Default)]
 pub(crate) struct Nearest {
     /// Largest cosines with each group, `[G, L, N]`.
@@ -14,8 +14,8 @@ pub(crate) struct Nearest {
 }
 
 impl Nearest {
-    /// The largest cosines of the one view of `batch` with each bank's rows at `tensor`, `[L, slots, N]`, as searches of the
-    /// whole banks leave them. A maximum has no order: over groups it has the bits of that over all prompts at once.
+    /// The largest cosines between the one view of `batch` and each bank's rows at `tensor`, `[L, slots, N]`, with the
+    /// bits of a search of whole banks: a maximum does not depend on the order or the grouping.
     pub fn search<B: Backend>(
         &mut self,
         backend: &mut B,

@@ -1,11 +1,11 @@
-//! Methods: what each makes of the features of an image and of the prompts' features. One folder a method, readable beside
-//! its paper; this file is all that the rest of the engine knows of them.
+//! Methods: how features of an image and of its prompts become a score and a map. Each method has one folder that can
+//! be read beside its paper. The rest of the engine knows only this file.
 //!
-//! A method comes in three parts. [`Method`] is what it is: its name, its outputs, what it wants of the encoder, and how it
-//! makes a bank of prompts, on the host. [`Loaded`] is its own weights on a device, shared by all scorers. [`Compare`] is
-//! what one scorer holds: memory, and the operations from features to outputs and map.
+//! A method has three parts. [`Method`] describes it on the host: its name, its outputs, what it wants from the
+//! encoder, and how prompts become a bank. [`Loaded`] holds its own weights on a device, shared by all scorers.
+//! [`Compare`] is one scorer's part: memory, and the operations from features to outputs and map.
 //!
-//! Nothing below this folder (`encoder`, `backend`) knows a method's name; nothing above it names one, but for the default.
+//! The folders below (`encoder`, `backend`) do not know any method. The folders above name none except the default.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) use options::Setting;
 pub use options::{Opt, OptKind, Options};
 pub use setup::{Setup, all_options};
 
-/// Every method: a new one adds its line here.
+/// All methods. A new one adds its line here.
 pub static ALL: &[&dyn Method] = &[
     &inctrl::Inctrl,
     &anomaly_dino::AnomalyDino,
@@ -41,10 +41,10 @@ pub static ALL: &[&dyn Method] = &[
     &toy::MeanNearest,
 ];
 
-/// The method called `name`.
+/// The method with this name.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for a name that no method has, with those that there are.
+/// [`ErrorKind::Argument`] for an unknown name; the message lists the known ones.
 pub fn by_name(name: &str) -> Result<&'static dyn Method> {
     ALL.iter().copied().find(|method| method.name() == name).ok_or_else(|| {
         let known: Vec<&str> = ALL.iter().map(|method| method.name()).collect();
@@ -57,10 +57,10 @@ pub fn able(weights: &Weights) -> impl Iterator<Item = &'static dyn Method> + '_
     ALL.iter().copied().filter(|method| method.check_model(weights).is_ok())
 }
 
-/// The method of a bank where none is named: the first, where the model can serve it.
+/// The default method: the first of [`ALL`], if the model can serve it.
 ///
 /// # Errors
-/// As [`Method::check_model`] of the first, with the methods that the model can serve, where there are any.
+/// As [`Method::check_model`] of the default method. The message lists the methods that the model can serve.
 pub fn default_for(weights: &Weights) -> Result<&'static dyn Method> {
     let Err(error) = ALL[0].check_model(weights) else { return Ok(ALL[0]) };
     let able: Vec<&str> = able(weights).map(|method| method.name()).collect();
@@ -68,55 +68,55 @@ pub fn default_for(weights: &Weights) -> Result<&'static dyn Method> {
         return Err(error);
     }
     let message = format!(
-        "no method is named, and the model cannot serve `{}`: name one that it can: {}",
+        "no method was named, and the model cannot serve the default `{}`: name one that it can serve: {}",
         ALL[0].name(),
         able.join(", ")
     );
     Err(Error::new(ErrorKind::Argument, message).because(error))
 }
 
-/// A number that a method gives for an image, and the range in which it lies.
+/// A number that a method gives for an image, and its range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Output {
     /// Its name in files, rows and calls.
     pub name: &'static str,
-    /// The smallest value that it can have.
+    /// The smallest possible value.
     pub low: f32,
-    /// The largest; infinity where there is none.
+    /// The largest possible value; infinity where there is no limit.
     pub high: f32,
 }
 
-/// A tensor by name, in host memory.
+/// A named tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedTensor {
     /// Its name in a bank's file.
     pub name: &'static str,
-    /// Its extents.
+    /// Its shape.
     pub shape: Vec<usize>,
     /// The elements, row-major.
     pub values: Arc<[f32]>,
 }
 
-/// What a bank remembers of one prompt image.
+/// What a bank keeps of one prompt image.
 #[derive(Clone, Debug)]
 pub struct Prompt {
     /// Content hash of the image.
     pub hash: [u8; 32],
-    /// What [`Compare::prompt`] made of it.
+    /// The tensors that [`Compare::prompt`] made from it.
     pub tensors: Vec<NamedTensor>,
 }
 
 /// The content of a bank.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// The tensors of its file, in their order there.
+    /// The tensors of its file, in the file's order.
     pub tensors: Vec<NamedTensor>,
-    /// How many rows each prompt has in the tensors of rows; empty where prompts cannot be told apart.
+    /// How many rows each prompt has in the row tensors; empty where the bank does not keep prompts apart.
     pub rows: Vec<usize>,
 }
 
 impl Fitted {
-    /// The tensor called `name`.
+    /// The tensor with this name.
     ///
     /// # Errors
     /// [`ErrorKind::Bank`] if there is none.
@@ -125,15 +125,15 @@ impl Fitted {
     }
 }
 
-/// The tensor called `name` among `tensors`.
+/// Finds the tensor `name` in `tensors`.
 pub fn find<'a>(tensors: &'a [NamedTensor], name: &str) -> Result<&'a NamedTensor> {
     tensors.iter().find(|tensor| tensor.name == name).ok_or_else(|| {
-        Error::new(ErrorKind::Bank, format!("tensor `{name}` is missing from the bank; build the bank again"))
+        Error::new(ErrorKind::Bank, format!("tensor `{name}` is missing from the bank: build the bank again"))
             .of_tensor(name)
     })
 }
 
-/// What a method is, apart from any device.
+/// A method, independent of any device.
 pub trait Method: Sync {
     /// Its name on the command line and in a bank's file: lower case, words joined by hyphens.
     fn name(&self) -> &'static str;
@@ -141,27 +141,27 @@ pub trait Method: Sync {
     /// The numbers that it gives for an image. The first is the score.
     fn outputs(&self) -> &'static [Output];
 
-    /// What the cells of its maps are.
+    /// The name and range of its maps' cells.
     fn cells(&self) -> Output {
         Output { name: "map", low: 0.0, high: 1.0 }
     }
 
-    /// What its users choose.
+    /// Its options.
     fn options(&self) -> &'static [Opt] {
         &[]
     }
 
-    /// Whether it makes something of the name of a class; otherwise a name is for people.
+    /// Whether it uses the class name. Otherwise the name is only a label.
     fn reads_class(&self) -> bool {
         false
     }
 
-    /// The fit of a bank for which none is named; without one that of the model's training.
+    /// The default fit of its banks. `None` means the fit of the model's training.
     fn usual_fit(&self) -> Option<Fit> {
         None
     }
 
-    /// The size that views are brought to; without one the model's own.
+    /// The size that views are resized to. `None` means the model's own size.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] for options of another method, here and below.
@@ -169,7 +169,7 @@ pub trait Method: Sync {
         Ok(None)
     }
 
-    /// How many views of each prompt it looks at, turned by equal parts of a circle; the first is not turned.
+    /// How many rotated views of each prompt it uses, in equal steps over the circle. The first is not rotated.
     ///
     /// # Errors
     /// As [`Method::size`].
@@ -177,59 +177,59 @@ pub trait Method: Sync {
         Ok(1)
     }
 
-    /// What it reads of the encoder.
+    /// The features that it wants from the encoder.
     ///
     /// # Errors
     /// As [`Method::size`].
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants>;
 
-    /// Bytes of what it remembers of a prompt of whose views each has `cells` cells.
+    /// Bytes that it keeps of a prompt whose views have `cells` cells each.
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize;
 
-    /// Why it cannot judge views of `grid`, if it cannot.
+    /// Refuses a grid that it cannot score.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a method that is bound to a grid, and another one.
+    /// [`ErrorKind::Argument`] for a grid other than the one the method is bound to.
     fn check_grid(&self, _arch: &Arch, _grid: Grid) -> Result<()> {
         Ok(())
     }
 
-    /// Why a model cannot serve it, if it cannot.
+    /// Refuses a model that cannot serve it.
     ///
     /// # Errors
-    /// [`ErrorKind::Weights`] and [`ErrorKind::Config`] with what the model lacks.
+    /// [`ErrorKind::Weights`] and [`ErrorKind::Config`] naming what the model lacks.
     fn check_model(&self, weights: &Weights) -> Result<()>;
 
-    /// What the name of a class contributes, for methods that read it.
+    /// The bank tensors made from the class name, for methods that use it.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a name that makes no sense, [`ErrorKind::Numeric`] where the text tower overflows.
+    /// [`ErrorKind::Argument`] for an unusable name, [`ErrorKind::Numeric`] where the text tower overflows.
     fn class_tensors(&self, _cpu: &mut Cpu, _weights: &Weights, _class: &str) -> Result<Vec<NamedTensor>> {
         Ok(Vec::new())
     }
 
-    /// What the views of one prompt leave together, in the order of [`Method::turns`].
+    /// Joins the tensors of one prompt's views, in the order of [`Method::turns`].
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] for another number of views than it looks at.
+    /// [`ErrorKind::Internal`] for a wrong number of views.
     fn join_views(&self, mut views: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>> {
         match (views.pop(), views.is_empty()) {
             (Some(only), true) => Ok(only),
-            _ => Err(Error::new(ErrorKind::Internal, "a method of one view is given several, or none")),
+            _ => Err(Error::new(ErrorKind::Internal, "a method of one view was given several views, or none")),
         }
     }
 
-    /// A bank from prompts in the order of their hashes, and from what the class name contributes.
+    /// Makes a bank from prompts, in the order of their hashes, and from the tensors of the class name.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] for prompts that are not of this method.
+    /// [`ErrorKind::Internal`] for prompts of another method.
     fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>) -> Result<Fitted>;
 
-    /// The prompts of a bank at `places`, as they were given to [`Method::fit`], and what its class name contributed. `hashes`
-    /// are those of all prompts.
+    /// The inverse of [`Method::fit`]: the prompts of a bank at `places`, and the tensors of its class name. `hashes`
+    /// are the hashes of all prompts.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a method whose prompts cannot be told apart once they are in a bank.
+    /// [`ErrorKind::Argument`] for a method whose banks do not keep prompts apart.
     fn take_apart(
         &self,
         bank: &Fitted,
@@ -237,33 +237,33 @@ pub trait Method: Sync {
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)>;
 
-    /// An error where the tensors are not those of this method on this model.
+    /// Checks that a bank's tensors fit this method and this model.
     ///
     /// # Errors
     /// [`ErrorKind::Bank`] with the tensor, its shape and the expected one.
     fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()>;
 
-    /// The tensors that go to the device, in the order by which operations name them.
+    /// The tensors that go to the device, in the order of the indices that operations use.
     fn device_tensors(&self) -> &'static [(&'static str, BankRole)];
 
     /// The tensors of a bank's file.
     fn file_tensors(&self) -> &'static [&'static str];
 
-    /// Its own weights on the processor.
+    /// Loads its own weights onto the CPU.
     ///
     /// # Errors
     /// [`ErrorKind::Weights`] where they are missing.
     fn load_cpu(&self, cpu: &mut Cpu, weights: &Weights) -> Result<Arc<dyn Loaded<Cpu>>>;
 
-    /// Its own weights on a GPU.
+    /// Loads its own weights onto a GPU.
     ///
     /// # Errors
-    /// [`ErrorKind::Weights`] where they are missing, [`ErrorKind::Device`] where the device has no memory.
+    /// [`ErrorKind::Weights`] where they are missing, [`ErrorKind::Device`] where the device has not enough memory.
     #[cfg(feature = "cuda")]
     fn load_cuda(&self, cuda: &mut Cuda, weights: &Weights) -> Result<Arc<dyn Loaded<Cuda>>>;
 }
 
-/// The two `load` functions of a [`Method`] from one that is generic over the device.
+/// Makes both `load` functions of a [`Method`] from one that is generic over the device.
 macro_rules! load_on_every_device {
     ($load:path) => {
         fn load_cpu(
@@ -286,9 +286,9 @@ macro_rules! load_on_every_device {
 }
 pub(crate) use load_on_every_device;
 
-/// A backend that knows which of a method's `load` functions is its own.
+/// A backend that knows which of a method's `load` functions it needs.
 pub trait Runs: Backend {
-    /// The method's own weights on this device.
+    /// Loads the method's own weights onto this device.
     ///
     /// # Errors
     /// As [`Method::load_cpu`].
@@ -310,10 +310,10 @@ impl Runs for Cuda {
 
 /// A method's own weights on a device.
 pub trait Loaded<B: Backend>: Send + Sync {
-    /// What one scorer holds, with memory for `slots` slots of up to `cells` cells.
+    /// Makes one scorer's part, with memory for `slots` slots of up to `cells` cells.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has no memory.
+    /// [`ErrorKind::Device`] where the device has not enough memory.
     fn compare(
         self: Arc<Self>,
         backend: &B,
@@ -328,9 +328,9 @@ pub trait Loaded<B: Backend>: Send + Sync {
 pub struct Run {
     /// Encoded views.
     pub views: Range<usize>,
-    /// Where the first view's outputs and map go; the others' follow.
+    /// Slot of the first view's outputs and map. The others follow.
     pub first_slot: usize,
-    /// Which of the batch's banks.
+    /// Index of the bank in the batch.
     pub bank: usize,
 }
 
@@ -341,13 +341,13 @@ impl Run {
     }
 }
 
-/// What is compared with what: encoded views, banks, and which cells count.
+/// The inputs of a comparison: encoded views, banks, and which cells count.
 pub struct Batch<'a, B: Backend> {
     /// The encoded views.
     pub features: &'a Features<B>,
-    /// 1, or 0 where a cell is ignored, `[slots, N]`.
+    /// 0 where a cell is ignored, else 1, `[slots, N]`.
     pub judged: &'a B::Buffer,
-    /// Views with their banks. Together they fill the first slots without a gap.
+    /// Views with their banks. Together they fill the first slots without gaps.
     pub runs: &'a [Run],
     /// The banks on the device.
     pub banks: &'a [&'a B::Bank],
@@ -364,7 +364,7 @@ impl<B: Backend> Batch<'_, B> {
         self.features.grid.cells()
     }
 
-    /// The largest cosine of every patch of every run with the rows of its bank's tensor `tensor`, `[L, slots, N]`.
+    /// The largest cosine between every patch of every run and the rows of its bank's tensor `tensor`, `[L, slots, N]`.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device fails.
@@ -374,7 +374,7 @@ impl<B: Backend> Batch<'_, B> {
         })
     }
 
-    /// The search of a run's patches in the bank's tensor `tensor`, to the run's slots.
+    /// The search for a run's patches in the bank's tensor `tensor`, with results in the run's slots.
     pub fn search(&self, run: &Run, tensor: usize) -> Search {
         let patches = self.cells();
         Search {
@@ -387,7 +387,7 @@ impl<B: Backend> Batch<'_, B> {
     }
 }
 
-/// Where results go, in memory that the host reads after every batch.
+/// The results, in memory that the host reads after every batch.
 pub struct Outputs<B: Backend> {
     /// The method's [`Method::outputs`] of each slot, `[slots, O]`.
     pub values: B::Buffer,
@@ -396,7 +396,7 @@ pub struct Outputs<B: Backend> {
 }
 
 impl<B: Backend> Outputs<B> {
-    /// Memory for `slots` slots of `cells` cells and `values` numbers.
+    /// Takes memory for `slots` slots of `cells` cells and `values` numbers.
     pub fn new(backend: &B, slots: usize, values: usize, cells: usize) -> Result<Self> {
         Ok(Outputs {
             values: backend.buffer(Role::Result, slots * values)?,
@@ -405,21 +405,20 @@ impl<B: Backend> Outputs<B> {
     }
 }
 
-/// Several banks that share prompts, taken apart into groups: each prompt is in one group, and a bank's prompts are those of
-/// its groups.
+/// Banks that share prompts, split into groups. Each prompt is in one group, and a bank consists of its groups.
 pub struct Groups<'a, B: Backend> {
-    /// The groups as banks of their own.
+    /// The groups, each as a bank.
     pub groups: &'a [&'a B::Bank],
-    /// The groups of each bank, as indices.
+    /// The groups of each bank, as indices into `groups`.
     pub members: &'a [Vec<usize>],
 }
 
 /// Called after each named step of a comparison, to time it.
 pub type AfterStep<'a, B> = dyn FnMut(&mut B, &'static str) -> Result<()> + 'a;
 
-/// What one scorer holds of a method.
+/// One scorer's part of a method.
 pub trait Compare<B: Backend>: Send {
-    /// From features to outputs and maps: operations only, which a device may record. Allocates nothing.
+    /// From features to outputs and maps. It only queues operations, which a device may record, and allocates nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device fails.
@@ -431,8 +430,8 @@ pub trait Compare<B: Backend>: Send {
         after: &mut AfterStep<'_, B>,
     ) -> Result<()>;
 
-    /// As [`Compare::record`], for one view against every bank of `batch`, whose prompts `groups` tells apart, so that what
-    /// banks share is compared once. The bits are those of [`Compare::record`].
+    /// As [`Compare::record`], for one view against every bank of `batch`. `groups` lists which prompts the banks
+    /// share, so that shared prompts are compared once. The bits are the same.
     ///
     /// # Errors
     /// As [`Compare::record`].
@@ -446,33 +445,32 @@ pub trait Compare<B: Backend>: Send {
         self.record(backend, batch, out, &mut |_, _| Ok(()))
     }
 
-    /// What the encoded view 0 leaves in a bank. Patches whose `judged`, `[N]`, is 0 leave nothing.
+    /// What the encoded view 0 contributes to a bank. Patches whose `judged`, `[N]`, is 0 contribute nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Numeric`] where the features are not finite, [`ErrorKind::Argument`] where no patch is left.
+    /// [`ErrorKind::Numeric`] where the features are not finite, [`ErrorKind::Argument`] where no patch counts.
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>>;
 }
 
-/// The rows of `taps`, `[layers, judged.len(), width]`, whose patch counts, `[layers, rows, width]`, and how many they are.
+/// Selects the rows of `taps`, `[layers, judged.len(), width]`, whose patch counts. Returns them, `[layers, rows,
+/// width]`, and the number of rows.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] if no patch counts.
 pub(crate) fn judged_rows(taps: &[f32], judged: &[f32], width: usize) -> Result<(Vec<f32>, usize)> {
     let rows = judged.iter().filter(|judged| **judged > 0.0).count();
     if rows == 0 {
-        let message = "the ignore mask leaves no cell of this image to be judged: ignore less of it";
+        let message = "the ignore mask leaves no cell of this image: ignore less of it";
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let kept = taps.chunks_exact(width).zip(judged.iter().cycle()).filter(|(_, judged)| **judged > 0.0);
     Ok((kept.flat_map(|(row, _)| row).copied().collect(), rows))
 }
 
-/// The error of numbers that overflowed.
+/// The error for numbers that overflowed.
 pub(crate) fn not_finite(what: &str) -> Error {
     Error::new(
         ErrorKind::Numeric,
-        format!(
-            "{what} is not a finite number: the weights overflow on this input; make sure that they are what was trained"
-        ),
+        format!("{what} is not finite: the weights overflow on this input; check that they are the trained weights"),
     )
 }

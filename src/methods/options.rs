@@ -1,5 +1,5 @@
-//! What a method lets its users choose: one table in its folder, from which the command line, the C interface and files take
-//! names, ranges and defaults. The values are a part of a bank.
+//! Options of a method: one table in the method's folder. The command line, the C interface and files take names,
+//! ranges and defaults from it. The values are part of a bank.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,30 +13,30 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Opt {
     /// Its name in files, on the command line and in calls: lower case, words joined by hyphens.
     pub name: &'static str,
-    /// What it does, in a line for people.
+    /// A one-line description for people.
     pub help: &'static str,
-    /// What it can be, and what it is where nobody says.
+    /// Its type, range and default.
     pub kind: OptKind,
-    /// Whether it concerns prompts only: banks that differ in it serve the same scorers.
+    /// Whether it concerns only prompts. Banks that differ in such an option can serve the same scorers.
     pub of_prompts: bool,
 }
 
-/// What an option can be.
+/// Type, range and default of an option.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum OptKind {
     /// A whole number.
     Count {
-        /// The smallest.
+        /// The smallest value.
         low: usize,
-        /// The largest.
+        /// The largest value.
         high: usize,
-        /// Where nobody says.
+        /// The default.
         default: usize,
     },
     /// `on` or `off`.
     Switch {
-        /// Where nobody says.
+        /// The default.
         default: bool,
     },
 }
@@ -57,7 +57,7 @@ impl Opt {
         }
     }
 
-    /// What it can be, in words.
+    /// The range, in words.
     fn range(&self) -> String {
         match self.kind {
             OptKind::Count { low, high, .. } => format!("a whole number from {low} to {high}"),
@@ -100,21 +100,20 @@ impl fmt::Display for Setting {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     table: &'static [Opt],
-    /// As many as the table has entries.
+    /// One per entry of the table.
     settings: Vec<Setting>,
 }
 
 impl Options {
-    /// Those of `table` where nobody says anything.
+    /// The defaults of `table`.
     pub fn of(table: &'static [Opt]) -> Self {
         Options { table, settings: table.iter().map(Opt::default).collect() }
     }
 
-    /// Those of `table` with `name=value` texts; what is not named is as by default.
+    /// Options of `table` from `name=value` texts. Options not named have their defaults.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a text of another form, a name that the table does not have or that comes twice, and a value
-    /// out of range.
+    /// [`ErrorKind::Argument`] for a malformed text, an unknown or repeated name, or a value out of range.
     pub fn parse<'a>(table: &'static [Opt], texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut options = Self::of(table);
         let mut named = Vec::new();
@@ -134,8 +133,8 @@ impl Options {
         Ok(options)
     }
 
-    /// Those of a bank's header. What it does not name is as by default: an option that came later does by default what was
-    /// done before.
+    /// Options from a bank's header. Options that it does not name have their defaults: the default of a newer option
+    /// keeps the older behaviour.
     pub(crate) fn from_header(table: &'static [Opt], header: &BTreeMap<String, Setting>) -> Result<Self> {
         let mut options = Self::of(table);
         for (name, setting) in header {
@@ -149,7 +148,7 @@ impl Options {
         Ok(options)
     }
 
-    /// For a bank's header.
+    /// The values for a bank's header.
     pub(crate) fn to_header(&self) -> BTreeMap<String, Setting> {
         self.all().map(|(option, setting)| (option.name.to_owned(), setting)).collect()
     }
@@ -158,7 +157,7 @@ impl Options {
         self.table.iter().zip(self.settings.iter().copied())
     }
 
-    /// Names and values, for people.
+    /// Names and values, as text for people.
     pub fn texts(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         self.all().map(|(option, setting)| (option.name, setting.to_string()))
     }
@@ -172,32 +171,32 @@ impl Options {
         })
     }
 
-    /// The whole number `name` of the method's own table.
+    /// The value of the whole-number option `name`.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] if the table has no such number, here and below.
+    /// [`ErrorKind::Internal`] if the table has no such option.
     pub(crate) fn count(&self, name: &str) -> Result<usize> {
         match self.all().find(|(option, _)| option.name == name) {
             Some((_, Setting::Count(count))) => Ok(count),
             _ => Err(Error::new(
                 ErrorKind::Internal,
-                format!("a method asks for a number `{name}` that it does not have"),
+                format!("a method asked for a number `{name}` that its table does not have"),
             )),
         }
     }
 
-    /// The switch `name` of the method's own table.
+    /// The value of the switch `name`. Errors as [`Options::count`].
     pub(crate) fn switch(&self, name: &str) -> Result<bool> {
         match self.all().find(|(option, _)| option.name == name) {
             Some((_, Setting::Switch(on))) => Ok(on),
             _ => Err(Error::new(
                 ErrorKind::Internal,
-                format!("a method asks for a switch `{name}` that it does not have"),
+                format!("a method asked for a switch `{name}` that its table does not have"),
             )),
         }
     }
 
-    /// The first option of scorers in which `self` and `other`, of the same method, differ.
+    /// The first option that affects scorers and differs between `self` and `other`, which are of the same method.
     pub(crate) fn differing(&self, other: &Self) -> Option<&'static str> {
         let mut both = self.all().zip(other.all());
         both.find(|((option, a), (_, b))| !option.of_prompts && a != b).map(|((option, _), _)| option.name)

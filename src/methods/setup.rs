@@ -1,4 +1,4 @@
-//! A method with its options: what a bank is built for, and what a scorer runs.
+//! A method with its options. A bank is built for one setup, and a scorer runs one.
 
 use super::{Method, Opt, Options};
 use crate::encoder::Wants;
@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::view::{Fit, Grid, Plan};
 use crate::weights::{Arch, VisionArch};
 
-/// A method, and the values of its options.
+/// A method and the values of its options.
 #[derive(Clone)]
 pub struct Setup {
     method: &'static dyn Method,
@@ -14,15 +14,15 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The method with its options as they are where nobody says anything.
+    /// The method with default options.
     pub fn new(method: &'static dyn Method) -> Self {
         Setup { method, options: Options::of(method.options()) }
     }
 
-    /// The method with `name=value` texts.
+    /// The method with options from `name=value` texts.
     ///
     /// # Errors
-    /// As [`Options::parse`], with the name of the method.
+    /// As [`Options::parse`], naming the method.
     pub fn parse<'a>(method: &'static dyn Method, texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let options = Options::parse(method.options(), texts).map_err(|error| {
             Error::new(ErrorKind::Argument, format!("options of the method `{}`", method.name())).because(error)
@@ -44,28 +44,28 @@ impl Setup {
         &self.options
     }
 
-    /// What it reads of the encoder.
+    /// The features that it wants from the encoder.
     pub(crate) fn wants(&self, arch: &Arch) -> Result<Wants> {
         self.method.wants(arch, &self.options)
     }
 
-    /// The size that views are brought to; how, the fit says.
+    /// The size that views are resized to.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a size that is smaller than a patch.
+    /// [`ErrorKind::Argument`] for a size smaller than a patch.
     pub(crate) fn size(&self, vision: &VisionArch) -> Result<usize> {
         let size = self.method.size(&self.options)?.unwrap_or(vision.image_size);
         if size >= vision.patch_size {
             return Ok(size);
         }
         let message = format!(
-            "the option `size` is {size}, and a patch of the encoder has {} x {0} pixels: use a size of several patches",
+            "the option `size` is {size}, but a patch of the encoder has {} x {0} pixels: use a size of several patches",
             vision.patch_size
         );
         Err(Error::new(ErrorKind::Argument, message))
     }
 
-    /// The plan that brings pictures of `width` x `height` pixels to the encoder.
+    /// The plan that fits pictures of `width` x `height` pixels to the encoder.
     ///
     /// # Errors
     /// As [`Plan::with`] and [`Setup::size`].
@@ -81,7 +81,8 @@ impl Setup {
         Ok(Grid::square(self.size(vision)? / vision.patch_size))
     }
 
-    /// An error where banks of `self` and of `other` cannot serve the same scorers. `what` is what the bank is given to.
+    /// Checks that banks of `self` and of `other` can serve the same scorers. `what` names the holder of the current
+    /// bank.
     ///
     /// # Errors
     /// [`ErrorKind::Bank`], naming the methods, or the option in which they differ.
@@ -89,7 +90,7 @@ impl Setup {
         let (method, new) = (self.method.name(), other.method.name());
         if method != new {
             let message = format!(
-                "{what} run the method `{method}`, the bank is of `{new}`: make another slot and scorer for it"
+                "{what} run the method `{method}`, but the bank is for `{new}`: make another slot and scorer for it"
             );
             return Err(Error::new(ErrorKind::Bank, message));
         }
@@ -98,7 +99,7 @@ impl Setup {
             setup.options.texts().find(|(name, _)| *name == option).map_or_else(String::new, |(_, value)| value)
         };
         let message = format!(
-            "{what} run with {option}={}, the bank was built with {option}={}: make another slot and scorer for it",
+            "{what} run with {option}={}, but the bank was built with {option}={}: make another slot and scorer for it",
             value(self),
             value(other)
         );
@@ -112,7 +113,7 @@ impl std::fmt::Debug for Setup {
     }
 }
 
-/// The options of every method, for the doors that make theirs of them: the method's name and its table.
+/// Every method's name and option table, for the command line and the C interface.
 pub fn all_options() -> impl Iterator<Item = (&'static str, &'static [Opt])> {
     super::ALL.iter().map(|method| (method.name(), method.options()))
 }

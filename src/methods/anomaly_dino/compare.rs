@@ -10,12 +10,12 @@ use crate::methods::{
     AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
 };
 
-/// Place of the bank's rows on a device.
+/// Index of the bank's rows on a device.
 const ROWS: usize = 0;
-/// Blocks whose tokens are compared: the last.
+/// How many blocks' tokens are compared: only the last block's.
 const TAPS: usize = 1;
 
-/// The method's own weights: none.
+/// The method has no weights of its own.
 pub(super) struct Nothing;
 
 /// One scorer's memory.
@@ -33,7 +33,7 @@ impl<B: Backend> Loaded<B> for Nothing {
 }
 
 impl<B: Backend> Comparer<B> {
-    /// Distances from the largest cosines, and the numbers from the distances.
+    /// Computes distances from the largest cosines, and the outputs from the distances.
     fn finish(
         &mut self,
         backend: &mut B,
@@ -44,7 +44,7 @@ impl<B: Backend> Comparer<B> {
         let (slots, cells) = (batch.slots(), batch.cells());
         backend.residual_mean(&self.cosines, TAPS, slots * cells, 1.0, batch.judged, &mut out.map)?;
         after(backend, "nearest neighbour")?;
-        // No map has so many cells that the largest of them would be two.
+        // A map has fewer than twice that many cells, so the second number is its single largest cell.
         for (column, one_in) in [ONE_IN, cells + 1].into_iter().enumerate() {
             let at = Largest { maps: slots, cells, one_in, out_pitch: OUTPUTS, column };
             backend.mean_of_largest(&out.map, batch.judged, &at, &mut out.values)?;

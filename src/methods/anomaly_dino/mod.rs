@@ -1,14 +1,15 @@
-//! AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529): the distance of each patch of an image to the nearest patch of a few
-//! normal images, by the features of a self-supervised encoder. No training, no class name.
+//! AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529): the distance from each patch of an image to the nearest
+//! patch of a few normal images, in the feature space of a self-supervised encoder. It needs no training and no class
+//! name.
 //!
 //! | What | Where |
 //! |---|---|
-//! | the bank M: every patch token of every prompt, also turned, after the final norm, to unit length | [`AnomalyDino`], `turns` |
-//! | distance of a patch: `min over M of 1 - cosine` | `compare.rs` |
-//! | score of an image: the mean of the largest hundredth of its distances | `compare.rs` |
+//! | the bank M: every patch token of every prompt and of its rotations, after the final norm, scaled to unit length | [`AnomalyDino`], `turns` |
+//! | distance of a patch: the minimum over M of `1 - cosine` | `compare.rs` |
+//! | score of an image: the mean of the largest 1 % of its distances | `compare.rs` |
 //!
-//! A bank holds `patches` `[R, W]`, the rows of one prompt after those of another. Published with DINOv2 at 448 pixels and eight
-//! turns; the method takes any encoder, size and number of turns.
+//! A bank holds `patches` `[R, W]`, one prompt's rows after another's. The paper uses DINOv2 at 448 pixels and eight
+//! rotations; here the method takes any encoder, size and number of rotations.
 
 use std::sync::Arc;
 
@@ -32,13 +33,13 @@ const SIZE: &str = "size";
 const ROTATIONS: &str = "rotations";
 const MASK: &str = "mask";
 
-/// The largest distance: that of opposite patches.
+/// The largest possible distance, between opposite patches.
 const FARTHEST: f32 = 2.0;
 
-/// One of so many cells makes the score.
+/// The score is the mean of one in this many cells.
 const ONE_IN: usize = 100;
 
-/// Numbers of an image: score, largest distance.
+/// Outputs for an image: score, largest distance.
 const OUTPUTS: usize = 2;
 
 /// The method.
@@ -65,13 +66,13 @@ impl Method for AnomalyDino {
         &[
             Opt {
                 name: SIZE,
-                help: "pixels of the shorter side that pictures are resized to",
+                help: "length in pixels that the shorter side of pictures is resized to",
                 kind: OptKind::Count { low: 1, high: 4096, default: 448 },
                 of_prompts: false,
             },
             Opt {
                 name: ROTATIONS,
-                help: "views of each normal image, turned by equal parts of a circle: 8 are every 45 degrees, 1 is the image alone",
+                help: "views of each normal image, rotated in equal steps: 8 means every 45 degrees, 1 only the image itself",
                 kind: OptKind::Count { low: 1, high: 64, default: 8 },
                 of_prompts: true,
             },
@@ -132,7 +133,7 @@ impl Method for AnomalyDino {
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let patches = bank.tensor(PATCHES)?;
         let &[_, width] = &patches.shape[..] else {
-            return Err(Error::new(ErrorKind::Internal, "a bank that was not checked is taken apart"));
+            return Err(Error::new(ErrorKind::Internal, "an unchecked bank was split into prompts"));
         };
         let prompts = places.iter().map(|&k| {
             let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
@@ -147,7 +148,7 @@ impl Method for AnomalyDino {
         let expected = [rows, arch.vision.width];
         if found[..] != expected || bank.rows.len() != prompts || bank.rows.contains(&0) {
             let message = format!(
-                "tensor `{PATCHES}` has shape {}, its model and its {prompts} prompts of {:?} rows give {}; build the bank again",
+                "tensor `{PATCHES}` has shape {}, but the model and {prompts} prompts of {:?} rows give {}: build the bank again",
                 shape_text(found),
                 bank.rows,
                 shape_text(&expected)
@@ -168,11 +169,11 @@ impl Method for AnomalyDino {
     load_on_every_device!(load);
 }
 
-/// The rows of all tensors `[R, W]`, one after the other.
+/// The rows of all tensors `[R, W]`, concatenated.
 fn joined(parts: &[&NamedTensor]) -> Result<NamedTensor> {
     let width = parts.first().map_or(0, |part| part.shape[1]);
     if width == 0 || parts.iter().any(|part| part.shape[1] != width) {
-        return Err(Error::new(ErrorKind::Internal, "prompts of no patches, or of patches of several widths"));
+        return Err(Error::new(ErrorKind::Internal, "prompts without patches, or with patches of different widths"));
     }
     let rows: usize = parts.iter().map(|part| part.shape[0]).sum();
     let mut values = Vec::with_capacity(rows * width);
@@ -180,7 +181,7 @@ fn joined(parts: &[&NamedTensor]) -> Result<NamedTensor> {
     Ok(NamedTensor { name: PATCHES, shape: vec![rows, width], values: Arc::from(values) })
 }
 
-/// It has no weights of its own.
+/// The method has no weights of its own.
 fn load<B: Backend>(_: &mut B, _: &Weights) -> Result<Arc<dyn Loaded<B>>> {
     Ok(Arc::new(compare::Nothing))
 }

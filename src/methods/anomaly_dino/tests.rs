@@ -1,4 +1,4 @@
-//! The method through every door of the engine, against its formula in f64 on the features that its own banks hold.
+//! The method through every entry point of the engine, against its formula in f64 on the features of its own banks.
 
 use std::num::NonZeroUsize;
 use std::path::Path;

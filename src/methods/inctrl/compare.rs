@@ -12,12 +12,12 @@ use crate::methods::{
 };
 use crate::weights::Weights;
 
-/// Places of the bank's tensors on a device, as in [`super::ON_DEVICE`].
+/// Indices of the bank's tensors on a device, in the order of [`super::ON_DEVICE`].
 const ROWS: usize = 0;
 const CLASS_MEAN: usize = 1;
 const TEXT_PROTOTYPES: usize = 2;
 
-/// Of a cosine distance: [`equations::residual`](super::equations::residual).
+/// The scale of a cosine distance, as in [`equations::residual`](super::equations::residual).
 const SCALE: f32 = 0.5;
 
 /// The adapter and the heads on a device.

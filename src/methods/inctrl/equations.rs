@@ -1,8 +1,8 @@
-//! Equations 1 to 7 of the paper with the scale of the published code, as one text for every number type: f32 on the
-//! processor, f64 in training and in tests.
+//! Equations 1 to 7 of the paper with the scales of the published code, written once for every number type: f32 on the
+//! CPU, f64 in training and tests.
 //!
-//! The scale of equations 1 and 7 is the published code's, as the published heads were trained on it: a residual is
-//! `0.5 (1 - cosine)` and the final score is divided by `1 + α`.
+//! Equations 1 and 7 are scaled as in the published code, because the published heads were trained that way: a residual
+//! is `0.5 (1 - cosine)`, and the final score is divided by `1 + α`.
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -22,7 +22,7 @@ pub trait Real:
     fn of(x: f64) -> Self;
     /// `e^self`
     fn exp(self) -> Self;
-    /// The larger one; a number where the other is NaN.
+    /// The larger of the two; if one is NaN, the other.
     fn max(self, other: Self) -> Self;
 }
 
@@ -50,10 +50,10 @@ impl Real for f64 {
     }
 }
 
-/// CLIP's logit scale as the published code fixes it in equation 6.
+/// CLIP's logit scale in equation 6, at the published code's fixed value.
 pub const LOGIT_SCALE: f64 = 100.0;
 
-/// What is learned: the adapter ψ and the two heads, as they stand for one image.
+/// The learned parts: the adapter ψ and the two heads, for one image.
 pub trait Heads<T: Real> {
     /// `ψ(class)` of equation 3 into `out`; both are `[E]`.
     fn adapt(&mut self, class: &[T], out: &mut [T]);
@@ -63,12 +63,12 @@ pub trait Heads<T: Real> {
     fn holistic_logit(&mut self, map: &[T]) -> T;
 }
 
-/// What the prompts and the class name say about one image.
+/// The inputs of the heads for one image.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a, T> {
     /// M_x of equation 2, `[N]`.
     pub map: &'a [T],
-    /// f_v(x), the class embedding as the encoder leaves it, `[E]`.
+    /// f_v(x), the class embedding without normalisation, `[E]`.
     pub class: &'a [T],
     /// I_p of equation 3, `[E]`.
     pub class_mean: &'a [T],
@@ -98,13 +98,13 @@ pub fn residual<T: Real>(cosine: T) -> T {
     T::of(0.5) * (T::of(1.0) - cosine)
 }
 
-/// s_a of equation 6 from the cosines of the class embedding with the anomaly and the normal prototype: a softmax over two
-/// is the sigmoid of their difference.
+/// s_a of equation 6, from the cosines between the class embedding and the two prototypes. A softmax over two values is
+/// the sigmoid of their difference.
 pub fn text_prior<T: Real>(anomaly: T, normal: T) -> T {
     sigmoid(T::of(LOGIT_SCALE) * anomaly - T::of(LOGIT_SCALE) * normal)
 }
 
-/// s_p: the largest of a map, NaN ignored.
+/// s_p: the largest value of a map; NaN is ignored.
 pub fn largest<T: Real>(map: &[T]) -> T {
     map.iter().copied().fold(T::of(f64::NEG_INFINITY), Real::max)
 }
@@ -114,7 +114,7 @@ pub fn combine<T: Real>(holistic: T, patch_max: T, alpha: T) -> T {
     (holistic + alpha * patch_max) / (T::of(1.0) + alpha)
 }
 
-/// Equations 4, 5 and 7. `room` is memory for an image residual or a holistic map, `max(E, N)` elements.
+/// Equations 4, 5 and 7. `room` is scratch memory of `max(E, N)` elements for an image residual or a holistic map.
 pub fn score<T: Real>(heads: &mut impl Heads<T>, given: Given<'_, T>, room: &mut [T]) -> Parts<T> {
     // F_x = I_p - ψ(f_v(x))
     let residual = &mut room[..given.class.len()];

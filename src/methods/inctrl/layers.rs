@@ -1,4 +1,4 @@
-//! The adapter and the heads as plain dense layers: batch normalisation folds into the layer that follows it.
+//! The adapter and the heads as plain dense layers. Batch normalisation is folded into the next layer.
 
 use super::HeadLayers;
 use crate::error::Result;
@@ -11,7 +11,7 @@ const EPSILON: f64 = 1e-5;
 /// Reads ψ, η and φ.
 ///
 /// A head is Linear, ReLU, BatchNorm, Linear, ReLU, BatchNorm, Linear, sigmoid. With running statistics a BatchNorm is
-/// `z -> s z + t`, so that the next layer `W (s z + t) + b` is the layer `(W s) z + (W t + b)`; folded in f64.
+/// `z -> s z + t`, so the next layer `W (s z + t) + b` equals `(W s) z + (W t + b)`. This is folded in f64.
 pub fn head_layers(weights: &Weights) -> Result<HeadLayers> {
     let adapter = |name: &str| -> Result<Dense> {
         let tensor = weights.tensor(&format!("adapter.fc.{name}.weight"))?;

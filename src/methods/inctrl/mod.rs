@@ -8,9 +8,9 @@
 //! | 6 | text prior s_a, its prototypes | [`text_prototypes`], [`equations::text_prior`] |
 //! | 7 | holistic map, its score, the final score | [`equations::score`] |
 //!
-//! A bank holds `taps` `[L, R, W]` (unit patch tokens of every prompt at every tap), `adapted_class` `[K, E]` with its mean
-//! `class_mean` `[E]`, and `text_prototypes` `[2, E]`. Unlike the published code, no image's score depends on the others of
-//! its batch.
+//! A bank holds `taps` `[L, R, W]` (unit patch tokens of every prompt at every tap), `adapted_class` `[K, E]` with its
+//! mean `class_mean` `[E]`, and `text_prototypes` `[2, E]`. Unlike in the published code, an image's score does not
+//! depend on the others of its batch.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ const ADAPTED: &str = "adapted_class";
 const CLASS_MEAN: &str = "class_mean";
 const TEXT_PROTOTYPES: &str = "text_prototypes";
 
-/// Places of the bank's tensors on a device.
+/// The bank's tensors on a device, in order.
 const ON_DEVICE: &[(&str, BankRole)] =
     &[(TAPS, BankRole::Rows), (CLASS_MEAN, BankRole::Numbers), (TEXT_PROTOTYPES, BankRole::Numbers)];
 
@@ -74,15 +74,14 @@ impl Method for Inctrl {
         4 * (arch.taps.len() * cells * arch.vision.width + arch.embed_dim)
     }
 
-    /// The holistic head is made for as many cells as the model's own size has.
+    /// The holistic head takes exactly as many cells as a view of the model's own size has.
     fn check_grid(&self, arch: &Arch, grid: Grid) -> Result<()> {
         let own = Grid::square(arch.vision.grid());
         if grid == own {
             return Ok(());
         }
         let message = format!(
-            "the method `inctrl` judges maps of {own} cells, for which its heads were trained, and this frame has {grid}: use the \
-             fit crop, letterbox or stretch and the model's own size"
+            "the heads of the method `inctrl` were trained for maps of {own} cells, but this frame has {grid}: use the fit crop, letterbox or stretch and the model's own size"
         );
         Err(Error::new(ErrorKind::Argument, message))
     }
@@ -91,9 +90,11 @@ impl Method for Inctrl {
         if weights.has_heads() {
             return Ok(());
         }
-        weights.arch().text_tower().map_err(|error| error.prefixed("the method `inctrl` compares with texts, and"))?;
-        let message = "the method `inctrl` needs trained heads, and there is no adapter.* and no diff_head* tensor: this is a \
-                       plain CLIP model. Give the file with InCTRL's heads as well (--heads FILE), or train them (inctrl train)";
+        weights
+            .arch()
+            .text_tower()
+            .map_err(|error| error.prefixed("the method `inctrl` compares images with texts, but"))?;
+        let message = "the method `inctrl` needs trained heads, but the file has no adapter.* or diff_head* tensors: it is a plain CLIP model. Also give the file with InCTRL's heads (--heads FILE), or train them (inctrl train)";
         Err(Error::new(ErrorKind::Weights, message))
     }
 
@@ -107,7 +108,7 @@ impl Method for Inctrl {
         let parts = |name: &str| prompts.iter().map(|p| find(&p.tensors, name)).collect::<Result<Vec<_>>>();
         let (taps, adapted) = (parts(TAPS)?, parts(ADAPTED)?);
         let Some(&[layers, _, width]) = taps.first().map(|first| &first.shape[..]) else {
-            return Err(Error::new(ErrorKind::Argument, "a bank of no prompts: at least one is needed"));
+            return Err(Error::new(ErrorKind::Argument, "the bank has no prompts: at least one is needed"));
         };
         let rows: Vec<usize> = taps.iter().map(|taps| taps.shape[1]).collect();
         let layer = |l: usize| {
@@ -134,7 +135,7 @@ impl Method for Inctrl {
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let (taps, adapted) = (bank.tensor(TAPS)?, bank.tensor(ADAPTED)?);
         let (&[layers, all, width], &[_, embedding]) = (&taps.shape[..], &adapted.shape[..]) else {
-            return Err(Error::new(ErrorKind::Internal, "a bank that was not checked is taken apart"));
+            return Err(Error::new(ErrorKind::Internal, "an unchecked bank was split into prompts"));
         };
         let prompts = places.iter().map(|&k| {
             let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
@@ -165,7 +166,7 @@ impl Method for Inctrl {
             let found = &bank.tensor(name)?.shape;
             if found != expected {
                 let message = format!(
-                    "tensor `{name}` has shape {}, its model gives {}; build the bank again",
+                    "tensor `{name}` has shape {}, but the model gives {}: build the bank again",
                     shape_text(found),
                     shape_text(expected)
                 );
@@ -175,7 +176,7 @@ impl Method for Inctrl {
         let most = arch.vision.patches();
         if bank.rows.len() != prompts || bank.rows.iter().any(|rows| !(1..=most).contains(rows)) {
             let message = format!(
-                "{prompts} prompts have {:?} patches, their model gives 1 to {most} each; build the bank again",
+                "the {prompts} prompts have {:?} patches, but the model gives 1 to {most} each: build the bank again",
                 bank.rows
             );
             return Err(Error::new(ErrorKind::Bank, message));
@@ -194,7 +195,7 @@ impl Method for Inctrl {
     load_on_every_device!(compare::load);
 }
 
-/// A tensor of `values` with one dimension.
+/// A one-dimensional tensor of `values`.
 fn vector(name: &'static str, values: Vec<f32>) -> NamedTensor {
     NamedTensor { name, shape: vec![values.len()], values: Arc::from(values) }
 }

@@ -9,18 +9,18 @@ use crate::weights::Weights;
 
 /// I_p of equation 3, the mean over prompts of ψ(f_v(x'_k)): `adapted` is `[K, E]`, the result `[E]`.
 ///
-/// Summed in f64 in the order given; callers keep prompts in the order of their content hashes, so that the order in
-/// which a user names them changes no bit.
+/// Summed in f64 in the given order. Callers keep prompts in the order of their content hashes, so the order in which a
+/// user lists them changes no bit.
 pub fn class_mean(adapted: &[f32], width: usize) -> Vec<f32> {
     mean_of_rows(adapted.chunks_exact(width), width).into_iter().map(|x| x as f32).collect()
 }
 
-/// F_n and F_a of equation 6, `[2, E]`, normal then anomaly: `normalise(mean(normalise(text features)))` over the
-/// prompt ensembles of `class`.
+/// F_n and F_a of equation 6, `[2, E]`, normal then anomaly: `normalise(mean(normalise(text features)))` over the text
+/// ensembles of `class`.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Argument`] for an empty class name, [`crate::ErrorKind::Config`] for an encoder without a text tower,
-/// [`crate::ErrorKind::Numeric`] where it overflows.
+/// [`crate::ErrorKind::Argument`] for an empty class name, [`crate::ErrorKind::Config`] for an encoder without a text
+/// tower, [`crate::ErrorKind::Numeric`] where the text tower overflows.
 pub fn text_prototypes<B: Backend>(
     backend: &mut B,
     weights: &Weights,
@@ -61,7 +61,7 @@ fn mean_of_rows<'a, T: Copy + Into<f64> + 'a>(rows: impl Iterator<Item = &'a [T]
     sum
 }
 
-/// Scaled to unit length; zero stays zero.
+/// Scales to unit length; zero stays zero.
 fn unit(mut x: Vec<f64>) -> Vec<f64> {
     let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
     x.iter_mut().for_each(|x| *x /= norm);

@@ -1,5 +1,5 @@
-//! A method for tests only: the mean over patches of the distance to the nearest prompt patch, at all taps. It shows what a
-//! method needs beside its folder: one line in [`super::ALL`].
+//! A method for tests only: the mean over patches of the distance to the nearest prompt patch, at all taps. It shows
+//! that beside its folder a method needs only one line in [`super::ALL`].
 
 use std::sync::Arc;
 
@@ -61,15 +61,14 @@ impl Method for MeanNearest {
         _hashes: &[[u8; 32]],
         _places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
-        let message =
-            "prompts of the method `mean-nearest` cannot be told apart once they are in a bank: build another";
+        let message = "banks of the method `mean-nearest` do not keep prompts apart: build another bank";
         Err(Error::new(ErrorKind::Argument, message))
     }
 
     fn check_bank(&self, bank: &Fitted, _prompts: usize, arch: &Arch) -> Result<()> {
         match bank.tensor(ROWS)?.shape[..] {
             [layers, _, width] if layers == arch.taps.len() && width == arch.vision.width => Ok(()),
-            _ => Err(Error::new(ErrorKind::Bank, "the bank's rows are not of this model; build the bank again")),
+            _ => Err(Error::new(ErrorKind::Bank, "the bank's rows do not fit this model: build the bank again")),
         }
     }
 
@@ -113,7 +112,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         let (patches, slots) = (batch.cells(), batch.slots());
         batch.nearest(backend, 0, &mut self.cosines)?;
         backend.residual_mean(&self.cosines, self.taps, slots * patches, 0.5, batch.judged, &mut out.map)?;
-        // On the host, which a real method may not: it would have an operation for it.
+        // Computed on the host. A real method uses a device operation instead.
         let mut map = vec![0.0; slots * patches];
         backend.download(&out.map, &mut map)?;
         let means: Vec<f32> = map.chunks(patches).map(|map| map.iter().sum::<f32>() / patches as f32).collect();

@@ -1,4 +1,4 @@
-//! Equations 3 to 7 for one image on the processor: adapter, image-level head, text prior, holistic head, final score.
+//! Equations 3 to 7 for one image on the CPU: adapter, image-level head, text prior, holistic head, final score.
 
 use super::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use crate::backend::cpu::{Bank, Cpu, RowArithmetic};
@@ -66,7 +66,7 @@ impl HeadOps for Cpu {
     }
 }
 
-/// The layers with the memory of one thread.
+/// The layers, and one thread's scratch memory.
 struct OneImage<'a> {
     layers: &'a HeadLayers,
     /// [`hidden_len`] floats.
@@ -95,7 +95,7 @@ impl Heads<f32> for OneImage<'_> {
 }
 
 impl OneImage<'_> {
-    /// η or φ: three layers, ReLU between; batch normalisation is folded into the second and third.
+    /// η or φ: three layers with ReLU between them. Batch normalisation is folded into the second and third.
     fn head(&mut self, layers: &[Dense; 3], x: &[f32]) -> f32 {
         let (first, rest) = self.hidden.split_at_mut(layers[0].rows);
         let second = &mut rest[..layers[1].rows];
@@ -115,7 +115,7 @@ fn hidden_len(layers: &HeadLayers) -> usize {
     layers.adapter[0].rows.max(head(&layers.image)).max(head(&layers.holistic))
 }
 
-/// `max(x, 0)` that keeps NaN, as PyTorch's does: a feature that overflowed must not become a score.
+/// `max(x, 0)` that keeps NaN, as PyTorch's does: an overflowed feature must not become a score.
 fn relu(x: &mut [f32]) {
     x.iter_mut().filter(|x| **x < 0.0).for_each(|x| *x = 0.0);
 }

@@ -1,5 +1,5 @@
-//! The adapter and the heads as operations of a device. Both backends fuse equations 3 to 7 into one operation: they are a
-//! few thousand multiply-adds that a GPU runs in one launch.
+//! The adapter and the heads as device operations. Both backends fuse equations 3 to 7 into one operation: they are
+//! only a few thousand multiply-adds, which a GPU runs in one launch.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ mod cuda;
 #[cfg(feature = "cuda")]
 pub use cuda::Heads as CudaHeads;
 
-/// Numbers of an image in the output of [`HeadOps::heads`]: score, s_h, s_p, s_i, s_a.
+/// Numbers per image in the output of [`HeadOps::heads`]: score, s_h, s_p, s_i, s_a.
 pub const OUTPUTS: usize = 5;
 
 /// The two small heads and the adapter in host memory, batch normalisation already folded into the layers.
@@ -22,9 +22,9 @@ pub const OUTPUTS: usize = 5;
 pub struct HeadLayers {
     /// ψ of equation 3: `[E/4, E]` then `[E, E/4]`, no biases, ReLU after both.
     pub adapter: [Dense; 2],
-    /// η of equation 5 on the image residual: `[128, E]`, `[64, 128]`, `[1, 64]`, ReLU between, sigmoid after.
+    /// η of equation 5 on the image residual: `[128, E]`, `[64, 128]`, `[1, 64]`, ReLU between them, sigmoid after.
     pub image: [Dense; 3],
-    /// φ of equation 7 on the holistic map: `[128, N]`, `[64, 128]`, `[1, 64]`, ReLU between, sigmoid after.
+    /// φ of equation 7 on the holistic map: `[128, N]`, `[64, 128]`, `[1, 64]`, ReLU between them, sigmoid after.
     pub holistic: [Dense; 3],
     /// Weight of the patch maximum in the final score, α of equation 7.
     pub alpha: f32,
@@ -42,16 +42,16 @@ impl HeadLayers {
     }
 }
 
-/// Which images [`HeadOps::heads`] scores, and by which tensors of the bank.
+/// Which images [`HeadOps::heads`] scores, and with which tensors of the bank.
 #[derive(Clone, Debug)]
 pub struct Scored {
     /// Rows of the class embeddings.
     pub views: Range<usize>,
-    /// First row of the maps and of the output; as many rows as there are views.
+    /// First row of the maps and of the output. There are as many rows as views.
     pub first_slot: usize,
-    /// Place of I_p, `[E]`, among the bank's tensors.
+    /// Index of I_p, `[E]`, among the bank's tensors.
     pub class_mean: usize,
-    /// Place of F_n and F_a, `[2, E]`, unit rows, normal then anomaly.
+    /// Index of F_n and F_a, `[2, E]`: unit rows, normal first, then anomaly.
     pub text_prototypes: usize,
 }
 
@@ -70,18 +70,18 @@ pub trait HeadOps: Backend {
     /// Uploads the adapter and the heads.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where the device has no memory.
+    /// [`crate::ErrorKind::Device`] where the device has not enough memory.
     fn head_weights(&mut self, layers: &HeadLayers) -> Result<Self::Heads>;
 
     /// ψ of equation 3 on class embeddings: `[rows, E]` to `[rows, E]`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Internal`] for buffers that are too short, here and below.
+    /// [`crate::ErrorKind::Internal`] for buffers that are too short. The same holds for [`HeadOps::heads`].
     fn adapter(&mut self, class: &Self::Buffer, rows: usize, heads: &Self::Heads, out: &mut Self::Buffer)
     -> Result<()>;
 
-    /// Equations 3 to 7 on each image: `class` is `[views, E]`, `map` `[slots, N]`; writes score, s_h, s_p, s_i, s_a as
-    /// `[slots, 5]`:
+    /// Equations 3 to 7 on each image. `class` is `[views, E]` and `map` is `[slots, N]`; the output is score, s_h,
+    /// s_p, s_i and s_a, `[slots, 5]`:
     ///
     /// - `s_i = sigmoid(η(I_p - ψ(f_v(x))))`
     /// - `s_a = softmax(100 f_v(x)/‖f_v(x)‖ · [F_n, F_a])[1]`
