@@ -1,9 +1,9 @@
-//! Files that appear whole or not at all.
+//! Files that appear complete or not at all.
 //!
-//! On Linux a file has no name until every byte is on disk: whatever ends the process, SIGKILL included, the system takes
-//! the unfinished file back. Only where a finished file replaces another one does it have a name of its own, for the moment
-//! between linking and renaming. File systems without unnamed files, and other systems, get a named temporary file, which
-//! failures remove and a signal that ends the process leaves behind (`.inctrl-*`).
+//! On Linux a file has no name until every byte is on disk. If the process ends, even by SIGKILL, the system removes
+//! the unfinished file. A finished file that replaces another one has a temporary name between linking and renaming.
+//! File systems without unnamed files, and other systems, use a named temporary file (`.inctrl-*`). Failures remove it;
+//! a signal that ends the process leaves it behind.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -13,10 +13,10 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Writes `path` through an unfinished file in the same folder that takes its name only when every byte is on disk.
+/// Writes `path` through an unfinished file in the same folder, which gets its name only when every byte is on disk.
 ///
-/// `fill` gets the buffered file. If it fails, or the disk is full, nothing is left behind and a file that was at
-/// `path` stays as it was; the error names `path`. A device, pipe or folder at `path` is refused: it cannot be
+/// `fill` gets the buffered file. If it fails, or the disk is full, nothing is left behind and an existing file at
+/// `path` stays unchanged; the error names `path`. A device, pipe or folder at `path` is refused, as it cannot be
 /// replaced by renaming.
 pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let write_error = |source| Error::io("write", path, source);
@@ -30,15 +30,15 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result
     out.flush().map_err(write_error)?;
     drop(out);
     draft.file().sync_all().map_err(write_error)?;
-    draft.publish(path).map_err(|source| Error::io("give its name to the finished file", path, source))
+    draft.publish(path).map_err(|source| Error::io("give the finished file its name", path, source))
 }
 
 /// A file that is being written.
 enum Draft {
-    /// Without a name, gone when it is closed.
+    /// Without a name; gone when closed.
     #[cfg(target_os = "linux")]
     Unnamed(File),
-    /// Under a temporary name, removed when dropped.
+    /// With a temporary name; removed when dropped.
     Named(NamedTempFile),
 }
 
@@ -59,12 +59,12 @@ impl Draft {
         }
     }
 
-    /// Gives the file its name, in place of a file that has it.
+    /// Gives the file its name and replaces a file of that name.
     fn publish(self, path: &Path) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
             Draft::Unnamed(file) => match link(&file, path) {
-                // A link replaces nothing: renaming does.
+                // A link does not replace a file; renaming does.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     let linked = named().make_in(folder_of(path), |temporary| link(&file, temporary))?;
                     linked.persist(path).map_err(|failed| failed.error)
@@ -89,18 +89,18 @@ fn named() -> Builder<'static, 'static> {
     builder.prefix(".inctrl-");
     #[cfg(unix)]
     {
-        // A temporary file is private by default; an output has the permissions that the user's umask gives.
+        // A temporary file is private by default. An output gets the permissions of the user's umask.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder
 }
 
-/// Where the system shows open files by number; without it an unnamed file cannot be given a name.
+/// Where the system lists open files by number. Without it an unnamed file cannot get a name.
 #[cfg(target_os = "linux")]
 const OPEN_FILES: &str = "/proc/self/fd";
 
-/// A new file without a name, where the file system has such.
+/// A new file without a name, where the file system supports this.
 #[cfg(target_os = "linux")]
 fn unnamed(folder: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -108,7 +108,7 @@ fn unnamed(folder: &Path) -> Option<File> {
         return None;
     }
     let flags = rustix::fs::OFlags::TMPFILE.bits();
-    // The mode is what `File::create` has, less the umask.
+    // The mode of `File::create`, less the umask.
     File::options().write(true).mode(0o666).custom_flags(flags.cast_signed()).open(folder).ok()
 }
 

@@ -1,5 +1,5 @@
-//! Files that are read where needed, at an offset: what another process does to such a file shows as other bytes or as an
-//! error, never as a signal that ends this process, which a map of it could bring.
+//! Files that are read at offsets, when needed. If another process changes such a file, reads return other bytes or an
+//! error. A memory map could end this process by a signal instead.
 
 use std::fs::File;
 use std::io;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Opens the regular file at `path`, of at least one byte, and says how long it is; `expected` ("a safetensors file") says in
-/// errors what it should be.
+/// Opens the regular, non-empty file at `path` and returns its length. `expected` ("a safetensors file") is what error
+/// messages call it.
 pub(crate) fn open(path: &Path, expected: &str) -> Result<(File, u64)> {
     let broken = |message: &str| Error::new(ErrorKind::Weights, format!("{message}, expected {expected}")).at(path);
     let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
     let found = file.metadata().map_err(|source| Error::io("read", path, source))?;
     if found.is_dir() {
-        return Err(broken("is a folder (of a checkpoint: see `inctrl convert`)"));
+        return Err(broken("is a folder (for a checkpoint folder use `inctrl convert`)"));
     }
     if !found.is_file() {
         return Err(broken("is not a regular file"));
@@ -25,16 +25,16 @@ pub(crate) fn open(path: &Path, expected: &str) -> Result<(File, u64)> {
     Ok((file, found.len()))
 }
 
-/// Fills `out` with the bytes from `offset` on, whatever the file's own position is.
+/// Fills `out` with the bytes from `offset` on. The file's own position does not matter.
 ///
 /// # Errors
-/// [`io::ErrorKind::UnexpectedEof`] where the file ends before.
+/// [`io::ErrorKind::UnexpectedEof`] where the file ends too early.
 #[cfg(unix)]
 pub fn read_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
 }
 
-/// As elsewhere.
+/// As on Unix.
 #[cfg(windows)]
 pub fn read_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
     while !out.is_empty() {
@@ -51,15 +51,12 @@ pub fn read_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<(
     Ok(())
 }
 
-/// `len` zero bytes, or an error that says what they were for.
+/// `len` zero bytes, or an error that names their purpose.
 pub(crate) fn bytes(len: usize, what: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if bytes.try_reserve_exact(len).is_err() {
         let megabytes = len.div_ceil(1_000_000);
-        return Err(Error::new(
-            ErrorKind::Device,
-            format!("{what} needs {megabytes} MB, which this machine does not give"),
-        ));
+        return Err(Error::new(ErrorKind::Device, format!("{what} needs {megabytes} MB, which the system refused")));
     }
     bytes.resize(len, 0);
     Ok(bytes)

@@ -1,28 +1,28 @@
-//! The one error type: what failed, in what thing, what was expected, and what to do.
+//! The error type: what failed and where, what was expected, and what to do.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What sort of thing failed. Callers branch on this; people read the message.
+/// The kind of failure. Callers branch on this; people read the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The operating system refused: a file is missing, unreadable, or the disk is full.
     Io,
-    /// A weights file is damaged, or its tensors are not those of the architecture.
+    /// A weights file is damaged, or its tensors do not fit the architecture.
     Weights,
-    /// A model configuration is malformed or describes something that this engine does not run.
+    /// A model configuration is malformed or describes a model that this engine does not support.
     Config,
-    /// An image cannot be decoded, or is outside the limits.
+    /// An image cannot be decoded or exceeds the limits.
     Image,
-    /// A prompt bank is damaged, of another format version, or of another model.
+    /// A prompt bank is damaged, has another format version, or belongs to another model.
     Bank,
     /// An argument is out of range, or arguments contradict each other.
     Argument,
-    /// The requested device is not there or has failed.
+    /// The requested device is not available or has failed, or memory is short.
     Device,
-    /// A result is not a finite number.
+    /// A result is not finite.
     Numeric,
     /// A bug in this library: an internal invariant does not hold.
     Internal,
@@ -30,9 +30,9 @@ pub enum ErrorKind {
 
 /// The error of every fallible function in this crate.
 ///
-/// The message is a sentence that names the thing (file, tensor, argument), what was expected and found, and what to
-/// do. [`Error::kind`], [`Error::path`], [`Error::tensor`], [`Error::shapes`] and [`Error::operation`] are for code,
-/// [`std::error::Error::source`] for the cause underneath.
+/// The message names the thing (file, tensor, argument), what was expected and found, and what to do. Code reads
+/// [`Error::kind`], [`Error::path`], [`Error::tensor`], [`Error::shapes`] and [`Error::operation`];
+/// [`std::error::Error::source`] is the underlying cause.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -60,7 +60,7 @@ impl Error {
         Error::new(ErrorKind::Io, format!("cannot {action}")).at(path).because(source)
     }
 
-    /// Names the file that the error is about; an error that already names one keeps it.
+    /// Names the file that the error is about. An error that already names a file keeps it.
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.0.path.get_or_insert_with(|| path.as_ref().to_path_buf());
@@ -74,61 +74,61 @@ impl Error {
         self
     }
 
-    /// The shape that was expected, and the one that was found.
+    /// Sets the expected shape and the found one.
     #[must_use]
     pub(crate) fn with_shapes(mut self, expected: &[usize], found: &[usize]) -> Self {
         self.0.shapes = Some([expected.to_vec(), found.to_vec()]);
         self
     }
 
-    /// Names the operation of a backend that failed.
+    /// Names the backend operation that failed.
     #[must_use]
     pub(crate) fn in_operation(mut self, name: &'static str) -> Self {
         self.0.operation = Some(name);
         self
     }
 
-    /// Begins the message with the thing inside the file that it is about.
+    /// Puts the thing inside the file that it is about before the message.
     #[must_use]
     pub(crate) fn prefixed(mut self, thing: &str) -> Self {
         self.0.message = format!("{thing} {}", self.0.message);
         self
     }
 
-    /// Attaches the cause underneath.
+    /// Attaches the underlying cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// What sort of thing failed.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The file that the error is about, where there is one.
+    /// The file that the error is about, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// The tensor that the error is about, where it is about one.
+    /// The tensor that the error is about, if there is one.
     pub fn tensor(&self) -> Option<&str> {
         self.0.tensor.as_deref()
     }
 
-    /// The shape that was expected and the one that was found, where shapes differ. The extents of a buffer whose shape is not
-    /// known are its number of elements.
+    /// The expected and the found shape, if shapes differ. A buffer of unknown shape is given by its number of
+    /// elements.
     pub fn shapes(&self) -> Option<[&[usize]; 2]> {
         self.0.shapes.as_ref().map(|[expected, found]| [&expected[..], &found[..]])
     }
 
-    /// The operation that failed, where a device's operation did.
+    /// The device operation that failed, if one did.
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
     }
 
-    /// The message and every cause underneath on one line, for a log or a result row.
+    /// The message and all underlying causes on one line, for a log or a result row.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();

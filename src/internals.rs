@@ -1,17 +1,17 @@
-//! What only tests, benches and the laboratory need. No part of the interface: it changes without notice.
+//! What only tests, benches and `inctrl-lab` need. It is not part of the interface and changes without notice.
 
-/// Files that appear whole or not at all, and files that are read at offsets.
+/// Files that appear complete or not at all.
 pub use crate::atomic_file::write_atomically;
 pub use crate::disk::read_at;
 
 /// Features of images, for training and benches.
 pub use crate::engine::{DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};
 
-/// Work that a signal shall not interrupt.
+/// Work that signals must not interrupt.
 pub use crate::process::without_signals;
 
-/// Reproducible numbers.
+/// Reproducible random numbers.
 pub use crate::split_mix::{STEP, mix};
 
-/// Weights as files hold them, for files of trained heads.
+/// Tensors as files store them, for files of trained heads.
 pub use crate::weights::file::{TensorFile, header_for, stored_as};

@@ -1,9 +1,9 @@
 //! Few-shot anomaly detection: a handful of normal images in, an anomaly score and a heat map out.
 //!
-//! InCTRL (Zhu & Pang, CVPR 2024, arXiv 2403.06495) judges an image from K normal images of its class, the *prompts*, and a
-//! class name, with no training on that class. This crate is the engine for it: the whole method in Rust, with no Python, no
-//! pickles and no network, whose scores do not depend on batch size, position in the batch, number of threads or order of the
-//! prompts, to the last bit.
+//! InCTRL (Zhu & Pang, CVPR 2024, arXiv 2403.06495) scores an image against K normal images of its class, the
+//! *prompts*, and a class name, without training on that class. AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529)
+//! needs only the normal images. This crate runs both methods in Rust, without Python, pickles or network. Scores have
+//! the same bits for every batch size, position in the batch, number of threads and order of the prompts.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,7 +28,7 @@
 //! # }
 //! ```
 //!
-//! # The pipeline, with the sizes of ViT-B/16+ at 240 pixels
+//! # The pipeline of InCTRL, with the sizes of ViT-B/16+ at 240 pixels
 //!
 //! ```text
 //! file or frame  [height, width, 1 or 3] u8          image, view  Pillow's bicubic, to the bit
@@ -41,30 +41,31 @@
 //! ```
 //!
 //! A bank holds what the prompts and the class name contribute: `[3, K, 225, 896]` unit taps, the mean adapted class
-//! embedding `[640]`, two text prototypes `[2, 640]`. Scoring touches neither prompt images nor text again.
+//! embedding `[640]` and two text prototypes `[2, 640]`. Scoring needs neither the prompt images nor the text.
 //!
-//! # Where to find what
+//! # Modules
 //!
 //! | module | job |
 //! |---|---|
 //! | this page: [`Engine`], [`PromptBank`], [`Scorer`], [`Score`] | all that an application needs |
-//! | [`methods`] | what each makes of features: InCTRL, equations 1 to 7 |
-//! | [`encoder`] | CLIP's two towers, written once over a backend |
+//! | [`methods`] | features to scores: InCTRL, AnomalyDINO |
+//! | [`encoder`] | the transformers of CLIP and DINOv2, written once over a backend |
 //! | [`backend`] | the operations, and the devices that run them |
 //! | [`image`] and [`view`] | picture files and frames to patches |
 //! | [`text`] | class names to token ids |
 //! | [`weights`] | safetensors files to checked tensors; seeded random models |
-//! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; runs nothing in them |
-//! | [`pictures`] | picture files in folders, and which of them show the same |
-//! | [`calibration`] | thresholds from good parts alone; how well the prompts cover each other |
+//! | [`checkpoint`] | files of PyTorch, open_clip, Hugging Face and OpenAI to safetensors, and few-shot prompt lists; code in them never runs |
+//! | [`pictures`] | picture files in folders; copies and near-copies |
+//! | [`calibration`] | thresholds from good parts alone |
 //! | [`ffi`] | the C interface, `include/inctrl.h` |
 //! | [`tensor`] | tensors in host memory |
 //!
 //! # Not supported
 //!
-//! Scoring straight from a checkpoint that is not safetensors (convert it first); encoders other than the vision transformers
-//! of CLIP and DINOv2; devices other than the processor and NVIDIA GPUs; training of CLIP itself; floating-point images; video. Whatever lies
-//! outside the crop is not judged: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of an image matter.
+//! Scoring directly from a checkpoint that is not safetensors (convert it first); encoders other than the vision
+//! transformers of CLIP and DINOv2; devices other than the CPU and NVIDIA GPUs; training of encoders; floating-point
+//! images; video. Pixels outside the crop are not scored: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of
+//! an image matter.
 
 mod atomic_file;
 pub mod backend;

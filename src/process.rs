@@ -1,8 +1,8 @@
-//! The process around the library: signals, which its threads leave to the program's own, and forks.
+//! The process around the library: signals, which go to the program's own threads, and forks.
 //!
-//! A fork copies memory and one thread. Threads of the parent do not exist in the child, and a lock that one of them held stays
-//! locked there for ever. What has threads, locks or a device therefore keeps its [`Origin`] and asks whether the process is
-//! still the one that it was made in: one load, no system call.
+//! A fork copies memory and one thread. The parent's other threads do not exist in the child, and a lock that one of
+//! them held stays locked for ever. A value with threads, locks or a device therefore keeps its [`Origin`] and checks
+//! whether the process is still the one it was made in. The check is one load, without a system call.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a child waits for a lock: longer than any thread of its own holds one.
+/// How long a child waits for a lock: longer than any of its own threads holds one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Forks between the first process of the library and this one. It need not be exact, only different in a child.
+/// Number of forks between the library's first process and this one. It need not be exact, only different in a child.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// The process in which a value was made.
@@ -29,13 +29,13 @@ impl Origin {
         Origin(FORKS.load(Ordering::Relaxed))
     }
 
-    /// Whether this process is a child, by fork, of the one in which the value was made.
+    /// Whether the value was made in a parent process, before a fork.
     pub fn is_parent(self) -> bool {
         FORKS.load(Ordering::Relaxed) != self.0
     }
 }
 
-/// Has every fork from now on counted, in the child.
+/// Makes every later fork count itself in the child.
 #[cfg(unix)]
 fn watch() {
     static WATCHING: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
@@ -43,10 +43,11 @@ fn watch() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
     if !WATCHING.load(Ordering::Acquire) {
-        // Two threads at once have forks counted twice, which does no harm; a flag that is set first could be seen by a fork
-        // that nobody counts. It fails where there is no memory for one entry of a list, and then nothing else works either.
-        // SAFETY: the handler is a function of this library, which the C library forgets when this one is unloaded. It runs
-        // in the child of a process with threads and does there what is allowed: it changes an atomic.
+        // Two threads at once make forks count twice, which does no harm. If a flag were set first, a fork could see it
+        // and not be counted. The call fails only where memory for one list entry is missing, and then nothing else
+        // works either. SAFETY: the handler is a function of this library, which the C library forgets when this one is
+        // unloaded. It runs in the child of a process with threads and does there what is allowed: it changes an
+        // atomic.
         unsafe { nix::libc::pthread_atfork(None, None, Some(forked)) };
         WATCHING.store(true, Ordering::Release);
     }
@@ -55,10 +56,11 @@ fn watch() {
 #[cfg(not(unix))]
 fn watch() {}
 
-/// Locks what was made in `origin`. A thread that panicked under the lock leaves it open.
+/// Locks a value that was made in `origin`. A panic under the lock does not poison it.
 ///
 /// # Errors
-/// [`ErrorKind::Device`] in a child, where a thread of the parent held the lock at the fork; `what` is in use, in words.
+/// [`ErrorKind::Device`] in a child, if a thread of the parent held the lock at the fork. `what` names the value in the
+/// message.
 pub(crate) fn lock<'a, T>(mutex: &'a Mutex<T>, origin: Origin, what: &str) -> Result<MutexGuard<'a, T>> {
     if !origin.is_parent() {
         return Ok(mutex.lock().unwrap_or_else(PoisonError::into_inner));
@@ -77,11 +79,11 @@ pub(crate) fn lock<'a, T>(mutex: &'a Mutex<T>, origin: Origin, what: &str) -> Re
     }
 }
 
-/// Does `work` with signals blocked on this thread. Threads that it starts inherit that, from their first instruction on: signals
-/// go to threads of the program, which may block them and wait for them.
+/// Runs `work` with signals blocked on this thread. Threads that it starts inherit this from their first instruction
+/// on, so signals go to the program's own threads, which may block and wait for them.
 ///
-/// The signals by which a processor reports a fault stay open. They go to the thread at fault, and a program may handle them to
-/// write a report; the system ends a process that blocks them without asking the handler.
+/// Signals that report a CPU fault stay unblocked. They go to the faulting thread, and a program may handle them to
+/// write a report; if they were blocked, the system would end the process without calling the handler.
 #[cfg(unix)]
 pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -89,7 +91,7 @@ pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     struct Restore(nix::Result<SigSet>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            // Neither call can fail: the operation is one of three, the sets are valid.
+            // Neither call can fail: the operation is one of three, and the sets are valid.
             let _ = self.0.map(|before| before.thread_set_mask());
         }
     }

@@ -1,4 +1,4 @@
-//! Host tensors as files hold them: a name, a shape, a storage type and bytes that are borrowed or owned.
+//! Host tensors as stored in files: a name, a shape, a storage type and borrowed or owned bytes.
 
 use std::borrow::Cow;
 
@@ -68,7 +68,7 @@ impl<'a> TensorView<'a> {
     /// Elements `start .. start + out.len()` in f32, exactly.
     ///
     /// # Panics
-    /// If the range leaves the tensor.
+    /// If the range exceeds the tensor.
     pub fn read_f32(&self, start: usize, out: &mut [f32]) {
         let size = self.dtype.size();
         let bytes = &self.bytes[start * size..(start + out.len()) * size];
@@ -93,7 +93,7 @@ impl<'a> TensorView<'a> {
 
     /// Index of the first element that is NaN or infinite.
     pub fn first_non_finite(&self) -> Option<usize> {
-        // An exponent of all ones marks NaN and infinity in all three formats.
+        // An exponent of all ones marks NaN or infinity in all three formats.
         match self.dtype {
             DType::F32 => {
                 position(self.bytes.as_chunks::<4>().0, |b| u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000)
@@ -104,7 +104,8 @@ impl<'a> TensorView<'a> {
     }
 }
 
-/// First index where `bad` holds. Whole blocks are folded without a branch, so that the compiler can vectorise the scan.
+/// First index where `bad` holds. Whole blocks are folded without a branch, so that the compiler can vectorise the
+/// scan.
 fn position<const N: usize>(items: &[[u8; N]], bad: impl Fn([u8; N]) -> bool) -> Option<usize> {
     const BLOCK: usize = 1024;
     for (i, block) in items.chunks(BLOCK).enumerate() {

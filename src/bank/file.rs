@@ -1,7 +1,8 @@
-//! A bank's file: one safetensors file with the header as JSON in its metadata, behind a checksum of all content.
+//! A bank's file: one safetensors file. Its metadata hold a checksum of all content and the header as JSON.
 //!
-//! Version 2: the header names the method, whose tensors follow; `rows` says how many rows each prompt has. Version 1 knew
-//! InCTRL only, with as many rows for every prompt and `taps` as `[L, K, N, W]`; it is read, and written again as version 2.
+//! In version 2 the header names the method and, in `rows`, how many rows each prompt has; the method's tensors follow.
+//! Version 1 knew only InCTRL, had equally many rows for every prompt, and stored `taps` as `[L, K, N, W]`. Its files
+//! can be read, and are written as version 2.
 
 use std::sync::Arc;
 
@@ -14,16 +15,16 @@ use crate::image::IgnoreMask;
 use crate::methods::{self, Fitted, NamedTensor, Options, Setup};
 use crate::tensor::shape_text;
 
-/// Version of the file format that is written. A file of a later one is refused.
+/// Version of the file format that is written. Files of a later version are refused.
 pub(crate) const VERSION: u32 = 2;
-/// The method of version 1, which did not name it.
+/// The method of version 1, whose header names none.
 const FIRST_METHOD: &str = "inctrl";
 /// The tensor of an ignore mask's runs, `[runs, 3]` u32: row, first column, end column.
 const RUNS: &str = "ignored_runs";
 /// The one metadata key of a bank file: a checksum, a space, and [`Header`] as JSON.
 const KEY: &str = "inctrl.bank";
 
-/// The part of the header that every version has.
+/// The part of the header that all versions share.
 #[derive(Deserialize)]
 struct Version {
     version: u32,
@@ -31,9 +32,9 @@ struct Version {
     method: Option<String>,
 }
 
-/// The bank of a file's bytes.
+/// Reads a bank from the bytes of its file.
 pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
-    // The features as numbers, and shared.
+    // The features exist twice: as read, and shared.
     let bytes = file.len().saturating_mul(2);
     crate::memory::check("reading a bank", bytes, "use a bank of fewer normal images")?;
     let (_, metadata) = SafeTensors::read_metadata(file)
@@ -48,23 +49,24 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
     let version: Version = serde_json::from_str(json).map_err(broken)?;
     if !(1..=VERSION).contains(&version.version) {
         let found = version.version;
-        let message = format!("bank format {found}, this program reads formats 1 to {VERSION}: use a newer program");
+        let message =
+            format!("the bank has format {found}, but this program reads formats 1 to {VERSION}: use a newer program");
         return Err(Error::new(ErrorKind::Bank, message));
     }
     let name = version.method.as_deref().unwrap_or(FIRST_METHOD);
     let method = methods::by_name(name).map_err(|error| {
-        Error::new(ErrorKind::Bank, "the bank is of a method that this program does not have").because(error)
+        Error::new(ErrorKind::Bank, "the bank is for a method that this program does not have").because(error)
     })?;
     let mut header: Header = serde_json::from_str(json).map_err(broken)?;
     let options = Options::from_header(method.options(), &header.options).map_err(|error| {
-        Error::new(ErrorKind::Bank, "the bank has options that this program does not know; use a newer program")
+        Error::new(ErrorKind::Bank, "the bank has options that this program does not know: use a newer program")
             .because(error)
     })?;
     if let Some(calibration) = &header.calibration {
-        calibration.check().map_err(|error| damaged("the bank's calibration makes no sense").because(error))?;
+        calibration.check().map_err(|error| damaged("the bank's calibration is not valid").because(error))?;
     }
     if header.shown.as_ref().is_some_and(|shown| !shown.fits(header.prompts.len())) {
-        return Err(damaged("what the bank says of its prompts does not fit their number"));
+        return Err(damaged("the bank's prompt lists do not match its number of prompts"));
     }
 
     let stored = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
@@ -79,7 +81,7 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
     };
     if found != checksum {
         return Err(damaged(format!(
-            "checksum {checksum} in the header, {found} of the content: the file was changed or damaged"
+            "the header has checksum {checksum}, the content {found}: the file was changed or damaged"
         )));
     }
     Ok(PromptBank::from_file(Setup::with(method, options), header, found, content, mask))
@@ -87,7 +89,7 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
 
 /// The bytes of a bank's file.
 pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
-    // A bank that was read from a file of version 1 gets the identity of version 2 with its new form.
+    // A bank that was read from a version 1 file gets its version 2 identity with the new form.
     let method = Some(bank.method().to_owned());
     let header = Header { version: VERSION, method, ..bank.header.clone() };
     let id = identity(&header, &bank.content, bank.mask.as_deref())?;
@@ -100,7 +102,7 @@ pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
         let bytes = runs.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
         parts.push((RUNS, Dtype::U32, vec![runs.len(), 3], bytes));
     }
-    let internal = |error| Error::new(ErrorKind::Internal, "cannot lay out the bank").because(error);
+    let internal = |error| Error::new(ErrorKind::Internal, "cannot serialise the bank").because(error);
     let views = parts
         .iter()
         .map(|(name, dtype, shape, bytes)| {
@@ -111,7 +113,7 @@ pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(metadata)).map_err(internal)
 }
 
-/// The identity of a bank: a hash of its header, of each tensor with its name and extents, and of its mask.
+/// The identity of a bank: a hash of its header, of each tensor with its name and shape, and of its mask.
 pub(super) fn identity(header: &Header, content: &Fitted, mask: Option<&IgnoreMask>) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header_json(header)?.as_bytes());
@@ -126,7 +128,7 @@ pub(super) fn identity(header: &Header, content: &Fitted, mask: Option<&IgnoreMa
     Ok(finish(hasher, mask))
 }
 
-/// The content of a file of version 1, and its identity as that version counted it.
+/// The content of a version 1 file, and its identity by that version's rules.
 fn first_version(
     header: &mut Header,
     mut tensors: Vec<NamedTensor>,
@@ -134,7 +136,7 @@ fn first_version(
 ) -> Result<(Fitted, String)> {
     let prompts = header.prompts.len();
     let [taps, adapted, class_mean, text] = &tensors[..] else {
-        return Err(Error::new(ErrorKind::Internal, "the first version had four tensors"));
+        return Err(Error::new(ErrorKind::Internal, "version 1 has four tensors"));
     };
     let embedding = *class_mean.shape.first().unwrap_or(&0);
     let &[layers, _, patches, width] = &taps.shape[..] else { return Err(misshapen(taps)) };
@@ -203,12 +205,12 @@ fn read_mask(tensors: &SafeTensors<'_>, size: [usize; 2]) -> Result<IgnoreMask> 
     let numbers: Vec<u32> = tensor.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
     let runs = numbers.as_chunks::<3>().0.to_vec();
     IgnoreMask::from_runs(size[0], size[1], runs)
-        .map_err(|error| damaged("the bank's ignore mask makes no sense").because(error))
+        .map_err(|error| damaged("the bank's ignore mask is not valid").because(error))
 }
 
-/// An error about the content of a bank's file; building the bank again is the only remedy.
+/// An error about the content of a bank's file. The only remedy is to build the bank again.
 fn damaged(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Bank, format!("{}; build the bank again", message.into()))
+    Error::new(ErrorKind::Bank, format!("{}: build the bank again", message.into()))
 }
 
 fn misshapen(tensor: &NamedTensor) -> Error {

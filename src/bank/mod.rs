@@ -1,5 +1,5 @@
-//! What is remembered of a product: a [`PromptBank`] is a header (method, model, class, fit, prompts, limits) and the named
-//! tensors of its method, any number of rows. It knows no device: an engine uploads it.
+//! What is kept of a product. A [`PromptBank`] is a header (method, model, class, fit, prompts, limits) and the named
+//! tensors of its method, with any number of rows. It does not know devices: an engine uploads it.
 
 pub(crate) mod file;
 pub(crate) mod prompt_bank;

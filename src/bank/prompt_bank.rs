@@ -18,10 +18,11 @@ use crate::methods::{Fitted, Method, NamedTensor, Options, Output, Prompt, Setti
 use crate::view::{Fit, Plan};
 use crate::weights::{Arch, VisionArch};
 
-/// The prompts of one class under one model and method: immutable; put it in an [`Arc`] and share it between scorers.
+/// The prompts of one class for one model and method. It is immutable: put it in an [`Arc`] and share it between
+/// scorers.
 ///
-/// Holds what the method remembers of each prompt and of the class name, so that scoring touches neither prompt images nor
-/// text again. Prompts lie in the order of their content hashes: the order in which they were given changes no bit.
+/// It holds what the method keeps of each prompt and of the class name, so scoring needs neither the prompt images nor
+/// the text. Prompts are sorted by content hash, so the order in which they were given changes no bit.
 pub struct PromptBank {
     pub(super) header: Header,
     pub(super) id: String,
@@ -34,10 +35,10 @@ pub struct PromptBank {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Header {
     pub version: u32,
-    /// Name of the method; version 1 has none, as there was one.
+    /// Name of the method. Absent in version 1, which knew only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The values of the method's options; absent where it has none, so that its banks keep their identity.
+    /// The values of the method's options. Absent where it has none, so that older banks keep their identity.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, Setting>,
     pub class: String,
@@ -45,34 +46,35 @@ pub(crate) struct Header {
     pub model: String,
     /// Content hash of each prompt image, in hexadecimal, ascending.
     pub prompts: Vec<String>,
-    /// Absent from the file where there are none, so that files from before thresholds keep their identity.
+    /// Absent from the file where there are none, so that older files keep their identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
-    /// What the thresholds were made from.
+    /// The scores that the thresholds were made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// Width and height of the frames that the ignore mask is for; its runs are a tensor.
+    /// Width and height of the frames that the ignore mask is for. Its runs are a tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<[usize; 2]>,
-    /// Rows of each prompt in the tensors of rows, where prompts can be told apart; in version 1 all have as many.
+    /// Rows of each prompt in the row tensors, where the bank keeps prompts apart. In version 1 all prompts have
+    /// equally many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<usize>,
-    /// How the prompts were shown to the model, where there is something to say.
+    /// How the prompts were shown to the model; absent where all values are defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<PromptsShown>,
 }
 
-/// What a bank's header says beside its method and prompts.
+/// What a bank's header holds beside its method and prompts.
 pub(crate) struct BankFacts {
     pub class: String,
     pub fit: Fit,
     pub model: String,
     pub mask: Option<Arc<IgnoreMask>>,
-    /// How each prompt was shown, in the order in which they are given.
+    /// How each prompt was shown to the model, in the order in which they were given.
     pub shown: Vec<PromptFacts>,
 }
 
-/// Identity of a bank: the beginning of a hash of all its content. Displayed as 16 hexadecimal digits.
+/// Identity of a bank: the first 64 bits of a hash of all its content. Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BankId(pub u64);
 
@@ -88,16 +90,16 @@ impl std::fmt::Display for BankId {
 pub struct BankInfo {
     /// Number of prompts, K.
     pub prompts: usize,
-    /// How many of them are copies of another.
+    /// How many prompts are copies of another.
     pub duplicates: usize,
-    /// The tensors of the method: name and extents.
+    /// The tensors of the method: name and shape.
     pub tensors: Vec<(&'static str, Vec<usize>)>,
     /// Bytes of the tensors in memory.
     pub bytes: usize,
 }
 
 impl PromptBank {
-    /// Puts prompts in canonical order and lets the method make a bank of them. There is at least one prompt.
+    /// Sorts the prompts and lets the method make a bank of them. There is at least one prompt.
     pub(crate) fn assemble(
         setup: Setup,
         facts: BankFacts,
@@ -125,7 +127,7 @@ impl PromptBank {
         Self::new(setup, header, content, facts.mask)
     }
 
-    /// A bank of the current version, whose identity follows from its content.
+    /// A bank of the current version. Its identity follows from its content.
     fn new(setup: Setup, mut header: Header, content: Fitted, mask: Option<Arc<IgnoreMask>>) -> Result<Self> {
         header.version = file::VERSION;
         header.method = Some(setup.method().name().to_owned());
@@ -135,7 +137,7 @@ impl PromptBank {
         Ok(PromptBank { header, id, setup, content, mask })
     }
 
-    /// A bank that was read from a file, with the identity that the file has.
+    /// A bank that was read from a file, with the file's identity.
     pub(super) fn from_file(
         setup: Setup,
         header: Header,
@@ -149,18 +151,18 @@ impl PromptBank {
     /// Reads a bank that [`PromptBank::save`] wrote, of this or an earlier version.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Bank`] if it is not a bank, is of a later format version,
-    /// is truncated, its content does not match its checksum, or its limits lie outside the range of its outputs: with such
-    /// a limit nothing would ever be rejected. [`PromptBank::open_without_thresholds`] reads such a file.
+    /// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Bank`] if it is not a bank, has a later format
+    /// version, is truncated, does not match its checksum, or has limits outside the range of its outputs. Such a limit
+    /// would never reject anything; [`PromptBank::open_without_thresholds`] reads such a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_as(path.as_ref(), Self::from_bytes)
     }
 
-    /// Reads a bank without the limits that its file has, whatever they are; the identity is that of a bank without limits.
-    /// For files that [`PromptBank::open`] refuses because of their limits, and that are to get others.
+    /// Reads a bank and drops the limits in its file. The identity is that of a bank without limits. Use it to set new
+    /// limits in a file that [`PromptBank::open`] refuses because of its limits.
     ///
     /// # Errors
-    /// As [`PromptBank::open`], but for the limits.
+    /// As [`PromptBank::open`], except for the limits.
     pub fn open_without_thresholds(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_as(path.as_ref(), |bytes| file::read(bytes)?.with_thresholds(None))
     }
@@ -180,15 +182,14 @@ impl PromptBank {
         let bank = file::read(bytes)?;
         if let Some(thresholds) = bank.thresholds() {
             bank.check_limits(thresholds).map_err(|error| {
-                let message = "the bank's thresholds make no sense; set others with `inctrl bank calibrate`, or build the \
-                               bank again";
+                let message = "the bank's thresholds are not valid: set others with `inctrl bank calibrate`, or build the bank again";
                 Error::new(ErrorKind::Bank, message).because(error)
             })?;
         }
         Ok(bank)
     }
 
-    /// Writes the bank as one safetensors file. The file appears whole or not at all.
+    /// Writes the bank as one safetensors file, which appears complete or not at all.
     ///
     /// # Errors
     /// [`ErrorKind::Io`] if it cannot be written.
@@ -198,7 +199,7 @@ impl PromptBank {
         write_atomically(path, |out| out.write_all(&bytes).map_err(|error| Error::io("write the bank", path, error)))
     }
 
-    /// Identity of the bank: the beginning of a hash of all its content, in hexadecimal.
+    /// Identity of the bank: the first 64 bits of a hash of all its content, in hexadecimal.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -208,7 +209,7 @@ impl PromptBank {
         BankId(u64::from_str_radix(&self.id, 16).expect("an identity is 16 digits of a hash in hexadecimal"))
     }
 
-    /// Name of the method that it was built for, which scores by it.
+    /// Name of the method that it was built for.
     pub fn method(&self) -> &'static str {
         self.method_entry().name()
     }
@@ -221,17 +222,17 @@ impl PromptBank {
         &self.setup
     }
 
-    /// The plan that brings frames of `width` x `height` pixels to the encoder as its prompts were.
+    /// The plan that fits frames of `width` x `height` pixels to the encoder in the same way as the prompts.
     pub(crate) fn plan(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Plan> {
         self.setup.plan(vision, width, height, self.header.fit)
     }
 
-    /// The options that it was built with.
+    /// The method's options that it was built with.
     pub fn options(&self) -> &Options {
         self.setup.options()
     }
 
-    /// The pixels that are not judged, in its prompts and in queries, where there are any.
+    /// The mask of pixels that are ignored in prompts and queries, if there is one.
     pub fn mask(&self) -> Option<&IgnoreMask> {
         self.mask.as_deref()
     }
@@ -245,12 +246,12 @@ impl PromptBank {
         &self.header.class
     }
 
-    /// How its images were fitted to the model's square input, and how queries will be.
+    /// How its images were fitted to the model's input. Queries are fitted in the same way.
     pub fn fit(&self) -> Fit {
         self.header.fit
     }
 
-    /// The numbers that its scores consist of, with the ranges that limits must lie in; the first is the score.
+    /// The outputs of its scores, with the ranges that limits must lie in. The first is the score.
     pub fn outputs(&self) -> &'static [Output] {
         self.method_entry().outputs()
     }
@@ -259,12 +260,12 @@ impl PromptBank {
         thresholds.check(&self.method_entry().outputs()[0], &self.method_entry().cells())
     }
 
-    /// The limits that its scores are judged by, where it has any.
+    /// The limits for its scores, if it has any.
     pub fn thresholds(&self) -> Option<&Thresholds> {
         self.header.thresholds.as_ref()
     }
 
-    /// The same bank with other limits, or without; its identity changes with them. The features are shared.
+    /// The same bank with other limits, or without limits. Its identity changes; the features are shared.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] as [`Thresholds::check`].
@@ -275,21 +276,20 @@ impl PromptBank {
         self.with_header(Header { thresholds, calibration: None, ..self.header.clone() })
     }
 
-    /// The scores of good parts that its thresholds come from, where they come from such.
+    /// The scores of good parts that its thresholds were computed from, if they were.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.header.calibration.as_ref()
     }
 
-    /// The same bank with a calibration and the thresholds that it gives.
+    /// The same bank with a calibration and its thresholds.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where no limit keeps the calibration's promise: good parts have the largest score that there
-    /// is.
+    /// [`ErrorKind::Argument`] where no limit keeps the calibration's promise, because good parts have the largest
+    /// possible score.
     pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
         let thresholds = calibration.thresholds();
         self.check_limits(&thresholds).map_err(|error| {
-            let message = "no limit lies above the scores of these good images: look at those that score highest, or give \
-                           the bank prompts that are like them";
+            let message = "no limit lies above the scores of these good images: look at those that score highest, or add prompts that are similar to them";
             Error::new(ErrorKind::Argument, message).because(error)
         })?;
         self.with_header(Header { thresholds: Some(thresholds), calibration: Some(calibration), ..self.header.clone() })
@@ -309,22 +309,24 @@ impl PromptBank {
         &self.header.prompts
     }
 
-    /// Shares, from 0 to 1, of the area of each prompt image that its fit left out, in the order of
-    /// [`PromptBank::prompt_hashes`]; empty where all of all images is judged. Queries of such sides are cut likewise.
+    /// For each prompt image the share of its area, from 0 to 1, that the fit left out, in the order of
+    /// [`PromptBank::prompt_hashes`]. Empty where nothing was left out. Queries of the same shape are cut in the same
+    /// way.
     pub fn unseen(&self) -> impl Iterator<Item = f64> + '_ {
         self.header.shown.iter().flat_map(PromptsShown::unseen)
     }
 
-    /// The white level that was declared for prompts, the largest if there are several; `None` also where it is all of 16 bits.
+    /// The white level declared for the prompts, or the largest if there are several. Also `None` where it is the full
+    /// 16 bits.
     pub fn white_level(&self) -> Option<WhiteLevel> {
         self.header.shown.as_ref().and_then(PromptsShown::white_level)
     }
 
-    /// An error where the brightness of a picture is in doubt that is to say something about this bank, as its calibration does.
+    /// Checks the brightness of a picture that is to be used with this bank, for example in a calibration.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a frame with a [`Frame::depth_doubt`], and for one of 16 bits without a white level where the
-    /// prompts have one.
+    /// [`ErrorKind::Argument`] for a frame with a [`Frame::depth_doubt`], and for a 16-bit frame without a white level
+    /// where the prompts have one.
     pub fn check_depth(&self, frame: &Frame<'_>) -> Result<()> {
         frame.depth_doubt_beside(self.white_level()).map_or(Ok(()), |doubt| Err(doubt.refuse()))
     }
@@ -333,7 +335,7 @@ impl PromptBank {
         self.header.shown.as_ref().map_or_else(PromptFacts::default, |shown| shown.prompt(k))
     }
 
-    /// Sizes, for people.
+    /// Sizes, for display.
     pub fn info(&self) -> BankInfo {
         let duplicates = self.header.prompts.windows(2).filter(|pair| pair[0] == pair[1]).count();
         let tensors = &self.content.tensors;
@@ -345,13 +347,13 @@ impl PromptBank {
         }
     }
 
-    /// The method's tensor of this name, with its extents.
+    /// The method's tensor of this name, with its shape.
     pub fn tensor(&self, name: &str) -> Option<(&[f32], &[usize])> {
         let tensor = self.content.tensors.iter().find(|tensor| tensor.name == name)?;
         Some((&tensor.values, &tensor.shape))
     }
 
-    /// An error where the bank belongs to another model.
+    /// Checks that the bank belongs to this model.
     pub(crate) fn check_model(&self, model: &str, arch: &Arch) -> Result<()> {
         if self.header.model == model {
             return self.method_entry().check_bank(&self.content, self.header.prompts.len(), arch);
@@ -359,7 +361,7 @@ impl PromptBank {
         Err(Error::new(
             ErrorKind::Bank,
             format!(
-                "the bank of class `{}` was built with model {}, the weights are model {model}; build it again with these weights",
+                "the bank of class `{}` was built with model {}, but the weights are model {model}: build the bank again with these weights",
                 self.header.class, self.header.model
             ),
         ))
@@ -380,11 +382,12 @@ impl PromptBank {
         self.method_entry().device_tensors().iter().map(tensor).collect()
     }
 
-    /// The bank of some of the prompts, given by their places in [`PromptBank::prompt_hashes`]; without thresholds, which are
-    /// those of all prompts together. Its bits are those of a bank built from these images.
+    /// A bank of some of the prompts, given by their indices in [`PromptBank::prompt_hashes`]. It has the same bits as
+    /// a bank built from these images, and no thresholds, as those hold for all prompts together.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for no places, one that is not there, or a method whose prompts cannot be told apart.
+    /// [`ErrorKind::Argument`] for no indices, an index out of range, or a method whose banks do not keep prompts
+    /// apart.
     pub fn subset(&self, places: &[usize]) -> Result<PromptBank> {
         let mut places = places.to_vec();
         places.sort_unstable();
@@ -401,12 +404,12 @@ impl PromptBank {
         Self::new(self.setup.clone(), header, content, self.mask.clone())
     }
 
-    /// Whether its prompts can be told apart, so that there are banks of some of them.
+    /// Whether it keeps prompts apart, so that [`PromptBank::subset`] works.
     pub fn has_separate_prompts(&self) -> bool {
         !self.content.rows.is_empty()
     }
 
-    /// The prompts at `places` one by one, as they were before they were put together, and what the class name contributed.
+    /// The prompts at `places`, separated again, and the tensors of the class name.
     pub(crate) fn take_apart(&self, places: &[usize]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         let hash = |hash: &String| blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes());
         let hashes: Vec<[u8; 32]> = self.header.prompts.iter().map(hash).collect();

@@ -1,11 +1,11 @@
-//! What a bank remembers of how its prompts were shown to the model, for people and for warnings: no score depends on it.
+//! How a bank's prompts were shown to the model. It is for display and warnings; no score depends on it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::image::WhiteLevel;
 use crate::view::Placement;
 
-/// Of one prompt.
+/// How one prompt was shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PromptFacts {
     /// Share of the area that the fit leaves out, in ten-thousandths.
@@ -14,7 +14,7 @@ pub(crate) struct PromptFacts {
     pub white: u16,
 }
 
-/// Of all prompts, in their order; a list is empty where it would be all 0, as in files from before there were such lists.
+/// How all prompts were shown, in their order. A list of only zeros is stored as empty, as in older files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PromptsShown {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,7 +30,7 @@ impl PromptFacts {
     pub fn new(seen: Placement, width: usize, height: usize, white: Option<WhiteLevel>) -> Self {
         let unseen = 1.0 - seen.share_of(width, height);
         PromptFacts {
-            // Less than a percent is rounding of the sides.
+            // Less than a percent comes from rounding the sides.
             unseen: if unseen < 0.01 { 0 } else { (unseen * WHOLE).round() as u16 },
             white: white.filter(|white| *white != WhiteLevel::FULL).map_or(0, WhiteLevel::get),
         }
@@ -38,7 +38,7 @@ impl PromptFacts {
 }
 
 impl PromptsShown {
-    /// The lists of all prompts; none where nothing is to be said.
+    /// The lists of all prompts; none where all values are 0.
     pub fn of(prompts: &[PromptFacts]) -> Option<Self> {
         let list = |value: fn(&PromptFacts) -> u16| -> Vec<u16> {
             let all: Vec<u16> = prompts.iter().map(value).collect();
@@ -48,19 +48,19 @@ impl PromptsShown {
         (!facts.unseen.is_empty() || !facts.white_levels.is_empty()).then_some(facts)
     }
 
-    /// Of prompt `k`.
+    /// The facts of prompt `k`.
     pub fn prompt(&self, k: usize) -> PromptFacts {
         let at = |list: &[u16]| list.get(k).copied().unwrap_or(0);
         PromptFacts { unseen: at(&self.unseen), white: at(&self.white_levels) }
     }
 
-    /// Whether they can be those of `prompts` prompts.
+    /// Whether the lists fit `prompts` prompts.
     pub fn fits(&self, prompts: usize) -> bool {
         [&self.unseen, &self.white_levels].iter().all(|list| [0, prompts].contains(&list.len()))
             && self.unseen.iter().all(|unseen| f64::from(*unseen) <= WHOLE)
     }
 
-    /// Shares of the prompts' areas that are not judged; empty where all of all is.
+    /// Shares of the prompts' areas that are left out; empty where nothing is left out.
     pub fn unseen(&self) -> impl Iterator<Item = f64> + '_ {
         self.unseen.iter().map(|unseen| f64::from(*unseen) / WHOLE)
     }
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(facts.white_level().map(WhiteLevel::get), Some(4095));
         assert_eq!([0, 1].map(|k| facts.prompt(k)), [square, wide]);
         assert!(facts.fits(2) && !facts.fits(3));
-        // A letterbox reaches beyond the picture.
+        // A letterbox extends beyond the picture.
         let letterbox = Placement { x: 0.0, y: -80.0, width: 640.0, height: 640.0 };
         assert_eq!(PromptFacts::new(letterbox, 640, 480, Some(WhiteLevel::FULL)), PromptFacts::default());
     }

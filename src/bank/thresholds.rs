@@ -1,15 +1,16 @@
-//! Where scores become decisions: kept in the bank, since scores of different banks do not compare.
+//! The limits at which scores become decisions. They are kept in the bank, since scores of different banks are not
+//! comparable.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::methods::Output;
 
-/// The limits that a bank's scores are judged by. A value that reaches a limit is past it.
+/// The limits for a bank's scores. A value equal to a limit counts as past it.
 ///
-/// They come from scores of known good parts, or of good and bad ones; a bank without them gives scores and no decision. Each
-/// lies in the range of what it limits ([`crate::PromptBank::outputs`]): one beyond it would never be reached, and nothing
-/// would be rejected.
+/// They come from scores of known good parts, or of good and bad parts. A bank without limits gives scores but no
+/// decisions. Each limit lies in the range of its output ([`crate::PromptBank::outputs`]): a limit beyond the range
+/// would never reject anything.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Thresholds {
@@ -22,11 +23,12 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Checks the limits against what they are for: `review` and `reject` against the score, `cell` against the map's cells.
+    /// Checks each limit against the range of its output: `review` and `reject` against the score, `cell` against the
+    /// map's cells.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a limit that is not a number or lies outside the range of its output, and for a `review`
-    /// above `reject`.
+    /// [`ErrorKind::Argument`] for a limit that is not a number or lies outside the range of its output, and for a
+    /// `review` above `reject`.
     pub fn check(&self, score: &Output, cells: &Output) -> Result<()> {
         let Thresholds { review, reject, cell } = *self;
         let fail = |message| Err(Error::new(ErrorKind::Argument, message));
@@ -35,15 +37,13 @@ impl Thresholds {
             // In this order a NaN is refused.
             if !(low <= limit && limit <= high) {
                 return fail(format!(
-                    "the threshold `{name}` is {limit}: it must lie from {low} to {high}, as every `{limited}` of the bank \
-                     does; percent are not shares"
+                    "the threshold `{name}` is {limit}: it must lie from {low} to {high}, as every `{limited}` of the bank does; give a share, not percent"
                 ));
             }
         }
         if review > reject {
             return fail(format!(
-                "the threshold `review` is {review}, above `reject` {reject}: scores from `review` up to `reject` are the \
-                 doubtful ones; exchange the two, or make them equal to have none"
+                "the threshold `review` is {review}, above `reject` {reject}: scores from `review` up to `reject` are doubtful; swap the two limits, or make them equal for no reviews"
             ));
         }
         Ok(())

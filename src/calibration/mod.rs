@@ -1,20 +1,21 @@
 //! Thresholds from good parts alone: split conformal prediction.
 //!
-//! Given the scores of n good parts that are exchangeable with those to come, the k-th largest of them is exceeded by the
-//! next good part with a probability of at most k / (n + 1). A part is rejected if it scores *more* than the k-th largest with
-//! k = floor(a (n + 1)), so the chance of a false reject is at most a, whatever the distribution of the scores. For k to be at
-//! least 1 takes n >= 1 / a - 1 good parts: with fewer no threshold keeps the promise, and none is given.
+//! Given the scores of n good parts that are exchangeable with future ones, the next good part exceeds the k-th largest
+//! score with probability at most k / (n + 1). A part is rejected if it scores *more* than the k-th largest with k =
+//! floor(a (n + 1)), so the chance of a false reject is at most a, whatever the distribution of the scores. For k >= 1
+//! this needs n >= 1 / a - 1 good parts. With fewer, no threshold keeps the promise, and none is given.
 //!
-//! The same counting gives each score a p-value, (1 + #{calibration scores >= s}) / (n + 1): how often a good part looks at
-//! least as strange.
+//! The same count gives each score a p-value, (1 + #{calibration scores >= s}) / (n + 1): how often a good part scores
+//! at least as high.
 //!
-//! **Held-out** scores are of good parts that are no prompts. Where there are none, **leave-one-out** scores of the prompts are
-//! used: each against the bank of the others. Those see one prompt fewer than a part to come, so their scores tend to be larger,
-//! and the threshold a little high; with few prompts they depend on each other, and the bound is approximate.
+//! **Held-out** scores come from good parts that are not prompts. Without such parts, **leave-one-out** scores are
+//! used: each prompt is scored against the bank of the others. A prompt then sees one prompt fewer than a future part
+//! does, so its score tends to be larger and the threshold a little high. With few prompts the scores depend on each
+//! other, and the bound is only approximate.
 //!
-//! The same picture twice says nothing new: n counts *distinct* pictures, by their decoded pixels. Near-copies, such as
-//! successive frames of a part that stands still, count each, since pixels cannot tell them from like parts; how many
-//! there are is [`different`](crate::pictures::different)'s to say.
+//! A repeated picture adds no information: n counts *distinct* pictures, by their decoded pixels. Near-copies, such as
+//! successive frames of a part at rest, count separately, since pixels cannot distinguish them from similar parts.
+//! [`different`](crate::pictures::different) counts how many there are.
 
 use std::collections::HashMap;
 
@@ -27,23 +28,23 @@ use crate::pictures::PictureId;
 
 /// How much more often than a reject a good part may be sent to review.
 const REVIEW_FACTOR: f64 = 5.0;
-/// A review limit that more than this share of good parts pass helps nobody.
+/// A review limit that flags more than this share of good parts is useless.
 const MOST_REVIEWED: f64 = 0.5;
 
-/// Which good parts the scores are of.
+/// Which good parts were scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// Good parts that are no prompts.
+    /// Good parts that are not prompts.
     HeldOut,
-    /// The prompts, each against the others.
+    /// The prompts, each against all others.
     LeaveOneOut,
 }
 
 /// The score of one good part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GoodPart {
-    /// Its picture: the same one twice counts once.
+    /// Its picture. A repeated picture counts once.
     pub picture: PictureId,
     /// [`Score::score`](crate::Score::score).
     pub score: f32,
@@ -51,7 +52,7 @@ pub struct GoodPart {
     pub patch_max: f32,
 }
 
-/// The scores of good parts, and the promise that thresholds are made from them under.
+/// The scores of good parts, and the false-reject rate that thresholds made from them must keep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
@@ -64,17 +65,17 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Takes the scores of good parts, in any order. `max_false_reject` is the share of good parts that may be rejected, between 0
-    /// and 1. Of parts with the same picture one counts, the one with the largest numbers.
+    /// Takes the scores of good parts, in any order. `max_false_reject` is the share of good parts that may be
+    /// rejected, between 0 and 1. Of parts with the same picture only the one with the largest values counts.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] where the share is out of range, a score is not finite, or there are too few distinct pictures for
-    /// it: the error says how many are needed.
+    /// [`ErrorKind::Argument`] where the share is out of range, a score is not finite, or there are too few distinct
+    /// pictures for the share. The error says how many are needed.
     pub fn new(source: Source, max_false_reject: f64, parts: &[GoodPart]) -> Result<Self> {
         let mut distinct: HashMap<PictureId, GoodPart> = HashMap::new();
         for part in parts {
             let kept = distinct.entry(part.picture).or_insert(*part);
-            // `f32::max` would prefer a number to NaN, which is to be refused.
+            // `f32::max` would drop a NaN, which must be refused.
             for (kept, new) in [(&mut kept.score, part.score), (&mut kept.patch_max, part.patch_max)] {
                 *kept = if new > *kept || new.is_nan() { new } else { *kept };
             }
@@ -95,7 +96,7 @@ impl Calibration {
         Ok(Calibration { source, max_false_reject, scores, patch_max })
     }
 
-    /// An error unless this is what [`Calibration::new`] makes.
+    /// Checks that this is a value that [`Calibration::new`] makes.
     pub(crate) fn check(&self) -> Result<()> {
         let rate = rate(self.max_false_reject)?;
         enough(self.scores.len(), self.scores.len(), rate)?;
@@ -106,7 +107,7 @@ impl Calibration {
         fail("the calibration scores are not in order")
     }
 
-    /// Which good parts the scores are of.
+    /// Which good parts were scored.
     pub fn source(&self) -> Source {
         self.source
     }
@@ -123,10 +124,10 @@ impl Calibration {
 
     /// The limits that keep the promise.
     ///
-    /// `reject` is the smallest number above the k-th largest score, since a score that reaches a limit is past it. `review` is
-    /// the same for a rate five times as large, a half at most: so many good parts at most are sent to manual review or
-    /// rejected. `cell` is to the largest cells of the maps what `reject` is to the scores: at most the promised share of good
-    /// parts has a cell past it.
+    /// `reject` is the smallest number above the k-th largest score, since a score equal to a limit is past it.
+    /// `review` is the same for a rate five times as large, but at most one half: at most that share of good parts is
+    /// sent to manual review or rejected. `cell` is computed from the largest cells of the maps as `reject` is from the
+    /// scores: at most the promised share of good parts has a cell past it.
     pub fn thresholds(&self) -> Thresholds {
         let review = (REVIEW_FACTOR * self.max_false_reject).min(MOST_REVIEWED).max(self.max_false_reject);
         Thresholds {
@@ -136,15 +137,16 @@ impl Calibration {
         }
     }
 
-    /// How often a good part scores `score` or more, by these scores: small is suspicious. Never below 1 / (n + 1).
+    /// The p-value of `score`: how often a good part scores this high or higher. Small values are suspicious. Never
+    /// below 1 / (n + 1).
     pub fn p_value(&self, score: f32) -> f64 {
         let below = self.scores.partition_point(|calibrated| *calibrated < score);
         (1 + self.scores.len() - below) as f64 / (self.scores.len() + 1) as f64
     }
 }
 
-/// A score on a scale from 0 to 1 on which `reject` is 0.5, linear on either side: scores of different banks and methods on one
-/// scale for displays. Scores outside `range` do not occur and are clamped.
+/// Maps a score to a scale from 0 to 1 on which `reject` is 0.5, linear on both sides. Displays can show scores of
+/// different banks and methods on this scale. Scores outside `range` do not occur and are clamped.
 pub fn scaled(score: f32, reject: f32, range: &Output) -> f32 {
     let Output { low, high, .. } = *range;
     let (score, reject) = (score.max(low).min(high), reject.max(low).min(high));
@@ -161,37 +163,37 @@ fn fail<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::new(ErrorKind::Argument, message))
 }
 
-/// The rate as it is kept: six decimals are read back from a file as they were written.
+/// The rate rounded to six decimals, which a file stores exactly.
 fn rate(max_false_reject: f64) -> Result<f64> {
     let rate = (max_false_reject * 1e6).round() / 1e6;
     if rate > 0.0 && rate < 1.0 {
         return Ok(rate);
     }
-    fail(format!("a false-reject rate of {rate} to six decimals: it must lie between 0 and 1, such as 0.01"))
+    fail(format!("the false-reject rate is {rate}, rounded to six decimals: it must lie between 0 and 1, such as 0.01"))
 }
 
-/// Whether so many distinct pictures, of all that there are, are enough for a false-reject rate.
+/// Checks that `distinct` pictures, out of `all`, are enough for a false-reject rate.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] if they are not, with the number that is needed, or for a rate that makes no sense.
+/// [`ErrorKind::Argument`] if they are not, with the number that is needed, or for a rate out of range.
 pub fn enough(distinct: usize, all: usize, max_false_reject: f64) -> Result<()> {
     let needed = needed(rate(max_false_reject)?);
     if distinct >= needed {
         return Ok(());
     }
-    let copies = if distinct == all { String::new() } else { format!(", as the {all} images have copies among them") };
+    let copies = if distinct == all { String::new() } else { format!(", as there are copies among the {all} images") };
     let pictures = if distinct == 1 { "picture" } else { "pictures" };
     fail(format!(
         "{distinct} distinct {pictures} cannot promise a false-reject rate of {max_false_reject}{copies}: {needed} are needed; \
-         with {distinct}, the least rate is {:.3}",
+         with {distinct}, the smallest possible rate is {:.3}",
         1.0 / (distinct as f64 + 1.0)
     ))
 }
 
-/// How many good parts a false-reject rate takes: the least n with rate (n + 1) >= 1.
+/// How many good parts a false-reject rate needs: the smallest n with rate (n + 1) >= 1.
 pub fn needed(rate: f64) -> usize {
     let mut n = (1.0 / rate - 1.0).ceil().max(1.0) as usize;
-    // 1 / rate is rounded; the count that decides is that of `place`.
+    // 1 / rate is rounded, so `place` decides.
     while place(n, rate) == 0 {
         n += 1;
     }
@@ -201,7 +203,7 @@ pub fn needed(rate: f64) -> usize {
     n
 }
 
-/// k = floor(rate (n + 1)); a product that is a whole number but for rounding counts as one.
+/// k = floor(rate (n + 1)). A product within rounding of a whole number counts as that number.
 fn place(n: usize, rate: f64) -> usize {
     (rate * (n as f64 + 1.0) * (1.0 + 4.0 * f64::EPSILON)) as usize
 }
@@ -255,8 +257,8 @@ mod tests {
     }
 
     /// Of exchangeable scores the expected share past the limit is k / (n + 1) where there are no ties. Over many
-    /// calibrations the mean of a rate whose standard deviation is known must lie within 4 standard errors of it; with ties it
-    /// may only be smaller.
+    /// calibrations the mean of a rate whose standard deviation is known must lie within 4 standard errors of it; with
+    /// ties it may only be smaller.
     #[test]
     fn the_realised_false_reject_rate_keeps_the_promise() {
         let mut state = 7;

@@ -8,18 +8,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, TensorView};
 use crate::weights::{Mlp, Weights};
 
-/// Shapes of a tower that its blocks share.
+/// The shapes that all blocks of a tower share.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockShape {
     /// Heads and their size; together the width `W` of the tower.
     pub attention: AttentionShape,
     /// Width `M` of the MLP's hidden layer.
     pub mlp_width: usize,
-    /// What the MLP is.
+    /// The kind of MLP.
     pub mlp: Mlp,
-    /// Activation of an MLP that is not gated.
+    /// Activation of an ungated MLP.
     pub gelu: Gelu,
-    /// Whether a token sees only those before it.
+    /// Whether a token sees only itself and earlier tokens.
     pub causal: bool,
 }
 
@@ -27,13 +27,13 @@ pub struct BlockShape {
 pub struct Workspace<B: Backend> {
     /// Residual stream `[T, W]`.
     pub x: B::Buffer,
-    /// Normalised input of a sublayer, then attention's output, `[T, W]`.
+    /// Normalised input of a sublayer, later attention's output, `[T, W]`.
     pub h: B::Buffer,
     /// Queries, keys, values `[T, 3W]`, or keys and values `[T, 2W]`.
     qkv: B::Buffer,
     /// Hidden layer of the MLP `[T, M]`.
     hidden: B::Buffer,
-    /// What a gated MLP makes it of, `[T, 2M]`; empty for any other.
+    /// Both halves of a gated MLP's hidden layer, `[T, 2M]`; empty for an ungated MLP.
     gates: B::Buffer,
     /// Residual stream of the pooled tokens `[S, W]`.
     pub pooled: B::Buffer,
@@ -42,7 +42,7 @@ pub struct Workspace<B: Backend> {
 }
 
 impl<B: Backend> Workspace<B> {
-    /// Memory for `rows` token rows in `sequences` sequences.
+    /// Takes memory for `rows` token rows in `sequences` sequences.
     pub fn new(backend: &B, shape: BlockShape, rows: usize, sequences: usize) -> Result<Self> {
         let width = shape.attention.width();
         let gates = if shape.mlp == Mlp::SwiGlu { 2 * shape.mlp_width } else { 0 };
@@ -62,9 +62,9 @@ impl<B: Backend> Workspace<B> {
 /// The layers of a block.
 pub struct Block<B: Backend> {
     shape: BlockShape,
-    /// The norm of the first sublayer, which [`Block::forward`] expects to have been applied.
+    /// The norm of the first sublayer. The caller of [`Block::forward`] applies it.
     pub ln_1: Norm<B>,
-    /// The projection to queries, keys and values in the form of each [`Served`], as far as it is loaded.
+    /// The projection to queries, keys and values, in the forms of [`Served`] that are loaded.
     joint: OnceLock<B::Linear>,
     split: OnceLock<Split<B>>,
     output: B::Linear,
@@ -73,18 +73,18 @@ pub struct Block<B: Backend> {
     contract: B::Linear,
 }
 
-/// Queries `[W, W]` apart from keys and values `[2W, W]`.
+/// Queries `[W, W]`, separate from keys and values `[2W, W]`.
 struct Split<B: Backend> {
     q: B::Linear,
     kv: B::Linear,
 }
 
-/// The tokens that a block serves.
+/// The tokens for which a block computes its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
     /// All of them.
     All,
-    /// The pooled token of each sequence only: of a last block nothing else may be wanted.
+    /// Only the pooled token of each sequence, for a last block of which nothing else is wanted.
     Pooled,
 }
 
@@ -98,7 +98,7 @@ pub fn load_norm<B: Backend>(backend: &mut B, weights: &Weights, name: &str) -> 
 }
 
 impl<B: Backend> Block<B> {
-    /// Reads the block whose tensors begin with `prefix` (`blocks.3.`), to serve these tokens.
+    /// Reads the block whose tensor names begin with `prefix` (`blocks.3.`), to serve these tokens.
     pub fn load(backend: &mut B, weights: &Weights, prefix: &str, shape: BlockShape, served: Served) -> Result<Self> {
         let width = shape.attention.width();
         let names = &weights.arch().family.vit().block;
@@ -119,12 +119,12 @@ impl<B: Backend> Block<B> {
         Ok(block)
     }
 
-    /// Reads what serving these tokens needs, where it is not there.
+    /// Reads the weights that serving these tokens needs, unless they are loaded.
     pub fn serve(&self, backend: &mut B, weights: &Weights, prefix: &str, served: Served) -> Result<()> {
         let width = self.shape.attention.width();
         let names = weights.arch().family.vit().block.qkv.map(|name| format!("{prefix}{name}"));
         let mut part = |rows| linear(backend, weights, &names, rows, None);
-        // Where two threads load the same, one of the two is kept.
+        // If two threads load the same weights, one copy is kept.
         match served {
             Served::All if self.joint.get().is_none() => drop(self.joint.set(part(0..3 * width)?)),
             Served::Pooled if self.split.get().is_none() => {
@@ -135,9 +135,9 @@ impl<B: Backend> Block<B> {
         Ok(())
     }
 
-    /// Runs the block on every token of `ws.x`, with the precondition `ws.h = ln_1(ws.x)` (what precedes the
-    /// block computes it together with its own output); or on the pooled tokens only, which then stand in `ws.pooled`. The block
-    /// was loaded to serve these.
+    /// Runs the block on every token of `ws.x`, or only on the pooled tokens, with the result in `ws.pooled`.
+    /// Precondition: `ws.h = ln_1(ws.x)`, which the previous step computes together with its own output. The block must
+    /// have been loaded to serve these tokens.
     pub fn forward(
         &self,
         backend: &mut B,
@@ -163,7 +163,8 @@ impl<B: Backend> Block<B> {
                 backend.linear(&ws.h, rows, kv, &mut ws.qkv)?;
                 backend.pool_rows(&ws.h, sequences, heads.width(), pool, &mut ws.pooled_h)?;
                 backend.linear(&ws.pooled_h, count, q, &mut ws.pooled_q)?;
-                // The pooled token is the first, or the last of a causal sequence: either way it sees all tokens.
+                // The pooled token is the first one, or the last one of a causal sequence. In both cases it sees all
+                // tokens.
                 backend.class_attention(&ws.pooled_q, &ws.qkv, sequences, heads, &mut ws.pooled_h)?;
                 backend.pool_rows(&ws.x, sequences, heads.width(), pool, &mut ws.pooled)?;
                 backend.linear_add(&ws.pooled_h, count, &self.output, &mut ws.pooled)?;
@@ -194,12 +195,12 @@ impl<B: Backend> Block<B> {
     }
 }
 
-/// The rows `rows` of a layer by the names of its weight and bias, each row times its element of `scale`: a LayerScale folds into
-/// the layer before it.
+/// The rows `rows` of a layer, given the names of its weight and bias, with each row multiplied by its element of
+/// `scale`: a LayerScale is folded into the layer before it.
 ///
-/// The products are of f32 whatever the storage type, and exact for halves; a device that rounds weights to halves rounds the
-/// products once. A scale of 1e-5, with which training begins, then leaves a weight few digits, but what it contributes is as
-/// small beside the stream that it is added to: the error of a weight is 3e-8 at most, not relative.
+/// The products are computed in f32 for every storage type and are exact for halves. A device that stores halves rounds
+/// the products once. With a scale of 1e-5, the initial value in training, a weight then keeps few digits, but its
+/// contribution to the residual stream is just as small: the absolute error of a weight is at most 3e-8.
 fn linear<B: Backend>(
     backend: &mut B,
     weights: &Weights,
@@ -213,7 +214,7 @@ fn linear<B: Backend>(
     backend.linear_weights(&scaled(weight, &scale), rows, Some(&scaled(bias, &scale)))
 }
 
-/// The tensor with each row times its element of `scale`, in f32.
+/// The tensor with each row multiplied by its element of `scale`, in f32.
 fn scaled<'a>(tensor: TensorView<'a>, scale: &[f32]) -> TensorView<'a> {
     let mut values = tensor.to_f32();
     let width = values.len() / scale.len().max(1);
@@ -225,5 +226,5 @@ fn scaled<'a>(tensor: TensorView<'a>, scale: &[f32]) -> TensorView<'a> {
 }
 
 fn unserved() -> Error {
-    Error::new(ErrorKind::Internal, "a block is to serve tokens for which it was not loaded")
+    Error::new(ErrorKind::Internal, "a block was asked to serve tokens for which it was not loaded")
 }

@@ -1,12 +1,12 @@
 //! Vision towers and CLIP's text tower: pre-norm transformer blocks, written once over [`crate::backend::Backend`].
 //!
-//! Families of encoders are data ([`crate::weights::Family`]): prefix tokens, norms, what the MLP is, names. LayerScale folds into
-//! the layers before it. The two towers differ in what goes in and in which token stands for the whole; [`block`] is shared. Where only that
-//! token is wanted from the last block ([`Wants`]), the last block computes nothing else: keys and values of all tokens, one
-//! query, one MLP row. That is exact, and saves most of a block.
+//! A family of encoders is data ([`crate::weights::Family`]): prefix tokens, norms, the kind of MLP, names. LayerScale
+//! is folded into the layers before it. The two towers differ in their input and in their pooled token; they share
+//! [`block`]. If only the pooled token is wanted from the last block ([`Wants`]), that block computes keys and values
+//! of all tokens, but one query and one MLP row. This is exact and saves most of a block.
 //!
-//! How many patches an image has is its view's business: a batch is of one [`Grid`](crate::view::Grid), and the positions of each
-//! grid are made once.
+//! The view decides how many patches an image has. A batch has one [`Grid`](crate::view::Grid), and the positions of
+//! each grid are computed once.
 
 pub mod block;
 pub mod positions;

@@ -1,11 +1,11 @@
-//! The positions of patches: the table of the grid that the tower was trained on, and what it becomes for another.
+//! Position embeddings of patches: the table of the trained grid, and its interpolation to other grids.
 
 use std::borrow::Cow;
 
 use crate::view::Grid;
 use crate::weights::Interpolation;
 
-/// Positions as the weights hold them.
+/// The position embeddings in the weights.
 pub struct Positions {
     stored: Vec<f32>,
     grid: Grid,
@@ -14,7 +14,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// From the table `[N, W]` of a grid.
+    /// Positions from the table `[N, W]` of a grid.
     pub fn new(stored: Vec<f32>, grid: Grid, rule: Interpolation) -> Self {
         let width = stored.len().checked_div(grid.cells()).unwrap_or(0);
         Positions { stored, grid, width, rule }
@@ -29,11 +29,11 @@ impl Positions {
     }
 }
 
-/// A table `[N, width]` of the cells of `stored_grid` as one of the cells of `grid`, by the rule.
+/// Interpolates a table `[N, width]` of the cells of `stored_grid` to the cells of `grid`.
 ///
-/// In f32 in PyTorch's order of operations, as the official models do it: coordinates first, then columns, then rows. Along an
-/// axis that keeps its extent nothing changes where the rule is [`Interpolation::Size`]; by [`Interpolation::Factor`] the
-/// official tenth of a cell shifts it a little.
+/// Computed in f32 in PyTorch's order of operations, as in the official models: coordinates first, then columns, then
+/// rows. An axis of unchanged length stays unchanged by the rule [`Interpolation::Size`]. By [`Interpolation::Factor`]
+/// the official offset of a tenth of a cell shifts it a little.
 pub fn resample(stored: &[f32], stored_grid: Grid, width: usize, rule: Interpolation, grid: Grid) -> Vec<f32> {
     let across = taps(stored_grid.cols, grid.cols, rule);
     let down = taps(stored_grid.rows, grid.rows, rule);
@@ -58,7 +58,7 @@ fn mix<'a>(taps: &[(usize, f32)], line: impl Fn(usize) -> &'a [f32], out: &mut [
     }
 }
 
-/// For each of `new` cells of an axis, the `stored` cells that it is made of and their weights.
+/// For each of `new` cells of an axis, the `stored` cells that contribute to it and their weights.
 fn taps(stored: usize, new: usize, rule: Interpolation) -> Vec<Vec<(usize, f32)>> {
     match rule {
         Interpolation::Factor => {
@@ -73,7 +73,7 @@ fn taps(stored: usize, new: usize, rule: Interpolation) -> Vec<Vec<(usize, f32)>
     }
 }
 
-/// The four cells around a coordinate, those beyond the edge being the one at the edge.
+/// The four cells around a coordinate. Cells beyond the edge are replaced by the edge cell.
 fn plain(stored: usize, at: f32) -> Vec<(usize, f32)> {
     let first = at.floor();
     let fraction = at - first;
@@ -82,11 +82,11 @@ fn plain(stored: usize, at: f32) -> Vec<(usize, f32)> {
     [-1.0, 0.0, 1.0, 2.0].map(|offset| (cell(offset), cubic(offset - fraction, -0.75))).to_vec()
 }
 
-/// The cells under the kernel at `centre`, which is as wide as the reduction, with weights that sum to 1.
+/// The cells under the kernel at `centre`, whose width is the reduction factor, with weights that sum to 1.
 fn antialiased(stored: usize, scale: f32, centre: f32) -> Vec<(usize, f32)> {
     let stretch = scale.max(1.0);
     let support = 2.0 * stretch;
-    // Truncation towards zero, as the conversion to an integer does it there.
+    // Truncation towards zero, as PyTorch's conversion to an integer does.
     let first = ((centre - support + 0.5) as i64).max(0) as usize;
     let end = ((centre + support + 0.5) as i64).clamp(0, stored as i64) as usize;
     let weight = |cell: usize| cubic((cell as f32 - centre + 0.5) / stretch, -0.5);
@@ -135,8 +135,8 @@ mod tests {
             let expected = floats(name);
             assert_eq!(found.len(), expected.len());
             let largest = expected.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-            // A coordinate of f32 is exact to half an ulp of 8, a weight to as much again times the kernel's slope, and eight
-            // products are added twice.
+            // A coordinate of f32 is exact to half an ulp of 8, a weight to as much again times the kernel's slope, and
+            // eight products are added twice.
             let tolerance = 24.0 * f32::EPSILON * largest;
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 assert!((found - expected).abs() <= tolerance, "{name}: element {at} is {found}, expected {expected}");

@@ -1,7 +1,7 @@
-//! The text encoder: token ids in, one embedding a text out.
+//! The text encoder: token ids in, one embedding per text out.
 //!
-//! It runs once per class, so its weights are not kept: each block is read, applied to all texts, and dropped. Texts lie
-//! end to end without padding; being causal, the tower owes nothing to positions after the end of a text.
+//! It runs once per class, so its weights are not kept: each block is read, applied to all texts, and dropped. Texts
+//! lie end to end without padding: the tower is causal, so positions after the end of a text have no influence.
 
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::vision::gelu;
@@ -62,12 +62,13 @@ fn embed(weights: &Weights, tower: &TextArch, texts: &[Vec<u32>]) -> Result<Vec<
     let mut ids = Vec::with_capacity(texts.iter().map(Vec::len).sum());
     for text in texts {
         if text.is_empty() || text.len() > tower.context_length {
-            let message = format!("a text of {} tokens; this model takes 1 to {}", text.len(), tower.context_length);
+            let message =
+                format!("a text has {} tokens, but this model takes 1 to {}", text.len(), tower.context_length);
             return Err(Error::new(ErrorKind::Argument, message));
         }
         if let Some(id) = text.iter().find(|&&id| id as usize >= tower.vocab_size) {
             let message = format!(
-                "token id {id} of CLIP's vocabulary is outside this model's, of {}: a model of another tokeniser",
+                "token id {id} of CLIP's vocabulary is outside this model's vocabulary of {}: the model was made for another tokeniser",
                 tower.vocab_size
             );
             return Err(Error::new(ErrorKind::Argument, message));

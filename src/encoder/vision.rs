@@ -15,9 +15,9 @@ use crate::weights::{Arch, Weights};
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// After the embedding and the norm before the blocks, where there is one.
+    /// After the embedding and, where there is one, the norm before the blocks.
     Embed,
-    /// After this block, counted from 1; a last block that serves the class token only is not observed.
+    /// After this block, counted from 1. A last block that serves only the class token is not observed.
     Block(usize),
 }
 
@@ -28,7 +28,7 @@ pub struct Vision<B: Backend> {
     prefix: Arc<B::Constant>,
     pre_norm: Option<Arc<Norm<B>>>,
     positions: Positions,
-    /// What depends on the grid, for the grids seen last; the one in use last is the last.
+    /// What depends on the grid, for the most recent grids; the most recently used one is last.
     embeddings: Mutex<Vec<(Grid, Arc<Embedding<B>>)>>,
     origin: Origin,
     blocks: Vec<Block<B>>,
@@ -39,7 +39,7 @@ pub struct Vision<B: Backend> {
 /// Grids whose positions are kept on the device.
 const GRIDS: usize = 32;
 
-/// Activations and results of one lane, for up to `views` images of up to `cells` patches.
+/// Activations and results of one lane, for up to `views` images of up to `cells` patches each.
 pub struct VisionWorkspace<B: Backend> {
     views: usize,
     cells: usize,
@@ -48,11 +48,11 @@ pub struct VisionWorkspace<B: Backend> {
     embedded: B::Buffer,
     blocks: Workspace<B>,
     normalised: B::Buffer,
-    /// What the last batch left.
+    /// The features of the last batch.
     pub features: Features<B>,
 }
 
-/// A grid as a lane encodes batches of it.
+/// A grid that a lane is ready to encode.
 pub struct GridTokens<B: Backend> {
     /// The grid.
     pub grid: Grid,
@@ -61,23 +61,23 @@ pub struct GridTokens<B: Backend> {
     ends: Vec<usize>,
 }
 
-/// What the encoder leaves of a batch, on the device.
+/// The encoder's results for a batch, on the device.
 pub struct Features<B: Backend> {
     /// Views in the batch, B.
     pub views: usize,
-    /// The patches of each view; N of them.
+    /// The grid of each view's N patches.
     pub grid: Grid,
     /// Width of a patch token, W.
     pub width: usize,
-    /// Class embeddings f_v(x), not of unit length, `[B, E]`: the class token after the final norm, projected where there is a
-    /// projection; empty where none are [wanted](Wants).
+    /// Class embeddings f_v(x), not normalised, `[B, E]`: the class token after the final norm and, where there is one,
+    /// the projection. Empty where none are [wanted](Wants).
     pub class: B::Buffer,
     /// Unit patch tokens of every tap, `[L, B, N, W]`.
     pub taps: B::Buffer,
 }
 
 impl<B: Backend> VisionWorkspace<B> {
-    /// Largest batch.
+    /// The largest possible batch.
     pub fn capacity(&self) -> usize {
         self.views
     }
@@ -130,7 +130,7 @@ impl<B: Backend> Vision<B> {
         Grid::square(self.arch.vision.grid())
     }
 
-    /// Reads what serving `wants` needs and [`Vision::load`] did not.
+    /// Reads the weights that serving `wants` needs and that [`Vision::load`] did not read.
     ///
     /// # Errors
     /// As loading.
@@ -141,7 +141,7 @@ impl<B: Backend> Vision<B> {
         })
     }
 
-    /// Memory for batches of up to `views` images of up to `cells` patches.
+    /// Takes memory for batches of up to `views` images of up to `cells` patches each.
     pub fn workspace(&self, backend: &B, wants: &Wants, views: usize, cells: usize) -> Result<VisionWorkspace<B>> {
         let vision = &self.arch.vision;
         let tokens = vision.prefix() + cells;
@@ -164,17 +164,17 @@ impl<B: Backend> Vision<B> {
         })
     }
 
-    /// A grid, ready for batches of up to `views` images.
+    /// Prepares a grid for batches of up to `views` images.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has no memory for its positions.
+    /// [`ErrorKind::Device`] where the device has not enough memory for its positions.
     pub fn tokens(&self, backend: &mut B, grid: Grid, views: usize) -> Result<GridTokens<B>> {
         let embedding = self.embedding(backend, grid)?;
         let ends = (1..=views).map(|image| image * embedding.tokens.count()).collect();
         Ok(GridTokens { grid, embedding, ends })
     }
 
-    /// The embedding of a grid, made once for all lanes.
+    /// The embedding of a grid, computed once for all lanes.
     fn embedding(&self, backend: &mut B, grid: Grid) -> Result<Arc<Embedding<B>>> {
         let mut kept = process::lock(&self.embeddings, self.origin, "the engine")?;
         if let Some(at) = kept.iter().rposition(|(kept, _)| *kept == grid) {
@@ -195,28 +195,29 @@ impl<B: Backend> Vision<B> {
         Ok(Arc::clone(&kept[kept.len() - 1].1))
     }
 
-    /// The patch rows of the batch to come, `[B * N, 3 P P]`, and the side P of a patch: [`Backend::preprocess`] fills them.
+    /// The patch rows of the next batch, `[B * N, 3 P P]`, and the side P of a patch: [`Backend::preprocess`] fills
+    /// them.
     pub fn patch_rows<'w>(&self, ws: &'w mut VisionWorkspace<B>) -> (&'w mut B::Buffer, usize) {
         (&mut ws.rows, self.arch.vision.patch_size)
     }
 
-    /// Places an image that is already normalised, as image 0 of the batch to come, which is of [`Vision::grid`].
+    /// Places an image that is already normalised, as image 0 of the next batch, which must have the grid
+    /// [`Vision::grid`].
     pub fn place_normalised(&self, backend: &mut B, ws: &mut VisionWorkspace<B>, image: &Normalised) -> Result<()> {
         let (found, expected) = (image.size(), self.arch.vision.image_size);
         if found != expected {
             let message = format!(
-                "is {found} x {found} pixels, the model takes {expected} x {expected}: a normalised image is not resized, \
-                 make it anew at this size or give the picture file"
+                "is {found} x {found} pixels, but the model takes {expected} x {expected}: a normalised image cannot be resized, so make it again at this size or give the picture file"
             );
             return Err(Error::new(ErrorKind::Image, message));
         }
         backend.upload(&image.patch_rows(self.arch.vision.patch_size), &mut ws.rows)
     }
 
-    /// Encodes the first `images` placed frames, whose patches are those of `at`, into `ws.features`.
+    /// Encodes the first `images` placed frames, which have the grid of `at`, into `ws.features`.
     ///
-    /// Taps count blocks from 1 and take the residual stream as it is, or by the final norm; the class token is dropped.
-    /// `observe` is shown the residual stream at each [`Stage`].
+    /// Taps count blocks from 1. A tap is the residual stream, with or without the final norm; the class token is
+    /// dropped. `observe` sees the residual stream at each [`Stage`].
     pub fn encode(
         &self,
         backend: &mut B,
@@ -281,7 +282,7 @@ impl<B: Backend> Vision<B> {
     }
 }
 
-/// What the names of the tensors of block `i`, counted from 0, begin with.
+/// The prefix of the tensor names of block `i`, counted from 0.
 fn block_name(arch: &Arch, i: usize) -> String {
     format!("{}{i}.", arch.family.vit().blocks)
 }

@@ -1,16 +1,16 @@
-//! Picture files in folders, and which of them show the same.
+//! Picture files in folders; copies and near-copies.
 //!
 //! | what | rule |
 //! |---|---|
-//! | a picture in a folder or a glob | what has a picture's extension or a picture's first bytes, of a format that is decoded or not: [`is_picture`] |
-//! | all else there | passed over, and counted by extension: [`Found::summary`] |
-//! | subfolders | queries and data sets enter them; normal images are those of the folder alone, and subfolders are named: [`Depth`] |
+//! | a picture in a folder or a glob | a file with a picture's extension or first bytes, even of a format that is not decoded: [`is_picture`] |
+//! | other files | ignored, and counted by extension: [`Found::summary`] |
+//! | subfolders | searched for queries and data sets; for normal images only the folder itself counts, and its subfolders are reported: [`Depth`] |
 //! | links | followed, to files and folders; each folder is searched once |
-//! | hidden files and folders | passed over; a hidden picture or folder is counted |
-//! | [`PictureId`] | two pictures are copies if their decoded pixels are equal, whatever their files are |
+//! | hidden files and folders | ignored; a hidden picture or folder is counted |
+//! | [`PictureId`] | two pictures are copies if their decoded pixels are equal, in whatever format |
 //! | [`Thumbnail`] | two pictures are near-copies if they hardly differ at 32 x 32 cells |
 //!
-//! A file that is named by itself is always taken as a picture.
+//! A file that the user names directly is always taken as a picture.
 
 mod same;
 mod walk;

@@ -9,16 +9,16 @@ const SIDE: usize = 32;
 
 /// Two pictures are near-copies if their thumbnails differ by less than this on average, in levels of 255.
 ///
-/// Two frames of a part that stands still differ by the camera's noise, of which the mean over a cell leaves little: a
-/// standard deviation of 5 levels on 300 x 300 pixels makes a difference of 0.62, and 0.67 where both are saved as JPEG of
-/// quality 75. Saving alone makes 0.2. The two most alike of 48 good solar cells (ELPV) differ by 3.2, half of all pairs by more
-/// than 25.
+/// Two frames of a part at rest differ by the camera's noise, and the mean over a cell leaves little of it: noise with
+/// a standard deviation of 5 levels on 300 x 300 pixels gives a difference of 0.62, and 0.67 if both are saved as JPEG
+/// of quality 75. Saving alone gives 0.2. Of 48 good solar cells (ELPV) the two most similar differ by 3.2, and half of
+/// all pairs by more than 25.
 pub const NEAR: f64 = 1.0;
 
-/// What a picture shows, to the pixel: a hash of its sides and decoded pixels.
+/// The content of a picture: a hash of its size and decoded pixels.
 ///
-/// Files of other formats, depths and compression give the same identity if their pixels at 8 bits are equal, and so does a
-/// grey picture that is stored in three channels.
+/// Files of different format, depth or compression have the same identity if their pixels at 8 bits are equal. So does
+/// a grey picture stored in three channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PictureId([u8; 32]);
 
@@ -31,19 +31,21 @@ impl PictureId {
         }
     }
 
-    /// Takes the 32 bytes of a hash that tells pictures apart, for pictures that are not at hand as pixels.
+    /// An identity from the 32 bytes of another hash that distinguishes pictures, for pictures whose pixels are not
+    /// available.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         PictureId(bytes)
     }
 
-    /// Whether a bank with these [prompt hashes](crate::PromptBank::prompt_hashes) has this very picture as a prompt.
+    /// Whether a bank with these [prompt hashes](crate::PromptBank::prompt_hashes) contains this picture as a prompt.
     pub fn is_prompt(frame: Frame<'_>, prompt_hashes: &[String]) -> bool {
         Self::prompt_places(frame, prompt_hashes).next().is_some()
     }
 
-    /// The places of the picture among the [prompt hashes](crate::PromptBank::prompt_hashes) of a bank.
+    /// The indices of the picture in a bank's [prompt hashes](crate::PromptBank::prompt_hashes).
     ///
-    /// Such a hash tells a grey picture from its copy in three channels, which is the same prompt: both are looked for.
+    /// Prompt hashes differ between a grey picture and its copy in three channels, although both are the same prompt.
+    /// Both are searched for.
     pub fn prompt_places(frame: Frame<'_>, prompt_hashes: &[String]) -> impl Iterator<Item = usize> {
         let mut forms = vec![blake3::Hash::from_bytes(frame.content_hash()).to_hex()];
         if let Some(pixels) = grey(&frame) {
@@ -85,8 +87,7 @@ fn grey(frame: &Frame<'_>) -> Option<Vec<u8>> {
     pixels.iter().all(|[r, g, b]| r == g && g == b).then(|| pixels.iter().map(|[r, ..]| *r).collect())
 }
 
-/// A picture at 32 x 32 cells, each the mean brightness of its pixels: enough to tell whether two pictures show
-/// nearly the same.
+/// A picture reduced to 32 x 32 cells, each the mean brightness of its pixels. This is enough to find near-copies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Thumbnail {
     /// Row by row, from 0 to 255.
@@ -95,7 +96,8 @@ pub struct Thumbnail {
 }
 
 impl Thumbnail {
-    /// The thumbnail of a picture. A cell takes in the pixels whose middle lies in it; one without takes the nearest pixel.
+    /// The thumbnail of a picture. A cell averages the pixels whose centre lies in it. A cell without pixels takes the
+    /// nearest one.
     pub fn of(frame: Frame<'_>) -> Self {
         let (pixels, channels) = converted(&frame);
         let (width, height) = (frame.width(), frame.height());
@@ -135,12 +137,13 @@ impl Thumbnail {
 
     /// Whether the two differ by less than [`NEAR`].
     pub fn is_near(&self, other: &Thumbnail) -> bool {
-        // No mean of differences is smaller than the difference of the means, which costs nothing; rounding is allowed for.
+        // A mean of differences is never smaller than the difference of the means, which is cheap to compute. The
+        // margin covers rounding.
         f64::from((self.mean - other.mean).abs()) < NEAR + 0.01 && self.difference(other) < NEAR
     }
 }
 
-/// How many pictures are left if each that is a near-copy of one before it is taken away.
+/// How many pictures remain when each near-copy of an earlier one is removed.
 pub fn different(pictures: &[Thumbnail]) -> usize {
     let mut kept: Vec<&Thumbnail> = Vec::new();
     for picture in pictures {

@@ -1,4 +1,4 @@
-//! From folders to picture files, with a word on everything else.
+//! Finds picture files in folders, and reports everything else.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ pub const EXTENSIONS: [&str; 15] =
 /// Extensions of picture formats that are not decoded.
 const OTHER_EXTENSIONS: [&str; 12] =
     ["heic", "heif", "avif", "jxl", "jp2", "j2k", "jpx", "jxr", "gif", "dng", "psd", "exr"];
-/// Contents that have a name and are no pictures to be judged: documents, films, icons.
+/// Recognised contents that are not pictures to be scored: documents, films, icons.
 const BESIDE: [&str; 5] = ["PDF", "MP4", "ICO", "CUR", "ICNS"];
 
-/// Whether a file that a folder holds, or a glob matches, is a picture: by the extension of its name, else by its first bytes.
+/// Whether a file from a folder or a glob is a picture: by its name's extension, otherwise by its first bytes.
 ///
-/// A picture of a format that is not decoded is one as well, so that opening it says so. Hidden files, and what is neither
-/// a file nor a link to one, are none.
+/// Pictures of formats that are not decoded count too, so that opening them gives an error. Hidden files, and anything
+/// that is not a file or a link to one, do not count.
 ///
 /// # Errors
-/// Where the file has to be opened and cannot be.
+/// Where the file must be opened and cannot be.
 pub fn is_picture(path: &Path) -> io::Result<bool> {
     if is_hidden(path) || !fs::metadata(path)?.is_file() {
         return Ok(false);
@@ -46,17 +46,17 @@ pub fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Why a file or folder was passed over.
+/// Why a file or folder was ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Why {
-    /// Neither its name nor its content is a picture's.
+    /// Neither its name nor its content is that of a picture.
     NotAPicture,
-    /// Its name begins with a dot, and is a picture's or a folder's.
+    /// A picture or folder whose name begins with a dot.
     Hidden,
-    /// A folder that was searched already, to which a link leads.
+    /// A link to a folder that was already searched.
     SearchedAlready,
-    /// A folder, where folders were not to be entered.
+    /// A subfolder, where subfolders are not searched.
     Subfolder,
 }
 
@@ -65,8 +65,8 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::NotAPicture => "not a picture",
             Why::Hidden => "hidden",
-            Why::SearchedAlready => "leads to a folder that was searched already",
-            Why::Subfolder => "a subfolder, which is not entered",
+            Why::SearchedAlready => "leads to a folder that was already searched",
+            Why::Subfolder => "a subfolder, which is not searched",
         })
     }
 }
@@ -76,24 +76,24 @@ impl fmt::Display for Why {
 pub struct Found {
     /// The pictures, in the order of their paths.
     pub pictures: Vec<PathBuf>,
-    /// What is there besides, and why it is none of them.
+    /// What was ignored, and why.
     pub passed_over: Vec<(PathBuf, Why)>,
-    /// What could not be looked at, and why.
+    /// What could not be read, and why.
     pub failed: Vec<(PathBuf, String)>,
 }
 
 /// How far a folder is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// The folder alone; its subfolders are ignored.
+    /// Only the folder itself, without its subfolders.
     One,
-    /// Subfolders as well.
+    /// Subfolders too.
     All,
 }
 
 impl Found {
-    /// Searches a folder, but for the folder `without`. Links are followed, to files and folders alike; each folder is
-    /// searched once, and by its own path rather than by a link's. Hidden folders are not entered.
+    /// Searches a folder except for the folder `without`. Links to files and folders are followed. Each folder is
+    /// searched once, by its own path rather than a link's. Hidden folders are not searched.
     pub fn below(folder: &Path, depth: Depth, without: Option<&Path>) -> Self {
         let mut found = Found::default();
         let without = without.and_then(|path| path.canonicalize().ok());
@@ -129,20 +129,19 @@ impl Found {
         found
     }
 
-    /// Puts a file that a folder holds, or a glob matches, where it belongs.
+    /// Sorts in a file from a folder or a glob.
     pub fn file(&mut self, path: PathBuf) {
         match is_picture(&path) {
             Ok(true) => self.pictures.push(path),
             Ok(false) if is_hidden(&path) => {
-                // What a system keeps there is nobody's picture.
+                // Other hidden files belong to the system.
                 if has_extension(&path, &EXTENSIONS) || has_extension(&path, &OTHER_EXTENSIONS) {
                     self.passed_over.push((path, Why::Hidden));
                 }
             }
             Ok(false) => self.passed_over.push((path, Why::NotAPicture)),
             Err(error) => {
-                let what =
-                    if path.is_symlink() && !path.exists() { "a link that leads nowhere" } else { "cannot be read" };
+                let what = if path.is_symlink() && !path.exists() { "a broken link" } else { "cannot be read" };
                 self.failed.push((path, format!("{what}: {error}")));
             }
         }
@@ -159,14 +158,14 @@ impl Found {
         paths
     }
 
-    /// How much was passed over, such as `9 files passed over: 6 .txt, 3 without an extension; 1 subfolder not entered`, if
+    /// What was ignored, such as `9 files ignored: 6 .txt, 3 without an extension; 1 subfolder not entered`, if
     /// anything was.
     pub fn summary(&self) -> Option<String> {
         summary(self.passed_over.iter().map(|(path, why)| (path.as_path(), *why)))
     }
 }
 
-/// As [`Found::summary`], of anything passed over.
+/// As [`Found::summary`], for any list of ignored files.
 pub fn summary<'a>(passed_over: impl Iterator<Item = (&'a Path, Why)>) -> Option<String> {
     let (mut files, mut folders): (BTreeMap<String, usize>, BTreeMap<&str, usize>) = Default::default();
     for (path, why) in passed_over {
@@ -197,19 +196,19 @@ pub fn summary<'a>(passed_over: impl Iterator<Item = (&'a Path, Why)>) -> Option
         let mut kinds: Vec<_> = files.iter().collect();
         kinds.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         let kinds: Vec<_> = kinds.into_iter().map(|(label, count)| format!("{count} {label}")).collect();
-        parts.push(format!("{} passed over: {}", plural(files.values().sum(), "file"), kinds.join(", ")));
+        parts.push(format!("{} ignored: {}", plural(files.values().sum(), "file"), kinds.join(", ")));
     }
     for (what, count) in folders {
         parts.push(match what {
             "hidden" => format!("{} not entered", plural(count, "hidden folder")),
             "not entered" => format!("{} not entered", plural(count, "subfolder")),
-            _ => format!("{} searched once, though links lead there as well", plural(count, "folder")),
+            _ => format!("{} searched only once, although links lead there too", plural(count, "folder")),
         });
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// The folders below one, at any depth, but for hidden ones and those that cannot be read; links are followed, each folder once.
+/// All folders below one, except hidden and unreadable ones. Links are followed; each folder is listed once.
 pub fn folders_below(root: &Path) -> Vec<PathBuf> {
     let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() };
     let (mut below, mut open, mut links) = (Vec::new(), vec![root.to_path_buf()], Vec::new());
@@ -280,7 +279,8 @@ mod tests {
         let (pictures, found) = tree.find(Depth::All);
         let expected = ["a.PNG", "b.jfif", "c", "d.txt", "e.heic", "f.dat", "g.jxl", "h.gif", "sub/y.png"];
         assert_eq!(pictures, expected);
-        let summary = "6 files passed over: 2 .txt, 1 .csv, 1 .pdf, 1 hidden, 1 without an extension; 1 hidden folder not entered";
+        let summary =
+            "6 files ignored: 2 .txt, 1 .csv, 1 .pdf, 1 hidden, 1 without an extension; 1 hidden folder not entered";
         assert_eq!(found.summary().unwrap(), summary);
         let (pictures, found) = tree.find(Depth::One);
         assert_eq!(pictures, expected[..8]);
@@ -304,7 +304,7 @@ mod tests {
         let (pictures, found) = tree.find(Depth::All);
         assert_eq!(pictures, ["file.png", "linked/1.png", "linked/deep/2.png", "real/3.png", "real/sub/4.png"]);
         assert_eq!(found.passed_over, [(at("a"), Why::SearchedAlready), (at("real/sub/up"), Why::SearchedAlready)]);
-        assert!(found.failed.len() == 1 && found.failed[0].1.contains("leads nowhere"), "{:?}", found.failed);
+        assert!(found.failed.len() == 1 && found.failed[0].1.contains("a broken link"), "{:?}", found.failed);
         let folders = ["linked", "linked/deep", "real", "real/sub"].map(at);
         assert_eq!(folders_below(tree.0.path()), folders);
         assert_eq!(Found::below(tree.0.path(), Depth::All, Some(&at("a"))).pictures.len(), 4);
@@ -318,6 +318,6 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(tree.0.path().join("camera")).unwrap();
         let (pictures, found) = tree.find(Depth::All);
         assert!(pictures.is_empty() && found.failed.is_empty());
-        assert_eq!(found.summary().unwrap(), "1 file passed over: 1 without an extension");
+        assert_eq!(found.summary().unwrap(), "1 file ignored: 1 without an extension");
     }
 }

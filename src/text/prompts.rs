@@ -1,7 +1,7 @@
-//! The prompt ensembles: what "normal" and "anomalous" mean in words, for a class name.
+//! The text ensembles: sentences that describe normal and anomalous objects of a class.
 //!
-//! The sentences are those of the published InCTRL code (compositional ensemble of WinCLIP: states times templates),
-//! in its order.
+//! The sentences and their order are those of the published InCTRL code (WinCLIP's compositional ensemble: states times
+//! templates).
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,11 +38,11 @@ const TEMPLATES: [&str; 22] = [
     "a photo of the {} for anomaly detection.",
 ];
 
-/// Classes whose anomaly is another object, not a flaw of this one: CIFAR-10's, and its superclass of six of them.
+/// Classes whose anomaly is a different object rather than a flaw: those of CIFAR-10, and a superclass of six of them.
 const SEMANTIC_CLASSES: [&str; 11] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck", "animal"];
 
-/// The sentences of a class, whose mean text features are the two prototypes of the text prior (equation 6).
+/// The sentences of a class. Their mean text features are the two prototypes of the text prior (equation 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ensemble {
     /// Sentences that describe a normal image: 7 states x 22 templates, or one for a semantic class.
@@ -51,13 +51,13 @@ pub struct Ensemble {
     pub anomaly: Vec<String>,
 }
 
-/// The sentences for a class name, in which `_` reads as a space (`metal_nut` is a metal nut).
+/// The sentences for a class name. `_` counts as a space (`metal_nut` is a metal nut).
 ///
 /// Eleven names are semantic classes with one sentence on each side: `airplane automobile bird cat deer dog frog horse
-/// ship truck animal`, spelled exactly so.
+/// ship truck animal`, in exactly this spelling.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] if the name holds nothing but whitespace and underscores.
+/// [`ErrorKind::Argument`] if the name holds only whitespace and underscores.
 pub fn ensemble(class_name: &str) -> Result<Ensemble> {
     let name = class_name.replace('_', " ");
     if name.trim().is_empty() {

@@ -10,23 +10,24 @@ use tokenizers::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Number of token ids: 256 bytes, 256 bytes that end a word, 48,894 merges and the two marks.
+/// Number of token ids: 256 bytes, 256 bytes that end a word, 48,894 merges and two marks.
 pub const VOCABULARY: usize = 49_408;
-/// The id that opens every text.
+/// The id that begins every text.
 pub const START_OF_TEXT: u32 = 49_406;
-/// The id that closes every text; the text tower pools there, it being the largest.
+/// The id that ends every text. It is the largest id, and the text tower pools there.
 pub const END_OF_TEXT: u32 = 49_407;
 
-/// A header line, then one merge a line in order of rank. MIT licence, see `merges.LICENSE`.
+/// A header line, then one merge per line in order of rank. MIT licence, see `merges.LICENSE`.
 const MERGES: &str = include_str!("merges.txt");
 
-/// What a word is: a spelled-out mark, an English contraction, a run of letters, one digit, or a run of anything else.
-/// Only the contractions ignore case: the text is lower-case by then, but U+017F is an `s` to them as in Python.
+/// A word: a spelled-out mark, an English contraction, a run of letters, one digit, or a run of other characters. Only
+/// contractions ignore case: the text is lower-case already, but U+017F matches `s` as in Python.
 const WORD: &str = r"<start_of_text>|<end_of_text>|(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
 
 /// Turns text into the token ids of CLIP.
 ///
-/// Building one takes a few hundredths of a second, so build it once; it is immutable and can be shared by threads.
+/// Building one takes a few hundredths of a second, so build it once. It is immutable and can be shared between
+/// threads.
 ///
 /// ```
 /// let tokeniser = inctrl::text::Tokeniser::new()?;
@@ -66,7 +67,7 @@ impl Tokeniser {
         }
 
         let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).end_of_word_suffix("</w>".to_owned()).build();
-        // `invert` and `Removed`: what no word matches, the spaces, is the delimiter and is dropped.
+        // `invert` and `Removed`: text that no word matches, the spaces, is the delimiter and is dropped.
         let words = Split::new(SplitPattern::Regex(WORD.to_owned()), SplitDelimiterBehavior::Removed, true);
         Ok(Tokeniser {
             words: words.map_err(|e| internal("the word pattern does not compile").because(e))?,
@@ -75,12 +76,12 @@ impl Tokeniser {
         })
     }
 
-    /// The ids of `text` from start-of-text through end-of-text, `context_length` of them at most (CLIP: 77).
+    /// The ids of `text` from start-of-text to end-of-text, at most `context_length` of them (CLIP: 77).
     ///
-    /// There is no padding: the text tower is causal and pools at end-of-text, so that later positions change nothing.
-    /// A longer text is cut, its last id being end-of-text all the same. Before it is split the text is composed
-    /// (NFC), HTML-unescaped twice, its whitespace is collapsed and it is lower-cased. The other repairs that open_clip
-    /// asks of `ftfy` (mojibake, curly quotes, full-width letters) are not made.
+    /// There is no padding: the text tower is causal and pools at end-of-text, so later positions have no influence. A
+    /// longer text is cut and still ends with end-of-text. Before splitting, the text is composed (NFC), HTML-unescaped
+    /// twice, its whitespace collapsed, and lower-cased. The other repairs that open_clip makes with `ftfy` (mojibake,
+    /// curly quotes, full-width letters) are not made.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] if `context_length` is below 2.
@@ -88,7 +89,7 @@ impl Tokeniser {
         if context_length < 2 {
             return Err(Error::new(
                 ErrorKind::Argument,
-                format!("a context of {context_length} tokens has no room for a text: use 2 or more (CLIP has 77)"),
+                format!("a context of {context_length} tokens has no room for a text: use at least 2 (CLIP has 77)"),
             ));
         }
         let failed = |e| internal(format!("cannot tokenise {text:?}")).because(e);
@@ -112,7 +113,7 @@ impl Tokeniser {
         Ok(ids)
     }
 
-    /// The id of a token as vocabulary files spell it.
+    /// The id of a token in the spelling of vocabulary files.
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
         match token {
             "<|startoftext|>" => Some(START_OF_TEXT),
@@ -121,7 +122,8 @@ impl Tokeniser {
         }
     }
 
-    /// The first line, counted from 1, of a file of merges (a header, then one merge a line) that is not CLIP's.
+    /// The number, from 1, of the first line in a merges file (a header, then one merge per line) that differs from
+    /// CLIP's.
     pub(crate) fn other_merge(text: &str) -> Option<usize> {
         let (theirs, ours) = (text.trim_end().lines().skip(1), MERGES.lines().skip(1));
         let same = theirs.clone().zip(ours.clone()).take_while(|(a, b)| a.trim_end() == *b).count();
@@ -129,7 +131,7 @@ impl Tokeniser {
     }
 }
 
-/// The text as the vocabulary was learnt on it: unescaped, lower-case, words one space apart.
+/// The text in the form that the vocabulary was trained on: unescaped, lower-case, words separated by one space.
 fn clean(text: &str) -> String {
     let mut composed = NormalizedString::from(text);
     composed.nfc();

@@ -217,7 +217,7 @@ fn a_bank_of_another_model_is_refused_with_both_hashes() {
     bench.model("w.safetensors", 2);
     let report = bench.run(&["weights", "inspect", "w.safetensors"]).stdout;
     let other = report.lines().find_map(|line| line.strip_prefix("hash ")).unwrap();
-    let parts = ["b.bank", bank["model"].as_str().unwrap(), other, "build it again"];
+    let parts = ["b.bank", bank["model"].as_str().unwrap(), other, "build the bank again"];
     bench.score(&["--bank", "b.bank", "query.png"]).refused(&parts);
     let before = bench.read("b.bank");
     let append = ["bank", "append", "--weights", "w.safetensors", "--bank", "b.bank", "--normals", "good"];

@@ -30,7 +30,7 @@ fn a_folder_and_a_glob_have_the_same_rows_and_name_the_rest() {
     for query in ["q", "q/*", "?"] {
         let run = bench.score(&[&GOOD[..], &[query, "--format", "jsonl"]].concat());
         assert_eq!(run.code, 2, "{query}: {}", run.stderr);
-        for part in ["note: 2 files passed over: 1 .csv, 1 .db", "2 of 6 queries failed"] {
+        for part in ["note: 2 files ignored: 1 .csv, 1 .db", "2 of 6 queries failed"] {
             assert!(run.stderr.contains(part), "{query}: {}", run.stderr);
         }
         all.push(run.rows());
@@ -45,7 +45,7 @@ fn a_folder_and_a_glob_have_the_same_rows_and_name_the_rest() {
     let run = bench.score(&[&GOOD[..], &["q/*.csv", "q/labels.csv", "--format", "jsonl"]].concat());
     let rows = run.rows();
     assert_eq!((run.code, rows.len()), (2, 2));
-    assert!(rows[0]["error"].as_str().unwrap().contains("matches no picture: 1 file passed over: 1 .csv"));
+    assert!(rows[0]["error"].as_str().unwrap().contains("matches no picture: 1 file ignored: 1 .csv"));
 }
 
 #[test]

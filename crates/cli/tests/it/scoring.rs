@@ -223,7 +223,7 @@ fn folders_and_globs_are_searched_in_order() {
         let run = bench.score(&[&GOOD[..], queries, &["--format", "jsonl"]].concat());
         assert_eq!(run.code, 0, "{}", run.stderr);
         // What a folder holds besides is counted.
-        assert_eq!(run.stderr.contains("note: 2 files passed over: 1 .txt, 1 hidden"), queries.contains(&"f"));
+        assert_eq!(run.stderr.contains("note: 2 files ignored: 1 .txt, 1 hidden"), queries.contains(&"f"));
         run.column("path").iter().map(|path| path.replace('\\', "/")).collect::<Vec<_>>()
     };
     assert_eq!(paths(&["g", "f"]), ["g/x.png", "f/[1].png", "f/a.jpeg", "f/b/10.png", "f/b/2.PNG", "f/z.png"]);
@@ -241,7 +241,7 @@ fn normals_may_be_given_several_times_as_files_and_folders() {
     let rest = ["query.png", "--format", "jsonl"];
     let folder = bench.score(&[&GOOD[..], &rest].concat());
     assert_eq!(folder.code, 0, "{}", folder.stderr);
-    assert!(folder.stderr.contains("1 file passed over: 1 .txt; 1 subfolder not entered"), "{}", folder.stderr);
+    assert!(folder.stderr.contains("1 file ignored: 1 .txt; 1 subfolder not entered"), "{}", folder.stderr);
     let each = ["--normals", "good/c.png", "--normals", "good/a.png", "--normals", "good/b.png"];
     let files = bench.score(&[&each[..], &rest].concat()).succeeded();
     assert_eq!(folder.stdout, files.stdout);

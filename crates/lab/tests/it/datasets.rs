@@ -230,8 +230,8 @@ fn links_are_followed_once_and_dead_ones_named() {
     let train = names(&dataset, Split::Train, Label::Normal);
     assert_eq!(train, ["nut/train/good/folder/1.png", "nut/train/good/linked.png"]);
     let report = check(&dataset, &[], || ());
-    says(&report, true, "good/dead.png", "leads nowhere");
-    says(&report, false, "x/loop", "searched already");
+    says(&report, true, "good/dead.png", "a broken link");
+    says(&report, false, "x/loop", "already searched");
     says(&report, false, "good/linked.png", "the same pixels as");
 }
 
