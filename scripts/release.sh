@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Builds what is given to others: OUT/inctrl-VERSION-TARGET.tar.gz with program, libraries, headers and licences, without debug
-# information, and OUT/inctrl-VERSION-TARGET-symbols.tar.gz with that, for debuggers and profilers.
+# Builds the release artefacts, without debug information:
 #
 #     scripts/release.sh OUT
 #
-# With nvcc (NVCC, CUDA_HOME or PATH) the kernels of every GPU are inside; without, NVRTC compiles them at first use, and this says so.
+# OUT/inctrl-VERSION-TARGET.tar.gz          program, libraries, headers and licences
+# OUT/inctrl-VERSION-TARGET-symbols.tar.gz  the debug information, for debuggers and profilers
+# OUT/SHA256SUMS                            checksums of both
+#
+# nvcc (NVCC, CUDA_HOME, PATH, or its wheels from PyPI) compiles the kernels for every GPU. Without it NVRTC compiles them at
+# first use, and this script says so.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ $# = 1 ] || { echo "usage: $0 OUT" >&2; exit 1; }
@@ -13,6 +17,16 @@ out=$(cd "$1" && pwd)
 MOST_BYTES=12000000
 cd "$root"
 
+if [ -z "${NVCC:-}${CUDA_HOME:-}" ] && ! command -v nvcc > /dev/null; then
+    if NVCC=$(scripts/nvcc.sh); then
+        export NVCC
+    else
+        unset NVCC
+        echo "release: built without nvcc: NVRTC compiles the kernels at first use, which takes a minute" >&2
+    fi
+fi
+# Paths of this machine do not belong into the artefacts.
+export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$root=/inctrl"
 cargo build --release --locked
 built=${CARGO_TARGET_DIR:-target}/release
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
@@ -32,18 +46,19 @@ strip --strip-debug -o "$work/libraries/libinctrl.a" "$built/libinctrl.a"
 mv "$work/libraries/inctrl" "$package/bin/inctrl"
 size=$(stat -c %s "$work/libraries/libinctrl.so")
 if [ "$size" -gt "$MOST_BYTES" ]; then
-    echo "release: libinctrl.so has $size bytes, at most $MOST_BYTES are wanted" >&2
+    echo "release: libinctrl.so has $size bytes; the limit is $MOST_BYTES" >&2
     exit 1
 fi
 sh scripts/install.sh --libraries "$work/libraries" --prefix "$package" > /dev/null
-# Where it is unpacked nobody knows yet: pkg-config finds the prefix from the file's own place.
+# The package can be unpacked anywhere: pkg-config and CMake find the prefix from their files' own places.
 sed -i -e "s|^prefix=.*|prefix=\${pcfiledir}/../..|" "$package/lib/pkgconfig/inctrl.pc"
+sed -i -e "s| \"$package/include\"||" "$package/lib/cmake/inctrl/inctrlConfig.cmake"
 cp README.md CHANGELOG.md "$package/"
+python3 scripts/third_party.py "$package/share/licenses/inctrl/THIRD-PARTY"
 
 for folder in "$name" "$name-symbols"; do
     tar -C "$work" --sort=name --owner=0 --group=0 -czf "$out/$folder.tar.gz.partial" "$folder"
     mv "$out/$folder.tar.gz.partial" "$out/$folder.tar.gz"
 done
-kernels=$(grep -c -a "\.nv_fatbin\|sm_90" "$package/lib/libinctrl.so" || true)
-[ "$kernels" -gt 0 ] || echo "release: built without nvcc: NVRTC compiles the kernels at first use, which takes a minute"
+(cd "$out" && sha256sum "$name.tar.gz" "$name-symbols.tar.gz" > SHA256SUMS)
 echo "$out/$name.tar.gz: libinctrl.so has $size bytes"

@@ -1,23 +1,25 @@
-//! What cameras send, as the 8-bit grey or RGB that the model sees: into memory that its owner keeps from frame to frame.
+//! Conversion of camera formats to the 8-bit grey or RGB that the model sees, into memory that is reused from frame to
+//! frame.
 
 use super::frame::Frame;
 use super::pixel_format::{PixelFormat, Sample};
 
 impl Frame<'_> {
-    /// The same picture in [`PixelFormat::converted`], as packed pixels in `memory`, which grows to what the largest frame
-    /// needs and then stays. A frame in one of the two formats already is copied: whoever can do without borrows it instead.
+    /// The same picture in [`PixelFormat::converted`], as packed pixels in `memory`, which grows to the size of the
+    /// largest frame. A frame that already has one of the two formats is copied; callers that need no copy borrow the
+    /// frame instead.
     ///
-    /// A value `v` of 10 or 12 bits, or of 16 with a white level `w`, becomes `min(255, floor(256 v / (w + 1)))`, where `w` is 1023
-    /// or 4095 unless another is declared; one of all 16 bits is rounded. Colour filter arrays are interpolated afterwards,
-    /// bilinearly: a missing colour is the rounded mean of the two or four nearest pixels that have it, the picture being
-    /// mirrored at its edges (one pixel wide or high, it is repeated).
+    /// A value `v` of 10 or 12 bits, or of 16 with a white level `w`, becomes `min(255, floor(256 v / (w + 1)))`, where
+    /// `w` is 1023 or 4095 unless another level is declared. Full-range 16-bit values are rounded. Colour filter arrays
+    /// are then interpolated bilinearly: a missing colour is the rounded mean of the two or four nearest pixels that
+    /// have it. The picture is mirrored at its edges; a picture one pixel wide or high is repeated.
     pub fn convert<'m>(&self, memory: &'m mut Vec<u8>) -> Frame<'m> {
         let format = self.format().converted();
         let (width, height) = (self.width(), self.height());
         let stride = width * format.channels();
         let len = stride * height;
         let wide_array = self.format().bayer_red().filter(|_| self.format().depth() > 8);
-        // The bytes of a wide array lie behind the picture that is made of them.
+        // The bytes of a wide array lie after the picture that is made from them.
         let scratch = if wide_array.is_some() { width * height } else { 0 };
         if memory.len() < len + scratch {
             memory.resize(len + scratch, 0);
@@ -43,7 +45,7 @@ impl Frame<'_> {
     }
 }
 
-/// One row of one sample a pixel, more than 8 bits each.
+/// Converts a row with one sample of more than 8 bits per pixel.
 fn grey_row(frame: &Frame<'_>, y: usize, out: &mut [u8]) {
     let (row, skip, scale) = (frame.row(y), frame.skip(), frame.scale());
     let pixels = skip..skip + out.len();
@@ -52,7 +54,7 @@ fn grey_row(frame: &Frame<'_>, y: usize, out: &mut [u8]) {
         Sample::Word => scale.bytes(row.as_chunks::<2>().0.iter().map(|value| u16::from_le_bytes(*value)), out),
         Sample::Bits => {
             let bits = frame.format().bits();
-            // No pixel of 10 or 12 bits begins so late in a byte that it reaches a third one.
+            // No pixel of 10 or 12 bits extends over three bytes.
             let pair = |at: usize| u16::from_le_bytes([row[at], row[at + 1]]);
             scale.bytes(pixels.map(|i| (pair(i * bits / 8) >> (i * bits % 8)) & ((1 << bits) - 1)), out);
         }
@@ -67,7 +69,7 @@ fn grey_row(frame: &Frame<'_>, y: usize, out: &mut [u8]) {
     }
 }
 
-/// One row of anything but a colour filter array, 8 bits a sample.
+/// Converts a row of 8-bit samples, except those of colour filter arrays.
 fn convert_row(format: PixelFormat, row: &[u8], out: &mut [u8]) {
     fn pixels<const FROM: usize>(row: &[u8], out: &mut [u8], pixel: impl Fn([u8; FROM]) -> [u8; 3]) {
         for (out, from) in out.as_chunks_mut::<3>().0.iter_mut().zip(row.as_chunks::<FROM>().0) {
@@ -82,7 +84,7 @@ fn convert_row(format: PixelFormat, row: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The index before (`step` -1) or after `i`, mirrored at the ends; `i` itself where there is only one.
+/// The index before (`step` -1) or after `i`, mirrored at the ends; `i` itself if there is only one.
 fn neighbours(i: usize, len: usize) -> (usize, usize) {
     let last = len - 1;
     let before = if i > 0 { i - 1 } else { last.min(1) };
@@ -90,16 +92,16 @@ fn neighbours(i: usize, len: usize) -> (usize, usize) {
     (before, after)
 }
 
-/// The colours of an array, whose rows of one byte a pixel `row` gives.
+/// Interpolates a colour filter array. `row` returns its rows, one byte per pixel.
 fn interpolate<'a>(row: impl Fn(usize) -> &'a [u8], size: [usize; 2], red: (usize, usize), out: &mut [u8]) {
     let [width, height] = size;
     for (y, out) in out.chunks_exact_mut(width * 3).enumerate() {
         let (above, below) = neighbours(y, height);
         let rows = [row(above), row(y), row(below)];
         let out = out.as_chunks_mut::<3>().0;
-        // In a row of red and green pixels the other missing colour is blue, and the other way round.
+        // In a row of red and green pixels the other missing colour is blue, and vice versa.
         let (own, other) = if y % 2 == red.1 { (0, 2) } else { (2, 0) };
-        // A row of blue pixels has them where rows of red pixels are green.
+        // Blue pixels lie where the rows of red pixels are green.
         let first = if y % 2 == red.1 { red.0 } else { 1 - red.0 };
         let mut pixel = |x: usize, left: usize, right: usize| {
             let at = |row: usize, x: usize| u16::from(rows[row][x]);

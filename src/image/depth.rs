@@ -1,9 +1,9 @@
-//! From 10, 12 or 16 bits to the 8 of the model's scale, and the doubt about values whose range nobody told.
+//! Scaling of 10, 12 or 16 bits to the model's 8, and doubts about values of undeclared range.
 //!
-//! A value `v` of a declared range `0..=w` becomes `min(255, floor(256 v / (w + 1)))`. With `w = 2^n - 1` that is `v >> (n - 8)`,
-//! what a camera does that sends 8 bits in place of n: an 8-bit value comes back as it was both from `v << (n - 8)` and from
-//! the full-range `round(v w / 255)`, so a bank of 8-bit pictures serves an n-bit camera. Values above `w` are 255.
-//! The full range of 16 bits is rounded as 16-bit files are, `round(255 v / 65535)`.
+//! A value `v` of a declared range `0..=w` becomes `min(255, floor(256 v / (w + 1)))`. With `w = 2^n - 1` this is `v >>
+//! (n - 8)`, as in a camera that sends 8 bits instead of n. An 8-bit value is restored exactly from both `v << (n - 8)`
+//! and the full-range `round(v w / 255)`, so a bank of 8-bit pictures serves an n-bit camera. Values above `w` become
+//! 255. Full-range 16-bit values are rounded as in 16-bit files: `round(255 v / 65535)`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,14 +11,15 @@ use std::str::FromStr;
 use super::layout::argument;
 use crate::error::{Error, Result};
 
-/// The value of white where a format of more bits than 8 does not use all of its range: 4095 for 12 bits in a 16-bit picture.
+/// The value of white, for formats of more than 8 bits that do not use their full range: 4095 for 12 bits in a 16-bit
+/// picture.
 ///
-/// It declares a range, once for all pictures of a camera; it is not the largest value of one picture.
+/// It declares the range for all pictures of a camera. It is not the largest value of one picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WhiteLevel(u16);
 
 impl WhiteLevel {
-    /// All of 16 bits: declares that values are right as they are.
+    /// The full 16 bits: declares that values already have the right scale.
     pub const FULL: WhiteLevel = WhiteLevel(u16::MAX);
 
     /// A white level of 255 to 65535.
@@ -29,8 +30,7 @@ impl WhiteLevel {
         match u16::try_from(level) {
             Ok(level) if level >= 255 => Ok(WhiteLevel(level)),
             _ => Err(argument(format!(
-                "the white level is {level}: it is the largest value that the camera sends, from 255 to 65535, such as 1023 \
-                 for 10 bits, 4095 for 12 and 16383 for 14"
+                "the white level is {level}: it must be the largest value that the camera sends, from 255 to 65535, such as 1023 for 10 bits, 4095 for 12 and 16383 for 14"
             ))),
         }
     }
@@ -56,19 +56,19 @@ impl fmt::Display for WhiteLevel {
     }
 }
 
-/// What is known of the range that a frame's values use.
+/// What is known about the range of a frame's values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// What the format says; of 16 bits that is nothing certain.
+    /// The format's range. For 16 bits this is not certain.
     #[default]
     Format,
-    /// Somebody said what white is.
+    /// A declared white level.
     White(WhiteLevel),
-    /// Of 16 bits, and nobody said how many of them are used; this is the largest value.
+    /// 16 bits without a declared white level, with the largest value seen.
     Seen(u16),
 }
 
-/// Why the range of a frame's values is in doubt: it may be shown to the model many times too dark.
+/// Why the range of a frame's values is in doubt: the model may see it many times too dark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DepthDoubt {
@@ -79,18 +79,19 @@ pub enum DepthDoubt {
     },
     /// 16-bit values without a white level, where the bank's normal images have one.
     Undeclared {
-        /// That of the normal images.
+        /// The white level of the normal images.
         prompts: WhiteLevel,
     },
 }
 
 impl DepthDoubt {
-    /// The doubt about undeclared 16-bit values of which this is the largest. All 0 is a black picture, not a depth.
+    /// The doubt about undeclared 16-bit values, given the largest one. A picture of zeros is black and raises no
+    /// doubt.
     pub(super) fn of(largest: u16) -> Option<Self> {
         (1..=u16::MAX / 16).contains(&largest).then_some(DepthDoubt::Sliver { largest })
     }
 
-    /// The white level that it looks like.
+    /// The likely white level.
     pub fn likely(self) -> WhiteLevel {
         match self {
             DepthDoubt::Sliver { largest } => {
@@ -102,9 +103,12 @@ impl DepthDoubt {
         }
     }
 
-    /// The error where nothing may be in doubt, as in a bank.
+    /// The error where no doubt is allowed, as in a bank.
     pub(crate) fn refuse(self) -> Error {
-        argument(format!("{self}. If the values are right as they are, declare the white level {}", WhiteLevel::FULL))
+        argument(format!(
+            "{self}. If the values already have the right scale, declare the white level {}",
+            WhiteLevel::FULL
+        ))
     }
 }
 
@@ -122,8 +126,7 @@ impl fmt::Display for DepthDoubt {
             }
             DepthDoubt::Undeclared { .. } => write!(
                 f,
-                "the values are 16-bit without a white level, but the bank's normal images were declared to be white at \
-                 {likely}. Declare the white level here, too"
+                "the values are 16-bit without a white level, but the bank's normal images have the white level {likely}. Declare the white level here, too"
             )?,
         }
         f.write_str(" (--white-level, Frame::with_white_level, or white_level of inctrl_frame)")
@@ -133,16 +136,16 @@ impl fmt::Display for DepthDoubt {
 /// How values become bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// All of 16 bits.
+    /// The full 16 bits.
     Full,
-    /// `2^n - 1` is white, and so is what is above.
+    /// `2^n - 1` and larger values are white.
     Shift(u32),
-    /// Another value is white: 2^40 divided by one more than it, rounded up.
+    /// Another white level: 2^40 divided by the level plus one, rounded up.
     Reciprocal(u64),
 }
 
 impl Scale {
-    /// For values of `bits` bits, of which `white` is the largest where it is declared.
+    /// The scale for values of `bits` bits with the declared white level, if any.
     pub fn new(bits: u32, white: Option<WhiteLevel>) -> Self {
         let range = white.map_or(1 << bits, |white| u32::from(white.0) + 1);
         match range {
@@ -152,15 +155,15 @@ impl Scale {
         }
     }
 
-    /// The bytes of `values`, as many as `out` has room for.
+    /// Writes the bytes of `values`, as many as fit into `out`.
     pub fn bytes(self, values: impl Iterator<Item = u16>, out: &mut [u8]) {
-        // One loop for each kind: nothing is decided pixel by pixel.
+        // One loop per kind, so that no pixel needs a branch.
         let pairs = out.iter_mut().zip(values);
         match self {
             Scale::Full => pairs.for_each(|(out, value)| *out = to_8_bits(value)),
             Scale::Shift(bits) => pairs.for_each(|(out, value)| *out = (value >> bits).min(255) as u8),
-            // 256 v is below 2^24 and the factor above 2^40 / range by less than 1: the quotient is too large by less than 2^-16,
-            // less than one part of `range`, and reaches no next integer.
+            // 256 v is below 2^24, and the factor exceeds 2^40 / range by less than 1. The quotient is too large by
+            // less than 2^-16, less than one part of `range`, so it does not reach the next integer.
             Scale::Reciprocal(factor) => pairs.for_each(|(out, value)| {
                 *out = ((u64::from(value) * 256 * factor) >> 40).min(255) as u8;
             }),
@@ -173,7 +176,7 @@ pub(super) fn to_8_bits(value: u16) -> u8 {
     ((u32::from(value) + 128) / 257) as u8
 }
 
-/// The largest of some values as far as it decides about a doubt: the search ends at one that leaves none.
+/// The largest of some values, as far as it matters for a doubt: the search stops at a value that rules it out.
 pub(super) fn largest(values: impl IntoIterator<Item = u16>) -> u16 {
     let mut largest = 0;
     for value in values {

@@ -1,4 +1,4 @@
-//! Pixels in the memory of a device: [`DeviceFrame`], and [`AnyFrame`] for whoever takes them from either side.
+//! Pixels in device memory: [`DeviceFrame`], and [`AnyFrame`] for host or device memory.
 
 use super::depth::{DepthDoubt, WhiteLevel};
 use super::frame::{Frame, Roi};
@@ -6,14 +6,15 @@ use super::layout::{Layout, argument};
 use super::pixel_format::PixelFormat;
 use crate::error::Result;
 
-/// A picture in the memory of a GPU, as a [`Frame`] is one in that of the host: for engines on that GPU alone.
+/// A picture in a GPU's memory, as [`Frame`] is for host memory. Only engines on that GPU accept it.
 ///
-/// `Grey8` and `Rgb8` are read where they are. Other formats, frames of a bank with an ignore mask, and the normal images of a
-/// bank are copied to the host first: what converts them, masks them and identifies them is there.
+/// `Grey8` and `Rgb8` are read in place. Other formats, frames of a bank with an ignore mask, and a bank's normal
+/// images are copied to the host first, where they are converted, masked and identified.
 ///
-/// It is an address and a layout; at each use the driver is asked whether the address belongs to memory that the device reads
-/// and that is long enough. What it cannot tell is whether the pixels are there: the work that writes them must be done, not
-/// only queued, before a call that takes the frame, and nothing may change or free them until it returns.
+/// It is an address and a layout. At each use the driver is asked whether the address belongs to memory that the device
+/// can read and that is long enough. The driver cannot tell whether the pixels are ready: the work that writes them
+/// must have finished, not only been queued, before a call that takes the frame. Nothing may change or free them until
+/// the call returns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DeviceFrame {
     address: u64,
@@ -21,17 +22,17 @@ pub struct DeviceFrame {
 }
 
 impl DeviceFrame {
-    /// The picture whose first pixel is at `address` (a `CUdeviceptr`): `height` rows of `width` pixels, row `y` starting
-    /// `y * stride_bytes` bytes further on. The last row may stop at its last pixel.
+    /// The picture whose first pixel is at `address` (a `CUdeviceptr`): `height` rows of `width` pixels, row `y`
+    /// starting `y * stride_bytes` bytes further on. The last row may stop at its last pixel.
     ///
     /// # Safety
-    /// During every call that takes this frame, the memory stays allocated and no one writes to it: what a device reads while
-    /// it is freed or changed ends every engine of the process, or shows in a score.
+    /// During every call that takes this frame, the memory must stay allocated and unchanged. Freeing or changing it
+    /// meanwhile can end every engine of the process or change a score.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for address 0, an empty picture, a stride shorter than a row, or a
-    /// picture that exceeds the address space.
-    // Nothing here follows the address; the promise is for the backend, which cannot ask for it later.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for address 0, an empty picture, a stride shorter than a
+    /// row, or a picture that exceeds the address space.
+    // Nothing here dereferences the address. The caller's promise is for the backend, which cannot ask for it later.
     #[allow(unsafe_code)]
     pub unsafe fn new(
         address: u64,
@@ -67,7 +68,7 @@ impl DeviceFrame {
         Ok(DeviceFrame { address: self.address + start as u64, layout })
     }
 
-    /// Where the first pixel is.
+    /// Address of the first pixel.
     pub fn address(&self) -> u64 {
         self.address
     }
@@ -82,12 +83,12 @@ impl DeviceFrame {
         self.layout.height
     }
 
-    /// Bytes from the beginning of one row to that of the next.
+    /// Bytes from the start of one row to the start of the next.
     pub fn stride(&self) -> usize {
         self.layout.stride
     }
 
-    /// How a pixel is stored.
+    /// The format of a pixel.
     pub fn format(&self) -> PixelFormat {
         self.layout.format
     }
@@ -97,7 +98,7 @@ impl DeviceFrame {
         self.layout.bytes()
     }
 
-    /// The same picture on the host, where `data` is a copy of its [`DeviceFrame::bytes`].
+    /// The same picture in host memory. `data` is a copy of its [`DeviceFrame::bytes`].
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for fewer bytes.
@@ -112,12 +113,12 @@ impl std::fmt::Debug for DeviceFrame {
     }
 }
 
-/// A picture in the memory of the host or of a device. Whatever scores pictures takes either, and this for a mixture.
+/// A picture in host or device memory. Scorers accept either kind, and this type for a mixture.
 #[derive(Clone, Copy, Debug)]
 pub enum AnyFrame<'a> {
-    /// In the memory of the host.
+    /// In host memory.
     Host(Frame<'a>),
-    /// In the memory of a GPU.
+    /// In a GPU's memory.
     Device(DeviceFrame),
 }
 
@@ -150,7 +151,7 @@ impl AnyFrame<'_> {
         }
     }
 
-    /// How a pixel is stored.
+    /// The format of a pixel.
     pub fn format(&self) -> PixelFormat {
         match self {
             AnyFrame::Host(frame) => frame.format(),
@@ -169,7 +170,7 @@ impl AnyFrame<'_> {
         }
     }
 
-    /// [`Frame::settled`] on the host; one in device memory is looked at when it is copied.
+    /// [`Frame::settled`] for a frame in host memory. A frame in device memory is examined when it is copied.
     pub(crate) fn settled(self) -> Self {
         match self {
             AnyFrame::Host(frame) => frame.settled().into(),
@@ -177,7 +178,7 @@ impl AnyFrame<'_> {
         }
     }
 
-    /// [`Frame::depth_doubt_beside`] on the host. What stays in device memory has 8 bits.
+    /// [`Frame::depth_doubt_beside`] for a frame in host memory. Frames that stay in device memory have 8 bits.
     pub(crate) fn depth_doubt_beside(&self, others: Option<WhiteLevel>) -> Option<DepthDoubt> {
         match self {
             AnyFrame::Host(frame) => frame.depth_doubt_beside(others),

@@ -1,4 +1,4 @@
-//! What a picture file says of the range of its own 16-bit values.
+//! What a picture file states about the range of its 16-bit values.
 
 use std::io::Cursor;
 
@@ -10,11 +10,11 @@ use tiff::tags::Tag;
 
 use super::depth::WhiteLevel;
 
-/// The white level of a file's 16-bit values as they are decoded, where anybody tells: the file, or the caller by `white`. For TIFF,
-/// see [`tiff_white`].
+/// The white level of a file's decoded 16-bit values, if the file or the caller (`white`) declares one. For TIFF see
+/// [`tiff_white`].
 pub(super) fn declared(bytes: &[u8], format: ImageFormat, white: Option<WhiteLevel>) -> Option<WhiteLevel> {
     match format {
-        // The decoder scales a maxval below the full range to it.
+        // The decoder scales a smaller maxval to the full range.
         ImageFormat::Pnm if pnm_maxval(bytes).is_some_and(|maxval| maxval < 65_535) => Some(WhiteLevel::FULL),
         _ => white,
     }
@@ -25,8 +25,8 @@ fn pnm_maxval(bytes: &[u8]) -> Option<u32> {
     Some(header.maximal_sample())
 }
 
-/// What SMaxSampleValue or MaxSampleValue says of all samples alike, where it is the largest of 9 to 15 bits. Other values are the
-/// largest of that one picture, which declares no range. Of the page where the decoder stands.
+/// SMaxSampleValue or MaxSampleValue of the decoder's current page, if it is the same for all samples and the largest
+/// value of 9 to 15 bits. Any other value is the largest of that one picture, which declares no range.
 pub(super) fn tiff_white(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<WhiteLevel> {
     [Tag::SMaxSampleValue, Tag::MaxSampleValue].into_iter().find_map(|tag| {
         let value = decoder.find_tag(tag).ok()??;
@@ -40,7 +40,7 @@ pub(super) fn tiff_white(decoder: &mut Decoder<Cursor<&[u8]>>) -> Option<WhiteLe
     })
 }
 
-/// A number of a tag that is whole and small.
+/// A tag's number, if it is whole and small.
 fn whole(value: Value) -> Option<u32> {
     let number = match value {
         Value::Float(number) => f64::from(number),

@@ -1,4 +1,4 @@
-//! Pixels in memory: [`Frame`] borrows them with a row stride, as a camera or a file reader hands them over.
+//! Pixels in memory: [`Frame`] borrows them with a row stride, as cameras and file readers deliver them.
 
 use super::depth::{Depth, DepthDoubt, Scale, WhiteLevel, largest};
 use super::layout::{Layout, argument, packed_stride};
@@ -18,7 +18,7 @@ pub struct Roi {
     pub height: usize,
 }
 
-/// A borrowed picture, row by row from the top, each row `stride` bytes after the one above.
+/// A borrowed picture, row by row from the top. Each row starts `stride` bytes after the one above.
 #[derive(Clone, Copy)]
 pub struct Frame<'a> {
     data: &'a [u8],
@@ -31,8 +31,8 @@ impl<'a> Frame<'a> {
     /// The last row may stop at its last pixel, and bytes after the picture are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty picture, a stride shorter than a row, or too little
-    /// data.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty picture, a stride shorter than a row, or too
+    /// little data.
     pub fn new(data: &'a [u8], width: usize, height: usize, stride_bytes: usize, format: PixelFormat) -> Result<Self> {
         let layout = Layout::new(width, height, stride_bytes, format)?;
         let needed = layout.bytes();
@@ -46,7 +46,7 @@ impl<'a> Frame<'a> {
         Ok(Frame { data: &data[..needed], layout })
     }
 
-    /// A view of rows that follow one another without padding.
+    /// A view of rows without padding.
     ///
     /// # Errors
     /// As [`Frame::new`], and for packed formats where a row ends in the middle of a byte.
@@ -54,17 +54,17 @@ impl<'a> Frame<'a> {
         Frame::new(data, width, height, packed_stride(width, height, format)?, format)
     }
 
-    /// The same picture with a declared white level: the value at which pixels are white, for values that use less than their
-    /// format has. Larger values are white, too. [`WhiteLevel::FULL`] says that 16-bit values are right as they are.
+    /// The same picture with a declared white level, for values that do not use the full range of their format. Larger
+    /// values are white, too. [`WhiteLevel::FULL`] declares that 16-bit values already have the right scale.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a level that the format has no bits for, and for any but 255 with
-    /// formats of 8 bits.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a level beyond the format's range, and for any level but
+    /// 255 with 8-bit formats.
     pub fn with_white_level(self, level: WhiteLevel) -> Result<Self> {
         Ok(Frame { layout: self.layout.white(level)?, ..self })
     }
 
-    /// The declared white level, where there is one.
+    /// The declared white level, if there is one.
     pub fn white_level(&self) -> Option<WhiteLevel> {
         match self.layout.depth {
             Depth::White(level) => Some(level),
@@ -72,8 +72,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Why the range of the values is in doubt: they are 16-bit, nobody declared a white level, and they use a sliver of their
-    /// range. Looks at pixels until one leaves no doubt.
+    /// Why the range of the values is in doubt: they are 16-bit, have no declared white level, and use only a sliver of
+    /// their range. Reads pixels until one rules the doubt out.
     pub fn depth_doubt(&self) -> Option<DepthDoubt> {
         match self.settled().layout.depth {
             Depth::Seen(largest) => DepthDoubt::of(largest),
@@ -81,21 +81,21 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// An error where [`Frame::depth_doubt`] has a doubt: for pictures that others are judged by.
+    /// Refuses a frame with a [`Frame::depth_doubt`], for pictures that serve as references.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument), which says how to declare the range.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument), The message says how to declare the range.
     pub fn check_depth(&self) -> Result<()> {
         self.depth_doubt().map_or(Ok(()), |doubt| Err(doubt.refuse()))
     }
 
-    /// [`Frame::depth_doubt`], also where the other pictures have a declared white level and this one has none.
+    /// [`Frame::depth_doubt`], and a doubt where the other pictures have a declared white level and this one has none.
     pub(crate) fn depth_doubt_beside(&self, others: Option<WhiteLevel>) -> Option<DepthDoubt> {
         let others = others.filter(|level| *level != WhiteLevel::FULL && self.is_undeclared());
         self.depth_doubt().or(others.map(|prompts| DepthDoubt::Undeclared { prompts }))
     }
 
-    /// Whether it was 16-bit and nobody declared a white level.
+    /// Whether it is 16-bit without a declared white level.
     pub(crate) fn is_undeclared(&self) -> bool {
         match self.layout.depth {
             Depth::Format => self.format().depth() == 16,
@@ -104,7 +104,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The same picture, whose values were looked at as a whole if they need it: its regions are not looked at again.
+    /// The same picture, with the range of all its values examined if necessary, so that its regions are not examined
+    /// again.
     pub(crate) fn settled(self) -> Self {
         if self.layout.depth != Depth::Format || self.format().depth() != 16 {
             return self;
@@ -126,7 +127,7 @@ impl<'a> Frame<'a> {
         Scale::new(self.format().depth(), self.white_level())
     }
 
-    /// Pixels in [`Frame::row`] before the first one of the picture.
+    /// Number of pixels in [`Frame::row`] before the picture's first pixel.
     pub(super) fn skip(&self) -> usize {
         self.layout.skip
     }
@@ -139,11 +140,12 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The part of the picture inside `roi`, without copying; nothing outside it is read, not even to interpolate colours. Its
-    /// white level is that of the picture.
+    /// The part of the picture inside `roi`, without copying. Nothing outside is read, not even to interpolate colours.
+    /// It keeps the picture's white level.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty region, or one that is not all inside the picture.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for an empty region, or one that is not entirely inside the
+    /// picture.
     pub fn region(&self, roi: Roi) -> Result<Self> {
         let (start, layout) = self.layout.region(roi)?;
         Ok(Frame { data: &self.data[start..start + layout.bytes()], layout })
@@ -164,8 +166,8 @@ impl<'a> Frame<'a> {
         self.layout.format
     }
 
-    /// The bytes of row `y`, without padding. In packed formats, a region may begin in the middle of a group of pixels, and
-    /// these bytes with the group.
+    /// The bytes of row `y`, without padding. In packed formats a region may begin in the middle of a group of pixels;
+    /// the bytes then begin with the group.
     ///
     /// # Panics
     /// If `y >= height`.
@@ -174,10 +176,10 @@ impl<'a> Frame<'a> {
         &self.data[start..start + self.layout.row_bytes()]
     }
 
-    /// Identifies the picture by its content: a BLAKE3 hash over sizes, channels and converted pixels, whatever the stride
-    /// and the order of the channels.
+    /// Identifies the picture by its content: a BLAKE3 hash over size, channels and converted pixels. It does not
+    /// depend on the stride or the order of the channels.
     ///
-    /// A grey picture and its three-channel copy differ, although the model sees the same.
+    /// A grey picture and its three-channel copy have different hashes, although the model sees the same.
     pub fn content_hash(&self) -> [u8; 32] {
         if self.format() != self.format().converted() {
             return self.convert(&mut Vec::new()).content_hash();
@@ -195,7 +197,7 @@ impl<'a> Frame<'a> {
 }
 
 impl std::fmt::Debug for Frame<'_> {
-    /// The geometry alone: the pixels would bury any message.
+    /// Only the geometry: the pixels would flood any message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Frame({:?})", self.layout)
     }

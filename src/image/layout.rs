@@ -1,14 +1,14 @@
-//! [`Layout`]: where the pixels of a picture lie from its first byte on, wherever that is.
+//! [`Layout`]: how the pixels of a picture lie in memory, relative to its first byte.
 
 use super::depth::{Depth, WhiteLevel};
 use super::frame::Roi;
 use super::pixel_format::PixelFormat;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Longest side, in pixels, of a picture and of the model input.
+/// The longest side, in pixels, of a picture and of the model input.
 pub const MAX_SIDE: usize = 65_535;
 
-/// Rows of pixels, each `stride` bytes after the one above. No side is 0, no row longer than the stride, and
+/// Rows of pixels, each `stride` bytes after the one above. No side is 0, no row is longer than the stride, and
 /// [`Layout::bytes`] does not overflow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -16,7 +16,7 @@ pub(super) struct Layout {
     pub height: usize,
     pub stride: usize,
     pub format: PixelFormat,
-    /// Pixels of a packed group before the first one: a region may begin in the middle.
+    /// Pixels of a packed group before the first one: a region may begin in the middle of a group.
     pub skip: usize,
     pub depth: Depth,
 }
@@ -36,16 +36,15 @@ impl Layout {
         };
         if stride < row {
             return Err(argument(format!(
-                "the stride is {stride} bytes, but a row of {width} {format:?} pixels takes {row}: the stride is \
-                 counted in bytes and includes the padding"
+                "the stride is {stride} bytes, but a row of {width} {format:?} pixels takes {row}: the stride is in bytes and includes the padding"
             )));
         }
         Ok(Layout { width, height, stride, format, skip: 0, depth: Depth::Format })
     }
 
-    /// Bytes of a row without its padding, from the byte on in which its first group of pixels begins.
+    /// Bytes of a row without padding, from the start of its first group of pixels.
     pub fn row_bytes(&self) -> usize {
-        // No more than the row of the frame that it comes from, which did not overflow.
+        // Not longer than a row of the original frame, which did not overflow.
         self.format.row_bytes(self.skip + self.width).unwrap_or(self.stride)
     }
 
@@ -54,14 +53,14 @@ impl Layout {
         (self.height - 1) * self.stride + self.row_bytes()
     }
 
-    /// How the part inside `roi` lies, and the byte at which it begins.
+    /// The offset of the first byte of the part inside `roi`, and its layout.
     pub fn region(&self, roi: Roi) -> Result<(usize, Self)> {
         let inside = |start: usize, extent: usize, side: usize| {
             extent > 0 && start.checked_add(extent).is_some_and(|end| end <= side)
         };
         if !inside(roi.x, roi.width, self.width) || !inside(roi.y, roi.height, self.height) {
             return Err(argument(format!(
-                "the region of {} x {} pixels at ({}, {}) is empty or not all inside the frame of {} x {}",
+                "the region of {} x {} pixels at ({}, {}) is empty or not entirely inside the frame of {} x {}",
                 roi.width, roi.height, roi.x, roi.y, self.width, self.height
             )));
         }
@@ -72,27 +71,26 @@ impl Layout {
         Ok((start, Layout { width, height, stride: self.stride, format, skip: x % group, depth: self.depth }))
     }
 
-    /// With a declared white level.
+    /// The same layout with a declared white level.
     pub fn white(self, level: WhiteLevel) -> Result<Self> {
         let (format, own) = (self.format, u32::MAX >> (32 - self.format.depth()));
         if u32::from(level.get()) > own || (format.depth() == 8 && u32::from(level.get()) != own) {
             return Err(argument(format!(
-                "the white level is {level}, but {format:?} pixels have {} bits and are white at {own}: a white level is for \
-                 values that use less than their format has",
+                "the white level is {level}, but {format:?} pixels have {} bits and are white at {own}: a white level is for values that do not use the format's full range",
                 format.depth()
             )));
         }
-        // Eight bits have no other.
+        // 8-bit formats have only this level.
         let depth = if format.depth() == 8 { self.depth } else { Depth::White(level) };
         Ok(Layout { depth, ..self })
     }
 }
 
-/// Bytes from row to row where nothing lies between them.
+/// Bytes from row to row without padding.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for a picture that exceeds the address space, and for rows that end in the middle of a byte: whether
-/// the next one begins there or in the next byte, only a stride can say.
+/// [`ErrorKind::Argument`] for a picture that exceeds the address space, and for rows that end in the middle of a byte:
+/// only a stride can say whether the next row begins there or at the next byte.
 pub(crate) fn packed_stride(width: usize, height: usize, format: PixelFormat) -> Result<usize> {
     let Some(row) = format.row_bytes(width) else {
         return Err(argument(format!(
@@ -102,8 +100,7 @@ pub(crate) fn packed_stride(width: usize, height: usize, format: PixelFormat) ->
     };
     if !(width % 8 * format.bits()).is_multiple_of(8) && height > 1 {
         return Err(argument(format!(
-            "a row of {width} {format:?} pixels ends in the middle of a byte: give the stride, which is {row} bytes where each row \
-             begins at the next byte; rows that begin in the middle of one are not supported"
+            "a row of {width} {format:?} pixels ends in the middle of a byte: give the stride, which is {row} bytes if each row begins at the next byte; rows that begin in the middle of a byte are not supported"
         )));
     }
     Ok(row)

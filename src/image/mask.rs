@@ -1,31 +1,32 @@
-//! What is not to be judged: the pixels of an ignore mask.
+//! Ignore masks: pixels that must not influence the result.
 //!
-//! Ignored pixels become neutral grey before the picture is resized, in prompts and queries alike, so that no other patch
-//! sees them.
+//! Ignored pixels become neutral grey before the picture is resized, in both prompts and queries, so that no other
+//! patch sees them.
 
 use super::frame::{Frame, Roi};
 use super::layout::{MAX_SIDE, argument};
 use super::pixel_format::PixelFormat;
 use crate::error::Result;
 
-/// The grey value of what carries no content: the ends of a letterbox, ignored pixels. CLIP's mean colour as luminance.
+/// The grey value of areas without content: the ends of a letterbox, ignored pixels. It is CLIP's mean colour as
+/// luminance.
 pub const PADDING: u8 = 117;
 
-/// Pixels that are not judged, for frames of one size: serial numbers, clamps, moving background.
+/// Pixels to ignore, for frames of one size: serial numbers, clamps, moving background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IgnoreMask {
     width: usize,
     height: usize,
-    /// Row, first column and end column of each run of ignored pixels, ascending and apart.
+    /// Row, first column and end column of each run of ignored pixels, ascending and not adjacent.
     runs: Vec<[u32; 3]>,
 }
 
 impl IgnoreMask {
-    /// Takes a grey picture of the size of the frames: a pixel that is not 0 is ignored.
+    /// A mask from a grey picture of the frames' size: pixels other than 0 are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a picture that is not [`PixelFormat::Grey8`] or longer than
-    /// [`MAX_SIDE`].
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a picture that is not [`PixelFormat::Grey8`] or longer
+    /// than [`MAX_SIDE`].
     pub fn from_frame(mask: Frame<'_>) -> Result<Self> {
         if mask.format() != PixelFormat::Grey8 {
             return Err(argument(format!(
@@ -50,13 +51,13 @@ impl IgnoreMask {
     /// A mask for frames of `width` x `height` pixels that ignores rectangles.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a rectangle that is not all inside, or sides that are zero or
-    /// over [`MAX_SIDE`].
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a rectangle that is not entirely inside, or a side that
+    /// is zero or over [`MAX_SIDE`].
     pub fn from_rectangles(width: usize, height: usize, rectangles: &[Roi]) -> Result<Self> {
         check_sides(width, height)?;
         let mut pixels = vec![0u8; width * height];
         for rectangle in rectangles {
-            // A region that is not inside is refused here, with its numbers.
+            // Refuses a region that is not inside, with its numbers.
             Frame::packed(&pixels, width, height, PixelFormat::Grey8)?.region(*rectangle)?;
             for row in pixels.chunks_exact_mut(width).skip(rectangle.y).take(rectangle.height) {
                 row[rectangle.x..rectangle.x + rectangle.width].fill(1);
@@ -65,7 +66,7 @@ impl IgnoreMask {
         Self::from_frame(Frame::packed(&pixels, width, height, PixelFormat::Grey8)?)
     }
 
-    /// Takes runs as [`IgnoreMask::runs`] gives them.
+    /// A mask from the runs of [`IgnoreMask::runs`].
     pub(crate) fn from_runs(width: usize, height: usize, runs: Vec<[u32; 3]>) -> Result<Self> {
         check_sides(width, height)?;
         let mut before = None;
@@ -74,8 +75,7 @@ impl IgnoreMask {
                 before.is_none_or(|(last_row, last_end)| row > last_row || (row == last_row && start > last_end));
             if row as usize >= height || start >= end || end as usize > width || !apart {
                 return Err(argument(format!(
-                    "the run of ignored pixels {start}..{end} of row {row} does not fit a mask of {width} x {height}, or the \
-                     runs before it"
+                    "the run of ignored pixels {start}..{end} of row {row} does not fit a mask of {width} x {height}, or overlaps earlier runs"
                 )));
             }
             before = Some((row, end));
@@ -103,7 +103,7 @@ impl IgnoreMask {
         self.runs.iter().map(|[_, start, end]| (end - start) as usize).sum()
     }
 
-    /// An error for frames of another size.
+    /// Refuses frames of another size.
     pub(crate) fn check(&self, width: usize, height: usize) -> Result<()> {
         if (width, height) == (self.width, self.height) {
             return Ok(());
@@ -115,7 +115,7 @@ impl IgnoreMask {
         )))
     }
 
-    /// A copy of `frame` in `memory` as [`Frame::convert`] makes it, with ignored pixels in neutral grey.
+    /// A converted copy of `frame` in `memory`, as by [`Frame::convert`], with ignored pixels in neutral grey.
     pub(crate) fn apply<'m>(&self, frame: &Frame<'_>, memory: &'m mut Vec<u8>) -> Result<Frame<'m>> {
         self.check(frame.width(), frame.height())?;
         let converted = frame.convert(memory);
@@ -133,7 +133,7 @@ fn check_sides(width: usize, height: usize) -> Result<()> {
     if [width, height].iter().all(|side| (1..=MAX_SIDE).contains(side)) {
         return Ok(());
     }
-    Err(argument(format!("an ignore mask of {width} x {height} pixels: both sides must be from 1 to {MAX_SIDE}")))
+    Err(argument(format!("the ignore mask has {width} x {height} pixels: both sides must be from 1 to {MAX_SIDE}")))
 }
 
 #[cfg(test)]

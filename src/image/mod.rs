@@ -1,8 +1,8 @@
-//! Frames as cameras and files give them: formats, depths, strides, decoders, masks.
+//! Frames from cameras and files: formats, depths, strides, decoders, masks.
 //!
 //! ```text
 //! file -> Image -> Frame [height, width, channels] u8     decode, 8 bits, grey or RGB
-//! camera -> Frame -> Frame::convert                       other layouts and depths of pixels become one of the two
+//! camera -> Frame -> Frame::convert                       other pixel formats become one of the two
 //! ```
 //!
 //! Refused: floating-point pictures, which have no fixed range; sides over [`MAX_SIDE`]; files of more than

@@ -1,13 +1,13 @@
-//! [`PixelFormat`]: how the pixels of cameras lie in memory.
+//! [`PixelFormat`]: how the pixels of cameras are stored.
 
-/// How pixels lie in memory. Names are those of machine vision: `Mono8` of GenICam is `Grey8` here.
+/// How pixels are stored in memory. `Mono8` of GenICam is `Grey8` here, and so on.
 ///
 /// The model sees [`Grey8`](Self::Grey8) and [`Rgb8`](Self::Rgb8); the others are converted to one of them first, by
 /// [`Frame::convert`](super::Frame::convert).
 ///
-/// Formats of 10 and 12 bits say by themselves how bright white is: 1023 and 4095. A format of 16 bits may hold fewer, and
-/// then takes a [`WhiteLevel`](super::WhiteLevel). The packed ones are those of the GenICam Pixel Format Naming Convention; each
-/// of their rows begins at a byte.
+/// In formats of 10 and 12 bits white is 1023 and 4095. A 16-bit format may hold fewer bits and then needs a
+/// [`WhiteLevel`](super::WhiteLevel). The packed formats are those of the GenICam Pixel Format Naming Convention; each
+/// row begins at a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PixelFormat {
@@ -23,7 +23,7 @@ pub enum PixelFormat {
     Rgba8,
     /// Blue, green, red, alpha, one byte each; alpha is dropped, not composited.
     Bgra8,
-    /// A colour filter array of one byte a pixel, whose first row begins red, green and second row green, blue.
+    /// A colour filter array of one byte per pixel. Its first row begins red, green, its second row green, blue.
     BayerRg8,
     /// As [`BayerRg8`](Self::BayerRg8), beginning green, red and blue, green.
     BayerGr8,
@@ -35,12 +35,13 @@ pub enum PixelFormat {
     Grey10,
     /// `Mono12`: as [`Grey16`](Self::Grey16), but 12 bits, the others 0.
     Grey12,
-    /// `Mono10p`: 10 bits a pixel, four in five bytes, from the least significant bit of the first byte on.
+    /// `Mono10p`: 10 bits per pixel, four pixels in five bytes, from the least significant bit of the first byte on.
     Grey10p,
-    /// `Mono12p`: 12 bits a pixel, two in three bytes, from the least significant bit of the first byte on.
+    /// `Mono12p`: 12 bits per pixel, two pixels in three bytes, from the least significant bit of the first byte on.
     Grey12p,
-    /// `Mono12Packed` of GigE Vision: two pixels in three bytes. The first has the upper eight bits of one pixel and the last
-    /// those of the other, the middle one their lower four, those of the first pixel in its lower half.
+    /// `Mono12Packed` of GigE Vision: two pixels in three bytes. The first byte holds the upper eight bits of the first
+    /// pixel, the last byte those of the second. The middle byte holds the lower four bits of both, the first pixel's
+    /// in its lower half.
     Grey12Packed,
     /// As [`BayerRg8`](Self::BayerRg8), pixels as those of [`Grey10`](Self::Grey10).
     BayerRg10,
@@ -68,14 +69,14 @@ pub enum PixelFormat {
     BayerBg16,
 }
 
-/// How the one sample of a grey pixel, or of one of a colour filter array, is stored.
+/// How the sample of a grey pixel or of a colour filter array is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
-    /// A byte, or several of a colour pixel.
+    /// One byte per sample.
     Byte,
     /// Two bytes, the less significant first.
     Word,
-    /// As many bits as there are, from the least significant one of the first byte on.
+    /// Packed bits, from the least significant bit of the first byte on.
     Bits,
     /// Two pixels of 12 bits in three bytes.
     Pair,
@@ -124,10 +125,10 @@ impl PixelFormat {
         }
     }
 
-    /// Bytes of a row of `width` pixels, the last one counted whole if only some of its bits belong to the row; `None` where that
-    /// exceeds a `usize`.
+    /// Bytes of a row of `width` pixels. A last byte of which only some bits belong to the row counts. `None` if the
+    /// result exceeds a `usize`.
     pub fn row_bytes(self, width: usize) -> Option<usize> {
-        // Eight pixels of any format fill their bytes.
+        // Eight pixels of every format fill whole bytes.
         let rest = (width % 8 * self.bits()).div_ceil(8);
         (width / 8).checked_mul(self.bits())?.checked_add(rest)
     }
@@ -144,12 +145,12 @@ impl PixelFormat {
         }
     }
 
-    /// Channels that the model is shown: 1 or 3.
+    /// Channels that the model sees: 1 or 3.
     pub fn channels(self) -> usize {
         if self.converted() == PixelFormat::Grey8 { 1 } else { 3 }
     }
 
-    /// What [`Frame::convert`](super::Frame::convert) makes of it: `Grey8` or `Rgb8`.
+    /// The format after [`Frame::convert`](super::Frame::convert): `Grey8` or `Rgb8`.
     pub fn converted(self) -> PixelFormat {
         use PixelFormat as P;
         match self {
@@ -167,7 +168,7 @@ impl PixelFormat {
         }
     }
 
-    /// Pixels after which a row is at the beginning of a byte again, and of a pair.
+    /// Number of pixels after which a row is at the start of a byte, and of a pair, again.
     pub(super) fn group(self) -> usize {
         match self.sample() {
             Sample::Byte | Sample::Word => 1,
@@ -176,7 +177,7 @@ impl PixelFormat {
         }
     }
 
-    /// Where the red pixel of a colour filter array lies in its first 2 x 2 pixels, as (column, row).
+    /// The (column, row) of the red pixel among the first 2 x 2 pixels of a colour filter array.
     pub(super) fn bayer_red(self) -> Option<(usize, usize)> {
         use PixelFormat as P;
         match self {
@@ -188,7 +189,7 @@ impl PixelFormat {
         }
     }
 
-    /// The format of the same colour filter array seen from a pixel `x` columns and `y` rows on.
+    /// The format of the same colour filter array, starting `x` columns and `y` rows later.
     pub(super) fn shifted(self, x: usize, y: usize) -> PixelFormat {
         let Some(red) = self.bayer_red() else { return self };
         let red = ((red.0 + x) % 2, (red.1 + y) % 2);
@@ -196,7 +197,7 @@ impl PixelFormat {
         Self::ALL.into_iter().find(same).unwrap_or(self)
     }
 
-    /// A byte that fills a frame with grey of about half the range, near enough.
+    /// A byte that fills a frame with about mid-grey.
     pub(crate) fn grey_byte(self) -> u8 {
         match (self.sample(), self.depth()) {
             (Sample::Word, 10) => 0x02,

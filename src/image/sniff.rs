@@ -1,20 +1,21 @@
-//! [`sniff`]: what a file is, told from its first bytes. The name plays no part.
+//! [`sniff`] recognises a file by its first bytes, whatever its name.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// So many bytes from the start of a file are enough for [`sniff`]; fewer are enough for most formats.
+/// How many bytes from the start of a file [`sniff`] needs at most. Most formats need fewer.
 pub const HEAD: usize = 256;
 
-/// What the first bytes of a file say.
+/// What the first bytes of a file show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A format that [`Image::decode`](super::Image::decode) reads; a file may still be damaged, or of a refused variant.
+    /// A format that [`Image::decode`](super::Image::decode) reads. The file may still be damaged or of an unsupported
+    /// variant.
     Picture(Format),
-    /// A picture (or film, or page) of a format that is not read, by the name that people use: "HEIC", "JPEG XL".
+    /// A picture, film or page of a format that is not read, by its common name: "HEIC", "JPEG XL".
     Unsupported(&'static str),
-    /// Nothing that is known to be a picture; also an empty file.
+    /// Not a known picture format, or an empty file.
     Other,
 }
 
@@ -36,7 +37,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name that people use.
+    /// The common name.
     pub fn name(self) -> &'static str {
         match self {
             Format::Png => "PNG",
@@ -49,7 +50,7 @@ impl Format {
     }
 }
 
-/// What a file is by its first [`HEAD`] bytes (or all of them, if there are fewer).
+/// Recognises a file by its first [`HEAD`] bytes, or by all of them if there are fewer.
 pub fn sniff(head: &[u8]) -> Content {
     if let Some(format) = supported(head) {
         return Content::Picture(format);
@@ -63,7 +64,7 @@ pub fn sniff(head: &[u8]) -> Content {
 /// [`sniff`] of a file.
 ///
 /// # Errors
-/// What opening or reading it gives.
+/// As opening or reading the file.
 pub fn sniff_file(path: &Path) -> io::Result<Content> {
     let mut head = Vec::with_capacity(HEAD);
     File::open(path)?.take(HEAD as u64).read_to_end(&mut head)?;
@@ -71,7 +72,7 @@ pub fn sniff_file(path: &Path) -> io::Result<Content> {
 }
 
 fn supported(head: &[u8]) -> Option<Format> {
-    // Camera raw files with TIFF's signature, and one of their own behind it.
+    // Camera raw files with TIFF's signature, followed by one of their own.
     const CANON_RAW: &[u8] = b"CR\x02";
     match head {
         [0x89, b'P', b'N', b'G', ..] => Some(Format::Png),
@@ -80,7 +81,7 @@ fn supported(head: &[u8]) -> Option<Format> {
             (!rest.get(4..).is_some_and(|rest| rest.starts_with(CANON_RAW))).then_some(Format::Tiff)
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Format::WebP),
-        // Prose may begin with these two letters, too: the size of a second header follows in twelve bytes.
+        // Prose may begin with these two letters, too. The size of a second header must follow after twelve bytes.
         [b'B', b'M', rest @ ..] => {
             (rest.len() < 16 || matches!(rest[12..16], [12..=124, 0, 0, 0])).then_some(Format::Bmp)
         }
@@ -143,7 +144,7 @@ fn iso_media(head: &[u8]) -> Option<&'static str> {
         b"crx " => Some("Canon raw"),
         _ => None,
     });
-    // A generic HEIF brand stands first where the codec's follows.
+    // A generic HEIF brand may come before the codec's brand.
     let heif = || brands.as_chunks::<4>().0.iter().any(|brand| matches!(brand, b"mif1" | b"msf1"));
     named.or_else(|| heif().then_some("HEIF")).or(Some("MP4"))
 }

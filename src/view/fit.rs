@@ -1,4 +1,4 @@
-//! Where on the model input the picture goes: the geometry, before any pixel is touched.
+//! The geometry of a fit: where the picture goes on the model input.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 
-/// How a picture that is not square is brought to the input of the model.
+/// How a picture that is not square is fitted to the model's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// The shorter side becomes `size` and the middle of the longer side is kept: torchvision's `Resize` and
-    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are not seen.
+    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are cut off.
     #[default]
     Crop,
     /// The longer side becomes `size`; the picture is centred on a canvas of neutral grey.
     Letterbox,
     /// Both sides become `size`; the aspect ratio is not kept.
     Stretch,
-    /// The shorter side becomes `size` and the longer one is kept, so that the input is as wide or as tall as the picture: for
-    /// encoders and methods that take any grid. Of both sides the end that is less than a patch is not seen, at the right and
-    /// at the bottom: what the published AnomalyDINO does.
+    /// The shorter side becomes `size` and the aspect ratio is kept, so the input has the picture's shape: for encoders
+    /// and methods that take any grid. At the right and at the bottom a strip of less than one patch is cut off, as in
+    /// the published AnomalyDINO.
     Trim,
 }
 
@@ -37,12 +37,12 @@ impl Fit {
         }
     }
 
-    /// The geometry of both axes for a picture of `width` x `height` pixels, none of the three zero.
+    /// The geometry of both axes for a picture of `width` x `height` pixels. None of the three numbers is zero.
     pub(super) fn spans(self, width: usize, height: usize, size: usize) -> [Span; 2] {
         let (short, long) = (width.min(height), width.max(height));
         [width, height].map(|source| {
             let resized = match self {
-                // int(size * long / short): floor, as torchvision has it.
+                // int(size * long / short): floor, as in torchvision.
                 Fit::Crop | Fit::Trim if source == short => size,
                 Fit::Crop | Fit::Trim => scaled(size, long, short, 0),
                 Fit::Letterbox if source == long => size,
@@ -84,8 +84,8 @@ fn half_to_even(n: usize) -> usize {
     half + (n & half & 1)
 }
 
-/// One axis: `source` pixels are resized to `resized`, of which `kept` go to the `target` pixels of the model input from index
-/// `pad` on.
+/// One axis: `source` pixels are resized to `resized`. The pixels `kept` of these go to the `target` pixels of the
+/// model input, from index `pad` on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub source: usize,
@@ -106,9 +106,10 @@ impl Span {
 
 /// The rectangle of the original picture that the model's input covers.
 ///
-/// Unit: pixels of the original; continuous coordinates in which pixel `i` spans `[i, i + 1)`, the origin at the top
-/// left corner. Column `u` (continuous, `0..=W`) of an input `W` pixels wide shows the original at `x + u * width / W`, and rows
-/// likewise: this lays a heat map over the original. With [`Fit::Letterbox`] it reaches outside the picture.
+/// The unit is a pixel of the original. Coordinates are continuous: pixel `i` spans `[i, i + 1)`, and the origin is the
+/// top left corner. Column `u` (continuous, `0..=W`) of an input `W` pixels wide shows the original at `x + u * width /
+/// W`; rows likewise. This places a heat map over the original. With [`Fit::Letterbox`] the rectangle extends outside
+/// the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
     /// Left edge.
@@ -122,7 +123,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The share of a picture of `width` x `height` pixels, from its top left corner on, that lies inside.
+    /// The share of a picture of `width` x `height` pixels that lies inside.
     pub fn share_of(&self, width: usize, height: usize) -> f64 {
         let inside = |from: f64, extent: f64, side: f64| ((from + extent).min(side) - from.max(0.0)).max(0.0) / side;
         inside(self.x, self.width, width as f64) * inside(self.y, self.height, height as f64)

@@ -1,4 +1,4 @@
-//! [`Grid`]: how many patches lie beside and below one another.
+//! [`Grid`]: the rows and columns of patches.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The patches of an encoded view, and the cells of its map: `rows` x `cols`, counted row by row from the top left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grid {
-    /// Cells below one another.
+    /// Number of rows.
     pub rows: usize,
-    /// Cells beside one another.
+    /// Number of columns.
     pub cols: usize,
 }
 
@@ -29,7 +29,7 @@ impl Grid {
         self.rows.saturating_mul(self.cols)
     }
 
-    /// Cells of a side, where both sides have as many.
+    /// Cells of a side, if the grid is square.
     pub fn side(self) -> Option<usize> {
         (self.rows == self.cols).then_some(self.rows)
     }

@@ -1,13 +1,13 @@
-//! Which cells of a map count: not those of padding, nor those of ignored pixels.
+//! Which cells of a map count: cells of padding and of ignored pixels do not.
 //!
-//! A cell is ignored where at least half of its input pixels are; then its residual is 0, it takes no part in the maximum, and
-//! no query patch finds its counterpart in a prompt.
+//! A cell is ignored if at least half of its input pixels are. Its residual is then 0, it does not enter the maximum,
+//! and the same cell of a prompt matches no query patch.
 
 use super::plan::Plan;
 use crate::image::IgnoreMask;
 
-/// Which cells of the grid of `patch` pixels are judged: 1, or 0 where at least half of the cell's input pixels are padding or
-/// lie on ignored pixels of the picture, `[N]`.
+/// Which cells of the grid of `patch` pixels count, `[N]`: 0 where at least half of the cell's input pixels are padding
+/// or ignored pixels of the picture, else 1.
 pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> {
     let (grid, place) = (plan.grid(patch), plan.placement());
     let (width, height) = (plan.width() as f64, plan.height() as f64);
@@ -24,7 +24,7 @@ pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> 
             return true;
         }
         let Some((pixels, columns, rows)) = &ignored else { return false };
-        // The pixel of the picture under the middle of the input pixel.
+        // The picture's pixel under the centre of the input pixel.
         let x = (place.x + (u as f64 + 0.5) * place.width / width).max(0.0) as usize;
         let y = (place.y + (v as f64 + 0.5) * place.height / height).max(0.0) as usize;
         pixels[y.min(rows - 1) * columns + x.min(columns - 1)]

@@ -1,4 +1,4 @@
-//! What of a frame is looked at, and how it reaches the encoder: exactly as Pillow and torchvision do it.
+//! Which part of a frame is used, and how it reaches the encoder: exactly as with Pillow and torchvision.
 //!
 //! ```text
 //! Frame -> Plan::horizontal  [source rows, columns, channels] u8      Pillow's resize, antialiased, one axis at a time
@@ -6,13 +6,13 @@
 //!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
 //! ```
 //!
-//! A method may have its prompts turned (`rotate.rs`) before all this.
+//! A method may rotate its prompts (`rotate.rs`) before this.
 //!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
 //!
-//! Invariants: for 8-bit grey and RGB the resized bytes are those of Pillow; any split of the rows over threads gives
-//! the same bytes; after decoding nothing allocates ([`Plan::run`] is a convenience and does). Only what survives the
-//! crop is computed.
+//! Invariants: for 8-bit grey and RGB the resized bytes are those of Pillow. Every split of the rows over threads gives
+//! the same bytes. Nothing allocates after decoding, except the convenience [`Plan::run`]. Only pixels inside the crop
+//! are computed.
 
 mod fit;
 mod grid;

@@ -1,11 +1,11 @@
-//! [`Normalised`]: a model input that is already resized, cropped and normalised, as PyTorch code keeps it.
+//! [`Normalised`]: a model input that is already resized, cropped and normalised, as in PyTorch code.
 
 use super::patches;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, MAX_SIDE, PixelFormat};
 
-/// The largest magnitude of a number: CLIP's normalisation takes 8-bit pixels to -1.8 .. 2.2, so that a larger one comes
-/// from an image that was not normalised.
+/// The largest accepted magnitude. CLIP's normalisation maps 8-bit pixels to -1.8 .. 2.2, so larger numbers come from
+/// an image that was not normalised.
 const LIMIT: f32 = 10.0;
 
 /// A square image after CLIP's normalisation: `(value / 255 - mean) / std`, `[3, size, size]`, red, green, blue.
@@ -19,8 +19,8 @@ impl Normalised {
     /// An image of `size` x `size` pixels from its `3 * size * size` numbers, channel by channel, rows from the top.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for another number of numbers, [`ErrorKind::Image`] where one is not finite or larger than
-    /// any normalised pixel's.
+    /// [`ErrorKind::Argument`] for a wrong count of numbers, [`ErrorKind::Image`] where one is not finite or too large
+    /// for a normalised pixel.
     pub fn new(values: Vec<f32>, size: usize) -> Result<Self> {
         if !(1..=MAX_SIDE).contains(&size) || values.len() != 3 * size * size {
             let message = format!("{} numbers given for a normalised image of 3 x {size} x {size}", values.len());
@@ -48,15 +48,15 @@ impl Normalised {
         &self.values
     }
 
-    /// The 8-bit RGB picture `[size, size, 3]` whose normalisation has these very bits, where there is one.
+    /// The 8-bit RGB picture `[size, size, 3]` whose normalisation has exactly these bits, if there is one.
     pub fn pixels(&self) -> Option<Vec<u8>> {
         let plane = self.size * self.size;
         (0..3 * plane).map(|i| patches::level(i % 3, self.values[i % 3 * plane + i / 3])).collect()
     }
 
-    /// Identifies the image by its content: where it is the normalisation of an 8-bit RGB picture, the hash of that picture
-    /// ([`Frame::content_hash`]), so that the picture and its tensor are one prompt; else a BLAKE3 hash over side and
-    /// numbers, bit by bit.
+    /// Identifies the image by its content. If it is the normalisation of an 8-bit RGB picture, this is the hash of
+    /// that picture ([`Frame::content_hash`]), so that the picture and its tensor are the same prompt. Otherwise it is
+    /// a BLAKE3 hash over the side and the bits of the numbers.
     pub fn content_hash(&self) -> [u8; 32] {
         let pixels = self.pixels();
         if let Some(frame) =

@@ -11,7 +11,7 @@ pub const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 #[expect(clippy::excessive_precision, reason = "the digits that CLIP publishes")]
 pub const STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-/// `[channel][value]`: what each 8-bit value of a channel becomes.
+/// `[channel][value]`: the normalised number for each 8-bit value of a channel.
 pub type ValueTable = [[f32; 256]; 3];
 
 /// The table of CLIP's mean and standard deviation.
@@ -32,22 +32,23 @@ pub const fn value_table(mean: [f32; 3], std: [f32; 3]) -> ValueTable {
     table
 }
 
-/// The pixel value that CLIP's normalisation of a channel takes to exactly this number, where there is one.
+/// The pixel value that CLIP's normalisation of a channel maps to exactly this number, if there is one.
 pub(super) fn level(channel: usize, number: f32) -> Option<u8> {
-    // The cast saturates: what lies outside the range is compared with the end and is not equal.
+    // The cast saturates: a number outside the range is compared with the end of the range and is not equal.
     let nearest = ((number * STD[channel] + MEAN[channel]) * 255.0).round() as u8;
     (NORMALISED[channel][usize::from(nearest)].to_bits() == number.to_bits()).then_some(nearest)
 }
 
-/// Writes patches `rows` of the picture `pixels` (`[height, width, channels]`, 8 bits, `size` its width and height) into
-/// `out` (`[rows, 3 * patch * patch]`, f32), each value as `table` has it.
+/// Writes patches `rows` of the picture `pixels` (`[height, width, channels]`, 8 bits, `size` its width and height)
+/// into `out` (`[rows, 3 * patch * patch]`, f32), each value normalised by `table`.
 ///
-/// Patches are counted row by row over the grid of whole patches; pixels beyond the last one are
-/// ignored, as a strided convolution does. Values of a patch lie in (channel, y, x) order, that of a flattened filter
-/// of `conv1.weight`. A grey picture is repeated to three channels.
+/// Patches are counted row by row over the grid of whole patches; pixels beyond the last one are ignored, as a strided
+/// convolution does. Values of a patch are in (channel, y, x) order, as in a flattened filter of `conv1.weight`. A grey
+/// picture is repeated to three channels.
 ///
 /// # Panics
-/// If `channels` is neither 1 nor 3, `patch` is 0 or longer than a side, `rows` leaves the grid, or a slice has another length.
+/// If `channels` is neither 1 nor 3, `patch` is 0 or longer than a side, `rows` exceeds the grid, or a slice has the
+/// wrong length.
 pub fn write(
     pixels: &[u8],
     channels: usize,

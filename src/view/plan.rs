@@ -1,4 +1,4 @@
-//! [`Plan`]: everything about resizing that depends on the sizes alone, and the two passes that use it.
+//! [`Plan`]: everything about resizing that depends only on sizes, and the two passes that use it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use super::resize::FilterWeights;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, MAX_SIDE, PADDING};
 
-/// Geometry and weights that bring pictures of one size to the input of the model, [`Plan::width`] x [`Plan::height`] pixels.
+/// Geometry and weights that fit pictures of one size to the model's input of [`Plan::width`] x [`Plan::height`]
+/// pixels.
 ///
-/// Built once per camera or picture size; using it allocates nothing. Work is split by rows, in two steps: every row
-/// that is needed of the intermediate image (see [`Plan::horizontal`]), then every row of the output
-/// ([`Plan::vertical`]). Any split gives the same bytes.
+/// Build it once per camera or picture size; using it allocates nothing. Work is split by rows in two steps: all needed
+/// rows of the intermediate image ([`Plan::horizontal`]), then all rows of the output ([`Plan::vertical`]). Every split
+/// gives the same bytes.
 #[derive(Clone, Debug)]
 pub struct Plan {
     size: usize,
@@ -48,15 +49,16 @@ impl Plan {
             if !(1..=MAX_SIDE).contains(&value) {
                 return Err(Error::new(
                     ErrorKind::Argument,
-                    format!("the {name} is {value} pixels: it must be from 1 to {MAX_SIDE}; cut a larger picture up"),
+                    format!(
+                        "the {name} is {value} pixels: it must be from 1 to {MAX_SIDE}; cut a larger picture into parts"
+                    ),
                 ));
             }
         }
         let [x, y] = fit.spans(width, height, size);
         if x.target.max(y.target) > MAX_SIDE {
             let message = format!(
-                "a picture of {width} x {height} pixels whose shorter side becomes {size} is {} x {} pixels: the longer side must \
-                 be at most {MAX_SIDE}; cut the picture up, or use the fit crop, letterbox or stretch",
+                "a picture of {width} x {height} pixels whose shorter side becomes {size} is {} x {} pixels: the longer side must be at most {MAX_SIDE}; cut the picture into parts, or use the fit crop, letterbox or stretch",
                 x.target, y.target
             );
             return Err(Error::new(ErrorKind::Argument, message));
@@ -68,7 +70,7 @@ impl Plan {
         Ok(Plan { size, fit, x, y, horizontal, vertical, source_rows, preprocessing: *preprocessing, values })
     }
 
-    /// The size that the plan was made for: what it means for the input, the fit says.
+    /// The size that the plan was made for. The fit defines its meaning for the input.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -83,23 +85,23 @@ impl Plan {
         self.y.target
     }
 
-    /// The whole patches of `patch` x `patch` pixels of the model input, from its top left corner on; pixels beyond them are
-    /// not looked at, as in a strided convolution. `patch` is not 0.
+    /// The whole patches of `patch` x `patch` pixels of the model input, from its top left corner on; pixels beyond
+    /// them are ignored, as in a strided convolution. `patch` must not be 0.
     pub fn grid(&self, patch: usize) -> Grid {
         Grid::new(self.height() / patch, self.width() / patch)
     }
 
-    /// The encoder's preprocessing; the fit of the plan is its own.
+    /// The encoder's preprocessing. The plan may have a different fit.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// What each 8-bit value of a channel becomes.
+    /// The normalised number for each 8-bit value of a channel.
     pub fn values(&self) -> &ValueTable {
         &self.values
     }
 
-    /// How the picture is brought to the input.
+    /// How the picture is fitted to the input.
     pub fn fit(&self) -> Fit {
         self.fit
     }
@@ -111,7 +113,7 @@ impl Plan {
         Placement { x, y, width, height }
     }
 
-    /// The part of [`Plan::placement`] that [`Plan::grid`] covers, which a map lies over.
+    /// The part of [`Plan::placement`] that [`Plan::grid`], and so a map, covers.
     pub fn placement_of_grid(&self, patch: usize) -> Placement {
         let (input, grid) = (self.placement(), self.grid(patch));
         let share = |cells: usize, side: usize| (cells * patch) as f64 / side as f64;
@@ -124,13 +126,13 @@ impl Plan {
         (self.x.source, self.y.source) == (width, height)
     }
 
-    /// Columns of the output that show the picture, the others are padding. Their number is the width of the
+    /// Columns of the output that show the picture; the others are padding. Their number is the width of the
     /// intermediate image and the number of outputs of [`Plan::horizontal_taps`].
     pub fn columns(&self) -> Range<usize> {
         self.x.pad..self.x.pad + self.x.kept.len()
     }
 
-    /// Rows of the output that show the picture, the others are padding. Their number is the number of outputs of
+    /// Rows of the output that show the picture; the others are padding. Their number is the number of outputs of
     /// [`Plan::vertical_taps`].
     pub fn rows(&self) -> Range<usize> {
         self.y.pad..self.y.pad + self.y.kept.len()
@@ -141,8 +143,8 @@ impl Plan {
         &self.horizontal
     }
 
-    /// Weights from rows of the *picture* to rows of the output: row `r` of the picture is row `r - source_rows().start`
-    /// of the intermediate image.
+    /// Weights from rows of the *picture* to rows of the output: row `r` of the picture is row `r -
+    /// source_rows().start` of the intermediate image.
     pub fn vertical_taps(&self) -> &FilterWeights {
         &self.vertical
     }
@@ -166,8 +168,8 @@ impl Plan {
     /// First pass: `rows` of the intermediate image into `out`, which holds exactly those rows.
     ///
     /// # Panics
-    /// If `frame` is not of the plan's size or not yet [converted](Frame::convert), `rows` leaves the intermediate image, or
-    /// `out` has another length.
+    /// If `frame` is not of the plan's size or not yet [converted](Frame::convert), `rows` exceeds the intermediate
+    /// image, or `out` has the wrong length.
     pub fn horizontal(&self, frame: &Frame<'_>, rows: Range<usize>, out: &mut [u8]) {
         assert!(self.matches(frame.width(), frame.height()), "{frame:?} given to a plan for another size: {self:?}");
         assert_eq!(frame.format(), frame.format().converted(), "{frame:?} given to a plan before it was converted");
@@ -187,7 +189,7 @@ impl Plan {
     /// `width * channels` bytes. `intermediate` is the whole intermediate image.
     ///
     /// # Panics
-    /// If `channels` is neither 1 nor 3, `rows` leaves the output, or a slice has another length.
+    /// If `channels` is neither 1 nor 3, `rows` exceeds the output, or a slice has the wrong length.
     pub fn vertical(&self, intermediate: &[u8], channels: usize, rows: Range<usize>, out: &mut [u8]) {
         assert_eq!(intermediate.len(), self.intermediate_len(channels), "bytes of the intermediate image");
         let stride = self.width() * channels;

@@ -1,4 +1,4 @@
-//! [`Preprocessing`]: what an encoder was trained to see of a picture, as its own files say it.
+//! [`Preprocessing`]: how pictures were prepared when an encoder was trained, as stated in its files.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::fit::Fit;
 use super::patches::{self, ValueTable};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The kernel of a resize, as Pillow has it: antialiased, its support grows with the scale of a reduction.
+/// The kernel of a resize, as in Pillow: antialiased, with a support that grows with the reduction factor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// Keys' cubic convolution with a = -0.5, over two pixels on either side.
@@ -45,7 +45,7 @@ impl ResizeMode {
         }
     }
 
-    /// The fit that does this.
+    /// The same as a [`Fit`].
     pub fn fit(self) -> Fit {
         match self {
             ResizeMode::Shortest => Fit::Crop,
@@ -54,18 +54,18 @@ impl ResizeMode {
     }
 }
 
-/// What happens to the pixels between a picture and the patches of an encoder: a part of its identity.
+/// How pixels are prepared for an encoder. This is part of the model's identity.
 ///
 /// The default is CLIP's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
     /// Subtracted from each channel: red, green, blue, in units of full scale.
     pub mean: [f32; 3],
-    /// What each channel is divided by after that.
+    /// Then each channel is divided by this.
     pub std: [f32; 3],
     /// The kernel of the resize.
     pub filter: Filter,
-    /// The fit of a bank for which none is named.
+    /// The default fit of a bank.
     pub resize: ResizeMode,
 }
 
@@ -93,7 +93,7 @@ impl Preprocessing {
         patches::value_table(self.mean, self.std)
     }
 
-    /// Checks that the numbers are those of pixels from 0 to 1.
+    /// Checks that the numbers are for pixels from 0 to 1.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with the number and its range.
@@ -101,8 +101,7 @@ impl Preprocessing {
         for (name, values, low, high) in [("mean", self.mean, 0.0, 1.0), ("std", self.std, 1e-3, 10.0)] {
             if !values.iter().all(|value| (low..=high).contains(value)) {
                 let message = format!(
-                    "the pixels' {name} is {values:?}, expected numbers from {low} to {high}, in units of full scale (those of \
-                     0 to 255 are divided by 255)"
+                    "the pixels' {name} is {values:?}, expected numbers from {low} to {high}, in units of full scale (divide numbers for 0 to 255 by 255)"
                 );
                 return Err(Error::new(ErrorKind::Config, message));
             }

@@ -1,12 +1,12 @@
 //! Pillow's antialiased bicubic and bilinear resampling of 8-bit pixels (`Resample.c`), one axis at a time.
 //!
 //! The result is bit-exact: weights are computed and normalised in f64, rounded to 22-bit fixed point, and every sum is
-//! an exact integer, so that no order of evaluation, thread count or vector width can change it.
+//! an exact integer. No order of evaluation, thread count or vector width can change it.
 //!
-//! Each pass rounds to 8 bits, so their order shows. It is horizontal, then vertical: that of every Pillow which the
-//! published scores can have come from. Pillow 13 begins with the vertical pass for some pictures, among them those
-//! more than twice as tall as wide that shrink: these differ from it by rounding, and by more where an overshoot at an
-//! edge is clipped.
+//! Each pass rounds to 8 bits, so their order matters. It is horizontal, then vertical, as in every version of Pillow
+//! that can have produced the published scores. Pillow 13 begins with the vertical pass for some pictures, among them
+//! shrunk pictures more than twice as tall as wide. These differ by rounding, and by more where an overshoot at an edge
+//! is clipped.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ const STRIP: usize = 256;
 /// The weights of one axis: each output index is a weighted sum of consecutive source indices.
 ///
 /// Output `i` is `clip((2^21 + sum over t < count[i] of weight[i * row_len + t] * source[first[i] + t]) >> 22)`, where
-/// `clip` limits to 0..=255. Unused places of a weight row are zero.
+/// `clip` limits to 0..=255. Unused elements of a weight row are zero.
 #[derive(Clone, Debug)]
 pub struct FilterWeights {
     first: Vec<u32>,
@@ -33,7 +33,7 @@ pub struct FilterWeights {
 }
 
 impl FilterWeights {
-    /// Weights for the surviving outputs of `span` alone, `precompute_coeffs` and `normalize_coeffs_8bpc` of Pillow.
+    /// Weights for only the kept outputs of `span`: Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc`.
     ///
     /// Pillow skips an axis whose size does not change; here that is one tap of weight 1, which copies exactly.
     pub(super) fn new(span: &Span, filter: Filter) -> Self {

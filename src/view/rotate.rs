@@ -1,9 +1,9 @@
-//! Rotation of 8-bit pictures about their centre on a canvas of the same size, for methods that show their prompts turned.
+//! Rotation of 8-bit pictures about their centre on a canvas of the same size, for methods that rotate their prompts.
 //!
-//! Equal to the bit to `warpAffine` of OpenCV 5 (bilinear, `BORDER_REFLECT_101`) with the matrix of
-//! `getRotationMatrix2D((width / 2, height / 2), degrees, 1)`, as an x86 processor with AVX2 runs it: coordinates and weights are
-//! f32 there, each multiplied and added with one rounding, and the last columns of a row, fewer than sixteen, have another order
-//! of additions. OpenCV 4 rounds coordinates to 1/32 of a pixel and differs by up to 6 levels.
+//! Bit-identical to `warpAffine` of OpenCV 5 (bilinear, `BORDER_REFLECT_101`) with the matrix of
+//! `getRotationMatrix2D((width / 2, height / 2), degrees, 1)` on an x86 CPU with AVX2: coordinates and weights are f32
+//! with fused multiply-adds, and the last columns of a row, fewer than sixteen, use another order of additions. OpenCV
+//! 4 rounds coordinates to 1/32 of a pixel and differs by up to 6 levels.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, PixelFormat};
@@ -12,16 +12,16 @@ use crate::memory::grow;
 /// Columns that OpenCV computes at a time.
 const TOGETHER: usize = 16;
 
-/// `frame` turned counter-clockwise by `degrees`, in `memory`, which grows if need be. Corners show the picture reflected at its
-/// edges.
+/// `frame` rotated counter-clockwise by `degrees`, in `memory`, which grows if necessary. Corners show the picture
+/// reflected at its edges.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for a frame that is not yet [converted](Frame::convert), [`ErrorKind::Device`] where there is no
-/// memory for a copy of it.
+/// [`ErrorKind::Argument`] for a frame that is not yet [converted](Frame::convert), [`ErrorKind::Device`] where there
+/// is not enough memory for a copy.
 pub(crate) fn rotate<'a>(frame: &Frame<'_>, degrees: f64, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
     let (width, height, format) = (frame.width(), frame.height(), frame.format());
     if format != format.converted() {
-        let message = format!("{frame:?} is turned before it is converted to Grey8 or Rgb8: convert it first");
+        let message = format!("{frame:?} was to be rotated before it was converted to Grey8 or Rgb8: convert it first");
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let row = width * format.channels();
@@ -36,7 +36,7 @@ pub(crate) fn rotate<'a>(frame: &Frame<'_>, degrees: f64, memory: &'a mut Vec<u8
     Frame::packed(&memory[..row * height], width, height, format)
 }
 
-/// `mask` turned as [`rotate`] turns a picture: a pixel is ignored where at least half of what it shows is.
+/// `mask` rotated as by [`rotate`]: a pixel is ignored if at least half of what it shows is ignored.
 ///
 /// # Errors
 /// As [`rotate`].
@@ -52,11 +52,11 @@ pub(crate) fn rotate_mask(mask: &IgnoreMask, degrees: f64) -> Result<IgnoreMask>
     IgnoreMask::from_frame(Frame::packed(&turned, width, height, PixelFormat::Grey8)?)
 }
 
-/// From places of the turned picture to places of the picture: `(m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5])`.
+/// Maps coordinates of the rotated picture to the original: `(m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5])`.
 struct Turn([f32; 6]);
 
 impl Turn {
-    /// The inverse of OpenCV's matrix in OpenCV's order of operations, which its last bits depend on.
+    /// The inverse of OpenCV's matrix, in OpenCV's order of operations, which determines the last bits.
     fn about_centre(width: usize, height: usize, degrees: f64) -> Self {
         let (x, y) = (width as f64 / 2.0, height as f64 / 2.0);
         let radians = degrees * (std::f64::consts::PI / 180.0);
@@ -68,7 +68,7 @@ impl Turn {
         Turn([a, b, shift[0], c, d, shift[1]].map(|x| x as f32))
     }
 
-    /// Row `y` of the turned picture.
+    /// Row `y` of the rotated picture.
     fn row<const C: usize>(&self, frame: &Frame<'_>, y: usize, out: &mut [u8]) {
         let Turn([a, b, e, c, d, f]) = *self;
         let (width, height, y) = (frame.width() as i64, frame.height() as i64, y as f32);
@@ -96,13 +96,13 @@ impl Turn {
     }
 }
 
-/// `a b + c`. The product of two f32 is exact in f64, and the sum is rounded to f32 from there: as the processor's instruction,
-/// and as fast on processors without one.
+/// `a b + c`. The product of two f32 is exact in f64, and the sum is then rounded to f32. This equals the CPU's fused
+/// instruction and is just as fast on CPUs without one.
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     (f64::from(a) * f64::from(b) + f64::from(c)) as f32
 }
 
-/// `x` reflected into `0..length` at the middles of the first and last pixel.
+/// `x` reflected into `0..length` at the centres of the first and last pixel.
 fn reflect(x: i64, length: i64) -> usize {
     if (0..length).contains(&x) {
         return x as usize;

@@ -1,4 +1,4 @@
-//! JPEG: the frame header in Rust, so that a variant that is not decoded is refused by its name; the pixels by libjpeg, with
+//! JPEG. Rust reads the frame header, so that errors can name an unsupported variant. libjpeg decodes the pixels, with
 //! Pillow's conversion of CMYK.
 
 use super::{Image, check_size, not_supported, refuse};
@@ -11,7 +11,7 @@ struct Header {
     components: u8,
 }
 
-/// The pixels of libjpeg-turbo, and of Pillow: grey or RGB, whatever the sampling, the order of the scans and the coding.
+/// Decodes to the pixels of libjpeg-turbo and Pillow: grey or RGB, for every sampling, order of scans and coding.
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     let header = header(bytes)?;
     check_size((header.width, header.height))?;
@@ -21,7 +21,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
 #[cfg(not(feature = "libjpeg"))]
 fn pixels(_: &[u8], _: Header) -> Result<Image> {
     Err(refuse(
-        "JPEG is not read by this build, which lacks the feature `libjpeg`: build with it, or convert the picture to PNG",
+        "this build cannot read JPEG, as it lacks the feature `libjpeg`: build with the feature, or convert the picture to PNG",
     ))
 }
 
@@ -55,9 +55,9 @@ fn pixels(bytes: &[u8], header: Header) -> Result<Image> {
     Image::from_pixels(pixels, width as usize, height as usize, if components == 1 { Grey8 } else { Rgb8 })
 }
 
-/// Reads as far as the frame header, which says what the entropy-coded data is.
+/// Reads up to the frame header, which describes the entropy-coded data.
 fn header(bytes: &[u8]) -> Result<Header> {
-    // Behind the start-of-image marker, by which the content was recognised.
+    // After the start-of-image marker, which identified the format.
     let mut at = 2;
     loop {
         at = marker(bytes, at).ok_or_else(truncated)?;
@@ -81,7 +81,7 @@ fn header(bytes: &[u8]) -> Result<Header> {
     }
 }
 
-/// The place of the next marker's code; any number of 0xff may stand before it.
+/// The position of the next marker's code. Any number of 0xff bytes may precede it.
 fn marker(bytes: &[u8], from: usize) -> Option<usize> {
     let first = from + bytes.get(from..)?.iter().position(|&byte| byte == 0xff)?;
     Some(first + bytes[first..].iter().position(|&byte| byte != 0xff)?)
@@ -97,7 +97,7 @@ fn segment(bytes: &[u8], at: usize) -> Result<&[u8]> {
     bytes.get(at + 2..end).ok_or_else(truncated)
 }
 
-/// Precision, height, width and number of components begin every frame header of whatever coding.
+/// The frame headers of all codings begin with precision, height, width and number of components.
 fn frame(segment: &[u8]) -> Result<Header> {
     let &[precision, h1, h0, w1, w0, components, ..] = segment else { return Err(damaged()) };
     let (width, height) = (u16::from_be_bytes([w1, w0]).into(), u16::from_be_bytes([h1, h0]).into());
@@ -105,7 +105,7 @@ fn frame(segment: &[u8]) -> Result<Header> {
         return Err(not_supported(&format!("{precision}-bit JPEG")));
     }
     if height == 0 {
-        return Err(not_supported("JPEG that says its height only behind the data (DNL)"));
+        return Err(not_supported("JPEG with its height only after the data (DNL)"));
     }
     if !matches!(components, 1 | 3 | 4) {
         return Err(not_supported(&format!("JPEG of {components} components")));
@@ -180,7 +180,7 @@ mod tests {
             ("ls_16_bits", "JPEG-LS is not supported"),
             ("hierarchical", "hierarchical JPEG is not supported"),
             ("fraction", "this variant of JPEG is not supported"),
-            ("no_height", "height only behind the data (DNL) is not supported"),
+            ("no_height", "height only after the data (DNL) is not supported"),
             ("two_components", "JPEG of 2 components is not supported"),
         ] {
             let text = message(table.tensor(&format!("refused/{name}")).unwrap().data());

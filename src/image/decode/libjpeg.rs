@@ -8,7 +8,7 @@ use mozjpeg_sys as _;
 /// `JMSG_LENGTH_MAX`, as in jpeg.c.
 const MESSAGE: usize = 200;
 
-/// How decoding went wrong; the numbers are those of jpeg.c.
+/// Why decoding failed. The numbers are those of jpeg.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     Truncated,
@@ -17,7 +17,7 @@ pub(super) enum Failure {
     Memory,
     /// Hundreds of scans.
     Scans,
-    /// Another size or number of channels than asked for.
+    /// A different size or number of channels than requested.
     Header,
 }
 
@@ -36,8 +36,8 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Decodes to packed pixels of `channels` bytes: 1 grey, 3 RGB, 4 CMYK as the file stores it. libjpeg takes at most `memory`
-/// bytes beside them. With a failure goes what libjpeg says, which may be nothing.
+/// Decodes to packed pixels of `channels` bytes: 1 grey, 3 RGB, 4 CMYK as the file stores it. libjpeg takes at most
+/// `memory` bytes in addition. A failure comes with libjpeg's message, which may be empty.
 pub(super) fn decode(
     bytes: &[u8],
     pixels: &mut [u8],
@@ -50,8 +50,9 @@ pub(super) fn decode(
         return Err((Failure::Header, String::new()));
     };
     let mut message = [0; MESSAGE];
-    // SAFETY: `bytes` and `pixels` are valid for the length given and `height * width * channels` bytes, as checked; `message` has
-    // the 200 bytes that jpeg.c writes at most. None is kept. It returns by `return` alone and calls nothing of ours.
+    // SAFETY: `bytes` and `pixels` are valid for the length given and `height * width * channels` bytes, as checked;
+    // `message` has the 200 bytes that jpeg.c writes at most. None is kept. It returns by `return` alone and calls
+    // nothing of ours.
     #[allow(unsafe_code, reason = "libjpeg is C")]
     let outcome = unsafe {
         inctrl_jpeg_decode(

@@ -1,10 +1,10 @@
 //! [`Image`]: picture files to 8-bit grey or RGB.
 //!
-//! Pillow resizes a picture in the file's own mode; here palette, alpha, 1-bit and 16-bit pictures become 8-bit grey or
-//! RGB *first*. JPEG has the pixels of libjpeg-turbo, and CMYK becomes RGB as in Pillow. Alpha is dropped, not composited, and
-//! the EXIF orientation is ignored except in TIFF, as the published code does with Pillow.
+//! Palette, alpha, 1-bit and 16-bit pictures become 8-bit grey or RGB *before* resizing, while Pillow resizes in the
+//! file's own mode. JPEG has the pixels of libjpeg-turbo, and CMYK becomes RGB as in Pillow. As in the published code
+//! with Pillow, alpha is dropped rather than composited, and the EXIF orientation is ignored except in TIFF.
 //!
-//! A file is one picture: several frames or pages are an error that says how many.
+//! A file must hold one picture. Several frames or pages are an error that gives their number.
 
 mod jpeg;
 #[cfg(feature = "libjpeg")]
@@ -31,11 +31,11 @@ use super::pixel_format::PixelFormat;
 use super::sniff::{Content, Format, sniff};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Most pixels of a picture: where Pillow, too, refuses a file as a decompression bomb.
+/// The largest number of pixels of a picture. Pillow refuses larger files as decompression bombs, too.
 pub const MAX_PIXELS: u64 = 178_956_970;
-/// Longest file: a picture of [`MAX_PIXELS`] at 16 bits and four channels, uncompressed, and its metadata.
+/// The longest file: an uncompressed picture of [`MAX_PIXELS`] with four 16-bit channels, and its metadata.
 const MAX_FILE: u64 = 8 * MAX_PIXELS + (64 << 20);
-/// Memory that a decoder may take whatever the size of the picture.
+/// Memory that a decoder may take for a picture of any size.
 const BASE_ALLOCATION: u64 = 64 << 20;
 
 /// A decoded picture: packed 8-bit pixels, grey or RGB.
@@ -45,7 +45,7 @@ pub struct Image {
     width: usize,
     height: usize,
     format: PixelFormat,
-    /// What was known of the file's values.
+    /// What is known about the range of the file's values.
     depth: Depth,
 }
 
@@ -58,7 +58,7 @@ impl Image {
         Image::open_with(path, None)
     }
 
-    /// As [`Image::open`], with the white level of pictures of 16 bits, as [`Image::decode_with`].
+    /// As [`Image::open`], with a white level for 16-bit pictures as in [`Image::decode_with`].
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -68,26 +68,28 @@ impl Image {
         let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
         read.map_err(|error| Error::io("read", path, error))?;
         if bytes.len() as u64 > MAX_FILE {
-            return Err(refuse(format!("the file is longer than {MAX_FILE} bytes, which no picture needs")).at(path));
+            return Err(refuse(format!(
+                "the file is longer than {MAX_FILE} bytes: no supported picture is that large"
+            ))
+            .at(path));
         }
         Image::decode_with(&bytes, white).map_err(|error| error.at(path))
     }
 
-    /// Decodes a PNG, JPEG, BMP, TIFF, WebP or PNM file; which one is told from the content alone.
+    /// Decodes a PNG, JPEG, BMP, TIFF, WebP or PNM file. The format is recognised by the content alone.
     ///
     /// # Errors
-    /// [`ErrorKind::Image`]: empty, truncated or damaged data, another or an unsupported format, sides over
-    /// [`MAX_SIDE`] or more than [`MAX_PIXELS`] pixels (found in the header, before anything is decoded).
-    /// [`ErrorKind::Device`]: more than memory holds.
+    /// [`ErrorKind::Image`] for empty, truncated or damaged data, an unsupported format, a side over [`MAX_SIDE`] or more
+    /// than [`MAX_PIXELS`] pixels (checked in the header before decoding); [`ErrorKind::Device`] where memory is short.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         Image::decode_with(bytes, None)
     }
 
-    /// As [`Image::decode`], where pictures of 16 bits are white at `white`; pictures of 8 bits are what they are.
+    /// As [`Image::decode`], with the white level `white` for 16-bit pictures. 8-bit pictures are not affected.
     ///
-    /// A file may say so itself: PNM by its maxval, which goes before `white`, and TIFF by SMaxSampleValue or MaxSampleValue, where
-    /// that is 2^n - 1. The sBIT chunk of PNG says how many bits were significant before they were scaled to 16, so that nothing
-    /// is left to do. Where nobody says anything, [`Frame::depth_doubt`] tells whether the values use a sliver of their range.
+    /// A file may state its own level: PNM by its maxval, which takes precedence over `white`, and TIFF by
+    /// SMaxSampleValue or MaxSampleValue, if that is 2^n - 1. A PNG with an sBIT chunk is already scaled to 16 bits.
+    /// Without any of these, [`Frame::depth_doubt`] tells whether the values use only a sliver of their range.
     ///
     /// # Errors
     /// As [`Image::decode`].
@@ -108,7 +110,7 @@ impl Image {
             _ => {}
         }
         let completed = matches!(bytes, Cow::Owned(_));
-        // What is missing was nothing but the end, or is now out of place.
+        // Only the end was missing, or the data is now in the wrong place.
         let fail = |error| if completed { truncated(&name(format)).because(error) } else { failure(format, error) };
         let mut reader = Cursor::new(&*bytes);
         let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder().map_err(fail)?;
@@ -122,15 +124,15 @@ impl Image {
         decoder.set_limits(limits).map_err(fail)?;
         let picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
         if format == ImageFormat::Pnm && another_pnm(&bytes[reader.position() as usize..]) {
-            return Err(holds("PNM", "several pictures, one behind the other"));
+            return Err(holds("PNM", "several pictures, one after the other"));
         }
         Image::from_dynamic(picture, declared(&bytes, format, white))
     }
 
-    /// Takes over packed pixels, `width * height * bytes` of them, [converted](Frame::convert) if need be.
+    /// Takes packed pixels, `width * height * bytes`, and [converts](Frame::convert) them if necessary.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an empty picture or another number of bytes.
+    /// [`ErrorKind::Argument`] for an empty picture or a wrong number of bytes.
     pub fn from_pixels(pixels: Vec<u8>, width: usize, height: usize, format: PixelFormat) -> Result<Self> {
         let frame = Frame::packed(&pixels, width, height, format)?;
         let expected = packed_stride(width, height, format)? * height;
@@ -172,7 +174,7 @@ impl Image {
     /// The pixels, borrowed.
     pub fn frame(&self) -> Frame<'_> {
         Frame::packed(&self.pixels, self.width, self.height, self.format)
-            .expect("every constructor goes through from_pixels, which makes this very check")
+            .expect("every constructor goes through from_pixels, which makes this check")
             .with_depth(self.depth)
     }
 
@@ -188,21 +190,20 @@ impl Image {
 }
 
 impl std::fmt::Debug for Image {
-    /// The geometry alone: the pixels would bury any message.
+    /// Only the geometry: the pixels would flood any message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Image({} x {} {:?})", self.width, self.height, self.format)
     }
 }
 
-const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed range: scale them to 8 or 16 bits, with \
-                     one black and one white value for all pictures of the product";
+const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed range: scale them to 8 or 16 bits, with the same black and white values for all pictures of the product";
 
 /// Drops the last channels of pixels of `FROM` samples, so that `TO` remain.
 fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Vec<u8> {
     samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| pixel[..TO].iter().copied()).collect()
 }
 
-/// The same for 16-bit samples, which are white at `white`; `depth` receives what is known of their range.
+/// The same for 16-bit samples with white level `white`. `depth` receives what is known about their range.
 fn narrow<const FROM: usize, const TO: usize>(
     samples: &[u16],
     white: Option<WhiteLevel>,
@@ -215,7 +216,7 @@ fn narrow<const FROM: usize, const TO: usize>(
     pixels
 }
 
-/// As Pillow's `convert("RGB")` of CMYK values that are stored inverted, as in JPEG; in place.
+/// Pillow's `convert("RGB")` for CMYK values that are stored inverted, as in JPEG; in place.
 fn cmyk_to_rgb(pixels: &mut Vec<u8>) {
     // `round(a * b / 255)`, without a division.
     let product = |a: u8, b: u8| {
@@ -231,7 +232,7 @@ fn cmyk_to_rgb(pixels: &mut Vec<u8>) {
     pixels.truncate(3 * count);
 }
 
-/// The format by the first bytes of the content.
+/// Recognises the format by the first bytes of the content.
 fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
     match sniff(bytes) {
         Content::Picture(Format::Png) => Ok(ImageFormat::Png),
@@ -242,13 +243,12 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
         Content::Picture(Format::Pnm) => Ok(ImageFormat::Pnm),
         Content::Unsupported(name) => Err(not_supported(name)),
         Content::Other => Err(refuse(
-            "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (it is recognised by its first bytes; the file \
-             name plays no part)",
+            "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (recognised by the first bytes, whatever the file's name)",
         )),
     }
 }
 
-/// Whether what follows a picture of Netpbm is another one, and not just any data.
+/// Whether another picture follows a Netpbm picture, rather than arbitrary data.
 fn another_pnm(rest: &[u8]) -> bool {
     matches!(sniff(rest.trim_ascii_start()), Content::Picture(Format::Pnm))
 }
@@ -260,17 +260,17 @@ fn check_size((width, height): (u32, u32)) -> Result<()> {
     if width.max(height) as usize > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(refuse(format!(
             "the header says {width} x {height} pixels: at most {MAX_SIDE} a side and {MAX_PIXELS} in all are decoded; \
-             cut the picture up or scale it down"
+             cut the picture into parts or scale it down"
         )));
     }
     Ok(())
 }
 
-/// Refuses a picture that memory does not hold: its `bytes` as decoded, and in 8-bit colours.
+/// Refuses a picture that does not fit into memory: its decoded `bytes`, and its 8-bit copy.
 fn check_memory(bytes: u64, (width, height): (u32, u32)) -> Result<()> {
     let bytes = bytes.saturating_add(3 * u64::from(width) * u64::from(height));
     let what = format!("a picture of {width} x {height} pixels");
-    crate::memory::check(&what, usize::try_from(bytes).unwrap_or(usize::MAX), "cut it up or scale it down")
+    crate::memory::check(&what, usize::try_from(bytes).unwrap_or(usize::MAX), "cut it into parts or scale it down")
 }
 
 fn refuse(message: impl Into<String>) -> Error {
@@ -278,52 +278,51 @@ fn refuse(message: impl Into<String>) -> Error {
 }
 
 fn truncated(name: &str) -> Error {
-    refuse(format!("the {name} data is truncated: it ends before the picture does; write or copy it again"))
+    refuse(format!("the {name} data is truncated: it ends before the picture does; save or copy it again"))
 }
 
 fn damaged(name: &str) -> Error {
-    refuse(format!("the {name} data is damaged: write or copy it again"))
+    refuse(format!("the {name} data is damaged: save or copy it again"))
 }
 
-/// A file of several pictures, of which one alone would be scored.
+/// A file of several pictures, of which only one would be scored.
 fn holds(name: &str, what: &str) -> Error {
     refuse(format!("the {name} data holds {what}: give single pictures"))
 }
 
-/// A picture that is well-formed as far as is known, but of a kind that is not decoded.
+/// A well-formed picture of a kind that is not decoded.
 fn not_supported(name: &str) -> Error {
     refuse(format!("{name} is not supported: convert the picture to PNG"))
 }
 
-/// What a decoder may take for a picture of so many bytes: the output, its own copy of it (four channels where we see three, or
-/// coefficients of two bytes), and strips.
+/// How much memory a decoder may take for a picture of `output` bytes: the output, its own copy (four channels where we
+/// use three, or two-byte coefficients), and strips.
 fn memory_limit(output: u64) -> u64 {
     4 * output + BASE_ALLOCATION
 }
 
-/// Zeros for a picture whose size its header alone tells.
+/// Zeros for a picture whose size comes only from its header.
 #[cfg(feature = "libjpeg")]
 fn allocate(bytes: usize) -> Result<Vec<u8>> {
     let mut pixels = Vec::new();
-    pixels
-        .try_reserve_exact(bytes)
-        .map_err(|error| refuse(format!("the picture takes {} MB, which cannot be had", bytes >> 20)).because(error))?;
+    pixels.try_reserve_exact(bytes).map_err(|error| {
+        refuse(format!("the picture takes {} MB, which the system refused", bytes >> 20)).because(error)
+    })?;
     pixels.resize(bytes, 0);
     Ok(pixels)
 }
 
-/// What a decoder's error means to the user, with that error as the cause.
+/// Translates a decoder's error for the user, and keeps it as the cause.
 fn failure(format: ImageFormat, error: ImageError) -> Error {
     if is_end_of_data(&error) {
         return truncated(&name(format)).because(error);
     }
     let what = match &error {
         ImageError::Unsupported(_) => {
-            "uses a variant that is not supported: convert it to 8- or 16-bit PNG (32-bit floating point needs one \
-             black and one white value for all pictures of the product)"
+            "uses a variant that is not supported: convert it to 8- or 16-bit PNG (32-bit floating point needs the same black and white values for all pictures of the product)"
         }
-        ImageError::Limits(_) => "takes more memory than a picture of its size should: write it again as PNG",
-        _ => "is damaged: write or copy it again",
+        ImageError::Limits(_) => "takes more memory than a picture of its size should: save it again as PNG",
+        _ => "is damaged: save or copy it again",
     };
     refuse(format!("the {} data {what}", name(format))).because(error)
 }

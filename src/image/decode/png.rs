@@ -1,24 +1,24 @@
-//! The chunks of a PNG file, before its decoder reads them: frames, and a file that lacks nothing but its end.
+//! Checks the chunks of a PNG file before the decoder reads them: the number of frames, and a missing end.
 
 use crate::error::Result;
 
 use super::{check_size, holds};
 
 const SIGNATURE: usize = 8;
-/// Length and name before the data, checksum behind.
+/// Length and name come before the data, the checksum after it.
 const HEAD: usize = 8;
 const CHECKSUM: usize = 4;
 /// The last chunk.
 const END: [u8; 12] = *b"\0\0\0\0IEND\xaeB`\x82";
 
-/// Checks the size, for which the decoder wants the first data chunk, and that there is one frame. A file whose data chunks are all
-/// there, and that ends before the last chunk, is given back with that chunk, as Pillow reads it; where more is missing, the
-/// decoder finds it.
+/// Checks the size, for which the decoder needs the first data chunk, and that there is one frame. If a file has all
+/// data chunks but ends before the last chunk, returns it with that chunk added, as Pillow reads it. If more is
+/// missing, the decoder reports it.
 pub(super) fn checked(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     if let Some(size) = bytes.get(16..24) {
         check_size((number(size), number(&size[4..])))?;
     }
-    // An animation says how many frames it has; the picture itself may be none of them.
+    // An animation states its number of frames. The picture itself may not be one of them.
     let (mut frames, mut first, mut data, mut ended) = (0, false, false, false);
     let mut at = SIGNATURE;
     while let (false, Some((name, content))) = (ended, chunk(bytes, at)) {
@@ -40,14 +40,14 @@ pub(super) fn checked(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((!ended).then(|| completed(bytes, at)))
 }
 
-/// The file with its last chunk, where the chunk at `at` is the first that is not whole.
+/// The file with its last chunk added, where the chunk at `at` is the first incomplete one.
 fn completed(bytes: &[u8], at: usize) -> Vec<u8> {
     let at = at.min(bytes.len());
     let mut whole = bytes[..at].to_vec();
     if let Some(head) = bytes.get(at..at + HEAD).filter(|head| head.ends_with(b"IDAT")) {
         let end = (at + HEAD).saturating_add(number(head) as usize);
         match bytes.get(at..end) {
-            // The checksum alone is missing, or cut.
+            // Only the checksum is missing or cut.
             Some(chunk) => {
                 whole.extend(chunk);
                 whole.extend(checksum(&chunk[4..]).to_be_bytes());
@@ -59,7 +59,7 @@ fn completed(bytes: &[u8], at: usize) -> Vec<u8> {
     whole
 }
 
-/// Name and data of a chunk that is there to its checksum.
+/// Name and data of a chunk that is complete, including its checksum.
 fn chunk(bytes: &[u8], at: usize) -> Option<(&[u8; 4], &[u8])> {
     let (head, rest) = bytes.get(at..)?.split_at_checked(HEAD)?;
     let length = number(head) as usize;
@@ -67,7 +67,7 @@ fn chunk(bytes: &[u8], at: usize) -> Option<(&[u8; 4], &[u8])> {
     Some((head.last_chunk()?, &rest[..length]))
 }
 
-/// The first number, or 0 where there is none.
+/// The first number, or 0 if there is none.
 fn number(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |number| u32::from_be_bytes(*number))
 }

@@ -1,15 +1,16 @@
-//! The directories of a TIFF file: which pages it has, and what they say of themselves.
+//! The directories of a TIFF file: its pages and their tags.
 //!
-//! The decoder behind reads only directories of pictures that it can decode; a file is refused by what it is, so that its
-//! directories are read before.
+//! The `tiff` crate reads only directories of pictures that it can decode. They are read here first, so that errors can
+//! name what an unsupported file contains.
 
 use crate::error::Result;
 
 use super::{damaged, truncated};
 
-/// Most pages that are counted.
+/// The largest number of pages that are counted.
 pub(super) const MOST_PAGES: usize = 256;
-/// The longest text, in bytes. The decoder behind takes four times as many, and prints a line of its own where one is longer.
+/// The longest text, in bytes. The `tiff` crate allows four times as much, and prints a line of its own for longer
+/// texts.
 const LONGEST_TEXT: usize = 64 << 20;
 
 pub(super) mod tag {
@@ -52,12 +53,12 @@ pub(super) mod tag {
     ];
 }
 
-/// A file's bytes as its header says to read them.
+/// A file's bytes, with the byte order and offset size of its header.
 #[derive(Clone, Copy)]
 pub(super) struct File<'a> {
     bytes: &'a [u8],
     big_endian: bool,
-    /// Whether offsets are of eight bytes.
+    /// Whether offsets have eight bytes.
     big: bool,
 }
 
@@ -111,7 +112,7 @@ impl Directory<'_> {
         self.entry(tag).is_some()
     }
 
-    /// The first number of a tag. Values that are no whole numbers count as absent.
+    /// The first number of a tag. Values that are not whole numbers count as absent.
     pub fn number(&self, tag: u16) -> Option<u64> {
         self.numbers(tag).and_then(|numbers| numbers.first().copied())
     }
@@ -135,7 +136,7 @@ impl Directory<'_> {
             _ => return None,
         };
         let (count, at, room) = if self.file.big { (entry.number(4, 8)?, 12, 8) } else { (entry.number(4, 4)?, 8, 4) };
-        // What has no room in the entry is elsewhere.
+        // Values that do not fit into the entry lie elsewhere.
         Some(if count.checked_mul(size)? <= room {
             Values { file: entry, at, count, size }
         } else {
@@ -143,13 +144,13 @@ impl Directory<'_> {
         })
     }
 
-    /// Whether the values of all tags that are looked at here are in the file.
+    /// Whether the file contains the values of all tags that are used here.
     fn is_whole(&self) -> bool {
         let inside = |values: Values| values.file.slice(values.at, values.count * values.size).is_some();
         tag::ALL.iter().all(|&tag| self.values(tag).is_none_or(inside)) && self.texts_fit()
     }
 
-    /// Whether the texts of all tags, looked at or not, can be in the file.
+    /// Whether the file can contain the texts of all its tags.
     fn texts_fit(&self) -> bool {
         const ASCII: u64 = 2;
         let most = self.file.bytes.len().min(LONGEST_TEXT) as u64;
@@ -171,21 +172,21 @@ impl Directory<'_> {
         (side(tag::WIDTH), side(tag::HEIGHT))
     }
 
-    /// A smaller version of another page, or a mask of one.
+    /// Whether this is a smaller version of another page, or a mask.
     pub fn is_auxiliary(&self) -> bool {
         const REDUCED_OR_MASK: u64 = 0b101;
         self.number(tag::NEW_SUBFILE_TYPE).is_some_and(|kind| kind & REDUCED_OR_MASK != 0)
             || self.number(tag::SUBFILE_TYPE) == Some(2)
     }
 
-    /// What belongs to the page and is no page of its own: versions of other sizes, raw data.
+    /// Sub-directories of the page: versions of other sizes, raw data.
     pub fn children(&self) -> Vec<Self> {
         let places = self.numbers(tag::SUB_DIRECTORIES).unwrap_or_default();
         places.into_iter().filter_map(|place| self.file.directory(place)).collect()
     }
 }
 
-/// The file's pages in order, [`MOST_PAGES`] of them at most; there is at least one.
+/// The file's pages in order: at least one and at most [`MOST_PAGES`].
 pub(super) fn pages(bytes: &[u8]) -> Result<Vec<Directory<'_>>> {
     let (file, mut next) = File::new(bytes).ok_or_else(truncated)?;
     let (mut pages, mut seen) = (Vec::new(), Vec::new());

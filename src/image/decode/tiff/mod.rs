@@ -1,7 +1,7 @@
-//! TIFF and BigTIFF: the one full page of a file, turned as its orientation tag says, as Pillow does.
+//! TIFF and BigTIFF: the one full page of a file, rotated by its orientation tag, as Pillow does.
 //!
-//! The directories are read first, and a file that holds something else than one picture of grey, RGB or CMYK values is refused by
-//! what it is; the pixels are read by the `tiff` crate.
+//! The directories are read first. A file that holds anything other than one picture of grey, RGB or CMYK values is
+//! refused with an error that names its content. The `tiff` crate reads the pixels.
 
 mod directory;
 #[cfg(test)]
@@ -21,10 +21,11 @@ use crate::image::MAX_SIDE;
 use crate::image::depth::WhiteLevel;
 use crate::image::file_depth::tiff_white;
 
-/// Most samples of a pixel. The decoder takes memory for a row of a tile whatever its limits are: tile width times samples.
+/// The largest number of samples per pixel. The decoder takes memory for a row of a tile (tile width times samples)
+/// without respecting its limits.
 const MOST_SAMPLES: u64 = 64;
 
-/// The picture, and the white level that the file says its 16-bit values have.
+/// The picture, and the white level that the file states for 16-bit values.
 pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Option<WhiteLevel>)> {
     let pages = pages(bytes)?;
     if pages.iter().any(is_raw) {
@@ -39,13 +40,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Option<WhiteLevel>)>
     }
     let white = tiff_white(&mut decoder);
     let mut picture = read(decoder, pages[at].size(), &layout)?;
-    // Other values mean nothing, and Pillow passes over them.
+    // Other values have no meaning, and Pillow ignores them.
     let turn = pages[at].number(tag::ORIENTATION).and_then(|turn| Orientation::from_exif(turn.try_into().ok()?));
     picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
     Ok((picture, white))
 }
 
-/// Whether a page, or what belongs to it, comes from the sensor of a camera.
+/// Whether a page or one of its sub-directories holds raw camera data.
 fn is_raw(page: &Directory) -> bool {
     const COLOUR_FILTER_ARRAY: u64 = 32803;
     const LINEAR_RAW: u64 = 34892;
@@ -56,14 +57,14 @@ fn is_raw(page: &Directory) -> bool {
     raw(page) || page.children().iter().any(raw)
 }
 
-/// Which page is the picture.
+/// The index of the page that is the picture.
 fn full_page(pages: &[Directory]) -> Result<usize> {
     let full: Vec<usize> = (0..pages.len()).filter(|&at| !pages[at].is_auxiliary()).collect();
     match (&full[..], pages.len()) {
         (&[at], _) => Ok(at),
-        // Nothing else is there that its flag could refer to.
+        // There is no other page that its flag could refer to.
         ([], 1) => Ok(0),
-        ([], _) => Err(refuse("the TIFF data holds pages of reduced resolution alone: give the full picture")),
+        ([], _) => Err(refuse("the TIFF data holds only pages of reduced resolution: give the full picture")),
         (_, MOST_PAGES) => Err(holds("TIFF", &format!("{MOST_PAGES} pages or more"))),
         _ => Err(holds("TIFF", &format!("{} pages", full.len()))),
     }
@@ -76,7 +77,7 @@ enum Colour {
     Cmyk,
 }
 
-/// How the values of a page lie; only what is decoded rightly.
+/// The layout of a page's values, if it is one that is decoded correctly.
 struct Layout {
     colour: Colour,
     bits: u64,
@@ -113,7 +114,7 @@ impl Layout {
             Some(2) => Colour::Rgb,
             Some(5) => Colour::Cmyk,
             Some(3) => return unsupported("with a palette"),
-            Some(4) => return unsupported("that is a mask alone"),
+            Some(4) => return unsupported("that is only a mask"),
             Some(6) => return unsupported("of YCbCr colours"),
             Some(8..=10) => return unsupported("of Lab colours"),
             Some(other) => return unsupported(&format!("of photometric interpretation {other}")),
@@ -127,10 +128,10 @@ impl Layout {
             Colour::Cmyk => 4,
         };
         if samples < colours {
-            return unsupported(&format!("of {samples} samples a pixel, which are too few for its colours"));
+            return unsupported(&format!("of {samples} samples per pixel, which are too few for its colours"));
         }
         if samples > MOST_SAMPLES {
-            return unsupported(&format!("of {samples} samples a pixel, more than {MOST_SAMPLES}"));
+            return unsupported(&format!("of {samples} samples per pixel, more than {MOST_SAMPLES}"));
         }
         // Wider than any picture, by less than the multiple of 16 that they must be.
         if number(tag::TILE_WIDTH, 0) > MAX_SIDE as u64 + 16 {
@@ -147,13 +148,13 @@ impl Layout {
         if !depths.contains(&bits) {
             let zero = if white_is_zero { ", white as zero," } else { "" };
             let alpha = if premultiplied { ", multiplied by alpha," } else { "" };
-            return unsupported(&format!("of {bits}-bit {name} values{zero}{alpha} and {samples} samples a pixel"));
+            return unsupported(&format!("of {bits}-bit {name} values{zero}{alpha} and {samples} samples per pixel"));
         }
-        // The decoder leaves samples of no meaning out before it undoes the predictor.
+        // The decoder drops unused samples before it undoes the predictor.
         let left_out = colour == Colour::Rgb && samples > 3 && (samples > 4 || extra.first() == Some(&OTHER_SAMPLES));
         let planar = number(tag::PLANAR_CONFIGURATION, 1) == 2;
         if left_out && !planar && number(tag::PREDICTOR, 1) != 1 {
-            return unsupported("with a predictor and samples that are no colours");
+            return unsupported("with a predictor and samples that are not colours");
         }
         Ok(Layout { colour, bits, premultiplied })
     }
@@ -211,7 +212,7 @@ fn read(mut decoder: Decoder<Cursor<&[u8]>>, (width, height): (u32, u32), layout
     picture.ok_or_else(damaged)
 }
 
-/// Samples a pixel, and the pixels one after the other.
+/// The number of samples per pixel, and the interleaved pixels.
 fn packed<S: Copy>(values: Vec<S>, planes: usize, area: usize) -> (usize, Vec<S>) {
     if planes > 1 && values.len() == planes * area {
         let pixels = (0..area).flat_map(|at| values[at..].iter().step_by(area)).copied().collect();
@@ -230,7 +231,7 @@ fn eight_bits(
         if samples > 4 {
             pixels = pixels.chunks_exact(samples).flat_map(|pixel| &pixel[..4]).copied().collect();
         }
-        // The conversion is that of JPEG, which stores the inverse.
+        // The conversion is that of JPEG, which stores inverted values.
         pixels.iter_mut().for_each(|ink| *ink = 255 - *ink);
         cmyk_to_rgb(&mut pixels);
         return ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8);
@@ -257,13 +258,13 @@ fn sixteen_bits(samples: usize, pixels: Vec<u16>, (width, height): (u32, u32)) -
     })
 }
 
-/// Bits of rows that begin at whole bytes, the highest bit first, to 0 and 255.
+/// Expands bits to 0 and 255. Each row begins at a whole byte, highest bit first.
 fn expand(rows: &[u8], width: usize) -> Option<Vec<u8>> {
     let rows = rows.chunks_exact(width.div_ceil(8));
     Some(rows.flat_map(|row| (0..width).map(|x| if row[x / 8] << (x % 8) & 0x80 != 0 { 255 } else { 0 })).collect())
 }
 
-/// As Pillow: what has no alpha is black.
+/// As in Pillow, pixels with alpha 0 are black.
 fn divide_by_alpha(pixel: &mut [u8]) {
     let Some((&mut alpha, colours)) = pixel.split_last_mut() else { return };
     colours.iter_mut().for_each(|value| {
@@ -271,7 +272,7 @@ fn divide_by_alpha(pixel: &mut [u8]) {
     });
 }
 
-/// What the decoder's error means to the user, with that error as the cause.
+/// Translates the decoder's error for the user, and keeps it as the cause.
 fn failure(error: TiffError) -> Error {
     let message = match &error {
         TiffError::IoError(_) if is_end_of_data(&error) => truncated(),
@@ -280,7 +281,7 @@ fn failure(error: TiffError) -> Error {
         }
         TiffError::UnsupportedError(_) => not_supported("this variant of TIFF"),
         TiffError::LimitsExceeded => {
-            refuse("the TIFF data takes more memory than a picture of its size should: write it again")
+            refuse("the TIFF data takes more memory than a picture of its size should: save it again")
         }
         _ => damaged(),
     };

@@ -107,7 +107,7 @@ fn rows_of_tiles_are_no_longer_than_pictures() {
     let wide = changed("tiff/little/tiles", 322, 1 << 30);
     assert!(wide.contains("the TIFF data is damaged"), "{wide}");
     let many = changed("tiff/little/rgb", 277, 60_000);
-    assert!(many.contains("TIFF of 60000 samples a pixel, more than 64"), "{many}");
+    assert!(many.contains("TIFF of 60000 samples per pixel, more than 64"), "{many}");
 }
 
 /// The decoder behind would print a line.
