@@ -1,4 +1,4 @@
-//! The architecture of a foreign checkpoint: a JSON file of open_clip or Hugging Face, our own metadata, or shapes.
+//! The architecture of a foreign checkpoint: from open_clip's or Hugging Face's JSON, our own metadata, or shapes.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use super::names::Naming;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{Arch, Family, MAX_CONFIG, Mlp, is_hugging_face, is_timm, read_config, read_text};
 
-/// The configuration file that was named, else the one beside the checkpoint.
+/// The named configuration file, or the one beside the checkpoint.
 pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
     let beside = [
-        // An index of files is JSON itself.
+        // An index of files is a JSON file, too.
         checkpoint.with_extension("json"),
         checkpoint.with_file_name("open_clip_config.json"),
         checkpoint.with_file_name("config.json"),
@@ -19,8 +19,8 @@ pub(super) fn find(named: Option<&Path>, checkpoint: &Path) -> Option<PathBuf> {
     named.map(Path::to_path_buf).or_else(|| beside.into_iter().find(|path| path != checkpoint && path.is_file()))
 }
 
-/// Reads any form of configuration file; whether it says how pixels are prepared. `None` for timm's, which names a model and
-/// leaves its sizes to the tensors.
+/// Reads any form of configuration file. Returns the architecture and whether the file says how pixels are prepared.
+/// `None` for timm's files, which name a model but not its sizes.
 pub(super) fn read(path: &Path) -> Result<Option<(Arch, bool)>> {
     let text = read_text(path, "a model's configuration", MAX_CONFIG)?;
     match serde_json::from_str::<Value>(&text) {
@@ -29,10 +29,11 @@ pub(super) fn read(path: &Path) -> Result<Option<(Arch, bool)>> {
     }
 }
 
-/// Reads either form of configuration; whether it says how pixels are prepared.
+/// Reads either form of configuration. Returns the architecture and whether the text says how pixels are prepared.
 pub(super) fn parse(text: &str) -> Result<(Arch, bool)> {
     if text.len() as u64 > MAX_CONFIG {
-        let message = format!("the model configuration has more than {MAX_CONFIG} bytes, which none has");
+        let message =
+            format!("the model configuration has more than {MAX_CONFIG} bytes: this is not a model configuration");
         return Err(Error::new(ErrorKind::Config, message));
     }
     match serde_json::from_str::<Value>(text) {
@@ -42,24 +43,23 @@ pub(super) fn parse(text: &str) -> Result<(Arch, bool)> {
     }
 }
 
-/// The architecture from shapes, whose blind spots the naming fills or not.
+/// The architecture from shapes. The naming settles some of what shapes do not show.
 pub(super) fn infer<'a>(naming: Naming, shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Result<Arch> {
     if naming == Naming::HuggingFace {
-        let message = "has Hugging Face's names, and its activation and heads are in its config.json: put that file \
-                       beside it or give it with --config";
+        let message = "has Hugging Face's names, so its activation and heads are in its config.json: put that file beside it, or give it with --config";
         return Err(Error::new(ErrorKind::Config, message));
     }
     Arch::infer(shapes)
 }
 
-/// The types of DINOv2's models in transformers.
+/// The model types of DINOv2 in transformers.
 const DINOV2: [&str; 2] = ["dinov2", "dinov2_with_registers"];
 
 fn is_dinov2(root: &Value) -> bool {
     DINOV2.iter().any(|name| root["model_type"] == *name)
 }
 
-/// A `Dinov2Config` or `Dinov2WithRegistersConfig` of transformers; what it leaves out has the defaults of that class.
+/// A `Dinov2Config` or `Dinov2WithRegistersConfig` of transformers; missing values have the class's defaults.
 fn hugging_face_dinov2(root: &Value) -> Result<(Arch, bool)> {
     let wrong = |key: &str, expected: &str, found: &Value| {
         Error::new(ErrorKind::Config, format!("{key}: expected {expected}, found {found}"))
@@ -98,7 +98,7 @@ fn hugging_face_dinov2(root: &Value) -> Result<(Arch, bool)> {
         "heads": count("num_attention_heads", 12)?,
         "registers": if registers { count("num_register_tokens", 4)? } else { 0 },
         "mlp": if gated { Mlp::SwiGlu.name() } else { Mlp::Gelu.name() },
-        // As the class computes it, rounding down to whole numbers on the way.
+        // As the class computes it, with integer truncation.
         "mlp_width": if gated { ((inner as f64 * 2.0 / 3.0) as usize).next_multiple_of(8) } else { inner },
         "taps": root["taps"],
         "preprocess_cfg": root["preprocess_cfg"],
@@ -106,12 +106,12 @@ fn hugging_face_dinov2(root: &Value) -> Result<(Arch, bool)> {
     read_config(&config.to_string())
 }
 
-/// A `CLIPConfig` of transformers; what it leaves out has the defaults of that class.
+/// A `CLIPConfig` of transformers; missing values have the class's defaults.
 fn hugging_face(root: &Value) -> Result<(Arch, bool)> {
     check_type(root)?;
     let mut merged = root.clone();
     for section in ["vision_config", "text_config"] {
-        // Old files hold a second copy, which has the last word in transformers.
+        // Old files hold a second copy, which takes precedence in transformers.
         let last = root.get(format!("{section}_dict")).and_then(Value::as_object);
         let Some(last) = last else { continue };
         if merged[section].is_null() {
@@ -152,7 +152,7 @@ fn hugging_face(root: &Value) -> Result<(Arch, bool)> {
     if quick[0] != quick[1] {
         return Err(Error::new(ErrorKind::Config, "the two towers have different activations (hidden_act)"));
     }
-    // Half a unit more than the width, so that truncation gives the width whatever the last digit.
+    // Half a unit more than the width, so that truncation gives the width despite rounding.
     let ratio = |hidden: usize, inner: usize| (inner as f64 + 0.5) / hidden as f64;
     let (width, heads) =
         (count("vision_config", "hidden_size", 768)?, count("vision_config", "num_attention_heads", 12)?);
@@ -186,12 +186,11 @@ fn hugging_face(root: &Value) -> Result<(Arch, bool)> {
     read_config(&config.to_string())
 }
 
-/// Refuses models that share CLIP's sections and are computed otherwise, by what they call themselves.
+/// Refuses models with CLIP's sections but a different computation, by their stated type.
 fn check_type(root: &Value) -> Result<()> {
     let other = |key: &str, found: &Value, expected: &str| {
-        let message = format!(
-            "{key} = {found}, expected {expected}: this engine runs OpenAI's CLIP and open_clip's, no model of another kind"
-        );
+        let message =
+            format!("{key} = {found}, expected {expected}: this engine runs only CLIP models of OpenAI and open_clip");
         Err(Error::new(ErrorKind::Config, message))
     };
     for (pointer, expected) in [
@@ -209,7 +208,7 @@ fn check_type(root: &Value) -> Result<()> {
     if let Some(name) = root["architectures"].as_array().and_then(|names| names.iter().find(|name| !known(name))) {
         return other("architectures", name, "CLIPModel");
     }
-    // 2 is what transformers takes for "the largest id", which is CLIP's rule.
+    // In transformers 2 means "the largest id", which is CLIP's rule.
     for (pointer, expected) in [("/vision_config/num_channels", &[3][..]), ("/text_config/eos_token_id", &[49_407, 2])]
     {
         let found = root.pointer(pointer).unwrap_or(&Value::Null);

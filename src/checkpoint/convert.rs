@@ -1,4 +1,4 @@
-//! Sources to one safetensors file, tensor by tensor.
+//! Converts sources to one safetensors file, tensor by tensor.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -20,21 +20,21 @@ use crate::weights::{
     negative_variance, preprocessing, storage, stored_as, table,
 };
 
-/// Elements that are held at a time.
+/// How many elements are in memory at a time.
 const CHUNK: usize = 1 << 16;
 
-/// What is converted.
+/// What to convert.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
-    /// A checkpoint of a CLIP model, with InCTRL's heads or without, or of a DINOv2 encoder: a file, the index of one in several files
-    /// (`model.safetensors.index.json`), or a folder of open_clip, Hugging Face or timm with one of them.
+    /// A checkpoint of a CLIP model, with or without InCTRL's heads, or of a DINOv2 encoder: a file, the index of
+    /// several files (`model.safetensors.index.json`), or an open_clip, Hugging Face or timm folder.
     pub source: PathBuf,
-    /// A checkpoint with InCTRL's heads; its other tensors are left out.
+    /// A checkpoint with InCTRL's heads. Its other tensors are ignored.
     pub heads: Option<PathBuf>,
-    /// The configuration of open_clip, Hugging Face or this engine; without it, `<stem>.json`, `open_clip_config.json` or `config.json`
-    /// beside the source, else the source's own metadata, else what shapes tell.
+    /// A configuration of open_clip, Hugging Face or this engine. Default: `<stem>.json`, `open_clip_config.json` or
+    /// `config.json` beside the source, then the source's own metadata, then the shapes.
     pub config: Option<PathBuf>,
-    /// How numbers are stored in the output; as in the source without it.
+    /// Storage type of the output. Default: that of the source.
     pub dtype: Option<DType>,
 }
 
@@ -50,7 +50,7 @@ pub struct Converted {
     pub tensors: usize,
     /// Size of the output.
     pub bytes: u64,
-    /// What was done to the source that its reader may not expect, each a sentence's rest: a prefix taken off, numbers rounded.
+    /// Changes that a user may not expect, such as a removed prefix or rounded numbers.
     pub notes: Vec<String>,
 }
 
@@ -62,20 +62,21 @@ struct Job<'a> {
     source: &'a Source,
 }
 
-/// Converts a checkpoint of open_clip, InCTRL, Hugging Face, OpenAI, DINOv2 or timm to `output`, a safetensors file that
-/// [`Engine::open`](crate::Engine::open) takes.
+/// Converts a checkpoint of open_clip, InCTRL, Hugging Face, OpenAI, DINOv2 or timm to `output`, a safetensors file
+/// that [`Engine::open`](crate::Engine::open) takes.
 ///
-/// Nothing in the source is executed. `progress` is told the bytes written and their total. The output appears whole or
-/// not at all. A source that is written to meanwhile gives other numbers, and one that is cut short an error.
+/// Nothing in the source is executed. `progress` receives the bytes written and the total. The output appears complete
+/// or not at all. If a source is overwritten during the conversion, the output has other numbers; if it is cut short,
+/// that is an error.
 ///
 /// # Errors
 /// - [`ErrorKind::Io`]: a file cannot be read or written.
-/// - [`ErrorKind::Device`]: there is no memory for a tensor that is stored transposed.
-/// - [`ErrorKind::Config`]: the configuration is needed and missing, malformed, or of an encoder of another kind; or heads are
-///   given for one that takes none.
-/// - [`ErrorKind::Weights`]: a source is damaged or refused (the module's documentation says what is), its tensors are not
-///   those of the architecture (all differences in one error), a number is not finite in the output's type, or a running
-///   variance is negative in it.
+/// - [`ErrorKind::Device`]: not enough memory for a tensor that is stored transposed.
+/// - [`ErrorKind::Config`]: a needed configuration is missing, malformed, or for another kind of encoder; or heads are
+///   given for an encoder that takes none.
+/// - [`ErrorKind::Weights`]: a source is damaged or refused (see the module's documentation), its tensors do not fit
+///   the architecture (all differences in one error), a number is not finite in the output's type, or a running
+///   variance is negative.
 pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Converted> {
     let source = Checkpoint::open(&options.source)?;
     let heads = options.heads.as_deref().map(Checkpoint::open).transpose()?;
@@ -86,7 +87,7 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
     for file in [Some(&source), heads.as_ref()].into_iter().flatten() {
         if let Some(prefix) = common_prefix(file.content.tensors.keys().map(String::as_str)) {
             notes.push(format!(
-                "{}: all names began with `{}`, which was taken off",
+                "{}: all names began with `{}`, which was removed",
                 file.path.display(),
                 prefix.escape_debug()
             ));
@@ -97,14 +98,13 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
         extra = translated(heads)?.1;
         extra.retain(|name, _| is_head(name));
         if extra.is_empty() {
-            let message = "has no adapter.* and no diff_head* tensor, expected InCTRL's heads";
+            let message = "has no adapter.* or diff_head* tensors, expected InCTRL's heads";
             return Err(Error::new(ErrorKind::Weights, message).at(&heads.path));
         }
     }
     let arch = architecture(options, naming, &source, heads.as_ref(), &tensors)?;
     if let Some(heads) = heads.as_ref().filter(|_| arch.text.is_none()) {
-        let message =
-            "holds InCTRL's heads, which compare with texts; the encoder has no text tower: convert it without them";
+        let message = "holds InCTRL's heads, but the encoder has no text tower: convert it without heads";
         return Err(Error::new(ErrorKind::Config, message).at(&heads.path));
     }
     let inputs = [Some((&source, &tensors)), heads.as_ref().map(|heads| (heads, &extra))];
@@ -161,7 +161,7 @@ fn architecture(
         && theirs.vision.preprocessing != ours.vision.preprocessing
     {
         let message = format!(
-            "was made for a model that sees pixels as: {}; but {} says: {}",
+            "was made for a model with pixels prepared as: {}; but {} says: {}",
             theirs.vision.preprocessing,
             source.path.display(),
             ours.vision.preprocessing
@@ -193,12 +193,12 @@ fn architecture(
             }
         }
     }
-    // OpenAI's own models have it, whatever a configuration that was written for others of this shape leaves out.
+    // OpenAI's own models use QuickGELU, even if a configuration for other models of this shape does not say so.
     arch.quick_gelu |= naming == Naming::OpenAi || source.content.script;
     Ok(arch)
 }
 
-/// The tensors of the output, or everything that is wrong with the sources' tensors.
+/// The tensors of the output, or an error with everything that is wrong with the sources' tensors.
 fn plan<'a>(
     arch: &Arch,
     inputs: &[(&'a Checkpoint, &'a BTreeMap<String, Source>)],
@@ -250,21 +250,21 @@ fn plan<'a>(
         ("in both files", &duplicate),
     ];
     if groups.iter().any(|(_, lines)| !lines.is_empty()) {
-        let message = format!("the tensors are not those of the architecture\n{arch}\n{}", listing(&groups));
+        let message = format!("the tensors do not fit the architecture\n{arch}\n{}", listing(&groups));
         return Err(Error::new(ErrorKind::Weights, message));
     }
     distinct(&jobs)?;
-    // Wide elements first, so that every tensor is aligned to its own.
+    // Wide elements first, so that every tensor is aligned to its element size.
     jobs.sort_by_key(|job| Reverse(job.dtype.size()));
     Ok(jobs)
 }
 
-/// How numbers of this type are kept; f64 is rounded.
+/// The type in which numbers of this type are stored; f64 is rounded.
 fn readable(dtype: Dtype) -> Option<DType> {
     if dtype == Dtype::F64 { Some(DType::F32) } else { storage(dtype) }
 }
 
-/// Two tensors of the model in the same bytes of a file: no model that was trained has this.
+/// Refuses two tensors of the model in the same bytes of a file. No trained model has this.
 fn distinct(jobs: &[Job<'_>]) -> Result<()> {
     let mut spans: Vec<_> = jobs
         .iter()
@@ -280,7 +280,7 @@ fn distinct(jobs: &[Job<'_>]) -> Result<()> {
     }
 }
 
-/// Passes a part of a tensor on in the output's type, row-major.
+/// Writes a part of a tensor in the output's type, row-major.
 fn write_part(job: &Job<'_>, part: &Part, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     match part {
         Part::Stored(tensor) => copy(job, tensor, put),
@@ -314,12 +314,12 @@ fn stored(dtype: DType, values: &[f32]) -> Vec<u8> {
     }
 }
 
-/// Passes a stored tensor's elements on in the output's type, row-major.
+/// Writes a stored tensor's elements in the output's type, row-major.
 fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let size = part.dtype.bitsize() / 8;
     let file = &job.from.files[part.file];
     let total: usize = part.shape.iter().product();
-    // What does not lie in the order of its rows is gathered from all of its range.
+    // A tensor that is not row-major is gathered from its whole range.
     let scattered = if part.is_dense() { None } else { Some(file.read(part.range.clone())?) };
     let mut chunk = Vec::new();
     let mut index = vec![0; part.shape.len()];
@@ -372,19 +372,16 @@ fn advance(index: &mut [usize], shape: &[usize]) {
     }
 }
 
-/// What is written must be what [`Weights::open`](crate::weights::Weights::open) takes.
+/// Checks that [`Weights::open`](crate::weights::Weights::open) will accept what is written.
 fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
     let (name, tensor) = (&job.spec.name, TensorView { name: "", shape: &[], dtype, bytes: bytes.into() });
     let message = if tensor.first_non_finite().is_some() {
         format!(
-            "tensor `{name}` holds a number that is not finite in {}: choose a type with a larger range (--dtype bf16 or f32), \
-             or the source is damaged",
+            "tensor `{name}` holds a number that is not finite in {}: the source is damaged, or choose a type with a larger range (--dtype bf16 or f32)",
             dtype.name()
         )
     } else if let Some((_, value)) = negative_variance(name, &tensor) {
-        format!(
-            "tensor `{name}` holds {value}, and no variance is negative: the source is damaged, get or save it again"
-        )
+        format!("tensor `{name}` holds the negative variance {value}: the source is damaged, download or save it again")
     } else {
         return Ok(());
     };

@@ -1,19 +1,20 @@
-//! Foreign checkpoints: files of PyTorch, open_clip, Hugging Face and OpenAI, converted to the one layout of [`weights`].
+//! Foreign checkpoints: files of PyTorch, open_clip, Hugging Face and OpenAI, converted to the one layout of
+//! [`weights`].
 //!
-//! The one idea: a checkpoint is *read*, never run. What a pickle says is taken as a description of tensors, by a reader
-//! that knows the few opcodes and names that weights need and can do nothing but build values ([`convert()`] never
-//! executes code of the file); every description is checked against the bytes that are there.
+//! A checkpoint is *read*, never run. The pickle reader knows only the few opcodes and names that weights need, and it
+//! can only build values: [`convert()`] never executes code from the file. Every description of a tensor is checked
+//! against the bytes of the file.
 //!
-//! Invariants: every tensor lies inside its file, has as many elements as its shape says and at most as many as its
-//! storage; the output holds the tensors of [`weights::table`], finite, or does not appear at all. Sources are read at offsets,
-//! never mapped: one that is cut short meanwhile is an error, no signal. Tensors are streamed, a transposed one is read whole.
-//! Whatever is in the source, memory is at most its size, its pickle (16 MiB at most) and 8 MiB; for a model it is a few
-//! megabytes and the largest transposed tensor. A file of a few-shot prompt list ([`PromptList`]) is read in the same way, one
-//! tensor at a time.
+//! Invariants: every tensor lies inside its file, has as many elements as its shape, and at most as many as its
+//! storage. The output holds exactly the tensors of [`weights::table`], all finite, or does not appear. Sources are
+//! read at offsets, never mapped: if one is cut short, that is an error rather than a signal. Tensors are streamed,
+//! except transposed ones, which are read whole. Memory is at most the source's size, its pickle (at most 16 MiB) and 8
+//! MiB; for a real model it is a few megabytes and the largest transposed tensor. A few-shot prompt list
+//! ([`PromptList`]) is read in the same way, one tensor at a time.
 //!
 //! Refused, by name and byte offset: unknown opcodes and globals; compressed, encrypted or overlapping archive members;
-//! sizes, strides or offsets that leave a storage; a storage used as two types; negative strides; two tensors of the model
-//! in the same bytes; everything that [`weights`] refuses of names and shapes.
+//! sizes, strides or offsets that exceed a storage; a storage used as two types; negative strides; two tensors of the
+//! model in the same bytes; names and shapes that [`weights`] refuses.
 //!
 //! | file | job |
 //! |---|---|
@@ -23,7 +24,7 @@
 //! | `budget.rs` | memory that a pickle may take |
 //! | `torch.rs` | values and storages to tensors: torch.save old and new, TorchScript |
 //! | `names` | names of open_clip, InCTRL, Hugging Face, OpenAI and timm to those of the table |
-//! | `source.rs` | what a tensor of the output is made of |
+//! | `source.rs` | the parts of an output tensor |
 //! | `config.rs` | the architecture: open_clip's and Hugging Face's JSON, else shapes |
 //! | `shards.rs` | a folder, or an index of several files, as one checkpoint |
 //! | `convert.rs` | sources to one safetensors file |
@@ -60,14 +61,14 @@ use read_at::{ReadAt, SourceFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{CONFIG_KEY, TensorFile};
 
-/// The longest header of a safetensors file that is read here: a real model's has some 100 bytes for each tensor, and what
-/// is read from it takes a multiple of its size.
+/// The longest safetensors header that is read here. A real model's header has about 100 bytes per tensor, and parsing
+/// takes a multiple of its size.
 const MAX_HEADER: u64 = 512 << 10;
 
-/// Bytes at the beginning that say of which format a file is.
+/// How many first bytes identify a file's format.
 const SAMPLE: usize = 8;
 
-/// A tensor inside a file: checked to lie there.
+/// A tensor inside a file. It has been checked to lie there.
 #[derive(Clone, Debug, PartialEq)]
 struct Tensor {
     dtype: Dtype,
@@ -75,14 +76,14 @@ struct Tensor {
     shape: Vec<usize>,
     /// Distance between neighbours along each dimension, in elements.
     strides: Vec<usize>,
-    /// From the first element to the last, in bytes of the file.
+    /// The bytes of the file from the first element to the last.
     range: Range<usize>,
-    /// Which file of the checkpoint that is.
+    /// Index of the file in the checkpoint.
     file: usize,
 }
 
 impl Tensor {
-    /// Row-major, in all of `range`.
+    /// A row-major tensor that fills `range`.
     fn dense(dtype: Dtype, shape: Vec<usize>, range: Range<usize>) -> Tensor {
         let mut strides = vec![1; shape.len()];
         for i in (1..shape.len()).rev() {
@@ -100,7 +101,7 @@ impl Tensor {
         })
     }
 
-    /// The part of the dimension `axis` that is `rows`, which it has.
+    /// The part `rows` of the dimension `axis`.
     fn slice(&self, axis: usize, rows: Range<usize>) -> Option<Tensor> {
         let (extent, stride) = (*self.shape.get(axis)?, *self.strides.get(axis)?);
         if rows.is_empty() || rows.end > extent {
@@ -122,7 +123,7 @@ impl Tensor {
     }
 }
 
-/// What a file says of itself.
+/// The content of a file.
 #[derive(Default)]
 struct Content {
     tensors: BTreeMap<String, Tensor>,
@@ -134,14 +135,14 @@ struct Content {
 
 /// An open checkpoint.
 struct Checkpoint {
-    /// The file, or the index of several.
+    /// The file, or the index of several files.
     path: PathBuf,
     files: Vec<SourceFile>,
     content: Content,
 }
 
 impl Checkpoint {
-    /// Opens what `path` names, a file, an index of files or a folder with one of them, and reads where its tensors lie.
+    /// Opens a file, an index of files, or a folder with one of them, and reads where its tensors lie.
     fn open(path: &Path) -> Result<Checkpoint> {
         let path = shards::locate(path)?;
         if shards::is_index(&path) { shards::join(&path) } else { Checkpoint::open_file(&path) }
@@ -157,7 +158,7 @@ impl Checkpoint {
             let stored = std::mem::take(&mut header.tensors).into_iter();
             let tensors = stored.map(|(name, t)| (name, Tensor::dense(t.dtype, t.shape, t.range))).collect();
             let config = header.metadata.remove(CONFIG_KEY);
-            // The very file that the header is of, whatever has the name by now.
+            // The same open file as the header, even if the name now belongs to another file.
             file = header.into();
             Content { tensors, config, script: false }
         };
@@ -168,7 +169,7 @@ impl Checkpoint {
 /// Refuses a safetensors header that is longer than a model's.
 fn check_header(file: &SourceFile) -> Result<()> {
     let length = file.head(SAMPLE)?.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
-    // A length beyond the end is no header at all, which the reader of the format says better.
+    // For a length beyond the end, the format's reader gives a better error.
     if length <= MAX_HEADER || length > file.len() as u64 {
         return Ok(());
     }

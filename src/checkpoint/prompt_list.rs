@@ -13,8 +13,8 @@ use crate::view::Normalised;
 
 /// An open prompt list. Its images go to [`BankBuilder::add_normalised`](crate::BankBuilder::add_normalised).
 ///
-/// Each tensor is `[3, S, S]` or `[1, 3, S, S]`, resized, cropped and normalised as CLIP's images are, in f32, f16 or bf16,
-/// with any strides. It is read from the file when it is asked for.
+/// Each tensor is `[3, S, S]` or `[1, 3, S, S]`, resized, cropped and normalised as CLIP's images are, in f32, f16 or
+/// bf16, with any strides. It is read from the file when requested.
 pub struct PromptList {
     path: PathBuf,
     file: SourceFile,
@@ -22,18 +22,18 @@ pub struct PromptList {
 }
 
 impl PromptList {
-    /// Opens a file and reads where its tensors lie; runs nothing in it.
+    /// Opens a file and reads where its tensors lie. Nothing in it is executed.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Weights`] if it is not a list of tensors, is empty, or is
-    /// refused as [the module](crate::checkpoint) says.
+    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Weights`] if it is not a list of tensors, is empty,
+    /// or is refused (see [the module](crate::checkpoint)).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = SourceFile::open(path, "a list of tensors of torch.save (.pt)")?;
         let broken = |message: &str| Error::new(ErrorKind::Weights, message).at(path);
         if !torch::is_torch(&file.head(SAMPLE)?) {
             return Err(broken(
-                "is not a file of torch.save, expected a list of tensors: torch.save([tensor, ...], path)",
+                "was not written by torch.save, expected a list of tensors: torch.save([tensor, ...], path)",
             ));
         }
         let tensors = torch::read_list(&file).map_err(|error| error.at(path))?;
@@ -52,9 +52,9 @@ impl PromptList {
     /// Image `i` of the list, counted from 0.
     ///
     /// # Errors
-    /// [`ErrorKind::Image`] if its type or shape is another, or a number cannot be a normalised pixel's;
-    /// [`ErrorKind::Argument`] if there is no such image; [`ErrorKind::Weights`] if the file has become shorter,
-    /// [`ErrorKind::Io`], and [`ErrorKind::Device`] if there is no memory for it.
+    /// [`ErrorKind::Image`] if its type or shape is wrong, or a number cannot be a normalised pixel;
+    /// [`ErrorKind::Argument`] if there is no such image; [`ErrorKind::Weights`] if the file has become shorter;
+    /// [`ErrorKind::Io`]; [`ErrorKind::Device`] if there is not enough memory.
     pub fn get(&self, i: usize) -> Result<Normalised> {
         let tensor = self.tensors.get(i).ok_or_else(|| {
             let message = format!("image {i} of a list of {}", self.tensors.len());
@@ -83,7 +83,7 @@ impl PromptList {
             }
         };
         let (bytes, element) = (self.file.read(tensor.range.clone())?, tensor.dtype.bitsize() / 8);
-        // That every index lies in the storage was checked when the tensor was described.
+        // Every index lies in the storage, as was checked when the tensor was described.
         let values = (0..3 * size * size).map(|i| {
             let [c, y, x] = [i / (size * size), i / size % size, i % size];
             let at = c * channel + y * down + x * right;

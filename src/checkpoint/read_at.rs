@@ -1,4 +1,4 @@
-//! A checkpoint's bytes, read where needed: none stays in memory, and what becomes of the file meanwhile is other bytes or an
+//! A checkpoint's bytes, read when needed. None stay in memory. If the file changes, reads return other bytes or an
 //! error.
 
 use std::fs::File;
@@ -12,26 +12,26 @@ use crate::weights::TensorFile;
 
 /// Bytes of a fixed length that are read at offsets.
 pub(super) trait ReadAt {
-    /// How many bytes there are.
+    /// Number of bytes.
     fn len(&self) -> usize;
 
     /// Fills `out` with the bytes from `start` on.
     ///
     /// # Errors
-    /// [`ErrorKind::Weights`] where they end before, [`ErrorKind::Io`].
+    /// [`ErrorKind::Weights`] where the bytes end too early; [`ErrorKind::Io`].
     fn read_into(&self, start: usize, out: &mut [u8]) -> Result<()>;
 
     /// The bytes of a range.
     ///
     /// # Errors
-    /// As [`ReadAt::read_into`], and [`ErrorKind::Device`] where there is no memory for them.
+    /// As [`ReadAt::read_into`], and [`ErrorKind::Device`] where there is not enough memory.
     fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
         let mut bytes = disk::bytes(range.len(), "a part of a checkpoint")?;
         self.read_into(range.start, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// The first bytes, `most` of them or all there are.
+    /// The first `most` bytes, or all if there are fewer.
     ///
     /// # Errors
     /// As [`ReadAt::read`].
@@ -40,7 +40,7 @@ pub(super) trait ReadAt {
     }
 }
 
-/// A file, with the length that it had when it was opened.
+/// A file with its length when it was opened.
 pub(super) struct SourceFile {
     path: PathBuf,
     file: File,
@@ -48,11 +48,11 @@ pub(super) struct SourceFile {
 }
 
 impl SourceFile {
-    /// Opens the regular file at `path`; `expected` ("a checkpoint") says in errors what it should be.
+    /// Opens the regular file at `path`. `expected` ("a checkpoint") is what error messages call it.
     pub fn open(path: &Path, expected: &str) -> Result<SourceFile> {
         let (file, len) = disk::open(path, expected)?;
         let len = usize::try_from(len).map_err(|_| {
-            let message = format!("has {len} bytes, more than this machine addresses");
+            let message = format!("has {len} bytes, more than this machine can address");
             Error::new(ErrorKind::Weights, message).at(path)
         })?;
         Ok(SourceFile { path: path.to_path_buf(), file, len })
@@ -74,7 +74,7 @@ impl ReadAt for SourceFile {
     fn read_into(&self, start: usize, out: &mut [u8]) -> Result<()> {
         disk::read_at(&self.file, start as u64, out).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => {
-                let message = "has become shorter since it was opened: begin again when nothing writes to it any more";
+                let message = "has become shorter since it was opened: try again when no program writes to it";
                 Error::new(ErrorKind::Weights, message).at(&self.path)
             }
             _ => Error::io("read", &self.path, source),

@@ -1,10 +1,10 @@
-//! Where a tensor of the model comes from: one tensor of a checkpoint, or what is made of several.
+//! The source of a model's tensor: one tensor of a checkpoint, or several combined.
 
 use safetensors::Dtype;
 
 use super::Tensor;
 
-/// Parts that follow each other along a dimension before which all extents are one.
+/// Parts concatenated along a dimension. All dimensions before it have extent one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Source {
     pub parts: Vec<Part>,
@@ -14,26 +14,26 @@ pub(super) struct Source {
 /// A part of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
-    /// As it is stored.
+    /// A stored tensor.
     Stored(Tensor),
     /// The sum of two of the same shape.
     Sum([Tensor; 2]),
-    /// Zeros of this shape, of the type of what follows them.
+    /// Zeros of this shape, in the type of the next part.
     Zeros(Vec<usize>, Dtype),
 }
 
 impl Source {
-    /// Parts that follow each other along `axis`.
+    /// Parts concatenated along `axis`.
     pub fn along(axis: usize, parts: Vec<Part>) -> Self {
         Source { parts, axis }
     }
 
-    /// Tensors that follow each other along the first dimension.
+    /// Tensors concatenated along the first dimension.
     pub fn of(tensors: impl IntoIterator<Item = Tensor>) -> Self {
         Source { parts: tensors.into_iter().map(Part::Stored).collect(), axis: 0 }
     }
 
-    /// The whole's shape; none at all where the parts do not fit together.
+    /// The shape of the whole; empty where the parts do not fit together.
     pub fn shape(&self) -> Vec<usize> {
         let Some((first, rest)) = self.parts.split_first() else { return vec![] };
         let mut shape = first.shape().to_vec();
@@ -65,7 +65,7 @@ impl Source {
         self.parts.iter().flat_map(Part::tensors)
     }
 
-    /// The tensor that it is, where it is one.
+    /// The tensor, if it is a single stored one.
     pub fn single(&self) -> Option<&Tensor> {
         match &self.parts[..] {
             [Part::Stored(tensor)] => Some(tensor),

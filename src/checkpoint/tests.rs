@@ -106,7 +106,7 @@ const EVIL: [(&[u8], &str); 12] = [
     (b"(cos\nsystem\nX\x04\0\0\0echoo", "refused global `os.system`"),
     (b"\x82\x01", "refused opcode 0x82"),
     (b"ctorch\ndevice\n)}\x92", "refused opcode 0x92"),
-    (b"X\x01\0\0\0a)R", "refused call of something that is no known function"),
+    (b"X\x01\0\0\0a)R", "refused call of something that is not a known function"),
     (b"ctorch\nFloatStorage\n)R", "refused call of Storage"),
 ];
 

@@ -1,6 +1,7 @@
-//! `torch.save` and TorchScript files, by what their pickle says of tensors and what the file holds for it.
+//! `torch.save` and TorchScript files: the tensors in their pickle, checked against the file.
 //!
-//! Believed of the pickle: names. Checked: every size, stride and offset, against the bytes of the storage.
+//! Only names are taken from the pickle unchecked. Every size, stride and offset is checked against the bytes of the
+//! storage.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,30 +15,29 @@ use super::{Content, Tensor, zip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
 
-/// The longest pickle; that of a real model has some 150 bytes for each tensor. In the format before archives, of all its
-/// pickles together.
+/// The longest pickle, or all pickles together in the old format. A real model's pickle has about 150 bytes per tensor.
 const MAX_PICKLE: usize = 16 << 20;
-/// The largest number of tensors of one model, and of storages; CLIP's largest has about 1300.
+/// The largest number of tensors of one model, and of storages. CLIP's largest model has about 1300.
 const MAX_TENSORS: usize = 4096;
-/// Bytes that a pickle's values may take beside the size of the file: enough for a small file's.
+/// Bytes that a pickle's values may take in addition to the file's size: enough for a small file.
 const PICKLE_MEMORY: usize = 2 << 20;
-/// What a file of the format before zip archives starts with: a pickle of torch's magic number.
+/// The start of a file in the old format, before zip archives: a pickle of torch's magic number.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// What an archive says of the order of bytes in its numbers.
+/// An archive's statement of its byte order.
 const LITTLE: &[u8] = b"little";
-/// Bytes before the elements of a storage: how many there are.
+/// Bytes of the element count before a storage's elements.
 const COUNT: usize = 8;
-/// Where training scripts put the weights in what they save.
+/// Keys under which training scripts save the weights.
 const STATES: [&str; 4] = ["state_dict", "model_state", "model_state_dict", "model"];
 
-/// What the pickle's storage reference names: a range of the file and the type of its elements.
+/// Storages by their key in the pickle: their ranges in the file.
 type Storages<'a> = BTreeMap<&'a str, Range<usize>>;
 
 fn broken(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Weights, message)
 }
 
-/// Whether a file that begins like this is one of torch's.
+/// Whether a file with this beginning is one of torch's.
 pub(super) fn is_torch(head: &[u8]) -> bool {
     zip::is_zip(head) || matches!(head, [0x80, 2..=5, ..])
 }
@@ -52,7 +52,7 @@ pub(super) fn read_list(source: &dyn ReadAt) -> Result<Vec<Tensor>> {
     open(source, |pickle, storages, _| list(pickle, storages))
 }
 
-/// Passes the pickle of what was saved to `then`, with its storages and whether it is a TorchScript archive.
+/// Calls `then` with the pickle of the saved value, its storages, and whether the file is a TorchScript archive.
 fn open<T>(source: &dyn ReadAt, then: impl FnOnce(&Pickle<'_>, &Storages<'_>, bool) -> Result<T>) -> Result<T> {
     let mut budget = Budget::new(source.len().saturating_add(PICKLE_MEMORY));
     let is_zip = zip::is_zip(&source.head(MAGIC.len())?);
@@ -74,13 +74,13 @@ fn archive<T>(
     };
     let stored = |name: &str| match files.get(name) {
         Some(Some(range)) => Ok(range.clone()),
-        Some(None) => Err(broken(format!("`{name}` is compressed; save the model again with torch.save"))),
+        Some(None) => Err(broken(format!("`{name}` is compressed: save the model again with torch.save"))),
         None => Err(broken(format!("`{name}` is missing from the archive"))),
     };
     if let Ok(order) = stored(&format!("{root}byteorder"))
         && (order.len() != LITTLE.len() || source.read(order)? != LITTLE)
     {
-        return Err(broken("was saved on a big-endian machine; save it again on a little-endian one"));
+        return Err(broken("was saved on a big-endian machine: save it again on a little-endian one"));
     }
     let script = files.contains_key(format!("{root}constants.pkl").as_str());
     let range = stored(&format!("{root}data.pkl"))?;
@@ -94,8 +94,8 @@ fn archive<T>(
     then(&pickle, &storages.collect(), script)
 }
 
-/// Pickles of the magic number, the version, the machine, the value and the list of storage keys; then the storages, each
-/// a count of elements and the elements.
+/// The old format: pickles of the magic number, the version, the machine, the value and the list of storage keys; then
+/// the storages, each an element count and the elements.
 fn legacy<T>(
     source: &dyn ReadAt,
     budget: &mut Budget,
@@ -135,14 +135,14 @@ fn legacy<T>(
             return Err(broken(format!("is truncated: storage `{}` reaches beyond its end", shown(key))));
         };
         if storages.insert(key, at + COUNT..end).is_some() {
-            return Err(broken(format!("storage `{}` is there twice", shown(key))));
+            return Err(broken(format!("storage `{}` is present twice", shown(key))));
         }
         at = end;
     }
     then(&pickle, &storages, false)
 }
 
-/// A name of the file as messages show it.
+/// A name from the file, escaped for messages.
 fn shown(name: &str) -> String {
     name.chars().take(120).flat_map(char::escape_debug).collect()
 }
@@ -150,7 +150,7 @@ fn shown(name: &str) -> String {
 /// The tensors of the model in a pickle.
 fn content(pickle: &Pickle<'_>, storages: &Storages<'_>, script: bool) -> Result<Content> {
     let mut state = &pickle.root;
-    // A wrapper in a wrapper is as deep as training scripts go.
+    // Training scripts nest at most two wrappers.
     for _ in 0..2 {
         let has_tensors = pickle.entries(state).is_some_and(|all| all.iter().any(|(_, v)| pickle.tensor(v).is_some()));
         let inner = STATES.iter().find_map(|key| pickle.entry(state, key).filter(|v| pickle.entries(v).is_some()));
@@ -196,7 +196,7 @@ fn list(pickle: &Pickle<'_>, storages: &Storages<'_>) -> Result<Vec<Tensor>> {
     }
     pickle.storages()?;
     let each = |(i, item)| {
-        let arguments = pickle.tensor(item).ok_or_else(|| "is no tensor".to_owned());
+        let arguments = pickle.tensor(item).ok_or_else(|| "is not a tensor".to_owned());
         arguments
             .and_then(|arguments| tensor(pickle, arguments, storages))
             .map_err(|message| format!("item {i}: {message}"))
@@ -204,7 +204,8 @@ fn list(pickle: &Pickle<'_>, storages: &Storages<'_>) -> Result<Vec<Tensor>> {
     items.iter().enumerate().map(each).collect::<Result<_, _>>().map_err(broken)
 }
 
-/// `_rebuild_tensor_v2(storage, offset, size, stride, ...)`, where storage is `('storage', type, key, device, count, ...)`.
+/// `_rebuild_tensor_v2(storage, offset, size, stride, ...)`, where storage is `('storage', type, key, device, count,
+/// ...)`.
 fn tensor(pickle: &Pickle<'_>, arguments: &[Value], storages: &Storages<'_>) -> Result<Tensor, String> {
     let malformed = || "its description is malformed".to_owned();
     let [storage, Value::Int(offset), size, stride, ..] = arguments else { return Err(malformed()) };
@@ -219,7 +220,7 @@ fn tensor(pickle: &Pickle<'_>, arguments: &[Value], storages: &Storages<'_>) -> 
         return Err(format!("{} sizes and {} strides", shape.len(), strides.len()));
     }
     let offset = whole(&Value::Int(*offset))?;
-    let bytes = storages.get(key).ok_or_else(|| format!("its storage `{}` is not there", shown(key)))?;
+    let bytes = storages.get(key).ok_or_else(|| format!("its storage `{}` is missing", shown(key)))?;
     Tensor::new(dtype, shape, strides, offset, bytes.clone())
 }
 
@@ -229,7 +230,7 @@ fn storage_reference<'a>(pickle: &Pickle<'a>, value: &Value) -> Option<(&'a str,
 }
 
 impl<'a> Pickle<'a> {
-    /// Every storage that the pickle refers to, with the type of its elements; one that is used as two types is refused.
+    /// Every storage that the pickle refers to, with its element type. A storage that is used as two types is refused.
     fn storages(&self) -> Result<BTreeMap<&'a str, Dtype>> {
         let mut types = BTreeMap::new();
         for at in 0..self.nodes() {
@@ -243,7 +244,7 @@ impl<'a> Pickle<'a> {
 }
 
 impl Tensor {
-    /// A tensor in a storage of the file, in elements; refuses what leaves the storage or repeats elements.
+    /// A tensor in a storage of the file, in elements. Refuses tensors that exceed the storage or repeat elements.
     pub(super) fn new(
         dtype: Dtype,
         shape: Vec<usize>,

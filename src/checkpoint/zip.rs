@@ -1,9 +1,9 @@
 //! The directory of a zip archive: where each stored file lies.
 //!
-//! `torch.save` stores its files uncompressed. What is needed is a byte range for each name, which archive libraries that hand
-//! out readers and decompressors do not give; and by never decompressing there is no zip bomb. Checked: both copies of the
-//! directory's facts agree, every file lies before the directory, and no two overlap. Read are the end of the archive, the
-//! directory, and the header of each file; kept are a name and a range for each.
+//! `torch.save` stores files uncompressed. This reader needs only a byte range per name, which archive libraries do not
+//! give, and as nothing is decompressed there are no zip bombs. It reads the end of the archive, the directory and each
+//! file's header, and keeps a name and a range per file. It checks that both copies of each entry agree, that every
+//! file lies before the directory, and that no two files overlap.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Where the content of a file lies in the archive; `None` for a compressed one.
 pub(super) type Directory = BTreeMap<String, Option<Range<usize>>>;
 
-/// The largest number of files; a model has one for each tensor.
+/// The largest number of files. A model has one per tensor.
 const MAX_FILES: u64 = 16_384;
 /// The largest directory, in bytes: 256 for each file, where PyTorch takes about 100.
 const MAX_DIRECTORY: usize = 4 << 20;
@@ -30,14 +30,14 @@ const LOCATOR_64: &[u8] = b"PK\x06\x07";
 const END_BYTES: usize = 22;
 const CENTRAL_BYTES: usize = 46;
 const LOCAL_BYTES: usize = 30;
-/// Bytes of the record that says where the end record of 64 bits is, which stands before the other one.
+/// Bytes of the locator of the 64-bit end record, which precedes the end record.
 const LOCATOR_64_BYTES: usize = 20;
-/// Bytes of that end record, as far as they are needed.
+/// Bytes of the 64-bit end record, as far as they are needed.
 const END_64_BYTES: usize = 56;
 /// The value of a 32-bit field whose real value is in the 64-bit extension.
 const IN_EXTENSION: u64 = 0xffff_ffff;
 
-/// Whether these bytes begin like an archive.
+/// Whether these bytes begin an archive.
 pub(super) fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(LOCAL)
 }
@@ -116,7 +116,7 @@ pub(super) fn directory(source: &dyn ReadAt) -> Result<Directory> {
         }
         taken.push((header..end, name));
         if files.insert(name.to_owned(), (method == 0).then_some(data..end)).is_some() {
-            return Err(broken(format!("`{name}` is there twice")));
+            return Err(broken(format!("`{name}` is present twice")));
         }
         at += name_end + extra_length + comment_length;
     }
@@ -130,7 +130,7 @@ pub(super) fn directory(source: &dyn ReadAt) -> Result<Directory> {
 /// Where the central directory lies and how many entries it has.
 fn central(source: &dyn ReadAt) -> Result<(Range<usize>, u64)> {
     let missing = || broken("it has no directory at its end (a part may be missing)".into());
-    // The end record is before a comment of any length that the format allows, and the locator before it.
+    // The end record comes before a comment of any allowed length, and the locator before the end record.
     let first = source.len().saturating_sub(LOCATOR_64_BYTES + END_BYTES + MAX_COMMENT);
     let tail = source.read(first..source.len())?;
     let last = tail.len().checked_sub(END_BYTES).ok_or_else(missing)?;
@@ -161,11 +161,12 @@ fn central(source: &dyn ReadAt) -> Result<(Range<usize>, u64)> {
     }
 }
 
-/// Replaces the fields that do not fit 32 bits by those of the 64-bit extension, which holds just these, in this order.
+/// Replaces fields that do not fit into 32 bits by those of the 64-bit extension, which holds only these, in this
+/// order.
 fn extend(fields: &mut [u64; 3], mut extra: &[u8]) -> Result<()> {
     while extra.len() >= 4 {
         let (tag, length) = (number::<2>(extra, 0)?, offset(number::<2>(extra, 2)?));
-        let content = extra.get(4..4 + length).ok_or_else(|| broken("an extension is cut off".into()))?;
+        let content = extra.get(4..4 + length).ok_or_else(|| broken("an extension is truncated".into()))?;
         if tag == 1 {
             let wide = fields.iter_mut().filter(|field| **field == IN_EXTENSION);
             for (i, field) in wide.enumerate() {

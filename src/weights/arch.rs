@@ -1,4 +1,4 @@
-//! The architecture of a model: the numbers that determine every tensor's shape, and the method's taps and alpha.
+//! The architecture of a model: the numbers that determine every tensor's shape, and InCTRL's taps and alpha.
 
 use std::fmt;
 
@@ -7,22 +7,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::text::VOCABULARY;
 use crate::view::{Fit, Plan, Preprocessing};
 
-/// An encoder, and how InCTRL reads it.
+/// An encoder, and the values that InCTRL needs from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arch {
-    /// Whose encoder it is: all that the members of a family have in common.
+    /// The family of the encoder: everything that its members have in common.
     pub family: Family,
-    /// Width of a class embedding, E: of the joint image-text space, or of the image tower where there is no projection.
+    /// Width of a class embedding, E: that of the joint image-text space, or of the image tower if there is no
+    /// projection.
     pub embed_dim: usize,
     /// The image tower.
     pub vision: VisionArch,
-    /// The text tower, where there is one.
+    /// The text tower, if there is one.
     pub text: Option<TextArch>,
-    /// Whether GELUs are x * sigmoid(1.702 x) in place of the exact ones.
+    /// Whether GELUs are x * sigmoid(1.702 x) instead of exact.
     pub quick_gelu: bool,
-    /// Vision blocks whose patch tokens are compared (equation 1), counted from 1, ascending, each once.
+    /// Vision blocks whose patch tokens are compared (equation 1): counted from 1, ascending, without repeats.
     pub taps: Vec<usize>,
-    /// Weight of the maximum patch residual in the final score (after equation 7); the published code has 1.
+    /// Weight of the maximum patch residual in the final score (after equation 7); 1 in the published code.
     pub alpha: f32,
 }
 
@@ -41,11 +42,11 @@ pub struct VisionArch {
     pub heads: usize,
     /// Tokens between the class token and the patches.
     pub registers: usize,
-    /// What the MLP of a block is.
+    /// The kind of MLP of a block.
     pub mlp: Mlp,
     /// Hidden width of a block's MLP.
     pub mlp_width: usize,
-    /// What the tower was trained to see of a picture.
+    /// How pictures were prepared in training.
     pub preprocessing: Preprocessing,
 }
 
@@ -80,7 +81,7 @@ impl Mlp {
 }
 
 impl VisionArch {
-    /// The plan that brings pictures of `width` x `height` pixels to this tower's input.
+    /// The plan that fits pictures of `width` x `height` pixels to this tower's input.
     ///
     /// # Errors
     /// As [`Plan::with`].
@@ -138,7 +139,7 @@ impl Arch {
         Family::ALL.into_iter().flat_map(Family::names).collect()
     }
 
-    /// How the stored positions become those of another grid.
+    /// How the stored positions are interpolated to another grid.
     pub fn interpolation(&self) -> Interpolation {
         if self.family == Family::Dinov2 && self.vision.registers == 0 {
             return Interpolation::Factor;
@@ -153,7 +154,7 @@ impl Arch {
     pub fn text_tower(&self) -> Result<&TextArch> {
         self.text.as_ref().ok_or_else(|| {
             let message = format!(
-                "the encoder is of the family {}, which has no text tower: it makes nothing of the name of a class",
+                "the encoder is of the family {}, which has no text tower and cannot use a class name",
                 self.family.name()
             );
             Error::new(ErrorKind::Config, message)
@@ -163,7 +164,7 @@ impl Arch {
     /// Checks that the numbers describe a model that can be built and that no shape derived from them overflows.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], naming every value that is out of range and its range.
+    /// [`ErrorKind::Config`], with every value that is out of range, and its range.
     pub fn validate(&self) -> Result<()> {
         let mut wrong = Vec::new();
         let v = &self.vision;
@@ -202,7 +203,7 @@ impl Arch {
         Err(Error::new(ErrorKind::Config, format!("invalid model architecture: {}", wrong.join("; "))))
     }
 
-    /// Relations between values that are each in range (so that nothing here divides by zero or overflows).
+    /// Checks relations between values. Each is already in range, so nothing here divides by zero or overflows.
     fn validate_relations(&self, wrong: &mut Vec<String>) {
         const MAX_PATCHES: usize = 65_536;
         let v = &self.vision;
@@ -223,10 +224,8 @@ impl Arch {
             || (layout.registers.is_none() && v.registers > 0)
             || (layout.block.gated_mlp.is_none() && v.mlp == Mlp::SwiGlu)
         {
-            wrong.push(format!(
-                "a part that the family {} does not have, or not the one that it has",
-                self.family.name()
-            ));
+            wrong
+                .push(format!("a part that the family {} does not have, or lacks one that it has", self.family.name()));
         }
         if self.taps.is_empty() {
             wrong.push("taps is empty, expected at least one block".into());
@@ -235,7 +234,7 @@ impl Arch {
             wrong.push(format!("taps {:?}: expected blocks from 1 to {} (counted from 1)", self.taps, v.layers));
         }
         if !self.taps.is_sorted_by(|a, b| a < b) {
-            wrong.push(format!("taps {:?}: expected ascending blocks, each once", self.taps));
+            wrong.push(format!("taps {:?}: expected ascending blocks without repeats", self.taps));
         }
         if let Err(error) = v.preprocessing.validate() {
             wrong.push(error.to_string());
@@ -247,8 +246,7 @@ impl Arch {
 }
 
 impl fmt::Display for Arch {
-    /// A line each for the image tower, pixels, the text tower where there is one, and the rest; before them the name of a
-    /// published model without one.
+    /// One line each for the image tower, pixels, the text tower if there is one, and the rest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v = &self.vision;
         if self.family == Family::Dinov2 {

@@ -1,5 +1,5 @@
-//! What lies beside a model's file and says what the file does not: how pixels are prepared, and whose token ids the text tower
-//! knows. A checkpoint is a folder to the libraries that write it.
+//! Files beside a model's file with facts that it lacks: how pixels are prepared, and which tokeniser the text tower
+//! needs. Many libraries write a checkpoint as a folder.
 
 use std::fs;
 use std::io::Read;
@@ -14,12 +14,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::text::Tokeniser;
 use crate::view::Preprocessing;
 
-/// The longest configuration; what is read from it takes a multiple of its size.
+/// The longest configuration. Parsing takes a multiple of its size.
 pub(crate) const MAX_CONFIG: u64 = 64 << 10;
 /// The longest vocabulary; CLIP's `tokenizer.json` has 3.6 MB.
 const MAX_VOCABULARY: u64 = 16 << 20;
 
-/// Files that only tokenisers of other models have.
+/// Files of other models' tokenisers.
 const OTHER_TOKENISERS: [&str; 5] =
     ["vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "tiktoken.model"];
 
@@ -40,7 +40,7 @@ pub(crate) fn read_text(path: &Path, what: &str, most: u64) -> Result<String> {
     let mut text = String::new();
     fs::File::open(path).map_err(unread)?.take(most + 1).read_to_string(&mut text).map_err(unread)?;
     if text.len() as u64 > most {
-        let message = format!("has more than {most} bytes, which {what} never has");
+        let message = format!("has more than {most} bytes, so it is not {what}");
         return Err(Error::new(ErrorKind::Config, message).at(path));
     }
     Ok(text)
@@ -49,15 +49,15 @@ pub(crate) fn read_text(path: &Path, what: &str, most: u64) -> Result<String> {
 fn read_json(path: &Path, what: &str, most: u64) -> Result<Value> {
     let text = read_text(path, what, most)?;
     serde_json::from_str(&text).map_err(|source| {
-        Error::new(ErrorKind::Config, format!("is no JSON, expected {what}")).at(path).because(source)
+        Error::new(ErrorKind::Config, format!("is not JSON, expected {what}")).at(path).because(source)
     })
 }
 
-/// The preprocessing that the files in `folder` give a model, if they give one. A model whose input has no fixed size leaves
-/// sizes to whoever uses it.
+/// The preprocessing stated by the files in `folder`, if there is one. Sizes are ignored for a model without a fixed
+/// input size.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] for one that this engine does not honour, or two that differ.
+/// [`ErrorKind::Config`] for one that this engine does not support, or two that differ.
 pub(crate) fn preprocessing(folder: &Path, arch: &Arch) -> Result<Option<Preprocessing>> {
     let mut found: Option<(Preprocessing, PathBuf)> = None;
     let side = arch.vision.image_size;
@@ -83,8 +83,7 @@ pub(crate) fn preprocessing(folder: &Path, arch: &Arch) -> Result<Option<Preproc
         match &found {
             Some((other, before)) if *other != this => {
                 let message = format!(
-                    "says of the model's pixels: {this}; but {} says: {other}. Remove the wrong one, or put `preprocess_cfg` \
-                     into the configuration that you name with --config",
+                    "says about the model's pixels: {this}; but {} says: {other}. Remove the wrong one, or put `preprocess_cfg` into a configuration given with --config",
                     before.display()
                 );
                 return Err(Error::new(ErrorKind::Config, message).at(&path));
@@ -96,19 +95,19 @@ pub(crate) fn preprocessing(folder: &Path, arch: &Arch) -> Result<Option<Preproc
     Ok(found.map(|(preprocessing, _)| preprocessing))
 }
 
-/// Checks that the tokeniser whose files are in `folder`, if any are, is CLIP's.
+/// Checks that the tokeniser in `folder`, if there is one, is CLIP's.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] with the file and what is different.
+/// [`ErrorKind::Config`] with the file and the difference.
 pub(crate) fn check_tokeniser(folder: &Path) -> Result<()> {
     let other = |path: &Path, how: String| {
-        let message = format!("{how}: this is the tokeniser of another model, and this engine has CLIP's alone");
+        let message = format!("{how}: this is the tokeniser of another model, but this engine has only CLIP's");
         Error::new(ErrorKind::Config, message).at(path)
     };
     for name in OTHER_TOKENISERS {
         let path = folder.join(name);
         if path.is_file() {
-            return Err(other(&path, "is no file of CLIP's tokeniser".into()));
+            return Err(other(&path, "is not a file of CLIP's tokeniser".into()));
         }
     }
     let path = folder.join("tokenizer_config.json");
@@ -138,7 +137,7 @@ pub(crate) fn check_tokeniser(folder: &Path) -> Result<()> {
         let differs =
             entries.iter().find(|(token, id)| clip.id(token).is_none_or(|known| id.as_u64() != Some(u64::from(known))));
         if let Some((token, id)) = differs {
-            return Err(other(&path, format!("token {token:?} has id {id}, which it has not in CLIP's vocabulary")));
+            return Err(other(&path, format!("token {token:?} has id {id}, which differs from CLIP's vocabulary")));
         }
         if entries.len() != crate::text::VOCABULARY {
             return Err(other(&path, format!("has {} tokens, expected {}", entries.len(), crate::text::VOCABULARY)));
@@ -148,7 +147,7 @@ pub(crate) fn check_tokeniser(folder: &Path) -> Result<()> {
     if path.is_file() {
         let text = read_text(&path, "a tokeniser's merges", MAX_VOCABULARY)?;
         if let Some(line) = Tokeniser::other_merge(&text) {
-            return Err(other(&path, format!("line {line} is not that of CLIP's merges")));
+            return Err(other(&path, format!("line {line} differs from CLIP's merges")));
         }
     }
     Ok(())

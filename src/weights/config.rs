@@ -1,7 +1,8 @@
-//! Model configurations in JSON, to and from an [`Arch`]: what all families share. Each family's file says what it reads.
+//! Model configurations in JSON, to and from an [`Arch`]: the part that all families share. Each family's file
+//! documents its keys.
 //!
-//! Without `preprocess_cfg` pixels are prepared as the family's are. The form of open_clip's models on the Hugging Face hub,
-//! with `model_cfg` and `preprocess_cfg` side by side, is read too.
+//! Without `preprocess_cfg` pixels are prepared by the family's default. open_clip's form on the Hugging Face hub, with
+//! `model_cfg` and `preprocess_cfg` side by side, is read too.
 
 use std::cell::RefCell;
 
@@ -15,14 +16,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::view::Preprocessing;
 
 impl Arch {
-    /// Reads a model's JSON: open_clip's with the optional section `inctrl: {"taps": [..], "alpha": 1}`, or that of the family
-    /// that it names (`"family": "dinov2"`).
+    /// Reads a model's JSON: open_clip's with the optional section `inctrl: {"taps": [..], "alpha": 1}`, or the form of
+    /// the family that it names (`"family": "dinov2"`).
     ///
-    /// Without taps a CLIP tower of 12 blocks gets 7, 9, 11 and one of 24 blocks 14, 18, 22. Taps are sorted and made unique.
+    /// Default taps of a CLIP tower are 7, 9, 11 for 12 blocks and 14, 18, 22 for 24 blocks. Taps are sorted and
+    /// repeats are removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for malformed JSON, a missing or misplaced value, an option that this engine does not run,
-    /// taps missing at another depth, and whatever [`Arch::validate`] refuses.
+    /// [`ErrorKind::Config`] for malformed JSON, a missing or wrong value, an option that this engine does not support,
+    /// missing taps for another depth, and values that [`Arch::validate`] refuses.
     pub fn from_json(text: &str) -> Result<Arch> {
         Ok(read(text)?.0)
     }
@@ -33,13 +35,13 @@ impl Arch {
         Ok(arch)
     }
 
-    /// The configuration as JSON on one line, in a fixed order; [`Arch::from_json`] gives an equal architecture back.
+    /// The configuration as JSON on one line, in a fixed order; [`Arch::from_json`] returns an equal architecture.
     pub fn to_json(&self) -> String {
         self.family.write_config(self)
     }
 }
 
-/// How pixels are prepared, as a configuration says it.
+/// How pixels are prepared, in a configuration's form.
 #[derive(Serialize)]
 pub(super) struct PixelsJson {
     mean: [f32; 3],
@@ -49,7 +51,7 @@ pub(super) struct PixelsJson {
 }
 
 impl PixelsJson {
-    /// `None` for what need not be said.
+    /// `None` for the default.
     pub fn unless(pixels: &Preprocessing, usual: &Preprocessing) -> Option<Self> {
         (pixels != usual).then(|| PixelsJson {
             mean: pixels.mean,
@@ -60,25 +62,24 @@ impl PixelsJson {
     }
 }
 
-/// The section `preprocess_cfg` of a model whose input has `side` pixels a side.
+/// The section `preprocess_cfg` of a model with an input of `side` x `side` pixels.
 pub(super) fn pixels_of(root: &Section<'_>, side: usize) -> Result<Option<Preprocessing>> {
     root.optional("preprocess_cfg").map(|value| pixels::open_clip(value, side)).transpose()
 }
 
-/// The error of options that this engine does not run, if there are any; `only` says what it does run.
+/// An error for options that this engine does not support, if there are any. `only` names what it supports.
 pub(super) fn refuse(refused: Vec<String>, only: &str) -> Result<()> {
     if refused.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "the model configuration has options that this engine does not run: {}; only {only} are supported (an option that \
-         changes nothing can be removed from the file)",
+        "the model configuration has options that this engine does not support: {}; only {only} are supported (an option that changes nothing can be removed from the file)",
         refused.join(", ")
     );
     Err(Error::new(ErrorKind::Config, message))
 }
 
-/// Reads a configuration, and whether it says how pixels are prepared.
+/// Reads a configuration. Returns the architecture and whether the text says how pixels are prepared.
 ///
 /// # Errors
 /// As [`Arch::from_json`].
@@ -86,7 +87,8 @@ pub(crate) fn read(text: &str) -> Result<(Arch, bool)> {
     let mut json: Value = serde_json::from_str(text)
         .map_err(|source| Error::new(ErrorKind::Config, "the model configuration is not JSON").because(source))?;
     if is_hugging_face(&json) {
-        let message = "is a configuration of Hugging Face's: `inctrl convert` makes of its folder a file for --weights";
+        let message =
+            "is one of Hugging Face's configurations: convert its folder to a file for --weights with `inctrl convert`";
         return Err(Error::new(ErrorKind::Config, message));
     }
     if let Some(Value::Object(mut model)) = json.get_mut("model_cfg").map(Value::take) {
@@ -108,22 +110,22 @@ pub(crate) fn is_hugging_face(json: &Value) -> bool {
         .any(|key| json.get(key).is_some())
 }
 
-/// Whether this is what timm keeps beside a model: a name, and how its pixels are prepared.
+/// Whether this is timm's file beside a model: a name, and how its pixels are prepared.
 pub(crate) fn is_timm(json: &Value) -> bool {
     json["architecture"].is_string() && json["pretrained_cfg"].is_object()
 }
 
-/// A ratio from which `width * ratio`, truncated as open_clip does it, gives `mlp_width` back.
+/// A ratio for which `width * ratio`, truncated as in open_clip, gives `mlp_width`.
 pub(super) fn mlp_ratio(width: usize, mlp_width: usize) -> f64 {
     let ratio = mlp_width as f64 / width as f64;
-    // A short fraction such as 4 or 2.5 survives any decimal round trip. Any other is taken from the middle of those that
-    // truncate to the same width, out of reach of a last digit.
+    // A short fraction such as 4 or 2.5 survives any decimal round trip. Otherwise the ratio is the middle of those
+    // that truncate to the same width, so that rounding does not matter.
     if (ratio * 256.0).fract() == 0.0 { ratio } else { (mlp_width as f64 + 0.5) / width as f64 }
 }
 
-/// One object of the configuration; remembers which keys were read, so that the rest can be judged.
+/// One object of the configuration. It records which keys were read, so that the rest can be checked.
 pub(super) struct Section<'a> {
-    /// What stands before a key in messages: `vision_cfg.`, or nothing at the top.
+    /// The prefix of a key in messages: `vision_cfg.`, or empty at the top.
     prefix: &'static str,
     entries: &'a Map<String, Value>,
     read: RefCell<Vec<&'static str>>,
@@ -138,7 +140,7 @@ impl<'a> Section<'a> {
         Ok(Section { prefix, entries, read: RefCell::default() })
     }
 
-    /// The value of `key`, if it is there and not null.
+    /// The value of `key`, if it is present and not null.
     pub fn optional(&self, key: &'static str) -> Option<&'a Value> {
         self.read.borrow_mut().push(key);
         self.entries.get(key).filter(|value| !value.is_null())
@@ -174,7 +176,7 @@ impl<'a> Section<'a> {
         if key == "layers" && value.is_array() {
             return Err(self.wrong(
                 key,
-                "a positive whole number (a list is a ResNet, which this engine does not run)",
+                "a positive whole number (a list means a ResNet, which this engine does not support)",
                 value,
             ));
         }
@@ -216,8 +218,8 @@ impl<'a> Section<'a> {
         Ok((width as f64 * self.number("mlp_ratio", 4.0)?) as usize)
     }
 
-    /// Keys that were not read and may change the computation, with their section: all but those that are `harmless`, switched
-    /// off, or `plain` by their value (section, key, value).
+    /// Keys, with their section, that were not read and may change the computation: all except those that are
+    /// `harmless`, switched off, or `plain` by their value (section, key, value).
     pub fn refused(&self, harmless: &'a [&str], plain: &'a [(&str, &str, &str)]) -> impl Iterator<Item = String> {
         let read = self.read.borrow().clone();
         let is_plain = |prefix: &str, key: &str, value: &Value| {
@@ -244,7 +246,7 @@ fn whole(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|number| usize::try_from(number).ok())
 }
 
-/// The block numbers of a list called `name`, sorted, each once.
+/// The block numbers of the list `name`, sorted, without repeats.
 pub(super) fn taps_of(name: &str, value: &Value) -> Result<Vec<usize>> {
     let taps = value.as_array().and_then(|list| list.iter().map(whole).collect::<Option<Vec<usize>>>());
     let mut taps = taps.ok_or_else(|| {

@@ -19,12 +19,12 @@ use crate::tensor::DType;
 const PREFIX: usize = 8;
 /// The largest header that the format allows.
 const MAX_HEADER: usize = 100_000_000;
-/// Bytes at the beginning from which it is told what a file is.
+/// How many first bytes are used to identify a file.
 const SAMPLE: usize = 4096;
 
-/// A tensor as the header describes it. Offset, shape and type agree with each other and lie inside the file.
+/// A tensor as the header describes it. Offset, shape and type are consistent, and the bytes lie inside the file.
 pub struct Stored {
-    /// Of its elements.
+    /// Type of its elements.
     pub dtype: Dtype,
     /// Its dimensions.
     pub shape: Vec<usize>,
@@ -32,15 +32,15 @@ pub struct Stored {
     pub range: Range<usize>,
 }
 
-/// A safetensors file with a valid header, open.
+/// An open safetensors file with a valid header.
 ///
-/// Replacing it by renaming another over it changes nothing here; what is written *into* it is there at the next read.
+/// Renaming another file over it does not affect this one. Bytes written *into* it appear at the next read.
 pub struct TensorFile {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
     file: File,
     len: u64,
-    /// By their names.
+    /// The tensors by name.
     pub tensors: BTreeMap<String, Stored>,
     /// The free-form strings of the header.
     pub metadata: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ impl TensorFile {
         let mut tensors = BTreeMap::new();
         for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
-            // `header` checked that the last tensor ends where the file ends, so these sums cannot overflow.
+            // `header` checked that the last tensor ends at the end of the file, so these sums cannot overflow.
             let range = data_start + start..data_start + end;
             tensors.insert(name, Stored { dtype: info.dtype, shape: info.shape.clone(), range });
         }
@@ -73,15 +73,15 @@ impl TensorFile {
 
     /// Path, open file, and its size in bytes when it was opened.
     pub fn into_parts(self) -> (PathBuf, File, usize) {
-        // `open` refuses a file that is longer than a usize says.
+        // `open` refuses a file longer than a usize can hold.
         (self.path, self.file, self.len as usize)
     }
 
-    /// The bytes of a range of this file as they are now.
+    /// The current bytes of a range of this file.
     ///
     /// # Errors
-    /// [`ErrorKind::Weights`] where the file has become shorter, [`ErrorKind::Io`], and [`ErrorKind::Device`] where there is
-    /// no memory for them.
+    /// [`ErrorKind::Weights`] where the file has become shorter; [`ErrorKind::Io`]; [`ErrorKind::Device`] where there
+    /// is not enough memory.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
         let mut bytes = disk::bytes(range.len(), "a tensor").map_err(|error| error.at(&self.path))?;
         self.read_into(range.start, &mut bytes)?;
@@ -100,17 +100,16 @@ impl TensorFile {
     }
 }
 
-/// The error of a file that is not what it was when it was opened.
+/// The error for a file that has changed since it was opened.
 pub(super) fn changed(how: &str) -> Error {
     let message = format!(
-        "{how} since it was opened: the model is no longer the one that its hash names; open it again, and replace a file by \
-         renaming a new one over it, never by writing into it"
+        "{how} since it was opened: it no longer matches the model's hash. Open the model again, and replace a file by renaming a new one over it, never by writing into it"
     );
     Error::new(ErrorKind::Weights, message)
 }
 
-/// The bytes before the tensors of a safetensors file that holds these tensors (name, type, shape) one after the other:
-/// length and JSON header, padded to a multiple of eight bytes, with the configuration in the metadata.
+/// The bytes before the tensors of a safetensors file with these tensors (name, type, shape): length and JSON header,
+/// padded to a multiple of eight bytes, with the configuration in the metadata.
 pub fn header_for(tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>, arch: &Arch) -> Result<Vec<u8>> {
     let internal = |message: &str| Error::new(ErrorKind::Internal, message);
     let mut offset = 0;
@@ -135,9 +134,10 @@ pub fn header_for(tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>, ar
 fn header(file: &File, len: u64) -> Result<(Metadata, usize)> {
     let broken = |message: String| Error::new(ErrorKind::Weights, message);
     let read = |start: u64, out: &mut [u8]| {
-        disk::read_at(file, start, out).map_err(|source| broken("cannot be read whole".into()).because(source))
+        disk::read_at(file, start, out).map_err(|source| broken("cannot be read completely".into()).because(source))
     };
-    let len = usize::try_from(len).map_err(|_| broken(format!("has {len} bytes, more than this machine addresses")))?;
+    let len =
+        usize::try_from(len).map_err(|_| broken(format!("has {len} bytes, more than this machine can address")))?;
     let mut start = vec![0; len.min(SAMPLE)];
     read(0, &mut start)?;
     let Some((prefix, rest)) = start.split_first_chunk::<PREFIX>() else {
@@ -148,41 +148,41 @@ fn header(file: &File, len: u64) -> Result<(Metadata, usize)> {
         return Err(broken(format!("is not a safetensors file: {}", what_else(&start))));
     }
     if length > len - PREFIX {
-        return Err(broken(format!("is truncated: its header alone has {length} bytes, the file has {len}")));
+        return Err(broken(format!("is truncated: its header alone has {length} bytes, but the file has {len}")));
     }
     let mut json = disk::bytes(length, "the header of a safetensors file")?;
     read(PREFIX as u64, &mut json)?;
-    // Reading the metadata also checks that the tensors follow each other without gaps, and that each one's byte count
-    // is that of its shape and type.
+    // Reading the metadata also checks that the tensors follow each other without gaps, and that each byte count
+    // matches shape and type.
     let header: Metadata = serde_json::from_slice(&json).map_err(|source| {
-        broken("has a damaged safetensors header; copy or convert the file again".into()).because(source)
+        broken("has a damaged safetensors header: copy or convert the file again".into()).because(source)
     })?;
     let data_start = PREFIX + length;
     match data_start.checked_add(header.data_len()) {
         Some(end) if end == len => Ok((header, data_start)),
         Some(end) if end < len => {
-            Err(broken(format!("has {len} bytes, but its tensors end at {end}; copy or convert it again")))
+            Err(broken(format!("has {len} bytes, but its tensors end at {end}: copy or convert it again")))
         }
         _ => Err(broken(format!(
-            "is truncated: its header describes {} bytes of tensors, the file has {}; copy it again",
+            "is truncated: its header describes {} bytes of tensors, but the file has {}: copy it again",
             header.data_len(),
             len - data_start
         ))),
     }
 }
 
-/// What a file that begins like this, and is no safetensors file, seems to be.
+/// What a file with this beginning, which is not safetensors, seems to be.
 fn what_else(bytes: &[u8]) -> &'static str {
     let text = bytes.trim_ascii_start();
     // torch.save writes a zip archive, and a bare pickle (protocol 2 to 5) in its old format.
     if bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]) {
-        "this is a PyTorch checkpoint, convert it with `inctrl convert` (which runs nothing in it)"
+        "this is a PyTorch checkpoint, convert it with `inctrl convert` (no code in it is run)"
     } else if text.starts_with(b"{") && text.windows(12).any(|part| part == b"\"weight_map\"") {
         "this is the index of a checkpoint in several files, join them with `inctrl convert`"
     } else if text.starts_with(b"{") {
         "this is JSON, perhaps a model's configuration (--config)"
     } else {
-        "it does not start with the length of a JSON header and the header"
+        "it does not start with a length and a JSON header"
     }
 }
 
@@ -196,7 +196,7 @@ pub(crate) fn storage(dtype: Dtype) -> Option<DType> {
     }
 }
 
-/// The type by which the format calls `dtype`.
+/// The format's name for `dtype`.
 pub fn stored_as(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,

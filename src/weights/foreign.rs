@@ -1,6 +1,6 @@
-//! What the names of tensors say of a file that is a model of another library, or wrapped by one.
+//! Recognises models of other libraries, or wrapped by them, by the names of their tensors.
 
-/// Tensors of which every CLIP model, every DINOv2 model or every file of heads has one, by the end of their names.
+/// Ends of tensor names, of which every CLIP model, DINOv2 model or heads file has one.
 const ANCHORS: [&str; 6] = [
     "visual.conv1.weight",
     "vision_model.embeddings.patch_embedding.weight",
@@ -10,18 +10,18 @@ const ANCHORS: [&str; 6] = [
     "diff_head.projection1.weight",
 ];
 
-/// What stands before *all* names and before those of a model (`module.`, `ema.module.`), where that is clear.
+/// The prefix of *all* names, before those of a model (`module.`, `ema.module.`), if it is unambiguous.
 pub(crate) fn common_prefix<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let anchored = |name: &'a str| ANCHORS.iter().find_map(|anchor| name.strip_suffix(anchor));
     let prefix = names.clone().find_map(anchored).filter(|prefix| prefix.ends_with('.'))?;
     names.into_iter().all(|name| name.starts_with(prefix)).then_some(prefix)
 }
 
-/// What to do with a file of tensors that are not called as the engine's are, where that can be told.
+/// What to do with a file whose tensors do not have the engine's names, if that is known.
 pub(super) fn advice<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
     const HUGGING_FACE: [&str; 2] =
         ["vision_model.embeddings.patch_embedding.weight", "embeddings.patch_embeddings.projection.weight"];
-    let convert = "`inctrl convert` makes a file for --weights of this one";
+    let convert = "convert the file with `inctrl convert`";
     if names.clone().any(|name| HUGGING_FACE.iter().any(|end| name.ends_with(end))) {
         return Some(format!("These are Hugging Face's names: {convert}"));
     }
@@ -29,7 +29,7 @@ pub(super) fn advice<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option
         return Some(format!("These are timm's names: {convert}"));
     }
     let prefix = common_prefix(names)?;
-    Some(format!("All names begin with `{}`: `inctrl convert` takes it off", prefix.escape_debug()))
+    Some(format!("All names begin with `{}`: `inctrl convert` removes it", prefix.escape_debug()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The architecture from tensor shapes alone, where no configuration is to be had.
+//! The architecture from tensor shapes alone, for files without a configuration.
 
 use std::collections::HashMap;
 
@@ -8,16 +8,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::shape_text;
 
 impl Arch {
-    /// The architecture of a model whose tensors have these names and shapes; its family is told by the name of its patch
-    /// convolution.
+    /// The architecture of a model whose tensors have these names and shapes. The family is recognised by the name of
+    /// the patch convolution.
     ///
-    /// What shapes do not show is assumed. CLIP: attention heads of 64 in both towers, exact GELU (OpenAI's own weights need
-    /// a configuration with `quick_gelu`), an image side that is a whole number of patches, CLIP's preprocessing, published
-    /// taps, alpha 1. DINOv2: heads of 64, ImageNet's preprocessing, the last block as the tap.
+    /// Assumes what shapes do not show. CLIP: attention heads of width 64 in both towers, exact GELU (OpenAI's own
+    /// weights need a configuration with `quick_gelu`), an image side that is a whole number of patches, CLIP's
+    /// preprocessing, published taps, alpha 1. DINOv2: heads of width 64, ImageNet's preprocessing, the last block as
+    /// the tap.
     ///
     /// # Errors
-    /// [`ErrorKind::Weights`] where a tensor that is needed for this is missing or has an unexpected shape,
-    /// [`ErrorKind::Config`] where an assumption cannot hold; both say that a configuration resolves it.
+    /// [`ErrorKind::Weights`] where a needed tensor is missing or has an unexpected shape, [`ErrorKind::Config`] where
+    /// an assumption cannot hold. Both messages say that a configuration resolves the problem.
     pub fn infer<'a>(shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Result<Arch> {
         let arch = Family::infer(&Shapes(shapes.into_iter().collect()))?;
         arch.validate()?;
@@ -43,7 +44,8 @@ impl Shapes<'_> {
         })
     }
 
-    /// The side of the square grid of patches that has `tokens` positions with the class token's, those of tensor `name`.
+    /// The side of the square grid of patches, given the number of positions in tensor `name`, including the class
+    /// token's.
     pub fn square_grid(&self, name: &str, tokens: usize) -> Result<usize> {
         let grid = tokens.saturating_sub(1).isqrt();
         if grid > 0 && grid * grid == tokens - 1 {
@@ -53,7 +55,7 @@ impl Shapes<'_> {
         Err(unclear(ErrorKind::Weights, &why))
     }
 
-    /// One more than the highest block number, so that a gap shows up as missing tensors.
+    /// One more than the highest block number. A gap shows up later as missing tensors.
     pub fn layers(&self, prefix: &str) -> usize {
         let block = |name: &str| name.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
         self.0.keys().filter_map(|name| block(name)).max().map_or(0, |last| last.saturating_add(1))
@@ -62,8 +64,7 @@ impl Shapes<'_> {
 
 pub(super) fn unclear(kind: ErrorKind, why: &str) -> Error {
     let message = format!(
-        "cannot tell the architecture from the tensors alone: {why}; this should be a CLIP model in open_clip's layout or a \
-         DINOv2 model in the official one, and an unusual one needs its JSON configuration (--config, or `config.json` beside the weights)"
+        "cannot infer the architecture from the tensors alone: {why}; expected a CLIP model in open_clip's layout or a DINOv2 model in the official one. An unusual model needs its JSON configuration (--config, or `config.json` beside the weights)"
     );
     Error::new(kind, message)
 }

@@ -1,4 +1,4 @@
-//! A report on model files that gathers problems in place of failing at the first.
+//! A report on model files that collects problems instead of failing at the first one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,33 +15,34 @@ use crate::error::Result;
 pub struct Inspection {
     /// The files, weights first.
     pub files: Vec<FileSummary>,
-    /// The architecture and where it came from, if it could be found.
+    /// The architecture and its source, if it was found.
     pub arch: Option<(Arch, ArchSource)>,
-    /// Parameters of each tower, among the tensors that are as the architecture says.
+    /// Parameters of each tower, counting the tensors that fit the architecture.
     pub parameters: BTreeMap<Tower, u64>,
-    /// The model's identity as [`super::Weights::hash`] gives it, if there are no problems.
+    /// The model's identity, as [`super::Weights::hash`], if there are no problems.
     pub hash: Option<String>,
-    /// Why [`super::Weights::open`] would refuse the model, if it would. An item may have several lines.
+    /// Why [`super::Weights::open`] would refuse the model; empty if it would not. An item may have several lines.
     pub problems: Vec<String>,
 }
 
 /// One safetensors file.
 #[derive(Clone, Debug)]
 pub struct FileSummary {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
     /// Size in bytes.
     pub bytes: u64,
-    /// Number of tensors of each storage type, by the name that safetensors uses.
+    /// Number of tensors of each storage type, by safetensors' name for it.
     pub dtypes: BTreeMap<String, usize>,
     /// Keys of the free-form metadata.
     pub metadata_keys: Vec<String>,
 }
 
-/// Reports on the model that these files make up.
+/// Reports on the model in these files.
 ///
 /// # Errors
-/// Only if a file cannot be read or is no intact safetensors file; all else is in [`Inspection::problems`].
+/// Only if a file cannot be read or is not an intact safetensors file. All other problems are in
+/// [`Inspection::problems`].
 pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
     let files = open_files(options)?;
     let mut report =
@@ -72,7 +73,7 @@ pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
     let damaged = non_finite(&entries, &scans, &files)?;
     report.problems.extend(damaged.into_iter().map(|line| format!("not finite: {line}")));
     let negative = negative_variances(&entries, &scans, &files)?;
-    report.problems.extend(negative.into_iter().map(|line| format!("negative, which no variance is: {line}")));
+    report.problems.extend(negative.into_iter().map(|line| format!("negative variance: {line}")));
     if report.problems.is_empty() {
         report.hash = Some(model_hash(&arch, entries.iter().zip(&scans)));
     }

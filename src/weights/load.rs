@@ -16,17 +16,17 @@ use safetensors::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, TensorView, shape_text};
 
-/// The metadata key of a safetensors file under which a model configuration may stand.
+/// The metadata key for a model configuration in a safetensors file.
 pub(crate) const CONFIG_KEY: &str = "inctrl.config";
 
 /// Which files make up a model.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// A whole InCTRL checkpoint, or a CLIP model whose heads are in `heads`.
+    /// A complete model, or a CLIP model whose InCTRL heads are in `heads`.
     pub weights: PathBuf,
-    /// The adapter and the scoring heads, where `weights` does not hold them.
+    /// InCTRL's adapter and scoring heads, if `weights` does not hold them.
     pub heads: Option<PathBuf>,
-    /// The model configuration; without it, it is searched for as [`Weights::open`] says.
+    /// The model configuration. Default: searched for as described at [`Weights::open`].
     pub config: Option<PathBuf>,
 }
 
@@ -37,7 +37,7 @@ pub enum ArchSource {
     Config(PathBuf),
     /// The metadata of this safetensors file.
     Metadata(PathBuf),
-    /// The shapes of the tensors: heads of 64, exact GELU and the published taps are assumed.
+    /// The shapes of the tensors. Other properties are assumed: see [`Arch::infer`].
     Shapes,
 }
 
@@ -59,7 +59,7 @@ pub struct Weights {
     files: Vec<TensorFile>,
     /// In the order of [`table`].
     entries: Vec<Entry>,
-    /// What each entry held when the model was opened.
+    /// What each entry contained when the model was opened.
     scans: Vec<Scan>,
     index: HashMap<String, usize>,
     hash: String,
@@ -67,30 +67,30 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens a model: finds its architecture, maps its files, and checks every tensor.
+    /// Opens a model: finds its architecture, opens its files, and checks every tensor.
     ///
-    /// The architecture is that of `options.config`, else of `<stem>.json` or else `config.json` beside the weights, else
-    /// of the metadata key `inctrl.config` (of the heads file before the weights file, since taps and alpha belong to
-    /// trained heads), else of `open_clip_config.json` beside the weights, else inferred from shapes ([`Arch::infer`]). Where it
-    /// does not say how pixels are prepared, the metadata do, else open_clip's or Hugging Face's files beside the weights, else
-    /// it is as for CLIP.
+    /// The architecture comes from the first of these that exists: `options.config`; `<stem>.json`, then `config.json`
+    /// beside the weights; the metadata key `inctrl.config` (of the heads file before the weights file, since taps and
+    /// alpha belong to trained heads); `open_clip_config.json` beside the weights; the tensors' shapes
+    /// ([`Arch::infer`]). If it does not say how pixels are prepared, the metadata decide, then open_clip's or Hugging
+    /// Face's files beside the weights, then the family's default.
     ///
-    /// Tensors stay in the files and are read when they are asked for. Each is compared then with what it was when the model
-    /// was opened: a file that somebody has written into or cut short is an error there, so that whatever is computed is of
-    /// the model that [`Weights::hash`] names. Replacing a file by renaming another over it changes nothing here.
+    /// Tensors stay in the files and are read when needed. Each is then compared with its content when the model was
+    /// opened. A file that was overwritten or cut short is an error, so all results belong to the model that
+    /// [`Weights::hash`] names. Renaming another file over one of them does not affect the open model.
     ///
     /// # Errors
     /// - [`ErrorKind::Io`]: a file cannot be read.
-    /// - [`ErrorKind::Config`]: the configuration is malformed, or describes what this engine does not run.
-    /// - [`ErrorKind::Weights`]: a file is damaged or no safetensors; or tensors are missing, unexpected, in both files,
-    ///   of another shape or storage type (all of them in one error); or hold NaN or infinity (all such tensors).
+    /// - [`ErrorKind::Config`]: the configuration is malformed, or describes a model that this engine does not support.
+    /// - [`ErrorKind::Weights`]: a file is damaged or not safetensors; or tensors are missing, unexpected, in both
+    ///   files, or of a wrong shape or storage type (all in one error); or hold NaN or infinity (all such tensors).
     pub fn open(options: &LoadOptions) -> Result<Weights> {
         let files = open_files(options)?;
         let (arch, source) = find_arch(options, &files)?;
         let (entries, problems) = match_table(&arch, &files);
         if !problems.is_empty() {
             let message = format!(
-                "the tensors are not those of the architecture ({source}); check the configuration and the file\n{problems}"
+                "the tensors do not fit the architecture ({source}); check the configuration and the file\n{problems}"
             );
             return Err(problems.told(Error::new(ErrorKind::Weights, message).at(&options.weights)));
         }
@@ -104,7 +104,7 @@ impl Weights {
         }
         let negative = negative_variances(&entries, &scans, &files)?;
         if !negative.is_empty() {
-            let text = listing(&[("negative, which no variance is", &negative)]);
+            let text = listing(&[("negative variance", &negative)]);
             let message = format!("the heads are damaged; copy or convert the file again\n{text}");
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
@@ -127,18 +127,17 @@ impl Weights {
         self.entries.iter().any(|entry| entry.spec.tower == Tower::Heads)
     }
 
-    /// The tensor called `name`, read from its file.
+    /// The tensor `name`, read from its file.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] if [`table`] has no such tensor for this architecture; [`ErrorKind::Weights`] if the file has
-    /// been written into since it was opened; [`ErrorKind::Io`], and [`ErrorKind::Device`] where there is no memory for it.
+    /// [`ErrorKind::Argument`] if [`table`] has no such tensor for this architecture; [`ErrorKind::Weights`] if the
+    /// file has changed since it was opened; [`ErrorKind::Io`]; [`ErrorKind::Device`] where there is not enough memory.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
         let at = self.at(name)?;
         self.entries[at].read(&self.scans[at], &self.files)
     }
 
-    /// The rows `rows` of the matrix called `name` in f32, one after the other, `[rows.len(), width]`. The matrix is not held
-    /// in memory.
+    /// The rows `rows` of the matrix `name` in f32, `[rows.len(), width]`. The matrix is not held in memory.
     ///
     /// # Errors
     /// As [`Weights::tensor`]; [`ErrorKind::Argument`] for a row that the matrix does not have.
@@ -152,7 +151,7 @@ impl Weights {
         entry.gather(rows, &self.scans[at], &self.files)
     }
 
-    /// How the tensor called `name` is stored.
+    /// Storage type of the tensor `name`.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] as [`Weights::tensor`].
@@ -161,13 +160,14 @@ impl Weights {
     }
 
     fn at(&self, name: &str) -> Result<usize> {
-        self.index.get(name).copied().ok_or_else(|| {
-            Error::new(ErrorKind::Argument, format!("no tensor is called `{name}` in this model's architecture"))
-        })
+        self.index
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::new(ErrorKind::Argument, format!("this model's architecture has no tensor `{name}`")))
     }
 
     /// Identity of the model, 64 hex digits: blake3 of the architecture and of every used tensor's name, storage type,
-    /// shape and bytes. The same whether the heads are in the same file or in one of their own.
+    /// shape and bytes. It does not depend on whether the heads are in a separate file.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -189,14 +189,14 @@ pub(super) fn open_files(options: &LoadOptions) -> Result<Vec<TensorFile>> {
     [Some(&options.weights), options.heads.as_ref()].into_iter().flatten().map(|path| TensorFile::open(path)).collect()
 }
 
-/// The architecture, searched for as [`Weights::open`] says.
+/// Finds the architecture as described at [`Weights::open`].
 pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(Arch, ArchSource)> {
     let mut own = own_configurations(files);
     let beside = |name: &str| Some(options.weights.with_file_name(name)).filter(|path| path.is_file());
     let stem = Some(options.weights.with_extension("json")).filter(|path| path.is_file());
-    // timm's says nothing of sizes.
+    // timm's file has no sizes.
     let plain = beside("config.json").filter(|path| !is_json(path, config::is_timm));
-    // What other libraries keep in a checkpoint's folder says less than what was written into the file itself.
+    // The file's own metadata take precedence over other libraries' files in the folder.
     let ours = plain.clone().filter(|path| !is_json(path, config::is_hugging_face));
     let (mut arch, says_pixels, source) = if let Some(path) = options.config.clone().or(stem).or(ours) {
         read_config(path)?
@@ -207,7 +207,7 @@ pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(
     } else {
         let tensors = files.iter().flat_map(|file| &file.tensors);
         if let Some(advice) = advice(tensors.clone().map(|(name, _)| name.as_str())) {
-            let message = format!("the tensors are not called as this engine's. {advice}");
+            let message = format!("the tensors have other names than this engine's. {advice}");
             return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
         }
         let arch = Arch::infer(tensors.map(|(name, stored)| (name.as_str(), stored.shape.as_slice())));
@@ -215,7 +215,7 @@ pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(
     };
     let folder = folder_of(&options.weights);
     match own.iter().find_map(|(_, own)| own.as_ref().ok()) {
-        // What `inctrl convert` found out stays, whoever describes the rest.
+        // The preprocessing found by `inctrl convert` is kept, even if another file describes the rest.
         Some((own, _)) if !says_pixels => arch.vision.preprocessing = own.vision.preprocessing,
         Some(_) => {}
         None => {
@@ -230,21 +230,21 @@ pub(super) fn find_arch(options: &LoadOptions, files: &[TensorFile]) -> Result<(
     Ok((arch, source))
 }
 
-/// A file and what its metadata say of the model: the architecture, and whether they say how pixels are prepared.
+/// A file and its metadata about the model: the architecture, and whether they say how pixels are prepared.
 type Own<'a> = (&'a Path, Result<(Arch, bool)>);
 
 fn own_configurations(files: &[TensorFile]) -> Vec<Own<'_>> {
     let own = |file: &TensorFile| {
         Some(config::read(file.metadata.get(CONFIG_KEY)?).map_err(|source| {
-            let message = format!("its metadata key `{CONFIG_KEY}` is no usable model configuration");
+            let message = format!("its metadata key `{CONFIG_KEY}` is not a usable model configuration");
             Error::new(ErrorKind::Config, message).at(&file.path).because(source)
         }))
     };
     files.iter().filter_map(|file| Some((file.path.as_path(), own(file)?))).collect()
 }
 
-/// `arch`, which is in the metadata of the file at `path`, unless the model's other file was made for other pixels: heads would
-/// judge them wrongly.
+/// Returns `arch`, from the metadata of the file at `path`, unless the model's other file was made for differently
+/// prepared pixels, for which heads would score wrongly.
 fn of_one_model(other: Option<&Own<'_>>, path: &Path, arch: Arch) -> Result<Arch> {
     let Some((first, Ok((theirs, _)))) = other else { return Ok(arch) };
     let (here, there) = (arch.vision.preprocessing, theirs.vision.preprocessing);
@@ -252,8 +252,7 @@ fn of_one_model(other: Option<&Own<'_>>, path: &Path, arch: Arch) -> Result<Arch
         return Ok(arch);
     }
     let message = format!(
-        "was made for a model that sees pixels as: {here}; but {} says: {there}. Make both of one model, or name the \
-         configuration (--config)",
+        "was made for a model with pixels prepared as: {here}; but {} says: {there}. Make both files from one model, or give the configuration (--config)",
         first.display()
     );
     Err(Error::new(ErrorKind::Config, message).at(path))
@@ -265,7 +264,7 @@ fn read_config(path: PathBuf) -> Result<(Arch, bool, ArchSource)> {
     Ok((arch, says_pixels, ArchSource::Config(path)))
 }
 
-/// Whether the file is a configuration of this `kind`; what cannot be read is not, and is said where it is read.
+/// Whether the file is a configuration of this `kind`. An unreadable file is not; reading it later reports the error.
 fn is_json(path: &Path, kind: impl Fn(&serde_json::Value) -> bool) -> bool {
     let json = read_text(path, "a model's configuration", MAX_CONFIG).ok();
     json.and_then(|text| serde_json::from_str(&text).ok()).is_some_and(|json| kind(&json))
@@ -279,9 +278,9 @@ pub(super) struct Problems {
     misshaped: Vec<String>,
     wrong_type: Vec<String>,
     duplicate: Vec<String>,
-    /// The first tensor of another shape, the expected one and the one that was found.
+    /// The first tensor of a wrong shape, with the expected and the found shape.
     first_misshaped: Option<(String, [Vec<usize>; 2])>,
-    /// What to do with the file that was meant for another program.
+    /// Advice for a file that was meant for another program.
     advice: Option<String>,
 }
 
@@ -296,7 +295,7 @@ impl Problems {
         ]
     }
 
-    /// `error` with the first tensor of another shape, where there is one.
+    /// Adds the first tensor of a wrong shape, if there is one, to `error`.
     fn told(&self, error: Error) -> Error {
         match &self.first_misshaped {
             Some((name, [expected, found])) => error.of_tensor(name).with_shapes(expected, found),
@@ -322,10 +321,10 @@ impl fmt::Display for Problems {
     }
 }
 
-/// Most lines of one group: whoever has hundreds has one reason for them.
+/// The largest number of lines per group. Hundreds of problems have one reason.
 const MAX_LINES: usize = 12;
 
-/// Non-empty groups under their headings, long ones cut.
+/// Non-empty groups under their headings, with long groups cut.
 pub(crate) fn listing(groups: &[(&str, &[String])]) -> String {
     let mut text = Vec::new();
     for (heading, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
@@ -338,13 +337,13 @@ pub(crate) fn listing(groups: &[(&str, &[String])]) -> String {
     text.join("\n")
 }
 
-/// The entry of every tensor that is as the table says, in table order, and what is wrong with the rest.
+/// The entry of every tensor that fits the table, in table order, and the problems of the others.
 pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Problems) {
     let mut problems = Problems::default();
     let mut entries = Vec::new();
     let mut specs = table(arch);
     let is_head = |spec: &TensorSpec| spec.tower == Tower::Heads;
-    // A model without InCTRL's heads is whole, unless a file for them was given.
+    // A model without InCTRL's heads is complete, unless a file for them was given.
     if files.len() == 1 && specs.iter().filter(|spec| is_head(spec)).all(|spec| holders(files, &spec.name).is_empty()) {
         specs.retain(|spec| !is_head(spec));
     }
@@ -380,7 +379,7 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
     }
     if files.len() > 1 && !takes_heads(arch) {
         problems.advice =
-            Some("InCTRL's heads compare with texts, and this encoder has no text tower: open it without them".into());
+            Some("InCTRL's heads need texts, but this encoder has no text tower: open it without heads".into());
     } else if !problems.missing.is_empty() {
         problems.advice = files.first().and_then(|file| advice(file.tensors.keys().map(String::as_str)));
     } else if files.iter().flat_map(|file| file.tensors.values()).any(|stored| stored.dtype == Dtype::F64) {
@@ -389,12 +388,12 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
     (entries, problems)
 }
 
-/// The files, by index, that have a tensor of this name.
+/// Indices of the files that have a tensor of this name.
 fn holders<'a>(files: &'a [TensorFile], name: &str) -> Vec<(usize, &'a Stored)> {
     files.iter().enumerate().filter_map(|(at, file)| Some((at, file.tensors.get(name)?))).collect()
 }
 
-/// One line for each tensor with a NaN or an infinity: its first such element.
+/// One line per tensor with NaN or infinity: its first such element.
 pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for (entry, scan) in entries.iter().zip(scans) {
@@ -406,7 +405,7 @@ pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[TensorFile]
     Ok(lines)
 }
 
-/// One line for each running variance with an element below zero, whose square root would be NaN.
+/// One line per running variance with an element below zero, whose square root would be NaN.
 pub(super) fn negative_variances(entries: &[Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for (entry, scan) in entries.iter().zip(scans).filter(|(entry, _)| is_variance(&entry.spec.name)) {
@@ -421,7 +420,7 @@ fn is_variance(name: &str) -> bool {
     name.ends_with(".running_var")
 }
 
-/// The first element below zero of the tensor called `name`, where that is a running variance.
+/// The first element below zero of the tensor `name`, if that is a running variance.
 pub(crate) fn negative_variance(name: &str, tensor: &TensorView<'_>) -> Option<(usize, f32)> {
     if !is_variance(name) {
         return None;

@@ -1,31 +1,31 @@
-//! Which tensors a model has, and how they come from disk.
+//! The tensors of a model, and how they are read from disk.
 //!
-//! The one idea: an architecture ([`Arch`]) determines the name and shape of every tensor ([`table()`]), so a file either
-//! holds exactly those tensors or is refused with every difference in one error. [`Weights::open`] finds the
-//! architecture, opens the files and checks them; [`random::write`] writes a seeded model of any architecture in the same
-//! layout; [`inspect()`] reports on a file without failing at the first problem.
+//! An architecture ([`Arch`]) determines the name and shape of every tensor ([`table()`]). A file either holds exactly
+//! those tensors or is refused with every difference in one error. [`Weights::open`] finds the architecture, opens the
+//! files and checks them; [`random::write`] writes a seeded model of any architecture in the same layout; [`inspect()`]
+//! reports on a file without failing at the first problem.
 //!
-//! Names and shapes are those of the family's own files: open_clip's, as the published InCTRL checkpoint holds them, and
-//! DINOv2's official ones. A [`Family`] says which role each name has.
+//! Names and shapes are those of the family's own files: open_clip's, as in the published InCTRL checkpoint, and
+//! DINOv2's official ones. A [`Family`] assigns a role to each name.
 //!
 //! Invariants of an open [`Weights`]: every tensor of the table is present once, in f32, f16 or bf16, with the table's
-//! shape and only finite numbers; [`Weights::hash`] identifies architecture and contents; a tensor whose bytes are no longer
-//! those is never handed out.
+//! shape and only finite numbers; [`Weights::hash`] identifies architecture and contents; a tensor whose bytes have
+//! changed is never returned.
 //!
-//! Refused: anything but safetensors (no pickle is ever executed), tensors that the model would not use (but for the
-//! known leftovers of training, see [`ignored`]), and configuration options that this engine does not run.
+//! Refused: files other than safetensors (no pickle is ever executed), tensors that the model would not use (except
+//! known leftovers of training, see [`ignored`]), and unsupported configuration options.
 //!
 //! | file | job |
 //! |---|---|
 //! | `arch.rs` | the architecture, its limits, the named models |
-//! | `families` | one file a family: names, shapes, configuration, published models |
+//! | `families` | one file per family: names, shapes, configuration, published models |
 //! | `config.rs` | model JSON to and from an architecture: what families share |
-//! | `pixels.rs` | preprocessing as open_clip and Hugging Face write it |
+//! | `pixels.rs` | preprocessing in the files of open_clip and Hugging Face |
 //! | `beside.rs` | preprocessing and tokenisers in the folder of a model |
 //! | `infer.rs` | architecture from tensor shapes alone |
 //! | `table.rs` | every tensor's name and shape |
 //! | `file.rs` | one safetensors file |
-//! | `foreign.rs` | what names say of files of other libraries |
+//! | `foreign.rs` | recognises files of other libraries by their names |
 //! | `load.rs` | files + architecture -> checked [`Weights`] |
 //! | `scan.rs` | one parallel pass over all bytes: NaN search and hash |
 //! | `random.rs` | seeded random models |

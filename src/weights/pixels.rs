@@ -1,15 +1,15 @@
-//! Preprocessing as checkpoints say it: open_clip's `preprocess_cfg`, Hugging Face's `preprocessor_config.json` and
+//! Preprocessing as stated in checkpoints: open_clip's `preprocess_cfg`, Hugging Face's `preprocessor_config.json` and
 //! `processor_config.json`, and timm's `pretrained_cfg`.
 //!
-//! As for the architecture ([`super::config`]): what would be computed differently there must not run here as if it were plain,
-//! so that every key is read, or known to change nothing, or switched off, or an error that names it.
+//! As for the architecture ([`super::config`]), a file that other libraries would compute differently must not be
+//! accepted. So every key is read, or known to change nothing, or switched off, or an error that names it.
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::view::{Filter, Preprocessing, ResizeMode};
 
-/// Keys of an image processor that change nothing of what a square 8-bit RGB input becomes.
+/// Keys of an image processor that do not change the result for a square 8-bit RGB input.
 const HARMLESS: [&str; 16] = [
     "_valid_processor_keys",
     "auto_map",
@@ -29,7 +29,7 @@ const HARMLESS: [&str; 16] = [
     "size_divisor",
 ];
 
-/// What is wrong with a section, gathered so that one error says all of it.
+/// Collects everything that is wrong with a section for one error.
 struct Reader<'a> {
     section: &'static str,
     entries: &'a Map<String, Value>,
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses what was not read, is not known to be harmless and is not switched off.
+    /// Refuses keys that were not read, are not known to be harmless and are not switched off.
     fn rest(&mut self, read: &[&str], harmless: &[&str]) {
         for (key, value) in self.entries {
             let off = matches!(value, Value::Null | Value::Bool(false)) || value.as_object().is_some_and(Map::is_empty);
@@ -90,8 +90,7 @@ impl<'a> Reader<'a> {
     fn finish(self, found: Preprocessing) -> Result<Preprocessing> {
         if !self.wrong.is_empty() {
             let message = format!(
-                "the model's pixels are preprocessed in a way that this engine does not know: {} (what changes nothing can be \
-                 removed from the file)",
+                "the model's preprocessing is not supported: {} (a key that changes nothing can be removed from the file)",
                 self.wrong.join("; ")
             );
             return Err(Error::new(ErrorKind::Config, message));
@@ -101,15 +100,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a size is that of the square input: a number, or a pair of equal ones.
+/// Whether a size is that of the square input: a number, or a pair of equal numbers.
 fn is_side(value: &Value, side: usize) -> bool {
     *value == json!(side) || *value == json!([side, side])
 }
 
-/// open_clip's `preprocess_cfg` of a model whose input has `side` pixels a side.
+/// open_clip's `preprocess_cfg` of a model with an input of `side` x `side` pixels.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] naming every value that this engine does not honour.
+/// [`ErrorKind::Config`] naming every value that this engine does not support.
 pub(super) fn open_clip(value: &Value, side: usize) -> Result<Preprocessing> {
     let mut reader = Reader::new("preprocess_cfg", value)?;
     let clip = Preprocessing::CLIP;
@@ -138,12 +137,12 @@ pub(super) fn open_clip(value: &Value, side: usize) -> Result<Preprocessing> {
     if let Some(mode) = reader.get("mode").filter(|mode| *mode != "RGB") {
         reader.refuse("mode", "RGB", mode);
     }
-    // What surrounds a picture in the mode `longest`, which is refused.
+    // `fill_color` surrounds a picture only in the mode `longest`, which is refused.
     reader.rest(&["mean", "std", "interpolation", "resize_mode", "size", "mode", "fill_color"], &[]);
     reader.finish(Preprocessing { mean, std, filter, resize })
 }
 
-/// timm's configuration of a pretrained model; sizes are whoever's uses it.
+/// timm's configuration of a pretrained model. Its sizes are ignored.
 ///
 /// # Errors
 /// As [`open_clip`].
@@ -154,18 +153,18 @@ pub(super) fn timm(value: &Value) -> Result<Preprocessing> {
     if let Some(other) = reader.get("interpolation").filter(|name| *name != "bicubic") {
         reader.refuse("interpolation", "bicubic", other);
     }
-    // The rest says where the model is from, what its classifier was, and at which size it was judged.
+    // The rest describes the model's origin, its classifier, and the size at which it was evaluated.
     reader.finish(Preprocessing { mean, std, ..imagenet })
 }
 
-/// Hugging Face's image processor of a model whose input has `side` pixels a side, CLIP's, or of any size, as DINOv2's; what it
-/// leaves out has the defaults of its class.
+/// Hugging Face's image processor, of a model with an input of `side` x `side` pixels (CLIP) or of any size (DINOv2).
+/// Missing values have the class's defaults.
 ///
 /// # Errors
 /// As [`open_clip`].
 pub(super) fn hugging_face(value: &Value, side: Option<usize>) -> Result<Preprocessing> {
     let mut reader = Reader::new("image processor", value)?;
-    // Another class has other defaults, and another order of steps.
+    // Other classes have other defaults and another order of steps.
     let class = if side.is_some() { "CLIP" } else { "Bit" };
     for key in ["image_processor_type", "feature_extractor_type"] {
         let known = |name: &str| {
@@ -183,7 +182,7 @@ pub(super) fn hugging_face(value: &Value, side: Option<usize>) -> Result<Preproc
             reader.refuse(key, "true", &Value::Bool(false));
         }
     }
-    // A byte's 1 / 255, however many digits of it are written.
+    // 1 / 255, to however many digits it is written.
     let factor = reader
         .get("rescale_factor")
         .filter(|factor| !factor.as_f64().is_some_and(|factor| (factor * 255.0 - 1.0).abs() <= 1e-6));
@@ -195,7 +194,7 @@ pub(super) fn hugging_face(value: &Value, side: Option<usize>) -> Result<Preproc
         let clip = Preprocessing::CLIP;
         (mean, std) = (reader.channels("image_mean", clip.mean), reader.channels("image_std", clip.std));
     }
-    // Pillow's numbers for its kernels.
+    // Pillow's numbers of its kernels.
     let filter = match reader.get("resample") {
         None => Filter::Bicubic,
         Some(code) if *code == 3 || code == "bicubic" => Filter::Bicubic,
@@ -222,7 +221,7 @@ pub(super) fn hugging_face(value: &Value, side: Option<usize>) -> Result<Preproc
     reader.finish(Preprocessing { mean, std, filter, resize })
 }
 
-/// How a processor makes a square of `side` pixels a side.
+/// How a processor makes a square of `side` x `side` pixels.
 fn fixed_size(reader: &mut Reader<'_>, side: usize) -> ResizeMode {
     let (default_size, default_crop) = (json!({"shortest_edge": 224}), json!({"height": 224, "width": 224}));
     let crops = reader.flag("do_center_crop", true);
@@ -275,7 +274,7 @@ mod tests {
             "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
             "resample": 3, "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 224}, "do_pad": null});
         assert_eq!(read(clips), Preprocessing::CLIP);
-        // The form of the first versions.
+        // The form of early versions.
         let old =
             json!({"crop_size": 224, "size": 224, "feature_extractor_type": "CLIPFeatureExtractor", "resample": 2});
         assert_eq!(read(old), Preprocessing { filter: Filter::Bilinear, ..Preprocessing::CLIP });
@@ -337,9 +336,9 @@ mod tests {
             let name = if key == "image_std" { "std" } else { key };
             assert!(error.to_string().contains(name), "{error}");
         }
-        // A file that leaves out its sizes means 224.
+        // A file without sizes means 224.
         assert!(hugging_face(&json!({}), Some(240)).unwrap_err().to_string().contains("shortest_edge"));
-        // All of it in one error.
+        // All problems in one error.
         let error = open_clip(&json!({"interpolation": "lanczos", "resize_mode": "longest"}), 224).unwrap_err();
         assert!(error.to_string().contains("lanczos") && error.to_string().contains("longest"), "{error}");
     }

@@ -1,8 +1,9 @@
-//! Seeded random models: every tensor of a real checkpoint, the same bits everywhere.
+//! Seeded random models with every tensor of a real checkpoint, and the same bits on every machine.
 //!
-//! Benchmarks and parity checks need models of real size and no download. An element depends on the seed, the tensor's
-//! name and its index only: integers from a counter-based generator, four of them added up for a roughly normal
-//! distribution, then two IEEE operations. No random state, no library function whose last bit differs by platform.
+//! Benchmarks and parity checks need models of real size without a download. An element depends only on the seed, the
+//! tensor's name and its index: four integers of a counter-based generator are added for a roughly normal distribution,
+//! followed by two IEEE operations. There is no random state, and no library function whose last bit depends on the
+//! platform.
 
 use std::path::Path;
 
@@ -18,13 +19,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::split_mix::{STEP, mix};
 use crate::tensor::DType;
 
-/// Elements that are generated at a time.
+/// How many elements are generated at a time.
 const CHUNK: usize = 1 << 16;
 
 /// Writes a random model of `arch` to `path` as safetensors, with its configuration in the metadata.
 ///
-/// Equal arguments give equal bytes on every machine. The scales keep activations near one at any depth and the scores
-/// away from 0 and 1. Needs little memory; `path` appears only when complete.
+/// Equal arguments give equal bytes on every machine. The scales keep activations near one at every depth, and scores
+/// away from 0 and 1. It needs little memory, and `path` appears only when complete.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] for an invalid architecture, [`ErrorKind::Io`] if the file cannot be written.
@@ -67,17 +68,18 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
     })
 }
 
-/// What a tensor is filled with.
+/// The values that fill a tensor.
 #[derive(Clone, Copy)]
 enum Values {
     Normal { mean: f64, std: f64 },
     Count(i64),
 }
 
-/// The distribution of a tensor, `None` for a name that no rule covers.
+/// The distribution of a tensor; `None` for a name that no rule covers.
 ///
-/// With layer inputs near unit variance, a weight of std 1/sqrt(inputs) keeps it. The two layers of a block that write
-/// into the residual stream shrink with the depth beyond four blocks, so that the sum of all blocks keeps its size.
+/// A weight of std 1/sqrt(inputs) keeps the unit variance of a layer's inputs. The two layers of a block that write
+/// into the residual stream are scaled down with the depth beyond four blocks, so that the sum over all blocks keeps
+/// its size.
 fn values(spec: &TensorSpec, arch: &Arch) -> Option<Values> {
     let normal = |mean, std| Some(Values::Normal { mean, std });
     let shape = &spec.shape;
@@ -92,7 +94,7 @@ fn values(spec: &TensorSpec, arch: &Arch) -> Option<Values> {
             ("", "cls_token" | "pos_embed" | "register_tokens") => normal(0.0, 0.3),
             ("proj", "weight") if parent == "patch_embed" => normal(0.0, 1.4 / inputs.sqrt()),
             ("norm" | "norm1" | "norm2", "weight") => normal(1.0, 0.1),
-            // Positive, as 3.47 standard deviations are the most.
+            // Positive, as values lie within 3.47 standard deviations.
             ("ls1" | "ls2", "gamma") => normal(0.7, 0.15),
             ("qkv" | "w12", "weight") => normal(0.0, 1.5 / inputs.sqrt()),
             ("fc1", "weight") => normal(0.0, 1.0 / inputs.sqrt()),
@@ -146,7 +148,7 @@ impl Generator {
         hasher.update(&seed.to_le_bytes()).update(name.as_bytes());
         let mut key = [0; 8];
         hasher.finalize_xof().fill(&mut key);
-        // The standard deviation of the sum of four uniform integers below 2^16, but for a relative 1e-10.
+        // The standard deviation of the sum of four uniform integers below 2^16, within a relative 1e-10.
         let unit = 65536.0 / 3.0_f64.sqrt();
         Generator { key: u64::from_le_bytes(key), mean, scale: std / unit }
     }
@@ -159,7 +161,7 @@ impl Generator {
         (self.mean + (sum as f64 - MIDDLE) * self.scale) as f32
     }
 
-    /// Replaces `out` by the elements of a range as stored.
+    /// Replaces `out` by the stored bytes of a range of elements.
     fn fill(&self, range: std::ops::Range<usize>, dtype: DType, out: &mut Vec<u8>) {
         out.resize(range.len() * dtype.size(), 0);
         match dtype {

@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::process::without_signals;
 use crate::tensor::{DType, TensorView, shape_text};
 
-/// Bytes that are read, scanned and hashed before the next are: a whole number of elements of every type, small enough to be
-/// still in cache for the hash.
+/// How many bytes are read, scanned and hashed at a time: a whole number of elements of every type, small enough to
+/// stay in cache for the hash.
 const CHUNK: usize = 1 << 20;
 
 /// A tensor of the table and where its bytes lie.
@@ -25,18 +25,18 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The tensor, whose bytes are those that `scan` went over.
+    /// Reads the tensor and checks that its bytes are those of `scan`.
     ///
     /// # Errors
-    /// As [`TensorFile::read`], and [`ErrorKind::Weights`](crate::ErrorKind::Weights) for bytes that are others by now.
+    /// As [`TensorFile::read`], and [`ErrorKind::Weights`](crate::ErrorKind::Weights) for bytes that have changed.
     pub fn read(&self, scan: &Scan, files: &[TensorFile]) -> Result<TensorView<'_>> {
         let bytes = files[self.file].read(self.range.clone())?;
         self.check(scan, blake3::hash(&bytes), files)?;
         Ok(TensorView { name: &self.spec.name, shape: &self.spec.shape, dtype: self.dtype, bytes: bytes.into() })
     }
 
-    /// Rows `rows` of the matrix, in f32, one after the other; of a large matrix little is held at a time. The whole of it is
-    /// read, since a hash is of the whole.
+    /// Rows `rows` of the matrix, in f32. Little of a large matrix is in memory at a time. All of it is read, since the
+    /// hash covers the whole matrix.
     ///
     /// # Errors
     /// As [`Entry::read`].
@@ -76,16 +76,16 @@ impl Entry {
     }
 }
 
-/// What the pass found in one tensor.
+/// The result of the pass for one tensor.
 pub(super) struct Scan {
     hash: blake3::Hash,
     /// The first element that is NaN or infinite.
     pub non_finite: Option<usize>,
 }
 
-/// Scans all entries on every available core; the result is in their order.
+/// Scans all entries on all available cores. The result is in the order of the entries.
 ///
-/// It needs little memory however large the files are.
+/// It needs little memory, even for large files.
 ///
 /// # Errors
 /// As [`TensorFile::read`].
@@ -101,7 +101,7 @@ pub(super) fn scan(entries: &[Entry], files: &[TensorFile]) -> Result<Vec<Scan>>
     };
     let mut scans = thread::scope(|scope| {
         let helpers = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
-        // A system that refuses a thread makes the pass slower, not wrong: this thread takes what no other does.
+        // If the system refuses a thread, the pass is only slower: this thread does the remaining work.
         let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let handles: Vec<_> = without_signals(|| (0..helpers).filter_map(start).collect());
         let mut scans = work();
@@ -132,8 +132,8 @@ fn scan_one(entry: &Entry, file: &TensorFile) -> Result<Scan> {
     Ok(Scan { hash: hasher.finalize(), non_finite })
 }
 
-/// The identity of a model: hex blake3 of the architecture's JSON and, in table order, each tensor's name, storage type,
-/// shape and content hash. Files, file order and unused tensors do not enter.
+/// The identity of a model: hex blake3 of the architecture's JSON and, in table order, each tensor's name, storage
+/// type, shape and content hash. Files, their order and unused tensors have no influence.
 pub(super) fn model_hash<'a>(arch: &Arch, scanned: impl Iterator<Item = (&'a Entry, &'a Scan)>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(arch.to_json().as_bytes());

@@ -1,4 +1,4 @@
-//! The one table of every tensor's name and shape.
+//! The table of every tensor's name and shape.
 
 use super::arch::{Arch, Mlp};
 use super::families::BlockLayout;
@@ -24,7 +24,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Extent of each dimension, outermost first.
     pub shape: Vec<usize>,
-    /// What it is part of.
+    /// The part of the model that it belongs to.
     pub tower: Tower,
 }
 
@@ -52,12 +52,12 @@ pub fn table(arch: &Arch) -> Vec<TensorSpec> {
     specs
 }
 
-/// Whether InCTRL's heads can belong to an encoder: they compare with texts.
+/// Whether an encoder can have InCTRL's heads, which need a text tower.
 pub(super) fn takes_heads(arch: &Arch) -> bool {
     arch.text.is_some()
 }
 
-/// Tensors that a real checkpoint holds besides [`table`], which no forward pass reads.
+/// Tensors of a real checkpoint beyond [`table`], which no forward pass reads.
 pub(super) fn unused(arch: &Arch) -> Vec<TensorSpec> {
     let mut rows = Rows::new(Tower::Heads);
     for (head, inputs) in head_inputs(arch).into_iter().filter(|_| takes_heads(arch)) {
@@ -71,7 +71,8 @@ pub(super) fn unused(arch: &Arch) -> Vec<TensorSpec> {
 }
 
 /// Whether a file may hold a tensor of this name although the model does not use it: `bn1` of the scoring heads, batch
-/// counters, CLIP's `logit_scale` and `attn_mask`, DINOv2's `mask_token`. Their shapes, storage types and values do not matter.
+/// counters, CLIP's `logit_scale` and `attn_mask`, DINOv2's `mask_token`. Their shapes, storage types and values do not
+/// matter.
 pub fn ignored(arch: &Arch, name: &str) -> bool {
     arch.family.ignores(name)
 }
@@ -81,7 +82,7 @@ fn head_inputs(arch: &Arch) -> [(&'static str, usize); 2] {
     [("diff_head_ref", arch.embed_dim), ("diff_head", arch.vision.patches())]
 }
 
-/// A list of tensors in the making.
+/// A list of tensors under construction.
 pub(super) struct Rows {
     pub tower: Tower,
     pub specs: Vec<TensorSpec>,
@@ -108,7 +109,7 @@ impl Rows {
         self.add(format!("{name}.running_var"), &[width]);
     }
 
-    /// Blocks whose names begin with `prefix` and their number, with MLPs of this kind and hidden width.
+    /// Blocks whose names begin with `prefix` and a number, with MLPs of this kind and hidden width.
     pub fn blocks(
         &mut self,
         prefix: &str,

@@ -282,7 +282,7 @@ fn files_of_other_libraries_name_the_way() {
         for config in [true, false] {
             let error = renamed(prefix, config);
             assert_eq!(error.kind(), ErrorKind::Weights);
-            assert_says(&error, &[&format!("All names begin with `{prefix}`: `inctrl convert` takes it off")]);
+            assert_says(&error, &[&format!("All names begin with `{prefix}`: `inctrl convert` removes it")]);
             assert!(error.to_string().lines().count() <= 2 * 12 + 8, "{error}");
         }
     }
@@ -290,7 +290,7 @@ fn files_of_other_libraries_name_the_way() {
         let tensor = raw.tensors.remove("visual.conv1.weight").unwrap();
         raw.tensors.insert("vision_model.embeddings.patch_embedding.weight".into(), tensor);
     });
-    assert_says(&error, &["Hugging Face's names: `inctrl convert`"]);
+    assert_says(&error, &["Hugging Face's names: convert the file with `inctrl convert`"]);
     let error = refused(|raw| {
         let tensor = raw.tensors.get_mut("visual.proj").unwrap();
         *tensor = (Dtype::F64, tensor.1.clone(), vec![0; tensor.2.len() * 2]);
@@ -304,7 +304,7 @@ fn files_of_other_libraries_name_the_way() {
     let hugging = model(DType::F32);
     Raw { config: None, ..Raw::read(&hugging.1) }.write(&hugging.1);
     fs::write(hugging.0.path().join("config.json"), r#"{"model_type": "clip", "vision_config": {}}"#).unwrap();
-    assert_says(&open(&hugging.1).unwrap_err(), &["Hugging Face's: `inctrl convert`"]);
+    assert_says(&open(&hugging.1).unwrap_err(), &["Hugging Face's configurations", "`inctrl convert`"]);
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn a_negative_variance_is_not_converted() {
         if refused {
             let error = outcome.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Weights);
-            assert!(error.to_string().contains(&format!("`{name}` holds {value}")), "{error}");
+            assert!(error.to_string().contains(&format!("`{name}` holds the negative variance {value}")), "{error}");
         } else {
             outcome.unwrap();
         }
@@ -253,9 +253,9 @@ fn shards_are_joined_from_the_index_or_the_folder() {
     }
     let one = fixture("hf/model.safetensors");
     for (folder, part) in [
-        (shards(|_, _| "model-0.safetensors".into()), "does not hold it"),
-        (shards(|_, i| format!("../model-{i}.safetensors")), "the name of a file beside it"),
-        (shards(|_, _| one.display().to_string()), "the name of a file beside it"),
+        (shards(|_, _| "model-0.safetensors".into()), "it is not there"),
+        (shards(|_, i| format!("../model-{i}.safetensors")), "the name of a file in the same folder"),
+        (shards(|_, _| one.display().to_string()), "the name of a file in the same folder"),
         (
             shards(|name, i| {
                 if name == "logit_scale" {
@@ -264,7 +264,7 @@ fn shards_are_joined_from_the_index_or_the_folder() {
                     format!("model-{i}.safetensors")
                 }
             }),
-            "beside it",
+            "in the same folder",
         ),
     ] {
         let error =
@@ -280,7 +280,7 @@ fn shards_are_joined_from_the_index_or_the_folder() {
     let empty = tempfile::tempdir().unwrap();
     let error =
         to_file(&ConvertOptions { source: empty.path().to_owned(), ..options("", None) }, |_, _| ()).unwrap_err();
-    assert!(error.to_string().contains("name the checkpoint's file"), "{error}");
+    assert!(error.to_string().contains("give the checkpoint's file itself"), "{error}");
 }
 
 #[test]

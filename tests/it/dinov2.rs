@@ -165,7 +165,7 @@ fn published_pixels_are_read_beside_a_model() {
     let processor = r#"{"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256}, "resample": 2}"#;
     fs::write(temporary.path().join("preprocessor_config.json"), processor).unwrap();
     let error = open(&model).unwrap_err();
-    assert!(error.to_string().contains("says of the model's pixels"), "{error}");
+    assert!(error.to_string().contains("says about the model's pixels"), "{error}");
 }
 
 #[test]

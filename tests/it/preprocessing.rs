@@ -106,7 +106,7 @@ fn what_cannot_be_honoured_is_refused_through_every_door() {
         ("preprocessor_config.json", r#"{"size": {"shortest_edge": 48}, "do_center_crop": false}"#, "do_center_crop"),
         ("processor_config.json", r#"{"image_processor": {"image_processor_type": "SiglipImageProcessor"}}"#, "Siglip"),
         ("open_clip_config.json", &lanczos, "lanczos"),
-        ("preprocessor_config.json", "{", "is no JSON"),
+        ("preprocessor_config.json", "{", "is not JSON"),
         ("vocab.txt", "[PAD]", "another model"),
         ("tokenizer_config.json", r#"{"tokenizer_class": "T5Tokenizer"}"#, "T5Tokenizer"),
         ("vocab.json", r#"{"!": 0, "the</w>": 7}"#, "CLIP's vocabulary"),
@@ -142,5 +142,5 @@ fn heads_of_a_model_with_other_pixels_are_refused() {
     let [weights, heads] = paths;
     let error = Weights::open(&LoadOptions { weights, heads: Some(heads), config: None }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("was made for a model that sees pixels as"), "{error}");
+    assert!(error.to_string().contains("was made for a model with pixels prepared as"), "{error}");
 }

@@ -1,7 +1,8 @@
-//! DINOv2: the official names, those of chunked training, Hugging Face's and timm's, to the official ones.
+//! DINOv2: translates the names of chunked training, Hugging Face and timm to the official ones.
 //!
-//! A model with registers is the same function whichever way the class token and its position are split, and timm stores their
-//! sum: the position goes into the token, and zeros stay behind. So every layout of one model has one identity.
+//! A model with registers computes the same for every split of the class token and its position, and timm stores only
+//! their sum. The position is therefore added to the token and replaced by zeros, so that a model has the same identity
+//! in every layout.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,10 @@ use crate::checkpoint::Tensor;
 use crate::checkpoint::source::{Part, Source};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Tensors of which every file has one.
+/// Every file has one of these tensors.
 const PATCHES: [&str; 2] = ["patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight"];
 
-/// Whether these are the names of a DINOv2 model, or of another vision transformer that shares them.
+/// Whether these are the names of a DINOv2 model, or of another vision transformer with the same names.
 pub(super) fn is_dinov2<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
     names.any(|name| PATCHES.contains(&name))
 }
@@ -21,13 +22,13 @@ pub(super) fn is_dinov2<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
 pub(super) fn translate(mut tensors: BTreeMap<&str, Tensor>) -> Result<BTreeMap<String, Source>> {
     let mut named = BTreeMap::new();
     while let Some((name, tensor)) = tensors.pop_first() {
-        // A missing part shows as a wrong shape.
+        // A missing part leads to a wrong shape.
         let mut joined = |parts: &[&str], first: &str| {
             let (module, field) = name.split_once(first)?;
             let parts = parts.iter().map(|part| tensors.remove(format!("{module}{part}{field}").as_str()));
             Some((module.to_owned(), field.to_owned(), parts.collect::<Vec<_>>()))
         };
-        // Of each group the first in alphabetical order, in whose place the whole is put together.
+        // The group is assembled at its alphabetically first member.
         let (name, source) = if let Some((module, field, mut parts)) =
             joined(&[".attention.query.", ".attention.value."], ".attention.key.")
                 .or_else(|| joined(&[".attention.q_proj.", ".attention.v_proj."], ".attention.k_proj."))
@@ -42,7 +43,7 @@ pub(super) fn translate(mut tensors: BTreeMap<&str, Tensor>) -> Result<BTreeMap<
         };
         let name = official(&name);
         if named.contains_key(&name) {
-            let message = format!("`{}` is there twice, in two layouts", name.escape_debug());
+            let message = format!("`{}` is present twice, in two layouts", name.escape_debug());
             return Err(Error::new(ErrorKind::Weights, message));
         }
         named.insert(name, source);
@@ -54,7 +55,7 @@ pub(super) fn translate(mut tensors: BTreeMap<&str, Tensor>) -> Result<BTreeMap<
     Ok(named)
 }
 
-/// The official name of a tensor; any other name stays, to be reported.
+/// The official name of a tensor. Unknown names stay, and are reported later.
 fn official(name: &str) -> String {
     const WHOLE: [(&str, &str); 5] = [
         ("embeddings.cls_token", "cls_token"),
@@ -88,7 +89,7 @@ fn official(name: &str) -> String {
         return name.to_owned();
     };
     let Some((mut number, mut rest)) = block.split_once('.') else { return name.to_owned() };
-    // A chunk and a block: chunks begin with empty places for the blocks of those before them, so that blocks keep their number.
+    // A chunk and a block: block numbers are not restarted in a chunk.
     if let Some((inner, after)) = rest.split_once('.')
         && inner.parse::<usize>().is_ok()
     {
@@ -97,7 +98,8 @@ fn official(name: &str) -> String {
     format!("blocks.{number}.{}", renamed(&IN_BLOCK, rest).unwrap_or_else(|| rest.to_owned()))
 }
 
-/// timm calls the layers of a gated MLP as those of any other: the first has twice the outputs that the second has inputs.
+/// timm uses the same names for gated and other MLPs. In a gated one the first layer has twice as many outputs as the
+/// second has inputs.
 fn gated(named: &mut BTreeMap<String, Source>) {
     let blocks: Vec<String> =
         named.keys().filter_map(|name| Some(name.strip_suffix("fc1.weight")?.to_owned())).collect();
@@ -121,7 +123,7 @@ fn gated(named: &mut BTreeMap<String, Source>) {
     }
 }
 
-/// Puts the class token's position into the token, and zeros in its place.
+/// Adds the class token's position to the token and replaces it by zeros.
 fn fold_class_position(named: &mut BTreeMap<String, Source>) {
     let Some((class, positions)) = named.get("cls_token").zip(named.get("pos_embed")) else { return };
     let (Some(class), Some(positions)) = (class.single(), positions.single()) else { return };
@@ -135,7 +137,7 @@ fn fold_class_position(named: &mut BTreeMap<String, Source>) {
         named.insert("cls_token".into(), Source::along(0, vec![sum]));
         named.insert("pos_embed".into(), rest);
     } else if is_square(rows) {
-        // timm's, where it is done already.
+        // In timm's files this is already done.
         let whole = Part::Stored(positions.clone());
         named.insert("pos_embed".into(), Source::along(1, vec![zeros, whole]));
     }

@@ -1,4 +1,4 @@
-//! From the names of other programs to those of [`weights::table`](crate::weights::table()).
+//! Translates the names of other programs to those of [`weights::table`](crate::weights::table()).
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use crate::weights::common_prefix;
 
 mod dinov2;
 
-/// Who named the tensors, which tells what the activation is.
+/// Which program named the tensors. This determines the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Naming {
     OpenClip,
-    /// OpenAI's own files: open_clip's names, and three numbers that no one else stores as tensors. QuickGELU.
+    /// OpenAI's own files: open_clip's names, and three numbers that only OpenAI stores as tensors. QuickGELU.
     OpenAi,
     HuggingFace,
-    /// An image tower alone, whoever named its tensors.
+    /// An image tower only, in any naming.
     Dinov2,
 }
 
 /// Numbers that OpenAI's archives hold as tensors.
 const OPENAI_NUMBERS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
-/// What wrappers put before every name: DistributedDataParallel, torch.compile, a module that holds the model; and
-/// `text.`, where open_clip keeps the text tower as a part of its own.
+/// Prefixes that wrappers add to every name: DistributedDataParallel, torch.compile, an enclosing module; and `text.`,
+/// where open_clip keeps the text tower as a separate module.
 const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "text."];
 
 /// The tensors of one file under the table's names.
@@ -57,7 +57,7 @@ pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, B
 fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Source> {
     let mut named = BTreeMap::new();
     while let Some((name, tensor)) = tensors.pop_first() {
-        // Row numbers of the position embeddings, which older versions store.
+        // Indices of the position embeddings, which older versions store.
         if name.ends_with(".embeddings.position_ids") {
             continue;
         }
@@ -69,7 +69,7 @@ fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Source>
             named.insert(block(&format!("{module}.attn.in_proj_{field}")), Source::of(parts));
             continue;
         }
-        // Linear layers there; matrices that stand on the right in CLIP.
+        // Linear layers there, but right-hand matrices in CLIP.
         let (name, tensor) = match name {
             "visual_projection.weight" => ("visual.proj".to_owned(), tensor.transposed()),
             "text_projection.weight" => ("text_projection".to_owned(), tensor.transposed()),
@@ -80,7 +80,7 @@ fn hugging_face(mut tensors: BTreeMap<&str, Tensor>) -> BTreeMap<String, Source>
     named
 }
 
-/// The table's name of a tensor of Hugging Face's towers; any other name stays, to be reported.
+/// The table's name of a tensor of Hugging Face's towers. Unknown names stay, and are reported later.
 fn block(name: &str) -> String {
     let (prefix, rest) = match (name.strip_prefix("vision_model."), name.strip_prefix("text_model.")) {
         (Some(rest), _) => ("visual.", rest),

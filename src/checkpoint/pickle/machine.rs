@@ -1,4 +1,4 @@
-//! The stack machine that a pickle is a program for.
+//! The stack machine that interprets a pickle.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -6,14 +6,14 @@ use std::ops::Range;
 use super::{Global, MAX_NAME, Node, Pickle, Value};
 use crate::checkpoint::budget::Budget;
 
-/// A tensor takes some 30 opcodes, so that this is enough for any model with its optimiser.
+/// A tensor takes about 30 opcodes, so this is enough for any model with its optimiser.
 const MAX_OPCODES: usize = 500_000;
-/// Bytes that an allocation takes beside its content.
+/// Overhead of an allocation in bytes.
 const ALLOCATION: usize = 32;
 
 type Step<T> = std::result::Result<T, String>;
 
-/// Carries out the opcodes at the start of `bytes`; the error says at which byte.
+/// Executes the opcodes at the start of `bytes`. Errors give the byte offset.
 pub(super) fn run<'a>(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Step<Pickle<'a>> {
     let (stack, marks, memo, nodes) = (vec![], vec![], HashMap::new(), vec![]);
     let mut machine = Machine { bytes, at: 0, op: 0, script, budget, stack, marks, memo, nodes };
@@ -25,7 +25,7 @@ struct Machine<'a, 'b> {
     bytes: &'a [u8],
     /// The next byte.
     at: usize,
-    /// The opcode that is being carried out.
+    /// The current opcode.
     op: usize,
     script: bool,
     budget: &'b mut Budget,
@@ -72,7 +72,7 @@ impl Machine<'_, '_> {
                     let length = self.int::<1>()? as usize;
                     let digits = self.take(length)?;
                     let fill = if digits.last().is_some_and(|&top| top >= 0x80) { 0xff } else { 0 };
-                    // Longer numbers are no sizes; the magic number of the old format is one.
+                    // Longer numbers are not sizes, but the magic number of the old format is long.
                     let value = match digits.len() {
                         0..=8 => {
                             let mut bytes = [fill; 8];
@@ -116,7 +116,7 @@ impl Machine<'_, '_> {
                             list.reserve(items.len());
                             list.extend(items);
                         }
-                        _ => return Err("items are added to something that is no list".into()),
+                        _ => return Err("items are added to something that is not a list".into()),
                     }
                 }
                 // SETITEM, SETITEMS
@@ -133,7 +133,7 @@ impl Machine<'_, '_> {
                                 dict.push((key, value));
                             }
                         }
-                        _ => return Err("entries are added to something that is no dictionary".into()),
+                        _ => return Err("entries are added to something that is not a dictionary".into()),
                     }
                 }
                 // BINPUT, LONG_BINPUT, MEMOIZE
@@ -144,7 +144,7 @@ impl Machine<'_, '_> {
                         _ => self.memo.len() as u32,
                     };
                     let value = self.stack.last().cloned().ok_or("the stack is empty")?;
-                    // A hash table is at worst half full, or a quarter and its copy while it grows.
+                    // In the worst case a hash table is half full, or a quarter full plus its copy while it grows.
                     self.budget.elements::<[u8; 2 * size_of::<(u32, Value)>()]>(1)?;
                     self.memo.insert(key, value);
                 }
@@ -185,9 +185,9 @@ impl Machine<'_, '_> {
                     Value::Node(arguments) if matches!(self.nodes[arguments], Node::List(_)) => {
                         self.push(Node::Persistent(arguments))?;
                     }
-                    _ => return Err("a storage reference is no tuple".into()),
+                    _ => return Err("a storage reference is not a tuple".into()),
                 },
-                _ => return Err(format!("refused opcode 0x{opcode:02x}, which no plain checkpoint has,")),
+                _ => return Err(format!("refused opcode 0x{opcode:02x}, which plain checkpoints never contain,")),
             }
         }
         Err(format!("more than {MAX_OPCODES} opcodes"))
@@ -195,7 +195,7 @@ impl Machine<'_, '_> {
 
     fn call(&mut self, function: &Value, arguments: &Value, construct: bool) -> Step<()> {
         let Value::Global(function) = function else {
-            return Err("refused call of something that is no known function".into());
+            return Err("refused call of something that is not a known function".into());
         };
         let Value::Node(at) = *arguments else { return Err("a call has no tuple of arguments".into()) };
         let Node::List(items) = &self.nodes[at] else { return Err("a call has no tuple of arguments".into()) };
@@ -221,14 +221,13 @@ impl Machine<'_, '_> {
     fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Step<()> {
         let text = |range: &Range<usize>| {
             let bytes = self.bytes.get(range.clone()).filter(|bytes| bytes.len() <= MAX_NAME);
-            bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or("a global's name is no text of usual length")
+            bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or("a global's name is not text, or is too long")
         };
         let (module, name) = (text(&module)?, text(&name)?);
         let Some(global) = Global::named(module, name, self.script) else {
             let shown: String = format!("{module}.{name}").chars().take(120).collect();
             return Err(format!(
-                "refused global `{}`, which is not among the few names that weights need (the file may hold training \
-                 state or worse; where its origin is trusted, save its state_dict alone with torch.save),",
+                "refused global `{}`, which is not among the few names that weights need (the file may hold training state or worse; if you trust its origin, save only its state_dict with torch.save),",
                 shown.escape_debug()
             ));
         };
@@ -268,7 +267,7 @@ impl Machine<'_, '_> {
         self.cut(mark.min(self.stack.len()))
     }
 
-    /// The values from `from` on, as a vector of its own.
+    /// Removes and returns the values from `from` on.
     fn cut(&mut self, from: usize) -> Step<Vec<Value>> {
         self.budget.charge(ALLOCATION + (self.stack.len() - from) * size_of::<Value>())?;
         Ok(self.stack.split_off(from))
@@ -279,7 +278,7 @@ impl Machine<'_, '_> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(Value::Node(at)) if self.stack.len() > floor => Ok(&mut self.nodes[*at]),
-            _ => Err("something that is no container is added to".into()),
+            _ => Err("items are added to something that is not a container".into()),
         }
     }
 

@@ -1,9 +1,9 @@
-//! A pickle as data: the opcodes that build values, and a closed list of names in place of imports.
+//! A pickle as data: the opcodes that build values, and a fixed list of names instead of imports.
 //!
-//! Python's own reader imports whatever a pickle names and calls it. Here a name is looked up in [`Global`]; none of them
-//! runs anything, and any other name, like any other opcode, is an error with its byte offset. Work is linear in the
-//! pickle: each opcode does what its own bytes or the values it takes off the stack pay for, and values that are used
-//! twice are shared, not copied. Memory is paid from a [`Budget`] that the caller sets by the size of the file.
+//! Python's own reader imports and calls whatever a pickle names. Here a name is looked up in [`Global`], and none of
+//! these names runs anything. Any other name or opcode is an error with its byte offset. Work is linear in the pickle's
+//! size: each opcode's work is bounded by its own bytes and the values it pops, and values that are used twice are
+//! shared rather than copied. Memory is charged to a [`Budget`] that the caller derives from the file's size.
 
 use std::ops::Range;
 
@@ -18,12 +18,12 @@ mod machine;
 const MAX_DEPTH: usize = 64;
 /// The longest name of a class, a function or a tensor.
 const MAX_NAME: usize = 1024;
-/// Bytes that the names of a model's tensors may take, each with what is kept beside it; real ones take a tenth.
+/// Bytes that the names of a model's tensors may take, including their overhead. Real models take a tenth of this.
 const MAX_NAMES: usize = 1 << 20;
-/// Bytes beside its name that a found tensor takes.
+/// Bytes per found tensor, beside its name.
 const NAMED: usize = 64;
 
-/// A value; containers are shared, by their place in the [`Pickle`].
+/// A value. Containers are shared by index in the [`Pickle`].
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     None,
@@ -44,15 +44,15 @@ pub(super) enum Node {
     Dict(Vec<(Value, Value)>),
     /// An instance of a TorchScript class: its attributes.
     Object(Option<usize>),
-    /// What stands for a storage in the pickle; the node is the list of its arguments.
+    /// A reference to a storage. The node is the list of its arguments.
     Persistent(usize),
-    /// A tensor: the arguments of its rebuilding.
+    /// A tensor: the arguments that rebuild it.
     Tensor(usize),
-    /// Something that holds no tensor.
+    /// Something without tensors.
     Inert,
 }
 
-/// What a pickle may name.
+/// The names that a pickle may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
     OrderedDict,
@@ -96,7 +96,7 @@ impl Global {
     }
 }
 
-/// A pickle that was read.
+/// A parsed pickle.
 pub(super) struct Pickle<'a> {
     bytes: &'a [u8],
     nodes: Vec<Node>,
@@ -150,15 +150,15 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The entry of a dictionary under a text key, the last one where there are several.
+    /// The entry of a dictionary under a text key. The last one counts if there are several.
     pub fn entry(&self, value: &Value, key: &str) -> Option<&Value> {
         self.entries(value)?.iter().rev().find(|(found, _)| self.text(found) == Some(key)).map(|(_, value)| value)
     }
 
-    /// Every tensor under `value` with its name: keys and attributes joined by dots, list positions not followed.
-    /// `arguments` is what it is rebuilt from.
+    /// Every tensor under `value` with its name, keys and attributes joined by dots, and the arguments that rebuild it.
+    /// Lists are not searched.
     pub fn tensors(&self, value: &Value) -> Result<Vec<(String, &[Value])>> {
-        // Shared parts are visited once for each path to them, which can be exponentially many.
+        // Shared parts are visited once per path, and there can be exponentially many paths.
         let mut budget = MAX_NAMES;
         let mut found = Vec::new();
         self.gather(value, String::new(), 0, &mut budget, &mut found)?;
@@ -177,7 +177,8 @@ impl<'a> Pickle<'a> {
             found.push((name, arguments));
             return Ok(());
         }
-        // The attributes of an object are its parameters and its parts; a plain dictionary's inner ones hold no weights.
+        // An object's attributes are its parameters and sub-modules. Dictionaries inside a plain dictionary hold no
+        // weights.
         let is_object = matches!(self.node(value), Some(Node::Object(_)));
         let Some(entries) = self.entries(value).filter(|_| is_object || depth == 0) else { return Ok(()) };
         for (key, value) in entries {
@@ -194,7 +195,7 @@ impl<'a> Pickle<'a> {
         Ok(())
     }
 
-    /// What a tensor is rebuilt from.
+    /// The arguments that rebuild a tensor.
     pub fn tensor(&self, value: &Value) -> Option<&[Value]> {
         match self.node(value)? {
             Node::Tensor(arguments) => self.list(&Value::Node(*arguments)),

@@ -5,9 +5,9 @@
 //!  "mlp": "gelu", "mlp_width": 1536, "taps": [12]}
 //! ```
 //!
-//! `heads` are of 64 where the configuration names none, `mlp_width` is the official one for `gelu` or `swiglu`, `taps` is the
-//! last block, and pixels (`preprocess_cfg`, as in open_clip's files) are ImageNet's. The image
-//! size is that of the stored positions; other grids interpolate them.
+//! Defaults: heads of width 64, the official `mlp_width` for `gelu` or `swiglu`, the last block as the tap, and
+//! ImageNet's pixels (`preprocess_cfg`, as in open_clip's files). `image_size` is that of the stored positions; other
+//! grids interpolate them.
 
 use serde::Serialize;
 
@@ -40,13 +40,13 @@ pub(super) static VIT: VitLayout = VitLayout {
     epsilon: 1e-6,
 };
 
-/// What masked patches were replaced by in training.
+/// The token that replaced masked patches in training.
 const MASK_TOKEN: &str = "mask_token";
 const HEAD_WIDTH: usize = 64;
-/// Registers of the published models that have them.
+/// Number of registers in the published models with registers.
 const REGISTERS: usize = 4;
 
-/// Letter, width, blocks and MLP of the published models, all of patch 14 at 518 pixels.
+/// Letter, width, blocks and MLP of the published models. All have patches of 14 pixels and 518-pixel inputs.
 const NAMED: [(&str, usize, usize, Mlp); 4] =
     [("s", 384, 12, Mlp::Gelu), ("b", 768, 12, Mlp::Gelu), ("l", 1024, 24, Mlp::Gelu), ("g", 1536, 40, Mlp::SwiGlu)];
 
@@ -77,13 +77,14 @@ pub(super) fn named(name: &str) -> Option<Arch> {
     published().find(|(known, _)| known == name).map(|(_, arch)| arch)
 }
 
-/// The name of a published model of these sizes, whatever its taps and its pixels.
+/// The name of the published model with these sizes, regardless of taps and pixels.
 pub(in crate::weights) fn name_of(arch: &Arch) -> Option<String> {
     let sizes = |arch: &Arch| VisionArch { preprocessing: Family::Dinov2.preprocessing(), ..arch.vision.clone() };
     published().find(|(_, known)| sizes(known) == sizes(arch)).map(|(name, _)| name)
 }
 
-/// The official width of an MLP's hidden layer: two thirds of the usual four times the width where it is gated, in whole eights.
+/// The official width of an MLP's hidden layer: four times the width; for a gated MLP two thirds of that, rounded up to
+/// a multiple of 8.
 pub(crate) fn hidden_width(mlp: Mlp, width: usize) -> usize {
     let plain = width.saturating_mul(4);
     match mlp {
@@ -104,7 +105,7 @@ fn with_default_taps(vision: VisionArch) -> Arch {
     }
 }
 
-/// The shapes are the official ones, with their leading ones.
+/// The shapes are the official ones, including leading dimensions of 1.
 pub(super) fn towers(arch: &Arch) -> Vec<TensorSpec> {
     let v = &arch.vision;
     let mut rows = Rows::new(Tower::Vision);
@@ -129,7 +130,7 @@ pub(super) fn ignores(name: &str) -> bool {
     name == MASK_TOKEN
 }
 
-/// What shapes do not show is assumed: heads of 64, ImageNet's pixels, the last block as the tap.
+/// Assumes what shapes do not show: heads of width 64, ImageNet's pixels, the last block as the tap.
 pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
     let [width, _, patch_size, _] = shapes.dims(VIT.patch)?;
     let [_, tokens, _] = shapes.dims(VIT.positions)?;
@@ -139,7 +140,7 @@ pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
         _ => 0,
     };
     if !shapes.has("blocks.0.ls1.gamma") {
-        let why = "`blocks.0.ls1.gamma` is missing, so that it is a vision transformer of another kind than DINOv2";
+        let why = "`blocks.0.ls1.gamma` is missing, so this is a vision transformer other than DINOv2";
         return Err(unclear(ErrorKind::Weights, why));
     }
     let (mlp, mlp_width) = if shapes.has("blocks.0.mlp.w3.weight") {
@@ -217,7 +218,7 @@ pub(super) fn write_config(arch: &Arch) -> String {
     serde_json::to_string(&json).expect("numbers and lists under string keys always serialise")
 }
 
-// A struct rather than a `Value`, whose key order depends on a feature that any other crate may turn on.
+// A struct rather than a `Value`, whose key order depends on a feature that any crate may turn on.
 #[derive(Serialize)]
 struct ModelJson<'a> {
     family: &'static str,
@@ -241,7 +242,8 @@ mod tests {
     use super::*;
     use crate::weights::table::table;
 
-    /// Parameters that the DINOv2 repository's models have, in millions to one place (mask token left out, 384 to 1536 numbers).
+    /// Parameters that the DINOv2 repository's models have, in millions to one place (mask token left out, 384 to 1536
+    /// numbers).
     #[test]
     fn published_models_have_their_parameter_counts() {
         for (name, millions) in [("s", 22.1), ("b", 86.6), ("l", 304.4), ("g", 1136.5)] {

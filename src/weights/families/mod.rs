@@ -1,7 +1,7 @@
-//! Families of encoders: one file each says what its tensors are called, of which shape they are, and in what its vision
-//! transformer differs from the others. All that differs is data; the forward pass is written once, in [`crate::encoder`].
+//! Families of encoders. Each family's file defines its tensors' names and shapes, and how its vision transformer
+//! differs from the others. Differences are data: the forward pass is written once, in [`crate::encoder`].
 //!
-//! A new family is a file here, a variant of [`Family`] and its line in each `match` below.
+//! A new family needs a file here, a variant of [`Family`] and a line in each `match` below.
 
 use super::arch::{Arch, Mlp};
 use super::config::Section;
@@ -13,26 +13,26 @@ use crate::view::Preprocessing;
 pub(super) mod dinov2;
 pub(super) mod open_clip;
 
-/// Whose encoder it is.
+/// The family of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Family {
-    /// CLIP in open_clip's layout: an image tower and a text tower with a joint space.
+    /// CLIP in open_clip's layout: an image and a text tower with a joint space.
     OpenClip,
-    /// DINOv2 in its official layout: an image tower alone.
+    /// DINOv2 in its official layout: only an image tower.
     Dinov2,
 }
 
-/// How the stored positions of patches become those of another grid: bicubic with a = -0.75, half-pixel centres.
+/// How stored patch positions are interpolated to another grid: bicubic with a = -0.75 and half-pixel centres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
-    /// By the scale factor `(extent + 0.1) / stored`, without antialiasing, as DINOv2 without registers does.
+    /// By the scale factor `(extent + 0.1) / stored`, without antialiasing, as in DINOv2 without registers.
     Factor,
-    /// To the size, antialiased, as DINOv2 with registers and open_clip do.
+    /// To the exact size, antialiased, as in DINOv2 with registers and open_clip.
     Size,
 }
 
-/// What a vision transformer is made of beside its sizes, and what its tensors are called; `None` where it has no such part.
+/// The parts of a vision transformer and the names of its tensors; `None` for parts that it does not have.
 #[derive(Debug)]
 pub struct VitLayout {
     /// Weight of the patch convolution `[W, 3, P, P]`.
@@ -47,19 +47,19 @@ pub struct VitLayout {
     pub positions: &'static str,
     /// The norm before the first block.
     pub pre_norm: Option<&'static str>,
-    /// What stands before the number of a block.
+    /// The prefix of a block's number.
     pub blocks: &'static str,
     /// The tensors of a block.
     pub block: BlockLayout,
     /// The norm after the last block.
     pub final_norm: &'static str,
-    /// From the width to the embedding, `[W, E]`; without one the class embedding is the normed class token.
+    /// From the width to the embedding, `[W, E]`. Without it the class embedding is the normalised class token.
     pub projection: Option<&'static str>,
-    /// What layer norms add to the variance.
+    /// Epsilon of the layer norms.
     pub epsilon: f32,
 }
 
-/// What the tensors of a block are called, after the block's own prefix; all but `qkv` and `scales` are modules with a `weight`
+/// The names of a block's tensors, after the block's prefix. All except `qkv` and `scales` are modules with a `weight`
 /// and a `bias`.
 #[derive(Debug)]
 pub struct BlockLayout {
@@ -73,14 +73,14 @@ pub struct BlockLayout {
     pub norm_2: &'static str,
     /// Into and out of the MLP's hidden layer: `[M, W]`, `[W, M]`.
     pub mlp: [&'static str; 2],
-    /// The same of a gated MLP: `[2M, W]`, `[W, M]`.
+    /// The same for a gated MLP: `[2M, W]`, `[W, M]`.
     pub gated_mlp: Option<[&'static str; 2]>,
     /// LayerScale of the two sublayers, `[W]` each.
     pub scales: Option<[&'static str; 2]>,
 }
 
 impl BlockLayout {
-    /// The two linear layers of an MLP of this kind, which the family of a valid architecture has.
+    /// The two linear layers of an MLP of this kind. The family of a valid architecture has them.
     pub fn mlp(&self, kind: Mlp) -> [&'static str; 2] {
         match kind {
             Mlp::Gelu => self.mlp,
@@ -114,7 +114,7 @@ impl Family {
         self == Family::OpenClip
     }
 
-    /// How pixels are prepared where a model does not say.
+    /// The default preprocessing.
     pub fn preprocessing(self) -> Preprocessing {
         match self {
             Family::OpenClip => Preprocessing::CLIP,
@@ -122,7 +122,7 @@ impl Family {
         }
     }
 
-    /// The model of this family called `name`, in lower case.
+    /// The model of this family with this lower-case name.
     pub(super) fn named(self, name: &str) -> Option<Arch> {
         match self {
             Family::OpenClip => open_clip::named(name),
@@ -162,7 +162,7 @@ impl Family {
         }
     }
 
-    /// The architecture of tensors of these names and shapes; their family is the one whose patch convolution is among them.
+    /// The architecture for tensors of these names and shapes. The family is recognised by its patch convolution.
     pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
         let found = Family::ALL.into_iter().find(|family| shapes.has(family.vit().patch));
         match found.unwrap_or(Family::OpenClip) {
@@ -171,8 +171,8 @@ impl Family {
         }
     }
 
-    /// The architecture that a configuration describes, before it is validated. One that does not say of which family it is
-    /// is open_clip's.
+    /// The architecture that a configuration describes, not yet validated. A configuration that names no family is
+    /// open_clip's.
     pub(super) fn read_config(root: &Section<'_>) -> Result<Arch> {
         let Some(value) = root.optional("family") else { return open_clip::read_config(root) };
         match Family::ALL.into_iter().find(|family| value == family.name()) {

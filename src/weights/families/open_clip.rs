@@ -1,4 +1,4 @@
-//! CLIP as open_clip lays it out, and as the published InCTRL checkpoint holds it.
+//! CLIP in the layout of open_clip and of the published InCTRL checkpoint.
 //!
 //! ```json
 //! {"embed_dim": 640, "quick_gelu": false,
@@ -17,7 +17,7 @@ use crate::weights::config::{PixelsJson, Section, mlp_ratio, pixels_of, refuse, 
 use crate::weights::infer::{Shapes, unclear};
 use crate::weights::table::{Rows, TensorSpec, Tower};
 
-/// The towers' tensors; those of the text tower's blocks have the same names.
+/// The image tower's tensors. The blocks of the text tower have the same names.
 pub(super) static VIT: VitLayout = VitLayout {
     patch: "visual.conv1.weight",
     patch_bias: None,
@@ -40,7 +40,7 @@ pub(super) static VIT: VitLayout = VitLayout {
     epsilon: 1e-5,
 };
 
-/// Options that change nothing at inference, whatever their value: start values of trained scalars, storage, training
+/// Options that change nothing at inference, with any value: initial values of trained scalars, storage,
 /// regularisation, extra outputs, and details of options that are refused themselves.
 const HARMLESS: [&str; 19] = [
     "attn_pooler_heads",
@@ -72,11 +72,12 @@ const PLAIN: [(&str, &str, &str); 4] = [
     ("text_cfg.", "proj_type", "linear"),
 ];
 
-/// The head width that open_clip assumes where a vision configuration names none, and that inference from shapes takes.
+/// The default head width of open_clip's vision configurations, also used when inferring from shapes.
 const HEAD_WIDTH: usize = 64;
 
 /// Name, then embed_dim, image size, patch size, vision width and layers, text width: open_clip's model files. All have
-/// heads of 64, an MLP of 4 times the width, and 12 text blocks on 77 positions of a 49408-token vocabulary.
+/// heads of width 64, an MLP of 4 times the width, and 12 text blocks with 77 positions and a vocabulary of 49408
+/// tokens.
 const NAMED: [(&str, [usize; 6]); 5] = [
     ("vit-b-32", [512, 224, 32, 768, 12, 512]),
     ("vit-b-16", [512, 224, 16, 768, 12, 512]),
@@ -136,7 +137,7 @@ fn default_taps(layers: usize) -> Result<Vec<usize>> {
     }
 }
 
-/// Linear layers are `[out, in]`, the projections into the joint space `[in, out]` (without a bias), as open_clip has them.
+/// Linear layers are `[out, in]`, the projections into the joint space `[in, out]` (without a bias), as in open_clip.
 pub(super) fn towers(arch: &Arch) -> Vec<TensorSpec> {
     let (v, embed) = (&arch.vision, arch.embed_dim);
     let mut rows = Rows::new(Tower::Vision);
@@ -164,7 +165,7 @@ pub(super) fn unused() -> Vec<TensorSpec> {
     rows.specs
 }
 
-/// CLIP's `logit_scale` and `attn_mask`, and of InCTRL's heads `bn1` and the batch counters.
+/// CLIP's `logit_scale` and `attn_mask`, and `bn1` and the batch counters of InCTRL's heads.
 pub(super) fn ignores(name: &str) -> bool {
     name == "logit_scale"
         || name == "attn_mask"
@@ -173,8 +174,9 @@ pub(super) fn ignores(name: &str) -> bool {
         || name.starts_with("diff_head_ref.bn1.")
 }
 
-/// What shapes do not show is assumed: heads of 64 in both towers, exact GELU (OpenAI's own weights need a configuration with
-/// `quick_gelu`), an image side that is a whole number of patches, CLIP's preprocessing, published taps, alpha 1.
+/// Assumes what shapes do not show: heads of width 64 in both towers, exact GELU (OpenAI's own weights need a
+/// configuration with `quick_gelu`), an image side that is a whole number of patches, CLIP's preprocessing, the
+/// published taps, alpha 1.
 pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
     let [width, _, patch_size, _] = shapes.dims(VIT.patch)?;
     let [tokens, _] = shapes.dims(VIT.positions)?;
@@ -223,9 +225,8 @@ pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
 
 /// open_clip's model JSON with the optional section `inctrl: {"taps": [..], "alpha": 1}`.
 ///
-/// A configuration that would be computed differently by open_clip must not be run as if it were plain CLIP. Hence every
-/// key is either read, or known to change nothing (the lists above), or switched off (`null`, `false`, `{}`), or it is an
-/// error that names it.
+/// A configuration that open_clip would compute differently must not run as plain CLIP. So every key is either read, or
+/// known to change nothing (the lists above), or switched off (`null`, `false`, `{}`), or an error that names it.
 pub(super) fn read_config(root: &Section<'_>) -> Result<Arch> {
     let (vision, text) = (root.section("vision_cfg")?, root.section("text_cfg")?);
     let inctrl = root.optional("inctrl").map(|value| Section::new("inctrl.", value)).transpose()?;
@@ -300,7 +301,7 @@ pub(super) fn write_config(arch: &Arch) -> String {
     serde_json::to_string(&json).expect("numbers, flags and lists under string keys always serialise")
 }
 
-// Structs rather than a `Value`, whose key order depends on a feature that any other crate may turn on.
+// Structs rather than a `Value`, whose key order depends on a feature that any crate may turn on.
 #[derive(Serialize)]
 struct ModelJson<'a> {
     embed_dim: usize,
@@ -308,7 +309,7 @@ struct ModelJson<'a> {
     vision_cfg: VisionJson,
     text_cfg: Option<TextJson>,
     inctrl: InctrlJson<'a>,
-    /// Left out where it is CLIP's, so that the identity of a CLIP model does not depend on whether it is said.
+    /// Absent where it is CLIP's, so that a CLIP model's identity does not depend on whether it is stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     preprocess_cfg: Option<PixelsJson>,
 }

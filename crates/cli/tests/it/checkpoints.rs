@@ -91,7 +91,7 @@ fn lists_that_are_no_prompts_are_refused_by_name() {
         ("evil", bare(b"]cos\nsystem\n(X\x0b\0\0\0touch ownedtRa."), "refused global `os.system`"),
         ("evil_item", bare(b"](cposix\nsystem\nX\x0b\0\0\0touch owned\x85Rt."), "refused global `posix.system`"),
         ("cut", list_of_one("Float", square.0, square.1, &whole(0.5))[..200].to_vec(), "is truncated: storage `0`"),
-        ("other", b"no pickle".to_vec(), "is not a file of torch.save"),
+        ("other", b"no pickle".to_vec(), "was not written by torch.save"),
         ("nothing", vec![], "is empty (0 bytes)"),
         ("model", fs::read(fixture("heads.pth")).unwrap(), "holds a dictionary (a model is for `inctrl convert`)"),
     ];
