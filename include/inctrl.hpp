@@ -1,9 +1,9 @@
-// inctrl for C++17: handles that close themselves, errors as exceptions. Needs inctrl.h and nothing else.
+// inctrl for C++17: handles that close themselves, errors as exceptions. It needs only inctrl.h.
 //
-// Everything here is a thin shell around the C interface, whose comments say what the calls do. What fails throws `Error`,
-// but for scoring: a camera loop looks at the result, which says "review" whatever went wrong. `check(scorer.score(...))`
-// throws there, too. Destructors and moves throw nothing. Handles can be moved and not copied; one that was moved from holds
-// nothing, and a call on it is INCTRL_ERROR_ARGUMENT. Threads: as inctrl.h says of the handle inside.
+// Everything here is a thin shell around the C interface, which documents the calls. Functions that fail throw `Error`,
+// except scoring: a camera loop checks the result, which is "review" after any error. `check(scorer.score(...))` throws
+// there, too. Destructors and moves do not throw. Handles can be moved but not copied. A handle that was moved from is
+// empty, and a call on it is INCTRL_ERROR_ARGUMENT. For threads the rules of inctrl.h apply to the handle inside.
 #ifndef INCTRL_HPP
 #define INCTRL_HPP
 
@@ -33,7 +33,7 @@ class Error : public std::runtime_error {
     std::int32_t status_;
 };
 
-/// Why the last call of this thread failed; "" after one that succeeded. For calls that return a status.
+/// Why this thread's last call failed; "" after a successful call. For calls that return a status.
 inline std::string last_error() { return inctrl_last_error(); }
 
 /// The version of the loaded library, such as "0.1.0".
@@ -55,15 +55,15 @@ inline void check_abi() {
     }
 }
 
-/// A structure of the C interface with its size set and all else zero.
+/// A structure of the C interface with its size set and all other fields zero.
 template <class T> T sized() {
     T value{};
     value.struct_size = sizeof(T);
     return value;
 }
 
-/// A picture in the caller's memory, which must live through the calls that get it; stride 0 is rows without padding.
-/// `white_level` is the value of white where a 16-bit format holds fewer bits, 0 for that of the format.
+/// A picture in the caller's memory, which must stay valid during the calls that use it. Stride 0 means rows without
+/// padding. `white_level` is the value of white if a 16-bit format holds fewer bits; 0 means the format's own.
 inline inctrl_frame frame(const void *data, std::uint32_t width, std::uint32_t height, std::int32_t format,
                           std::size_t stride = 0, std::uint32_t white_level = 0) {
     auto frame = sized<inctrl_frame>();
@@ -76,12 +76,12 @@ inline inctrl_frame frame(const void *data, std::uint32_t width, std::uint32_t h
     return frame;
 }
 
-/// An ignore mask in the caller's memory, one byte a pixel: what is not 0 is not judged.
+/// An ignore mask in the caller's memory, one byte per pixel: pixels other than 0 are ignored.
 inline inctrl_frame mask(const std::uint8_t *data, std::uint32_t width, std::uint32_t height, std::size_t stride = 0) {
     return frame(data, width, height, INCTRL_MONO8, stride);
 }
 
-/// Elements in memory of somebody else's.
+/// A view of elements that others own.
 template <class T> class View {
   public:
     View(const T *data, std::size_t size) noexcept : data_(data), size_(size) {}
@@ -97,15 +97,16 @@ template <class T> class View {
     std::size_t size_;
 };
 
-/// Whether a part is good: only a verdict that says so. No thresholds, doubt and errors are not.
+/// Whether a part is good: only if the verdict is "pass". Missing thresholds, doubts and errors do not pass.
 inline bool passed(const inctrl_result &result) noexcept { return result.verdict == INCTRL_VERDICT_PASS; }
 
-/// The defect regions of a result that there was room for, the largest residual first; `region_count` is how many there were.
+/// The defect regions of a result, as many as there was room for, largest residual first. `region_count` is the full
+/// number.
 inline View<inctrl_region> regions(const inctrl_result &result) noexcept {
     return {result.regions, result.region_count < result.region_capacity ? result.region_count : result.region_capacity};
 }
 
-/// The map of a result, grid_rows * grid_cols, row by row; empty where none was asked for, and after an error.
+/// The map of a result, grid_rows * grid_cols residuals, row by row. Empty if none was requested, and after an error.
 inline View<float> map(const inctrl_result &result) noexcept {
     return {result.map, result.map == nullptr ? 0 : std::size_t{result.grid_rows} * result.grid_cols};
 }
@@ -118,7 +119,7 @@ template <class T, std::int32_t (*close)(T **)> struct Close {
 
 template <class T, std::int32_t (*close)(T **)> using Handle = std::unique_ptr<T, Close<T, close>>;
 
-/// A string of a handle, which is NULL where the handle is.
+/// A string of a handle; NULL if the handle is NULL.
 inline std::string text(const char *text) {
     if (text == nullptr) {
         throw Error(INCTRL_ERROR_ARGUMENT, "the handle was moved from");
@@ -126,7 +127,7 @@ inline std::string text(const char *text) {
     return text;
 }
 
-/// What a result says before anything was scored into it: what the library says of a frame that failed.
+/// A result that nothing was scored into: the same as for a frame that failed.
 inline inctrl_result unscored() noexcept {
     auto result = sized<inctrl_result>();
     result.status = INCTRL_ERROR_INTERNAL;
@@ -138,7 +139,7 @@ inline inctrl_result unscored() noexcept {
     return result;
 }
 
-/// What a Result without memory says.
+/// The content of a Result without memory.
 inline const inctrl_result &nothing() noexcept {
     static const inctrl_result nothing = unscored();
     return nothing;
@@ -146,10 +147,11 @@ inline const inctrl_result &nothing() noexcept {
 
 } // namespace detail
 
-/// Sends the log to a function for as long as this lives; see inctrl_set_log_callback. A newer one takes over.
+/// Sends the log to a function during the lifetime of this object; see inctrl_set_log_callback. A newer Log takes over.
 ///
-/// The function is called on whichever thread logs, by several at once. It may call inctrl, but must make and end no Log, and take
-/// no lock that is held while one ends, which waits for it. What it throws is dropped.
+/// The function is called on the thread that logs, by several threads at once. It may call inctrl, but must not create
+/// or destroy a Log, or take a lock that is held while a Log is destroyed, which waits for running calls. Exceptions
+/// that it throws are dropped.
 class Log {
   public:
     explicit Log(std::function<void(std::int32_t level, const char *message)> write) : write_(std::move(write)) {
@@ -193,7 +195,7 @@ class Log {
 /// A model on a device; see inctrl_engine_open.
 class Engine {
   public:
-    /// `options` is `sized<inctrl_engine_options>()` and what you set.
+    /// `options` is `sized<inctrl_engine_options>()` with the fields that you set.
     explicit Engine(const inctrl_engine_options &options) {
         check_abi();
         inctrl_engine *handle = nullptr;
@@ -204,13 +206,13 @@ class Engine {
     explicit Engine(const std::string &weights, const std::string &device = "auto", std::uint32_t threads = 0)
         : Engine(options(weights, device, threads)) {}
 
-    /// Throws where something does not hold: do not inspect with this device then.
+    /// Throws if a check fails. Do not inspect with this device then.
     void self_test() const { check(inctrl_engine_self_test(get())); }
     std::string model_hash() const { return detail::text(inctrl_engine_model_hash(get())); }
     std::string device() const { return detail::text(inctrl_engine_device(get())); }
     std::uint32_t grid() const noexcept { return inctrl_engine_grid(get()); }
-    /// Cells of a map at the model's own size: the room that a result needs for it. Where a bank has another size or the fit
-    /// INCTRL_FIT_TRIM, Scorer::cells() says how many a frame's map has.
+    /// Cells of a map at the model's own size, as many as a result needs room for. For banks with another size or the
+    /// fit INCTRL_FIT_TRIM use Scorer::cells().
     std::size_t cells() const noexcept { return std::size_t{grid()} * grid(); }
     const inctrl_engine *get() const noexcept { return handle_.get(); }
 
@@ -227,13 +229,13 @@ class Engine {
     detail::Handle<inctrl_engine, inctrl_engine_close> handle_;
 };
 
-/// What a bank is built for: what is left as it is follows from the method and the model.
+/// What a bank is built for. Fields that are not set have the defaults of the method and the model.
 struct BankOptions {
     std::optional<std::string> method;     // such as "anomaly-dino"
     std::optional<std::string> class_name; // in words
     std::optional<std::int32_t> fit;       // one of INCTRL_FIT_*
     std::vector<std::string> options;      // of the method, each "name=value"
-    const inctrl_frame *mask = nullptr;    // pixels that are not judged
+    const inctrl_frame *mask = nullptr;    // pixels to ignore
 };
 
 /// The normal images of a class, encoded. It never changes.
@@ -258,7 +260,7 @@ class Bank {
         return Bank(handle);
     }
 
-    /// `fit` has no default: INCTRL_FIT_CROP, as published, does not see the ends of a frame that is not square.
+    /// `fit` has no default: INCTRL_FIT_CROP, as published, cuts the ends off a frame that is not square.
     static Bank build(const Engine &engine, const std::string &class_name, const std::vector<inctrl_frame> &frames,
                       std::int32_t fit, const inctrl_frame *mask = nullptr) {
         inctrl_bank *handle = nullptr;
@@ -328,7 +330,7 @@ class Bank {
     detail::Handle<inctrl_bank, inctrl_bank_close> handle_;
 };
 
-/// A bank for several scorers, to be exchanged under traffic.
+/// A bank for several scorers, which can be replaced while they run.
 class Slot {
   public:
     Slot(const Engine &engine, const Bank &bank) {
@@ -350,19 +352,19 @@ class Slot {
     detail::Handle<inctrl_slot, inctrl_slot_close> handle_;
 };
 
-/// Results of several frames or regions, with memory for their maps and defect regions that is kept from call to call.
+/// Results of several frames or regions. Memory for their maps and defect regions is reused from call to call.
 ///
-/// Until something is scored into one it says INCTRL_VERDICT_REVIEW and INCTRL_REASON_ERROR.
+/// Before scoring, each result is INCTRL_VERDICT_REVIEW with INCTRL_REASON_ERROR.
 class Results {
   public:
-    /// For each of `count` results room for a map of `cells` residuals (0: none is written; Engine::cells() says how many
-    /// there are) and for `regions` regions.
+    /// Takes memory for `count` results, each with a map of `cells` residuals (0 for no map; see Engine::cells()) and
+    /// `regions` regions.
     explicit Results(std::size_t count = 0, std::size_t cells = 0, std::size_t regions = 64)
         : cells_(cells), room_(regions) {
         resize(count);
     }
 
-    /// What was moved from has no results and no memory of the caller's.
+    /// An object that was moved from has no results and no memory of the caller's.
     Results(Results &&other) noexcept { *this = std::move(other); }
     Results &operator=(Results &&other) noexcept {
         values_ = std::exchange(other.values_, {});
@@ -377,7 +379,7 @@ class Results {
     Results(const Results &) = delete; // The structures point into the memory beside them.
     Results &operator=(const Results &) = delete;
 
-    /// Forgets all results and makes place for `count`; allocates only where there were never so many.
+    /// Discards all results and makes room for `count`. Allocates only if there were never so many.
     void resize(std::size_t count) {
         values_.clear(); // If memory is short, no old result is left over.
         if ((room_ != 0 && count > regions_.max_size() / room_) || (cells_ != 0 && count > maps_.max_size() / cells_)) {
@@ -390,7 +392,7 @@ class Results {
         const std::size_t fit = cells_ == 0 ? 0 : (outside_ == nullptr ? maps_.size() : outside_size_) / cells_;
         for (std::size_t i = 0; i < count; i++) {
             auto &value = values_[i];
-            // Without room for its map a result fails, as memory that is too small does in C.
+            // A result without room for its map fails, as in C.
             value.map = cells_ == 0 ? nullptr : i < fit ? maps + i * cells_ : maps;
             value.map_capacity = i < fit ? cells_ : 0;
             value.regions = room_ == 0 ? nullptr : regions_.data() + i * room_;
@@ -398,8 +400,9 @@ class Results {
         }
     }
 
-    /// Writes maps to `size` floats of the caller's memory from now on, one every `cells` floats. The memory must live as long
-    /// as it is scored into; a result that it has no room for fails. NULL: memory of its own again. Forgets all results.
+    /// Writes maps to `size` floats of the caller's memory from now on, one every `cells` floats. The memory must stay
+    /// valid while results are scored into it. A result that does not fit fails. NULL returns to the object's own
+    /// memory. Discards all results.
     void maps_into(float *memory, std::size_t size, std::size_t cells) {
         outside_ = memory;
         outside_size_ = size;
@@ -424,7 +427,7 @@ class Results {
     std::size_t outside_size_ = 0, cells_ = 0, room_ = 0;
 };
 
-/// The result of one frame: as Results, of which it is one. One that was moved from says "review" for ever.
+/// The result of one frame, like one of Results. A Result that was moved from stays "review".
 class Result {
   public:
     explicit Result(std::size_t cells = 0, std::size_t regions = 64) : one_(1, cells, regions) {}
@@ -438,7 +441,7 @@ class Result {
     View<inctrl_region> regions() const noexcept { return inctrl::regions(**this); }
     const inctrl_region *begin() const noexcept { return regions().begin(); }
     const inctrl_region *end() const noexcept { return regions().end(); }
-    /// The structure for the C interface; NULL where this was moved from, which is an error there.
+    /// The structure for the C interface; NULL after a move, which is an error there.
     inctrl_result *raw() noexcept { return one_.empty() ? nullptr : one_.raw(); }
 
   private:
@@ -454,20 +457,21 @@ class Scorer {
         handle_.reset(handle);
     }
 
-    /// `options` is `sized<inctrl_scorer_options>()` and what you set: `options.late = INCTRL_LATE_REVIEW` on a line.
+    /// `options` is `sized<inctrl_scorer_options>()` with the fields that you set, such as `options.late =
+    /// INCTRL_LATE_REVIEW`.
     Scorer(const Engine &engine, const Slot &slot, const inctrl_scorer_options &options) {
         inctrl_scorer *handle = nullptr;
         check(inctrl_scorer_create_with(engine.get(), slot.get(), &options, &handle));
         handle_.reset(handle);
     }
 
-    /// Scores one frame. Returns the status, which is in the result, too; throws nothing.
+    /// Scores one frame. Returns the status, which is also in the result. Does not throw.
     std::int32_t score(const inctrl_frame &frame, Result &result, std::uint64_t deadline_us = 0) const noexcept {
         return inctrl_scorer_score(get(), &frame, deadline_us, result.raw());
     }
 
-    /// Scores `count` frames; `results` has as many afterwards, each with its own status. Returns that of the first that
-    /// failed. Throws nothing but std::bad_alloc, and that only where `results` never had so many; it is empty then.
+    /// Scores `count` frames into `results`, each with its own status. Returns the status of the first frame that
+    /// failed. Throws only std::bad_alloc, and only if `results` never had so many; it is empty then.
     std::int32_t score_batch(const inctrl_frame *frames, std::size_t count, Results &results,
                              std::uint64_t deadline_us = 0) const {
         results.resize(count);
@@ -479,7 +483,8 @@ class Scorer {
         return score_batch(frames.data(), frames.size(), results, deadline_us);
     }
 
-    /// Scores `count` rectangles of one frame, as score_batch does frames; places in results are in pixels of the whole frame.
+    /// Scores `count` rectangles of one frame, like score_batch. Coordinates in results are in pixels of the whole
+    /// frame.
     std::int32_t score_regions(const inctrl_frame &frame, const inctrl_roi *rois, std::size_t count, Results &results,
                                std::uint64_t deadline_us = 0) const {
         results.resize(count);
@@ -491,14 +496,14 @@ class Scorer {
         return score_regions(frame, rois.data(), rois.size(), results, deadline_us);
     }
 
-    /// A number of a result of the last call, by the name that the method has for it.
+    /// An output of a result of the last call, by its name in the method.
     float output(std::size_t result, const std::string &name) const {
         float value = 0;
         check(inctrl_scorer_output(get(), result, name.c_str(), &value));
         return value;
     }
 
-    /// Cells of the map of a frame of these sides, with the bank that is in the slot now: the room that a result needs for it.
+    /// Cells of the map of a frame of this size with the slot's current bank, as many as a result needs room for.
     std::size_t cells(std::uint32_t width, std::uint32_t height) const {
         std::uint32_t rows = 0, cols = 0;
         check(inctrl_scorer_grid(get(), width, height, &rows, &cols));
@@ -509,7 +514,7 @@ class Scorer {
         check(inctrl_scorer_warm_up(get(), width, height, format, count));
     }
 
-    /// Its strings are valid for as long as the scorer.
+    /// Its strings are valid as long as the scorer.
     inctrl_health health() const {
         auto health = sized<inctrl_health>();
         check(inctrl_scorer_health(get(), &health));

@@ -1,4 +1,4 @@
-//! What keeps the two sides in step: versions, tags of handles, sizes of structures, strings.
+//! Compatibility of both sides of the interface: versions, tags of handles, sizes of structures, strings.
 
 use std::ffi::{CStr, c_char};
 use std::mem::{MaybeUninit, size_of};
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use super::status::{Failure, Outcome};
 
-/// Version of this interface: the library of a client that was built with another one does not fit.
+/// Version of this interface. A client that was built with another version needs another library.
 pub const INCTRL_ABI_VERSION: u32 = 1;
 
-/// The version of the interface of the loaded library, to be compared with INCTRL_ABI_VERSION.
+/// The version of the loaded library's interface. Compare it with INCTRL_ABI_VERSION.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_abi_version() -> u32 {
     INCTRL_ABI_VERSION
 }
 
-/// The version of the library in words, such as "0.1.0". Never NULL; valid for ever.
+/// The version of the library as text, such as "0.1.0". Never NULL; always valid.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_version() -> *const c_char {
     const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -25,7 +25,7 @@ pub extern "C" fn inctrl_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// What a handle points to: its kind, or 0 once it is closed, comes first whatever the kind.
+/// What a handle points to. The first field of every kind is its tag, or 0 once it is closed.
 #[repr(C)]
 pub(super) struct Tagged<T> {
     pub tag: u64,
@@ -65,15 +65,16 @@ macro_rules! handle {
 }
 pub(super) use handle;
 
-/// Hands a new object to the caller.
+/// Gives a new object to the caller.
 ///
 /// # Safety
 /// `out` is NULL or valid for writing a pointer.
 pub(super) unsafe fn hand_out<T: Handle>(out: *mut *mut T, make: impl FnOnce() -> Outcome<T>) -> Outcome {
     if out.is_null() {
-        return Err(Failure::argument(format!("the place for the new {} is NULL", T::NAME)));
+        return Err(Failure::argument(format!("the variable for the new {} is NULL", T::NAME)));
     }
-    // SAFETY: not NULL, so valid for writing. A caller who does not look at the status finds NULL, which every call refuses.
+    // SAFETY: not NULL, so valid for writing. A caller who does not look at the status finds NULL, which every call
+    // refuses.
     unsafe { out.write(std::ptr::null_mut()) };
     let object = Box::into_raw(Box::new(make()?));
     // SAFETY: as above.
@@ -90,7 +91,7 @@ pub(super) unsafe fn object<'a, T: Handle>(handle: *const T) -> Outcome<&'a T::S
         return Err(Failure::argument(format!("the {} is NULL", T::NAME)));
     }
     if !handle.is_aligned() {
-        return Err(Failure::argument(format!("the {} is not a pointer that this library gave out", T::NAME)));
+        return Err(Failure::argument(format!("the {} is not a pointer from this library", T::NAME)));
     }
     // SAFETY: every handle begins with its tag, as `handle!` asserts, and is aligned for it.
     if unsafe { handle.cast::<u64>().read() } != T::TAG {
@@ -100,7 +101,7 @@ pub(super) unsafe fn object<'a, T: Handle>(handle: *const T) -> Outcome<&'a T::S
     Ok(unsafe { &(*handle.cast::<Tagged<T::State>>()).state })
 }
 
-/// Frees the object behind a handle and sets the caller's pointer to NULL; NULL is fine, twice is fine.
+/// Frees the object behind a handle and sets the caller's pointer to NULL. NULL is allowed, so closing twice is, too.
 ///
 /// # Safety
 /// `handle` is NULL, or points to NULL or to a handle that nobody uses.
@@ -138,20 +139,20 @@ pub(super) unsafe fn abandon<T: Handle>(handle: *mut *mut T) {
 /// A structure of the interface whose first field is its size, in the caller's version of it.
 ///
 /// # Safety
-/// `#[repr(C)]`, the first field a `usize`, and every pattern of bits a valid value; so is the pattern of zeros, which is what a
-/// caller who does not know a field means.
+/// `#[repr(C)]`, the first field a `usize`, and every pattern of bits a valid value. A field of zeros means its
+/// default, as for callers who do not know the field.
 pub(super) unsafe trait Versioned: Copy {
     const NAME: &'static str;
-    /// Size of its first version: the end of the last field that it had.
+    /// Size of its first version: the end of its last field then.
     const FIRST: usize;
-    /// What stands in fields that have no meaning yet, which must be 0.
+    /// The value of reserved fields, which must be 0.
     fn reserved(&self) -> u32 {
         0
     }
 }
 
-/// Reads a structure of the caller's size: fields that it does not have are zero, fields that this version does not know must
-/// be.
+/// Reads a structure of the caller's size. Fields that the caller's version lacks are zero. Fields that this version
+/// does not know must be zero.
 ///
 /// # Safety
 /// `pointer` is NULL or points to as many bytes as the `usize` there says.
@@ -165,8 +166,7 @@ pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
         // SAFETY: within the caller's structure.
         if unsafe { pointer.cast::<u8>().add(extra).read() } != 0 {
             return Err(Failure::argument(format!(
-                "{} has {size} bytes, of which this library knows {}, and the others are not zero: the caller was built for a \
-                 newer library",
+                "{} has {size} bytes, but this library knows {} and the others are not zero: the caller was built for a newer library",
                 T::NAME,
                 size_of::<T>()
             )));
@@ -183,7 +183,7 @@ pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
     }
 }
 
-/// Writes a structure as far as the caller's version of it goes; its size stays.
+/// Writes the part of a structure that the caller's version has. Its size field stays.
 ///
 /// # Safety
 /// As [`read`], and `pointer` is valid for writing.
@@ -199,7 +199,7 @@ pub(super) unsafe fn write<T: Versioned>(pointer: *mut T, value: &T) -> Outcome 
     Ok(())
 }
 
-/// The size that the caller's structure says it has.
+/// The size stated in the caller's structure.
 ///
 /// # Safety
 /// `pointer` is NULL or points to a `usize`, aligned or not.
@@ -209,18 +209,18 @@ pub(super) unsafe fn size_at<T: Versioned>(pointer: *const T) -> Outcome<usize> 
     }
     // SAFETY: not NULL, so a `usize`.
     let size = unsafe { pointer.cast::<usize>().read_unaligned() };
-    // A structure that grows will not grow beyond a page; a larger number is one that was never set.
+    // No structure will grow beyond a page. A larger number is an uninitialised size.
     if (T::FIRST..=4096).contains(&size) {
         return Ok(size);
     }
     Err(Failure::argument(format!(
-        "struct_size of {} is {size}: set it to sizeof of the structure (at least {})",
+        "struct_size of {} is {size}: set it to the sizeof of the structure (at least {})",
         T::NAME,
         T::FIRST
     )))
 }
 
-/// Structures of the caller, one after the other, all of the size that the first one says.
+/// An array of the caller's structures, all with the first one's size.
 #[derive(Clone, Copy)]
 pub(super) struct Array<T> {
     first: *mut T,
@@ -247,7 +247,7 @@ impl<T: Versioned> Array<T> {
         self.count
     }
 
-    /// Structure `i`; an error where it says that it has another size than the first, into or beyond which it would reach.
+    /// Structure `i`. It is an error if its stated size differs from the first one's, as structures would overlap.
     ///
     /// # Safety
     /// The caller has `count` structures of that size, and `i` is below `count`.
@@ -260,14 +260,14 @@ impl<T: Versioned> Array<T> {
             return Ok(pointer);
         }
         Err(Failure::argument(format!(
-            "struct_size of {} {i} is {size}, that of the first is {}: all of an array have one size",
+            "struct_size of {} {i} is {size}, but that of the first is {}: all structures of an array must have the same size",
             T::NAME,
             self.size
         )))
     }
 }
 
-/// A string of the caller.
+/// A string from the caller.
 ///
 /// # Safety
 /// `text` is NULL or a C string that lives through the call.
@@ -280,7 +280,7 @@ pub(super) unsafe fn string<'a>(text: *const c_char, name: &str) -> Outcome<&'a 
     text.to_str().map_err(|_| Failure::argument(format!("the {name} {text:?} is not UTF-8")))
 }
 
-/// A path of the caller: any bytes on Unix, UTF-8 elsewhere.
+/// A path from the caller: any bytes on Unix, UTF-8 elsewhere.
 ///
 /// # Safety
 /// As [`string`].

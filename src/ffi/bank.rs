@@ -14,20 +14,20 @@ use crate::engine::{BankBuilder, BankSpec};
 use crate::image::IgnoreMask;
 use crate::view::Fit;
 
-/// Fit: the shorter side fills the model's input and the middle of the longer one is seen, as published. Pixels
+/// Fit: the shorter side fills the model's input and the ends of the longer side are cut off, as published. Pixels
 /// outside the middle square are not inspected; the log says how much of a bank's normal images that is.
 pub const INCTRL_FIT_CROP: i32 = 0;
-/// Fit: the whole frame is seen, padded to a square; padding is not judged.
+/// Fit: the whole frame is used, padded to a square. Padding is ignored.
 pub const INCTRL_FIT_LETTERBOX: i32 = 1;
-/// Fit: the whole frame is seen, stretched to a square.
+/// Fit: the whole frame is used, stretched to a square.
 pub const INCTRL_FIT_STRETCH: i32 = 2;
-/// Fit: the whole frame is seen, but for less than a patch at the right and at the bottom; the model's input is as wide or as
-/// tall as the frame. For methods that take maps of any rows and columns.
+/// Fit: the frame keeps its shape; a strip of less than one patch is cut off at the right and at the bottom. For
+/// methods that take maps of any rows and columns.
 pub const INCTRL_FIT_TRIM: i32 = 3;
 
-/// The limits of a verdict. A value that reaches a limit is past it. All lie in the range of what they judge, which is [0, 1] for
-/// "inctrl" and [0, 2] for "anomaly-dino", and are not percent: a limit above it would never be reached, and is refused, as are NaN
-/// and a `review` above `reject`.
+/// The limits of a verdict. A value equal to a limit is past it. Limits are not percent: they lie in the range of the
+/// method's outputs, [0, 1] for "inctrl" and [0, 2] for "anomaly-dino". A limit outside the range, NaN, and a `review`
+/// above `reject` are refused.
 ///
 /// Begin with `inctrl_thresholds limits = {0}; limits.struct_size = sizeof limits;`.
 #[repr(C)]
@@ -98,7 +98,7 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
     Ok(inctrl_bank::new(bank))
 }
 
-/// Says in the log how much of its normal images a bank's fit leaves out.
+/// Logs how much of its normal images a bank's fit leaves out.
 fn warn_of_unseen(bank: &PromptBank) {
     let cut = bank.unseen().filter(|unseen| *unseen > 0.0).count();
     if cut > 0 {
@@ -107,21 +107,19 @@ fn warn_of_unseen(bank: &PromptBank) {
         log(
             INCTRL_LOG_WARNING,
             &format!(
-                "bank of class `{class}`: fit {fit} leaves the ends of {cut} of {all} normal images out, up to {most:.0} % of the \
-                 area, and those of queries likewise: what lies there is not judged; letterbox and stretch see all"
+                "bank of class `{class}`: fit {fit} cuts the ends off {cut} of {all} normal images, up to {most:.0} % of the area, and off queries of the same shape: pixels there are not inspected; letterbox and stretch use the whole image"
             ),
         );
     }
 }
 
-/// Builds a bank of the method "inctrl" from normal images; inctrl_bank_build_with builds those of others. Slow: seconds.
+/// Builds a bank for the method "inctrl" from normal images. This takes seconds. inctrl_bank_build_with builds banks
+/// for other methods.
 ///
-/// @param class_name the class in words, such as "metal nut", in UTF-8
-/// @param fit one of the fits; queries are fitted likewise
-/// @param frames normal images, `count` structures one after the other, all of the size that the first one says; at least one
-/// @param mask pixels that are not judged, INCTRL_MONO8 in host memory and not 0 there, or NULL; all frames and queries have
-/// its size
-/// @param bank receives the bank, NULL after an error
+/// @param class_name the class in words, such as "metal nut", in UTF-8 @param fit one of the fits; queries are fitted
+/// in the same way @param frames normal images: an array of `count` structures, at least one, all with the first one's
+/// struct_size @param mask pixels to ignore: INCTRL_MONO8 in host memory, not 0 where ignored, or NULL; all frames and
+/// queries must have its size @param bank receives the bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_build(
     engine: *const inctrl_engine,
@@ -147,24 +145,24 @@ pub unsafe extern "C" fn inctrl_bank_build(
     })
 }
 
-/// What a bank is built for. Begin with `inctrl_bank_options options = {0}; options.struct_size = sizeof options;`: what is left 0
-/// is as by default.
+/// What a bank is built for. Begin with `inctrl_bank_options options = {0}; options.struct_size = sizeof options;`.
+/// Fields that stay 0 have their defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_bank_options {
     /// sizeof(inctrl_bank_options).
     pub struct_size: usize,
-    /// The method by name, such as "anomaly-dino", or NULL: "inctrl", where the model can serve it.
+    /// The method's name, such as "anomaly-dino". NULL means "inctrl", if the model can serve it.
     pub method: *const c_char,
-    /// The class in words, in UTF-8, or NULL: "object" for methods that read it, nothing for others.
+    /// The class in words, in UTF-8. NULL means "object" for methods that read it, and none for others.
     pub class_name: *const c_char,
     /// `option_count` texts "name=value", options of the method: the program's help and docs/embedding.md list them.
     pub options: *const *const c_char,
-    /// How many.
+    /// Number of options.
     pub option_count: usize,
-    /// Pixels that are not judged, as for inctrl_bank_build, or NULL.
+    /// Pixels to ignore, as for inctrl_bank_build, or NULL.
     pub mask: *const inctrl_frame,
-    /// 1 where `fit` counts; with 0 the fit is that of the method, or of the model's training.
+    /// 1 if `fit` is set. With 0 the fit is the method's default, or that of the model's training.
     pub has_fit: i32,
     /// One of the fits.
     pub fit: i32,
@@ -177,7 +175,7 @@ unsafe impl Versioned for inctrl_bank_options {
 }
 
 impl inctrl_bank_options {
-    /// The same in Rust.
+    /// Converts the options to Rust.
     ///
     /// # Safety
     /// Strings and lists are NULL or the caller's.
@@ -211,7 +209,7 @@ fn fit_of(fit: i32) -> Outcome<Fit> {
     }
 }
 
-/// Builds a bank as its options say. Slow: seconds.
+/// Builds a bank for any method. This takes seconds.
 ///
 /// @param options may be freed afterwards
 /// @param frames as for inctrl_bank_build
@@ -239,10 +237,10 @@ pub unsafe extern "C" fn inctrl_bank_build_with(
     })
 }
 
-/// A longer bank: that of `bank` and further normal images. Its thresholds are not kept, as scores change.
+/// A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change.
 ///
-/// @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which stays as it is
-/// @param longer receives the longer bank, NULL after an error
+/// @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change @param longer
+/// receives the longer bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_append(
     engine: *const inctrl_engine,
@@ -257,7 +255,7 @@ pub unsafe extern "C" fn inctrl_bank_append(
     })
 }
 
-/// Reads a bank from a file. Whether it fits a model is found out when a slot is to hold it.
+/// Reads a bank from a file. Whether it fits a model is checked when a slot takes it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_open(file: *const c_char, bank: *mut *mut inctrl_bank) -> i32 {
     // SAFETY: string and variable of the caller's.
@@ -278,16 +276,16 @@ pub unsafe extern "C" fn inctrl_bank_from_bytes(data: *const c_void, size: usize
     })
 }
 
-/// Writes a bank to a file, which appears whole or not at all.
+/// Writes a bank to a file, which appears complete or not at all.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_save(bank: *const inctrl_bank, file: *const c_char) -> i32 {
     // SAFETY: handle and string of the caller's.
     guard(|| unsafe { Ok(object(bank)?.bank.save(path(file, "bank file")?)?) })
 }
 
-/// The same bank with other thresholds, or without where `thresholds` is NULL. Its identity changes with them.
+/// The same bank with other thresholds, or without thresholds if `thresholds` is NULL. Its identity changes.
 ///
-/// @param changed receives the new bank, NULL after an error; `bank` stays as it is
+/// @param changed receives the new bank, NULL after an error; `bank` does not change
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_with_thresholds(
     bank: *const inctrl_bank,
@@ -311,7 +309,7 @@ pub unsafe extern "C" fn inctrl_bank_with_thresholds(
 
 /// Reads a bank's thresholds.
 ///
-/// @param present receives 1, or 0 where the bank has none and `thresholds` is left as it is
+/// @param present receives 1, or 0 if the bank has none; `thresholds` is then left unchanged
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_thresholds(
     bank: *const inctrl_bank,
@@ -320,7 +318,7 @@ pub unsafe extern "C" fn inctrl_bank_thresholds(
 ) -> i32 {
     guard(|| {
         if present.is_null() {
-            return Err(Failure::argument("the place for `present` is NULL"));
+            return Err(Failure::argument("the variable for `present` is NULL"));
         }
         // SAFETY: handle, structure and variable of the caller's.
         unsafe {
@@ -334,28 +332,28 @@ pub unsafe extern "C" fn inctrl_bank_thresholds(
     })
 }
 
-/// Identity of the bank: 16 hexadecimal digits. Valid until the bank is closed; NULL where `bank` is no bank.
+/// Identity of the bank: 16 hexadecimal digits. Valid until the bank is closed; NULL if `bank` is not a bank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_id(bank: *const inctrl_bank) -> *const c_char {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(std::ptr::null(), |bank| bank.id.as_ptr())
 }
 
-/// The bank's class in words, in UTF-8. Valid until the bank is closed; NULL where `bank` is no bank.
+/// The bank's class in words, in UTF-8. Valid until the bank is closed; NULL if `bank` is not a bank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_class_name(bank: *const inctrl_bank) -> *const c_char {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(std::ptr::null(), |bank| bank.class_name.as_ptr())
 }
 
-/// Number of the bank's normal images; 0 where `bank` is no bank.
+/// Number of the bank's normal images; 0 if `bank` is not a bank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_prompts(bank: *const inctrl_bank) -> usize {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(0, |bank| bank.bank.prompt_hashes().len())
 }
 
-/// Closes a bank and sets the variable to NULL, which is fine to close again. Slots that hold the bank keep it.
+/// Closes a bank and sets the variable to NULL. Closing NULL does nothing. Slots that hold the bank keep it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_close(bank: *mut *mut inctrl_bank) -> i32 {
     // SAFETY: a variable of the caller's, whose handle nobody uses any more.

@@ -20,17 +20,17 @@ pub const INCTRL_PRECISION_F32: i32 = 1;
 pub struct inctrl_engine_options {
     /// sizeof(inctrl_engine_options).
     pub struct_size: usize,
-    /// The weights, a safetensors file. It stays open until the engine and all that came from it are closed: replace it by
-    /// renaming another one over it. One that was written into or cut short is an error.
+    /// The weights, a safetensors file. It stays open until the engine and everything made from it are closed. To
+    /// replace it, rename another file over it. A file that was overwritten or cut short is an error.
     pub weights: *const c_char,
-    /// The heads, where they are in a file of their own, or NULL.
+    /// The heads, if they are in a separate file, or NULL.
     pub heads: *const c_char,
-    /// The configuration, where it is neither in the weights nor beside them, or NULL.
+    /// The configuration, if it is neither in the weights file nor beside it, or NULL.
     pub config: *const c_char,
     /// "auto", "cpu", "cuda" or "cuda:N"; NULL is "auto".
     pub device: *const c_char,
-    /// Threads on the processor, for all scorers together; 0 for all cores. The engine starts one less, as the thread that
-    /// calls a scorer is one of them. With as many scorers at work as threads, each works on its caller's thread alone.
+    /// CPU threads for all scorers together; 0 for all cores. The engine starts one fewer, as the calling thread
+    /// counts. If as many scorers as threads are working, each works on its caller's thread alone.
     pub threads: u32,
     /// Precision of a GPU.
     pub precision: i32,
@@ -61,10 +61,9 @@ pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', " ")).unwrap_or_default()
 }
 
-/// Opens a model. Slow: seconds. Several scorers share its one copy of the weights.
+/// Opens a model. This takes seconds. All scorers share one copy of the weights.
 ///
-/// @param options what to open; everything in it can be freed afterwards
-/// @param engine receives the engine, NULL after an error
+/// @param options what to open; may be freed afterwards @param engine receives the engine, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_open(
     options: *const inctrl_engine_options,
@@ -104,38 +103,38 @@ pub unsafe extern "C" fn inctrl_engine_open(
     })
 }
 
-/// Computes what is known beforehand and checks it on this device: seconds, for the start of a shift.
+/// Checks this device with pictures whose results are known. This takes seconds; call it at the start of a shift.
 ///
-/// INCTRL_ERROR_DEVICE where something does not hold; do not inspect with this device then.
+/// INCTRL_ERROR_DEVICE means that a check failed. Do not inspect with this device then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_self_test(engine: *const inctrl_engine) -> i32 {
     // SAFETY: a handle of the caller's.
     guard(|| Ok(unsafe { object(engine) }?.engine.self_test()?))
 }
 
-/// Identity of the model, in hexadecimal. Valid until the engine is closed; NULL where `engine` is no engine.
+/// Identity of the model, in hexadecimal. Valid until the engine is closed; NULL if `engine` is not an engine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_model_hash(engine: *const inctrl_engine) -> *const c_char {
     // SAFETY: a handle of the caller's.
     unsafe { object(engine) }.map_or(std::ptr::null(), |engine| engine.model_hash.as_ptr())
 }
 
-/// The device and how it is used, one line. Valid until the engine is closed; NULL where `engine` is no engine.
+/// The device and how it is used, one line. Valid until the engine is closed; NULL if `engine` is not an engine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_device(engine: *const inctrl_engine) -> *const c_char {
     // SAFETY: a handle of the caller's.
     unsafe { object(engine) }.map_or(std::ptr::null(), |engine| engine.device.as_ptr())
 }
 
-/// Cells of a side of the map at the model's own size. Where a bank has another size or the fit INCTRL_FIT_TRIM, ask
-/// inctrl_scorer_grid(). 0 where `engine` is no engine.
+/// Cells of a side of the map at the model's own size. For banks with another size or the fit INCTRL_FIT_TRIM use
+/// inctrl_scorer_grid(). 0 if `engine` is not an engine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_grid(engine: *const inctrl_engine) -> u32 {
     // SAFETY: a handle of the caller's.
     unsafe { object(engine) }.map_or(0, |engine| engine.engine.arch().vision.grid() as u32)
 }
 
-/// Closes an engine and sets the variable to NULL, which is fine to close again. Its banks, slots and scorers stay usable.
+/// Closes an engine and sets the variable to NULL. Closing NULL does nothing. Its banks, slots and scorers stay usable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_close(engine: *mut *mut inctrl_engine) -> i32 {
     // SAFETY: a variable of the caller's, whose handle nobody uses any more.

@@ -1,4 +1,4 @@
-//! Pixels as cameras give them.
+//! Pixels from cameras.
 
 use std::ffi::c_void;
 use std::mem::offset_of;
@@ -9,8 +9,8 @@ use crate::image::{AnyFrame, DeviceFrame, Frame, PixelFormat, Roi, WhiteLevel, p
 
 /// Pixel format: one byte of luminance.
 pub const INCTRL_MONO8: i32 = 1;
-/// Pixel format: two bytes of luminance, the less significant first, most significant bit aligned: 65535 is white. Mono10 and
-/// Mono12 as cameras deliver them unpacked are not: they are INCTRL_MONO10 and INCTRL_MONO12. Other ranges have a `white_level`.
+/// Pixel format: two bytes of luminance, the less significant first; 65535 is white. A camera's unpacked Mono10 and
+/// Mono12 are INCTRL_MONO10 and INCTRL_MONO12 instead. For other ranges set `white_level`.
 pub const INCTRL_MONO16: i32 = 2;
 /// Pixel format: red, green, blue.
 pub const INCTRL_RGB8: i32 = 3;
@@ -32,47 +32,49 @@ pub const INCTRL_BAYER_BG8: i32 = 10;
 pub const INCTRL_MONO10: i32 = 11;
 /// Pixel format: GenICam's Mono12, two bytes as INCTRL_MONO16, the value in the lower 12 bits; larger values are white.
 pub const INCTRL_MONO12: i32 = 12;
-/// Pixel format: GenICam's Mono10p, four pixels in five bytes, from the least significant bit on. Each row begins at a byte; where
-/// the width does not fill the last one, `stride` must be given. The same holds for the two formats below.
+/// Pixel format: GenICam's Mono10p, four pixels in five bytes, from the least significant bit on. Each row begins at a
+/// byte. If the width does not fill the last byte, `stride` must be given. The same holds for the next two formats.
 pub const INCTRL_MONO10P: i32 = 13;
 /// Pixel format: GenICam's Mono12p, two pixels in three bytes, from the least significant bit on.
 pub const INCTRL_MONO12P: i32 = 14;
 /// Pixel format: Mono12Packed of GigE Vision, two pixels in three bytes: upper bits, lower bits of both, upper bits.
 pub const INCTRL_MONO12_PACKED: i32 = 15;
-/// Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO10. Likewise the eleven below.
+/// Pixel format: as INCTRL_BAYER_RG8, with pixels stored as in INCTRL_MONO10. The next eleven are named in the same
+/// way.
 pub const INCTRL_BAYER_RG10: i32 = 16;
-/// Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO10.
+/// Pixel format: as INCTRL_BAYER_GR8, with pixels stored as in INCTRL_MONO10.
 pub const INCTRL_BAYER_GR10: i32 = 17;
-/// Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO10.
+/// Pixel format: as INCTRL_BAYER_GB8, with pixels stored as in INCTRL_MONO10.
 pub const INCTRL_BAYER_GB10: i32 = 18;
-/// Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO10.
+/// Pixel format: as INCTRL_BAYER_BG8, with pixels stored as in INCTRL_MONO10.
 pub const INCTRL_BAYER_BG10: i32 = 19;
-/// Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO12.
+/// Pixel format: as INCTRL_BAYER_RG8, with pixels stored as in INCTRL_MONO12.
 pub const INCTRL_BAYER_RG12: i32 = 20;
-/// Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO12.
+/// Pixel format: as INCTRL_BAYER_GR8, with pixels stored as in INCTRL_MONO12.
 pub const INCTRL_BAYER_GR12: i32 = 21;
-/// Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO12.
+/// Pixel format: as INCTRL_BAYER_GB8, with pixels stored as in INCTRL_MONO12.
 pub const INCTRL_BAYER_GB12: i32 = 22;
-/// Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO12.
+/// Pixel format: as INCTRL_BAYER_BG8, with pixels stored as in INCTRL_MONO12.
 pub const INCTRL_BAYER_BG12: i32 = 23;
-/// Pixel format: as INCTRL_BAYER_RG8, pixels as those of INCTRL_MONO16.
+/// Pixel format: as INCTRL_BAYER_RG8, with pixels stored as in INCTRL_MONO16.
 pub const INCTRL_BAYER_RG16: i32 = 24;
-/// Pixel format: as INCTRL_BAYER_GR8, pixels as those of INCTRL_MONO16.
+/// Pixel format: as INCTRL_BAYER_GR8, with pixels stored as in INCTRL_MONO16.
 pub const INCTRL_BAYER_GR16: i32 = 25;
-/// Pixel format: as INCTRL_BAYER_GB8, pixels as those of INCTRL_MONO16.
+/// Pixel format: as INCTRL_BAYER_GB8, with pixels stored as in INCTRL_MONO16.
 pub const INCTRL_BAYER_GB16: i32 = 26;
-/// Pixel format: as INCTRL_BAYER_BG8, pixels as those of INCTRL_MONO16.
+/// Pixel format: as INCTRL_BAYER_BG8, with pixels stored as in INCTRL_MONO16.
 pub const INCTRL_BAYER_BG16: i32 = 27;
 
-/// Memory of a frame: the host's, pageable or pinned.
+/// Memory of a frame: host memory, pageable or pinned.
 pub const INCTRL_MEMORY_HOST: i32 = 0;
-/// Memory of a frame: that of the engine's own CUDA device, managed memory, or pinned host memory that the device maps.
+/// Memory of a frame: memory of the engine's own CUDA device, managed memory, or pinned host memory that the device
+/// maps.
 ///
-/// INCTRL_MONO8 and INCTRL_RGB8 are read where they are. Other formats, frames of a bank with an ignore mask, and the normal
-/// images of a bank are copied to the host first, which is slower than a frame that begins there. The work that writes the
-/// frame must be done, not only queued, before the call. The device that `data` belongs to and the length of its allocation
-/// are checked: host memory, memory of another device or context, freed memory and a picture that is longer than its
-/// allocation are INCTRL_ERROR_ARGUMENT, and so is device memory on an engine on the processor.
+/// INCTRL_MONO8 and INCTRL_RGB8 are read in place. Other formats, frames of a bank with an ignore mask, and a bank's
+/// normal images are copied to the host first, which is slower than a frame in host memory. The work that writes the
+/// frame must have finished, not only been queued, before the call. The device of `data` and the length of its
+/// allocation are checked. Host memory, memory of another device or context, freed memory, a picture longer than its
+/// allocation, and device memory with a CPU engine give INCTRL_ERROR_ARGUMENT.
 pub const INCTRL_MEMORY_CUDA: i32 = 1;
 
 /// A picture in the caller's memory, which is only read, and only during the call.
@@ -89,18 +91,19 @@ pub struct inctrl_frame {
     pub width: u32,
     /// Number of rows.
     pub height: u32,
-    /// Bytes from the beginning of one row to that of the next; 0 for rows without padding. Unsigned: a picture that is stored
-    /// from the bottom up must be turned over first.
+    /// Bytes from the start of one row to the start of the next; 0 for rows without padding. Unsigned: a picture that
+    /// is stored from the bottom up must be flipped first.
     pub stride: usize,
     /// One of the pixel formats.
     pub format: i32,
     /// Where `data` points: INCTRL_MEMORY_HOST, which is 0, or INCTRL_MEMORY_CUDA.
     pub memory: i32,
-    /// The value of white, from 255 on: larger ones are white, too. 0 for that of the format: 255, 1023, 4095 or 65535.
+    /// The value of white, at least 255; larger values are white, too. 0 means the format's own: 255, 1023, 4095 or
+    /// 65535.
     ///
-    /// Needed where a 16-bit format holds fewer bits, such as 16383 for 14. 16-bit values that use less than a sixteenth of their
-    /// range are in doubt without it: an error in a normal image of a bank, a warning in the log when they are scored. 65535 says
-    /// that they are right.
+    /// It is needed where a 16-bit format holds fewer bits, such as 16383 for 14 bits. Without it, 16-bit values that
+    /// use less than a sixteenth of their range are in doubt: an error for a bank's normal image, a warning in the log
+    /// when scoring. 65535 declares that they already have the right scale.
     pub white_level: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -112,7 +115,7 @@ unsafe impl Versioned for inctrl_frame {
     const FIRST: usize = offset_of!(inctrl_frame, memory) + size_of::<i32>();
 }
 
-/// A rectangle of whole pixels inside a frame. This structure does not grow.
+/// A rectangle of whole pixels inside a frame. This structure will not grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_roi {
@@ -202,14 +205,14 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<AnyFrame
     };
     let given: AnyFrame<'a> = match frame.memory {
         INCTRL_MEMORY_HOST => {
-            // SAFETY: the caller's structure describes a picture of the caller's, which ends with the last pixel of its last
-            // row.
+            // SAFETY: the caller's structure describes a picture of the caller's, which ends with the last pixel of its
+            // last row.
             let data = unsafe { std::slice::from_raw_parts(frame.data.cast::<u8>(), len) };
             Frame::new(data, width, height, stride, format)?.into()
         }
         INCTRL_MEMORY_CUDA => {
-            // SAFETY: as the header asks, the caller's device memory stays as it is until the call returns, and the frame is of
-            // this call alone.
+            // SAFETY: as the header asks, the caller's device memory stays as it is until the call returns, and the
+            // frame is of this call alone.
             let device = unsafe { DeviceFrame::new(frame.data as u64, width, height, stride, format) };
             device?.into()
         }
@@ -231,12 +234,12 @@ pub(super) unsafe fn mask<'a>(pointer: *const inctrl_frame) -> Outcome<Frame<'a>
     match unsafe { frame(pointer) }? {
         AnyFrame::Host(mask) => Ok(mask),
         AnyFrame::Device(mask) => Err(Failure::argument(format!(
-            "the ignore mask, {mask:?}, is in device memory: a mask is read on the host, INCTRL_MEMORY_HOST"
+            "the ignore mask, {mask:?}, is in device memory: a mask must be in host memory, INCTRL_MEMORY_HOST"
         ))),
     }
 }
 
-/// Pushes the caller's array of frames, each of the size that the first one says.
+/// Pushes the caller's array of frames, all with the first one's size.
 ///
 /// # Safety
 /// As [`frame`], for each of `count`.

@@ -1,4 +1,4 @@
-//! What a scorer has done, for supervision.
+//! Counts and latencies of a scorer, for monitoring.
 
 use std::ffi::c_char;
 use std::mem::offset_of;
@@ -14,13 +14,14 @@ use super::scorer::inctrl_scorer;
 use super::status::guard;
 use crate::engine::Latencies;
 
-/// Counts of a scorer's results. Every result that was asked for is counted once, as scored or as failed.
+/// Counts of a scorer's results. Every requested result is counted once, as scored or as failed.
 pub(super) struct Counts {
     opened: Instant,
     latencies: Latencies,
     errors: AtomicU64,
     late: AtomicU64,
-    /// Exchanged whole, without a lock: one that a thread of the parent held at a fork would stay locked in the child.
+    /// Replaced as a whole, without a lock: a lock that a thread of the parent held at a fork would stay locked in the
+    /// child.
     last_error: ArcSwapOption<String>,
 }
 
@@ -40,7 +41,7 @@ impl Counts {
         self.late.fetch_add(u64::from(late), Ordering::Relaxed);
     }
 
-    /// `results` results have no score, because of one error.
+    /// Counts `results` results without a score, all because of one error.
     pub fn failed(&self, results: u64, text: &str) {
         if results == 0 {
             return;
@@ -62,7 +63,7 @@ impl Counts {
     }
 }
 
-/// How a scorer is doing. Begin with `inctrl_health health = {0}; health.struct_size = sizeof health;`.
+/// The health of a scorer. Begin with `inctrl_health health = {0}; health.struct_size = sizeof health;`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_health {
@@ -74,29 +75,30 @@ pub struct inctrl_health {
     pub device: *const c_char,
     /// Identity of the bank in the slot: 16 hexadecimal digits and a zero.
     pub bank_id: [c_char; 24],
-    /// Which of the slot's banks that is, counted from 1.
+    /// Generation of that bank, counted from 1.
     pub generation: u64,
     /// Microseconds since the scorer was made.
     pub uptime_us: u64,
-    /// Results with a score, without those of warm-up.
+    /// Number of results with a score, not counting warm-up.
     pub frames: u64,
-    /// Results without one, whatever the reason: a bad frame, rectangle or result structure, a bad call (each of its results
-    /// counts), a scorer in use by another thread. Every result that was asked of the scorer is in `frames` or in `errors`; a
-    /// call whose results have no memory counts once. Warm-up, and calls whose scorer is none, count nowhere.
+    /// Number of results without a score, for any reason: a bad frame, rectangle or result structure, a bad call (each
+    /// of its results counts), a scorer in use by another thread. Every requested result counts in `frames` or in
+    /// `errors`; a call whose results have no memory counts once. Warm-up and calls with an invalid scorer do not
+    /// count.
     pub errors: u64,
-    /// Results with a score that came after the deadline.
+    /// Number of results with a score that came after the deadline.
     pub late: u64,
-    /// Median latency in microseconds; quantiles are at most 1/32 too long.
+    /// Median latency in microseconds. Quantiles are at most 1/32 too large.
     pub p50_us: u64,
-    /// Latency that 90 % of frames stay within.
+    /// 90 % quantile of the latency.
     pub p90_us: u64,
-    /// Latency that 99 % of frames stay within.
+    /// 99 % quantile of the latency.
     pub p99_us: u64,
-    /// Latency that 99.9 % of frames stay within.
+    /// 99.9 % quantile of the latency.
     pub p999_us: u64,
     /// The longest latency, to the microsecond.
     pub max_us: u64,
-    /// The error of the last result that has no score, in UTF-8, cut off if need be; "" if none did.
+    /// The error of the last result without a score, in UTF-8, truncated if necessary; "" if there was none.
     pub last_error: [c_char; 512],
 }
 
@@ -106,7 +108,7 @@ unsafe impl Versioned for inctrl_health {
     const FIRST: usize = offset_of!(inctrl_health, last_error) + 512;
 }
 
-/// How a scorer is doing. Any thread may ask, also while another one scores.
+/// Reads a scorer's health. Any thread may call this, even while another one scores.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_health(scorer: *const inctrl_scorer, health: *mut inctrl_health) -> i32 {
     guard(|| {

@@ -1,16 +1,16 @@
-//! Where the results of a call go.
+//! Where the results of a call are written.
 
 use super::abi::Array;
 use super::result::{Place, inctrl_result};
 use super::status::{Failure, Outcome};
 
-/// The caller's results, every one of them marked as failed.
+/// The caller's results, all marked as failed.
 #[derive(Clone, Copy)]
 pub(super) struct Places(Array<inctrl_result>);
 
 impl Places {
-    /// Marks the results before anything else happens with a call. One that cannot be used costs itself only: what is wrong
-    /// with it is said when it is its turn.
+    /// Marks the results before anything else. An unusable result affects only itself; its error is reported in its
+    /// turn.
     ///
     /// # Safety
     /// As [`Place::new`], for each of `count` structures of the first one's size.
@@ -33,10 +33,10 @@ impl Places {
         place.map_err(|failure| Failure { text: format!("result {i}: {}", failure.text), ..failure })
     }
 
-    /// Says in all of them that nothing was scored.
+    /// Marks all of them as not scored.
     pub fn fail(&self, code: i32) {
         for i in 0..self.count() {
-            // One that cannot be used has its own error already, or takes none.
+            // An unusable result already has its own error, or cannot hold one.
             let _ = self.get(i).and_then(|mut place| place.fail(code));
         }
     }

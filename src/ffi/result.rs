@@ -1,4 +1,4 @@
-//! What a score looks like from C.
+//! Results in C.
 
 use std::ffi::c_char;
 use std::mem::offset_of;
@@ -12,7 +12,7 @@ use crate::view::Grid;
 pub const INCTRL_VERDICT_NONE: i32 = 0;
 /// Verdict: below every limit.
 pub const INCTRL_VERDICT_PASS: i32 = 1;
-/// Verdict: doubtful; also whatever could not be scored.
+/// Verdict: doubtful, or the frame could not be scored.
 pub const INCTRL_VERDICT_REVIEW: i32 = 2;
 /// Verdict: the score reaches the limit `reject`.
 pub const INCTRL_VERDICT_REJECT: i32 = 3;
@@ -21,7 +21,7 @@ pub const INCTRL_VERDICT_REJECT: i32 = 3;
 pub const INCTRL_REASON_NONE: i32 = 0;
 /// Reason: nothing reaches its limit.
 pub const INCTRL_REASON_BELOW: i32 = 1;
-/// Reason: the score of the image as a whole; no region.
+/// Reason: the score of the whole image; there are no regions.
 pub const INCTRL_REASON_SCORE: i32 = 2;
 /// Reason: regions; the score alone would pass.
 pub const INCTRL_REASON_REGIONS: i32 = 3;
@@ -33,7 +33,8 @@ pub const INCTRL_REASON_ERROR: i32 = 5;
 /// Reason: the result came after the deadline, and the scorer was made with INCTRL_LATE_REVIEW.
 pub const INCTRL_REASON_LATE: i32 = 6;
 
-/// A place that the bank's threshold `cell` calls defective, in pixels of the frame. This structure does not grow.
+/// Connected cells of the map that reach the bank's threshold `cell`, in pixels of the frame. This structure will not
+/// grow.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_region {
@@ -55,23 +56,24 @@ pub struct inctrl_region {
 
 /// The result for one frame. Begin with `inctrl_result result = {0}; result.struct_size = sizeof result;`.
 ///
-/// Whatever goes wrong, a result that the library could write to says INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the status.
-/// The fields from `region_count` on are the library's to write; a structure can be used for frame after frame as it is.
+/// After any error, a result that the library can write to has INCTRL_VERDICT_REVIEW, INCTRL_REASON_ERROR and the
+/// status. The library writes the fields from `region_count` on. A structure can be reused for frame after frame
+/// without changes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct inctrl_result {
     /// sizeof(inctrl_result); set by the caller.
     pub struct_size: usize,
-    /// Memory of the caller for `map_capacity` residuals, or NULL: grid_rows * grid_cols of them, row by row.
-    /// inctrl_scorer_grid() says how many that are.
+    /// The caller's memory for `map_capacity` residuals, or NULL. The map has grid_rows * grid_cols residuals, row by
+    /// row; inctrl_scorer_grid() returns both numbers.
     pub map: *mut f32,
     /// Elements at `map`. A map that does not fit is an error.
     pub map_capacity: usize,
-    /// Memory of the caller for `region_capacity` regions, or NULL; the largest residual comes first.
+    /// The caller's memory for `region_capacity` regions, or NULL. The largest residual comes first.
     pub regions: *mut inctrl_region,
     /// Elements at `regions`.
     pub region_capacity: usize,
-    /// Regions found; more than `region_capacity` where not all could be written.
+    /// Number of regions found. It exceeds `region_capacity` if not all could be written.
     pub region_count: usize,
     /// Status of this frame: INCTRL_OK or an error.
     pub status: i32,
@@ -79,22 +81,21 @@ pub struct inctrl_result {
     pub verdict: i32,
     /// One of the reasons.
     pub reason: i32,
-    /// 1 where the result came after the deadline, else 0. Its numbers are as good as any other's; what its verdict is, the
-    /// options of the scorer say.
+    /// 1 if the result came after the deadline, else 0. Its numbers are valid. The scorer's options define its verdict.
     pub late: i32,
-    /// The score to rank and threshold by: larger is more anomalous. NaN after an error.
+    /// The score for ranking and thresholds: larger is more anomalous. NaN after an error.
     pub score: f32,
     /// The trained head on map, image_residual and text_prior, in [0, 1].
     pub holistic: f32,
     /// The largest residual of the map, in [0, 1].
     pub patch_max: f32,
-    /// How far the image as a whole is from the normal ones, in [0, 1].
+    /// How far the whole image is from the normal ones, in [0, 1].
     pub image_residual: f32,
-    /// How much better texts of a damaged object fit, in [0, 1].
+    /// How much better texts about a damaged object match, in [0, 1].
     pub text_prior: f32,
-    /// Cells of a side of the map; 0 where it has not as many rows as columns, see `grid_rows`.
+    /// Cells of a side of a square map; 0 if the map is not square, see `grid_rows`.
     pub grid: u32,
-    /// Left edge of the map in pixels of the frame; it may lie outside it. A cell is map_width / grid_cols wide.
+    /// Left edge of the map in pixels of the frame; it may lie outside the frame. A cell is map_width / grid_cols wide.
     pub map_x: f64,
     /// Top edge.
     pub map_y: f64,
@@ -102,9 +103,9 @@ pub struct inctrl_result {
     pub map_width: f64,
     /// Height.
     pub map_height: f64,
-    /// Which of its slot's banks the frame was scored against, counted from 1.
+    /// Generation of the bank that the frame was scored against, counted from 1.
     pub generation: u64,
-    /// Time from the beginning of the call until this result was written, in microseconds; later ones of a batch have more.
+    /// Time from the start of the call until this result was written, in microseconds. It grows within a batch.
     pub latency_us: u64,
     /// Identity of the bank: 16 hexadecimal digits and a zero.
     pub bank_id: [c_char; 24],
@@ -130,7 +131,7 @@ pub(super) fn bank_id(id: crate::BankId) -> [c_char; 24] {
     text
 }
 
-/// The caller's place for a result, already saying that nothing good is known.
+/// The caller's result, already marked as failed.
 pub(super) struct Place {
     pointer: *mut inctrl_result,
     value: inctrl_result,
@@ -138,8 +139,8 @@ pub(super) struct Place {
 
 impl Place {
     /// # Safety
-    /// `pointer` is NULL or a structure of the size that it says, valid for writing; its buffers are of the sizes that it says,
-    /// and nobody else's during the call.
+    /// `pointer` is NULL or a structure of the size that it says, valid for writing; its buffers are of the sizes that
+    /// it says, and nobody else's during the call.
     pub unsafe fn new(pointer: *mut inctrl_result) -> Outcome<Self> {
         // SAFETY: as of this function.
         let value = unsafe { read(pointer) }?;
@@ -155,7 +156,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Says that there is no score.
+    /// Marks the result as having no score.
     pub fn fail(&mut self, code: i32) -> Outcome {
         let value = &mut self.value;
         (value.status, value.late, value.region_count, value.grid) = (code, 0, 0, 0);
@@ -178,7 +179,7 @@ impl Place {
         unsafe { write(self.pointer, &self.value) }
     }
 
-    /// Writes a score and the decision about it, in time or late. Its frame began at `origin` of the caller's frame.
+    /// Writes a score and its decision, in time or late. The scored region starts at `origin` of the caller's frame.
     pub fn fill(
         &mut self,
         score: &Score,

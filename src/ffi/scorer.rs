@@ -22,8 +22,8 @@ use crate::image::AnyFrame;
 use crate::methods::Output;
 use crate::process::Origin;
 
-/// Scores frames against the bank of a slot. Make one for each thread or camera: any thread may use it, but only one at a time;
-/// a second thread gets INCTRL_ERROR_BUSY.
+/// Scores frames against the bank of a slot. Make one for each thread or camera. Any thread may use it, but only one at
+/// a time: a second thread gets INCTRL_ERROR_BUSY.
 pub struct inctrl_scorer {
     tagged: Tagged<Lane>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Lane {
     pub(super) model_hash: CString,
     pub(super) device: CString,
     pub(super) counts: Counts,
-    /// Whether the log was told of a frame whose brightness is in doubt.
+    /// Whether a frame with doubtful brightness has been logged.
     doubted: AtomicBool,
 }
 
@@ -50,7 +50,7 @@ struct Work {
     /// Empty between calls; kept for its memory.
     frames: Vec<AnyFrame<'static>>,
     jobs: Vec<Job>,
-    /// What the scorer's method gives for an image.
+    /// The outputs of the scorer's method.
     names: &'static [Output],
     /// The outputs of every result of the last call, `[results, names]`; NaN where there is none.
     outputs: Vec<f32>,
@@ -58,17 +58,18 @@ struct Work {
 
 /// One result of a call.
 struct Job {
-    /// Which of the call's results it is.
+    /// Index of the result in the call.
     index: usize,
     place: Place,
     origin: (u32, u32),
 }
 
-// SAFETY: `work` is reached through `enter` alone, which lets one thread in at a time and orders what it did before what the next
-// one sees; `Scorer` is `Send`. `Place` holds pointers of the caller during a call only. All else is `Sync` by itself.
+// SAFETY: `work` is reached through `enter` alone, which lets one thread in at a time and orders what it did before
+// what the next one sees; `Scorer` is `Send`. `Place` holds pointers of the caller during a call only. All else is
+// `Sync` by itself.
 unsafe impl Sync for Lane {}
 
-/// Lets the next thread in when it is dropped, after a panic too.
+/// Releases the scorer when it is dropped, even after a panic.
 struct Entered<'a>(&'a Lane);
 
 impl Drop for Entered<'_> {
@@ -79,7 +80,8 @@ impl Drop for Entered<'_> {
 
 impl Entered<'_> {
     fn work(&mut self) -> &mut Work {
-        // SAFETY: the flag was taken by this value and is given back when it is dropped; it is borrowed mutably meanwhile.
+        // SAFETY: the flag was taken by this value and is given back when it is dropped; it is borrowed mutably
+        // meanwhile.
         unsafe { &mut *self.0.work.get() }
     }
 }
@@ -90,8 +92,7 @@ impl Lane {
             Ok(_) => Ok(Entered(self)),
             Err(_) => {
                 let text = if self.origin.is_parent() {
-                    "this scorer was in use when the process forked, or another thread is using it: make a scorer in the child \
-                     process, for each thread"
+                    "this scorer was in use when the process forked, or another thread is using it: make a scorer for each thread of the child process"
                 } else {
                     "another thread is using this scorer: make a scorer for each thread"
                 };
@@ -117,7 +118,7 @@ impl Lane {
                 self.tell_of_memory(scorer);
                 continue;
             }
-            // One of them fails: each by itself, so that it costs no other its score. The bits are the same.
+            // One of them fails: scores each by itself, so that the others keep their scores. The bits are the same.
             for (frame, job) in frames.iter().zip(jobs) {
                 match scorer.score(*frame) {
                     Ok(score) => {
@@ -131,7 +132,7 @@ impl Lane {
         }
     }
 
-    /// Says in the log where a call took memory for a map of rows and columns that it had not seen.
+    /// Logs that a call took memory for a map with a new number of rows and columns.
     fn tell_of_memory(&self, scorer: &Scorer) {
         if let Some(grid) = scorer.grown() {
             let class = self.slot.current().0.class().to_owned();
@@ -161,18 +162,18 @@ impl Lane {
         }
     }
 
-    /// Counts a result that has no score, and says so in it where it can be written to.
+    /// Counts a result without a score, and marks it if it can be written to.
     fn failed(&self, index: usize, place: Result<&mut Place, ()>, failure: Failure, first: &mut First) {
         self.counts.failed(1, &failure.text);
         if let Ok(place) = place {
-            // The place was written to before: its structure is as it should be.
+            // The result was written to before, so its structure is valid.
             let _ = place.fail(failure.code);
         }
         first.keep(index, failure);
     }
 }
 
-/// The failure of the first result of a call that has one.
+/// The first failure among a call's results.
 #[derive(Default)]
 struct First(Option<(usize, Failure)>);
 
@@ -188,7 +189,7 @@ impl First {
     }
 }
 
-/// Empties lists that point into the caller's memory, whichever way a call ends.
+/// Empties lists that point into the caller's memory, however a call ends.
 struct Clear<'a>(&'a mut Work);
 
 impl Drop for Clear<'_> {
@@ -198,8 +199,8 @@ impl Drop for Clear<'_> {
     }
 }
 
-/// A call of the hot path: marks the results, lets `list` say what is to be scored for each of them, and scores that. A failure
-/// of `list` is that of every result.
+/// A call of the hot path: marks the results, lets `list` collect the frames to score for them, and scores these. A
+/// failure of `list` applies to every result.
 ///
 /// # Safety
 /// Handle and results are the caller's, as the header asks; what `list` lists lives until this returns.
@@ -239,7 +240,7 @@ unsafe fn call(
     outputs.clear();
     let numbers = count.saturating_mul(names.len());
     if frames.try_reserve(count).is_err() || jobs.try_reserve(count).is_err() || outputs.try_reserve(numbers).is_err() {
-        let text = format!("a call for {count} results: there is no memory for the list of them; score fewer at once");
+        let text = format!("a call for {count} results: not enough memory for the list of them; score fewer at once");
         return refuse(Failure { code: INCTRL_ERROR_DEVICE, text });
     }
     outputs.resize(numbers, f32::NAN);
@@ -259,10 +260,10 @@ unsafe fn call(
     first.outcome()
 }
 
-/// Late: a late result is marked by its field `late`; its verdict stays.
+/// Late: a late result is marked in its field `late` and keeps its verdict.
 pub const INCTRL_LATE_MARK: i32 = 0;
-/// Late: a late result is marked, and never passes: where it would be INCTRL_VERDICT_PASS or INCTRL_VERDICT_NONE, it is
-/// INCTRL_VERDICT_REVIEW for INCTRL_REASON_LATE.
+/// Late: a late result is marked and never passes. INCTRL_VERDICT_PASS and INCTRL_VERDICT_NONE become
+/// INCTRL_VERDICT_REVIEW with INCTRL_REASON_LATE.
 pub const INCTRL_LATE_REVIEW: i32 = 1;
 
 /// How a scorer works. Begin with `inctrl_scorer_options options = {0}; options.struct_size = sizeof options;`.
@@ -271,9 +272,10 @@ pub const INCTRL_LATE_REVIEW: i32 = 1;
 pub struct inctrl_scorer_options {
     /// sizeof(inctrl_scorer_options).
     pub struct_size: usize,
-    /// Most frames encoded at once: 1 for the shortest latency, more for throughput; 0 is 1. Scores do not depend on it.
+    /// The largest number of frames that are encoded at once: 1 for the shortest latency, more for throughput; 0 means
+    /// 1. Scores do not depend on it.
     pub capacity: usize,
-    /// What a result that comes after its deadline says: INCTRL_LATE_MARK, which is 0, or INCTRL_LATE_REVIEW.
+    /// What a result after its deadline means: INCTRL_LATE_MARK, which is 0, or INCTRL_LATE_REVIEW.
     pub late: i32,
     /// Must be 0.
     pub reserved: u32,
@@ -320,10 +322,10 @@ unsafe fn create(
     }))
 }
 
-/// A scorer of the bank in `slot`; late results are marked and no more, INCTRL_LATE_MARK.
+/// Makes a scorer for the bank in `slot`. Late results are only marked: INCTRL_LATE_MARK.
 ///
-/// @param capacity most frames encoded at once: 1 for the shortest latency, more for throughput. Scores do not depend on it.
-/// @param scorer receives the scorer, NULL after an error
+/// @param capacity the largest number of frames that are encoded at once: 1 for the shortest latency, more for
+/// throughput. Scores do not depend on it. @param scorer receives the scorer, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_create(
     engine: *const inctrl_engine,
@@ -335,9 +337,9 @@ pub unsafe extern "C" fn inctrl_scorer_create(
     guard(|| unsafe { hand_out(scorer, || create(engine, slot, capacity, Late::Mark)) })
 }
 
-/// A scorer of the bank in `slot`, as its options say.
+/// Makes a scorer for the bank in `slot`, with options.
 ///
-/// INCTRL_ERROR_DEVICE where the memory for the capacity is not there: nothing of it was taken then.
+/// INCTRL_ERROR_DEVICE if there is not enough memory for the capacity; none is taken then.
 ///
 /// @param options may be freed afterwards
 /// @param scorer receives the scorer, NULL after an error
@@ -357,7 +359,7 @@ pub unsafe extern "C" fn inctrl_scorer_create_with(
                     INCTRL_LATE_MARK => Late::Mark,
                     INCTRL_LATE_REVIEW => Late::Review,
                     other => {
-                        let text = format!("{other} is not a use of late results: use one of INCTRL_LATE_*");
+                        let text = format!("{other} is not a value for `late`: use one of INCTRL_LATE_*");
                         return Err(Failure::argument(text));
                     }
                 };
@@ -367,11 +369,12 @@ pub unsafe extern "C" fn inctrl_scorer_create_with(
     })
 }
 
-/// Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input or output.
+/// Scores one frame. After a frame of the same size and format this allocates nothing, takes no lock and does no input
+/// or output.
 ///
-/// @param deadline_us microseconds from the beginning of the call after which the result is marked late, or 0. The call is not cut
-/// short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW.
-/// @param result receives the result; after any error it says INCTRL_VERDICT_REVIEW
+/// @param deadline_us microseconds from the start of the call after which the result is marked late, or 0. The call is
+/// not cut short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW. @param
+/// result receives the result; after any error its verdict is INCTRL_VERDICT_REVIEW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score(
     scorer: *const inctrl_scorer,
@@ -383,11 +386,11 @@ pub unsafe extern "C" fn inctrl_scorer_score(
     unsafe { inctrl_scorer_score_batch(scorer, frame, 1, deadline_us, result) }
 }
 
-/// Scores frames, as many at a time as the scorer has capacity for. A frame that fails costs no other its score.
+/// Scores frames, as many at a time as the scorer has capacity for. A failing frame does not affect the others.
 ///
-/// @param frames `count` structures one after the other, all of the size that the first one says; none is fine
-/// @param results `count` structures one after the other, all of the size that the first one says
-/// @return INCTRL_OK, or the status of the first frame that failed
+/// @param frames an array of `count` structures, all with the first one's struct_size; may be empty @param results an
+/// array of `count` structures, all with the first one's struct_size @return INCTRL_OK, or the status of the first
+/// frame that failed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score_batch(
     scorer: *const inctrl_scorer,
@@ -397,7 +400,8 @@ pub unsafe extern "C" fn inctrl_scorer_score_batch(
     results: *mut inctrl_result,
 ) -> i32 {
     guard(|| {
-        // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call returns.
+        // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call
+        // returns.
         unsafe {
             call(scorer, results, count, deadline_us, |push| {
                 self::frames(frames, count, |i, frame| push(i, frame.map(|frame| (frame, (0, 0)))))
@@ -406,12 +410,11 @@ pub unsafe extern "C" fn inctrl_scorer_score_batch(
     })
 }
 
-/// Scores several regions of one frame, each as if it were a frame; maps and regions of results are in pixels of the whole frame.
-/// Where the bank has an ignore mask, each has the size of the mask.
+/// Scores several regions of one frame, each like a frame. Maps and regions of results are in pixels of the whole
+/// frame. If the bank has an ignore mask, each region must have the mask's size.
 ///
-/// @param rois `count` rectangles inside the frame
-/// @param results `count` structures one after the other, all of the size that the first one says
-/// @return INCTRL_OK, or the status of the first region that failed
+/// @param rois `count` rectangles inside the frame @param results an array of `count` structures, all with the first
+/// one's struct_size @return INCTRL_OK, or the status of the first region that failed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score_regions(
     scorer: *const inctrl_scorer,
@@ -422,7 +425,8 @@ pub unsafe extern "C" fn inctrl_scorer_score_regions(
     results: *mut inctrl_result,
 ) -> i32 {
     guard(|| {
-        // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call returns.
+        // SAFETY: handle and structures of the caller's, as the header asks; the list is emptied before the call
+        // returns.
         unsafe {
             call(scorer, results, count, deadline_us, |push| {
                 let (frame, rois) = (self::frame(frame)?.settled(), slice(rois, count, "regions of interest")?);
@@ -435,11 +439,12 @@ pub unsafe extern "C" fn inctrl_scorer_score_regions(
     })
 }
 
-/// Reads one number of a result of the scorer's last call, by the name that its method has for it: "score" and "patch_max" of every
-/// method so far, others of some. What a method does not have is an error here, and NaN in the fields of inctrl_result.
+/// Reads one output of a result of the scorer's last call, by its name in the method. All current methods have "score"
+/// and "patch_max"; some have more. An unknown name is an error here; the fields of inctrl_result are NaN for outputs
+/// that the method does not have.
 ///
-/// @param result which result of the last call, counted from 0
-/// @param value receives the number; NaN after an error, and where that result has no score
+/// @param result which result of the last call, counted from 0 @param value receives the number; NaN after an error, or
+/// if that result has no score
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_output(
     scorer: *const inctrl_scorer,
@@ -449,7 +454,7 @@ pub unsafe extern "C" fn inctrl_scorer_output(
 ) -> i32 {
     guard(|| {
         if value.is_null() {
-            return Err(Failure::argument("the place for the value is NULL"));
+            return Err(Failure::argument("the variable for the value is NULL"));
         }
         // SAFETY: a variable of the caller's.
         unsafe { value.write(f32::NAN) };
@@ -467,7 +472,7 @@ pub unsafe extern "C" fn inctrl_scorer_output(
         let count = outputs.len() / names.len();
         if result >= count {
             return Err(Failure::argument(format!(
-                "result {result} of the last call, which had {count}: counted from 0"
+                "result {result} was asked for, but the last call had {count}, counted from 0"
             )));
         }
         // SAFETY: as above.
@@ -476,8 +481,8 @@ pub unsafe extern "C" fn inctrl_scorer_output(
     })
 }
 
-/// Rows and columns of the map of a frame of `width` x `height` pixels, with the bank that is in the scorer's slot now. Any thread
-/// may ask, also while another one scores.
+/// Rows and columns of the map of a frame of `width` x `height` pixels with the current bank of the scorer's slot. Any
+/// thread may call this, even while another one scores.
 ///
 /// @param rows receives the rows
 /// @param cols receives the columns
@@ -491,7 +496,7 @@ pub unsafe extern "C" fn inctrl_scorer_grid(
 ) -> i32 {
     guard(|| {
         if rows.is_null() || cols.is_null() {
-            return Err(Failure::argument("the place for the rows or for the columns is NULL"));
+            return Err(Failure::argument("the variable for the rows or for the columns is NULL"));
         }
         // SAFETY: a handle of the caller's.
         let grid = unsafe { object(scorer) }?.slot.grid(width as usize, height as usize)?;
@@ -504,8 +509,8 @@ pub unsafe extern "C" fn inctrl_scorer_grid(
     })
 }
 
-/// Scores a grey frame of a size and format `count` times and forgets the results: memory, caches and clocks are then as in
-/// steady running. Call it before the first frame, and in gaps between frames to keep the device warm.
+/// Scores a grey frame of this size and format `count` times and discards the results. Memory, caches and clock rates
+/// are then as in steady operation. Call it before the first frame, and in gaps between frames to keep the device warm.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_warm_up(
     scorer: *const inctrl_scorer,
@@ -519,15 +524,16 @@ pub unsafe extern "C" fn inctrl_scorer_warm_up(
         let lane = unsafe { object(scorer) }?;
         let mut entered = lane.enter()?;
         let scorer = &mut entered.work().scorer;
-        // The first one by itself, as it is the one that may take memory.
+        // The first one separately, as it may take memory.
         scorer.warm_up(width as usize, height as usize, pixel_format(format)?, count.min(1))?;
         lane.tell_of_memory(scorer);
         Ok(scorer.warm_up(width as usize, height as usize, pixel_format(format)?, count.saturating_sub(1))?)
     })
 }
 
-/// Closes a scorer and sets the variable to NULL, which is fine to close again. A scorer that is found in use by another thread
-/// stays open: INCTRL_ERROR_BUSY (after a fork, in the child, it is closed all the same). Its slot, engine and bank stay as they are.
+/// Closes a scorer and sets the variable to NULL. Closing NULL does nothing. A scorer that another thread is using
+/// stays open, with INCTRL_ERROR_BUSY; in the child after a fork it is closed anyway. Its slot, engine and bank are not
+/// affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) -> i32 {
     guard(|| {
@@ -539,8 +545,8 @@ pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) ->
                 let lane = unsafe { object(pointer) }?;
                 match lane.enter() {
                     Ok(entered) => drop(entered),
-                    // The thread that was in it at the fork is not there to leave it, and what it was about to change cannot
-                    // be freed.
+                    // The thread that used it at the fork does not exist in the child, and what it was about to change
+                    // cannot be freed.
                     Err(_) if lane.origin.is_parent() => {
                         // SAFETY: a variable of the caller's, with a handle of a scorer.
                         unsafe { abandon(scorer) };

@@ -1,4 +1,4 @@
-//! Slots from C: one bank for many scorers, exchanged under traffic.
+//! Slots from C: one bank for many scorers, which can be replaced while they run.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::log::{INCTRL_LOG_INFO, log};
 use super::status::guard;
 use crate::engine::SharedBank;
 
-/// A bank that several scorers use, and that can be exchanged. Any number of threads may use it at once.
+/// A bank that several scorers use and that can be replaced. Any number of threads may use it at once.
 pub struct inctrl_slot {
     tagged: Tagged<Place>,
 }
@@ -21,7 +21,7 @@ pub(super) struct Place {
 
 handle!(inctrl_slot, Place, 3, "slot");
 
-/// A slot with a bank of the engine's model in it, of generation 1. INCTRL_ERROR_BANK for a bank of another model.
+/// Makes a slot with a bank of the engine's model, as generation 1. INCTRL_ERROR_BANK for a bank of another model.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_create(
     engine: *const inctrl_engine,
@@ -39,11 +39,11 @@ pub unsafe extern "C" fn inctrl_slot_create(
     })
 }
 
-/// Puts another bank in place, for all scorers of the slot from their next frame on. Scoring goes on meanwhile.
+/// Replaces the bank for all scorers of the slot, from their next frame on. Scoring continues in the meantime.
 ///
-/// After an error the slot keeps the bank that it had.
+/// After an error the slot keeps its bank.
 ///
-/// @param generation receives the new bank's number, or NULL
+/// @param generation receives the new bank's generation, or NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_swap(
     slot: *const inctrl_slot,
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn inctrl_slot_swap(
     })
 }
 
-/// Closes a slot and sets the variable to NULL, which is fine to close again. Its scorers stay usable.
+/// Closes a slot and sets the variable to NULL. Closing NULL does nothing. Its scorers stay usable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_slot_close(slot: *mut *mut inctrl_slot) -> i32 {
     // SAFETY: a variable of the caller's, whose handle nobody uses any more.

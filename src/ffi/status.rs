@@ -1,4 +1,4 @@
-//! What a call returns, and why.
+//! Status codes and error texts.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -12,19 +12,19 @@ use crate::error::{Error, ErrorKind};
 pub const INCTRL_OK: i32 = 0;
 /// Status: the operating system refused; a file is missing or unreadable, or the disk is full.
 pub const INCTRL_ERROR_IO: i32 = 1;
-/// Status: a weights file is damaged or not of its architecture.
+/// Status: a weights file is damaged or does not fit its architecture.
 pub const INCTRL_ERROR_WEIGHTS: i32 = 2;
 /// Status: a model configuration is malformed or not supported.
 pub const INCTRL_ERROR_CONFIG: i32 = 3;
-/// Status: an image cannot be decoded or is outside the limits.
+/// Status: an image cannot be decoded or exceeds the limits.
 pub const INCTRL_ERROR_IMAGE: i32 = 4;
-/// Status: a bank is damaged, of another format version, or of another model.
+/// Status: a bank is damaged, has another format version, or belongs to another model.
 pub const INCTRL_ERROR_BANK: i32 = 5;
 /// Status: an argument is NULL, out of range, or contradicts another.
 pub const INCTRL_ERROR_ARGUMENT: i32 = 6;
-/// Status: the device is not there, has no memory left, or has failed.
+/// Status: the device is not available or has failed, or memory is short.
 pub const INCTRL_ERROR_DEVICE: i32 = 7;
-/// Status: a result is not a finite number.
+/// Status: a result is not finite.
 pub const INCTRL_ERROR_NUMERIC: i32 = 8;
 /// Status: a bug in the library.
 pub const INCTRL_ERROR_INTERNAL: i32 = 9;
@@ -63,7 +63,7 @@ impl From<Error> for Failure {
 }
 
 thread_local! {
-    /// Text of the last error of this thread, ending in a zero; of one zero where the last call succeeded.
+    /// Text of this thread's last error, zero-terminated; empty after a successful call.
     static LAST: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -71,7 +71,8 @@ thread_local! {
 pub(super) fn guard(work: impl FnOnce() -> Outcome) -> i32 {
     let failure = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => {
-            // Truncating frees nothing, so that a call that succeeds touches no allocator. A thread that is ending has no text.
+            // Truncating frees nothing, so a successful call does not use the allocator. A thread that is ending has no
+            // text.
             let _ = LAST.try_with(|last| last.borrow_mut().clear());
             return INCTRL_OK;
         }
@@ -94,9 +95,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("a bug in inctrl, please report it: {}", said.unwrap_or("a panic without a message"))
 }
 
-/// Why the last call of this thread failed, with all causes, in UTF-8; "" after a call that succeeded.
+/// Why this thread's last call failed, with all causes, in UTF-8; "" after a successful call.
 ///
-/// Never NULL. Valid until the next call of this thread.
+/// Never NULL. Valid until this thread's next call.
 #[unsafe(no_mangle)]
 pub extern "C" fn inctrl_last_error() -> *const c_char {
     const NONE: &std::ffi::CStr = c"";

@@ -219,6 +219,6 @@ fn the_log_says_what_a_crop_leaves_out() {
         build(SIDE / 2, INCTRL_FIT_STRETCH, c"wide plate");
         build(SIDE, INCTRL_FIT_CROP, c"wide plate");
     });
-    let said = |text: &str| ["1 of 1", "50 %", "crop", "not judged"].iter().all(|word| text.contains(word));
+    let said = |text: &str| ["1 of 1", "50 %", "crop", "not inspected"].iter().all(|word| text.contains(word));
     assert!(matches!(&lines[..], [(INCTRL_LOG_WARNING, text)] if said(text)), "{lines:?}");
 }
