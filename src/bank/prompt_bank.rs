@@ -182,7 +182,8 @@ impl PromptBank {
         let bank = file::read(bytes)?;
         if let Some(thresholds) = bank.thresholds() {
             bank.check_limits(thresholds).map_err(|error| {
-                let message = "the bank's thresholds are not valid: set others with `inctrl bank calibrate`, or build the bank again";
+                let message = "the bank's thresholds are not valid: set others with `inctrl bank calibrate`, or \
+                    build the bank again";
                 Error::new(ErrorKind::Bank, message).because(error)
             })?;
         }
@@ -289,7 +290,8 @@ impl PromptBank {
     pub fn with_calibration(&self, calibration: Calibration) -> Result<Self> {
         let thresholds = calibration.thresholds();
         self.check_limits(&thresholds).map_err(|error| {
-            let message = "no limit lies above the scores of these good images: look at those that score highest, or add prompts that are similar to them";
+            let message = "no limit lies above the scores of these good images: look at those that score highest, or \
+                add prompts that are similar to them";
             Error::new(ErrorKind::Argument, message).because(error)
         })?;
         self.with_header(Header { thresholds: Some(thresholds), calibration: Some(calibration), ..self.header.clone() })
@@ -361,7 +363,8 @@ impl PromptBank {
         Err(Error::new(
             ErrorKind::Bank,
             format!(
-                "the bank of class `{}` was built with model {}, but the weights are model {model}: build the bank again with these weights",
+                "the bank of class `{}` was built with model {}, but the weights are model {model}: build the bank \
+                again with these weights",
                 self.header.class, self.header.model
             ),
         ))

@@ -37,13 +37,15 @@ impl Thresholds {
             // In this order a NaN is refused.
             if !(low <= limit && limit <= high) {
                 return fail(format!(
-                    "the threshold `{name}` is {limit}: it must lie from {low} to {high}, as every `{limited}` of the bank does; give a share, not percent"
+                    "the threshold `{name}` is {limit}: it must lie from {low} to {high}, as every `{limited}` of \
+                    the bank does; give a share, not percent"
                 ));
             }
         }
         if review > reject {
             return fail(format!(
-                "the threshold `review` is {review}, above `reject` {reject}: scores from `review` up to `reject` are doubtful; swap the two limits, or make them equal for no reviews"
+                "the threshold `review` is {review}, above `reject` {reject}: scores from `review` up to `reject` \
+                are doubtful; swap the two limits, or make them equal for no reviews"
             ));
         }
         Ok(())

@@ -46,7 +46,8 @@ pub(super) fn parse(text: &str) -> Result<(Arch, bool)> {
 /// The architecture from shapes. The naming settles some of what shapes do not show.
 pub(super) fn infer<'a>(naming: Naming, shapes: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Result<Arch> {
     if naming == Naming::HuggingFace {
-        let message = "has Hugging Face's names, so its activation and heads are in its config.json: put that file beside it, or give it with --config";
+        let message = "has Hugging Face's names, so its activation and heads are in its config.json: put that file \
+            beside it, or give it with --config";
         return Err(Error::new(ErrorKind::Config, message));
     }
     Arch::infer(shapes)

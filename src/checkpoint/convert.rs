@@ -377,7 +377,8 @@ fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
     let (name, tensor) = (&job.spec.name, TensorView { name: "", shape: &[], dtype, bytes: bytes.into() });
     let message = if tensor.first_non_finite().is_some() {
         format!(
-            "tensor `{name}` holds a number that is not finite in {}: the source is damaged, or choose a type with a larger range (--dtype bf16 or f32)",
+            "tensor `{name}` holds a number that is not finite in {}: the source is damaged, or choose a type with a \
+            larger range (--dtype bf16 or f32)",
             dtype.name()
         )
     } else if let Some((_, value)) = negative_variance(name, &tensor) {

@@ -34,7 +34,8 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf> {
     match found.len() {
         1 => Ok(found.swap_remove(0)),
         0 => {
-            let message = "is a folder without model.safetensors, pytorch_model.bin or open_clip_model.safetensors: give the checkpoint's file itself";
+            let message = "is a folder without model.safetensors, pytorch_model.bin or open_clip_model.safetensors: \
+                give the checkpoint's file itself";
             Err(Error::new(ErrorKind::Weights, message).at(path))
         }
         _ => {

@@ -68,7 +68,8 @@ fn embed(weights: &Weights, tower: &TextArch, texts: &[Vec<u32>]) -> Result<Vec<
         }
         if let Some(id) = text.iter().find(|&&id| id as usize >= tower.vocab_size) {
             let message = format!(
-                "token id {id} of CLIP's vocabulary is outside this model's vocabulary of {}: the model was made for another tokeniser",
+                "token id {id} of CLIP's vocabulary is outside this model's vocabulary of {}: the model was made for \
+                another tokeniser",
                 tower.vocab_size
             );
             return Err(Error::new(ErrorKind::Argument, message));

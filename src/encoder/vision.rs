@@ -207,7 +207,8 @@ impl<B: Backend> Vision<B> {
         let (found, expected) = (image.size(), self.arch.vision.image_size);
         if found != expected {
             let message = format!(
-                "is {found} x {found} pixels, but the model takes {expected} x {expected}: a normalised image cannot be resized, so make it again at this size or give the picture file"
+                "is {found} x {found} pixels, but the model takes {expected} x {expected}: a normalised image cannot \
+                be resized, so make it again at this size or give the picture file"
             );
             return Err(Error::new(ErrorKind::Image, message));
         }

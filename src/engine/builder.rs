@@ -179,7 +179,8 @@ impl<'e> BankBuilder<'e> {
     /// pictures; [`ErrorKind::Numeric`] where the model overflows.
     pub fn add_normalised(&mut self, image: &Normalised) -> Result<()> {
         if self.mask.is_some() {
-            let message = "an ignore mask applies to whole pictures, and this image is already cropped: give the original pictures";
+            let message = "an ignore mask applies to whole pictures, and this image is already cropped: give the \
+                original pictures";
             return Err(Error::new(ErrorKind::Argument, message));
         }
         self.expect(1)?;
@@ -187,14 +188,16 @@ impl<'e> BankBuilder<'e> {
         let pixels = &self.engine.arch().vision.preprocessing;
         if (pixels.mean, pixels.std) != (Preprocessing::CLIP.mean, Preprocessing::CLIP.std) {
             let message = format!(
-                "a normalised image has CLIP's mean and standard deviation, but this model has others ({pixels}): give the original pictures"
+                "a normalised image has CLIP's mean and standard deviation, but this model has others ({pixels}): \
+                give the original pictures"
             );
             return Err(Error::new(ErrorKind::Image, message));
         }
         let (method, own) = (self.setup.method(), &self.engine.arch().vision);
         if method.turns(self.setup.options())? > 1 || self.setup.size(own)? != own.image_size {
             let message = format!(
-                "the method `{}` rotates and resizes its pictures, and this image is already cropped: give the original pictures",
+                "the method `{}` rotates and resizes its pictures, and this image is already cropped: give the \
+                original pictures",
                 method.name()
             );
             return Err(Error::new(ErrorKind::Argument, message));

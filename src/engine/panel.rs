@@ -63,7 +63,8 @@ impl MultiBankScorer {
             })?;
             if bank.fit() != first.fit() || bank.mask() != first.mask() {
                 let message = format!(
-                    "banks with fits {} and {}, or with different ignore masks, cannot be scored together: an image is encoded once",
+                    "banks with fits {} and {}, or with different ignore masks, cannot be scored together: an image \
+                    is encoded once",
                     bank.fit(),
                     first.fit()
                 );

@@ -199,7 +199,8 @@ const MOST_CELLS: usize = 65_536;
 fn check_grid<B: Backend>(method: Option<&LaneMethod<B>>, arch: &Arch, grid: Grid) -> Result<()> {
     if !(1..=MOST_CELLS).contains(&grid.cells()) {
         let message = format!(
-            "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, another fit (crop, letterbox or stretch), or cut the picture into parts"
+            "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, another fit (crop, \
+            letterbox or stretch), or cut the picture into parts"
         );
         return Err(Error::new(ErrorKind::Argument, message));
     }

@@ -166,7 +166,8 @@ pub(super) unsafe fn read<T: Versioned>(pointer: *const T) -> Outcome<T> {
         // SAFETY: within the caller's structure.
         if unsafe { pointer.cast::<u8>().add(extra).read() } != 0 {
             return Err(Failure::argument(format!(
-                "{} has {size} bytes, but this library knows {} and the others are not zero: the caller was built for a newer library",
+                "{} has {size} bytes, but this library knows {} and the others are not zero: the caller was built \
+                for a newer library",
                 T::NAME,
                 size_of::<T>()
             )));
@@ -260,7 +261,8 @@ impl<T: Versioned> Array<T> {
             return Ok(pointer);
         }
         Err(Failure::argument(format!(
-            "struct_size of {} {i} is {size}, but that of the first is {}: all structures of an array must have the same size",
+            "struct_size of {} {i} is {size}, but that of the first is {}: all structures of an array must have the \
+            same size",
             T::NAME,
             self.size
         )))

@@ -107,7 +107,9 @@ fn warn_of_unseen(bank: &PromptBank) {
         log(
             INCTRL_LOG_WARNING,
             &format!(
-                "bank of class `{class}`: fit {fit} cuts the ends off {cut} of {all} normal images, up to {most:.0} % of the area, and off queries of the same shape: pixels there are not inspected; letterbox and stretch use the whole image"
+                "bank of class `{class}`: fit {fit} cuts the ends off {cut} of {all} normal images, up to {most:.0} \
+                % of the area, and off queries of the same shape: pixels there are not inspected; letterbox and \
+                stretch use the whole image"
             ),
         );
     }

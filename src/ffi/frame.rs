@@ -218,7 +218,8 @@ pub(super) unsafe fn frame<'a>(pointer: *const inctrl_frame) -> Outcome<AnyFrame
         }
         other => {
             return Err(Failure::argument(format!(
-                "{other} is not a memory: use INCTRL_MEMORY_HOST or INCTRL_MEMORY_CUDA; begin with `inctrl_frame frame = {{0}}`"
+                "{other} is not a memory: use INCTRL_MEMORY_HOST or INCTRL_MEMORY_CUDA; begin with `inctrl_frame \
+                frame = {{0}}`"
             )));
         }
     };

@@ -92,7 +92,8 @@ impl Lane {
             Ok(_) => Ok(Entered(self)),
             Err(_) => {
                 let text = if self.origin.is_parent() {
-                    "this scorer was in use when the process forked, or another thread is using it: make a scorer for each thread of the child process"
+                    "this scorer was in use when the process forked, or another thread is using it: make a scorer \
+                    for each thread of the child process"
                 } else {
                     "another thread is using this scorer: make a scorer for each thread"
                 };

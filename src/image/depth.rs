@@ -30,7 +30,8 @@ impl WhiteLevel {
         match u16::try_from(level) {
             Ok(level) if level >= 255 => Ok(WhiteLevel(level)),
             _ => Err(argument(format!(
-                "the white level is {level}: it must be the largest value that the camera sends, from 255 to 65535, such as 1023 for 10 bits, 4095 for 12 and 16383 for 14"
+                "the white level is {level}: it must be the largest value that the camera sends, from 255 to 65535, \
+                such as 1023 for 10 bits, 4095 for 12 and 16383 for 14"
             ))),
         }
     }
@@ -126,7 +127,8 @@ impl fmt::Display for DepthDoubt {
             }
             DepthDoubt::Undeclared { .. } => write!(
                 f,
-                "the values are 16-bit without a white level, but the bank's normal images have the white level {likely}. Declare the white level here, too"
+                "the values are 16-bit without a white level, but the bank's normal images have the white level \
+                {likely}. Declare the white level here, too"
             )?,
         }
         f.write_str(" (--white-level, Frame::with_white_level, or white_level of inctrl_frame)")

@@ -36,7 +36,8 @@ impl Layout {
         };
         if stride < row {
             return Err(argument(format!(
-                "the stride is {stride} bytes, but a row of {width} {format:?} pixels takes {row}: the stride is in bytes and includes the padding"
+                "the stride is {stride} bytes, but a row of {width} {format:?} pixels takes {row}: the stride is in \
+                bytes and includes the padding"
             )));
         }
         Ok(Layout { width, height, stride, format, skip: 0, depth: Depth::Format })
@@ -76,7 +77,8 @@ impl Layout {
         let (format, own) = (self.format, u32::MAX >> (32 - self.format.depth()));
         if u32::from(level.get()) > own || (format.depth() == 8 && u32::from(level.get()) != own) {
             return Err(argument(format!(
-                "the white level is {level}, but {format:?} pixels have {} bits and are white at {own}: a white level is for values that do not use the format's full range",
+                "the white level is {level}, but {format:?} pixels have {} bits and are white at {own}: a white \
+                level is for values that do not use the format's full range",
                 format.depth()
             )));
         }
@@ -100,7 +102,8 @@ pub(crate) fn packed_stride(width: usize, height: usize, format: PixelFormat) ->
     };
     if !(width % 8 * format.bits()).is_multiple_of(8) && height > 1 {
         return Err(argument(format!(
-            "a row of {width} {format:?} pixels ends in the middle of a byte: give the stride, which is {row} bytes if each row begins at the next byte; rows that begin in the middle of a byte are not supported"
+            "a row of {width} {format:?} pixels ends in the middle of a byte: give the stride, which is {row} bytes \
+            if each row begins at the next byte; rows that begin in the middle of a byte are not supported"
         )));
     }
     Ok(row)

@@ -75,7 +75,8 @@ impl IgnoreMask {
                 before.is_none_or(|(last_row, last_end)| row > last_row || (row == last_row && start > last_end));
             if row as usize >= height || start >= end || end as usize > width || !apart {
                 return Err(argument(format!(
-                    "the run of ignored pixels {start}..{end} of row {row} does not fit a mask of {width} x {height}, or overlaps earlier runs"
+                    "the run of ignored pixels {start}..{end} of row {row} does not fit a mask of {width} x \
+                    {height}, or overlaps earlier runs"
                 )));
             }
             before = Some((row, end));

@@ -59,7 +59,8 @@ impl Setup {
             return Ok(size);
         }
         let message = format!(
-            "the option `size` is {size}, but a patch of the encoder has {} x {0} pixels: use a size of several patches",
+            "the option `size` is {size}, but a patch of the encoder has {} x {0} pixels: use a size of several \
+            patches",
             vision.patch_size
         );
         Err(Error::new(ErrorKind::Argument, message))

@@ -58,7 +58,9 @@ impl Plan {
         let [x, y] = fit.spans(width, height, size);
         if x.target.max(y.target) > MAX_SIDE {
             let message = format!(
-                "a picture of {width} x {height} pixels whose shorter side becomes {size} is {} x {} pixels: the longer side must be at most {MAX_SIDE}; cut the picture into parts, or use the fit crop, letterbox or stretch",
+                "a picture of {width} x {height} pixels whose shorter side becomes {size} is {} x {} pixels: the \
+                longer side must be at most {MAX_SIDE}; cut the picture into parts, or use the fit crop, letterbox \
+                or stretch",
                 x.target, y.target
             );
             return Err(Error::new(ErrorKind::Argument, message));

@@ -101,7 +101,8 @@ impl Preprocessing {
         for (name, values, low, high) in [("mean", self.mean, 0.0, 1.0), ("std", self.std, 1e-3, 10.0)] {
             if !values.iter().all(|value| (low..=high).contains(value)) {
                 let message = format!(
-                    "the pixels' {name} is {values:?}, expected numbers from {low} to {high}, in units of full scale (divide numbers for 0 to 255 by 255)"
+                    "the pixels' {name} is {values:?}, expected numbers from {low} to {high}, in units of full scale \
+                    (divide numbers for 0 to 255 by 255)"
                 );
                 return Err(Error::new(ErrorKind::Config, message));
             }

@@ -83,7 +83,8 @@ pub(crate) fn preprocessing(folder: &Path, arch: &Arch) -> Result<Option<Preproc
         match &found {
             Some((other, before)) if *other != this => {
                 let message = format!(
-                    "says about the model's pixels: {this}; but {} says: {other}. Remove the wrong one, or put `preprocess_cfg` into a configuration given with --config",
+                    "says about the model's pixels: {this}; but {} says: {other}. Remove the wrong one, or put \
+                    `preprocess_cfg` into a configuration given with --config",
                     before.display()
                 );
                 return Err(Error::new(ErrorKind::Config, message).at(&path));

@@ -73,7 +73,8 @@ pub(super) fn refuse(refused: Vec<String>, only: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "the model configuration has options that this engine does not support: {}; only {only} are supported (an option that changes nothing can be removed from the file)",
+        "the model configuration has options that this engine does not support: {}; only {only} are supported (an \
+        option that changes nothing can be removed from the file)",
         refused.join(", ")
     );
     Err(Error::new(ErrorKind::Config, message))

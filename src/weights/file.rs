@@ -103,7 +103,8 @@ impl TensorFile {
 /// The error for a file that has changed since it was opened.
 pub(super) fn changed(how: &str) -> Error {
     let message = format!(
-        "{how} since it was opened: it no longer matches the model's hash. Open the model again, and replace a file by renaming a new one over it, never by writing into it"
+        "{how} since it was opened: it no longer matches the model's hash. Open the model again, and replace a file \
+        by renaming a new one over it, never by writing into it"
     );
     Error::new(ErrorKind::Weights, message)
 }

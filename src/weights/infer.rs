@@ -64,7 +64,9 @@ impl Shapes<'_> {
 
 pub(super) fn unclear(kind: ErrorKind, why: &str) -> Error {
     let message = format!(
-        "cannot infer the architecture from the tensors alone: {why}; expected a CLIP model in open_clip's layout or a DINOv2 model in the official one. An unusual model needs its JSON configuration (--config, or `config.json` beside the weights)"
+        "cannot infer the architecture from the tensors alone: {why}; expected a CLIP model in open_clip's layout or \
+        a DINOv2 model in the official one. An unusual model needs its JSON configuration (--config, or \
+        `config.json` beside the weights)"
     );
     Error::new(kind, message)
 }

@@ -252,7 +252,8 @@ fn of_one_model(other: Option<&Own<'_>>, path: &Path, arch: Arch) -> Result<Arch
         return Ok(arch);
     }
     let message = format!(
-        "was made for a model with pixels prepared as: {here}; but {} says: {there}. Make both files from one model, or give the configuration (--config)",
+        "was made for a model with pixels prepared as: {here}; but {} says: {there}. Make both files from one model, \
+        or give the configuration (--config)",
         first.display()
     );
     Err(Error::new(ErrorKind::Config, message).at(path))

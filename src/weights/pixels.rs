@@ -90,7 +90,8 @@ impl<'a> Reader<'a> {
     fn finish(self, found: Preprocessing) -> Result<Preprocessing> {
         if !self.wrong.is_empty() {
             let message = format!(
-                "the model's preprocessing is not supported: {} (a key that changes nothing can be removed from the file)",
+                "the model's preprocessing is not supported: {} (a key that changes nothing can be removed from the \
+                file)",
                 self.wrong.join("; ")
             );
             return Err(Error::new(ErrorKind::Config, message));

@@ -1,4 +1,4 @@
-//! `inctrl bank`: build, append, info; calibrate and report are in a file of their own.
+//! `inctrl bank`: build, append, info. `calibrate.rs` has calibrate and report.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::model::ModelArgs;
 use super::normals::{self, CLASS_HELP, FIT_HELP, parse_fit};
 use super::{Outcome, calibrate};
 
-/// Make and look at banks: the normal images of a class, encoded once
+/// Build and inspect banks: the normal images of a class, encoded once
 #[derive(Subcommand)]
 pub enum Command {
     Build(BuildArgs),
@@ -25,10 +25,10 @@ pub enum Command {
     Report(calibrate::ReportArgs),
 }
 
-/// Encode a class name and its normal images to a file
+/// Encode the normal images of a class into a file
 #[derive(clap::Args)]
 #[command(after_help = "\
-One bad image and nothing is written.
+If an image is bad, nothing is written.
 
 Examples:
   inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
@@ -56,7 +56,7 @@ pub struct BuildArgs {
 /// Add normal images to a bank
 #[derive(clap::Args)]
 #[command(after_help = "\
-One bad image and the bank stays as it is.
+If an image is bad, the bank does not change.
 
 Example:
   inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png")]
@@ -71,12 +71,12 @@ pub struct AppendArgs {
     normals: Vec<PathBuf>,
     #[command(flatten)]
     depth: DepthArgs,
-    /// Where the longer bank goes; by default it takes the place of B
+    /// The file for the longer bank [default: B is replaced]
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 }
 
-/// Show what a bank holds
+/// Show the content of a bank
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -85,7 +85,7 @@ pub struct InfoArgs {
     /// The bank's file
     #[arg(value_name = "B")]
     bank: PathBuf,
-    /// How it is written
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: InfoFormat,
 }
@@ -138,14 +138,12 @@ fn append(args: AppendArgs) -> Result<()> {
     longer.save(&output)?;
     drop(progress);
     if bank.thresholds().is_some() {
-        say(
-            "note: the thresholds of the shorter bank are not those of the longer one, which has none: calibrate it again",
-        );
+        say("note: thresholds do not carry over to the longer bank: calibrate it again");
     }
     tell(&output, &longer)
 }
 
-/// What is known of a bank.
+/// Facts about a bank.
 #[derive(Serialize)]
 struct Info<'a> {
     id: &'a str,
@@ -155,14 +153,14 @@ struct Info<'a> {
     method: &'a str,
     /// Values of the method's options.
     options: BTreeMap<&'static str, String>,
-    /// Extents of each tensor of the method.
+    /// Shape of each tensor of the method.
     tensors: BTreeMap<&'static str, Vec<usize>>,
     bytes: usize,
     duplicates: usize,
     prompts: &'a [String],
-    /// Share of each prompt's area that the fit leaves out; empty where there is none.
+    /// Share of each prompt's area that the fit cuts off; empty if nothing is cut off.
     unseen: Vec<f64>,
-    /// The largest white level that was declared for prompts.
+    /// The largest white level declared for the prompts.
     white_level: Option<u16>,
 }
 
@@ -206,7 +204,7 @@ fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
         text.push_str("\n    ");
         text.push_str(hash);
         if let Some(unseen) = unseen.get(k).filter(|unseen| **unseen > 0.0) {
-            text.push_str(&format!("  {:.0} % of it not judged", 100.0 * unseen));
+            text.push_str(&format!("  {:.0} % of it cut off", 100.0 * unseen));
         }
     }
     if let Some(level) = white_level {
@@ -215,8 +213,8 @@ fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
     if !unseen.is_empty() {
         let mean = 100.0 * unseen.iter().sum::<f64>() / unseen.len() as f64;
         text.push_str(&format!(
-            "\n  unseen   {mean:.0} % of the area of all prompts: fit {fit} leaves out the ends of the longer side, in queries, too; \
-             letterbox and stretch see all"
+            "\n  unseen   {mean:.0} % of the area of all prompts: fit {fit} cuts off the ends of the longer side, \
+            also in queries; letterbox and stretch use the whole image"
         ));
     }
     result(&text)

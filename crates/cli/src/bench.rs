@@ -20,9 +20,9 @@ use super::model::ModelArgs;
 /// Times every operation, the steps of a score, latency and throughput on this machine
 #[derive(clap::Args)]
 #[command(after_help = "\
-Latency is from a frame in host memory to its score in host memory, one frame after the other; after a gap the
-machine has gone to rest, as it does between the parts on a conveyor. Its steps are timed in passes of their own,
-which wait after each step and also decode the file. Shares are of what the machine itself does at best in the
+Latency is from a frame in host memory to its score in host memory, one frame after the other. After a gap the
+machine is at rest, as between the parts on a conveyor. The steps are timed in separate passes,
+which wait after each step and also decode the file. Percentages are relative to the machine's best in the
 same run: a plain copy, a large product.
 
 Examples:
@@ -34,31 +34,31 @@ pub struct Args {
     /// Batch sizes for throughput; operations are timed at the first and the last
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,8")]
     batches: Vec<NonZeroUsize>,
-    /// Prompts of the bank; the nearest-neighbour search is timed for each, scores for the first
+    /// Prompts of the bank; the nearest-neighbour search is timed for each number, scores only for the first
     #[arg(long, value_name = "K,..", value_delimiter = ',', default_value = "8")]
     prompts: Vec<NonZeroUsize>,
     /// Pauses between frames, in milliseconds
     #[arg(long, value_name = "MS,..", value_delimiter = ',', default_value = "0,10,1000")]
     gaps: Vec<u64>,
-    /// Most frames for each pause
+    /// Largest number of frames for each pause
     #[arg(long, value_name = "N", default_value = "1000")]
     frames: NonZeroUsize,
     /// Time for each measurement of latency or throughput, in seconds
     #[arg(long, value_name = "S", default_value = "10")]
     seconds: u64,
-    /// Width and height of the frames, which are drawn; to decode they are a PNG in memory
+    /// Width and height of the drawn frames; for decoding they are a PNG in memory
     #[arg(long, value_name = "WxH", default_value = "1024x1024", value_parser = parse_size)]
     size: (usize, usize),
-    /// A picture file as the frame, in place of a drawn one
+    /// A picture file to use as the frame, instead of a drawn one
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     image: Option<PathBuf>,
-    /// Say whether scores take less than this
+    /// Report whether scores take less than this
     #[arg(long, value_name = "MS")]
     deadline_ms: Option<f64>,
-    /// Leave out the single operations
+    /// Do not time single operations
     #[arg(long)]
     no_operations: bool,
-    /// All numbers as JSON, in a file
+    /// Also write all numbers to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -164,7 +164,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A picture that resizing cannot shortcut.
+/// A picture without structure that could make resizing faster.
 fn picture(width: usize, height: usize, seed: usize) -> Vec<u8> {
     (0..width * height).map(|i| (((i % width) * 7) ^ ((i / width) * 13) ^ (i * (seed + 1) / 5)) as u8).collect()
 }
@@ -226,7 +226,7 @@ fn tell_operations(images: NonZeroUsize, peak: Peak, times: &[OperationTime]) ->
     Ok(())
 }
 
-/// One line: is the deadline kept?
+/// One line: whether the deadline is met.
 fn verdict(deadline: f64, latencies: &[(u64, Distribution)]) -> String {
     let Some((gap, worst)) = latencies.iter().max_by(|(_, a), (_, b)| a.p999.total_cmp(&b.p999)) else {
         return format!("deadline {deadline} ms: nothing was measured");

@@ -19,14 +19,14 @@ use super::maps::DEFAULT_MAX;
 use super::model::ModelArgs;
 use super::normals::{self, say_near_copies};
 
-/// Find the thresholds of a bank from good images, and store them in it
+/// Compute the thresholds of a bank from good images, and store them in it
 #[derive(clap::Args)]
 #[command(after_help = "\
 Images that are not prompts of the bank are held out: with n of them, at most the given share of
-good parts will be rejected, whatever their scores are like (split conformal prediction). Where
-all of them are prompts, each is scored against the others; the bound is then approximate.
-A rate of 0.01 takes 99 images, 0.05 takes 19. Distinct pictures count: a copy, whatever its file, says
-nothing new. Near-copies, such as frames of a part that stands still, are counted, and named as a share.
+good parts will be rejected, whatever the distribution of scores (split conformal prediction). If
+all images are prompts, each is scored against the others, and the bound is only approximate.
+A rate of 0.01 needs 99 images, 0.05 needs 19. Only distinct pictures count: copies, in any format, add
+nothing. Near-copies, such as frames of a part at rest, do count; their share is reported.
 
 The bank gets three limits: reject; review, for five times the rate; and cell, for the heat map.
 
@@ -46,17 +46,18 @@ pub struct CalibrateArgs {
     /// The share of good parts that may be rejected
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     max_false_reject: f64,
-    /// Where the calibrated bank goes; by default it takes the place of B
+    /// The file for the calibrated bank [default: B is replaced]
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 }
 
-/// Judge each prompt of a bank by the others: which one is strange, what part of the object they do not cover
+/// Score each prompt of a bank against the others, to find odd prompts and parts of the object that the others do not
+/// cover
 #[derive(clap::Args)]
 #[command(after_help = "\
-The images must be the bank's prompts, which are recognised by their pixels; others are
-ignored. A prompt that sticks out (*) may show a defect, or a mode of good parts that needs more
-prompts. The picture shows each prompt under the heat map that the others give it, and their mean.
+The images must be the bank's prompts, which are recognised by their pixels; other images are
+ignored. An outlier (*) may show a defect, or a kind of good part that needs more
+prompts. The picture shows each prompt with its heat map against the others, and the mean map.
 
 Example:
   inctrl bank report --weights W.safetensors --bank nut.bank --normals good/ --picture nut.png")]
@@ -74,7 +75,7 @@ pub struct ReportArgs {
     /// Write a picture (PNG) of the prompts and their heat maps
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
-    /// How it is written
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: ReportFormat,
 }
@@ -85,7 +86,7 @@ enum ReportFormat {
     Json,
 }
 
-/// A readable image with its file.
+/// A decoded image with its file.
 struct Opened {
     path: PathBuf,
     image: Image,
@@ -94,7 +95,7 @@ struct Opened {
     prompt: bool,
 }
 
-/// Opens all files; fails with every one that is no good.
+/// Opens all files. The error lists every bad one.
 fn open_all(
     paths: &[PathBuf],
     white: Option<WhiteLevel>,
@@ -124,7 +125,7 @@ fn open_all(
     Ok(opened)
 }
 
-/// The first of each picture among `images`, and how many others are copies of them.
+/// The distinct pictures among `images`, and the number of copies.
 fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
     let (all, mut seen) = (images.len(), HashSet::new());
     let kept: Vec<Opened> = images.into_iter().filter(|image| seen.insert(image.id)).collect();
@@ -145,7 +146,7 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     if prompts > 0 {
         progress.aside(|| say(&format!("note: {prompts} images are prompts of the bank and do not count")));
     }
-    // Too few are refused before the model takes its seconds.
+    // Refuses too few images before the slow opening of the model.
     enough(used.len(), used.len() + copies, args.max_false_reject)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
@@ -167,13 +168,12 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     calibrated.save(&output)?;
     drop(progress);
     if copies > 0 {
-        say(&format!("note: {copies} images are copies of others by their pixels and do not count"));
+        say(&format!("note: {copies} images are copies of others, by their pixels, and do not count"));
     }
     say_near_copies(used.iter().map(|image| &image.thumbnail), "the bound counts each of them");
     if source == Source::LeaveOneOut {
-        say(
-            "note: all images are prompts of the bank; each was scored against the others, and the bound is approximate",
-        );
+        say("note: all images are prompts of the bank; each was scored against the others, and the bound is \
+            approximate");
     }
     tell(&output, &calibrated)
 }
@@ -187,7 +187,8 @@ fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
         Source::LeaveOneOut => "prompts, each against the others",
     };
     result(&format!(
-        "{}: bank {}\n  calibrated on {} {kind}, at most {} false rejects\n  review  {:.4}\n  reject  {:.4}\n  cell    {:.4}",
+        "{}: bank {}\n  calibrated on {} {kind}, at most {} false rejects\n  review  {:.4}\n  reject  {:.4}\n  cell  \
+          {:.4}",
         path.display(),
         bank.id(),
         calibration.scores().len(),
@@ -206,7 +207,7 @@ struct PromptLine<'a> {
     score: f32,
     patch_max: f32,
     image_residual: Option<f32>,
-    /// Whether the score sticks out above the others.
+    /// Whether the score is an outlier.
     outlier: bool,
 }
 
@@ -223,19 +224,20 @@ struct BankReport<'a> {
     bank: &'a str,
     class: &'a str,
     prompts: Vec<PromptLine<'a>>,
-    /// Sides of the map in cells, where it is square.
+    /// Side of the map in cells, if it is square.
     #[serde(skip_serializing_if = "Option::is_none")]
     grid: Option<usize>,
     /// Rows and columns of the map.
     grid_rows: usize,
     grid_cols: usize,
-    /// The mean over prompts, those whose map has as many rows and columns as that of the first, of what the others do not cover, row by row.
+    /// The mean residual map of the prompts, row by row, over those whose map has the same rows and columns as the
+    /// first one's.
     mean_map: Vec<f32>,
     /// Its largest cells.
     least_covered: Vec<CellLine>,
 }
 
-/// Cells that the report names.
+/// How many cells the report lists.
 const NAMED: usize = 5;
 
 pub fn report(args: ReportArgs) -> Result<()> {
@@ -245,7 +247,7 @@ pub fn report(args: ReportArgs) -> Result<()> {
     let prompts = images.into_iter().filter(|image| image.prompt).collect();
     let (images, _) = distinct(prompts);
     if images.is_empty() {
-        bail!("none of the images is a prompt of {}; give those that it was built from", args.bank.display());
+        bail!("none of the images is a prompt of {}: give the images that it was built from", args.bank.display());
     }
     progress.step("opening the model");
     let engine = args.model.open()?;
@@ -270,7 +272,7 @@ pub fn report(args: ReportArgs) -> Result<()> {
     if copies > 0 {
         say(&format!("note: {copies} of the bank's {} prompts are copies of others", bank.info().prompts));
     }
-    say_near_copies(images.iter().map(|image| &image.thumbnail), "they judge each other mildly");
+    say_near_copies(images.iter().map(|image| &image.thumbnail), "each of them scores low because of the others");
     let missing = (bank.info().prompts - copies).saturating_sub(checks.len());
     if missing > 0 {
         say(&format!("note: {missing} prompts of the bank are not among the images"));
@@ -326,7 +328,7 @@ impl<'a> BankReport<'a> {
                 line.score,
                 line.patch_max,
                 line.image_residual.unwrap_or(f32::NAN),
-                if line.outlier { "  * sticks out" } else { "" }
+                if line.outlier { "  * outlier" } else { "" }
             );
         }
         text += &format!("\nleast covered, of {} x {} cells:", self.grid_rows, self.grid_cols);
@@ -337,7 +339,7 @@ impl<'a> BankReport<'a> {
     }
 }
 
-/// Every prompt with its map, and the mean map over the first.
+/// Draws every prompt with its map, and the mean map over the first prompt.
 fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened, PromptCheck)]) -> Result<()> {
     let mut tiles = Vec::new();
     for ((opened, check), line) in checks.iter().zip(&report.prompts) {
@@ -353,9 +355,9 @@ fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened, PromptCheck)])
     let mean = AnomalyMap { cells: report.mean_map.clone(), ..check.score.map.clone() };
     let of_all =
         Tile { frame: first.image.frame(), map: &mean, mask: None, title: "mean".to_owned(), anomalous: false };
-    let mut rows = vec![("what the others do not cover, on average".to_owned(), vec![of_all])];
+    let mut rows = vec![("mean residual against the others".to_owned(), vec![of_all])];
     for (i, tiles) in order.chunks(8).enumerate() {
-        let label = if i == 0 { "prompts, the strangest first".to_owned() } else { String::new() };
+        let label = if i == 0 { "prompts, highest score first".to_owned() } else { String::new() };
         rows.push((label, tiles.to_vec()));
     }
     write_png(path, &contact_sheet(&rows, 160, &ColourScale::new(DEFAULT_MAX)?))?;

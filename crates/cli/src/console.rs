@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Writes a line of results to standard output; it is there when this returns.
+/// Writes a line of results to standard output and flushes it.
 ///
-/// Fails with [`ReaderGone`] where nobody reads any more, as under `| head`.
+/// Fails with [`ReaderGone`] if the reader has gone, as under `| head`.
 pub fn result(line: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
@@ -18,12 +18,12 @@ pub fn result(line: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Says something to the user, on standard error. There is nobody to tell if that fails.
+/// Writes a message for the user to standard error. Failures are ignored, as they cannot be reported.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// The reader of standard output has closed it: no failure, but no reason to go on either.
+/// The reader of standard output has closed it. This is not a failure, but there is no reason to continue.
 #[derive(Debug)]
 pub struct ReaderGone;
 
@@ -35,7 +35,7 @@ impl fmt::Display for ReaderGone {
 
 impl std::error::Error for ReaderGone {}
 
-/// What the program is busy with, shown while standard error is a terminal and gone afterwards.
+/// The current activity, shown while it lasts if standard error is a terminal.
 pub struct Progress(ProgressBar);
 
 impl Progress {
@@ -45,23 +45,23 @@ impl Progress {
         Progress(bar)
     }
 
-    /// A step that takes seconds.
+    /// Starts a step that takes seconds.
     pub fn step(&self, doing: impl Into<String>) {
         self.0.set_message(doing.into());
     }
 
-    /// Writes something else without the two getting mixed up.
+    /// Hides the bar while something else is written.
     pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
 
-    /// From now on results are written, `total` of them where known. On a terminal the results themselves show the
-    /// progress, and a bar would only get between them.
+    /// From now on results are written, `total` of them if known. If they go to a terminal, they show the progress
+    /// themselves and there is no bar.
     pub fn results(&self, total: Option<usize>) {
         if io::stdout().is_terminal() {
             return self.0.finish_and_clear();
         }
-        // The time that the model took to open says nothing about the rate.
+        // The time for opening the model must not count towards the rate.
         self.0.reset();
         self.0.set_message("scored");
         let template = match total {
@@ -76,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// From now on `total` things are done one by one; see [`Progress::advance`].
+    /// From now on `total` items are done one by one; see [`Progress::advance`].
     pub fn count(&self, total: usize, doing: &'static str) {
         self.0.reset();
         self.0.set_length(total as u64);
@@ -95,12 +95,12 @@ impl Progress {
         }
     }
 
-    /// So many bytes are written.
+    /// `done` bytes have been written.
     pub fn bytes_done(&self, done: u64) {
         self.0.set_position(done);
     }
 
-    /// One more result.
+    /// One more item is done.
     pub fn advance(&self) {
         self.0.inc(1);
     }

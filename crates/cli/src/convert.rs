@@ -9,27 +9,28 @@ use super::Outcome;
 use super::console::{Progress, result, say};
 use super::weights::DTypeName;
 
-/// Turn a checkpoint of CLIP or DINOv2 (PyTorch, open_clip, Hugging Face, timm, OpenAI) into a safetensors file for --weights
+/// Convert a checkpoint of CLIP or DINOv2 (PyTorch, open_clip, Hugging Face, timm, OpenAI) to a safetensors file for
+/// --weights
 #[derive(clap::Args)]
 #[command(after_help = "\
-Nothing in the checkpoint is executed: what is not plain weights is refused.
+Nothing in the checkpoint is executed: anything but plain weights is refused.
 
 Examples:
   inctrl convert InCTRL.pyth --config ViT-B-16-plus-240.json -o W.safetensors
   inctrl convert clip.pt --heads InCTRL.pyth --dtype f16 -o W.safetensors
   inctrl convert dinov2_vits14_reg4_pretrain.pth -o W.safetensors")]
 pub struct Args {
-    /// A checkpoint: .pt, .pth, .pyth, .bin or .safetensors, the .index.json of one in several files, or its folder
+    /// A checkpoint: .pt, .pth, .pyth, .bin or .safetensors, the .index.json of several files, or a folder
     #[arg(value_name = "SRC")]
     source: PathBuf,
-    /// A checkpoint with InCTRL's adapter and scoring heads, where SRC has none; only these are taken from it
+    /// A checkpoint with InCTRL's adapter and scoring heads, if SRC has none; its other tensors are ignored
     #[arg(long, value_name = "SRC2")]
     heads: Option<PathBuf>,
-    /// The model's JSON, of open_clip, Hugging Face or this program; without it, SRC's own name with .json, open_clip_config.json or
-    /// config.json beside SRC, else what the tensors tell
+    /// The model's JSON, of open_clip, Hugging Face or this program [default: SRC's own name with .json,
+    /// open_clip_config.json or config.json beside SRC, or inferred from the tensors]
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
-    /// How numbers are stored [default: as in SRC]
+    /// Storage type of the output [default: that of SRC]
     #[arg(long, value_enum)]
     dtype: Option<DTypeName>,
     /// The file to write
@@ -56,7 +57,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         say(&format!("note: {note}"));
     }
     if !converted.heads && converted.arch.text.is_some() {
-        say("note: this is a CLIP model; scoring needs InCTRL's heads as well (--heads FILE)");
+        say("note: this is a CLIP model without InCTRL's heads; the method inctrl needs them (--heads FILE)");
     }
     Ok(Outcome::Done)
 }

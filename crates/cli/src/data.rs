@@ -10,16 +10,16 @@ use super::Outcome;
 use super::console::{Progress, result, say};
 use super::depth::DepthArgs;
 
-/// Faults of a data set that other commands name; for all there is `inctrl data check`.
+/// How many faults of a data set other commands print. `inctrl data check` prints all.
 const SHOWN: usize = 20;
 
-/// Look at data sets
+/// Check data sets
 #[derive(Subcommand)]
 pub enum Command {
     Check(CheckArgs),
 }
 
-/// Say what a data set holds and what is wrong with it, file by file; exit code 2 where something is missing or unusable
+/// Report the content of a data set and its problems, file by file; exit code 2 if something is missing or unusable
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -30,27 +30,27 @@ pub struct CheckArgs {
     folder: PathBuf,
     #[command(flatten)]
     layout: LayoutArgs,
-    /// How it is written
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: CheckFormat,
 }
 
-/// How a data set lies on disk.
+/// The layout of a data set on disk.
 #[derive(clap::Args)]
 pub struct LayoutArgs {
     #[arg(long, value_name = "LAYOUT", help = layout_help(), value_parser = parse_layout, default_value = "auto")]
     layout: Choice,
-    /// Decides which normal images are for testing where the layout does not say, and which are drawn as prompts
+    /// Selects the normal images for testing, if the layout does not, and the prompts that are drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// What text prompts call the classes, as JSON: {"pcb1": "printed circuit board"}; by default their names
+    /// Words for the classes in text prompts, as JSON: {"pcb1": "printed circuit board"} [default: the classes' names]
     #[arg(long, value_name = "FILE")]
     class_texts: Option<PathBuf>,
     #[command(flatten)]
     depth: DepthArgs,
 }
 
-/// A layout, or whichever is there.
+/// A layout, or automatic detection.
 #[derive(Clone, Copy)]
 enum Choice {
     Auto,
@@ -64,7 +64,7 @@ enum CheckFormat {
 }
 
 fn layout_help() -> String {
-    format!("How the files lie: auto, {}", Layout::ALL.map(Layout::name).join(", "))
+    format!("Layout of the files: auto, {}", Layout::ALL.map(Layout::name).join(", "))
 }
 
 fn parse_layout(text: &str) -> Result<Choice, String> {
@@ -75,7 +75,7 @@ fn parse_layout(text: &str) -> Result<Choice, String> {
 }
 
 impl LayoutArgs {
-    /// Looks through a data set.
+    /// Opens a data set.
     pub fn open(&self, folder: &PathBuf) -> Result<Dataset> {
         let layout = match self.layout {
             Choice::Auto => None,
@@ -109,17 +109,17 @@ pub fn run(command: Command) -> Result<Outcome> {
     Ok(if faulty { Outcome::SomeInputsFailed } else { Outcome::Done })
 }
 
-/// Says the first faults of a data set, what is remarkable of it as a whole, and how many remarks there are, all of which are in
-/// `whole`. The number of faults.
+/// Prints the first faults of a data set, remarks about the whole set, and the number of remarks. `whole` names where
+/// all of them are. Returns the number of faults.
 pub fn say_problems(dataset: &Dataset, problems: &[Problem], whole: &str) -> usize {
     let (faults, remarks): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.fault);
     faults.iter().take(SHOWN).for_each(|fault| say(&format!("fault: {fault}")));
     if faults.len() > SHOWN {
-        say(&format!("and {} more faults; {whole} names them", faults.len() - SHOWN));
+        say(&format!("and {} more faults, listed in {whole}", faults.len() - SHOWN));
     }
     remarks.iter().filter(|remark| remark.path == dataset.root).for_each(|remark| say(&format!("note: {remark}")));
     if !remarks.is_empty() {
-        say(&format!("note: remarks on the data set, in {whole}: {}", remarks.len()));
+        say(&format!("note: remarks on the data set, listed in {whole}: {}", remarks.len()));
     }
     faults.len()
 }

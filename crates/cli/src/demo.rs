@@ -1,4 +1,4 @@
-//! `inctrl demo`: the whole way from images to scores and heat maps, without data or a download.
+//! `inctrl demo`: from images to scores and heat maps, without a data set or a download.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use super::Outcome;
 use super::console::{Progress, result};
 use super::maps::create_folder;
 
-/// Score procedural images of products, good and defective, and show heat maps of them
+/// Score procedural images of good and defective products, and draw their heat maps
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without --weights a small model is used that comes with the program. It was trained on procedural
-products of other families, and without the defects hole and foreign_object: it is a working
-example, and real inspection wants InCTRL's published weights. Ball bearings and cables, whose
-parts lie turned in every image, are harder for it: --all shows them too.
+Without --weights the program uses its own small model. It was trained on procedural
+products of other families, without the defects hole and foreign_object. It is a working
+example; real inspection needs published weights. Ball bearings and cables, whose parts are
+rotated differently in every image, are harder for it: --all shows them too.
 
 Examples:
   inctrl demo -o inctrl-demo
@@ -30,10 +30,10 @@ pub struct Args {
     /// The folder for contact_sheet.png
     #[arg(short, long, value_name = "DIR", default_value = "inctrl-demo")]
     output: PathBuf,
-    /// A model to use in place of the program's own
+    /// A model to use instead of the program's own
     #[arg(long, value_name = "W")]
     weights: Option<PathBuf>,
-    /// Normal images of each product that the model is shown
+    /// Number of normal images of each product
     #[arg(long, value_name = "K", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=256))]
     shots: u64,
     /// Show every held-out family of products, including those that the example model handles poorly
@@ -50,12 +50,12 @@ pub struct Args {
     side: u16,
 }
 
-/// How large the defects are: each kind of each product comes once in each size. There are as many good queries in all.
+/// Sizes of the defects: each kind of defect comes once in each size. There are as many good queries as defective ones.
 const SEVERITIES: [Severity; 2] = [Severity::Medium, Severity::Large];
-/// Families whose parts lie turned in every image: as many normal images as one shows do not cover what is normal there, for
-/// so small a model (weights/README.md has the figures).
+/// Families whose parts are rotated differently in every image. For the small model, a few normal images do not cover
+/// all rotations (weights/README.md has the figures).
 const TURNED: [Family; 2] = [Family::BallBearing, Family::Cable];
-/// Products on the contact sheet at most.
+/// The largest number of products on the contact sheet.
 const SHELVES: usize = 12;
 /// The residual at the bright end of the scale.
 const MAP_MAX: f32 = 0.25;
@@ -78,11 +78,11 @@ pub fn run(args: Args) -> Result<Outcome> {
 
     if args.weights.is_none() {
         result(
-            "The model is a small example, trained on procedural products of other families than these.\nReal inspection \
-             wants InCTRL's published weights.\n",
+            "The model is a small example, trained on procedural products of other families than these.\nReal \
+            inspection needs published weights.\n",
         )?;
         if !args.all {
-            result("Ball bearings and cables, whose parts turn, are harder for it: --all shows them too.\n")?;
+            result("Ball bearings and cables, whose parts are rotated, are harder for it: --all shows them too.\n")?;
         }
     }
     result(&line(["product", "queries", "score good", "score defective", "AUROC score", "AUROC patch_max"]))?;
@@ -121,7 +121,7 @@ fn line([product, queries, good, defective, score, patch_max]: [&str; 6]) -> Str
 /// The example weights (weights/README.md): CLIP and heads in one file.
 const OWN_WEIGHTS: &[u8] = include_bytes!("../../../weights/demo.safetensors");
 
-/// The program's own model, and the folder that its file is in: it is read while the engine is there.
+/// The program's own model, and the folder of its file, which must exist as long as the engine.
 fn own_engine() -> Result<(Option<TempDir>, Engine)> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder for the model")?;
     let path = folder.path().join("demo.safetensors");
@@ -163,11 +163,11 @@ impl Shelf {
         Ok(Shelf { family, queries })
     }
 
-    /// How well `part` of the score tells the defective from the good.
+    /// AUROC of `part` of the score.
     fn auroc(&self, part: fn(&Score) -> f32) -> f64 {
         let scores: Vec<f32> = self.queries.iter().map(|(_, score)| part(score)).collect();
         let anomalous: Vec<bool> = self.queries.iter().map(|(sample, _)| sample.is_anomalous()).collect();
-        // Every product has defects, so both kinds are there.
+        // Every product has defects, so both labels occur.
         auroc(&scores, &anomalous).unwrap_or(f64::NAN)
     }
 
@@ -184,7 +184,7 @@ impl Shelf {
     }
 }
 
-/// For each product a good query and one with each kind of defect, at most `images` in all.
+/// For each product a good query and one with each kind of defect, at most `images` in total.
 fn sheet(shelves: &[Shelf], images: usize, side: usize) -> Result<Picture> {
     let mut rows = Vec::new();
     for shelf in shelves {

@@ -1,14 +1,15 @@
-//! The argument of all commands that read pictures of 16 bits, and what is said of those whose range is in doubt.
+//! The argument of all commands that read 16-bit pictures, and the warning about those whose range is in doubt.
 
 use inctrl::{DepthDoubt, WhiteLevel};
 
 use super::console::say;
 
-/// What 16-bit pictures mean.
+/// The white level of 16-bit pictures.
 #[derive(clap::Args)]
 pub struct DepthArgs {
-    /// The largest value that the camera sends, where 16-bit pictures hold fewer bits: 4095 for 12, 16383 for 14; 65535 says
-    /// that they are right as they are. Pictures of 8 bits are not touched, nor files that say it themselves (PNM)
+    /// The largest value that the camera sends, if 16-bit pictures hold fewer bits: 4095 for 12, 16383 for 14; 65535
+    /// declares that values already have the right scale. It does not affect 8-bit pictures, or files that state it
+    /// themselves (PNM)
     #[arg(long, value_name = "N")]
     pub white_level: Option<WhiteLevel>,
 }
@@ -30,8 +31,11 @@ impl Doubts {
 
     pub fn tell(&self, of: usize) {
         if let Some((name, doubt)) = &self.first {
-            let others =
-                if self.count > 1 { format!(" ({} of {of} images are like that)", self.count) } else { String::new() };
+            let others = if self.count > 1 {
+                format!(" (the same holds for {} of {of} images)", self.count)
+            } else {
+                String::new()
+            };
             say(&format!("warning: {name}: {doubt}{others}"));
         }
     }

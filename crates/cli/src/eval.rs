@@ -17,16 +17,16 @@ use super::method::MethodArgs;
 use super::model::ModelArgs;
 use super::normals::{FIT_HELP, parse_fit};
 
-/// Judge the method on a data set as the paper does: several draws of the prompts, mean and standard deviation
+/// Evaluate a method on a data set as in the papers: several draws of the prompts, mean and standard deviation
 #[derive(clap::Args)]
 #[command(after_help = "\
-Prompts are drawn from normal training images only. Each image is encoded once, whatever the
+Prompts are drawn from normal training images only. Each image is encoded once, for any
 number of shots and runs. OUT gets report.html, results.json, results.csv, results.md,
-scores.csv, prompts.json and journal.jsonl; a run that was killed goes on where it was when it
+scores.csv, prompts.json and journal.jsonl. A run that was killed continues where it stopped if it
 is started again with the same arguments.
 
-What inctrl data check calls a fault, such as an image that cannot be used or that is both to train
-and to test, is named here and in the report; the exit code is then 2.
+Faults, as in inctrl data check, such as an image that cannot be used or that is both in the training
+and the test set, are listed here and in the report. The exit code is then 2.
 
 Examples:
   inctrl eval --weights W.safetensors --dataset mvtec/ -o results/
@@ -53,10 +53,10 @@ pub struct Args {
     classes: Vec<String>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
     fit: Option<Fit>,
-    /// Longest side of maps and masks in the metrics of pixels; 0 for the images' own, which takes long
+    /// Longest side of maps and masks for pixel metrics; 0 for the images' own size, which is slow
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
     mask_side: usize,
-    /// The draws of an earlier run, its prompts.json, in place of new ones
+    /// prompts.json of an earlier run, to use the same draws
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// The folder for the results
@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     let faults = say_problems(&dataset, &results.problems, "the report");
     if !results.failures.is_empty() {
-        say(&format!("error: {} images could not be used; the report names them", results.failures.len()));
+        say(&format!("error: {} images could not be used; the report lists them", results.failures.len()));
     }
     if faults == 0 && results.failures.is_empty() {
         return Ok(Outcome::Done);

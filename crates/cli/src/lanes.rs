@@ -4,8 +4,8 @@
 //! queries -> decoders (one for each scorer) -> scorers -> rows put in order -> the caller
 //! ```
 //!
-//! Each decoder waits with one finished image until a scorer takes it, so memory does not grow with the input, and a
-//! query that arrives alone (a line of standard input) is answered before the next one.
+//! Each decoder holds one finished image until a scorer takes it, so memory does not grow with the input. A query that
+//! arrives alone (a line of standard input) is answered before the next one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,21 +24,21 @@ use super::rows::{Numbers, Row};
 struct Job {
     index: usize,
     path: PathBuf,
-    /// Where its map goes, without extension.
+    /// Path of its map, without extension.
     name: Option<PathBuf>,
     image: Result<Image, String>,
 }
 
-/// The queries not yet taken, shared by the decoders.
+/// The remaining queries, shared by the decoders.
 struct Source<I> {
     queries: std::iter::Enumerate<I>,
     names: Option<Names>,
 }
 
-/// Scores `queries` on one thread for each of `scorers` and hands the rows to `each` in input order.
+/// Scores `queries` on one thread per scorer and calls `each` with the rows in input order.
 ///
-/// A query that fails is a row that says so. An error of `each`, or of a map that cannot be written, ends everything:
-/// it is returned after the rows before it, and threads may be left waiting for input.
+/// A query that fails becomes a row with its error. An error of `each`, or a map that cannot be written, ends the run:
+/// it is returned after the earlier rows, and threads may still be waiting for input.
 pub fn run(
     queries: impl Iterator<Item = Query> + Send + 'static,
     white: Option<WhiteLevel>,
@@ -66,7 +66,7 @@ pub fn run(
         let (source, to_scorers) = (Arc::clone(&source), to_scorers.clone());
         threads.push(thread::spawn(move || decode(&source, white, &to_scorers)));
     }
-    // What is left are the ends that the threads hold: the channels close when they are done.
+    // Now only the threads hold ends of the channels, which close when the threads are done.
     drop((jobs, to_scorers, to_caller));
 
     let in_order = || {
@@ -95,7 +95,7 @@ fn next_job(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {
     jobs.lock().ok()?.recv().ok()
 }
 
-/// Decodes queries until there are no more, or nobody takes them.
+/// Decodes queries until there are no more, or no scorer takes them.
 fn decode(
     source: &Mutex<Source<impl Iterator<Item = Query>>>,
     white: Option<WhiteLevel>,
@@ -150,7 +150,7 @@ fn numbers(score: &Score) -> Numbers {
     }
 }
 
-/// The error's whole text without the path, which a row has anyway.
+/// The error's text without the path, which the row already has.
 fn without_path(error: &inctrl::Error, path: &Path) -> String {
     let text = error.chain();
     text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text).to_owned()

@@ -1,11 +1,13 @@
-//! The command line of [`inctrl`], for its program and for others that offer the same commands: arguments become calls of the library, results become text. Nothing is computed here.
+//! The command line of [`inctrl`], as a library for its program and for others that offer the same commands. Arguments
+//! become calls of the library, and results become text. Nothing is computed here.
 //!
-//! Results go to standard output, everything else to standard error. Exit codes: 0 done; 2 some inputs failed and the
-//! results of the rest are there; 1 anything else, wrong usage included. An output file appears whole or not at all.
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done; 2 some inputs failed, and the
+//! results of the others were written; 1 any other error, including wrong usage. An output file appears complete or not
+//! at all.
 //!
 //! | file | job |
 //! |---|---|
-//! | `score.rs` | `inctrl score`: arguments, and what is said at the end |
+//! | `score.rs` | `inctrl score`: arguments, and the messages at the end |
 //! | `queries.rs` | files, folders, globs and standard input to a sequence of paths |
 //! | `lanes.rs` | decoding and scoring on threads, results in input order |
 //! | `rows.rs` | a result as a line of a table, JSON or CSV |
@@ -54,7 +56,7 @@ use clap::{Parser, Subcommand};
 
 use console::{ReaderGone, say};
 
-/// Few-shot anomaly detection with InCTRL: a handful of normal images in, an anomaly score and a heat map out.
+/// Few-shot anomaly detection: a handful of normal images in, an anomaly score and a heat map out.
 #[derive(Parser)]
 #[command(name = "inctrl", version, after_help = AFTER_HELP)]
 struct Cli {
@@ -63,7 +65,7 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 2 some inputs failed, the results of the rest are there; 1 anything else.
+Exit codes: 0 done; 2 some inputs failed, and the others have results; 1 any other error.
 
 Example:
   inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
@@ -88,20 +90,20 @@ enum Command {
     Tune(tune::Args),
 }
 
-/// How a command that reached its end did so.
+/// The outcome of a command that ran to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
     SomeInputsFailed,
 }
 
-/// Runs the command that `arguments` name, the first of which is the program's own name. Results go to the standard output of
-/// the process, all else to its standard error; the code is what the process should end with.
+/// Runs the command in `arguments`, the first of which is the program's own name. Results go to standard output,
+/// everything else to standard error. Returns the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli.command,
         Err(message) => {
-            // A closed standard output has seen as much of the help as it wanted.
+            // A closed standard output is fine: its reader has read as much as it wanted.
             let lost = message.print().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe);
             return ExitCode::from(u8::from(lost || message.use_stderr()));
         }

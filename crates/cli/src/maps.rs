@@ -8,7 +8,7 @@ use anyhow::Result;
 use inctrl::{Error, Image, Score};
 use inctrl_lab::render::{ColourScale, overlay, upsample, write_png, write_tiff_f32};
 
-/// The residual at the upper end of the colour scale where the user names none.
+/// The default residual at the upper end of the colour scale.
 pub const DEFAULT_MAX: f32 = 0.25;
 
 /// Writes the maps of a run below one folder. Shared by the scoring threads.
@@ -20,7 +20,7 @@ pub struct MapWriter {
 }
 
 impl MapWriter {
-    /// A writer into `folder`, which is made if need be, with residuals from 0 to `max` in colours.
+    /// A writer into `folder`, which is created if necessary. Colours cover residuals from 0 to `max`.
     pub fn new(folder: PathBuf, max: f32) -> Result<Self> {
         let scale = ColourScale::new(max)?;
         create_folder(&folder)?;
@@ -41,13 +41,13 @@ impl MapWriter {
         Ok(())
     }
 
-    /// Waits for files that are being written and lets no other begin, since the process is about to end.
+    /// Waits for files that are being written and lets no others begin, as the process is about to end.
     pub fn close(&self) {
         std::mem::forget(self.open.write());
     }
 }
 
-/// Creates a folder with those above it; one that is there is fine.
+/// Creates a folder and its parents. An existing folder is fine.
 pub fn create_folder(folder: &Path) -> inctrl::Result<()> {
     fs::create_dir_all(folder).map_err(|error| Error::io("create the folder", folder, error))
 }

@@ -1,10 +1,10 @@
-//! The options of methods as options of commands: `--method`, and one for each entry of the methods' own tables.
+//! Command-line options for methods: `--method`, and one for each entry of the methods' option tables.
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use inctrl::methods::{Opt, OptKind, all_options};
 use inctrl::{BankSpec, Fit};
 
-/// A method and its options, as far as they are given.
+/// A method and its options, as far as they were given.
 pub struct MethodArgs {
     method: Option<String>,
     /// `name=value`.
@@ -12,7 +12,7 @@ pub struct MethodArgs {
 }
 
 impl MethodArgs {
-    /// A bank by this method.
+    /// A bank for this method.
     pub fn spec(&self, class: Option<&str>, fit: Option<Fit>) -> BankSpec {
         let mut spec = BankSpec::default();
         spec.method = self.method.clone();
@@ -37,14 +37,14 @@ fn table() -> Vec<(&'static Opt, Vec<&'static str>)> {
     table
 }
 
-/// The help of an option: what it does, of whom, and what it is where nobody says.
+/// The help of an option: its methods, what it does, and its default.
 fn help(option: &Opt, methods: &[&str]) -> String {
     let default = match option.kind {
         OptKind::Count { default, .. } => default.to_string(),
         OptKind::Switch { default } => if default { "on" } else { "off" }.to_owned(),
         _ => String::new(),
     };
-    format!("Of {}: {} [default: {default}]", methods.join(" and "), option.help)
+    format!("For {}: {} [default: {default}]", methods.join(" and "), option.help)
 }
 
 fn value_name(option: &Opt) -> &'static str {
@@ -58,7 +58,7 @@ impl clap::Args for MethodArgs {
     fn augment_args(command: Command) -> Command {
         let names: Vec<&str> = all_options().map(|(method, _)| method).collect();
         let help_of_method =
-            format!("The method: {} [default: {}, where the model can serve it]", names.join(" or "), names[0]);
+            format!("The method: {} [default: {}, if the model can serve it]", names.join(" or "), names[0]);
         let method = Arg::new("method").long("method").value_name("NAME").help(help_of_method);
         let options = table().into_iter().map(|(option, methods)| {
             Arg::new(option.name).long(option.name).value_name(value_name(option)).help(help(option, &methods))

@@ -1,4 +1,4 @@
-//! The arguments that name a model and the machine it runs on.
+//! The arguments for the model and the device.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -11,29 +11,31 @@ use super::console::say;
 
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// The model: a safetensors file with InCTRL's heads, or a CLIP model whose heads are given with --heads
+    /// The model: a safetensors file of a DINOv2 encoder, of a CLIP model with InCTRL's heads, or of a CLIP model with
+    /// the heads in --heads
     #[arg(long, value_name = "W")]
     pub weights: PathBuf,
-    /// The adapter and scoring heads, where the weights file has none
+    /// InCTRL's adapter and scoring heads, if the weights file has none
     #[arg(long, value_name = "H")]
     heads: Option<PathBuf>,
-    /// open_clip's model JSON, with {"inctrl": {"taps": [..], "alpha": 1}}; without it, W's own name with .json or
-    /// config.json beside W, else W's metadata, else what the shapes of its tensors tell
+    /// The model's JSON: open_clip's, with {"inctrl": {"taps": [..], "alpha": 1}}, or one with "family": "dinov2"
+    /// [default: W's own name with .json or config.json beside W, W's metadata, or inferred from the tensors' shapes]
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
-    /// Where to run [default: auto, the first GPU if one can be used, else the processor]
+    /// Where to run [default: auto, the first GPU if one can be used, otherwise the CPU]
     #[arg(long, value_name = "auto|cpu|cuda:N")]
     device: Option<Device>,
-    /// Arithmetic of a GPU: half precision, or single precision for diagnosis
+    /// Precision of a GPU: half, or single for diagnosis
     #[arg(long, value_enum, default_value = "f16", value_name = "f16|f32", hide_possible_values = true)]
     precision: PrecisionName,
-    /// Let a GPU choose its algorithms for each batch size: faster, but scores then depend on the batch in their last bits
+    /// Let a GPU choose its algorithms for each batch size: faster, but the last bits of scores then depend on the
+    /// batch
     #[arg(long)]
     fast: bool,
-    /// A table of a GPU's algorithms, from `inctrl tune`
+    /// A table of GPU algorithms, from `inctrl tune`
     #[arg(long, value_name = "FILE")]
     algorithms: Option<PathBuf>,
-    /// Threads that compute, in all, and at least one for each job; by default one for each core
+    /// Total number of computing threads, but at least one per job [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
@@ -68,9 +70,9 @@ impl ModelArgs {
         Ok(engine)
     }
 
-    /// Says which device it became.
+    /// Reports the device in use.
     pub fn say_device(&self, engine: &Engine) {
-        // Asked for by name, or somebody is looking: which device it became, and why.
+        // Reports it if `auto` was given explicitly, or if a person is watching.
         if self.device == Some(Device::Auto) || io::stderr().is_terminal() {
             let reason = engine.device_reason();
             say(&format!("device: {}{}{reason}", engine.device(), if reason.is_empty() { "" } else { "; " }));

@@ -1,4 +1,4 @@
-//! The normal images of a class, from files and folders to a bank.
+//! From files and folders of normal images to a bank.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use inctrl::{BankBuilder, Error, Fit, Image, PromptBank, WhiteLevel};
 use super::console::{Progress, say};
 
 /// The name of a class, for methods that read one.
-pub const CLASS_HELP: &str = "The class in words, such as 'metal nut'; a label where the method reads no name [default: object, where \
-                              it does]";
+pub const CLASS_HELP: &str = "The class in words, such as 'metal nut'; only a label for methods that do not read it \
+    [default: object, for methods that read it]";
 
 /// How images that are not square are fitted to the model's input.
-pub const FIT_HELP: &str = "How an image becomes square: crop (the middle of the longer side, as published), letterbox \
-                            (all of it, on a plain ground) or stretch (all of it) [default: that \
-                            of the model's training; CLIP: crop]";
+pub const FIT_HELP: &str = "How an image is fitted to the model: crop (the middle square, as published), letterbox \
+    (the whole image, padded), stretch (the whole image, stretched to a square) or trim (keeps the shape) [default: \
+    anomaly-dino: trim; inctrl: as in the model's training; CLIP: crop]";
 
-/// What to say of a folder without pictures, of which this was found.
+/// The message for a folder without pictures.
 pub fn no_pictures(found: &Found) -> String {
     let rest = found.summary().map(|summary| format!("; {summary}")).unwrap_or_default();
-    format!("the folder holds no picture file ({}){rest}", EXTENSIONS.join(", "))
+    format!("the folder contains no picture file ({}){rest}", EXTENSIONS.join(", "))
 }
 
 /// Parses a fit, for clap.
@@ -30,12 +30,12 @@ pub fn parse_fit(text: &str) -> Result<Fit, String> {
     text.parse().map_err(|error: Error| error.to_string())
 }
 
-/// The files that `paths` name: a file itself, a folder's pictures in the order of their names (not its subfolders'). Says what
-/// is passed over, and fails with everything that cannot be read.
+/// The files of `paths`: a file itself, or a folder's pictures sorted by name, without subfolders. Reports what is
+/// ignored. The error lists everything that cannot be read.
 pub fn list(paths: &[PathBuf], progress: &Progress) -> anyhow::Result<Vec<PathBuf>> {
     let (mut files, mut passed_over, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
-        // A file that is not there is named later, together with all others that are no good.
+        // A missing file is reported later, together with all other bad ones.
         if !path.is_dir() {
             files.push(path.clone());
             continue;
@@ -58,7 +58,7 @@ pub fn list(paths: &[PathBuf], progress: &Progress) -> anyhow::Result<Vec<PathBu
     Ok(files)
 }
 
-/// Says which share of pictures are near-copies of others, if there are any, and what follows.
+/// Reports the share of pictures that are near-copies of others, if there are any, and the consequence.
 pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &str) {
     let pictures: Vec<Thumbnail> = pictures.cloned().collect();
     let (all, different) = (pictures.len(), different(&pictures));
@@ -66,15 +66,16 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
         let near = all - different;
         let share = 100.0 * near as f64 / all as f64;
         say(&format!(
-            "note: {near} of {all} pictures ({share:.0} %) are near-copies of others, which differ by less than {NEAR} of 255 levels on \
-             average at 32 x 32 cells; if they are frames of a part that stood still, there are {different} parts, and {so}"
+            "note: {near} of {all} pictures ({share:.0} %) are near-copies of others: reduced to 32 x 32 cells they \
+            differ by less than {NEAR} of 255 levels on average; if they are frames of a part at rest, there are \
+            {different} parts, and {so}"
         ));
     }
 }
 
-/// The images that a bank is made of, to tell copies.
+/// The images of a bank, to find copies.
 struct Copies<'a> {
-    /// Hashes of the prompts that the bank had before.
+    /// Hashes of the prompts that the bank already had.
     before: &'a [String],
     seen: HashSet<PictureId>,
     found: usize,
@@ -86,7 +87,7 @@ impl Copies<'_> {
     }
 }
 
-/// Encodes the image of a file, or all those of a prompt list; only checks the file where there are no `copies` to count.
+/// Encodes the image of a file, or all images of a prompt list. Only checks the file if there are no `copies` to count.
 fn add(
     builder: &mut BankBuilder<'_>,
     file: &Path,
@@ -106,7 +107,7 @@ fn add(
         let image = list.get(i)?;
         if let Some(copies) = &mut copies {
             builder.add_normalised(&image)?;
-            // What comes from a picture has that picture's hash.
+            // A tensor made from a picture has the picture's hash.
             let id = PictureId::from_bytes(image.content_hash());
             copies.count(id, copies.before.contains(&id.to_string()));
         }
@@ -120,8 +121,7 @@ fn is_prompt_list(path: &Path) -> bool {
     extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
 }
 
-/// Encodes `files` into the builder's bank, which has the prompts `before` already. Fails with every file that is no good, not
-/// only the first.
+/// Encodes `files` into the builder's bank, which already has the prompts `before`. The error lists every bad file.
 pub fn finish(
     mut builder: BankBuilder<'_>,
     files: &[PathBuf],
@@ -133,7 +133,7 @@ pub fn finish(
     let mut copies = Copies { before, seen: HashSet::new(), found: 0 };
     for (i, file) in files.iter().enumerate() {
         progress.step(format!("encoding normal image {} of {}", i + 1, files.len()));
-        // After a failure the rest is only checked.
+        // After a failure the remaining files are only checked.
         let counted = bad.is_empty().then_some(&mut copies);
         let added = add(&mut builder, file, white, counted).map_err(|error| error.at(file));
         bad.extend(added.err().map(|error| error.chain()));

@@ -1,4 +1,4 @@
-//! Which images are to be scored: files, folders, globs and standard input to one sequence of paths.
+//! The images to score: files, folders, globs and standard input become one sequence of paths.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -15,16 +15,16 @@ use super::normals::no_pictures;
 /// One image to be scored.
 pub struct Query {
     pub path: PathBuf,
-    /// Why there is nothing to score, where that is known already.
+    /// Why there is nothing to score, if that is already known.
     pub problem: Option<String>,
     /// The query came as a line of standard input.
     from_stdin: bool,
 }
 
-/// The queries that the arguments name, in order. Standard input is read only as queries are taken.
+/// The queries of the arguments, in order. Standard input is read only as queries are taken.
 pub struct Queries {
     parts: Vec<Part>,
-    /// The deepest folder that holds all queries but those of standard input.
+    /// The deepest folder that contains all queries except those from standard input.
     base: PathBuf,
     passed_over: Vec<(PathBuf, Why)>,
 }
@@ -44,8 +44,8 @@ impl Part {
 }
 
 impl Queries {
-    /// Never fails: what cannot be read becomes a query with a problem, so that the others are scored. Folders are searched
-    /// but for `maps`, whose pictures are results of an earlier run.
+    /// Never fails: an unreadable path becomes a query with a problem, so that the others are scored. The folder `maps`
+    /// is not searched, as its pictures are results of an earlier run.
     pub fn expand(arguments: &[PathBuf], maps: Option<&Path>) -> Self {
         let (mut parts, mut roots, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         for argument in arguments {
@@ -61,12 +61,12 @@ impl Queries {
         Queries { parts, base, passed_over }
     }
 
-    /// What folders and globs hold besides pictures, in a few words, if anything.
+    /// What folders and globs contain besides pictures, in a few words, if anything.
     pub fn passed_over(&self) -> Option<String> {
         summary(self.passed_over.iter().map(|(path, why)| (path.as_path(), *why)))
     }
 
-    /// How many there are, unless standard input is among them.
+    /// The number of queries, unless standard input is among them.
     pub fn len(&self) -> Option<usize> {
         self.parts.iter().map(|part| part.known().map(<[_]>::len)).sum()
     }
@@ -92,7 +92,7 @@ impl Queries {
     }
 }
 
-/// The folder that an argument's queries lie below, and the queries; what is none goes to `passed_over`.
+/// The folder above an argument's queries, and the queries. Ignored files go to `passed_over`.
 fn expand(argument: &Path, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, Why)>) -> (PathBuf, Vec<Query>) {
     let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_path_buf();
     match fs::metadata(argument) {
@@ -100,13 +100,13 @@ fn expand(argument: &Path, skipped: Option<&Path>, passed_over: &mut Vec<(PathBu
         Ok(_) => (parent(argument), vec![Query::at(argument)]),
         Err(_) => match argument.to_str().filter(|text| is_special(text)) {
             Some(pattern) => (literal_prefix(argument), matches(pattern, skipped, passed_over)),
-            // Opening it says why it cannot be read.
+            // Opening it will report why it cannot be read.
             None => (parent(argument), vec![Query::at(argument)]),
         },
     }
 }
 
-/// The pictures below a folder, in the order of their paths, but for those in the folder `skipped`.
+/// The pictures below a folder, sorted by path, except those in the folder `skipped`.
 fn folder(root: &Path, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
     let found = Found::below(root, Depth::All, skipped);
     if found.pictures.is_empty() && found.failed.is_empty() {
@@ -115,7 +115,7 @@ fn folder(root: &Path, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, W
     queries(found, passed_over)
 }
 
-/// What was found, as queries in the order of their paths.
+/// The found files as queries, sorted by path.
 fn queries(found: Found, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
     let failed = found.failed.into_iter().map(|(path, why)| Query::failed(path, why));
     let mut queries: Vec<Query> = found.pictures.into_iter().map(Query::at).chain(failed).collect();
@@ -124,7 +124,7 @@ fn queries(found: Found, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
     queries
 }
 
-/// What a glob matches: pictures, and folders as if they had been given. File names need not be UTF-8.
+/// The matches of a glob: pictures, and folders, which are searched. File names need not be UTF-8.
 fn matches(pattern: &str, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf, Why)>) -> Vec<Query> {
     let prefix = literal_prefix(Path::new(pattern));
     let rest = Path::new(pattern).components().skip(prefix.components().count());
@@ -132,7 +132,7 @@ fn matches(pattern: &str, skipped: Option<&Path>, passed_over: &mut Vec<(PathBuf
     let mut rest = rest.map(|part| part.as_os_str().to_string_lossy()).peekable();
     while let Some(part) = rest.next() {
         if part == "**" {
-            // At the end of a pattern it names folders, and those are searched to the bottom anyway.
+            // At the end of a pattern it matches folders, which are searched completely anyway.
             if rest.peek().is_some() {
                 let below = found.iter().flat_map(|folder| folders_below(folder)).collect::<Vec<_>>();
                 found.extend(below);
@@ -209,7 +209,7 @@ impl Query {
     }
 }
 
-/// The lines of standard input, each the path of one file. Blank lines are ignored; a failure ends it.
+/// The lines of standard input, each the path of one file. Blank lines are ignored. A failure ends the sequence.
 struct Lines<R> {
     from: Option<R>,
     first: bool,
@@ -235,7 +235,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                     return Some(Query::failed("-", Error::io("read", "standard input", error).chain()));
                 }
             }
-            // A byte order mark, which some tools put before the first line.
+            // A byte order mark, which some tools write before the first line.
             if std::mem::take(&mut self.first) && line.starts_with(b"\xef\xbb\xbf") {
                 line.drain(..3);
             }
@@ -253,8 +253,8 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-const WIDE_LIST: &str = "the list of paths is UTF-16 or has zero bytes: write it as UTF-8, one path a line (PowerShell: \
-                         Out-File -Encoding utf8); nothing after this line was read";
+const WIDE_LIST: &str = "the list of paths is UTF-16 or has zero bytes: write it as UTF-8, one path per line \
+    (PowerShell: Out-File -Encoding utf8); nothing after this line was read";
 
 #[cfg(unix)]
 fn path_of(line: Vec<u8>) -> PathBuf {
@@ -267,18 +267,18 @@ fn path_of(line: Vec<u8>) -> PathBuf {
     OsString::from(String::from_utf8_lossy(&line).into_owned()).into()
 }
 
-/// Gives every query a name of its own for output files: its path below the deepest folder that holds all queries,
-/// without extension, and with `-2`, `-3`.. where that was given before.
+/// Gives every query a unique name for output files: its path below the deepest folder that contains all queries,
+/// without extension, and with `-2`, `-3`.. for repeated names.
 pub struct Names {
     base: PathBuf,
-    /// How often a name was given, by the name in lower case: some file systems do not tell case apart.
+    /// How often a name was given, by its lower-case form, as some file systems ignore case.
     given: HashMap<String, usize>,
 }
 
 impl Names {
     /// The name of the next query.
     pub fn name(&mut self, query: &Query) -> PathBuf {
-        // What standard input will bring is not known beforehand, so its paths keep all their folders.
+        // Paths from standard input are not known in advance, so they keep all their folders.
         let base = if query.from_stdin { Path::new("") } else { self.base.as_path() };
         let below = query.path.strip_prefix(base).unwrap_or(&query.path).with_extension("");
         let name: PathBuf = below.components().filter(|part| matches!(part, Component::Normal(_))).collect();

@@ -9,12 +9,12 @@ use inctrl::methods::Output;
 use inctrl::{Decision, DepthDoubt, PromptBank, Region, Thresholds};
 use serde::{Serialize, Serializer};
 
-/// How results are written.
+/// Output format.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Aligned columns, rounded to four digits
     Table,
-    /// One JSON object a line, numbers in full precision
+    /// One JSON object per line, numbers in full precision
     Jsonl,
     /// The same fields as comma-separated values (RFC 4180) under a header
     Csv,
@@ -23,20 +23,20 @@ pub enum Format {
 /// The result of one query.
 pub struct Row {
     pub path: PathBuf,
-    /// The numbers, or why there are none.
+    /// The numbers, or the error.
     pub numbers: Result<Numbers, String>,
 }
 
 /// The numbers of an image, as in [`inctrl::Score`].
 pub struct Numbers {
     pub score: f32,
-    /// Every number of the method, the score first.
+    /// Every output of the method, the score first.
     pub outputs: Vec<f32>,
     pub width: usize,
     pub height: usize,
     /// Share of the image's area that the model sees, in [0, 1].
     pub seen: f64,
-    /// Why it may have been shown to the model at a wrong brightness.
+    /// Why the model may have seen it at a wrong brightness.
     pub depth_doubt: Option<DepthDoubt>,
     /// Absent where the bank has no thresholds.
     pub decision: Option<Decision>,
@@ -60,7 +60,7 @@ struct Record<'a> {
     calibrated: Option<Calibrated>,
 }
 
-/// The numbers of a method by name, nothing for a query that failed.
+/// The outputs of a method by name; empty for a query that failed.
 struct Outputs<'a> {
     names: &'a [Output],
     values: Option<&'a [f32]>,
@@ -81,10 +81,10 @@ impl Serialize for Outputs<'_> {
     }
 }
 
-/// What the calibration of the bank says of a score; only of a bank that has one.
+/// The calibration's numbers for a score, if the bank has a calibration.
 #[derive(Serialize)]
 struct Calibrated {
-    /// How often a good part scores as much.
+    /// How often a good part scores this high or higher.
     p_value: Option<f64>,
     /// The score on a scale with 0.5 at the threshold.
     scaled: Option<f32>,
@@ -116,7 +116,7 @@ pub struct Printer {
     format: Format,
     /// Identity of the bank, which JSON and CSV repeat in every line.
     bank: String,
-    /// What the method gives for an image.
+    /// The method's outputs.
     outputs: &'static [Output],
     calibration: Option<(Calibration, Thresholds)>,
     /// Characters of the table's first column.
@@ -124,7 +124,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// `paths` are those that will come, as far as they are known: the table is aligned to the longest.
+    /// `paths` are the queries' paths, as far as they are known: the table is aligned to the longest.
     pub fn new<'a>(format: Format, bank: &PromptBank, paths: impl Iterator<Item = &'a Path>) -> Self {
         let path_width = paths.map(|path| printable(&path.to_string_lossy()).chars().count()).max();
         let calibration = bank.calibration().cloned().zip(bank.thresholds().copied());
@@ -201,7 +201,7 @@ impl Printer {
 
     fn record<'a>(&'a self, row: &'a Row) -> Record<'a> {
         let numbers = row.numbers.as_ref();
-        // Whatever fails must not pass.
+        // A failed query must not pass.
         let decision = numbers.map_or(Some(Decision::FAILED), |n| n.decision);
         Record {
             path: row.path.to_string_lossy(),
@@ -221,12 +221,12 @@ impl Printer {
     }
 }
 
-/// Characters of a column of the table: the name, or a number of four digits.
+/// Width of a column of the table: that of the name, or of a number with four digits.
 fn column_width(output: &Output) -> usize {
     output.name.len().max(6)
 }
 
-/// A name on one line: control characters, which a file name may hold, would break the table or the terminal.
+/// A name on one line. Control characters in a file name would break the table or the terminal.
 fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
         text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
@@ -235,7 +235,7 @@ fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A CSV cell, in quotation marks where it needs them.
+/// A CSV cell, quoted if necessary.
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }

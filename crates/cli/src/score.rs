@@ -19,7 +19,7 @@ use super::normals::{self, CLASS_HELP, FIT_HELP, parse_fit};
 use super::queries::Queries;
 use super::rows::{Format, Printer, Row};
 
-/// Score images: how anomalous each is, compared with a few normal ones
+/// Score images against a few normal ones, and draw heat maps
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP, override_usage = USAGE)]
 pub struct Args {
@@ -29,21 +29,21 @@ pub struct Args {
     prompts: PromptArgs,
     #[command(flatten)]
     depth: DepthArgs,
-    /// Images, folders (with their subfolders), globs, or - for paths from standard input, one a line; each of those is
-    /// answered at once
+    /// Images, folders (with their subfolders), globs, or - for paths from standard input, one per line, each answered
+    /// at once
     #[arg(required = true, value_name = "QUERY")]
     queries: Vec<PathBuf>,
-    /// How results are written
+    /// Output format
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
     /// Also write heat maps: for each query DIR/NAME.overlay.png to look at, and DIR/NAME.map.tiff (32-bit float, the
-    /// image's own size, NaN where the model does not see)
+    /// image's own size, NaN where the model does not see the image)
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
-    /// The residual that gets the last colour of the scale, the same for all images
+    /// The residual at the end of the colour scale, which is the same for all images
     #[arg(long, value_name = "MAX", default_value_t = DEFAULT_MAX)]
     map_max: f32,
-    /// Images scored side by side; the results are the same, and in the same order
+    /// How many images are scored at the same time; results and their order do not change
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
 }
@@ -53,43 +53,43 @@ inctrl score --weights W --bank B [OPTIONS] QUERY...
        inctrl score --weights W --class NAME --normals PATH [OPTIONS] QUERY...";
 
 const AFTER_HELP: &str = "\
-Larger scores are more anomalous. Of the method inctrl, score = (holistic + alpha patch_max) / (1 + alpha):
+Larger scores are more anomalous. The method inctrl has score = (holistic + alpha patch_max) / (1 + alpha):
   holistic        the trained head, on heat map, image_residual and text_prior
-  patch_max       the largest value of the heat map, the strangest patch
-  image_residual  how far the image as a whole is from the normals
-  text_prior      how much better texts of a damaged object fit than of a flawless one
-Of the method anomaly-dino, score is the mean of the largest hundredth of the heat map, and patch_max its largest value.
-A bank knows its method; other methods have other columns.
+  patch_max       the largest value of the heat map
+  image_residual  how far the whole image is from the normal ones
+  text_prior      how much better texts about a damaged object match than texts about a flawless one
+The method anomaly-dino has score, the mean of the largest 1 % of the heat map, and patch_max, its largest value.
+A bank knows its method; the columns are those of the method.
 
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
-part scores as much, and scaled, the score from 0 to 1 with 0.5 at the threshold.
+part scores this high or higher, and scaled, the score from 0 to 1 with 0.5 at the threshold.
 
-A query that cannot be scored is a line with its error; the exit code is then 2. In folders and globs a picture is what
-has a picture's name or content; all else is passed over and counted at the end. Links are followed, each folder once,
-and hidden files and folders are ignored.
+A query that cannot be scored gives a line with its error, and the exit code is then 2. In folders and globs, files with
+a picture's extension or content are scored; others are ignored and counted at the end. Links are followed, each folder
+is searched once, and hidden files and folders are ignored.
 
-NAME is the query's path below the deepest folder that holds all queries, without
-extension; paths from standard input keep all their folders. Where two are the same,
-the later ones get -2, -3 and so on.
+NAME is the query's path below the deepest folder that contains all queries, without
+extension; paths from standard input keep all their folders. If a name repeats,
+later ones get -2, -3 and so on.
 
 Examples:
   inctrl score --weights W.safetensors --class 'metal nut' --normals good/ incoming/
   inctrl score --weights W.safetensors --bank nut.bank 'new/*.png' --format csv > new.csv
   camera | inctrl score --weights W.safetensors --bank nut.bank - --format jsonl";
 
-/// A finished bank, or what one is made from.
+/// A finished bank, or the arguments to build one.
 #[derive(clap::Args)]
 #[command(group = ArgGroup::new("prompts").args(["bank", "normals"]).required(true))]
 struct PromptArgs {
-    /// The normal images as a bank, which inctrl bank build makes
+    /// A bank, made by inctrl bank build
     #[arg(long, value_name = "B", conflicts_with_all = ["class", "fit", "method"])]
     bank: Option<PathBuf>,
     #[command(flatten)]
     method: MethodArgs,
     #[arg(long, value_name = "NAME", help = CLASS_HELP)]
     class: Option<String>,
-    /// A normal image, a folder of them (without its subfolders) or a few-shot prompt list of PyTorch (.pt); can be given
-    /// several times
+    /// A normal image, a folder of them (without its subfolders) or a few-shot prompt list of PyTorch (.pt); can be
+    /// repeated
     #[arg(long, value_name = "PATH")]
     normals: Vec<PathBuf>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
@@ -98,7 +98,7 @@ struct PromptArgs {
 
 pub fn run(args: Args) -> Result<Outcome> {
     let progress = Progress::new();
-    // What can be wrong without the model is found before the seconds that it takes to load.
+    // Checks that do not need the model come before its slow loading.
     let maps = args.maps.as_ref().map(|folder| MapWriter::new(folder.clone(), args.map_max)).transpose()?;
     let prompts = args.prompts.read(&progress)?;
     progress.step("looking for images");
@@ -134,7 +134,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     Ok(tally.tell(bank.fit()))
 }
 
-/// Prompts as far as they can be read without a model.
+/// Prompts, as far as they can be read without a model.
 enum Prompts {
     /// The bank and its file.
     Bank(Box<PromptBank>, PathBuf),
@@ -157,7 +157,7 @@ impl PromptArgs {
 }
 
 impl Prompts {
-    /// The bank, and where it comes from.
+    /// The bank, and its source for messages.
     fn into_bank(
         self,
         engine: &Engine,
@@ -176,14 +176,14 @@ impl Prompts {
     }
 }
 
-/// What is said when all is scored.
+/// What is reported at the end.
 #[derive(Default)]
 struct Tally {
     queries: usize,
     failed: usize,
-    /// Images of which the model does not see all.
+    /// Images that the fit cuts.
     cut: usize,
-    /// The smallest share of one that it sees.
+    /// The smallest share of an image that the model sees.
     least_seen: f64,
     doubts: Doubts,
 }
@@ -195,7 +195,7 @@ impl Tally {
         self.doubts.count(|| row.path.display().to_string(), doubt);
         match &row.numbers {
             Err(_) => self.failed += 1,
-            // Less than a percent is rounding of the sides.
+            // Less than a percent comes from rounding the sides.
             Ok(numbers) if numbers.seen < 0.99 => {
                 self.least_seen = if self.cut == 0 { numbers.seen } else { self.least_seen.min(numbers.seen) };
                 self.cut += 1;
@@ -209,8 +209,8 @@ impl Tally {
         doubts.tell(queries);
         if cut > 0 {
             say(&format!(
-                "note: {cut} of {queries} images are not square, and with fit {fit} their ends are not judged (up to \
-                 {:.0} % of the area); letterbox and stretch see all",
+                "note: {cut} of {queries} images are not square, and fit {fit} cuts off their ends (up to {:.0} % of \
+                the area); letterbox and stretch use the whole image",
                 100.0 * (1.0 - least_seen)
             ));
         }

@@ -14,17 +14,17 @@ use super::console::{Progress, result};
 #[command(after_help = "\
 The families of the split held-out are never in the split train, nor are the defects hole and
 foreign_object. Each product is a class <family>_<number> with train/good, test/good,
-test/<defect> and ground_truth/<defect>; the images of a defect are small, medium and large by
-turns. DIR/synth.json tells how the data set was made. Equal arguments give equal images.
+test/<defect> and ground_truth/<defect>. The images of a defect are small, medium and large in
+turn. DIR/synth.json records how the data set was made. Equal arguments give equal images.
 
 Examples:
   inctrl synth -o synthetic --split held-out
   inctrl eval --weights W.safetensors --dataset synthetic --layout mvtec -o results/")]
 pub struct Args {
-    /// The folder for the data set; it must not be there, or be empty
+    /// The folder for the data set; it must be new or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Which half of the generator: train or held-out
+    /// Which half of the generator to use: train or held-out
     #[arg(long, value_name = "SPLIT", value_parser = parse::<Split>)]
     split: Split,
     /// Only these families of the split
@@ -48,7 +48,7 @@ pub struct Args {
     /// Another seed gives other products
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Threads [default: one for each core]
+    /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }

@@ -17,14 +17,14 @@ use super::normals::{FIT_HELP, parse_fit};
 /// Train the adapter and the scoring heads on a data set with known anomalies, for use on others
 #[derive(clap::Args)]
 #[command(after_help = "\
-The data set is an auxiliary one, which nothing is judged on later: all of it is used, the normal
-images of its training and test parts and the anomalous ones of its test part. CLIP is not
-trained, so each image is encoded once, into the cache; an epoch is then quick. The result does
-not depend on the number of threads, and a run that was killed goes on after its last epoch when
+Use an auxiliary data set, never one that is evaluated later. All of it is used: the normal
+images of its training and test parts, and the anomalous images of its test part. CLIP is not
+trained, so each image is encoded once, into the cache, and epochs are quick. The result does
+not depend on the number of threads. A run that was killed continues after its last epoch if
 it is started again with the same arguments.
 
-An image that cannot be used, or that is both normal and anomalous in one class, is named at the
-end and left out; the exit code is then 2, and also where the folder holds what cannot be placed.
+An image that cannot be used, or that is both normal and anomalous in one class, is listed at the
+end and left out. The exit code is then 2, and also if the folder contains unknown files.
 
 Examples:
   inctrl train --weights clip.safetensors --dataset mvtec/ --shots 4 -o heads.safetensors
@@ -42,43 +42,43 @@ pub struct Args {
     classes: Vec<String>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
     fit: Option<Fit>,
-    /// Prompts of each sample, drawn afresh from the normal images of its class
+    /// Prompts of each sample, drawn anew from the normal images of its class
     #[arg(long, value_name = "K", default_value = "4")]
     shots: NonZeroUsize,
     /// Epochs
     #[arg(long, value_name = "N", default_value = "10")]
     epochs: NonZeroUsize,
-    /// Steps of an epoch
+    /// Steps per epoch
     #[arg(long, value_name = "N", default_value = "100")]
     steps: NonZeroUsize,
-    /// Samples of a step, half of them anomalous
+    /// Samples per step, half of them anomalous
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
     /// Learning rate of AdamW
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     lr: f64,
-    /// Let the learning rate fall to 0 in a straight line over all epochs; the published training keeps it
+    /// Decrease the learning rate linearly to 0 over all epochs; the published training keeps it constant
     #[arg(long)]
     lr_decay: bool,
     /// Loss of a sample: focal (gamma 2) or cross-entropy
     #[arg(long, value_name = "LOSS", value_parser = parse_loss, default_value = "focal")]
     loss: Loss,
-    /// What the loss, which expects a logit, is given: logit, or sigmoid, as the published code does
+    /// Input of the loss, which expects a logit: logit, or sigmoid as in the published code
     #[arg(long, value_name = "INPUT", value_parser = parse_loss_input, default_value = "logit")]
     loss_input: LossInput,
     /// Weight of the patch maximum in the loss of the final score [default: the model's alpha, as published]
     ///
-    /// With 0 the holistic head learns to judge by itself.
+    /// With 0 the holistic head learns to decide on its own.
     #[arg(long, value_name = "A")]
     loss_alpha: Option<f64>,
-    /// Mirror and turn each sample's residual map at random, so that heads do not learn where this data set has its
-    /// defects; the published training does not
+    /// Mirror and rotate each sample's residual map at random, so that the heads do not learn where defects lie in this
+    /// data set; the published training does not
     #[arg(long)]
     mirror: bool,
-    /// The folder for the features of the images, which later trainings can use again [default: HEADS.cache]
+    /// The folder for the features of the images, which later trainings can reuse [default: HEADS.cache]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Also write the whole model with the trained heads in it, a file that needs no --heads
+    /// Also write the whole model including the trained heads, a file that needs no --heads
     #[arg(long, value_name = "W2")]
     merged: Option<PathBuf>,
     /// Also draw loss and AUROC by epoch
@@ -152,7 +152,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     training::finish(&paths.output)?;
     drop(progress);
     if trained.resumed > 0 {
-        say(&format!("went on after epoch {}", trained.resumed));
+        say(&format!("continued after epoch {}", trained.resumed));
     }
     let [normal, anomalous] = trained.images;
     let last = trained.epochs.last().map_or(String::new(), |epoch| {
@@ -174,7 +174,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     Ok(if faults == 0 && trained.failures.is_empty() { Outcome::Done } else { Outcome::SomeInputsFailed })
 }
 
-/// Loss above, AUROC below.
+/// Loss at the top, AUROC below.
 fn panels(epochs: &[Epoch]) -> [Panel; 2] {
     let of = |figure: fn(&Epoch) -> f64| epochs.iter().map(figure).collect::<Vec<f64>>();
     let loss = vec![("L_IRL + L_h".to_owned(), of(|epoch| epoch.loss))];

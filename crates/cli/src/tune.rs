@@ -28,19 +28,19 @@ pub struct Args {
     /// The GPU
     #[arg(long, default_value = "cuda:0", value_name = "cuda:N")]
     device: Device,
-    /// Batch sizes that count, all alike
+    /// Batch sizes to measure, with equal weight
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "1,8,64")]
     batches: Vec<usize>,
     /// The table to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Measure nothing: write what the library itself prefers for each layer and batch, best first
+    /// Do not measure: write the library's own preferences for each layer and batch, best first
     #[arg(long)]
     list: bool,
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    let Device::Cuda(ordinal) = args.device else { bail!("only a GPU is tuned: give --device cuda:N") };
+    let Device::Cuda(ordinal) = args.device else { bail!("only GPUs can be tuned: give --device cuda:N") };
     if args.batches.iter().any(|batch| !(1..=1024).contains(batch)) {
         bail!("--batches: each must be from 1 to 1024");
     }
@@ -49,12 +49,12 @@ pub fn run(args: Args) -> Result<Outcome> {
     let weights = Weights::open(&LoadOptions { weights: args.weights, heads: None, config: None })?;
     let mut cuda = Cuda::new(ordinal, CudaOptions::default())?;
     cuda.check_arch(weights.arch())?;
-    // Loading fixes an algorithm for every shape of the model, which is what there is to measure.
+    // Loading fixes an algorithm for every shape of the model; these shapes are measured.
     let _encoder = Vision::load(&mut cuda, &weights)?;
     let tokens = weights.arch().vision.tokens();
     let rows: Vec<usize> = args.batches.iter().map(|batch| batch * tokens).collect();
     if args.list {
-        // One row too: the class token alone, in the last block.
+        // Single rows too: the class token in the last block.
         let rows: Vec<usize> = args.batches.iter().copied().chain(rows).collect();
         let found = cuda.preferences(&rows, 8)?;
         drop(progress);

@@ -12,14 +12,14 @@ use inctrl::weights::{Arch, LoadOptions, inspect, random};
 use super::Outcome;
 use super::console::{Progress, result};
 
-/// Look at model files, or make one to try things with
+/// Inspect model files, or make a random one for tests
 #[derive(Subcommand)]
 pub enum Command {
     Inspect(InspectArgs),
     Random(RandomArgs),
 }
 
-/// Report on a model: files, architecture, size, and every problem; exit code 1 where it cannot be used
+/// Report on a model: files, architecture, size, and every problem; exit code 1 if it cannot be used
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -28,7 +28,7 @@ pub struct InspectArgs {
     /// A safetensors file
     #[arg(value_name = "W")]
     weights: PathBuf,
-    /// The adapter and scoring heads, where the weights file has none
+    /// InCTRL's adapter and scoring heads, if the weights file has none
     #[arg(long, value_name = "H")]
     heads: Option<PathBuf>,
     /// The model's JSON: open_clip's, or one with "family": "dinov2"
@@ -36,7 +36,7 @@ pub struct InspectArgs {
     config: Option<PathBuf>,
 }
 
-/// Write a model with random weights, for benchmarks and tests: its scores mean nothing
+/// Write a model with random weights, for benchmarks and tests; its scores have no meaning
 #[derive(clap::Args)]
 #[command(after_help = "\
 The same arguments give the same file on every machine.
@@ -50,7 +50,7 @@ pub struct RandomArgs {
     /// Another seed gives other weights
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How numbers are stored
+    /// Storage type of the weights
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DTypeName,
     /// The file to write
@@ -63,8 +63,8 @@ pub struct RandomArgs {
 struct ArchArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_arch, help = arch_help())]
     arch: Option<Arch>,
-    /// A model's JSON in place of a name: open_clip's, with {"inctrl": {"taps": [..], "alpha": 1}}, or {"family": "dinov2",
-    /// "image_size": 518, "patch_size": 14, "width": 384, "layers": 12, "registers": 4, "mlp": "gelu"}
+    /// A model's JSON instead of a name: open_clip's, with {"inctrl": {"taps": [..], "alpha": 1}}, or {"family":
+    /// "dinov2", "image_size": 518, "patch_size": 14, "width": 384, "layers": 12, "registers": 4, "mlp": "gelu"}
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
 }
@@ -92,7 +92,7 @@ fn arch_help() -> String {
 
 fn parse_arch(name: &str) -> Result<Arch, String> {
     Arch::named(name).ok_or_else(|| {
-        format!("known architectures are {}; any other is described by a file, see --config", Arch::names().join(", "))
+        format!("known architectures are {}; describe any other in a file, see --config", Arch::names().join(", "))
     })
 }
 
@@ -103,7 +103,7 @@ pub fn run(command: Command) -> Result<Outcome> {
             let report = inspect(&LoadOptions { weights: weights.clone(), heads, config })?;
             result(&report.to_string())?;
             if !report.problems.is_empty() {
-                bail!("{}: the model cannot be used as it is", weights.display());
+                bail!("{}: the model cannot be used", weights.display());
             }
         }
         Command::Random(args) => {
@@ -117,7 +117,7 @@ pub fn run(command: Command) -> Result<Outcome> {
 }
 
 impl ArchArgs {
-    /// One of the two is there: clap sees to it.
+    /// clap ensures that one of the two is present.
     fn read(self) -> Result<Arch> {
         match (self.arch, self.config) {
             (Some(arch), _) => Ok(arch),

@@ -227,7 +227,8 @@ impl Machine<'_, '_> {
         let Some(global) = Global::named(module, name, self.script) else {
             let shown: String = format!("{module}.{name}").chars().take(120).collect();
             return Err(format!(
-                "refused global `{}`, which is not among the few names that weights need (the file may hold training state or worse; if you trust its origin, save only its state_dict with torch.save),",
+                "refused global `{}`, which is not among the few names that weights need (the file may hold training \
+                state or worse; if you trust its origin, save only its state_dict with torch.save),",
                 shown.escape_debug()
             ));
         };

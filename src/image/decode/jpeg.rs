@@ -21,7 +21,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
 #[cfg(not(feature = "libjpeg"))]
 fn pixels(_: &[u8], _: Header) -> Result<Image> {
     Err(refuse(
-        "this build cannot read JPEG, as it lacks the feature `libjpeg`: build with the feature, or convert the picture to PNG",
+        "this build cannot read JPEG, as it lacks the feature `libjpeg`: build with the feature, or convert the \
+        picture to PNG",
     ))
 }
 

@@ -196,7 +196,8 @@ impl std::fmt::Debug for Image {
     }
 }
 
-const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed range: scale them to 8 or 16 bits, with the same black and white values for all pictures of the product";
+const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed range: scale them to 8 or 16 bits, \
+    with the same black and white values for all pictures of the product";
 
 /// Drops the last channels of pixels of `FROM` samples, so that `TO` remain.
 fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Vec<u8> {
@@ -243,7 +244,8 @@ fn recognise(bytes: &[u8]) -> Result<ImageFormat> {
         Content::Picture(Format::Pnm) => Ok(ImageFormat::Pnm),
         Content::Unsupported(name) => Err(not_supported(name)),
         Content::Other => Err(refuse(
-            "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (recognised by the first bytes, whatever the file's name)",
+            "the content is not one of PNG, JPEG, BMP, TIFF, WebP, PNM (recognised by the first bytes, whatever the \
+            file's name)",
         )),
     }
 }
@@ -319,7 +321,8 @@ fn failure(format: ImageFormat, error: ImageError) -> Error {
     }
     let what = match &error {
         ImageError::Unsupported(_) => {
-            "uses a variant that is not supported: convert it to 8- or 16-bit PNG (32-bit floating point needs the same black and white values for all pictures of the product)"
+            "uses a variant that is not supported: convert it to 8- or 16-bit PNG (32-bit floating point needs the \
+            same black and white values for all pictures of the product)"
         }
         ImageError::Limits(_) => "takes more memory than a picture of its size should: save it again as PNG",
         _ => "is damaged: save or copy it again",

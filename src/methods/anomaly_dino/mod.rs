@@ -72,13 +72,15 @@ impl Method for AnomalyDino {
             },
             Opt {
                 name: ROTATIONS,
-                help: "views of each normal image, rotated in equal steps: 8 means every 45 degrees, 1 only the image itself",
+                help: "views of each normal image, rotated in equal steps: 8 means every 45 degrees, 1 only the \
+                    image itself",
                 kind: OptKind::Count { low: 1, high: 64, default: 8 },
                 of_prompts: true,
             },
             Opt {
                 name: MASK,
-                help: "judge the part and not the background, told apart by the first principal component of an image's tokens",
+                help: "judge the part and not the background, told apart by the first principal component of an \
+                    image's tokens",
                 kind: OptKind::Switch { default: false },
                 of_prompts: false,
             },
@@ -99,7 +101,8 @@ impl Method for AnomalyDino {
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
         if options.switch(MASK)? {
-            let message = "the method `anomaly-dino` does not yet tell the part from the background: use mask=off, or an ignore mask";
+            let message = "the method `anomaly-dino` does not yet tell the part from the background: use mask=off, \
+                or an ignore mask";
             return Err(Error::new(ErrorKind::Argument, message));
         }
         Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false })
@@ -148,7 +151,8 @@ impl Method for AnomalyDino {
         let expected = [rows, arch.vision.width];
         if found[..] != expected || bank.rows.len() != prompts || bank.rows.contains(&0) {
             let message = format!(
-                "tensor `{PATCHES}` has shape {}, but the model and {prompts} prompts of {:?} rows give {}: build the bank again",
+                "tensor `{PATCHES}` has shape {}, but the model and {prompts} prompts of {:?} rows give {}: build \
+                the bank again",
                 shape_text(found),
                 bank.rows,
                 shape_text(&expected)

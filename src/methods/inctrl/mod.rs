@@ -81,7 +81,8 @@ impl Method for Inctrl {
             return Ok(());
         }
         let message = format!(
-            "the heads of the method `inctrl` were trained for maps of {own} cells, but this frame has {grid}: use the fit crop, letterbox or stretch and the model's own size"
+            "the heads of the method `inctrl` were trained for maps of {own} cells, but this frame has {grid}: use \
+            the fit crop, letterbox or stretch and the model's own size"
         );
         Err(Error::new(ErrorKind::Argument, message))
     }
@@ -94,7 +95,9 @@ impl Method for Inctrl {
             .arch()
             .text_tower()
             .map_err(|error| error.prefixed("the method `inctrl` compares images with texts, but"))?;
-        let message = "the method `inctrl` needs trained heads, but the file has no adapter.* or diff_head* tensors: it is a plain CLIP model. Also give the file with InCTRL's heads (--heads FILE), or train them (inctrl train)";
+        let message = "the method `inctrl` needs trained heads, but the file has no adapter.* or diff_head* tensors: \
+            it is a plain CLIP model. Also give the file with InCTRL's heads (--heads FILE), or train them (inctrl \
+            train)";
         Err(Error::new(ErrorKind::Weights, message))
     }
 

@@ -236,10 +236,10 @@ fn a_bank_says_what_its_crop_leaves_out() {
     let run = build(&bench, "wide", "wide.bank", &[]).succeeded();
     let info = bench.run(&["bank", "info", "wide.bank"]).succeeded();
     assert_eq!(run.stdout, info.stdout);
-    for part in ["50 % of it not judged", "unseen   25 % of the area of all prompts", "letterbox"] {
+    for part in ["50 % of it cut off", "unseen   25 % of the area of all prompts", "letterbox"] {
         assert!(info.stdout.contains(part), "{}", info.stdout);
     }
-    assert_eq!(info.stdout.matches("not judged").count(), 1);
+    assert_eq!(info.stdout.matches("of it cut off").count(), 1);
     let json = bench.run(&["bank", "info", "wide.bank", "--format", "json"]).succeeded();
     let mut unseen: Vec<f64> =
         json.rows()[0]["unseen"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();

@@ -117,7 +117,7 @@ fn killed_and_resumed_gives_the_same_bytes() {
         bench.run(&other).refused(&["killed.safetensors.state", "state of another training"]);
         assert!(bench.read("killed.safetensors.state") == state);
         let resumed = well(bench.run(&long("killed.safetensors")));
-        assert!(resumed.stderr.contains("went on after epoch "), "{}", resumed.stderr);
+        assert!(resumed.stderr.contains("continued after epoch "), "{}", resumed.stderr);
     }
     assert!(bench.read("killed.safetensors") == bench.read("whole.safetensors"));
     assert!(bench.read("curve.png") == curve);
