@@ -21,8 +21,8 @@ WORDS = {
 def table(figures, trimmed):
     """Lines of Markdown: first beside encoders that are trimmed to what is read of them, then as they are exported."""
     sizes = list(figures["batches"])
-    heads = ["one frame a call" if size == "1" else f"batches of {size}, a frame" for size in sizes]
-    lines = ["| " + " | ".join(["time over that of the fastest encoder alone", *heads]) + " |", "|---" * (1 + len(sizes)) + "|"]
+    heads = ["one frame per call" if size == "1" else f"batches of {size}, per frame" for size in sizes]
+    lines = ["| " + " | ".join(["time relative to the fastest encoder alone", *heads]) + " |", "|---" * (1 + len(sizes)) + "|"]
 
     def row(words, name, batches):
         cells = []
@@ -32,7 +32,7 @@ def table(figures, trimmed):
             cells.append(f"{batch['ratio'][name]:.2f} ({batch['median_ms_per_image'][name]:.0f} ms)" if known else "")
         lines.append("| " + " | ".join([words, *cells]) + " |")
 
-    row("**inctrl**, frame to score; rivals trimmed to the class token as we are", "inctrl", trimmed["batches"])
+    row("**inctrl**, frame to score; rivals trimmed to the class token, like inctrl", "inctrl", trimmed["batches"])
     first = figures["batches"][sizes[0]]["ratio"]
     for name in sorted(first, key=first.get):
         row(WORDS[name].format(figures["versions"].get(name, "")), name, figures["batches"])
@@ -40,7 +40,7 @@ def table(figures, trimmed):
     threads = "one thread" if threads == 1 else f"{threads} threads"
     what = f"{machine['cpu']}, {machine['system']}, {threads}, f32, {figures['arch']}"
     runs = "one repeat" if repeats == 1 else f"{repeats} repeats"
-    lines += ["", f"{what}; inctrl with a bank of K = {figures['prompts']}; medians of paired ratios of {runs}, in shuffled turns"]
+    lines += ["", f"{what}; inctrl with a bank of K = {figures['prompts']}; medians of paired ratios over {runs}, in shuffled order"]
     lines += [f"([as exported]({FIGURES.relative_to(ROOT)}), [trimmed]({TRIMMED.relative_to(ROOT)}), [how](docs/cpu.md))."]
     return lines
 
