@@ -320,7 +320,7 @@ mod tests {
             ("at least one", |a| a.taps.clear()),
             ("from 1 to", |a| a.taps = vec![0, 1]),
             ("from 1 to", |a| a.taps = vec![99]),
-            ("each once", |a| a.taps = vec![2, 2]),
+            ("without repeats", |a| a.taps = vec![2, 2]),
             ("alpha", |a| a.alpha = f32::NAN),
             ("family open_clip", |a| a.text = None),
             ("family open_clip", |a| a.vision.registers = 1),

@@ -91,6 +91,6 @@ fn frames_of_strange_shapes_are_refused_or_judged() {
     assert_eq!(scorer.score(frame(60, 50)).unwrap().score.to_bits(), before.score.to_bits());
     // No method is usual for a model without heads: it says what there is.
     let error = engine.bank_builder_of(&BankSpec::default()).err().unwrap();
-    assert!(error.chain().contains("name one that it can: anomaly-dino"), "{}", error.chain());
+    assert!(error.chain().contains("name one that it can serve: anomaly-dino"), "{}", error.chain());
     assert_eq!(engine.bank_builder_of(&spec(&["size=13"])).err().unwrap().kind(), ErrorKind::Argument);
 }

@@ -205,7 +205,7 @@ fn bad_arguments_are_errors_that_name_them() {
     unsafe {
         refused(inctrl_engine_open(null(), &mut engine), INCTRL_ERROR_ARGUMENT, &["inctrl_engine_options", "NULL"]);
         refused(inctrl_engine_open(&options, &mut engine), INCTRL_ERROR_ARGUMENT, &["weights", "NULL"]);
-        refused(inctrl_engine_open(&options, null_mut()), INCTRL_ERROR_ARGUMENT, &["place", "NULL"]);
+        refused(inctrl_engine_open(&options, null_mut()), INCTRL_ERROR_ARGUMENT, &["variable", "NULL"]);
         options.weights = c"/nowhere/w.safetensors".as_ptr();
         refused(inctrl_engine_open(&options, &mut engine), INCTRL_ERROR_IO, &["/nowhere/w.safetensors"]);
         options.device = c"abacus".as_ptr();

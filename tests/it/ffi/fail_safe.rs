@@ -49,7 +49,7 @@ fn limits_beyond_the_range_and_reserved_fields_are_refused() {
     let mut scorer = null_mut();
     for (options, words) in [
         (inctrl_scorer_options { reserved: 1, ..options }, &["`reserved` of inctrl_scorer_options is 1"][..]),
-        (inctrl_scorer_options { late: 2, ..options }, &["2 is not a use of late results"]),
+        (inctrl_scorer_options { late: 2, ..options }, &["2 is not a value for `late`"]),
         (inctrl_scorer_options { late: -1, ..options }, &["-1 is not"]),
         (inctrl_scorer_options { struct_size: 8, ..options }, &["struct_size", "8"]),
         (inctrl_scorer_options { capacity: 1025, ..options }, &["1025", "1024"]),

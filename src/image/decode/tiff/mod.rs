@@ -64,7 +64,7 @@ fn full_page(pages: &[Directory]) -> Result<usize> {
         (&[at], _) => Ok(at),
         // There is no other page that its flag could refer to.
         ([], 1) => Ok(0),
-        ([], _) => Err(refuse("the TIFF data holds only pages of reduced resolution: give the full picture")),
+        ([], _) => Err(refuse("the TIFF data holds pages of reduced resolution alone: give the full picture")),
         (_, MOST_PAGES) => Err(holds("TIFF", &format!("{MOST_PAGES} pages or more"))),
         _ => Err(holds("TIFF", &format!("{} pages", full.len()))),
     }
