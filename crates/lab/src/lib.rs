@@ -1,17 +1,17 @@
-//! The laboratory of [`inctrl`]: what is done with an engine before and after it scores, and nothing that a program on the line
-//! needs.
+//! Data sets, evaluation, training and measuring for [`inctrl`]: work before and after scoring that a program on a
+//! production line does not need.
 //!
 //! | module | job |
 //! |---|---|
-//! | [`datasets`] | data sets as they lie on disk: images, labels, masks, splits |
+//! | [`datasets`] | data sets on disk: images, labels, masks, splits |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | [`evaluation`] | the paper's protocol: draws, scores, figures |
 //! | [`report`] | an evaluation as a page, JSON, CSV and Markdown |
-//! | [`training`] | heads of one's own: the paper's objective on an auxiliary data set |
+//! | [`training`] | training of InCTRL's heads: the paper's objective on an auxiliary data set |
 //! | [`prompt_check`] | the prompts of a bank against each other |
 //! | [`render`] | heat maps as pictures, sheets of many images, curves |
 //! | [`synth`] | procedural inspection images, good and defective |
-//! | [`measure`] | how long things take |
+//! | [`measure`] | timing |
 
 pub mod datasets;
 pub mod evaluation;

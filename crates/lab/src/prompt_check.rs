@@ -1,21 +1,21 @@
-//! The prompts against each other: which one is strange, and what the others do not cover.
+//! Prompts scored against each other: outliers, and parts of the object that the others do not cover.
 
 use std::sync::Arc;
 
 use inctrl::pictures::PictureId;
 use inctrl::{Error, ErrorKind, Frame, PromptBank, Result, Score, Scorer};
 
-/// A prompt judged by the others.
+/// A prompt scored against the others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptCheck {
-    /// Its place in [`PromptBank::prompt_hashes`].
+    /// Its index in [`PromptBank::prompt_hashes`].
     pub place: usize,
     /// Its score against the bank of the others.
     pub score: Score,
 }
 
-/// Scores a prompt, whose image is `frame`, against the bank without it; copies of it are left out as well. The scorer is left
-/// with that smaller bank.
+/// Scores a prompt, with the image `frame`, against the bank without it and its copies. The scorer keeps that smaller
+/// bank.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] if the image is not a prompt of the bank, or no other prompt is there; otherwise as
@@ -25,27 +25,27 @@ pub fn leave_one_out(scorer: &mut Scorer, bank: &PromptBank, frame: Frame<'_>) -
     let Some(&place) = places.first() else {
         return Err(Error::new(
             ErrorKind::Argument,
-            "the image is not a prompt of the bank: its pixels differ from all",
+            "the image is not a prompt of the bank: its pixels differ from all prompts",
         ));
     };
     let others: Vec<usize> = (0..bank.prompt_hashes().len()).filter(|k| !places.contains(k)).collect();
     if others.is_empty() {
-        let message = "the bank has no other prompt to judge this one by: at least two are needed";
+        let message = "the bank has no other prompt to compare with: at least two are needed";
         return Err(Error::new(ErrorKind::Argument, message));
     }
     scorer.set_bank(Arc::new(bank.subset(&others)?))?;
     Ok(PromptCheck { place, score: scorer.score(frame)?.clone() })
 }
 
-/// Which of `scores` stick out above the rest: more than 3.5 standard deviations above the median, the deviation being
-/// estimated from the median of distances to it (Iglewicz and Hoaglin, 1993). Fewer than four scores have no rest to stick out of.
+/// Which of `scores` are outliers: more than 3.5 standard deviations above the median, with the deviation estimated
+/// from the median distance to it (Iglewicz and Hoaglin, 1993). Fewer than four scores have no outliers.
 pub fn outliers(scores: &[f32]) -> Vec<bool> {
     if scores.len() < 4 {
         return vec![false; scores.len()];
     }
     let middle = median(scores.to_vec());
-    // 0.6745 is the median distance of a normal distribution with deviation 1. Where most scores are the same, a small floor
-    // keeps rounding from sticking out.
+    // 0.6745 is the median distance of a normal distribution with deviation 1. If most scores are equal, a small floor
+    // keeps rounding from counting as an outlier.
     let deviation = (median(scores.iter().map(|x| (x - middle).abs()).collect()) / 0.6745).max(1e-4);
     scores.iter().map(|x| (x - middle) / deviation > 3.5).collect()
 }

@@ -153,7 +153,7 @@ fn a_damaged_state_is_named() {
     let bench = bench();
     for content in [&b""[..], b"no safetensors", &bench.read("w.safetensors")] {
         bench.write("a.safetensors.state", content);
-        train(&bench, "a.safetensors", &[]).refused(&["a.safetensors.state", "delete it to begin anew"]);
+        train(&bench, "a.safetensors", &[]).refused(&["a.safetensors.state", "delete it to start again"]);
     }
 }
 
@@ -173,7 +173,7 @@ fn a_full_disk_is_named_and_what_was_written_is_kept() {
     let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(bench.path(".")).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    for part in [&format!("full/{name}"), "cannot write the features", "9 before it are kept", "make room"] {
+    for part in [&format!("full/{name}"), "cannot write the features", "9 before it are kept", "free disk space"] {
         assert!(stderr.contains(part), "{stderr} does not say {part:?}");
     }
     assert!(whole.starts_with(&bench.read(&format!("full/{name}"))));

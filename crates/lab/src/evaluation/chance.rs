@@ -1,4 +1,4 @@
-//! [`Chance`]: what a metric is worth.
+//! [`Chance`]: the chance level of each metric.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,18 @@ use super::results::AUPRO_LIMIT;
 /// How many normal and anomalous samples there are.
 pub(super) type Counts = [u64; 2];
 
-/// What each metric has without any knowledge of the images, by its name; a metric that is not defined has none.
+/// The value of each metric, by name, without any knowledge of the images. Undefined metrics have none.
 ///
-/// With a share p of anomalous samples the area under the ROC curve is 0.5 on average if scores are drawn at random, and the
-/// average precision p where there are many samples. The F1 of calling every sample anomalous is 2 p / (1 + p), and no largest F1
-/// lies below it. The overlap with regions is the false positive rate at random, and half of the limit is its mean up to there.
+/// Let p be the share of anomalous samples. With random scores the area under the ROC curve is 0.5 on average, and the
+/// average precision is p for many samples. Calling every sample anomalous has an F1 of 2 p / (1 + p), and the largest
+/// F1 is never below it. With random scores the overlap with regions equals the false positive rate, so its mean up to
+/// the limit is half of the limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Chance(BTreeMap<&'static str, f64>);
 
 impl Chance {
-    /// The chance of a class with so many images, and pixels where it has masks.
+    /// The chance level of a class, from its numbers of images and, if it has masks, of pixels.
     pub(super) fn of(images: Counts, pixels: Option<Counts>) -> Self {
         use MetricName::*;
         let mut found = BTreeMap::new();
@@ -44,7 +45,7 @@ impl Chance {
         Chance(found)
     }
 
-    /// The mean over classes, of the metrics that all of them have.
+    /// The mean over classes of the metrics that all classes have.
     pub(super) fn mean<'a>(classes: impl Iterator<Item = &'a Chance> + Clone) -> Self {
         let mean = |metric: MetricName| {
             let values: Vec<f64> = classes.clone().map(|class| class.get(metric)).collect::<Option<_>>()?;
@@ -53,7 +54,7 @@ impl Chance {
         Chance(MetricName::ALL.into_iter().filter_map(mean).collect())
     }
 
-    /// That of one metric.
+    /// The chance level of one metric.
     pub fn get(&self, metric: MetricName) -> Option<f64> {
         self.0.get(metric.name()).copied()
     }

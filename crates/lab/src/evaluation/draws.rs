@@ -24,7 +24,7 @@ pub struct Draw {
     pub class: String,
     /// The run, from 0.
     pub run: usize,
-    /// As many as the most shots.
+    /// As many as the largest number of shots.
     pub prompts: Vec<Prompt>,
 }
 

@@ -1,7 +1,7 @@
-//! Scores on their way to disk: a line for each image, so that a run that was killed goes on.
+//! Scores on disk, one line per image, so that a run that was killed can continue.
 //!
-//! The file grows by whole lines. A line that a kill cut short is the last one, and is dropped when the file is opened.
-//! Numbers are kept as the digits of their bits: what is read is what was written.
+//! The file grows by whole lines. Only the last line can be incomplete after a kill, and it is dropped when the file is
+//! opened. Numbers are stored as hexadecimal bits, so they are read exactly as written.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -24,14 +24,14 @@ pub struct Scored {
     pub cells: Vec<f32>,
 }
 
-/// An image with its scores, or why there are none.
+/// An image with its scores, or the error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The image's name in the data set.
     pub name: String,
-    /// The class that it was judged as.
+    /// The class that it was scored as.
     pub class: String,
-    /// The scores against each bank, shots within runs, or what is the matter with the image.
+    /// The scores against each bank (shots within runs), or the error.
     pub scores: Result<Vec<Scored>, String>,
     /// Hash of the pixels, in hexadecimal; empty where the image could not be read.
     pub hash: String,
@@ -39,7 +39,7 @@ pub struct Entry {
     pub size: [usize; 2],
     /// Where the map lies: x, y, width, height in pixels.
     pub place: [f64; 4],
-    /// How its cells lie.
+    /// Rows and columns of the map.
     pub grid: Grid,
 }
 
@@ -79,7 +79,7 @@ impl Entry {
         }
     }
 
-    /// An image that cannot be scored.
+    /// An entry for an image that cannot be scored.
     pub fn failed(name: &str, class: &str, why: String) -> Self {
         let (name, class) = (name.to_owned(), class.to_owned());
         Entry {
@@ -93,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// The map against bank `bank`, over an image of `width` x `height` pixels that shows the same.
+    /// The map against bank `bank`, scaled to a version of the image with `width` x `height` pixels.
     pub fn map(&self, bank: usize, width: usize, height: usize) -> Option<AnomalyMap> {
         let cells = self.scores.as_ref().ok()?.get(bank)?.cells.clone();
         let (u, v) = (width as f64 / self.size[0] as f64, height as f64 / self.size[1] as f64);
@@ -150,8 +150,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or begins the journal at `path`. `identity` is a line that tells what is evaluated and how: a journal of another
-    /// run is refused.
+    /// Opens or begins the journal at `path`. `identity` is a line that describes the evaluation. A journal of another
+    /// evaluation is refused.
     ///
     /// # Errors
     /// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for the journal of another run.
@@ -175,7 +175,7 @@ impl Journal {
             Some(found) if found == identity => {
                 for line in lines {
                     let entry = serde_json::from_str(line).ok().and_then(Entry::from_line).ok_or_else(|| {
-                        let message = "the journal is damaged; delete it to begin anew";
+                        let message = "the journal is damaged: delete it to start again";
                         Error::new(ErrorKind::Argument, message).at(path)
                     })?;
                     entries.insert((entry.class.clone(), entry.name.clone()), entry);
@@ -185,7 +185,7 @@ impl Journal {
             }
             Some(found) => {
                 let message = format!(
-                    "is the journal of another evaluation; choose another folder, or delete it to begin anew\n  there: \
+                    "is the journal of another evaluation: choose another folder, or delete it to start again\n  there: \
                      {found}\n  here:  {identity}"
                 );
                 return Err(Error::new(ErrorKind::Argument, message).at(path));
@@ -194,19 +194,19 @@ impl Journal {
         Ok(Journal { path: path.to_path_buf(), file, entries })
     }
 
-    /// The entry of an image, where it is there already.
+    /// The entry of an image, if there is one.
     pub fn get(&self, class: &str, name: &str) -> Option<&Entry> {
         self.entries.get(&(class.to_owned(), name.to_owned()))
     }
 
-    /// Adds an entry; it is in the file when this returns.
+    /// Adds an entry and writes it to the file.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         let line = serde_json::to_string(&entry.line())
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot write a line").because(error))?;
-        // One write, so that no line is begun that a moment later would have been whole.
+        // One write, so that a line is rarely incomplete.
         let write = self.file.write_all(format!("{line}\n").as_bytes());
         write.map_err(|error| Error::io("write", &self.path, error))?;
         self.entries.insert((entry.class.clone(), entry.name.clone()), entry);

@@ -1,16 +1,16 @@
-//! How good the method is on a data set: the protocol of the paper's Table 1.
+//! Evaluation of a method on a data set: the protocol of the InCTRL paper's Table 1.
 //!
-//! For each class, each run and each number of shots K, K prompts are drawn from the *training* normals and every test image is
-//! scored against them. A metric is averaged over the classes of a run; reported are the mean and the standard deviation
-//! (of the population, as NumPy's `std`) over the runs. Prompts of fewer shots are the first of those of more, so that
-//! shots compare on the same draw.
+//! For each class, run and number of shots K, K prompts are drawn from the *training* normals and every test image is
+//! scored against them. A metric is averaged over the classes of a run. The report has the mean and the standard
+//! deviation (of the population, as NumPy's `std`) over the runs. Fewer shots use the first prompts of more shots, so
+//! that shots are compared on the same draw.
 //!
-//! Each image is encoded once, whatever the number of runs and shots. The draws are written down with the content hash of
-//! each prompt: a run can be repeated from that file alone. Scores go to a journal as they come, so that a run that was
-//! killed goes on where it was; results are computed from the journal, and are the same bytes either way.
+//! Each image is encoded once, for any number of runs and shots. The draws are stored with the content hash of each
+//! prompt, so a run can be repeated from that file alone. Scores go to a journal, so a run that was killed continues
+//! where it stopped. Results are computed from the journal and have the same bytes in both cases.
 //!
-//! Metrics of pixels look at maps and masks of at most [`Options::mask_side`] pixels a side. What the model does not see is
-//! left out of them.
+//! Pixel metrics use maps and masks with sides of at most [`Options::mask_side`] pixels. Pixels that the model does not
+//! see are left out.
 
 mod chance;
 mod draws;

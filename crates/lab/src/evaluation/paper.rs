@@ -1,4 +1,4 @@
-//! Table 1 of the paper, to put beside one's own figures.
+//! Table 1 of the InCTRL paper, for comparison.
 
 use serde::Serialize;
 
@@ -39,10 +39,10 @@ const VISA: [&str; 12] = [
     "pipe_fryum",
 ];
 
-/// The method whose figures they are.
+/// The method of these figures.
 pub const PAPER_METHOD: &str = "inctrl";
 
-/// What the paper reports of the method.
+/// A figure reported in the paper.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PaperRow {
     /// The data set as the paper names it.
@@ -55,9 +55,9 @@ pub struct PaperRow {
     pub auroc_std: f64,
 }
 
-/// The paper's rows for a data set with these classes; none for a data set that it does not have, or only part of one.
+/// The paper's rows for a data set with these classes; none for an unknown or partial data set.
 ///
-/// A class that happens to have the name of a data set is not that data set: one of a single class has to lie as it does.
+/// A class may happen to have the name of a data set. So data sets of one class must also have the right layout.
 pub fn paper_rows(classes: &[&str], layout: Layout) -> Vec<PaperRow> {
     let is = |known: &[&str]| classes.len() == known.len() && known.iter().all(|class| classes.contains(class));
     let dataset = match classes {

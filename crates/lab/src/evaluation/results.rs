@@ -28,7 +28,7 @@ pub enum MetricName {
     ImageAuprc,
     /// Largest F1 of images.
     ImageF1Max,
-    /// AUROC of images by their largest residual alone, without heads and texts: another method to compare with.
+    /// AUROC of images by their largest residual alone, without heads and texts, for comparison.
     PatchAuroc,
     /// Average precision of images by their largest residual alone.
     PatchAuprc,
@@ -99,7 +99,7 @@ pub struct Spread {
     pub mean: Option<f64>,
     /// Their standard deviation, of the population.
     pub std: Option<f64>,
-    /// Why there is none.
+    /// Why it is undefined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The values, run by run.
@@ -135,17 +135,17 @@ pub struct Cell {
 pub struct ClassResults {
     /// The class.
     pub class: String,
-    /// What text prompts call it.
+    /// Its name in text prompts.
     pub text: String,
-    /// Normal images judged.
+    /// Number of normal images scored.
     pub normal: usize,
-    /// Anomalous images judged.
+    /// Number of anomalous images scored.
     pub anomalous: usize,
-    /// Those of them with a mask.
+    /// Number of anomalous images with a mask.
     pub masks: usize,
-    /// Pixels of defects where the model does not see, at the size of the metrics.
+    /// Defect pixels that the model does not see, at the size of the metrics.
     pub unseen_defect_pixels: u64,
-    /// What each metric has by chance.
+    /// The chance level of each metric.
     pub chance: Chance,
     /// By number of shots.
     pub shots: Vec<Cell>,
@@ -156,13 +156,13 @@ pub struct ClassResults {
 pub struct Summary {
     /// Means over classes, then over runs, by number of shots.
     pub shots: Vec<Cell>,
-    /// What each metric has by chance: the mean over classes.
+    /// The chance level of each metric: the mean over classes.
     pub chance: Chance,
-    /// The paper's figures, where it has the data set.
+    /// The paper's figures, if it has the data set.
     pub paper: Vec<PaperRow>,
 }
 
-/// What an evaluation found. The same run gives the same bytes as JSON.
+/// The results of an evaluation. The same run gives the same bytes as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Results {
     /// Version of the program.
@@ -171,13 +171,13 @@ pub struct Results {
     pub model: String,
     /// The device.
     pub device: String,
-    /// How the data set lies on disk.
+    /// Layout of the data set.
     pub layout: Layout,
     /// The method.
     pub method: String,
     /// Its options, each `name=value`.
     pub options: String,
-    /// How images were brought to the encoder.
+    /// How images were fitted to the encoder.
     pub fit: Fit,
     /// The seed of split and draws.
     pub seed: u64,
@@ -189,23 +189,23 @@ pub struct Results {
     pub overall: Summary,
     /// Class by class.
     pub classes: Vec<ClassResults>,
-    /// Whether the patch maximum is another method than the score: the two differ on some image.
+    /// Whether the patch maximum differs from the score on some image.
     pub patch_max_differs: bool,
     /// The prompts of every run.
     pub prompts: Draws,
     /// Images that could not be used.
     pub failures: Vec<Failure>,
-    /// What is the matter with the data set, as [`check`](crate::datasets::check) found it.
+    /// Problems of the data set found by [`check`](crate::datasets::check).
     pub problems: Vec<Problem>,
-    /// Test images with the pixels of a prompt: they make the figures look better than they are.
+    /// Test images with the same pixels as a prompt, which make the figures too good.
     pub leaks: Vec<String>,
 }
 
-/// Computes all figures of a finished run. `checked` is what [`check`](crate::datasets::check) says of the data set, at least of the
-/// wanted classes.
+/// Computes all figures of a finished run. `checked` is the result of [`check`](crate::datasets::check), at least for
+/// the wanted classes.
 ///
 /// # Errors
-/// As [`Options::classes`], and where a mask can be read no more.
+/// As [`Options::classes`], and where a mask can no longer be read.
 pub fn evaluate(
     engine: &Engine,
     dataset: &Dataset,
@@ -260,7 +260,7 @@ pub fn evaluate(
     })
 }
 
-/// The test images that show what a prompt of their class shows, whatever their files.
+/// Test images with the same pixels as a prompt of their class.
 fn leaks(dataset: &Dataset, draws: &Draws, entries: &[Entry], checked: &datasets::Report) -> Vec<String> {
     let seen = dataset.items.iter().zip(&checked.pictures);
     let known: HashMap<(&str, &str), PictureId> =
@@ -337,13 +337,13 @@ fn class_results(
     (results, table)
 }
 
-/// What is known of an image's pixels, at the size of the metrics.
+/// The truth about an image's pixels, at the size of the metrics.
 enum Truth {
     /// All normal; width and height.
     Normal(usize, usize),
     /// Mask; width and height.
     Mask(Vec<bool>, usize, usize),
-    /// Anomalous, but where is not known.
+    /// Anomalous, without a mask.
     Unknown,
 }
 
@@ -366,7 +366,7 @@ fn masks(options: &Options, judged: &[(&Item, &Entry)], failures: &mut Vec<Failu
     judged.iter().map(truth).collect()
 }
 
-/// The sides of an image whose longer one is at most `side`, if that is not 0.
+/// The sides of an image, reduced so that the longer one is at most `side`, unless `side` is 0.
 fn reduced([width, height]: [usize; 2], side: usize) -> [usize; 2] {
     let longest = width.max(height);
     if side == 0 || longest <= side {
@@ -375,10 +375,10 @@ fn reduced([width, height]: [usize; 2], side: usize) -> [usize; 2] {
     [width, height].map(|length| ((length * side + longest / 2) / longest).max(1))
 }
 
-/// What the pixels against one bank give.
+/// The pixel metrics against one bank.
 struct PixelFigures {
     metrics: [Metric; 4],
-    /// Pixels of defects that are not seen.
+    /// Defect pixels that the model does not see.
     unseen: u64,
     /// Pixels that are.
     counts: Option<Counts>,
@@ -412,7 +412,7 @@ fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> PixelFigu
     }
 }
 
-/// A cell for each number of shots, from the value of each bank and metric.
+/// A cell for each number of shots, from the values of each bank and metric.
 fn cells(options: &Options, value: impl Fn(usize, usize) -> Metric) -> Vec<Cell> {
     let banks = options.banks();
     let cell = |&shots: &usize| {

@@ -33,12 +33,12 @@ pub struct Options {
     pub draws: Option<Draws>,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So many images are to be encoded.
+    /// The number of images to encode.
     Images(usize),
-    /// One more is done.
+    /// One more image is done.
     Done,
 }
 
@@ -47,7 +47,7 @@ pub enum Step {
 pub struct Failure {
     /// The image's name in the data set.
     pub name: String,
-    /// What is the matter.
+    /// The error.
     pub error: String,
 }
 
@@ -57,10 +57,10 @@ impl Options {
         (0..self.runs).flat_map(|run| self.shots.iter().map(move |&shots| (run, shots))).collect()
     }
 
-    /// The classes of a data set that are to be judged.
+    /// The classes of a data set to evaluate.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a class that the data set does not have, and for numbers that make no sense.
+    /// [`ErrorKind::Argument`] for an unknown class, and for numbers out of range.
     pub fn classes<'a>(&self, dataset: &'a Dataset) -> Result<Vec<&'a str>> {
         let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
         if self.shots.is_empty() || self.shots.contains(&0) || self.runs == 0 {
@@ -75,14 +75,15 @@ impl Options {
     }
 }
 
-/// Draws prompts, encodes what is not in the journal of `folder` yet, and returns the draws and the entries of all test
-/// images, in the order of the data set. The draws are in `folder` as `prompts.json` before the first image is scored.
+/// Draws prompts, encodes images that are not yet in the journal of `folder`, and returns the draws and the entries of
+/// all test images, in the order of the data set. The draws are written to `prompts.json` in `folder` before the first
+/// image is scored.
 ///
-/// An image that cannot be used costs its own entry only; a training image that cannot is not drawn, and is in the list.
+/// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] where a class has too few normal training images, where given draws do not fit the data set, and for
-/// a folder of another evaluation; otherwise as building banks and scoring.
+/// [`ErrorKind::Argument`] where a class has too few normal training images, where given draws do not fit the data set,
+/// and for a folder of another evaluation; otherwise as building banks and scoring.
 pub fn run(
     engine: &Engine,
     dataset: &Dataset,
@@ -118,7 +119,7 @@ pub fn run(
     Ok((draws, entries, failures))
 }
 
-/// What makes two evaluations the same, as one line of JSON.
+/// Everything that identifies an evaluation, as one line of JSON.
 fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Options, draws: &Draws) -> Result<String> {
     let mut names = blake3::Hasher::new();
     for item in classes.iter().flat_map(|class| dataset.of(class, Split::Test)) {
@@ -138,7 +139,7 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
         "prompts": drawn.to_hex().as_str(),
         "images": names.finalize().to_hex().as_str(),
     });
-    // Absent where there is none, so that journals from before there were any go on; so are options below.
+    // Absent if there is none, so that older journals can be continued. The same holds for options below.
     if let Some(white) = dataset.items.first().and_then(|item| item.white_level) {
         identity["white_level"] = white.get().into();
     }
@@ -149,7 +150,7 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
     serde_json::to_string(&identity).map_err(internal)
 }
 
-/// The prompts of every run, each readable; and the images that are not.
+/// The prompts of every run, all readable, and the unreadable images.
 fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draws, Vec<Failure>)> {
     let most = options.shots.iter().copied().max().unwrap_or(0);
     let (mut draws, mut failures) = (Vec::new(), Vec::new());
@@ -182,8 +183,7 @@ fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draw
             }
             if prompts.len() < most {
                 let message = format!(
-                    "class `{class}` has {} usable normal training images, {most} shots ask for {most}: lower --shots, or leave \
-                     the class out with --classes",
+                    "class `{class}` has {} usable normal training images, but {most} shots need {most}: lower --shots, or leave the class out with --classes",
                     prompts.len()
                 );
                 return Err(Error::new(ErrorKind::Argument, message));
@@ -191,9 +191,8 @@ fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draw
             let draw = Draw { class: class.to_owned(), run, prompts };
             match options.draws.as_ref().and_then(|given| given.of(class, run)) {
                 Some(given) if given.prompts[..most] != draw.prompts[..] => {
-                    let message = format!(
-                        "the prompts of class `{class}`, run {run}, are not the images that they were: their hashes differ"
-                    );
+                    let message =
+                        format!("the prompts of class `{class}`, run {run}, have changed: their hashes differ");
                     return Err(Error::new(ErrorKind::Argument, message));
                 }
                 _ => draws.push(draw),
@@ -265,7 +264,7 @@ fn score(
         let (sender, decoded) = sync_channel(2);
         let decode = move || {
             for item in items {
-                // Nobody takes images any more after an error.
+                // After an error no images are taken any more.
                 if sender.send((item, item.certain_image())).is_err() {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Whole scores, as a camera or a folder would ask for them.
+//! Whole scores, as requested by a camera or for a folder.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::Distribution;
 use inctrl::{Engine, Frame, PromptBank, Result, Scorer};
 
-/// Scores before anything is counted: recordings are made, memory is touched, clocks rise.
+/// Warm-up scores: recordings are made, memory is touched, clock rates rise.
 const WARM_UP: usize = 3;
 
-/// Scores `count` frames one by one, each `gap` after the one before was done, and stops early after `limit`.
+/// Scores `count` frames one by one, each `gap` after the previous one was done, and stops early after `limit`.
 ///
 /// A frame's time runs from the call with a frame in host memory to the score in host memory. During a gap the thread
-/// sleeps, as one that waits for a camera does: the first work after it meets a device that has gone to rest.
+/// sleeps, as it would while waiting for a camera, so the next frame finds the device at rest.
 ///
 /// # Errors
 /// As [`Scorer::score`].
@@ -40,7 +40,7 @@ pub fn latency(
     Ok(Distribution::of(durations))
 }
 
-/// Images a second in batches of `batch`, over at least two batches and at most about `limit`.
+/// Images per second in batches of `batch`, over at least two batches and at most about `limit`.
 ///
 /// # Errors
 /// As [`Scorer::score_batch`], and [`inctrl::ErrorKind::Device`] where a batch does not fit in memory.

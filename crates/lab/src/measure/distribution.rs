@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-/// What is worth saying of many durations, in seconds.
+/// A summary of many durations, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Distribution {
-    /// How many there were.
+    /// Number of durations.
     pub count: usize,
-    /// Half took no longer.
+    /// The median.
     pub p50: f64,
-    /// 99 of 100 took no longer.
+    /// The 99 % quantile.
     pub p99: f64,
-    /// 999 of 1000 took no longer; the maximum where there were fewer.
+    /// The 99.9 % quantile; the maximum of fewer than 1000 durations.
     pub p999: f64,
     /// The longest.
     pub max: f64,
 }
 
 impl Distribution {
-    /// Of at least one duration; `None` for none.
+    /// The summary of at least one duration; `None` for none.
     pub fn of(mut durations: Vec<Duration>) -> Option<Self> {
         durations.sort_unstable();
         let count = durations.len();
-        // The smallest duration that at least this share of all does not exceed.
+        // The smallest duration that at least this share does not exceed.
         let quantile = |per_mille: usize| {
             let rank = (count * per_mille).div_ceil(1000).max(1);
             durations.get(rank - 1).map(Duration::as_secs_f64)

@@ -1,13 +1,13 @@
-//! How long things take on this machine: single operations, the stages of a score, whole scores as they arrive.
+//! Timing on this machine: single operations, the steps of a score, whole scores.
 //!
-//! Times are those of a wall clock around work that has been waited for. What is compared with a peak is compared with the
-//! peak that this machine shows in the same run: data sheets are not consulted.
+//! Times are wall-clock times around work that was waited for. Peaks are measured on the same machine in the same run
+//! rather than taken from data sheets.
 //!
 //! | file | job |
 //! |---|---|
-//! | `distribution.rs` | many durations to the few numbers that matter |
-//! | `operations.rs` | every operation of a model alone, at its sizes |
-//! | `arrivals.rs` | scores of frames that come back to back or with gaps; throughput of batches |
+//! | `distribution.rs` | summary of many durations |
+//! | `operations.rs` | every single operation of a model, at its sizes |
+//! | `arrivals.rs` | scores of frames without or with gaps; throughput of batches |
 //! | `steps.rs` | the steps of a score: decode, resize, encode, nearest neighbour, heads |
 
 mod arrivals;
@@ -25,7 +25,7 @@ pub use steps::{StepTimes, step_times};
 use inctrl::internals::write_atomically;
 use inctrl::{Error, Result};
 
-/// Writes a report as a JSON file that appears whole or not at all.
+/// Writes a report as a JSON file, which appears complete or not at all.
 ///
 /// # Errors
 /// [`inctrl::ErrorKind::Io`] where it cannot be written.

@@ -1,4 +1,4 @@
-//! Every operation of a model alone, at the sizes of a batch, against the machine's own peaks.
+//! Every single operation of a model, at the sizes of a batch, compared with the machine's own peaks.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,26 +16,26 @@ use inctrl::view::Fit;
 use inctrl::weights::{Arch, Mlp};
 use inctrl::{Engine, Error, Frame, Result};
 
-/// Time that the repetitions of one operation take at least, and how often that is measured.
+/// The minimum time for the repetitions of one operation, and how often it is measured.
 const SECONDS: f64 = 0.02;
 const REPEATS: usize = 5;
 
 /// One operation's time.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct OperationTime {
-    /// The operation, and which of its uses.
+    /// The operation, and which use of it.
     pub operation: String,
     /// Its sizes.
     pub shape: String,
     /// Median seconds of one call, queued back to back.
     pub seconds: f64,
-    /// Multiplications and additions that the formula asks for.
+    /// Multiplications and additions in the formula.
     pub flop: f64,
     /// Bytes that must be read and written at least once.
     pub bytes: f64,
 }
 
-/// What becomes of a product.
+/// What happens to a product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
     Store,
@@ -43,17 +43,17 @@ enum Then {
     Gelu,
 }
 
-/// What the machine does at best.
+/// The machine's best rates.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Peak {
-    /// Bytes read and written a second by a plain copy of a buffer larger than any cache.
+    /// Bytes read and written per second by a plain copy of a buffer larger than any cache.
     pub bytes_per_second: f64,
-    /// Multiplications and additions a second in a large square product.
+    /// Multiplications and additions per second in a large square product.
     pub flop_per_second: f64,
 }
 
 /// Times every operation of the engine's model on its device, for batches of `images` and banks of these numbers of
-/// prompts, and returns what the device does at best; `each` is told of the operations one by one.
+/// prompts, and returns the device's best rates. Calls `each` for each operation.
 ///
 /// # Errors
 /// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory.
@@ -63,12 +63,12 @@ pub fn operation_times(
     prompts: &[usize],
     each: impl FnMut(OperationTime),
 ) -> Result<Peak> {
-    // Larger than any cache, and a product large enough for the device to show what it can.
+    // A copy larger than any cache, and a product large enough to reach the device's peak.
     match engine.device_used() {
         #[cfg(feature = "cuda")]
         inctrl::Device::Cuda(ordinal) => {
             let mut cuda = Cuda::new(ordinal, engine.options().cuda())?;
-            // By the algorithm for this product, not by one that suits batches of all sizes.
+            // With the best algorithm for this product, rather than one for batches of all sizes.
             let peak = peak(&mut cuda.fork_free()?, 128 << 20, 8192)?;
             operations(&mut cuda, engine.arch(), images, prompts, each)?;
             Ok(peak)
@@ -110,7 +110,7 @@ fn numbers(len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Rows of length 1, as a search for the nearest expects them.
+/// Unit rows, as the nearest-neighbour search expects them.
 fn unit_rows(rows: usize, width: usize) -> Vec<f32> {
     let mut values = numbers(rows * width);
     for row in values.chunks_exact_mut(width) {
@@ -152,7 +152,7 @@ fn layer<B: Backend>(backend: &mut B, outputs: usize, inputs: usize) -> Result<B
     backend.linear_weights(&weight, 0..outputs, Some(&bias))
 }
 
-/// What this machine does at best, by a copy of `copy` elements and a product of `side` cubed.
+/// Measures this machine's best rates, with a copy of `copy` elements and a product of `side` cubed.
 ///
 /// # Errors
 /// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory.
@@ -170,8 +170,8 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
     Ok(Peak { bytes_per_second, flop_per_second: 2.0 * (side as f64).powi(3) / seconds })
 }
 
-/// Times every operation of `arch` on batches of `images`, with banks of each of these numbers of prompts; `each` is told
-/// of them one by one.
+/// Times every operation of `arch` on batches of `images`, with banks of each of these numbers of prompts. Calls `each`
+/// for each operation.
 ///
 /// # Errors
 /// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory.
@@ -231,7 +231,7 @@ pub fn operations<B: HeadOps>(
     let sizes = format!("{rows} x {}", vision.mlp_width);
     match vision.mlp {
         Mlp::Gelu => {
-            // Where GELU is the identity: repeated in place, it sees the same numbers.
+            // Numbers where GELU is the identity, so that repeating it in place changes nothing.
             let large: Vec<f32> = numbers(len).iter().map(|x| x + 8.0).collect();
             let mut hidden = uploaded(backend, Role::Operand, &large)?;
             let seconds = time(backend, |b| b.gelu(gelu, len, &mut hidden))?;

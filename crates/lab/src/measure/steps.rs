@@ -1,28 +1,28 @@
-//! The steps of a score, each waited for.
+//! The steps of a score, timed one by one.
 
 use std::time::{Duration, Instant};
 
 use super::Distribution;
 use inctrl::{Image, Result, Scorer};
 
-/// Passes before anything is counted.
+/// Warm-up passes.
 const WARM_UP: usize = 3;
 
 /// How long each step took over many frames.
 #[derive(Clone, Debug)]
 pub struct StepTimes {
-    /// The steps by name, in their order: decode, upload, resize, encode, then those of the method. None where the device
-    /// has nothing to do for one.
+    /// The steps by name, in their order: decode, upload, resize, encode, then those of the method. `None` for a step
+    /// without work on this device.
     pub steps: Vec<(&'static str, Option<Distribution>)>,
-    /// What the bank adds to the encoder: the median over frames of the method's steps over encode.
+    /// The cost of the bank relative to the encoder: the median over frames of the method's steps over encode.
     pub bank_over_encode: f64,
 }
 
-/// Scores the picture file `file`, given as its bytes, `count` times step by step, each `gap` after the one before was done,
-/// and stops early after `limit`. `None` for no frames.
+/// Scores the picture file `file`, given as its bytes, `count` times step by step, each `gap` after the previous one
+/// was done, and stops early after `limit`. `None` for no frames.
 ///
-/// A file is decoded on the calling thread; resizing includes all else that makes patch rows of a frame. A pass takes longer
-/// than a score does, as each step is waited for.
+/// The file is decoded on the calling thread. Resizing includes everything else from a frame to patch rows. A pass
+/// takes longer than a score, as it waits after each step.
 ///
 /// # Errors
 /// As [`Image::decode`] and [`Scorer::score`].

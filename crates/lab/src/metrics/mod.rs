@@ -1,8 +1,8 @@
-//! How well scores separate anomalous images, or pixels, from normal ones, as the papers report it.
+//! Metrics for how well scores separate anomalous images or pixels from normal ones, as in the papers.
 //!
-//! A metric takes scores (larger is more anomalous) beside the truth. Invariants: the order of the samples does not
-//! matter, and only the order of the scores does, not their scale. Where a metric is undefined the answer is an
-//! [`Undefined`] that says why, never a number that looks like one.
+//! A metric takes scores (larger is more anomalous) and the truth. Invariants: the order of the samples does not
+//! matter, and of the scores only their order matters. An undefined metric is an [`Undefined`] with the reason, never a
+//! number.
 //!
 //! | metric | of images | of pixels | equals |
 //! |---|---|---|---|
@@ -11,7 +11,7 @@
 //! | largest F1 of any threshold | [`Ranking::f1_max`] | the same | the largest F1 of `precision_recall_curve` |
 //! | area under the per-region overlap | - | [`PixelRanking::aupro`] | MVTec's `evaluate_experiment.py`, divided by the limit |
 //!
-//! A [`Ranking`] sorts once and answers all.
+//! A [`Ranking`] sorts once and computes all metrics.
 
 mod pixels;
 mod ranking;
@@ -25,13 +25,13 @@ pub use regions::regions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Undefined {
-    /// No normal sample is there to compare with.
+    /// There is no normal sample.
     NoNormal,
-    /// No anomalous sample is there to find.
+    /// There is no anomalous sample.
     NoAnomalous,
-    /// A score is NaN and has no place in the order.
+    /// A score is NaN.
     NotANumber,
-    /// There are not as many scores as labels.
+    /// The numbers of scores and labels differ.
     Lengths,
     /// The data set has no masks of the defects.
     NoMasks,

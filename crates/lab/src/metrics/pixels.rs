@@ -4,7 +4,7 @@ use super::ranking::{Ranking, pack, region};
 use super::regions::regions;
 use super::{Metric, Undefined};
 
-/// Collects the pixels of many images, with the regions that their masks are made of.
+/// Collects the pixels of many images, with the regions of their masks.
 #[derive(Clone, Debug, Default)]
 pub struct Pixels {
     samples: Vec<u64>,
@@ -13,24 +13,24 @@ pub struct Pixels {
     unseen_defect: u64,
 }
 
-/// The pixels of many images in the order of their scores.
+/// The pixels of many images, sorted by score.
 #[derive(Clone, Debug)]
 pub struct PixelRanking {
     ranking: Ranking,
-    /// Seen pixels of each region; those of which none is seen do not count.
+    /// Seen pixels of each region. Regions without seen pixels do not count.
     sizes: Vec<u32>,
 }
 
 impl Pixels {
-    /// None yet.
+    /// Without pixels.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an image of rows of `width` pixels: the value of each, NaN where the model does not see, and whether it belongs to a
-    /// defect; `None` for a normal image.
+    /// Adds an image with rows of `width` pixels: each pixel's value, NaN where the model does not see it, and the
+    /// defect mask, or `None` for a normal image.
     ///
-    /// Pixels that the model does not see are left out, as the published evaluation does that crops image and mask alike.
+    /// Pixels that the model does not see are left out, as in the published evaluation, which crops image and mask.
     ///
     /// # Errors
     /// [`Undefined::Lengths`] if there are not as many values as mask pixels.
@@ -56,7 +56,7 @@ impl Pixels {
         Ok(())
     }
 
-    /// Pixels of defects that lie where the model does not see.
+    /// Number of defect pixels that the model does not see.
     pub fn unseen_defect(&self) -> u64 {
         self.unseen_defect
     }
@@ -86,11 +86,11 @@ impl PixelRanking {
 
     /// Area under the per-region overlap up to a false positive rate of `limit` (0.3 in papers), divided by `limit`.
     ///
-    /// The overlap of a threshold is the share of each region that it finds, averaged over regions, whatever their size. The
-    /// curve is linear between thresholds, and at the limit.
+    /// The overlap of a threshold is the share of each region that it finds, averaged over regions with equal weight.
+    /// The curve is linear between thresholds, and at the limit.
     ///
     /// # Errors
-    /// [`Undefined::NoAnomalous`] if no pixel of a defect is seen, [`Undefined::NoNormal`] if no other is.
+    /// [`Undefined::NoAnomalous`] if no defect pixel is seen, [`Undefined::NoNormal`] if no normal pixel is.
     pub fn aupro(&self, limit: f64) -> Metric {
         self.ranking.both_kinds()?;
         let limit = limit.clamp(f64::MIN_POSITIVE, 1.0);
@@ -109,7 +109,7 @@ impl PixelRanking {
             area += 0.5 * (next_rate - rate) * (overlap + next_overlap);
             (rate, overlap) = (next_rate, next_overlap);
         }
-        // All pixels found: a rate of 1, which only a limit of 1 lets pass.
+        // All pixels found: a rate of 1, within the limit only if the limit is 1.
         Ok(area / limit)
     }
 }

@@ -1,11 +1,11 @@
-//! Samples in the order of their scores, and what that order tells.
+//! Samples sorted by score, and the metrics of this order.
 
 use super::{Metric, Undefined};
 
 /// Scored samples with their truth, sorted once.
 ///
-/// A sample is one integer: the score in the upper half, such that integers rise as scores fall, and in the lower half the
-/// region that it belongs to, 0 for a normal one. Equal scores, 0.0 and -0.0 among them, share the upper half.
+/// A sample is one integer. The upper half is the score, encoded so that integers rise as scores fall; the lower half
+/// is the sample's region, 0 for a normal sample. Equal scores, including 0.0 and -0.0, have the same upper half.
 #[derive(Clone, Debug)]
 pub struct Ranking {
     samples: Vec<u64>,
@@ -13,7 +13,7 @@ pub struct Ranking {
     anomalous: u64,
 }
 
-/// What a threshold at `score` finds: all samples that score as much or more.
+/// What a threshold at `score` finds: all samples with this score or a higher one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// The threshold, one of the scores.
@@ -29,7 +29,7 @@ pub struct Step {
 pub struct Best {
     /// The value.
     pub value: f64,
-    /// Samples that score as much or more are called anomalous.
+    /// Samples with this score or a higher one are called anomalous.
     pub threshold: f32,
 }
 
@@ -78,7 +78,7 @@ impl Ranking {
         self.anomalous
     }
 
-    /// Every threshold that makes a difference, the highest first: the points of the ROC and precision-recall curves.
+    /// Every distinct threshold, highest first: the points of the ROC and precision-recall curves.
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         self.tied().scan((0, 0), |(found, wrong), tied| {
             let here = tied.iter().filter(|&&sample| region(sample) != 0).count() as u64;
@@ -95,8 +95,8 @@ impl Ranking {
 
     /// The probability that an anomalous sample scores higher than a normal one, a tie counting half.
     ///
-    /// This is the Mann-Whitney statistic divided by the number of pairs, and equals scikit-learn's `roc_auc_score`. Pairs
-    /// are counted in integers; the only rounding is that of the final quotient.
+    /// This is the Mann-Whitney statistic divided by the number of pairs, and equals scikit-learn's `roc_auc_score`.
+    /// Pairs are counted in integers; the only rounding is that of the final quotient.
     ///
     /// # Errors
     /// [`Undefined::NoNormal`], [`Undefined::NoAnomalous`].
@@ -145,7 +145,7 @@ impl Ranking {
         Ok(best)
     }
 
-    /// What calling anomalous whatever scores `threshold` or more gets right and wrong.
+    /// The confusion matrix for calling samples with score `threshold` or more anomalous.
     pub fn confusion(&self, threshold: f32) -> Confusion {
         let last = self.steps().take_while(|step| step.score >= threshold).last();
         let (tp, fp) = last.map_or((0, 0), |step| (step.true_positives, step.false_positives));

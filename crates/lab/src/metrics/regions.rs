@@ -1,9 +1,9 @@
 //! Connected regions of a mask.
 
-/// Numbers the connected regions of a mask of rows of `width` pixels: 0 outside, 1, 2, .. on each region, in the order in
-/// which a reader meets them. Pixels that touch at a corner are connected, as in MVTec's evaluation.
+/// Numbers the connected regions of a mask with rows of `width` pixels: 0 outside, then 1, 2, ... in reading order.
+/// Pixels that touch at a corner are connected, as in MVTec's evaluation.
 ///
-/// Returns the numbers, one a pixel, and how many regions there are. Pixels of an incomplete last row belong to none.
+/// Returns one number per pixel, and the number of regions. Pixels of an incomplete last row belong to no region.
 pub fn regions(mask: &[bool], width: usize) -> (Vec<u32>, u32) {
     let mut numbers = vec![0; mask.len()];
     let (mut count, mut open) = (0, Vec::new());

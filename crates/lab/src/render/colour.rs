@@ -43,7 +43,7 @@ impl ColourScale {
         self.max
     }
 
-    /// The sRGB colour of `value`; values beyond the ends have the colour of the end. NaN, not judged, is grey.
+    /// The sRGB colour of `value`; values beyond the ends get the colour of the end. NaN (ignored) is grey.
     pub fn colour(&self, value: f32) -> [u8; 3] {
         if value.is_nan() {
             return NOT_JUDGED;

@@ -12,7 +12,7 @@ use super::Picture;
 use inctrl::internals::write_atomically;
 use inctrl::{Error, ErrorKind, Result};
 
-/// Writes `picture` as an 8-bit RGB PNG; the file appears whole or not at all.
+/// Writes `picture` as an 8-bit RGB PNG. The file appears complete or not at all.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] if the sides do not fit the pixels, [`ErrorKind::Io`] if the file cannot be written.
@@ -25,7 +25,7 @@ pub fn write_png(path: &Path, picture: &Picture) -> Result<()> {
     })
 }
 
-/// Writes `picture` as a JPEG of this `quality`, 1 to 100; the file appears whole or not at all.
+/// Writes `picture` as a JPEG of this `quality`, 1 to 100. The file appears complete or not at all.
 ///
 /// # Errors
 /// As [`write_png`].
@@ -38,8 +38,8 @@ pub fn write_jpeg(path: &Path, picture: &Picture, quality: u8) -> Result<()> {
     })
 }
 
-/// Writes `height` rows of `width` values as a single-channel 32-bit float TIFF, NaN included; the file appears whole
-/// or not at all.
+/// Writes `height` rows of `width` values, including NaN, as a single-channel 32-bit float TIFF. The file appears
+/// complete or not at all.
 ///
 /// # Errors
 /// As [`write_png`]; also [`ErrorKind::Argument`] for more than 4 GiB, which TIFF cannot hold.

@@ -9,11 +9,11 @@ use inctrl::{AnomalyMap, Frame};
 /// The largest share of a heat colour in a picture: the image stays visible under it.
 const STRONGEST: f32 = 0.85;
 
-/// The map over the original: `height * width` values, row by row, one for each pixel of an image of these sides.
+/// The map at the original's size: `height * width` values, row by row, one per pixel.
 ///
-/// The square of cell (row, column) is the part of the placement's rectangle that the grid gives it; a cell's value
-/// stands at the centre of its square, is interpolated linearly between centres, and held beyond the outermost. NaN
-/// where the centre of a pixel lies outside the rectangle, and everywhere if the map has not as many cells as its grid.
+/// The grid divides the placement's rectangle into cells. A cell's value applies at the centre of the cell, is
+/// interpolated linearly between centres, and constant beyond the outermost ones. The result is NaN where the centre of
+/// a pixel lies outside the rectangle, and everywhere if the map's number of cells does not match its grid.
 pub fn upsample(map: &AnomalyMap, width: usize, height: usize) -> Vec<f32> {
     let place = map.placement;
     let Grid { rows, cols } = map.grid;
@@ -37,8 +37,8 @@ pub fn upsample(map: &AnomalyMap, width: usize, height: usize) -> Vec<f32> {
     values
 }
 
-/// The two cells of an axis whose centres enclose the centre of `pixel`, and how far it is from the first to the second;
-/// `None` outside the `extent` pixels from `start` on that the grid covers.
+/// The two cells of an axis whose centres enclose the centre of `pixel`, and its position between them. `None` outside
+/// the `extent` pixels from `start` on that the grid covers.
 fn cells_at(pixel: usize, start: f64, extent: f64, cells: usize) -> Option<(usize, usize, f32)> {
     let along = (pixel as f64 + 0.5 - start) / extent;
     if !(0.0..=1.0).contains(&along) {
@@ -49,7 +49,7 @@ fn cells_at(pixel: usize, start: f64, extent: f64, cells: usize) -> Option<(usiz
     Some((first, (first + 1).min(cells - 1), (at - first as f64) as f32))
 }
 
-/// The image in its own pixels under the heat map, above a legend of the scale.
+/// The image at its own size under the heat map, above a legend of the scale.
 ///
 /// The larger a value, the more its colour covers the image; parts that the model did not see are dimmed. The legend is
 /// as wide as the image; an image narrower than a legible legend is centred above it.
@@ -124,7 +124,8 @@ mod tests {
                 let values = upsample(&map(place, seen(&plan, sides, [x, y])), sides[0], sides[1]);
                 let here = values[y * sides[0] + x];
                 let peak = values.iter().copied().fold(0.0, f32::max);
-                // Between its centre and the centre of the pixel there, a cell's value fades by at most a pixel's share.
+                // Between its centre and the centre of the pixel there, a cell's value fades by at most a pixel's
+                // share.
                 assert!(here > 0.0 && here >= 0.8 * peak, "{fit} {sides:?}, dot at {x}, {y}: {here} of {peak}");
             }
             assert!(tried >= GRID * (GRID - 2), "{fit} {sides:?}: {tried}");

@@ -1,13 +1,13 @@
-//! Pictures for people: the heat map over the image, and sheets of many images side by side.
+//! Pictures: heat maps over images, and sheets of many images.
 //!
 //! The colour of a value is that of a [`ColourScale`] with fixed ends, the same for every image, and every picture
-//! carries its scale as a legend: two pictures can be compared, and a good part looks good. Nothing here stretches an
-//! image's own values to the full range.
+//! carries its scale as a legend: so pictures can be compared, and a good part looks good. An image's own values are
+//! never stretched to the full range.
 //!
-//! A map is laid over the original by its [`Placement`](inctrl::Placement), in pixels of the original. What the model
-//! did not see has no value: NaN in numbers, dimmed in pictures.
+//! A map is laid over the original by its [`Placement`](inctrl::Placement), in pixels of the original. Pixels that the
+//! model did not see have no value: NaN in numbers, dimmed in pictures.
 //!
-//! Not done: fonts other than one 8 x 8 bitmap font, whose characters beyond Latin show as `?`.
+//! There is only one font, an 8 x 8 bitmap font. Characters beyond Latin show as `?`.
 
 mod colour;
 mod curve;

@@ -23,8 +23,7 @@ pub struct Tile<'a> {
     pub frame: Frame<'a>,
     /// Its heat map.
     pub map: &'a AnomalyMap,
-    /// The true defect, one byte a pixel of the image, not 0 on the defect; it is outlined. One of another length is
-    /// not drawn.
+    /// The true defect, one byte per pixel, not 0 on the defect. It is outlined. A mask of another length is not drawn.
     pub mask: Option<&'a [u8]>,
     /// A few words below, such as defect and score; cut if too long.
     pub title: String,

@@ -1,4 +1,4 @@
-//! What an evaluation found, for people and for programs: one page to look at, and tables.
+//! Reports of an evaluation: a page for people, and tables for programs.
 //!
 //! | file | what |
 //! |---|---|
@@ -20,12 +20,12 @@ use crate::evaluation::{Entry, Options, Results};
 use inctrl::internals::write_atomically;
 use inctrl::{Error, ErrorKind, Result};
 
-/// Everything that a report is made from.
+/// The inputs of a report.
 #[derive(Clone, Copy)]
 pub struct Report<'a> {
     /// The figures.
     pub results: &'a Results,
-    /// The data set that they are of.
+    /// The evaluated data set.
     pub dataset: &'a Dataset,
     /// What was evaluated.
     pub options: &'a Options,
@@ -34,10 +34,10 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Writes all files into `folder`, each whole or not at all.
+    /// Writes all files into `folder`. Each appears complete or not at all.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where a file cannot be written; what is the matter with an image is in the page.
+    /// [`ErrorKind::Io`] where a file cannot be written. Problems of images are in the page.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self.results)
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot write JSON").because(error))?;

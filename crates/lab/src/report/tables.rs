@@ -5,9 +5,8 @@ use crate::datasets::Label;
 use crate::evaluation::{Cell, Chance, MetricName, PaperRow, Results, Spread};
 use inctrl::{Error, ErrorKind, Result};
 
-/// What a reader needs to know of the columns and rows.
-pub const NOTE: &str = "Chance is what scores drawn at random have on average and, for F1-max, what calling everything anomalous \
-                        has. The patch maximum is the largest residual of the map alone, another method to compare with.";
+/// An explanation of columns and rows.
+pub const NOTE: &str = "Chance is the average for random scores; for F1-max it is the value of calling everything anomalous. The patch maximum is the largest residual of the map alone, for comparison.";
 
 fn finished(writer: csv::Writer<Vec<u8>>) -> Result<String> {
     let bytes = writer.into_inner().map_err(|error| internal(error.into_error()))?;
@@ -91,8 +90,8 @@ pub fn chance(chance: &Chance, metric: MetricName) -> String {
     chance.get(metric).map_or("-".to_owned(), |value| format!("{:.1}", 100.0 * value))
 }
 
-/// The metrics that tables show: those that are defined anywhere, and of the patch maximum the AUROC, unless the score is the
-/// patch maximum.
+/// The metrics in the tables: those that are defined anywhere and, unless the score is the patch maximum, the AUROC of
+/// the patch maximum.
 pub fn shown_metrics(results: &Results) -> Vec<MetricName> {
     let cells = || results.classes.iter().flat_map(|class| &class.shots);
     let mean = |cell: &Cell, metric: MetricName| cell.metrics.get(metric.name()).and_then(|spread| spread.mean);

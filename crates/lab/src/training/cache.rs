@@ -1,14 +1,14 @@
-//! Features of images on disk: each image is encoded once, whatever becomes of the run.
+//! Features of images on disk, so that each image is encoded only once, even if a run is interrupted.
 //!
-//! A file is a line of text, which says whose features these are, and records of one size:
+//! A file is a line of text that identifies the features, followed by records of one size:
 //!
 //! ```text
 //! hash [32] | class [E] f32 | judged [N] f32 | taps [L, N, W] f32 | blake3 of the record so far [32]
 //! ```
 //!
-//! `hash` is that of the image file's bytes. Features are f32 as the encoder gives them, so that a map made of them is the
-//! engine's. A record that a kill or a full disk cut short is the last one, and is dropped when the file is opened again; any
-//! other damage is an error. The file belongs to one run at a time, and is read where features are asked for.
+//! `hash` is that of the image file's bytes. Features are the encoder's f32, so maps made from them equal the engine's.
+//! Only the last record can be incomplete after a kill or on a full disk; it is dropped when the file is opened again.
+//! Any other damage is an error. The file belongs to one run at a time, and features are read when needed.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
@@ -55,7 +55,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Opens or begins the file in `folder`, which is made if it is not there, for the features that `identity` names: the model,
+    /// Opens or begins the file in `folder`, which is created if necessary. `identity` names the features: the model,
     /// the fit, the arithmetic.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Cache {
                 let message = "another training is using this cache: wait for it, or choose another folder";
                 return Err(Error::new(ErrorKind::Argument, message).at(&path));
             }
-            // A file system that knows no locks: two trainings at once are the user's to avoid.
+            // A file system without locks: the user must avoid two trainings at once.
             Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
         }
@@ -152,8 +152,7 @@ impl Cache {
             // What is not undone here is when the file is opened again.
             let _ = self.cut(records);
             let message = format!(
-                "cannot write the features of an image ({} bytes each); the {records} before it are kept: make room, or \
-                 choose another folder, and start again",
+                "cannot write the features of an image ({} bytes each); the {records} before it are kept: free disk space, or choose another folder, and start again",
                 bytes.len()
             );
             return Err(Error::new(ErrorKind::Io, message).at(&self.path).because(error));
@@ -209,11 +208,11 @@ impl Store {
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
-    let message = format!("the cache is damaged: {what}; delete the file, and it is made anew");
+    let message = format!("the cache is damaged: {what}; delete the file, and it will be made again");
     Error::new(ErrorKind::Argument, message).at(path)
 }
 
-/// Fills `buffer` as far as the file goes, and says how far that is.
+/// Fills `buffer` as far as the file goes, and returns the number of bytes.
 fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut found = 0;
     while found < buffer.len() {

@@ -9,7 +9,7 @@ use super::set::Set;
 pub(super) struct Sample {
     pub member: usize,
     pub prompts: Vec<usize>,
-    /// Which of the eight mirrored and turned forms of its residual map is shown; 0 is the map as it is.
+    /// Which of the eight mirrored and rotated forms of its residual map is used; 0 is the unchanged map.
     pub form: u8,
 }
 
@@ -21,7 +21,7 @@ const PROMPTS: u64 = 3;
 /// The samples of an epoch, step after step. A step has its normal images first.
 ///
 /// Normal and anomalous images, each over all classes, come in a random order, each once before any comes again, across
-/// epochs too. Prompts are drawn afresh for every sample.
+/// epochs too. Prompts are drawn anew for every sample.
 pub(super) fn epoch(set: &Set, options: &Options, epoch: usize) -> Vec<Sample> {
     let of_kind = |anomalous: bool| -> Vec<usize> {
         (0..set.members.len()).filter(|&member| set.members[member].anomalous == anomalous).collect()

@@ -28,7 +28,7 @@ pub(super) fn write_heads(path: &Path, network: &Network, arch: &Arch) -> Result
     })
 }
 
-/// Writes the model with these heads in the place of its own: CLIP as it is stored, the heads in f32.
+/// Writes the model with these heads instead of its own: CLIP as stored, the heads in f32.
 pub(super) fn write_merged(path: &Path, network: &Network, weights: &Weights) -> Result<()> {
     let mut specs = Vec::new();
     for spec in table(weights.arch()) {
@@ -89,7 +89,7 @@ pub(super) fn state_path(output: &Path) -> PathBuf {
 }
 
 impl State {
-    /// Writes the state; the file is the old one or the new one, whatever happens.
+    /// Writes the state. The file is always either the old or the new one.
     pub fn save(&self, path: &Path, identity: &str) -> Result<()> {
         let internal = |message: &str| Error::new(ErrorKind::Internal, message);
         let bits = |e: &Epoch| [e.loss, e.auroc, e.patch_auroc].map(f64::to_bits);
@@ -117,13 +117,13 @@ impl State {
         [("parameters", &n.parameters), ("running", &n.running), ("mean", &o.mean), ("square", &o.square)]
     }
 
-    /// Puts what the file at `path` holds in the place of this state, which has the sizes of the run.
+    /// Replaces this state, which has the sizes of the run, by the one in the file at `path`.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a file of another run, or a damaged one.
     pub fn resume(&mut self, path: &Path, identity: &str) -> Result<()> {
         let broken = || {
-            let message = "is not the state of a training, or is damaged; delete it to begin anew";
+            let message = "is not the state of a training, or is damaged: delete it to start again";
             Error::new(ErrorKind::Argument, message).at(path)
         };
         let file = TensorFile::open(path).map_err(|error| broken().because(error))?;
@@ -131,7 +131,7 @@ impl State {
         let progress: Progress = serde_json::from_str(json).map_err(|error| broken().because(error))?;
         if progress.identity != identity {
             let message = format!(
-                "is the state of another training; choose another output, or delete it to begin anew\n  there: {}\n  here:  \
+                "is the state of another training: choose another output, or delete it to start again\n  there: {}\n  here:  \
                  {identity}",
                 progress.identity
             );

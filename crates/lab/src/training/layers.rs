@@ -1,6 +1,6 @@
 //! The layers of the heads in f64, forward and backward, on matrices `[rows, columns]`.
 //!
-//! Every sum has one fixed order, so that a run has the same bits wherever and whenever it is repeated.
+//! Every sum has one fixed order, so that a repeated run has the same bits.
 
 /// Epsilon of PyTorch's batch normalisation.
 const EPSILON: f64 = 1e-5;
@@ -63,8 +63,8 @@ pub(super) struct Normalised {
     pub unbiased: Vec<f64>,
 }
 
-/// Batch normalisation with the statistics of the batch, as PyTorch trains: `y = (x - mean) / sqrt(var + 1e-5) * scale +
-/// shift`, where the variance is divided by the number of rows. `x` is `[rows, columns]` with at least two rows.
+/// Batch normalisation with the statistics of the batch, as PyTorch trains: `y = (x - mean) / sqrt(var + 1e-5) * scale
+/// + shift`, where the variance is divided by the number of rows. `x` is `[rows, columns]` with at least two rows.
 pub(super) fn batch_norm(x: &[f64], scale: &[f64], shift: &[f64]) -> (Vec<f64>, Normalised) {
     let columns = scale.len();
     let rows = x.len() / columns;
@@ -107,7 +107,7 @@ pub(super) fn batch_norm_back(
     dy.iter().zip(&kept.standard).enumerate().map(dx).collect()
 }
 
-/// Batch normalisation with running statistics, as PyTorch evaluates, in place.
+/// Batch normalisation with running statistics, as in PyTorch's evaluation mode, in place.
 pub(super) fn batch_norm_running(x: &mut [f64], scale: &[f64], shift: &[f64], mean: &[f64], variance: &[f64]) {
     let columns = scale.len();
     for (i, x) in x.iter_mut().enumerate() {
@@ -145,7 +145,8 @@ mod tests {
 
     /// Holds `gradient` against central differences of `loss` at `x`, in every coordinate.
     ///
-    /// With a step of 1e-5 the truncation error is of the order of 1e-10 times the third derivative, rounding adds 1e-11.
+    /// With a step of 1e-5 the truncation error is of the order of 1e-10 times the third derivative, rounding adds
+    /// 1e-11.
     fn check(what: &str, x: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f64) {
         const STEP: f64 = 1e-5;
         assert_eq!(x.len(), gradient.len(), "{what}");

@@ -12,14 +12,15 @@ use inctrl::{Error, ErrorKind, Result};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Loss {
-    /// `(1 - e^-b)² b`: focal loss with γ = 2 and no class weight, as published. Samples that are right already count little.
+    /// `(1 - e^-b)² b`: focal loss with γ = 2 and no class weight, as published. Samples that are right already count
+    /// little.
     #[default]
     Focal,
     /// `b`.
     CrossEntropy,
 }
 
-/// What the loss, which expects a logit, is given.
+/// The input of the loss, which expects a logit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -27,8 +28,8 @@ pub enum LossInput {
     /// The logit of the score, so that the loss is that of the score as a probability, as the paper defines it.
     #[default]
     Logit,
-    /// The score itself, between 0 and 1, as the published code does: the loss sees probabilities between a half and 0.73 at
-    /// best, and never calls a sample normal.
+    /// The score itself, between 0 and 1, as in the published code. The loss then sees probabilities between 0.5 and
+    /// 0.73, and never a normal sample.
     Sigmoid,
 }
 
@@ -62,8 +63,8 @@ impl FromStr for LossInput {
     }
 }
 
-/// The least distance of a score from 0 and from 1 where its logit is taken: a patch maximum of -1e-7, which rounding can
-/// make of 0, must not become the logarithm of a negative number.
+/// The smallest distance of a score from 0 and 1 when its logit is taken. Rounding can turn a patch maximum of 0 into
+/// -1e-7, and the logarithm needs a positive number.
 const MARGIN: f64 = 1e-6;
 
 impl Loss {
@@ -96,7 +97,7 @@ impl Loss {
         }
     }
 
-    /// Loss of a score that is no head's sigmoid, and derivative by the score.
+    /// Loss of a score that is not a head's sigmoid, and derivative by the score.
     pub(super) fn of_score(self, input: LossInput, score: f64, anomalous: bool) -> [f64; 2] {
         match input {
             LossInput::Logit => {

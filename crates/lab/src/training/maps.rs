@@ -1,7 +1,7 @@
-//! Residual maps of samples, equations 1 and 2, each on its own.
+//! Residual maps of samples (equations 1 and 2), each independent of the others.
 //!
-//! The largest cosines of an image with one prompt do not change, so they are kept; those with K prompts are the largest of
-//! the K, exactly.
+//! The largest cosines between an image and one prompt do not change, so they are kept. Those with K prompts are
+//! exactly the largest of the K.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -61,8 +61,8 @@ impl Maps {
         Ok(())
     }
 
-    /// M_x of a sample in the form that it wants, `[N]`: the mean over taps of `0.5 (1 - cosine)`, 0 where a patch is not
-    /// judged. Prepared before.
+    /// M_x of a sample in the form that it wants, `[N]`: the mean over taps of `0.5 (1 - cosine)`, 0 where a patch is
+    /// ignored. [`Maps::prepare`] must have been called.
     ///
     /// # Errors
     /// As [`Store`](super::cache::Store).
@@ -84,8 +84,8 @@ impl Maps {
     }
 }
 
-/// Where cell `at` of a mirrored or turned map of `side` x `side` comes from: bit 0 of `form` mirrors columns, bit 1 rows, bit 2
-/// exchanges the two.
+/// The source of cell `at` of a mirrored or rotated map of `side` x `side`: bit 0 of `form` mirrors columns, bit 1
+/// rows, and bit 2 swaps the two.
 fn source(at: usize, side: usize, form: u8) -> usize {
     let (mut row, mut column) = (at / side, at % side);
     if form & 4 != 0 {

@@ -1,5 +1,5 @@
-//! Trains InCTRL's heads on an auxiliary data set: the adapter ψ, the image head η and the holistic head φ. CLIP stays
-//! as it is.
+//! Trains InCTRL's heads on an auxiliary data set: the adapter ψ, the image head η and the holistic head φ. CLIP is not
+//! trained.
 //!
 //! ```text
 //! images -> features   each encoded once and kept in a file          cache, set
@@ -10,20 +10,21 @@
 //! ```
 //!
 //! The objective is the paper's: L_IRL, a binary loss of s_i (equation 5), plus the same loss of the final score s(x)
-//! (equation 7), over ψ, η and φ. α is the configuration's, or given for the loss alone, and not trained; text prototypes and patch features do not change.
-//! The gradient of L_h reaches η and ψ through s_i in the holistic map, as in the published code. Unlike that code, a sample's
-//! residual map depends on no other sample of its batch; only batch normalisation sees the others, as in any training.
+//! (equation 7), over ψ, η and φ. α comes from the configuration, or is given for the loss only, and is not trained.
+//! Text prototypes and patch features do not change. The gradient of L_h reaches η and ψ through s_i in the holistic
+//! map, as in the published code. Unlike in that code, a sample's residual map does not depend on the other samples of
+//! its batch. Only batch normalisation uses the others, as in any training.
 //!
 //! # Why without an automatic-differentiation library
-//! Three small perceptrons need five backward functions, each held against finite differences in a test. candle, the
-//! best-kept such crate, takes minutes of cold build and promises no order of its sums. Here everything after the features is
-//! f64, on one thread, in a fixed order: a run gives the same bytes when it is repeated, with any number of threads, and when
-//! it was killed in between. On the processor features do not depend on threads either.
-//! `exp` and `ln` are the system's: another system may differ in the last bit.
+//! Three small perceptrons need five backward functions, each tested against finite differences. candle, the
+//! best-maintained such crate, takes minutes to build and guarantees no order of its sums. Here everything after the
+//! features is f64, on one thread, in a fixed order. A run gives the same bytes when repeated, with any number of
+//! threads, and after an interruption. On the CPU features do not depend on threads either. `exp` and `ln` are the
+//! system's: another system may differ in the last bit.
 //!
 //! # Invariants
-//! - What is drawn is a function of seed, epoch and step alone.
-//! - The file of the heads appears when training is done; until then everything is in the cache and in the state.
+//! - Draws depend only on seed, epoch and step.
+//! - The file of the heads appears when training is done. Until then everything is in the cache and the state.
 //!
 //! Not done: augmentation of images, early stopping, heads as a starting point.
 
@@ -48,23 +49,23 @@ pub use run::{Base, Epoch, Paths, Trained, finish, train};
 
 use serde::Serialize;
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
-    /// So many images are to be read, to find those that are there twice.
+    /// The number of images to read, to find copies.
     Checking(usize),
     /// One more is.
     Checked,
-    /// So many images are to be encoded, or looked up.
+    /// The number of images to encode or look up.
     Images(usize),
     /// One more is.
     Encoded,
-    /// So many pairs of images are to be compared for the epoch.
+    /// The number of image pairs to compare for the epoch.
     Pairs(usize),
     /// One more is.
     Compared,
-    /// An epoch, counted from 0, begins its so many steps.
+    /// An epoch, counted from 0, begins.
     Training {
         /// The epoch.
         epoch: usize,
@@ -82,6 +83,6 @@ pub enum Step {
 pub struct Failure {
     /// The image's name in the data set.
     pub name: String,
-    /// What is the matter.
+    /// The error.
     pub error: String,
 }

@@ -1,7 +1,7 @@
 //! What is trained: the adapter ψ, the image head η and the holistic head φ, equations 3 to 7, forward and backward.
 //!
-//! All numbers of the network lie in two vectors, trained parameters and running statistics, so that an optimiser, a file
-//! and a test see nothing but vectors. [`Network::names`] says which tensor is where.
+//! All numbers of the network lie in two vectors, trained parameters and running statistics, so that optimisers, files
+//! and tests see only vectors. [`Network::names`] says which tensor is where.
 
 use std::ops::Range;
 
@@ -65,11 +65,11 @@ pub(super) struct Network {
     image: Head,
     holistic: Head,
     alpha: f64,
-    /// α in L_h; the model's unless it is set.
+    /// α in L_h; the model's α unless it is set.
     pub loss_alpha: f64,
 }
 
-/// What a head's backward pass needs of its forward pass.
+/// What a head's backward pass needs from its forward pass.
 struct Trace {
     input: Vec<f64>,
     /// Outputs of the first two layers after their ReLU, and after normalisation.
@@ -79,8 +79,8 @@ struct Trace {
 }
 
 impl Network {
-    /// The heads of `arch` as PyTorch initialises them: weights and biases uniform within one over the square root of the
-    /// inputs, normalisations the identity.
+    /// The heads of `arch` as PyTorch initialises them: weights and biases uniform within one over the square root of
+    /// the inputs, normalisations the identity.
     pub fn new(arch: &Arch, seed: u64) -> Result<Self> {
         let (mut parameters, mut running) = (Vec::new(), Vec::new());
         let mut tensors: Vec<Tensor> = Vec::new();
@@ -145,8 +145,8 @@ impl Network {
         &vector[tensor.range.clone()]
     }
 
-    /// One step's loss L_IRL + L_h, with the statistics of the batch; adds its gradient to `gradient` and moves the running
-    /// statistics.
+    /// One step's loss L_IRL + L_h, with the statistics of the batch; adds its gradient to `gradient` and moves the
+    /// running statistics.
     pub fn step(&mut self, batch: &Batch, loss: Loss, input: LossInput, gradient: &mut [f64]) -> f64 {
         let (b, e) = (batch.anomalous.len(), self.embedding);
         let k = batch.prompts.len() / (b * e);
@@ -345,7 +345,7 @@ impl Head {
     }
 }
 
-/// Two parts of a vector, the second behind the first.
+/// Two parts of a vector, the second after the first.
 fn two(vector: &mut [f64], first: Range<usize>, second: Range<usize>) -> [&mut [f64]; 2] {
     let (low, high) = vector.split_at_mut(second.start);
     [&mut low[first], &mut high[..second.len()]]

@@ -5,7 +5,7 @@ use crate::datasets::Dataset;
 use inctrl::view::Fit;
 use inctrl::{Error, ErrorKind, Result};
 
-/// How to train. The defaults are the published ones but for [`LossInput`].
+/// Training options. The defaults are the published ones, except for [`LossInput`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Prompts of each sample, K.
@@ -18,21 +18,22 @@ pub struct Options {
     pub batch: usize,
     /// Learning rate of AdamW.
     pub rate: f64,
-    /// Whether the learning rate falls in a straight line to 0 at the end of the last epoch. The published training keeps it.
+    /// Whether the learning rate falls linearly to 0 at the end of the last epoch. The published training keeps it
+    /// constant.
     pub rate_decay: bool,
     /// Another seed gives other initial weights and other draws.
     pub seed: u64,
     /// L_b of equation 5.
     pub loss: Loss,
-    /// What the loss is given.
+    /// The input of the loss.
     pub loss_input: LossInput,
-    /// α in L_h, the loss of the final score; the model's where there is none, as published. With 0 it is φ's own loss: beside a
-    /// weighty patch maximum, φ has little left to learn and saturates.
+    /// α in L_h, the loss of the final score. `None` means the model's α, as published. With 0 the loss is that of φ
+    /// alone: beside a dominant patch maximum, φ has little left to learn and saturates.
     pub loss_alpha: Option<f64>,
-    /// Whether each sample's residual map is mirrored and turned at random, eight forms in all, before φ sees it. The published
-    /// training does not: its φ learns where in the picture its own data set has defects.
+    /// Whether each sample's residual map is mirrored and rotated at random, in eight forms, before φ sees it. The
+    /// published training does not do this, so its φ learns where defects lie in its own data set.
     pub mirror: bool,
-    /// How images become square.
+    /// How images are fitted to the model.
     pub fit: Fit,
     /// The classes; all where empty.
     pub classes: Vec<String>,
@@ -62,7 +63,7 @@ impl Options {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`], naming the first that makes no sense.
+    /// [`ErrorKind::Argument`], naming the first number out of range.
     pub fn check(&self) -> Result<()> {
         let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
         if self.shots == 0 || self.epochs == 0 || self.steps == 0 {
@@ -91,10 +92,10 @@ impl Options {
         if self.rate_decay { self.rate * (1.0 - step as f64 / all) } else { self.rate }
     }
 
-    /// The classes of a data set that are to be trained on.
+    /// The classes of a data set to train on.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a class that the data set does not have.
+    /// [`ErrorKind::Argument`] for an unknown class.
     pub fn classes<'a>(&self, dataset: &'a Dataset) -> Result<Vec<&'a str>> {
         let all = dataset.classes();
         if let Some(unknown) = self.classes.iter().find(|class| !all.contains(&class.as_str())) {

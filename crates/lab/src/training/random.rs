@@ -1,4 +1,4 @@
-//! Random numbers that follow from a few integers and nothing else.
+//! Random numbers determined by a few integers.
 
 use inctrl::internals::{STEP, mix};
 
@@ -6,8 +6,8 @@ use inctrl::internals::{STEP, mix};
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The stream that `key` names: seed, purpose, and whatever tells one use from another. Any order of uses gives the
-    /// same numbers, so that a run can go on in the middle.
+    /// The stream for `key`: seed, purpose, and whatever distinguishes its uses. The order of uses does not matter, so
+    /// a run can continue in the middle.
     pub fn new(key: &[u64]) -> Self {
         let mut state = 0;
         for &part in key {

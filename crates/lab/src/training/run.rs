@@ -20,19 +20,19 @@ use inctrl::methods::inctrl::{equations, text_prototypes};
 use inctrl::text::Tokeniser;
 use inctrl::{Engine, EngineOptions, Error, ErrorKind, Result};
 
-/// A model to train heads for: a CLIP model, with heads or without.
+/// A model to train heads for: a CLIP model with or without heads.
 pub struct Base {
     engine: Engine,
 }
 
 impl Base {
-    /// Opens a model. Heads that it has are not used.
+    /// Opens a model. Its heads, if any, are not used.
     ///
     /// # Errors
     /// As [`Engine::with`]; [`ErrorKind::Argument`] where the options name a file of heads.
     pub fn open(options: &EngineOptions) -> Result<Self> {
         if let Some(heads) = &options.weights.heads {
-            let message = "heads are given, but training makes new ones from nothing: leave them out";
+            let message = "heads were given, but training makes new ones: leave them out";
             return Err(Error::new(ErrorKind::Argument, message).at(heads));
         }
         Ok(Base { engine: Engine::with(options)? })
@@ -44,10 +44,10 @@ impl Base {
     }
 }
 
-/// Where the results go.
+/// The output files.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// The trained heads. Beside it lies `<output>.state` while the run is not finished.
+    /// The trained heads. Until the run is finished, `<output>.state` lies beside it.
     pub output: PathBuf,
     /// The model with the trained heads in it, if wanted.
     pub merged: Option<PathBuf>,
@@ -72,7 +72,7 @@ pub struct Epoch {
 pub struct Trained {
     /// Every epoch.
     pub epochs: Vec<Epoch>,
-    /// How many of them an earlier run had done.
+    /// How many of them an earlier run did.
     pub resumed: usize,
     /// Images that could not be used.
     pub failures: Vec<Failure>,
@@ -82,13 +82,13 @@ pub struct Trained {
     pub cache: PathBuf,
 }
 
-/// Trains heads for `base` on `dataset` and writes them. A run that was killed goes on after its last epoch when it is started
-/// again with the same options, and its result has the same bytes.
+/// Trains heads for `base` on `dataset` and writes them. A run that was killed continues after its last epoch if it is
+/// started again with the same options, and its result has the same bytes.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for options that make no sense, classes with too few images, and a cache or a state that is damaged
-/// or another's; [`ErrorKind::Io`] where a file cannot be written; [`ErrorKind::Numeric`] where the loss is no longer a finite
-/// number; [`ErrorKind::Device`].
+/// [`ErrorKind::Argument`] for options out of range, classes with too few images, and a cache or state that is damaged
+/// or belongs to another run; [`ErrorKind::Io`] where a file cannot be written; [`ErrorKind::Numeric`] where the loss
+/// is no longer finite; [`ErrorKind::Device`].
 pub fn train(
     base: &Base,
     dataset: &Dataset,
@@ -164,7 +164,7 @@ pub fn train(
     })
 }
 
-/// Removes the state of a run whose results are all written.
+/// Removes the state of a finished run.
 ///
 /// # Errors
 /// [`ErrorKind::Io`].
@@ -176,7 +176,7 @@ pub fn finish(output: &Path) -> Result<()> {
     }
 }
 
-/// What makes two runs the same but for their length, as one line of JSON.
+/// Everything that identifies a run except its length, as one line of JSON.
 fn identity(features: &str, alpha: f32, set: &Set, options: &Options) -> Result<String> {
     let identity = serde_json::json!({
         "training": 1,
