@@ -182,7 +182,7 @@ fn what_cannot_be_is_refused_and_the_scorer_goes_on() {
 
     // The heads of InCTRL are made for the model's own grid.
     let error = engine.build_bank("cat", Fit::Trim, &[good.frame()]).unwrap_err();
-    assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("judges maps of 3 x 3"), "{error}");
+    assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("trained for maps of 3 x 3"), "{error}");
     let square = Picture::new(80, 80, 0);
     assert!(engine.build_bank("cat", Fit::Trim, &[square.frame()]).is_ok());
 }
