@@ -65,7 +65,7 @@ fn lists_that_are_no_prompts_are_refused_by_name() {
     let bare = |value: &[u8]| [head, value, b"\x80\x02]."].concat();
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("empty", bare(b"]."), "is an empty list: K = 0"),
-        ("text", bare(b"]X\x01\0\0\0aa."), "item 0: is no tensor"),
+        ("text", bare(b"]X\x01\0\0\0aa."), "item 0: is not a tensor"),
         ("number", bare(b"K\x01."), "holds something else, expected a list of tensors"),
         (
             "rank",

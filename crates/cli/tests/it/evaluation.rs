@@ -212,7 +212,7 @@ fn what_data_check_calls_a_fault_is_said_by_eval() {
     // Many faults are all in the page, which folds what is over twenty, and the console says how many more there are.
     (0..25).for_each(|i| bench.write(&format!("set/bolt/test/stray{i:02}.png"), "no picture"));
     let run = eval(&bench, "many", &["--classes", "bolt"]);
-    assert!(run.code == 2 && run.stderr.contains("and 5 more faults; the report names them"), "{}", run.stderr);
+    assert!(run.code == 2 && run.stderr.contains("and 5 more faults, listed in the report"), "{}", run.stderr);
     let page = String::from_utf8(bench.read("many/report.html")).unwrap();
     assert_eq!(page.matches("<li>Fault: set/bolt/test/stray").count(), 25);
     assert!(page.contains("<summary>5 more</summary>"));

@@ -333,7 +333,7 @@ fn a_synthetic_data_set_passes_the_check_and_is_evaluated() {
     let run = bench.run(&[&eval[..], &["-o", "results"]].concat());
     assert_eq!(
         (run.code, run.stderr.as_str()),
-        (0, "report: results/report.html\nnote: remarks on the data set, in the report: 2\n")
+        (0, "report: results/report.html\nnote: remarks on the data set, listed in the report: 2\n")
     );
     bench.run(&[&synth[..], &counts].concat()).refused(&["set", "not empty"]);
 }
