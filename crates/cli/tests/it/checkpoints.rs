@@ -87,7 +87,7 @@ fn lists_that_are_no_prompts_are_refused_by_name() {
         ),
         ("nan", list_of_one("Float", square.0, square.1, &one_nan), "holds NaN at channel 1, row 1, column 1"),
         ("plain", list_of_one("Float", square.0, square.1, &whole(255.0)), "holds 255 at channel 0, row 0, column 0"),
-        ("size", list_of_one("Float", square.0, square.1, &whole(0.5)), "is 4 x 4 pixels, the model takes 48 x 48"),
+        ("size", list_of_one("Float", square.0, square.1, &whole(0.5)), "is 4 x 4 pixels, but the model takes 48 x 48"),
         ("evil", bare(b"]cos\nsystem\n(X\x0b\0\0\0touch ownedtRa."), "refused global `os.system`"),
         ("evil_item", bare(b"](cposix\nsystem\nX\x0b\0\0\0touch owned\x85Rt."), "refused global `posix.system`"),
         ("cut", list_of_one("Float", square.0, square.1, &whole(0.5))[..200].to_vec(), "is truncated: storage `0`"),
