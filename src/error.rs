@@ -69,21 +69,21 @@ impl Error {
 
     /// Names the tensor that the error is about.
     #[must_use]
-    pub(crate) fn of_tensor(mut self, name: impl Into<String>) -> Self {
+    pub fn of_tensor(mut self, name: impl Into<String>) -> Self {
         self.0.tensor = Some(name.into());
         self
     }
 
-    /// Sets the expected shape and the found one.
+    /// Sets the expected shape and the found one, as in [`Error::shapes`].
     #[must_use]
-    pub(crate) fn with_shapes(mut self, expected: &[usize], found: &[usize]) -> Self {
+    pub fn with_shapes(mut self, expected: &[usize], found: &[usize]) -> Self {
         self.0.shapes = Some([expected.to_vec(), found.to_vec()]);
         self
     }
 
     /// Names the backend operation that failed.
     #[must_use]
-    pub(crate) fn in_operation(mut self, name: &'static str) -> Self {
+    pub fn in_operation(mut self, name: &'static str) -> Self {
         self.0.operation = Some(name);
         self
     }
@@ -112,13 +112,13 @@ impl Error {
         self.0.path.as_deref()
     }
 
-    /// The tensor that the error is about, if there is one.
+    /// The tensor that the error is about, if there is one. Of several, this is the first.
     pub fn tensor(&self) -> Option<&str> {
         self.0.tensor.as_deref()
     }
 
-    /// The expected and the found shape, if shapes differ. A buffer of unknown shape is given by its number of
-    /// elements.
+    /// The expected and the found shape, if shapes differ. A picture is `[height, width]`. A buffer of unknown shape is
+    /// given by its number of elements.
     pub fn shapes(&self) -> Option<[&[usize]; 2]> {
         self.0.shapes.as_ref().map(|[expected, found]| [&expected[..], &found[..]])
     }

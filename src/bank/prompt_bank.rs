@@ -378,7 +378,10 @@ impl PromptBank {
                 [width] => [1, 1, width],
                 [rows, width] => [1, rows, width],
                 [layers, rows, width] => [layers, rows, width],
-                _ => return Err(Error::new(ErrorKind::Internal, format!("tensor `{name}` has too many dimensions"))),
+                _ => {
+                    let message = format!("tensor `{name}` has too many dimensions");
+                    return Err(Error::new(ErrorKind::Internal, message).of_tensor(name));
+                }
             };
             Ok(BankTensor { values, shape, role })
         };

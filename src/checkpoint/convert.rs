@@ -209,10 +209,13 @@ fn plan<'a>(
     specs.retain(|spec| has_heads || spec.tower != Tower::Heads);
     let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let found = inputs.iter().flat_map(|(_, tensors)| tensors.iter());
-    let unexpected: Vec<String> = found
-        .filter(|(name, _)| !ignored(arch, name) && !names.contains(name.as_str()))
-        .map(|(name, source)| format!("{} {}", name.escape_debug(), shape_text(&source.shape())))
-        .collect();
+    // The first tensor with a problem, and the first of a wrong shape.
+    let (mut first, mut first_misshaped) = (None, None);
+    let mut unexpected = Vec::new();
+    for (name, source) in found.filter(|(name, _)| !ignored(arch, name) && !names.contains(name.as_str())) {
+        first.get_or_insert_with(|| name.clone());
+        unexpected.push(format!("{} {}", name.escape_debug(), shape_text(&source.shape())));
+    }
     let (mut missing, mut misshaped, mut wrong_type, mut duplicate) = (vec![], vec![], vec![], vec![]);
     let mut jobs = Vec::new();
     for spec in specs {
@@ -221,10 +224,12 @@ fn plan<'a>(
         let (from, source) = match holders[..] {
             [] => {
                 missing.push(format!("{} {}", spec.name, shape_text(&spec.shape)));
+                first.get_or_insert(spec.name);
                 continue;
             }
             [found] => found,
             _ => {
+                first.get_or_insert_with(|| spec.name.clone());
                 duplicate.push(spec.name);
                 continue;
             }
@@ -232,6 +237,7 @@ fn plan<'a>(
         if source.shape() != spec.shape {
             let (expected, found) = (shape_text(&spec.shape), source.shape());
             misshaped.push(format!("{}: expected {expected}, found {}", spec.name, shape_text(&found)));
+            first_misshaped.get_or_insert_with(|| (spec.name.clone(), spec.shape.clone(), found));
         }
         let types: Option<Vec<DType>> = source.dtypes().map(readable).collect();
         match types.as_deref() {
@@ -239,7 +245,10 @@ fn plan<'a>(
                 let kept = if rest.iter().all(|other| other == first) { *first } else { DType::F32 };
                 jobs.push(Job { spec, dtype: dtype.unwrap_or(kept), from, source });
             }
-            _ => wrong_type.push(spec.name),
+            _ => {
+                first.get_or_insert_with(|| spec.name.clone());
+                wrong_type.push(spec.name);
+            }
         }
     }
     let groups: [(&str, &[String]); 5] = [
@@ -251,7 +260,12 @@ fn plan<'a>(
     ];
     if groups.iter().any(|(_, lines)| !lines.is_empty()) {
         let message = format!("the tensors do not fit the architecture\n{arch}\n{}", listing(&groups));
-        return Err(Error::new(ErrorKind::Weights, message));
+        let error = Error::new(ErrorKind::Weights, message);
+        return Err(match (first_misshaped, first) {
+            (Some((name, expected, found)), _) => error.of_tensor(name).with_shapes(&expected, &found),
+            (None, Some(name)) => error.of_tensor(name),
+            (None, None) => error,
+        });
     }
     distinct(&jobs)?;
     // Wide elements first, so that every tensor is aligned to its element size.
@@ -274,7 +288,7 @@ fn distinct(jobs: &[Job<'_>]) -> Result<()> {
     match spans.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1.end > pair[1].1.start) {
         Some(pair) => {
             let message = format!("tensors `{}` and `{}` share bytes of their storage", pair[0].2, pair[1].2);
-            Err(Error::new(ErrorKind::Weights, message))
+            Err(Error::new(ErrorKind::Weights, message).of_tensor(pair[0].2))
         }
         None => Ok(()),
     }
@@ -351,7 +365,7 @@ fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) 
             }
             None => {
                 let message = format!("tensor `{}` has no usable type", job.spec.name);
-                return Err(Error::new(ErrorKind::Internal, message));
+                return Err(Error::new(ErrorKind::Internal, message).of_tensor(&job.spec.name));
             }
         };
         let converted = stored(job.dtype, &values);
@@ -386,5 +400,5 @@ fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Weights, message).at(&job.from.path))
+    Err(Error::new(ErrorKind::Weights, message).at(&job.from.path).of_tensor(name))
 }

@@ -72,6 +72,7 @@ pub(super) fn join(path: &Path) -> Result<Checkpoint> {
                 "says that tensor `{}` is in {file}, expected the name of a file in the same folder",
                 tensor.escape_debug()
             ))
+            .of_tensor(tensor)
         })?;
         files.entry(name).or_default().push(tensor);
     }
@@ -84,13 +85,15 @@ pub(super) fn join(path: &Path) -> Result<Checkpoint> {
         whole.files.append(&mut part.files);
         for tensor in tensors {
             let mut found = part.content.tensors.remove(tensor).ok_or_else(|| {
-                broken(format!("says that tensor `{}` is in {name}, but it is not there", tensor.escape_debug()))
+                let message = format!("says that tensor `{}` is in {name}, but it is not there", tensor.escape_debug());
+                broken(message).of_tensor(tensor)
             })?;
             found.file = at;
             whole.content.tensors.insert(tensor.to_owned(), found);
         }
         if let Some(rest) = part.content.tensors.keys().next() {
-            return Err(broken(format!("does not list tensor `{}`, which is in {name}", rest.escape_debug())));
+            let message = format!("does not list tensor `{}`, which is in {name}", rest.escape_debug());
+            return Err(broken(message).of_tensor(rest));
         }
     }
     Ok(whole)

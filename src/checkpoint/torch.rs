@@ -167,7 +167,7 @@ fn content(pickle: &Pickle<'_>, storages: &Storages<'_>, script: bool) -> Result
     let mut tensors = BTreeMap::new();
     for (name, arguments) in named {
         let tensor = tensor(pickle, arguments, storages)
-            .map_err(|message| broken(format!("tensor `{}`: {message}", shown(&name))))?;
+            .map_err(|message| broken(format!("tensor `{}`: {message}", shown(&name))).of_tensor(&name))?;
         // As in Python, the last of two equal keys counts.
         tensors.insert(name, tensor);
     }

@@ -210,7 +210,7 @@ impl<B: Backend> Vision<B> {
                 "is {found} x {found} pixels, but the model takes {expected} x {expected}: a normalised image cannot \
                 be resized, so make it again at this size or give the picture file"
             );
-            return Err(Error::new(ErrorKind::Image, message));
+            return Err(Error::new(ErrorKind::Image, message).with_shapes(&[expected; 2], &[found; 2]));
         }
         backend.upload(&image.patch_rows(self.arch.vision.patch_size), &mut ws.rows)
     }

@@ -113,7 +113,8 @@ impl IgnoreMask {
             "the frame is {width} x {height} pixels, but the bank's ignore mask is for {} x {}: prompts and queries must have \
              the size of the mask",
             self.width, self.height
-        )))
+        ))
+        .with_shapes(&[self.height, self.width], &[height, width]))
     }
 
     /// A converted copy of `frame` in `memory`, as by [`Frame::convert`], with ignored pixels in neutral grey.

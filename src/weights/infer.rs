@@ -36,11 +36,12 @@ impl Shapes<'_> {
 
     pub fn dims<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK]> {
         let Some(&shape) = self.0.get(name) else {
-            return Err(unclear(ErrorKind::Weights, &format!("tensor `{name}` is missing")));
+            return Err(unclear(ErrorKind::Weights, &format!("tensor `{name}` is missing")).of_tensor(name));
         };
         shape.try_into().map_err(|_| {
             let found = shape_text(shape);
-            unclear(ErrorKind::Weights, &format!("tensor `{name}` has shape {found}, expected {RANK} dimensions"))
+            let why = format!("tensor `{name}` has shape {found}, expected {RANK} dimensions");
+            unclear(ErrorKind::Weights, &why).of_tensor(name)
         })
     }
 
@@ -52,7 +53,7 @@ impl Shapes<'_> {
             return Ok(grid);
         }
         let why = format!("`{name}` has {tokens} rows, expected a square number and 1");
-        Err(unclear(ErrorKind::Weights, &why))
+        Err(unclear(ErrorKind::Weights, &why).of_tensor(name))
     }
 
     /// One more than the highest block number. A gap shows up later as missing tensors.

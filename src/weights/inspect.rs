@@ -71,9 +71,9 @@ pub fn inspect(options: &LoadOptions) -> Result<Inspection> {
     }
     let scans = scan(&entries, &files)?;
     let damaged = non_finite(&entries, &scans, &files)?;
-    report.problems.extend(damaged.into_iter().map(|line| format!("not finite: {line}")));
+    report.problems.extend(damaged.lines.into_iter().map(|line| format!("not finite: {line}")));
     let negative = negative_variances(&entries, &scans, &files)?;
-    report.problems.extend(negative.into_iter().map(|line| format!("negative variance: {line}")));
+    report.problems.extend(negative.lines.into_iter().map(|line| format!("negative variance: {line}")));
     if report.problems.is_empty() {
         report.hash = Some(model_hash(&arch, entries.iter().zip(&scans)));
     }

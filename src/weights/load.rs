@@ -96,17 +96,17 @@ impl Weights {
         }
         let scans = scan(&entries, &files)?;
         let non_finite = non_finite(&entries, &scans, &files)?;
-        if !non_finite.is_empty() {
-            let text = listing(&[("not finite", &non_finite)]);
+        if let Some(first) = non_finite.first {
+            let text = listing(&[("not finite", &non_finite.lines)]);
             let message =
                 format!("the model is damaged: numbers are NaN or infinite; copy or convert the file again\n{text}");
-            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
+            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights).of_tensor(first));
         }
         let negative = negative_variances(&entries, &scans, &files)?;
-        if !negative.is_empty() {
-            let text = listing(&[("negative variance", &negative)]);
+        if let Some(first) = negative.first {
+            let text = listing(&[("negative variance", &negative.lines)]);
             let message = format!("the heads are damaged; copy or convert the file again\n{text}");
-            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights));
+            return Err(Error::new(ErrorKind::Weights, message).at(&options.weights).of_tensor(first));
         }
         let hash = model_hash(&arch, entries.iter().zip(&scans));
         // Alpha belongs to the heads.
@@ -146,7 +146,8 @@ impl Weights {
         let entry = &self.entries[at];
         let count = entry.spec.shape.first().copied().unwrap_or(0);
         if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
-            return Err(Error::new(ErrorKind::Argument, format!("row {row} of `{name}`, which has {count}")));
+            let message = format!("row {row} of `{name}`, which has {count}");
+            return Err(Error::new(ErrorKind::Argument, message).of_tensor(name));
         }
         entry.gather(rows, &self.scans[at], &self.files)
     }
@@ -160,10 +161,10 @@ impl Weights {
     }
 
     fn at(&self, name: &str) -> Result<usize> {
-        self.index
-            .get(name)
-            .copied()
-            .ok_or_else(|| Error::new(ErrorKind::Argument, format!("this model's architecture has no tensor `{name}`")))
+        self.index.get(name).copied().ok_or_else(|| {
+            let message = format!("this model's architecture has no tensor `{name}`");
+            Error::new(ErrorKind::Argument, message).of_tensor(name)
+        })
     }
 
     /// Identity of the model, 64 hex digits: blake3 of the architecture and of every used tensor's name, storage type,
@@ -279,6 +280,8 @@ pub(super) struct Problems {
     misshaped: Vec<String>,
     wrong_type: Vec<String>,
     duplicate: Vec<String>,
+    /// The first tensor with a problem.
+    first: Option<String>,
     /// The first tensor of a wrong shape, with the expected and the found shape.
     first_misshaped: Option<(String, [Vec<usize>; 2])>,
     /// Advice for a file that was meant for another program.
@@ -296,11 +299,12 @@ impl Problems {
         ]
     }
 
-    /// Adds the first tensor of a wrong shape, if there is one, to `error`.
+    /// Adds the first tensor of a wrong shape, or else the first with another problem, to `error`.
     fn told(&self, error: Error) -> Error {
-        match &self.first_misshaped {
-            Some((name, [expected, found])) => error.of_tensor(name).with_shapes(expected, found),
-            None => error,
+        match (&self.first_misshaped, &self.first) {
+            (Some((name, [expected, found])), _) => error.of_tensor(name).with_shapes(expected, found),
+            (None, Some(name)) => error.of_tensor(name),
+            (None, None) => error,
         }
     }
 
@@ -351,16 +355,21 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
     let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let tensors = files.iter().flat_map(|file| &file.tensors);
     let unexpected = tensors.filter(|(name, _)| !ignored(arch, name) && !names.contains(name.as_str()));
-    problems.unexpected = unexpected.map(|(name, stored)| format!("{name} {}", shape_text(&stored.shape))).collect();
+    for (name, stored) in unexpected {
+        problems.first.get_or_insert_with(|| name.clone());
+        problems.unexpected.push(format!("{name} {}", shape_text(&stored.shape)));
+    }
     for spec in specs {
         let (name, expected) = (&spec.name, shape_text(&spec.shape));
         let (file, stored) = match holders(files, name)[..] {
             [found] => found,
             [] => {
+                problems.first.get_or_insert_with(|| name.clone());
                 problems.missing.push(format!("{name} {expected}"));
                 continue;
             }
             _ => {
+                problems.first.get_or_insert_with(|| name.clone());
                 problems.duplicate.push(name.clone());
                 continue;
             }
@@ -371,7 +380,10 @@ pub(super) fn match_table(arch: &Arch, files: &[TensorFile]) -> (Vec<Entry>, Pro
             problems.misshaped.push(format!("{name}: expected {expected}, found {}", shape_text(&stored.shape)));
         }
         match storage(stored.dtype) {
-            None => problems.wrong_type.push(format!("{name}: found {}", stored.dtype)),
+            None => {
+                problems.first.get_or_insert_with(|| name.clone());
+                problems.wrong_type.push(format!("{name}: found {}", stored.dtype));
+            }
             Some(dtype) if stored.shape == spec.shape => {
                 entries.push(Entry { file, dtype, range: stored.range.clone(), spec });
             }
@@ -394,27 +406,48 @@ fn holders<'a>(files: &'a [TensorFile], name: &str) -> Vec<(usize, &'a Stored)> 
     files.iter().enumerate().filter_map(|(at, file)| Some((at, file.tensors.get(name)?))).collect()
 }
 
-/// One line per tensor with NaN or infinity: its first such element.
-pub(super) fn non_finite(entries: &[Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
+/// Tensors with numbers that no model has.
+#[derive(Default)]
+pub(super) struct Damaged<'e> {
+    /// The first such tensor.
+    pub first: Option<&'e str>,
+    /// One line per tensor: its first such element.
+    pub lines: Vec<String>,
+}
+
+impl<'e> Damaged<'e> {
+    fn push(&mut self, entry: &'e Entry, line: String) {
+        self.first.get_or_insert(&entry.spec.name);
+        self.lines.push(line);
+    }
+}
+
+/// The tensors with NaN or infinity.
+pub(super) fn non_finite<'e>(entries: &'e [Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Damaged<'e>> {
+    let mut damaged = Damaged::default();
     for (entry, scan) in entries.iter().zip(scans) {
         let Some(at) = scan.non_finite else { continue };
         let mut value = [0.0];
         entry.read(scan, files)?.read_f32(at, &mut value);
-        lines.push(format!("{} {}: element {at} is {}", entry.spec.name, shape_text(&entry.spec.shape), value[0]));
+        let shape = shape_text(&entry.spec.shape);
+        damaged.push(entry, format!("{} {shape}: element {at} is {}", entry.spec.name, value[0]));
     }
-    Ok(lines)
+    Ok(damaged)
 }
 
-/// One line per running variance with an element below zero, whose square root would be NaN.
-pub(super) fn negative_variances(entries: &[Entry], scans: &[Scan], files: &[TensorFile]) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
+/// The running variances with an element below zero, whose square root would be NaN.
+pub(super) fn negative_variances<'e>(
+    entries: &'e [Entry],
+    scans: &[Scan],
+    files: &[TensorFile],
+) -> Result<Damaged<'e>> {
+    let mut damaged = Damaged::default();
     for (entry, scan) in entries.iter().zip(scans).filter(|(entry, _)| is_variance(&entry.spec.name)) {
         if let Some((at, value)) = negative_variance(&entry.spec.name, &entry.read(scan, files)?) {
-            lines.push(format!("{}: element {at} is {value}", entry.spec.name));
+            damaged.push(entry, format!("{}: element {at} is {value}", entry.spec.name));
         }
     }
-    Ok(lines)
+    Ok(damaged)
 }
 
 fn is_variance(name: &str) -> bool {

@@ -261,6 +261,7 @@ fn one_error_names_every_difference() {
 #[test]
 fn a_long_list_is_cut_and_counted() {
     let error = refused(|raw| raw.tensors.retain(|name, _| !name.starts_with("visual.")));
+    assert_eq!((error.tensor(), error.shapes()), (Some("visual.class_embedding"), None));
     let vision: Vec<_> = table(&tiny()).into_iter().filter(|spec| spec.tower == Tower::Vision).collect();
     assert_says(&error, &[&format!("{} missing:", vision.len()), &format!("  ... and {} more", vision.len() - 12)]);
     for (i, spec) in vision.iter().enumerate() {
@@ -316,6 +317,7 @@ fn a_negative_running_variance_is_refused_by_name() {
     let error = open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Weights);
     assert_says(&error, &["diff_head.bn3.running_var: element 5 is -"]);
+    assert_eq!(error.tensor(), Some("diff_head.bn3.running_var"));
     let report = inspect(&options(&path)).unwrap();
     assert!(report.problems.len() == 1 && report.problems[0].contains("diff_head.bn3.running_var"), "{report}");
 }
@@ -336,6 +338,7 @@ fn every_tensor_that_is_not_finite_is_named_with_the_element() {
         let error = open(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Weights);
         assert_says(&error, &["visual.proj [12, 8]: element 17 is NaN", "diff_head.bn3.bias [64]: element 63 is NaN"]);
+        assert_eq!(error.tensor(), Some("visual.proj"));
     }
     let error = refused(|raw| {
         let data = &mut raw.tensors.get_mut("visual.conv1.weight").unwrap().2;

@@ -197,6 +197,7 @@ fn a_negative_variance_is_not_converted() {
             let error = outcome.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Weights);
             assert!(error.to_string().contains(&format!("`{name}` holds the negative variance {value}")), "{error}");
+            assert_eq!(error.tensor(), Some(name));
         } else {
             outcome.unwrap();
         }
@@ -271,6 +272,8 @@ fn shards_are_joined_from_the_index_or_the_folder() {
             to_file(&ConvertOptions { source: folder.path().to_owned(), ..options("", None) }, |_, _| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Weights);
         assert!(error.to_string().contains(part), "{error}");
+        let named = error.tensor().unwrap_or_else(|| panic!("{error} names no tensor"));
+        assert!(error.to_string().contains(&format!("`{named}`")), "{named}: {error}");
     }
     let missing = shards(|_, i| format!("model-{i}.safetensors"));
     fs::remove_file(missing.path().join("model-1.safetensors")).unwrap();
@@ -354,6 +357,7 @@ fn doubles_are_rounded_and_said() {
     // Finite in f64 alone.
     let error = to_file(&doubled(Some(1e300)), |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("`visual.proj` holds a number that is not finite in f32"), "{error}");
+    assert_eq!(error.tensor(), Some("visual.proj"));
 }
 
 #[test]

@@ -143,6 +143,8 @@ fn ignored_pixels_are_ignored_in_a_wide_map() {
     let ignored: Vec<bool> = (0..24).map(|cell| cell % 6 == 5).collect();
     assert_eq!(found.ignored, ignored);
     assert!(found.map.cells.iter().zip(&ignored).all(|(cell, ignored)| !ignored || *cell == 0.0));
+    let error = scorer.score(Picture::new(80, 120, 0).frame()).unwrap_err();
+    assert_eq!((error.kind(), error.shapes()), (ErrorKind::Argument, Some([&[80, 120][..], &[120, 80][..]])));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(super) fn translate(mut tensors: BTreeMap<&str, Tensor>) -> Result<BTreeMap<
         let name = official(&name);
         if named.contains_key(&name) {
             let message = format!("`{}` is present twice, in two layouts", name.escape_debug());
-            return Err(Error::new(ErrorKind::Weights, message));
+            return Err(Error::new(ErrorKind::Weights, message).of_tensor(name));
         }
         named.insert(name, source);
     }

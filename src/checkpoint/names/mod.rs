@@ -37,7 +37,7 @@ pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, B
         }
         if let Some((other, _)) = stripped.insert(short, (name, tensor)) {
             let message = format!("`{}` and `{}` are the same tensor", other.escape_debug(), name.escape_debug());
-            return Err(Error::new(ErrorKind::Weights, message));
+            return Err(Error::new(ErrorKind::Weights, message).of_tensor(name));
         }
     }
     let theirs = stripped.keys().any(|name| name.starts_with("vision_model.") || name.starts_with("text_model."));

@@ -157,7 +157,7 @@ impl Method for AnomalyDino {
                 bank.rows,
                 shape_text(&expected)
             );
-            return Err(Error::new(ErrorKind::Bank, message));
+            return Err(Error::new(ErrorKind::Bank, message).of_tensor(PATCHES).with_shapes(&expected, found));
         }
         Ok(())
     }

@@ -68,7 +68,10 @@ impl Method for MeanNearest {
     fn check_bank(&self, bank: &Fitted, _prompts: usize, arch: &Arch) -> Result<()> {
         match bank.tensor(ROWS)?.shape[..] {
             [layers, _, width] if layers == arch.taps.len() && width == arch.vision.width => Ok(()),
-            _ => Err(Error::new(ErrorKind::Bank, "the bank's rows do not fit this model: build the bank again")),
+            _ => {
+                let message = "the bank's rows do not fit this model: build the bank again";
+                Err(Error::new(ErrorKind::Bank, message).of_tensor(ROWS))
+            }
         }
     }
 

@@ -106,7 +106,9 @@ impl Network {
         }
         let find = |name: String| -> Result<Range<usize>> {
             let found = tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.range.clone());
-            found.ok_or_else(|| Error::new(ErrorKind::Internal, format!("the heads have no tensor `{name}`")))
+            found.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, format!("the heads have no tensor `{name}`")).of_tensor(&name)
+            })
         };
         let pair = |module: &str, [first, second]: [&str; 2]| -> Result<[Range<usize>; 2]> {
             Ok([find(format!("{module}.{first}"))?, find(format!("{module}.{second}"))?])
