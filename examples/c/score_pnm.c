@@ -1,4 +1,4 @@
-/* Scores a binary PNM picture (P5 or P6, 8 bits) against normal ones:
+/* Scores a binary PNM picture (P5 or P6, 8 bits) against normal pictures:
  *
  *     score_pnm weights.safetensors class-name query.pnm normal.pnm [normal.pnm ...]
  */
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Reads a picture into memory that the caller frees; NULL where it cannot be read. */
+/* Reads a picture into memory that the caller frees. Returns NULL if it cannot be read. */
 static void *read_pnm(const char *path, inctrl_frame *frame) {
     FILE *file = fopen(path, "rb");
     unsigned width, height, depth;
@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
     inctrl_scorer *scorer = NULL;
     inctrl_result result = {0};
     size_t count = argc > 3 ? (size_t)argc - 3 : 0, i;
-    /* The query, then the normal ones. */
+    /* The query, then the normal pictures. */
     inctrl_frame *frames = calloc(count + 1, sizeof *frames);
     int failed = 1;
     if (count < 2 || !frames) {

@@ -1,8 +1,8 @@
-// Two cameras, one engine: each camera has a thread and a scorer; the bank is exchanged while they run.
+// Two cameras, one engine: each camera has a thread and a scorer; the bank is replaced while they run.
 //
 //     camera_loop weights.safetensors [frames]
 //
-// The cameras are simulated: BGR frames with a padded stride, one in seven with a defect.
+// The cameras are simulated: BGR frames with a padded stride; one in seven has a defect.
 #include <inctrl.hpp>
 
 #include <atomic>
@@ -18,7 +18,7 @@ constexpr std::uint32_t WIDTH = 320, HEIGHT = 240;
 constexpr std::size_t STRIDE = WIDTH * 3 + 16;
 constexpr std::uint64_t DEADLINE_US = 50000;
 
-/// What a camera driver would write into its buffer.
+/// Fills the buffer as a camera driver would.
 void grab(std::vector<unsigned char> &buffer, unsigned number) {
     for (std::size_t y = 0; y < HEIGHT; y++) {
         for (std::size_t x = 0; x < WIDTH; x++) {
@@ -35,7 +35,7 @@ inctrl_frame view(const std::vector<unsigned char> &buffer) {
     return inctrl::frame(buffer.data(), WIDTH, HEIGHT, INCTRL_BGR8, STRIDE);
 }
 
-/// One camera. Nothing here throws once the scorer is there, and a frame that cannot be judged is a review.
+/// One camera. Nothing here throws after the scorer was created. A frame that cannot be scored is a review.
 void camera(const inctrl::Scorer &scorer, unsigned frames, std::atomic<unsigned> (&verdicts)[4],
             std::atomic<unsigned> &late) {
     std::vector<unsigned char> buffer(STRIDE * HEIGHT);
@@ -57,11 +57,11 @@ int run(const char *weights, unsigned frames) {
 
     std::vector<unsigned char> good(STRIDE * HEIGHT);
     grab(good, 0);
-    // A letterbox sees all of a frame that is not square; a crop sees its middle.
+    // A letterbox keeps the whole frame; a crop keeps only the central square.
     const auto first =
         inctrl::Bank::build(engine, "metal plate", {view(good)}, INCTRL_FIT_LETTERBOX).with_thresholds(0.6F, 0.8F, 0.2F);
     const inctrl::Slot slot(engine, first);
-    // A part whose result comes too late for the ejector must not go on as good.
+    // A part whose result comes too late for the ejector must not pass.
     auto options = inctrl::sized<inctrl_scorer_options>();
     options.late = INCTRL_LATE_REVIEW;
     const inctrl::Scorer left(engine, slot, options), right(engine, slot, options);
@@ -72,7 +72,7 @@ int run(const char *weights, unsigned frames) {
     std::atomic<unsigned> verdicts[4] = {}, late{0};
     std::thread threads[] = {std::thread([&] { camera(left, frames, verdicts, late); }),
                              std::thread([&] { camera(right, frames, verdicts, late); })};
-    // A new bank is built and put in place beside the traffic.
+    // A new bank is built and put in place while the cameras run.
     grab(good, 1);
     const auto second = first.append(engine, {view(good)}).with_thresholds(0.6F, 0.8F, 0.2F);
     const auto generation = slot.swap(second);
