@@ -1,9 +1,9 @@
 """Times PyTorch on the work that `inctrl bench` times: the same vision tower, half precision, the same GPU, the same run.
 
 Eager, then torch.compile(mode="reduce-overhead"), which replays CUDA graphs; and the nearest-neighbour search unfused, as a
-product and a maximum. What was measured is written at once, as compiling may outlast the time that there is. Random
-weights: speed does not depend on them. Needs PyTorch with CUDA; the model is timm's `vit_base_patch16_plus_clip_240` where
-timm is there, else the same blocks written here.
+product and a maximum. Each result is written at once, because compiling may take longer than the time limit. The weights are
+random: speed does not depend on them. Needs PyTorch with CUDA. The model is timm's `vit_base_patch16_plus_clip_240` if timm is
+installed, otherwise the same blocks written here.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Feeds mutated pictures to the decoders (tests/it/fuzz.rs) under AddressSanitizer, the C code of JPEG also under the undefined
-# behaviour sanitizer, and Rust with its checks of arithmetic.
+# Feeds mutated pictures to the decoders (tests/it/fuzz.rs) under AddressSanitizer. The C code of JPEG also runs under the
+# undefined behaviour sanitizer, and Rust checks its arithmetic.
 #
 #     rustup toolchain install nightly
 #     INCTRL_FUZZ_SECONDS=600 INCTRL_FUZZ_SEED=7 scripts/check_decoders.sh
 #
-# What is found ends the test with a report; the input is then in $TMPDIR/inctrl-decoders-picture. Building takes minutes.
+# A finding ends the test with a report; its input is in $TMPDIR/inctrl-decoders-picture. Building takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 toolchain=${INCTRL_NIGHTLY:-nightly}

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the C and C++ examples and the clients of tests/clients as strictly as compilers can, and runs them under valgrind: no
-# error, no leak, no warning. Builds the installed package through pkg-config and CMake, too, shared and static.
+# Builds the C and C++ examples and the clients of tests/clients with all warnings as errors, and runs them under valgrind, which
+# must find no error and no leak. Also builds against the installed package through pkg-config and CMake, shared and static.
 #
 #     cargo build --release && scripts/check_examples.sh [folder with libinctrl.so, libinctrl.a and inctrl]
 #
-# What is not on the machine (valgrind, pkg-config, cmake) is left out, and that is said.
+# Checks whose tools (valgrind, pkg-config, cmake) are not installed are skipped with a message.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 libraries=${1:-$root/target/release}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs eight threads and the exchange of banks (tests/traffic.rs) under ThreadSanitizer, which reports every pair of accesses that
-# nothing orders. The standard library is built with it too, so that its locks and counters are seen.
+# Runs eight threads that score while banks are replaced (tests/traffic.rs) under ThreadSanitizer, which reports unordered
+# accesses to the same memory. The standard library is built with it too, so that its locks and counters are known.
 #
 #     rustup toolchain install nightly --component rust-src
 #     scripts/check_races.sh [frames]
 #
-# Takes minutes, nearly all of it to compile.
+# Takes minutes, nearly all of them for compiling.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 frames=${1:-2000}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""DINOv2's vision transformer in PyTorch, for checking: the numbers that the engine must reproduce.
+"""DINOv2's vision transformer in PyTorch: the reference for the engine.
 
     pip install torch
 
 Written from the paper (Oquab et al., 2024) and the official code's names and constants; weights are a state_dict under the
-official names, as numpy or torch tensors. It computes in the type that it is given.
+official names, as numpy or torch tensors. It computes in the type of its input.
 """
 
 import math

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one call of at most seven minutes: see scripts/gpu_suite.py.
+# All checks that need a GPU, in one call of at most seven minutes: see scripts/gpu_suite.py.
 #   gpu-suite.sh pack FOLDER | run FOLDER OUT | rehearse OUT [FOLDER]
 exec python3 "$(dirname "$0")/gpu_suite.py" "$@"

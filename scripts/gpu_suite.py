@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Everything that only a GPU can show, in one call of at most seven minutes. `scripts/gpu-suite.sh` runs this file.
+"""All checks that need a GPU, in one call of at most seven minutes. `scripts/gpu-suite.sh` runs this file.
 
-    gpu-suite.sh pack FOLDER             where Rust is: builds with nvcc and packs the three programs, 40 MB at most
-    gpu-suite.sh run FOLDER OUT          where a GPU is: the steps below, in order
+    gpu-suite.sh pack FOLDER             on a machine with Rust: builds with nvcc and packs the three programs, 40 MB at most
+    gpu-suite.sh run FOLDER OUT          on a machine with a GPU: the steps below, in order
     gpu-suite.sh rehearse OUT [FOLDER]   the same order with a tiny model on the emulator, and a step that hangs; after
                                          cargo test, or with the programs of a pack; times mean nothing
 

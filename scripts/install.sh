@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs the C interface: headers, libraries, licences, and the files by which pkg-config and CMake find them.
+# Installs the C interface: headers, libraries, licences, and the files for pkg-config and CMake.
 #
 #     cargo build --release -p inctrl --no-default-features
 #     sh scripts/install.sh --prefix /usr/local [--libdir lib64] [--libraries target/release]
 #
-# --prefix   where everything goes (/usr/local); a relative one is taken from the current folder.
-# --libdir   the folder of libraries, absolute or below the prefix (lib).
-# --libraries  the folder with libinctrl.so and libinctrl.a (target/release).
-# DESTDIR is put before all of them, for packages.
+# --prefix   target folder (/usr/local); a relative one starts at the current folder.
+# --libdir   folder for the libraries, absolute or below the prefix (lib).
+# --libraries  folder with libinctrl.so and libinctrl.a (target/release).
+# DESTDIR is put before all of these paths, for packages.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 prefix=/usr/local

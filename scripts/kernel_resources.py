@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles the CUDA kernels for every architecture and tells what each takes of a multiprocessor.
+"""Compiles the CUDA kernels for every architecture and reports which resources of a multiprocessor each needs.
 
     scripts/kernel_resources.py [FOLDER] [--check]
 
@@ -138,7 +138,7 @@ def faults(table, committed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=pathlib.Path, help="where nvcc is")
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, help="folder of nvcc")
     parser.add_argument("--check", action="store_true", help="compare with the committed table instead of writing it")
     options = parser.parse_args()
     nvcc = find_nvcc(options.folder)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a bank adds to the encoder, and how long a cold start takes beside what it must do.
+"""Measures what a bank adds to the encoder's time, and how long a cold start takes compared with its necessary work.
 
     cargo build --release
     python scripts/measure_costs.py [--rounds 10] [--seconds 20] [--json benches/results/costs_cpu.json]
@@ -34,8 +34,8 @@ def arguments():
     parser.add_argument("--arch", default="vit-b-16-plus-240", help="a name, or a configuration in a .json file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=10, help="starts with a warm and with a cold file, each")
-    parser.add_argument("--seconds", type=int, default=20, help="time for the steps of a score")
+    parser.add_argument("--rounds", type=int, default=10, help="starts with a warm file, and as many with a cold file")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds for measuring the steps of a score")
     parser.add_argument("--json", help="write the figures here")
     return parser.parse_args()
 

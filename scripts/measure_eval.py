@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How much longer `inctrl eval` takes than encoding each of its images once.
+"""Measures how much longer `inctrl eval` takes than encoding each of its images once.
 
     cargo build --release
     python scripts/measure_eval.py --weights W.safetensors --dataset DIR [--classes NAME] [--rounds N] [--json OUT]
@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--classes", default=None, help="one class")
     parser.add_argument("--shots", default="2,4,8")
     parser.add_argument("--runs", default="3")
-    parser.add_argument("--rounds", type=int, default=3, help="evaluation and baseline in turn, so often")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of evaluation and baseline in turn")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     model = ["--weights", args.weights]

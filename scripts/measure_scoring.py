@@ -4,7 +4,7 @@
     cargo build --release
     python scripts/measure_scoring.py --class "solar cell" --normals DATA/train/good --queries DATA/test --json OUT.json
 
-No package beyond Python's own library. Times three processes: `bank build` with up to K normals (texts and prompts),
+Needs only Python's standard library. Times three processes: `bank build` with up to K normals (texts and prompts),
 `score` of one image (start, load, one score) and `score` of all queries; memory is each process's peak resident size.
 """
 
@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--normals", required=True)
     parser.add_argument("--queries", required=True)
     parser.add_argument("--shots", type=int, default=8)
-    parser.add_argument("--data", default="", help="what the images are, for the record")
+    parser.add_argument("--data", default="", help="description of the images for the record")
     parser.add_argument("--json", required=True)
     args = parser.parse_args()
 

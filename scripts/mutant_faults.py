@@ -1,4 +1,4 @@
-"""What scripts/mutants.py cannot find by itself: faults of the host side, and mutants that change nothing, with the proof."""
+"""Lists for scripts/mutants.py: faults of the host side, and mutants that change nothing, with the proof."""
 
 # (file in src/backend/cuda, or path from the root; what it is, text that is there once, text instead of it)
 HOST_FAULTS = [

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plants one fault at a time in the CUDA kernels and in the host side, and tells whether the tests see it.
+"""Plants one fault at a time in the CUDA kernels and in the host side, and reports whether the tests detect it.
 
     scripts/mutants.py [--kernels | --host] [--only TEXT] [--jobs N] [--list | --check]
 
@@ -417,12 +417,12 @@ def run_all(kernels, hosts, tests, journal, jobs, note):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kernels", action="store_true", help="mutants of kernels alone")
-    parser.add_argument("--host", action="store_true", help="faults of the host side alone")
+    parser.add_argument("--kernels", action="store_true", help="only the mutants of kernels")
+    parser.add_argument("--host", action="store_true", help="only the faults of the host side")
     parser.add_argument("--only", default="", help="mutants whose description has this text")
     parser.add_argument("--jobs", type=int, default=2, help="kernel mutants at a time")
     parser.add_argument("--list", action="store_true", help="print the mutants, run none")
-    parser.add_argument("--check", action="store_true", help="tell whether the lists fit the sources, run none")
+    parser.add_argument("--check", action="store_true", help="check that the lists fit the sources, run none")
     arguments = parser.parse_args()
     if wrong := list(misfits()):
         sys.exit("\n".join(["mutants: mutant_faults.py and the tables here do not fit the sources:", *wrong]))

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Prints where nvcc is: NVCC, that of CUDA_HOME, or that of its wheels, which are installed once into the target folder. No
-# GPU is needed. Fails, and says why, where it cannot be had.
+# Prints the path of nvcc: $NVCC, the one in CUDA_HOME, or the one of its wheels, which are installed once into the target
+# folder. No GPU is needed. Fails with the reason if there is none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The version that benches/results/kernel_resources.json was made with: registers are the compiler's choice.
+# The version of benches/results/kernel_resources.json: the number of registers depends on the compiler.
 VERSION=13.0
 
 if [ -n "${NVCC:-}" ]; then

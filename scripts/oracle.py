@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""InCTRL in PyTorch, for checking: the numbers that the engine must reproduce.
+"""InCTRL in PyTorch: the reference for the engine.
 
     pip install torch open_clip_torch safetensors pillow
 
@@ -217,8 +217,8 @@ def main():
     parser.add_argument("--normals", nargs="+", required=True, help="images of normal samples, the prompts")
     parser.add_argument("--queries", nargs="+", required=True, help="images to score")
     parser.add_argument("--float64", action="store_true", help="compute in double precision")
-    parser.add_argument("--dump", help="write the intermediates here, in f32")
-    parser.add_argument("--blocks", action="store_true", help="with --dump: the residual stream after every block too")
+    parser.add_argument("--dump", help="write the intermediate values to this file, in f32")
+    parser.add_argument("--blocks", action="store_true", help="with --dump: also the residual stream after every block")
     args = parser.parse_args()
 
     config = json.loads(Path(args.config).read_text()) if args.config else None

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures how time and memory grow on the processor, and draws it.
+"""Measures how time and memory grow on the CPU, and plots them.
 
     pip install numpy pillow matplotlib
     cargo build --release
     python scripts/plot_scaling.py [--rounds 7] [--most-prompts 256]
-    python scripts/plot_scaling.py --draw                        the pictures again from the JSON
+    python scripts/plot_scaling.py --draw                        only the plots, from the JSON
 
 Time of a call of the C library, from decoded frames to scores, over threads, prompts of the bank, side of the frame, side
 of the model's input, and batch; memory of `inctrl score` over prompts. Values are medians over rounds in which all points of a
@@ -29,18 +29,18 @@ CLASS = "texture"
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inctrl", default=str(machine.PROGRAM), help="the program; the library lies beside it")
+    parser.add_argument("--inctrl", default=str(machine.PROGRAM), help="the program; the library is in the same folder")
     parser.add_argument("--arch", default="vit-b-16-plus-240", help="a name, or a configuration in a .json file")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="most threads; all other plots use these")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="largest number of threads, used by all other plots")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--prompts", type=int, default=8, help="of the bank where another thing varies")
+    parser.add_argument("--prompts", type=int, default=8, help="size of the bank when something else varies")
     parser.add_argument("--most-prompts", type=int, default=256)
     parser.add_argument("--most-batch", type=int, default=16)
     parser.add_argument("--sizes", default="112,176,240,336", help="sides of the model's input")
     parser.add_argument("--frames", default="240,480,1024,2048,4096", help="sides of frames")
     parser.add_argument("--json", default=str(RESULTS))
     parser.add_argument("--docs", default=str(DOCS), help="folder of the pictures")
-    parser.add_argument("--draw", action="store_true", help="measure nothing, draw what the JSON says")
+    parser.add_argument("--draw", action="store_true", help="only draw the plots from the JSON")
     return parser.parse_args()
 
 

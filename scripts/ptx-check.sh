@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the PTX of every kernel, as nvcc writes it, on the processor and against references in f64: see scripts/ptx. No GPU.
+# Runs the PTX of every kernel on the CPU and compares the results with references in f64: see scripts/ptx. No GPU is needed.
 #
 #     scripts/ptx-check.sh [--only TEXT]   every kernel, or those whose name has TEXT
-#     scripts/ptx-check.sh --ptx FILE      a file of PTX instead of nvcc's: that which a program left in its cache, by NVRTC
-#     scripts/ptx-check.sh --faults        plants the faults of scripts/ptx/faults.py, each of which must be seen
+#     scripts/ptx-check.sh --ptx FILE      this file of PTX instead of nvcc's, such as NVRTC's from a program's cache
+#     scripts/ptx-check.sh --faults        plants the faults of scripts/ptx/faults.py; each must be detected
 #
-# Needs nvcc (scripts/nvcc.sh) and numpy, which is installed into the target folder where Python has none.
+# Needs nvcc (scripts/nvcc.sh) and numpy, which is installed into the target folder if Python does not have it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

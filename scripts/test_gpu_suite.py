@@ -1,4 +1,4 @@
-"""What `gpu-suite.sh pack` refuses, and how long the steps may take. Needs binutils.
+"""Tests of what `gpu-suite.sh pack` refuses, and of the time limits of the steps. Needs binutils.
 
     cd scripts && python3 -m unittest test_gpu_suite
 """

@@ -1,4 +1,4 @@
-"""The C library (`include/inctrl.h`) from Python, as far as measuring needs it: what a program with frames in memory calls."""
+"""The part of the C library (`include/inctrl.h`) that measuring needs, for Python: calls with frames in memory."""
 
 import ctypes
 import sys

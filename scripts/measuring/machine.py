@@ -1,4 +1,4 @@
-"""What every measurement needs: the machine in words, a seeded model, pictures that need no data set."""
+"""Shared by all measurements: a description of the machine, a seeded model, and pictures without a data set."""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""The README's table of the rivals, made from `benches/results/cpu_trimmed.json` and `cpu.json` between two comments. Needs
-nothing but Python."""
+"""The README's table of other encoders, made from `benches/results/cpu_trimmed.json` and `cpu.json` between two comments. Needs
+only Python."""
 
 import json
 

@@ -1,7 +1,7 @@
 """CLIP's visual tower alone in PyTorch (eager and compiled), ONNX Runtime and OpenVINO, on the weights of an inctrl file.
 
-Each contestant is a function from images `[B, 3, S, S]` f32 to the class embeddings `[B, E]` and, for each tap, the tokens
-`[B, 1 + N, W]`: what InCTRL reads of the tower.
+Each program is a function from images `[B, 3, S, S]` f32 to the class embeddings `[B, E]` and, for each tap, the tokens
+`[B, 1 + N, W]`: the values that InCTRL reads from the tower.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Runs the kernels on a processor, instruction by instruction, from the PTX that nvcc writes for them.
+"""Runs the PTX of the kernels on a CPU, instruction by instruction.
 
-The emulator of the tests compiles the same sources for the processor and so never sees what `cu.cuh` asks of the device:
-inline assembly, fragments of tensor cores, asynchronous copies, shuffles, and the code that nvcc makes of the rest. This
-does; what no GPU has is left out: ptxas, the order of memory between blocks, the rounding inside tensor cores, time.
+The emulator of the tests compiles the same sources for the CPU. It does not run the parts of `cu.cuh` for the device (inline
+assembly, fragments of tensor cores, asynchronous copies, shuffles), nor the code that nvcc generates. This package runs them.
+It does not cover ptxas, the order of memory between blocks, the rounding inside tensor cores, and time.
 
 | file | job |
 |---|---|

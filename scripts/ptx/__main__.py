@@ -1,4 +1,4 @@
-"""Runs the kernels that ship; see scripts/ptx-check.sh."""
+"""Runs the kernels of the library; see scripts/ptx-check.sh."""
 
 import argparse
 import multiprocessing
@@ -142,8 +142,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, prog="scripts/ptx-check.sh")
     parser.add_argument("--only", default="", help="kernels, or faults, whose name has this text")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--ptx", type=pathlib.Path, help="run this file, as NVRTC or another nvcc wrote it")
-    parser.add_argument("--faults", action="store_true", help="plant each fault and tell what sees it")
+    parser.add_argument("--ptx", type=pathlib.Path, help="run this file, written by NVRTC or another nvcc")
+    parser.add_argument("--faults", action="store_true", help="plant each fault and report which case detects it")
     options = parser.parse_args()
     try:
         if options.faults:

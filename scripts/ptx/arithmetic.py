@@ -1,4 +1,4 @@
-"""Instructions that compute from registers to registers, each lane for itself."""
+"""Instructions that compute from registers to registers, each lane on its own."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""Faults that scripts/ptx-check.sh must see, each in one place of `kernels/`. Needs Python alone.
+"""Faults that scripts/ptx-check.sh must detect, each in one place of `kernels/`. Needs only Python.
 
-Those of `cu.cuh` lie in what only the device executes; the emulator of the tests cannot see them. The others are planted in
-kernels, for what the PTX that nvcc makes of them comes to.
+The faults in `cu.cuh` are in code that only the device runs; the emulator of the tests cannot detect them. The others are planted
+in kernels, to check the PTX that nvcc generates from them.
 """
 
 import pathlib

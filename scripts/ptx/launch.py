@@ -1,4 +1,4 @@
-"""One launch of a kernel: what it is given, which of its blocks are run, and what these must leave in memory."""
+"""One launch of a kernel: its arguments, the blocks that run, and the memory that they must leave."""
 
 import itertools
 import struct

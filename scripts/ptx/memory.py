@@ -1,4 +1,4 @@
-"""Memory that knows what may be read and written: the device's, and that of a block."""
+"""Memory with permissions for reading and writing: of the device, and of a block."""
 
 import numpy as np
 

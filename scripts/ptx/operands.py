@@ -1,4 +1,4 @@
-"""How instructions read and write registers. Everything here is made once for an instruction, then called for each step."""
+"""How instructions read and write registers. Each function is made once per instruction, then called for each step."""
 
 import re
 

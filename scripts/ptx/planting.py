@@ -1,4 +1,4 @@
-"""Plants the faults of `faults.py` and tells what sees each; writes benches/results/ptx_faults.md."""
+"""Plants the faults of `faults.py` and reports which case detects each; writes benches/results/ptx_faults.md."""
 
 import multiprocessing
 import time

@@ -1,4 +1,4 @@
-"""Memory, and programs that must be refused: python3 -m unittest ptx.selftest ptx.refusals"""
+"""Tests of memory, and of programs that must be refused: python3 -m unittest ptx.selftest ptx.refusals"""
 
 import unittest
 

@@ -1,7 +1,7 @@
-"""Each instruction against a formula of its own: python3 -m unittest ptx.selftest ptx.refusals
+"""Compares each instruction with a separate formula: python3 -m unittest ptx.selftest ptx.refusals
 
 A formula is written over Python's numbers, one lane at a time, after NVIDIA's manual of the instruction set; it shares
-nothing with the interpreter. `refusals.py` has memory, and that every instruction that is known is in a program.
+nothing with the interpreter. `refusals.py` tests memory, and that some program uses every known instruction.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The kernels that ship, as nvcc writes them."""
+"""The PTX of the kernels in the library, from nvcc."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Instructions that reach memory: loads, stores, asynchronous copies, atomics, and what turns addresses into others."""
+"""Instructions that reach memory: loads, stores, asynchronous copies, atomics, and conversions of addresses."""
 
 import re
 
