@@ -16,14 +16,14 @@ use super::{Defect, Family, Fault, Severity, Split, sample};
 use inctrl::internals::without_signals;
 use inctrl::{Error, ErrorKind, Result};
 
-/// What a data set shall hold: `<family>_<product>/{train/good, test/good, test/<defect>}` with the masks in
-/// `ground_truth/<defect>/<number>_mask.png`, `synth.json`, which tells how it was made, and `class_texts.json`,
-/// which says what text prompts call each class.
+/// The contents of a data set: `<family>_<product>/{train/good, test/good, test/<defect>}` with the masks in
+/// `ground_truth/<defect>/<number>_mask.png`; `synth.json`, which describes how it was made; and `class_texts.json`,
+/// with the names of the classes for text prompts.
 ///
-/// The images of a defect are small, medium and large by turns, counted from image 000. No specimen is there twice.
+/// The defects are small, medium and large in turn, from image 000 on. No specimen occurs twice.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Which half of the generator.
+    /// The split of families and defects.
     pub split: Split,
     /// Families of the split; all of them if empty.
     pub families: Vec<Family>,
@@ -43,7 +43,7 @@ pub struct Plan {
 
 /// An image to draw.
 struct Job {
-    /// Place in the data set, and that of the mask.
+    /// Paths in the data set, of the image and of its mask.
     paths: [Option<PathBuf>; 2],
     family: Family,
     fault: Option<Fault>,
@@ -51,7 +51,7 @@ struct Job {
     index: u64,
 }
 
-/// What `synth.json` says.
+/// The contents of `synth.json`.
 #[derive(Serialize)]
 struct Description {
     generator: &'static str,
@@ -61,7 +61,7 @@ struct Description {
     side: usize,
     /// Kinds of defect that the training split never has.
     held_out_defects: Vec<&'static str>,
-    /// Of images 000, 001, 002 and so on of a defect, by turns.
+    /// Severity of the defect in images 000, 001, 002 and so on, in turn.
     severities: [&'static str; 3],
     classes: Vec<Class>,
 }
@@ -70,7 +70,7 @@ struct Description {
 struct Class {
     folder: String,
     family: &'static str,
-    /// What to call it in prompts.
+    /// Its name in prompts.
     class: &'static str,
     product: usize,
     product_seed: u64,
@@ -89,12 +89,12 @@ impl Plan {
 
     /// Draws the data set into `folder` with `threads` threads; `drawn` is called after every image.
     ///
-    /// The folder appears when every image is there. Until then there is a folder `.inctrl-*` beside it, which a failure
-    /// removes and a signal that ends the process leaves behind.
+    /// The folder appears when every image is written. Until then there is a folder `.inctrl-*` beside it. It is
+    /// removed on failure, and left behind if a signal ends the process.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a family of the other split, a count of 0 or a side outside [`super::SIDES`];
-    /// [`ErrorKind::Io`] if `folder` is there and not empty, or cannot be written.
+    /// [`ErrorKind::Io`] if `folder` exists and is not empty, or cannot be written.
     pub fn write(&self, folder: &Path, threads: NonZeroUsize, drawn: impl Fn() + Sync) -> Result<()> {
         self.check()?;
         vacant(folder)?;
@@ -204,8 +204,7 @@ impl Plan {
         (jobs, classes)
     }
 
-    /// Draws every job, each thread the next that nobody has taken. The error that is reported is that of the first job
-    /// among those that failed.
+    /// Draws every job; each thread takes the next free one. If several fail, the error of the first job is returned.
     fn draw(&self, root: &Path, jobs: &[Job], threads: NonZeroUsize, drawn: impl Fn() + Sync) -> Result<()> {
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None::<(usize, Error)>));
         let work = || {
@@ -248,7 +247,7 @@ impl Plan {
     }
 }
 
-/// Writes a PNG fast. It need not be atomic, since the folder is.
+/// Writes a PNG fast. It need not be atomic, because the folder is.
 fn write_picture(path: &Path, bytes: &[u8], side: usize, kind: ExtendedColorType) -> Result<()> {
     let side = u32::try_from(side).map_err(|_| Error::new(ErrorKind::Argument, "the side is too large"))?;
     let mut file = Vec::new();
@@ -262,7 +261,7 @@ fn create(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| Error::io("create the folder", folder, error))
 }
 
-/// Checks that nothing is at `folder`, or a folder with nothing in it.
+/// Checks that `folder` does not exist or is empty.
 fn vacant(folder: &Path) -> Result<()> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -270,7 +269,7 @@ fn vacant(folder: &Path) -> Result<()> {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
             Some(_) => {
-                let message = "is there already and not empty; remove it or choose another folder";
+                let message = "already exists and is not empty: remove it or choose another folder";
                 Err(Error::new(ErrorKind::Io, message).at(folder))
             }
         },

@@ -7,7 +7,7 @@ use super::random::{Stream, smooth, step};
 use super::relief::Relief;
 use inctrl::internals::{STEP, mix};
 
-/// Height above the ground that a shadow is cast from at most; products are lower.
+/// The greatest height above the ground that casts a shadow; products are lower.
 const TALLEST: f32 = 0.17;
 
 /// The lighting of one photograph.
@@ -92,7 +92,8 @@ impl Lamp {
         let [lx, ly, lz] = self.direction;
         let flat = (lx * lx + ly * ly).sqrt();
         let rise = lz / flat;
-        // Points towards the lamp, up and to the left: offsets, height of the ray, and the half shadow's steepness there.
+        // Points towards the lamp, up and to the left: offsets, height of the ray, and the half shadow's steepness
+        // there.
         let reach = TALLEST / rise * side as f32;
         let count = (reach as usize).clamp(2, 48);
         let ray: Vec<(usize, usize, f32, f32)> = (1..=count)

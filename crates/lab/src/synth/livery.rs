@@ -1,4 +1,4 @@
-//! What distinguishes the products of a family beyond their drawing: dyes, and how they lie under the camera.
+//! Differences between the products of a family beside their drawing: dyes, and orientation under the camera.
 
 use super::random::Stream;
 use super::relief::{Material, Relief, blend};
@@ -12,12 +12,12 @@ pub struct Livery {
     gain: [f32; 3],
     /// Factor on the distance of a dye from grey.
     saturation: f32,
-    /// Which of the eight ways to lay a square on itself.
+    /// One of the eight orientations of a square.
     way: usize,
 }
 
 impl Livery {
-    /// Random looks; without `dyed` the colours stay about what the family gives them.
+    /// Random looks; without `dyed` the colours stay close to those of the family.
     pub fn new(stream: &mut Stream, dyed: bool) -> Self {
         let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         let order = stream.pick(&orders);
@@ -43,8 +43,8 @@ impl Livery {
         Material { colour: std::array::from_fn(|c| (colour[c] * self.gain[c]).clamp(0.0, 1.0)), ..material }
     }
 
-    /// Lays a picture of `side * side` points with `N` bytes each the product's way round, which is also where its lamp
-    /// shines from.
+    /// Turns a picture of `side * side` points with `N` bytes each to the product's orientation, which also decides the
+    /// side of its lamp.
     pub fn laid<const N: usize>(&self, picture: &[u8], side: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(picture.len());
         for y in 0..side {

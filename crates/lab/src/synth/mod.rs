@@ -1,16 +1,17 @@
-//! Procedural inspection images with the truth about them: products, their normal variation, and their defects.
+//! Procedural inspection images with ground truth: products, their normal variation, and their defects.
 //!
 //! A sample is a `relief` (height, colour and finish of a surface) drawn by a `family`, dyed by a `livery`, perhaps
-//! damaged by a `defect`, and photographed under a `lamp`. The seed chooses the product (layout, sizes, colours, side of
-//! the lamp); the index chooses the specimen (pose, grain, lighting, sensor noise). A specimen is photographed twice,
-//! without and with its defect, from the same random numbers: the mask is where the two photographs differ visibly.
+//! damaged by a `defect`, and photographed under a `lamp`. The seed chooses the product (layout, sizes, colours, side
+//! of the lamp); the index chooses the specimen (pose, grain, lighting, sensor noise). A specimen is photographed
+//! twice, without and with its defect, from the same random numbers: the mask is where the two photographs differ
+//! visibly.
 //!
-//! A [`Split`] parts families and defects into those to learn from and those to judge by; [`Plan`] writes a data set of
+//! A [`Split`] separates families and defects for training from those for testing; [`Plan`] writes a data set of
 //! either.
 //!
-//! Invariants: equal arguments give equal bytes, on every machine whose floating point is that of IEEE 754, since
-//! nothing else than correctly rounded operations is used; a sample without a defect is the clean twin of every
-//! defective one with the same seed and index; the mask is empty exactly when there is no defect.
+//! Invariants: equal arguments give equal bytes, on every machine whose floating point is that of IEEE 754, because
+//! only correctly rounded operations are used; a sample without a defect is the clean twin of every defective one with
+//! the same seed and index; the mask is empty exactly when there is no defect.
 //!
 //! Refused: sides outside 32 to 4096 pixels, and defects that a family does not have.
 //!
@@ -41,21 +42,21 @@ use lamp::Lamp;
 use livery::Livery;
 use random::Stream;
 
-/// Sides of a picture that are drawn, in pixels.
+/// Supported sides of a picture, in pixels.
 pub const SIDES: std::ops::RangeInclusive<usize> = 32..=4096;
 
-/// The share of the picture that a defect covers at least, in parts of 10,000. Draws below are repeated.
+/// The smallest share of the picture that a defect covers, in parts of 10,000. Smaller defects are drawn again.
 const LEAST_AREA: usize = 5;
 
 /// Draws of a defect before giving up.
 const ATTEMPTS: u64 = 32;
 
-/// An image with the truth about it.
+/// An image with its ground truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// The product.
     pub family: Family,
-    /// What is wrong with it.
+    /// Its defect, if it has one.
     pub fault: Option<Fault>,
     /// Width and height in pixels.
     pub side: usize,

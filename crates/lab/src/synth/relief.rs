@@ -2,7 +2,7 @@
 //!
 //! Lengths are in units of the picture's side, x to the right and y down, so a picture looks the same at any size.
 
-/// What a surface is made of.
+/// The material of a surface.
 #[derive(Clone, Copy, Debug)]
 pub struct Material {
     /// Linear reflectance, 0 to 1.

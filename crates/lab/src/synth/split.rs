@@ -1,4 +1,4 @@
-//! What may be learnt from, and what is kept for judging what was learnt.
+//! The split of the generator into training and test.
 
 use std::str::FromStr;
 
@@ -7,12 +7,12 @@ use super::family::Family;
 use super::random::Stream;
 use inctrl::{Error, ErrorKind, Result};
 
-/// One of the two halves of the generator, which share no family, hence no product.
+/// One of the two halves of the generator. They share no family, and so no product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// Families to learn from, with the defects to learn from.
+    /// Families and defects for training.
     Train,
-    /// Families to judge by, with every defect that they can have.
+    /// Families for testing, with every defect that they can have.
     HeldOut,
 }
 
@@ -33,14 +33,14 @@ impl Split {
         Family::ALL.iter().copied().filter(|family| family.split() == self).collect()
     }
 
-    /// The defects of `family` in this split: for training those of the split alone, held out all.
+    /// The defects of `family` in this split: only those for training, or all for testing.
     pub fn defects(self, family: Family) -> Vec<Defect> {
         let all = family.defects().iter().copied();
         all.filter(|defect| self == Split::HeldOut || defect.split() == Split::Train).collect()
     }
 
-    /// The seed of product number `product` in the data that `seed` makes: even for training, odd held out, so that no
-    /// seed of one split is ever one of the other.
+    /// The seed of product number `product` in the data of `seed`: even for training, odd for testing, so that the
+    /// splits never share a seed.
     pub fn product_seed(self, seed: u64, product: u64) -> u64 {
         let bits = Stream::named(&[self.name()], &[seed, product]).bits();
         bits & !1 | u64::from(self == Split::HeldOut)

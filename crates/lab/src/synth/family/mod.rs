@@ -35,21 +35,21 @@ use super::relief::{Material, Relief, rgb};
 use super::split::Split;
 use inctrl::{Error, ErrorKind, Result};
 
-/// What to draw.
+/// A drawing to make.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     /// Pixels of a side.
     pub side: usize,
-    /// Chooses what all specimens have in common.
+    /// Chooses the common properties of all specimens.
     pub product: Stream,
-    /// Chooses what differs between specimens.
+    /// Chooses the differences between specimens.
     pub specimen: Stream,
-    /// A missing or misplaced part, and what chooses it. Nothing else may depend on it.
+    /// A missing or misplaced part, and the numbers that choose it. Nothing else may depend on it.
     pub fault: Option<(Defect, Stream)>,
 }
 
 impl Order {
-    /// What chooses the missing or misplaced part, if `defect` is ordered.
+    /// The numbers that choose the missing or misplaced part, if `defect` is ordered.
     fn fault(&self, defect: Defect) -> Option<Stream> {
         self.fault.as_ref().filter(|fault| fault.0 == defect).map(|fault| fault.1.clone())
     }
