@@ -1,5 +1,5 @@
-//! What the compiler cannot know by itself: the shared library's name; the JPEG decoder's C part (feature `libjpeg`); and the
-//! CUDA kernels (feature `cuda`), all of `kernels/` as one text, and as machine code where nvcc is to be had.
+//! What the compiler cannot know by itself: the shared library's name; the JPEG decoder's C part (feature `libjpeg`);
+//! and the CUDA kernels (feature `cuda`), all of `kernels/` as one text, and as machine code where nvcc is to be had.
 //!
 //! Never looks at a GPU: what is built does not depend on the machine that builds.
 
@@ -26,8 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The name that programs linked against the shared library look for, which changes with the C interface only: its number is
-/// `INCTRL_ABI_VERSION`, as a test makes sure.
+/// The name that programs linked against the shared library look for, which changes with the C interface only: its
+/// number is `INCTRL_ABI_VERSION`, as a test makes sure.
 fn shared_library_name() {
     const ABI: u32 = 1;
     match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
@@ -73,8 +73,8 @@ fn cuda_kernels() -> Result<(), Box<dyn Error>> {
         .to_owned();
     text += match fatbin {
         None => "/// Their machine code: none, as there was no nvcc.\nstatic FATBIN: Option<&[u8]> = None;\n",
-        // Drivers read structures of 8 bytes' alignment at its beginning, and code of 64 bytes' in it; the bytes of a file have
-        // none by themselves.
+        // Drivers read structures of 8 bytes' alignment at its beginning, and code of 64 bytes' in it; the bytes of a
+        // file have none by themselves.
         Some(_) => {
             "/// A file where the driver wants it.\n#[repr(C, align(64))]\nstruct Aligned<T: ?Sized>(T);\n\
              static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/kernels.fatbin\")));\n\

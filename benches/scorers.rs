@@ -3,13 +3,13 @@
 //!     inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors
 //!     cargo bench --bench scorers -- --weights W.safetensors [--scorers 1,2,4,40] [--threads N] [--seconds S] [--turns] [--json FILE]
 //!
-//! Each scorer has a thread of its own that scores one frame after the other. Calls are counted between two instants at which all of
-//! them are at work, and a call counts in part where it is cut by one of them; fairness is the fewest calls of a scorer over
-//! the most. `--turns` puts a ticket in front of the engine, first come, first served: what scorers that take turns would give, to
-//! set beside scorers that share the threads.
+//! Each scorer has a thread of its own that scores one frame after the other. Calls are counted between two instants at
+//! which all of them are at work, and a call counts in part where it is cut by one of them; fairness is the fewest
+//! calls of a scorer over the most. `--turns` puts a ticket in front of the engine, first come, first served: what
+//! scorers that take turns would give, to set beside scorers that share the threads.
 //!
-//! With `--rounds N` it prints the median latency of N calls of one scorer alone, in milliseconds: run the programs of two versions by
-//! turns and compare pair by pair.
+//! With `--rounds N` it prints the median latency of N calls of one scorer alone, in milliseconds: run the programs of
+//! two versions by turns and compare pair by pair.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
-//! The hot path takes no memory: after the first frames, scoring allocates nothing on any thread, from Rust and through the C
-//! interface.
+//! The hot path takes no memory: after the first frames, scoring allocates nothing on any thread, from Rust and through
+//! the C interface.
 //!
-//! A test program of its own, as it counts with a global allocator, and without the test harness, so that nothing else is
-//! counted.
+//! A test program of its own, as it counts with a global allocator, and without the test harness, so that nothing else
+//! is counted.
 //!
-//! The emulated GPU runs 400 frames of each kind, as it is slow; `INCTRL_FRAMES=10000 cargo test --release --test allocation`
-//! runs as many on every device.
+//! The emulated GPU runs 400 frames of each kind, as it is slow; `INCTRL_FRAMES=10000 cargo test --release --test
+//! allocation` runs as many on every device.
 #![allow(unsafe_code)]
 
 use std::num::NonZeroUsize;
@@ -200,8 +200,8 @@ fn in_device_memory(bytes: &[u8]) -> *const std::ffi::c_void {
     }
 }
 
-/// Every pixel format, in host and in device memory where there is such, several regions of a frame, maps, regions and verdicts,
-/// a late deadline: all of it through the C interface.
+/// Every pixel format, in host and in device memory where there is such, several regions of a frame, maps, regions and
+/// verdicts, a late deadline: all of it through the C interface.
 fn through_c(weights: &Path, device: Device, count: usize) {
     let (width, height) = (48u32, 40u32);
     let bytes: Vec<u8> = (0..200 * height).map(|i| (i * 37 % 251) as u8).collect();

@@ -1,8 +1,8 @@
-//! Eight threads score through the C interface while the bank is exchanged every ten milliseconds: no result is torn, and memory
-//! does not grow.
+//! Eight threads score through the C interface while the bank is exchanged every ten milliseconds: no result is torn,
+//! and memory does not grow.
 //!
-//! A test binary of its own, as it counts with a global allocator. `INCTRL_FRAMES` is the number of frames; under ThreadSanitizer,
-//! which watches every access of every thread, it runs by `scripts/check_races.sh`.
+//! A test binary of its own, as it counts with a global allocator. `INCTRL_FRAMES` is the number of frames; under
+//! ThreadSanitizer, which watches every access of every thread, it runs by `scripts/check_races.sh`.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -144,8 +144,8 @@ fn swap(slot: *const inctrl_slot, bytes: &[u8]) -> u64 {
     generation
 }
 
-/// Scores `count` frames on [`THREADS`] scorers while banks are exchanged; then leaves every scorer with `banks[0]` and no other
-/// bank behind. Returns the number of swaps.
+/// Scores `count` frames on [`THREADS`] scorers while banks are exchanged; then leaves every scorer with `banks[0]` and
+/// no other bank behind. Returns the number of swaps.
 fn traffic(
     slot: *const inctrl_slot,
     scorers: &[Shared<inctrl_scorer>],

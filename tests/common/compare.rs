@@ -5,7 +5,8 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
-/// Fails unless `max|found - expected| <= tolerance * scale`; prints the worst element and the share of the budget used.
+/// Fails unless `max|found - expected| <= tolerance * scale`; prints the worst element and the share of the budget
+/// used.
 #[track_caller]
 pub fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32, scale: f32) {
     assert_eq!(found.len(), expected.len(), "{what}: number of elements");

@@ -44,8 +44,8 @@ impl Folder {
         names
     }
 
-    /// Two classes in MVTec's layout, images of several sizes: five normal ones for training, two for testing, and three
-    /// anomalous ones each.
+    /// Two classes in MVTec's layout, images of several sizes: five normal ones for training, two for testing, and
+    /// three anomalous ones each.
     pub fn training_set(&self) {
         for (c, class) in ["nut", "bolt"].into_iter().enumerate() {
             let seed = 100 * c as u32;

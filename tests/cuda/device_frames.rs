@@ -253,7 +253,8 @@ fn cuda_memory_that_the_device_does_not_read_is_refused_by_name() {
         let at = |address, height, stride| unsafe { DeviceFrame::new(address, width, height, stride, format) }.unwrap();
         let start = both.device().address();
         refused(at(both.bytes.as_ptr() as u64, height, stride), &["host memory", "INCTRL_MEMORY_HOST"]);
-        // Where the last pixel is the last of the allocation, one more byte is too many, at the end, in a row, or a row more.
+        // Where the last pixel is the last of the allocation, one more byte is too many, at the end, in a row, or a row
+        // more.
         let last = both.memory.address + (range(both.memory.address) - both.device().bytes()) as u64;
         assert!(last >= start);
         refused(at(last + 1, height, stride), &["takes", "allocation has"]);
@@ -294,8 +295,8 @@ fn cuda_a_call_that_fails_reads_nothing_afterwards() {
     let context = CudaContext::new(0).unwrap();
     context.bind_to_thread().unwrap();
     let stream = result::stream::null();
-    // SAFETY: memory of this test, as long as what is copied. It is freed in a stream that waits for no other, so that a
-    // kernel which is still to run finds it gone.
+    // SAFETY: memory of this test, as long as what is copied. It is freed in a stream that waits for no other, so that
+    // a kernel which is still to run finds it gone.
     let address = unsafe {
         let address = result::malloc_async(stream, both.bytes.len()).unwrap();
         result::memcpy_htod_sync(address, &both.bytes).unwrap();

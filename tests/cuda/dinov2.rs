@@ -8,8 +8,8 @@ fn cuda_dinov2() {
     let Some(turn) = turn() else { return };
     for name in ["registers", "swiglu"] {
         check(&mut turn.cuda(false), name, 2e-5);
-        // Halves: a block rounds its operands, queries, keys and values, attention's output, the hidden layer and the gates, each
-        // once, and weights beside them; two or three blocks, of whose roundings few meet in one sum.
+        // Halves: a block rounds its operands, queries, keys and values, attention's output, the hidden layer and the
+        // gates, each once, and weights beside them; two or three blocks, of whose roundings few meet in one sum.
         check(&mut turn.cuda(true), name, tolerance(true, 8.0));
     }
 }

@@ -1,4 +1,5 @@
-//! What a device does wrong: full memory, failed calls, a lost device. Emulated only: a real one cannot be made to fail.
+//! What a device does wrong: full memory, failed calls, a lost device. Emulated only: a real one cannot be made to
+//! fail.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

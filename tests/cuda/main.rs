@@ -1,5 +1,6 @@
-//! The CUDA backend, whole: on a machine without a GPU its kernels, launches, recordings and products run on the processor,
-//! through a stand-in for NVIDIA's libraries (`tests/emulator`); with `INCTRL_GPU=1` the same tests run on the first GPU.
+//! The CUDA backend, whole: on a machine without a GPU its kernels, launches, recordings and products run on the
+//! processor, through a stand-in for NVIDIA's libraries (`tests/emulator`); with `INCTRL_GPU=1` the same tests run on
+//! the first GPU.
 //!
 //! The reference is the CPU backend, which is held against PyTorch elsewhere. Operands of a GPU are halves: what a test
 //! feeds in is representable in half precision, so that a tolerance counts only the roundings of the operation itself.

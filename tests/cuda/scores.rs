@@ -59,8 +59,8 @@ fn cuda_scores_are_the_cpu_s() {
         let on_cpu = bank(&cpu, &prompts);
         let expected = alone(&cpu, &on_cpu, &queries);
         turn.each_schedule(|schedule| {
-            // A bank built by the processor and one built by the GPU, each by first, second and later scores: the first runs
-            // as it comes, the others are a recording.
+            // A bank built by the processor and one built by the GPU, each by first, second and later scores: the first
+            // runs as it comes, the others are a recording.
             for bank in [Arc::clone(&on_cpu), bank(gpu, &prompts)] {
                 let mut scorer = gpu.scorer(bank).unwrap();
                 for turn in 0..2 {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// Strict aliasing is off, as kernels load several elements as one, which device compilers allow; products and sums are not
-/// fused, so that results are the same on every machine.
+/// Strict aliasing is off, as kernels load several elements as one, which device compilers allow; products and sums are
+/// not fused, so that results are the same on every machine.
 const FLAGS: [&str; 10] = [
     "-std=c++17",
     "-O2",

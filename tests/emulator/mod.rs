@@ -1,9 +1,9 @@
-//! The CUDA emulator for tests: builds `tests/emulator` and `kernels` with the machine's C++ compiler, and loads what comes
-//! out in place of NVIDIA's libraries.
+//! The CUDA emulator for tests: builds `tests/emulator` and `kernels` with the machine's C++ compiler, and loads what
+//! comes out in place of NVIDIA's libraries.
 //!
-//! cudarc asks the system for `libcuda.so` and its like by name. A library of that name that is already loaded is what the
-//! system finds, wherever its file is: so [`load`] must come before the first use of a CUDA device in the process. Processes
-//! that a test starts find the files by [`folder`] in `LD_LIBRARY_PATH`.
+//! cudarc asks the system for `libcuda.so` and its like by name. A library of that name that is already loaded is what
+//! the system finds, wherever its file is: so [`load`] must come before the first use of a CUDA device in the process.
+//! Processes that a test starts find the files by [`folder`] in `LD_LIBRARY_PATH`.
 //!
 //! | environment | meaning |
 //! |---|---|
@@ -109,8 +109,9 @@ pub fn configure(emulation: Emulation) {
     unsafe { (controls().configure)(eager_copies.into(), schedule, eager_streams.into()) }
 }
 
-/// Lets call number `after`, counted from 0, of a function return `code`, once, or all its calls where `after` is negative; `*`
-/// stands for every call of the driver, for good, as on a lost device. An empty name takes the fault away.
+/// Lets call number `after`, counted from 0, of a function return `code`, once, or all its calls where `after` is
+/// negative; `*` stands for every call of the driver, for good, as on a lost device. An empty name takes the fault
+/// away.
 pub fn fail(function: &str, after: i32, code: i32) {
     let function = CString::new(function).unwrap();
     // SAFETY: the name ends with a zero byte and is copied.

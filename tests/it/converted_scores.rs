@@ -1,6 +1,6 @@
-//! Scores before and after conversion: files of four programs with CLIP's whole vocabulary, each scored by the program that
-//! saved it (`scripts/fixtures/scored_checkpoints.py`), then converted and scored here. And prompt lists against the
-//! pictures that they were made from.
+//! Scores before and after conversion: files of four programs with CLIP's whole vocabulary, each scored by the program
+//! that saved it (`scripts/fixtures/scored_checkpoints.py`), then converted and scored here. And prompt lists against
+//! the pictures that they were made from.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::common::converted::{Facts, TOLERANCE, converted, facts, fixture, pict
 use crate::compare::close;
 use crate::tiny::{five, on_the_processor};
 
-/// The text prior is a softmax of 100 times the cosines, so that a difference of cosines counts up to 25 times: here one of
-/// 2^-22, four roundings.
+/// The text prior is a softmax of 100 times the cosines, so that a difference of cosines counts up to 25 times: here
+/// one of 2^-22, four roundings.
 const TEXT_TOLERANCE: f32 = 25.0 / (1 << 22) as f32;
 
 fn engine(folder: &Path) -> Engine {

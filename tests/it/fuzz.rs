@@ -6,10 +6,12 @@
 //!
 //! Checkpoints have, besides, a million damaged files that are measured for the memory they take (`tests/hostile.rs`).
 //!
-//! What ends the process, as a sanitizer does, is the input that `INCTRL_FUZZ_LAST` names: a file for the latest one of each entry.
+//! What ends the process, as a sanitizer does, is the input that `INCTRL_FUZZ_LAST` names: a file for the latest one of
+//! each entry.
 //!
-//! The corpus is `tests/fixtures/fuzz/<entry>`, the good files of `tests/fixtures`, and a bank made here. An input that panics is
-//! written to the temporary folder under the name that the failure tells; put it into the corpus when it is mended.
+//! The corpus is `tests/fixtures/fuzz/<entry>`, the good files of `tests/fixtures`, and a bank made here. An input that
+//! panics is written to the temporary folder under the name that the failure tells; put it into the corpus when it is
+//! mended.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -210,8 +212,8 @@ fn frames() {
     });
 }
 
-/// A mask from the input's first bytes and a picture of its size from the rest: which cells are judged for every fit; for some, a
-/// bank is built with it, saved, read again, and a frame scored.
+/// A mask from the input's first bytes and a picture of its size from the rest: which cells are judged for every fit;
+/// for some, a bank is built with it, saved, read again, and a frame scored.
 #[test]
 fn masks() {
     let engine = Model::new(MODELS[1].1, 7).engine(1);

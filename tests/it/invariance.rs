@@ -1,5 +1,5 @@
-//! What must not matter does not: batches, threads, the order of prompts, what a scorer did before, a trip through a file.
-//! Equality is equality of bits.
+//! What must not matter does not: batches, threads, the order of prompts, what a scorer did before, a trip through a
+//! file. Equality is equality of bits.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

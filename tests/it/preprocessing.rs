@@ -1,4 +1,5 @@
-//! Preprocessing that a model's files ask for reaches every score, is a part of the model's identity, and survives conversion.
+//! Preprocessing that a model's files ask for reaches every score, is a part of the model's identity, and survives
+//! conversion.
 
 use std::fs;
 use std::path::Path;

@@ -6,7 +6,8 @@ use inctrl::{Fit, Frame, IgnoreMask, PixelFormat, Reason, Roi, Score, Thresholds
 
 use crate::tiny::{Picture, on_every_model, pictures, score};
 
-/// Whatever the thresholds: a pass has no region, a region lies on a cell that reaches its limit, every such cell is in one.
+/// Whatever the thresholds: a pass has no region, a region lies on a cell that reaches its limit, every such cell is in
+/// one.
 #[test]
 fn a_verdict_never_contradicts_its_regions() {
     on_every_model(|engine| {

@@ -212,7 +212,8 @@ fn cuda_attention() {
     impl Operation for Op {
         fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
-            // Each kernel at its last key and one before; the last two cases take the online one, also with whole tiles.
+            // Each kernel at its last key and one before; the last two cases take the online one, also with whole
+            // tiles.
             for (images, tokens, heads) in [
                 (2, 1, 1),
                 (2, 10, 2),
@@ -331,7 +332,8 @@ fn cuda_mean_of_largest() {
     impl Operation for Op {
         fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
-            // Fewer cells than threads and more, one of a hundred and the largest alone, ties, maps of which nothing counts.
+            // Fewer cells than threads and more, one of a hundred and the largest alone, ties, maps of which nothing
+            // counts.
             for (maps, cells, one_in) in
                 [(1, 1, 100), (3, 37, 100), (2, 300, 100), (1, 1024, 100), (2, 513, 7), (2, 90, 91)]
             {
@@ -394,8 +396,8 @@ fn cuda_patch_nn_finds_the_first_of_equals_and_keeps_nan() {
     for half in [true, false] {
         turn.each_schedule(|schedule| {
             let mut cuda = turn.cuda(half);
-            // Several prompts with the same patches: the first one's index wins, whether copies meet in different blocks, in
-            // one thread, or in neighbouring threads.
+            // Several prompts with the same patches: the first one's index wins, whether copies meet in different
+            // blocks, in one thread, or in neighbouring threads.
             for (patches, prompts) in [(70, 3), (16, 5), (10, 6)] {
                 let rows = unit_rows(1, patches, width);
                 let bank = rows_bank(&mut cuda, rows.repeat(prompts), [1, prompts * patches, width]);
@@ -504,7 +506,8 @@ fn cuda_queued_work_keeps_its_bank() {
     });
 }
 
-/// A lane that chooses freely multiplies each number of rows as a device that was opened so, and leaves its device as it was.
+/// A lane that chooses freely multiplies each number of rows as a device that was opened so, and leaves its device as
+/// it was.
 #[test]
 fn cuda_a_free_lane_takes_the_library_s_choice() {
     let Some(turn) = turn() else { return };

@@ -1,4 +1,5 @@
-//! The header is that of the source, compiles as what it claims to be, and the library exports exactly what it declares.
+//! The header is that of the source, compiles as what it claims to be, and the library exports exactly what it
+//! declares.
 
 use std::fs;
 use std::process::Command;

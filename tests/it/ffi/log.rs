@@ -77,8 +77,8 @@ unsafe extern "C-unwind" fn fails_and_waits(_: i32, message: *const c_char, user
     seen.ended.store(true, Ordering::SeqCst);
 }
 
-/// A callback that makes a failing call while another thread replaces it: neither waits for ever, the replacement returns when
-/// the callback has ended, and the failing call keeps its own error.
+/// A callback that makes a failing call while another thread replaces it: neither waits for ever, the replacement
+/// returns when the callback has ended, and the failing call keeps its own error.
 #[test]
 fn a_callback_may_fail_while_it_is_replaced() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Sizes that a caller chooses and that memory does not hold are errors, before anything of them is taken: in a process of its
-//! own under a limit, where an allocation that fails ends it.
+//! Sizes that a caller chooses and that memory does not hold are errors, before anything of them is taken: in a process
+//! of its own under a limit, where an allocation that fails ends it.
 
 use std::ffi::{CStr, CString};
 use std::process::Command;

@@ -130,7 +130,8 @@ pub fn is_marked(x: f32) -> bool {
     x.to_bits() == MARK
 }
 
-/// Fails unless `|found - exact| <= budget(i)` at every element `i`, and where `found` is NaN. Prints the worst element.
+/// Fails unless `|found - exact| <= budget(i)` at every element `i`, and where `found` is NaN. Prints the worst
+/// element.
 #[track_caller]
 pub fn within(what: &str, found: &[f32], exact: &[f64], budget: impl Fn(usize) -> f64) {
     assert_eq!(found.len(), exact.len(), "{what}: number of elements");

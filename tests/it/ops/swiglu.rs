@@ -14,8 +14,9 @@ pub fn formula(a: f64, b: f64) -> f64 {
     a / (1.0 + (-a).exp()) * b
 }
 
-/// The rounding that the gate may cost: exp takes two units, the sum, the quotient and the product one each, and rounding of the
-/// argument is nothing, as it is exact. An exp that ends at e^88 leaves a e^-88 where the truth is nothing.
+/// The rounding that the gate may cost: exp takes two units, the sum, the quotient and the product one each, and
+/// rounding of the argument is nothing, as it is exact. An exp that ends at e^88 leaves a e^-88 where the truth is
+/// nothing.
 pub fn budget(a: f64, b: f64) -> f64 {
     5.0 * ULP * formula(a, b).abs() + (a * b).abs() * (-87.0f64).exp()
 }

@@ -1,7 +1,7 @@
 //! NVIDIA's libraries as machines have them: missing, broken, or without a function. Emulated only.
 //!
-//! A program that asked for the GPU says what is missing and which version has it; one that takes what there is goes on with
-//! the processor and says why.
+//! A program that asked for the GPU says what is missing and which version has it; one that takes what there is goes on
+//! with the processor and says why.
 
 use std::path::Path;
 

@@ -35,7 +35,8 @@ fn wait_for_half(child: &mut Child) {
     panic!("no unnamed file was written: does the file system of the temporary folder have such (O_TMPFILE)?");
 }
 
-/// Whether this process ignores a signal, as one that a shell started in the background ignores SIGINT: its children do too.
+/// Whether this process ignores a signal, as one that a shell started in the background ignores SIGINT: its children do
+/// too.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("the kernel says what is ignored");

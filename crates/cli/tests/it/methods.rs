@@ -1,4 +1,5 @@
-//! Another method than the usual one, from a folder of good pictures to rows, maps and limits: its options are those of its table.
+//! Another method than the usual one, from a folder of good pictures to rows, maps and limits: its options are those of
+//! its table.
 
 use serde_json::Value;
 
