@@ -1,7 +1,7 @@
-//! What the compiler cannot know by itself: the shared library's name; the JPEG decoder's C part (feature `libjpeg`);
-//! and the CUDA kernels (feature `cuda`), all of `kernels/` as one text, and as machine code where nvcc is to be had.
+//! Sets the name of the shared library, compiles the C part of the JPEG decoder (feature `libjpeg`), and embeds the
+//! CUDA kernels (feature `cuda`): all of `kernels/` as one text, and as machine code if there is an nvcc.
 //!
-//! Never looks at a GPU: what is built does not depend on the machine that builds.
+//! The result does not depend on the GPU of the machine that builds.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -26,8 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The name that programs linked against the shared library look for, which changes with the C interface only: its
-/// number is `INCTRL_ABI_VERSION`, as a test makes sure.
+/// The name that programs linked against the shared library look for. It changes only with the C interface: its number
+/// is `INCTRL_ABI_VERSION`, which a test checks.
 fn shared_library_name() {
     const ABI: u32 = 1;
     match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {

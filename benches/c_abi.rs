@@ -1,13 +1,13 @@
-//! What the C interface costs: the latency of one score through it beside the same call from Rust, pair by pair.
+//! The cost of the C interface: the latency of one score through it and of the same call from Rust, in pairs.
 //!
 //!     inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors
 //!     cargo bench --bench c_abi -- [--weights W.safetensors] [--rounds N] [--threads N] [--json FILE]
 //!
-//! INCTRL_BENCH_WEIGHTS names weights, too; without any a small random model is made, on which the interface's share is
-//! the largest. The two calls take turns in one loop, Rust first in every other pair, so that both meet the same
-//! disturbances; what counts is the difference within a pair. Each side has an engine of its own, and memory lies where
-//! it lies: the control is the same comparison of Rust with a second engine of Rust. Scores and maps are compared
-//! before anything is timed.
+//! INCTRL_BENCH_WEIGHTS names weights, too. Without weights, a small random model is made, where the share of the
+//! interface is largest. The two calls take turns in one loop, Rust first in every other pair, so that both meet the
+//! same disturbances; the result is the difference within a pair. Each side has its own engine, and the place of its
+//! memory may matter: as a control, Rust is compared with a second engine of Rust. Scores and maps are compared before
+//! anything is timed.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;

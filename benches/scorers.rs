@@ -3,13 +3,13 @@
 //!     inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors
 //!     cargo bench --bench scorers -- --weights W.safetensors [--scorers 1,2,4,40] [--threads N] [--seconds S] [--turns] [--json FILE]
 //!
-//! Each scorer has a thread of its own that scores one frame after the other. Calls are counted between two instants at
-//! which all of them are at work, and a call counts in part where it is cut by one of them; fairness is the fewest
-//! calls of a scorer over the most. `--turns` puts a ticket in front of the engine, first come, first served: what
-//! scorers that take turns would give, to set beside scorers that share the threads.
+//! Each scorer has its own thread, which scores one frame after the other. Calls are counted between two instants at
+//! which all scorers are working; a call that extends beyond them counts in part. Fairness is the smallest number of
+//! calls of a scorer divided by the largest. `--turns` admits one scorer at a time, first come, first served, to
+//! compare scorers that take turns with scorers that share the threads.
 //!
 //! With `--rounds N` it prints the median latency of N calls of one scorer alone, in milliseconds: run the programs of
-//! two versions by turns and compare pair by pair.
+//! two versions in turn and compare the pairs.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -1,10 +1,10 @@
-//! The hot path takes no memory: after the first frames, scoring allocates nothing on any thread, from Rust and through
-//! the C interface.
+//! The hot path allocates no memory: after the first frames, scoring allocates nothing on any thread, from Rust and
+//! through the C interface.
 //!
-//! A test program of its own, as it counts with a global allocator, and without the test harness, so that nothing else
-//! is counted.
+//! This is a separate test program because it counts with a global allocator. It has no test harness, so that nothing
+//! else is counted.
 //!
-//! The emulated GPU runs 400 frames of each kind, as it is slow; `INCTRL_FRAMES=10000 cargo test --release --test
+//! The emulated GPU is slow and runs only 400 frames of each kind; `INCTRL_FRAMES=10000 cargo test --release --test
 //! allocation` runs as many on every device.
 #![allow(unsafe_code)]
 
@@ -200,8 +200,8 @@ fn in_device_memory(bytes: &[u8]) -> *const std::ffi::c_void {
     }
 }
 
-/// Every pixel format, in host and in device memory where there is such, several regions of a frame, maps, regions and
-/// verdicts, a late deadline: all of it through the C interface.
+/// Through the C interface: every pixel format, in host memory and in device memory if there is a device; several
+/// regions of a frame; maps, regions and verdicts; a late deadline.
 fn through_c(weights: &Path, device: Device, count: usize) {
     let (width, height) = (48u32, 40u32);
     let bytes: Vec<u8> = (0..200 * height).map(|i| (i * 37 % 251) as u8).collect();

@@ -1,6 +1,7 @@
-//! Files that were made or damaged to do harm end in errors, and take no more memory than their size allows.
+//! Malicious and damaged files end in errors, and take no more memory than their size allows.
 //!
-//! A test binary of its own, as it counts with a global allocator. The number of damaged files is small by default;
+//! This is a separate test binary because it counts with a global allocator. The number of damaged files is small by
+//! default;
 //!
 //! ```text
 //! TMPDIR=/dev/shm INCTRL_MUTATIONS=1000000 cargo test --release --test hostile -- --nocapture

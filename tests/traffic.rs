@@ -1,8 +1,8 @@
-//! Eight threads score through the C interface while the bank is exchanged every ten milliseconds: no result is torn,
-//! and memory does not grow.
+//! Eight threads score through the C interface while the bank is replaced every ten milliseconds: no result mixes two
+//! banks, and memory does not grow.
 //!
-//! A test binary of its own, as it counts with a global allocator. `INCTRL_FRAMES` is the number of frames; under
-//! ThreadSanitizer, which watches every access of every thread, it runs by `scripts/check_races.sh`.
+//! This is a separate test binary because it counts with a global allocator. `INCTRL_FRAMES` is the number of frames.
+//! `scripts/check_races.sh` runs it under ThreadSanitizer.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;

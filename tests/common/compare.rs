@@ -1,4 +1,4 @@
-//! Comparison with expected numbers, in a way that NaN fails, and reading of golden tensors.
+//! Comparison with expected numbers, which fails on NaN, and reading of golden tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;

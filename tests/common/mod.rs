@@ -1,4 +1,4 @@
-//! What several test programs share: small models and pictures, numbers, and comparison with what is expected.
+//! Shared by several test programs: small models and pictures, numbers, and comparison with expected results.
 #![allow(dead_code, reason = "each program uses its own part")]
 
 use std::path::Path;

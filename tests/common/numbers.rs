@@ -1,4 +1,4 @@
-//! Numbers to feed operations with, and tensors as files hold them.
+//! Inputs for operations, and tensors in the form of files.
 
 use inctrl::tensor::{DType, TensorView};
 

@@ -1,4 +1,4 @@
-//! The program as a user runs it: the real binary in a folder of its own.
+//! Runs the real program in its own folder.
 #![allow(dead_code, reason = "each program uses its own part")]
 
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! An allocator that counts, for test binaries that make it theirs: `mod counting;` is all that it takes.
+//! A counting allocator for test binaries. `mod counting;` installs it.
 #![allow(unsafe_code, dead_code, reason = "an allocator is unsafe; no test reads all of its numbers")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

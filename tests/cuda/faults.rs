@@ -1,4 +1,4 @@
-//! What a device does wrong: full memory, failed calls, a lost device. Emulated only: a real one cannot be made to
+//! Faults of a device: full memory, failed calls, a lost device. Emulated only, because a real device cannot be made to
 //! fail.
 
 use std::num::NonZeroUsize;

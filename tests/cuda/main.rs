@@ -1,9 +1,9 @@
-//! The CUDA backend, whole: on a machine without a GPU its kernels, launches, recordings and products run on the
-//! processor, through a stand-in for NVIDIA's libraries (`tests/emulator`); with `INCTRL_GPU=1` the same tests run on
-//! the first GPU.
+//! The whole CUDA backend. On a machine without a GPU, its kernels, launches, graphs and matrix products run on the
+//! CPU, through an emulator of NVIDIA's libraries (`tests/emulator`). With `INCTRL_GPU=1` the same tests run on the
+//! first GPU.
 //!
-//! The reference is the CPU backend, which is held against PyTorch elsewhere. Operands of a GPU are halves: what a test
-//! feeds in is representable in half precision, so that a tolerance counts only the roundings of the operation itself.
+//! The reference is the CPU backend, which other tests compare with PyTorch. A GPU's operands are in half precision:
+//! the inputs of a test are exact in it, so that a tolerance covers only the roundings of the operation itself.
 
 use inctrl::backend::{Backend, Role};
 

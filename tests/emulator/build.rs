@@ -1,4 +1,4 @@
-//! Compiles the emulator. Objects and libraries are kept under a hash of all that goes into them.
+//! Compiles the emulator. Objects and libraries are cached under a hash of all their inputs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

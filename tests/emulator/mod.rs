@@ -1,9 +1,9 @@
-//! The CUDA emulator for tests: builds `tests/emulator` and `kernels` with the machine's C++ compiler, and loads what
-//! comes out in place of NVIDIA's libraries.
+//! The CUDA emulator for tests: builds `tests/emulator` and `kernels` with the machine's C++ compiler, and loads the
+//! result instead of NVIDIA's libraries.
 //!
-//! cudarc asks the system for `libcuda.so` and its like by name. A library of that name that is already loaded is what
-//! the system finds, wherever its file is: so [`load`] must come before the first use of a CUDA device in the process.
-//! Processes that a test starts find the files by [`folder`] in `LD_LIBRARY_PATH`.
+//! cudarc loads `libcuda.so` and the other libraries by name. If a library of that name is already loaded, the system
+//! returns it, wherever its file is. So [`load`] must be called before the first use of a CUDA device in the process.
+//! Processes that a test starts find the files through [`folder`] in `LD_LIBRARY_PATH`.
 //!
 //! | environment | meaning |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! That the emulator shows what it is there to show: `selftest/main.cpp` has kernels with one fault each.
+//! Checks that the emulator detects faults: each kernel of `selftest/main.cpp` has one.
 
 use std::process::{Command, Output};
 

@@ -1,5 +1,5 @@
 //! AnomalyDINO on DINOv2 against the oracle in f64 (scripts/fixtures/anomaly_dino.py): pictures of several shapes,
-//! prompts upright and turned.
+//! prompts with and without rotation.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A bank that is not what it should be is refused: another model's, damaged, or made up.
+//! Unsuitable banks are refused: those of another model, damaged ones, and forged ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A weights file that somebody writes into while an engine is open: what was loaded goes on, what is read later is
-//! refused. A checkpoint or a prompt list that is cut short while it is read: an error.
+//! Changes to a weights file while an engine is open: loaded parts still work, later reads are refused. A checkpoint or
+//! a prompt list that is truncated while it is read is an error.
 
 use std::fs;
 use std::path::Path;

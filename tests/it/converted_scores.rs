@@ -1,6 +1,6 @@
 //! Scores before and after conversion: files of four programs with CLIP's whole vocabulary, each scored by the program
-//! that saved it (`scripts/fixtures/scored_checkpoints.py`), then converted and scored here. And prompt lists against
-//! the pictures that they were made from.
+//! that saved it (`scripts/fixtures/scored_checkpoints.py`), then converted and scored here. Prompt lists are compared
+//! with the pictures that they were made from.
 
 use std::path::Path;
 

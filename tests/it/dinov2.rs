@@ -1,5 +1,5 @@
-//! DINOv2 on the processor against PyTorch in f64: with and without registers, with SwiGLU, on grids that are not square or not
-//! the stored one, and of 1,025 and 2,305 tokens.
+//! DINOv2 on the CPU against PyTorch in f64: with and without registers, with SwiGLU, on grids that are not square or
+//! not the stored one, and of 1,025 and 2,305 tokens.
 
 use std::fs;
 use std::path::Path;

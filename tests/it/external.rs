@@ -1,5 +1,6 @@
-//! Golden vectors that lie outside the project, in the folder that `INCTRL_GOLDENS` names; skipped aloud without it.
-//! The carried fixtures cover the same ground; the activations and scores of that folder are in `goldens.rs`.
+//! Golden vectors outside of the project, in the folder that `INCTRL_GOLDENS` names; without it, skipped with a
+//! message. The committed fixtures cover the same ground; the activations and scores of that folder are in
+//! `goldens.rs`.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,17 +1,18 @@
-//! Bytes from outside must never crash: every entry that takes them is fed mutants of good files, found ones first.
+//! Bytes from outside must never crash the library: every entry is fed mutants of good files, those that once failed
+//! first.
 //!
 //! `cargo test` gives each entry a second. For more, and other mutants each time:
 //!
 //!     INCTRL_FUZZ_SECONDS=600 INCTRL_FUZZ_SEED=$RANDOM cargo test --release --test it fuzz:: -- --nocapture
 //!
-//! Checkpoints have, besides, a million damaged files that are measured for the memory they take (`tests/hostile.rs`).
+//! For checkpoints, `tests/hostile.rs` also tries a million damaged files and measures the memory that they take.
 //!
-//! What ends the process, as a sanitizer does, is the input that `INCTRL_FUZZ_LAST` names: a file for the latest one of
-//! each entry.
+//! `INCTRL_FUZZ_LAST=PATH` keeps the latest input of each entry in `PATH-<entry>`. If a sanitizer ends the process, the
+//! input is there.
 //!
 //! The corpus is `tests/fixtures/fuzz/<entry>`, the good files of `tests/fixtures`, and a bank made here. An input that
-//! panics is written to the temporary folder under the name that the failure tells; put it into the corpus when it is
-//! mended.
+//! panics is written to the temporary folder under the name that the failure tells; add it to the corpus when the fault
+//! is fixed.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,5 @@
 //! Every intermediate of the pipeline against a float64 run of the method in PyTorch, from the first layer to the
-//! score, so that the first wrong one is named.
+//! score, so that a failure names the first wrong one.
 //!
 //! `tests/fixtures/model` is written by `scripts/fixtures/model.py`; its weights are made again from their seed.
 //! `INCTRL_GOLDENS=DIR` also checks a folder of golden files that the repository does not carry.

@@ -1,5 +1,5 @@
-//! What must not matter does not: batches, threads, the order of prompts, what a scorer did before, a trip through a
-//! file. Equality is equality of bits.
+//! Scores do not depend on batches, threads, the order of prompts, the earlier calls of a scorer, or saving and
+//! loading. Equal means equal to the last bit.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

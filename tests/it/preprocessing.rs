@@ -1,4 +1,4 @@
-//! Preprocessing that a model's files ask for reaches every score, is a part of the model's identity, and survives
+//! The preprocessing in a model's files applies to every score, is a part of the model's identity, and survives
 //! conversion.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Verdicts, regions and what is not judged.
+//! Verdicts, regions and ignored cells.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Every function of the C interface: what it gives is what Rust gives, and bad calls are errors.
+//! Every function of the C interface gives the same results as Rust, and bad calls are errors.
 
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};

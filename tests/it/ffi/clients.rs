@@ -1,4 +1,4 @@
-//! The clients of `tests/clients`: what they find surprising, and that an old one goes on working.
+//! The clients of `tests/clients` find nothing wrong, and an old client still works.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Frames of more than 8 bits, and what the log says of ranges and crops.
+//! Frames of more than 8 bits, and the log about ranges and crops.
 
 use std::ffi::CStr;
 use std::mem::offset_of;

@@ -1,5 +1,5 @@
-//! Nothing passes by mistake: what is wrong with one result costs that result, every result is counted, and a late one
-//! is a review where that was asked for.
+//! Nothing passes by mistake: a fault in one result costs only that result, every result is counted, and a late result
+//! is a review if that option is on.
 
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};

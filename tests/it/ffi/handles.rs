@@ -1,4 +1,4 @@
-//! What tests of the C interface call it with: structures, frames, and handles that close themselves.
+//! Helpers for tests of the C interface: structures, frames, and handles that close themselves.
 
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};

@@ -1,5 +1,5 @@
-//! The header is that of the source, compiles as what it claims to be, and the library exports exactly what it
-//! declares.
+//! The header follows from the source and compiles as C99 and C++17, and the library exports exactly the functions that
+//! it declares.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The log callback: called without a lock, and free to call back.
+//! The log callback is called without a lock and may call the library.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;

@@ -1,5 +1,5 @@
-//! Sizes that a caller chooses and that memory does not hold are errors, before anything of them is taken: in a process
-//! of its own under a limit, where an allocation that fails ends it.
+//! Sizes that the caller chooses and that do not fit into memory are errors before anything is allocated. The test runs
+//! in a separate process under a limit, where a failed allocation ends it.
 
 use std::ffi::{CStr, CString};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The process around the library: threads, signals and forks, by a client of its own for each.
+//! The process around the library: threads, signals and forks, each with its own client.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! Banks are exchanged while threads score: no result is torn, no bank stays behind, and one scorer lets one thread in.
+//! Banks are replaced while threads score: no result mixes two banks, no old bank stays in memory, and a scorer admits
+//! one thread at a time.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The mean of the largest judged cells of a map: so many of a hundred, and one where that is none.
+//! The mean of the largest cells of a map that are not ignored: a percentage of them, and at least one.
 
 use inctrl::backend::{Backend, Largest};
 

@@ -1,9 +1,9 @@
 //! Every operation of [`Backend`] against a loop that reads like its formula.
 //!
 //! A test is a function over backends; [`on_every_backend!`] stamps it for each device, the CPU with every instruction
-//! set of the machine. The formula is written once over [`Real`]: in f64 it is the truth, in f32 it says what rounding
-//! costs, and an operation may err twice as much ([`accurate`]). Buffers are longer than the operation needs, inputs
-//! with NaN and outputs with a mark after the end ([`input`], [`output`], [`finish`]).
+//! set of the machine. The formula is written once over [`Real`]: in f64 it is the reference, in f32 it shows the error
+//! of rounding, and an operation may err twice as much ([`accurate`]). Buffers are longer than the operation needs,
+//! inputs with NaN and outputs with a mark after the end ([`input`], [`output`], [`finish`]).
 
 use std::iter::Sum;
 use std::ops::{Add, Div, Mul, Sub};

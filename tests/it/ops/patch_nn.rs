@@ -1,4 +1,4 @@
-//! The largest cosine of each query patch with any prompt patch of the same tap.
+//! The largest cosine between each query patch and the prompt patches of the same tap.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The row of each sequence that stands for it.
+//! The row that represents each sequence.
 
 use inctrl::backend::{Backend, Pool, Sequences};
 

@@ -1,4 +1,4 @@
-//! Patch tokens, by a norm or as they are, scaled to unit length, prefix tokens dropped.
+//! Patch tokens with or without a norm, scaled to unit length, without the prefix tokens.
 
 use inctrl::backend::{Backend, ImageTokens};
 

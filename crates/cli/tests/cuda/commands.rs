@@ -1,4 +1,4 @@
-//! The commands that measure, as a user runs them on a GPU, and processes that share one.
+//! The measuring commands on a GPU, and processes that share one.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! NVIDIA's libraries as machines have them: missing, broken, or without a function. Emulated only.
+//! Missing and broken NVIDIA libraries, and ones that lack a function. Emulated only.
 //!
-//! A program that asked for the GPU says what is missing and which version has it; one that takes what there is goes on
-//! with the processor and says why.
+//! With `--device cuda`, the program says what is missing and which version has it. With `--device auto`, it uses the
+//! CPU and says why.
 
 use std::path::Path;
 

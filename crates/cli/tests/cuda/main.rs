@@ -1,5 +1,5 @@
-//! The commands on a GPU, and a training on one: with the emulator of `tests/emulator` in the place of NVIDIA's
-//! libraries, or with `INCTRL_GPU=1` on the first GPU.
+//! The commands on a GPU, and a training on one: with the emulator of `tests/emulator` instead of NVIDIA's libraries,
+//! or with `INCTRL_GPU=1` on the first GPU.
 
 mod commands;
 #[path = "../../../../tests/common/mod.rs"]

@@ -1,4 +1,4 @@
-//! The command line and bad input: a clear error, the right exit code, and nothing lost.
+//! Bad input on the command line: a clear error, the right exit code, and no data lost.
 
 use crate::program::{Bench, Run, Stored};
 

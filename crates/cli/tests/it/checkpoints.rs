@@ -1,4 +1,4 @@
-//! Prompt lists and foreign checkpoints as the program takes and refuses them.
+//! Prompt lists and checkpoints of other programs on the command line, good and bad.
 
 use std::fs;
 

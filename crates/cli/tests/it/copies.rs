@@ -1,4 +1,4 @@
-//! Pictures that are there more than once, by whichever door they come.
+//! Copies of pictures, in every command that takes pictures.
 
 use image::{DynamicImage, ImageFormat};
 

@@ -1,4 +1,5 @@
-//! Pictures of 10, 12, 14 and 16 bits by every door of the command line and of Rust, and what a crop leaves out.
+//! Pictures of 10, 12, 14 and 16 bits through every entry of the command line and of Rust, and the parts that a crop
+//! cuts off.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What counts as a picture in a folder, a glob, among normal images and in a list of paths: one rule.
+//! One rule for what is a picture in folders, globs, `--normals` and lists of paths.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! Another method than the usual one, from a folder of good pictures to rows, maps and limits: its options are those of
-//! its table.
+//! A method other than the default, from a folder of good pictures to rows, maps and limits. Its options come from its
+//! table.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The command line where all goes well: what it prints and writes is what the library computes.
+//! The command line with good input: its output equals the results of the library.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,4 @@
-//! Verdicts and regions as the program says them.
+//! Verdicts and regions in the program's output.
 
 use std::sync::Arc;
 
