@@ -133,7 +133,7 @@ class Gpu(Machine):
     def __init__(self, *programs_and_work):
         super().__init__(*programs_and_work)
         if not shutil.which("nvidia-smi"):
-            die("no nvidia-smi: this is no machine with an NVIDIA GPU")
+            die("nvidia-smi is missing: this machine has no NVIDIA GPU")
         query = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit", "--format=csv,noheader"]
         self.about = subprocess.run(query, capture_output=True, text=True, timeout=10).stdout.strip()
         folders = [str(lib) for path in map(pathlib.Path, sys.path) for lib in path.glob("nvidia/*/lib")]
@@ -159,7 +159,7 @@ class Emulator(Machine):
         folders = [path.parent for path in (ROOT / "target/tmp/emulator").glob("*/libcuda.so")]
         whole = [f for f in folders if not (f / "exports").exists() and b"__asan_init" not in (f / "libcuda.so").read_bytes()]
         if not whole:
-            die("no emulator: run cargo test --release --test cuda first")
+            die("the emulator is missing: run cargo test --release --test cuda first")
         folder = str(max(whole, key=lambda folder: folder.stat().st_mtime))
         cache = {"XDG_CACHE_HOME": str(work / "cache")}
         self.environment |= {"INCTRL_EMULATOR": folder, "LD_LIBRARY_PATH": folder} | cache
@@ -289,7 +289,7 @@ def run(folder, out):
         reports = run_all(steps(machine), machine, out)
     print((out / "summary.md").read_text())
     if any(report["outcome"] not in ("passed", "skipped") for report in reports.values()):
-        die(f"not every step passed; all that they found is in {out}/results.tar")
+        die(f"some steps failed: the results are in {out}/results.tar")
 
 
 def rehearse(out, folder=None):
@@ -353,18 +353,18 @@ def nvcc(scratch):
     wheels = [f"nvidia-{part}=={CUDA}.*" for part in ("cuda-nvcc", "cuda-runtime", "cuda-cccl", "nvvm", "cuda-crt")]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", scratch]
     if subprocess.run([*pip, *wheels], timeout=600).returncode != 0:
-        die("no nvcc, and its wheels cannot be had: set NVCC or CUDA_HOME")
+        die("no nvcc was found, and its wheels cannot be installed: set NVCC or CUDA_HOME")
     found = sorted(pathlib.Path(scratch).glob("**/bin/nvcc"))
-    return {"NVCC": str(found[0])} if found else die("the wheels hold no nvcc")
+    return {"NVCC": str(found[0])} if found else die("the wheels contain no nvcc")
 
 
 def architectures():
-    """Those that build.rs compiles for."""
+    """The architectures that build.rs compiles for."""
     return [int(sm) for sm in re.search(r"ARCHITECTURES: .* = \[(.*)\];", (ROOT / "build.rs").read_text())[1].split(",")]
 
 
 def held(content):
-    """The entries (kind, architecture) that lie whole in the fat binaries of a program."""
+    """The complete entries (kind, architecture) in the fat binaries of a program."""
     entries, at = [], content.find(FATBIN)
     while at >= 0:
         entry = at + 16
@@ -382,13 +382,13 @@ def held(content):
 
 
 def lacking(content):
-    """What a program has not of the machine code that it needs; empty if it has all."""
+    """The missing machine code of a program; empty if nothing is missing."""
     entries = held(content)
     if not entries:
         return "holds no machine code for GPUs: it was built without nvcc, or nvcc failed"
     missing = [f"sm_{sm}" for sm in architectures() if (CODE, sm) not in entries]
     if missing:
-        return f"holds no machine code for {', '.join(missing)}: this nvcc does not know them, take that of CUDA {CUDA}"
+        return f"holds no machine code for {', '.join(missing)}: this nvcc does not know them; use the one of CUDA {CUDA}"
     return "" if any(kind == PTX for kind, _ in entries) else "holds no PTX for later GPUs"
 
 
