@@ -46,7 +46,7 @@ pub(crate) struct Header {
     pub model: String,
     /// Content hash of each prompt image, in hexadecimal, ascending.
     pub prompts: Vec<String>,
-    /// Absent from the file where there are none, so that older files keep their identity.
+    /// Absent from the file if there are none, so that older files keep their identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Thresholds>,
     /// The scores that the thresholds were made from.

@@ -256,7 +256,7 @@ mod tests {
         (mix(*state) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Of exchangeable scores the expected share past the limit is k / (n + 1) where there are no ties. Over many
+    /// Of exchangeable scores the expected share past the limit is k / (n + 1) if there are no ties. Over many
     /// calibrations the mean of a rate whose standard deviation is known must lie within 4 standard errors of it; with
     /// ties it may only be smaller.
     #[test]

@@ -24,7 +24,7 @@ pub(super) trait ReadAt {
     /// The bytes of a range.
     ///
     /// # Errors
-    /// As [`ReadAt::read_into`], and [`ErrorKind::Device`] where there is not enough memory.
+    /// As [`ReadAt::read_into`], and [`ErrorKind::Device`] if there is not enough memory.
     fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
         let mut bytes = disk::bytes(range.len(), "a part of a checkpoint")?;
         self.read_into(range.start, &mut bytes)?;

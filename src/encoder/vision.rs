@@ -15,7 +15,7 @@ use crate::weights::{Arch, Weights};
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// After the embedding and, where there is one, the norm before the blocks.
+    /// After the embedding and, if there is one, the norm before the blocks.
     Embed,
     /// After this block, counted from 1. A last block that serves only the class token is not observed.
     Block(usize),
@@ -69,7 +69,7 @@ pub struct Features<B: Backend> {
     pub grid: Grid,
     /// Width of a patch token, W.
     pub width: usize,
-    /// Class embeddings f_v(x), not normalised, `[B, E]`: the class token after the final norm and, where there is one,
+    /// Class embeddings f_v(x), not normalised, `[B, E]`: the class token after the final norm and, if there is one,
     /// the projection. Empty where none are [wanted](Wants).
     pub class: B::Buffer,
     /// Unit patch tokens of every tap, `[L, B, N, W]`.

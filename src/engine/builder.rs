@@ -99,7 +99,7 @@ impl<'e> BankBuilder<'e> {
     /// Checks that there is enough memory for `images` more normal images.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where there is not enough memory for a bank of all of them.
+    /// [`ErrorKind::Device`] if there is not enough memory for a bank of all of them.
     pub fn expect(&self, images: usize) -> Result<()> {
         self.expect_of(images, self.setup.grid(&self.engine.arch().vision)?)
     }

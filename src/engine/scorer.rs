@@ -138,7 +138,7 @@ impl Scorer {
     /// rates are then as in steady operation.
     ///
     /// # Errors
-    /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] where there is not enough memory for such a picture.
+    /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] if there is not enough memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refuses bad sizes before taking memory for them.
         self.prepared.bank.plan(&self.vision, width, height)?;

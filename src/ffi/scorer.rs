@@ -52,7 +52,7 @@ struct Work {
     jobs: Vec<Job>,
     /// The outputs of the scorer's method.
     names: &'static [Output],
-    /// The outputs of every result of the last call, `[results, names]`; NaN where there is none.
+    /// The outputs of every result of the last call, `[results, names]`; NaN if there is none.
     outputs: Vec<f32>,
 }
 

@@ -41,7 +41,7 @@ fn machine(meminfo: &str) -> Option<usize> {
     Some(kilobytes(meminfo, "MemAvailable:")? + kilobytes(meminfo, "SwapFree:").unwrap_or(0))
 }
 
-/// The soft limit of a line of `/proc/self/limits`; `None` where there is none.
+/// The soft limit of a line of `/proc/self/limits`; `None` if there is none.
 fn soft_limit(limits: &str, name: &str) -> Option<usize> {
     limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }

@@ -82,7 +82,7 @@ pub struct Output {
     pub name: &'static str,
     /// The smallest possible value.
     pub low: f32,
-    /// The largest possible value; infinity where there is no limit.
+    /// The largest possible value; infinity if there is no limit.
     pub high: f32,
 }
 

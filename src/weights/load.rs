@@ -131,7 +131,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] if [`table`] has no such tensor for this architecture; [`ErrorKind::Weights`] if the
-    /// file has changed since it was opened; [`ErrorKind::Io`]; [`ErrorKind::Device`] where there is not enough memory.
+    /// file has changed since it was opened; [`ErrorKind::Io`]; [`ErrorKind::Device`] if there is not enough memory.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
         let at = self.at(name)?;
         self.entries[at].read(&self.scans[at], &self.files)

@@ -31,7 +31,7 @@ impl Random {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
-    /// `count` of the items, each at most once, in random order; all of them where there are fewer.
+    /// `count` of the items, each at most once, in random order; all of them if there are fewer.
     pub fn choose<T: Copy>(&mut self, mut items: Vec<T>, count: usize) -> Vec<T> {
         let count = count.min(items.len());
         for i in 0..count {
