@@ -261,8 +261,8 @@ fn one_error_names_every_difference() {
 #[test]
 fn a_long_list_is_cut_and_counted() {
     let error = refused(|raw| raw.tensors.retain(|name, _| !name.starts_with("visual.")));
-    assert_eq!((error.tensor(), error.shapes()), (Some("visual.class_embedding"), None));
     let vision: Vec<_> = table(&tiny()).into_iter().filter(|spec| spec.tower == Tower::Vision).collect();
+    assert_eq!((error.tensor(), error.shapes()), (Some(vision[0].name.as_str()), None));
     assert_says(&error, &[&format!("{} missing:", vision.len()), &format!("  ... and {} more", vision.len() - 12)]);
     for (i, spec) in vision.iter().enumerate() {
         let line = format!("  {} {}", spec.name, crate::tensor::shape_text(&spec.shape));
