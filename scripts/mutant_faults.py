@@ -91,7 +91,7 @@ HOST_FAULTS = [
         "let out = out + (image * len * storage.size()) as u64;",
         "let out = out + (image * len) as u64;",
     ),
-    ("unit_patches.rs", "wrong offset", "(self.tap * len * cuda.operand().size())", "(self.tap * len)"),
+    ("unit_patches.rs", "wrong offset", "(self.tap * len * storage.size())", "(self.tap * len)"),
     (
         "matmul.rs",
         "wrong leading dimension",

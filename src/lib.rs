@@ -90,10 +90,11 @@ pub mod text;
 pub mod view;
 pub mod weights;
 
+pub use backend::Precision;
 pub use bank::{BankId, BankInfo, PromptBank, Thresholds};
 pub use engine::{
     AnomalyMap, BankBuilder, BankSpec, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies,
-    MultiBankScorer, Precision, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
+    MultiBankScorer, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use image::{AnyFrame, DepthDoubt, DeviceFrame, Frame, IgnoreMask, Image, PixelFormat, Roi, WhiteLevel};

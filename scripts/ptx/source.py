@@ -19,11 +19,12 @@ ARCHITECTURES = (80, 90)
 
 def registered():
     """Every kernel that the program loads."""
-    table = re.search(r"^kernels! \{\n(.*?)^\}", REGISTRY.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    names = re.findall(r"\w+", table[1]) if table else []
-    if not names:
+    table = r"^kernels! \{\n *by_type \[(.*?)\]\n *single \[(.*?)\]\n\}"
+    found = re.search(table, REGISTRY.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    by_type, single = (re.findall(r"\w+", part) for part in found.groups()) if found else ([], [])
+    if not (by_type and single):
         raise Fault(f"{REGISTRY} holds no table of kernels")
-    return names
+    return [f"{name}_{dtype}" for name in by_type for dtype in ("f16", "f32")] + single
 
 
 def changed(file, text):

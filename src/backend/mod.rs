@@ -15,12 +15,19 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
-use crate::tensor::{DType, TensorView};
+use crate::tensor::TensorView;
 use crate::view::Plan;
 
+mod bank;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod precision;
+mod tokens;
+
+pub use bank::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, Search};
+pub use precision::{Precision, Role};
+pub use tokens::{AttentionShape, ImageTokens, PoolToken, Sequences};
 
 /// The activation of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,133 +36,6 @@ pub enum Gelu {
     Exact,
     /// `x σ(1.702 x)`, OpenAI's approximation, which weights trained with it need.
     Quick,
-}
-
-/// Sequences laid end to end in one matrix of token rows: `ends[s]` is the row after the last token of sequence `s`.
-#[derive(Clone, Copy, Debug)]
-pub struct Sequences<'a> {
-    /// Strictly increasing row indices.
-    pub ends: &'a [usize],
-}
-
-impl Sequences<'_> {
-    /// Number of sequences.
-    pub fn count(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Number of token rows of all sequences together.
-    pub fn rows(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
-    /// The error of an operation whose sequences share rows or have none: a bug above the backend.
-    pub(crate) fn check(&self, op: &'static str) -> Result<()> {
-        if self.ends.first() != Some(&0) && self.ends.is_sorted_by(|a, b| a < b) {
-            return Ok(());
-        }
-        let message = format!("{op}: the ends of the sequences must be positive and strictly increasing");
-        Err(Error::new(ErrorKind::Internal, message).in_operation(op))
-    }
-
-    /// Token rows of sequence `s`.
-    pub fn range(&self, s: usize) -> Range<usize> {
-        let start = if s == 0 { 0 } else { self.ends[s - 1] };
-        start..self.ends[s]
-    }
-}
-
-/// The tokens of an image: prefix tokens (a class token, registers), then its patches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageTokens {
-    /// Tokens before the patches, P.
-    pub prefix: usize,
-    /// Patches, N.
-    pub patches: usize,
-}
-
-impl ImageTokens {
-    /// All tokens of an image.
-    pub fn count(self) -> usize {
-        self.prefix + self.patches
-    }
-}
-
-/// Which token of a sequence stands for the whole of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    /// The class token of an image, row 0.
-    First,
-    /// The end-of-text token of a text, the last row.
-    Last,
-}
-
-impl Pool {
-    /// The pooled row of the sequence that occupies `rows`.
-    pub fn row(self, rows: Range<usize>) -> usize {
-        match self {
-            Pool::First => rows.start,
-            Pool::Last => rows.end - 1,
-        }
-    }
-}
-
-/// How a device keeps a tensor of a bank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BankRole {
-    /// Unit rows that [`Backend::patch_nn`] searches, in [`Backend::precision`].
-    Rows,
-    /// Numbers that a method's own operations read, in f32.
-    Numbers,
-}
-
-/// A tensor of a bank on its way to a device. Operations name it by its place in the list given to [`Backend::bank`].
-#[derive(Clone, Copy, Debug)]
-pub struct BankTensor<'a> {
-    /// The elements, row-major. A device that computes on the host keeps them where they are.
-    pub values: &'a Arc<[f32]>,
-    /// Layers, rows of a layer, width.
-    pub shape: [usize; 3],
-    /// How it is kept.
-    pub role: BankRole,
-}
-
-/// Most tensors of a bank on a device.
-pub const MAX_BANK_TENSORS: usize = 4;
-
-/// Most banks of one batch.
-pub const MAX_BANKS: usize = 32;
-
-/// Which rows [`Backend::patch_nn`] searches for, in what, and where it leaves what it found.
-#[derive(Clone, Debug)]
-pub struct Search {
-    /// Rows of a layer of the queries, `[L, query_pitch, W]`.
-    pub query_pitch: usize,
-    /// Those that are searched for, the same in every layer.
-    pub queries: Range<usize>,
-    /// The bank's tensor of unit rows, `[L, R, W]`.
-    pub tensor: usize,
-    /// Elements of a layer of the output, `[L, out_pitch]`.
-    pub out_pitch: usize,
-    /// Where in each layer the first query's result goes.
-    pub first_out: usize,
-}
-
-impl Search {
-    /// A search of all `rows` rows of every layer in the bank's tensor `tensor`.
-    pub fn all(rows: usize, tensor: usize) -> Self {
-        Search { query_pitch: rows, queries: 0..rows, tensor, out_pitch: rows, first_out: 0 }
-    }
-
-    /// Rows that the queries must have in `layers` layers.
-    pub(crate) fn query_len(&self, layers: usize) -> usize {
-        layers.saturating_sub(1) * self.query_pitch + self.queries.end
-    }
-
-    /// Elements that the output must have in `layers` layers.
-    pub(crate) fn out_len(&self, layers: usize) -> usize {
-        layers.saturating_sub(1) * self.out_pitch + self.first_out + self.queries.len()
-    }
 }
 
 /// Which cells [`Backend::mean_of_largest`] takes the mean of, and where it leaves it.
@@ -188,19 +68,6 @@ impl Largest {
     }
 }
 
-/// What a buffer holds, which tells a device how to store it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Sums that many operations add to, and whatever needs all of f32: residual stream, class embeddings, maps.
-    Stream,
-    /// What products read: normalised activations, queries, keys and values, unit taps. In [`Backend::precision`].
-    Operand,
-    /// Nearest neighbours, the output of [`Backend::patch_nn`]; a device may keep more than the cosine.
-    Nearest,
-    /// What the host reads after every batch.
-    Result,
-}
-
 /// A device with one lane of execution. Weights are shared between lanes, activations never.
 ///
 /// `B`, `T`, `W`, `P`, `N`, `L`, `R`, `E` stand for images in the batch, token rows, width, prefix tokens and patches of an
@@ -229,8 +96,8 @@ pub trait Backend: Send + Sized + 'static {
     /// One line for people: device, instruction set, threads.
     fn describe(&self) -> String;
 
-    /// How operands are stored: products round to this, and accumulate in f32.
-    fn precision(&self) -> DType;
+    /// The arithmetic that it runs in: how it stores what plays which role.
+    fn precision(&self) -> Precision;
 
     /// A zeroed buffer of `len` elements.
     fn buffer(&self, role: Role, len: usize) -> Result<Self::Buffer>;
@@ -391,7 +258,7 @@ pub trait Backend: Send + Sized + 'static {
         x: &Self::Buffer,
         sequences: Sequences<'_>,
         width: usize,
-        pool: Pool,
+        pool: PoolToken,
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
@@ -482,22 +349,6 @@ pub struct Embedding<B: Backend> {
     pub norm: Option<Arc<Norm<B>>>,
     /// How many of each.
     pub tokens: ImageTokens,
-}
-
-/// How the width of attention splits into heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Number of heads.
-    pub heads: usize,
-    /// Width of one head; `heads * size` is the width of the tower.
-    pub size: usize,
-}
-
-impl AttentionShape {
-    /// Width of all heads together.
-    pub fn width(self) -> usize {
-        self.heads * self.size
-    }
 }
 
 /// The error of an operation whose buffer is shorter than its shapes ask: a bug above the backend.

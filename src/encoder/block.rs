@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::backend::{AttentionShape, Backend, Gelu, Norm, Pool, Role, Sequences};
+use crate::backend::{AttentionShape, Backend, Gelu, Norm, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::{DType, TensorView};
 use crate::weights::{Mlp, Weights};
@@ -143,7 +143,7 @@ impl<B: Backend> Block<B> {
         backend: &mut B,
         ws: &mut Workspace<B>,
         sequences: Sequences<'_>,
-        pool: Pool,
+        pool: PoolToken,
         served: Served,
     ) -> Result<()> {
         let BlockShape { attention: heads, causal, .. } = self.shape;

@@ -5,7 +5,7 @@
 
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::vision::gelu;
-use crate::backend::{AttentionShape, Backend, Pool, Role, Sequences};
+use crate::backend::{AttentionShape, Backend, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::{Mlp, TextArch, Weights};
 
@@ -43,7 +43,7 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
         let served = if i + 1 == tower.layers { Served::Pooled } else { Served::All };
         let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, served)?;
         backend.layer_norm(&ws.x, rows, &block.ln_1, &mut ws.h)?;
-        block.forward(backend, &mut ws, sequences, Pool::Last, served)?;
+        block.forward(backend, &mut ws, sequences, PoolToken::Last, served)?;
     }
     let ln_final = load_norm(backend, weights, "ln_final")?;
     let projection = backend.projection_weights(&weights.tensor("text_projection")?)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::positions::Positions;
 use super::wants::Wants;
-use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, Pool, Role, Sequences};
+use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::{self, Origin};
 use crate::tensor::{DType, TensorView};
@@ -158,7 +158,7 @@ impl<B: Backend> Vision<B> {
                 grid: self.grid(),
                 width: vision.width,
                 class: backend.buffer(Role::Stream, classes * self.arch.embed_dim)?,
-                taps: backend.buffer(Role::Operand, wants.taps.len() * views * cells * vision.width)?,
+                taps: backend.buffer(Role::UnitRows, wants.taps.len() * views * cells * vision.width)?,
             },
             wants: wants.clone(),
         })
@@ -247,7 +247,7 @@ impl<B: Backend> Vision<B> {
         let mut tap = 0;
         for (i, block) in blocks.iter().enumerate() {
             let served = served(wants, i, layers);
-            block.forward(backend, &mut ws.blocks, sequences, Pool::First, served)?;
+            block.forward(backend, &mut ws.blocks, sequences, PoolToken::First, served)?;
             if served == Served::Pooled {
                 break;
             }
@@ -273,7 +273,7 @@ impl<B: Backend> Vision<B> {
             return Ok(());
         }
         if !wants.pools_last(layers) {
-            backend.pool_rows(&ws.blocks.x, sequences, width, Pool::First, &mut ws.blocks.pooled)?;
+            backend.pool_rows(&ws.blocks.x, sequences, width, PoolToken::First, &mut ws.blocks.pooled)?;
         }
         let Some(projection) = &self.projection else {
             return backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut features.class);

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes, wants};
 use super::shared::{Device, EngineOptions};
-use crate::backend::BankTensor;
 #[cfg(feature = "cuda")]
-use crate::backend::cuda::Cuda;
+use crate::backend::cuda::{self, Cuda};
+use crate::backend::{BankTensor, Precision, cpu};
 use crate::encoder::Vision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -162,6 +162,9 @@ pub(super) fn load(options: &EngineOptions, weights: &Weights) -> Loading {
 
 #[cfg(feature = "cuda")]
 fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
+    if let Some(precision) = options.precision.filter(|precision| !cuda::PRECISIONS.contains(precision)) {
+        return on_cpu(options, weights, format!("a GPU does not compute in {precision}"));
+    }
     // A machine without an NVIDIA GPU is normal, and so is a GPU that other programs have filled. The error becomes
     // part of the reason.
     let cuda = Cuda::new(0, options.cuda()).and_then(|cuda| {
@@ -193,6 +196,7 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
 }
 
 fn on_cpu(options: &EngineOptions, weights: &Weights, reason: String) -> Loading {
+    Precision::choose(options.precision, "the processor", &cpu::PRECISIONS)?;
     let bytes = memory::model_bytes(weights.arch());
     memory::check("the model", bytes, "use a smaller model, or a machine with more memory")?;
     Ok((Arc::new(OnDevice::new(options.cpu()?, weights)?), Device::Cpu, reason))

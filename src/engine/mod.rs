@@ -31,6 +31,6 @@ pub use panel::MultiBankScorer;
 pub use pipeline::{HostFeatures, Pipeline, StageTimes};
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
-pub use shared::{BankSpec, Device, Engine, EngineOptions, Precision};
+pub use shared::{BankSpec, Device, Engine, EngineOptions};
 pub use slot::SharedBank;
 pub use verdict::{Decision, Reason, Region, Verdict};

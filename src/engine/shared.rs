@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::device::{self, Model, Session};
 use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
+use crate::backend::Precision;
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
@@ -64,17 +65,6 @@ impl FromStr for Device {
     }
 }
 
-/// How a GPU stores the operands of matrix products. Sums are always f32, and so is everything on the CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Precision {
-    /// Half precision: fast; scores are within 2e-3 of f32.
-    #[default]
-    F16,
-    /// Single precision: slow; for diagnosis.
-    F32,
-}
-
 /// How to open an [`Engine`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -87,8 +77,8 @@ pub struct EngineOptions {
     /// help them. Default: all cores. If more scorers are called at once than there are threads, each works on its
     /// caller's thread alone.
     pub threads: Option<NonZeroUsize>,
-    /// Precision of a GPU's operands.
-    pub precision: Precision,
+    /// The arithmetic. Default: what the device usually computes in, f16 on a GPU and f32 on the CPU.
+    pub precision: Option<Precision>,
     /// Lets cuBLASLt choose its algorithms for each batch size. This is faster, but the bits of a score then depend on
     /// its batch.
     pub fast: bool,
@@ -100,14 +90,7 @@ impl EngineOptions {
     /// Everything in one safetensors file, on the fastest device, with all cores.
     pub fn new(weights: impl Into<PathBuf>) -> Self {
         let weights = LoadOptions { weights: weights.into(), heads: None, config: None };
-        EngineOptions {
-            weights,
-            device: Device::Auto,
-            threads: None,
-            precision: Precision::F16,
-            fast: false,
-            algorithms: None,
-        }
+        EngineOptions { weights, device: Device::Auto, threads: None, precision: None, fast: false, algorithms: None }
     }
 
     #[doc(hidden)]
@@ -126,7 +109,7 @@ impl EngineOptions {
     #[cfg(feature = "cuda")]
     #[doc(hidden)]
     pub fn cuda(&self) -> CudaOptions {
-        CudaOptions { half: self.precision == Precision::F16, fast: self.fast, algorithms: self.algorithms.clone() }
+        CudaOptions { precision: self.precision, fast: self.fast, algorithms: self.algorithms.clone() }
     }
 }
 

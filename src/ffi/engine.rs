@@ -7,11 +7,12 @@ use std::num::NonZeroUsize;
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, string};
 use super::log::{INCTRL_LOG_INFO, log};
 use super::status::{Failure, guard};
-use crate::engine::{Device, Engine, EngineOptions, Precision};
+use crate::backend::Precision;
+use crate::engine::{Device, Engine, EngineOptions};
 
-/// Precision of a GPU: half, the default.
+/// What the device usually computes in: half precision on a GPU, f32 on the processor. The default.
 pub const INCTRL_PRECISION_F16: i32 = 0;
-/// Precision of a GPU: single, for diagnosis.
+/// Single precision on every device; on a GPU for diagnosis.
 pub const INCTRL_PRECISION_F32: i32 = 1;
 
 /// How to open an engine. Begin with `inctrl_engine_options options = {0}; options.struct_size = sizeof options;`.
@@ -32,7 +33,7 @@ pub struct inctrl_engine_options {
     /// CPU threads for all scorers together; 0 for all cores. The engine starts one fewer, as the calling thread
     /// counts. If as many scorers as threads are working, each works on its caller's thread alone.
     pub threads: u32,
-    /// Precision of a GPU.
+    /// INCTRL_PRECISION_F16 or INCTRL_PRECISION_F32
     pub precision: i32,
 }
 
@@ -83,8 +84,8 @@ pub unsafe extern "C" fn inctrl_engine_open(
                 }
                 options.threads = NonZeroUsize::new(given.threads as usize);
                 options.precision = match given.precision {
-                    INCTRL_PRECISION_F16 => Precision::F16,
-                    INCTRL_PRECISION_F32 => Precision::F32,
+                    INCTRL_PRECISION_F16 => None,
+                    INCTRL_PRECISION_F32 => Some(Precision::F32),
                     other => {
                         return Err(Failure::argument(format!(
                             "{other} is not a precision: use INCTRL_PRECISION_F16 or _F32"

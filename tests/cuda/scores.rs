@@ -21,7 +21,7 @@ fn models() -> impl Iterator<Item = (&'static str, Model)> {
 fn engine(model: &Model, precision: Precision) -> Engine {
     let mut options = EngineOptions::new(&model.path);
     options.device = Device::Cuda(0);
-    options.precision = precision;
+    options.precision = Some(precision);
     options.threads = NonZeroUsize::new(2);
     Engine::with(&options).unwrap()
 }

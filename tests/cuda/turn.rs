@@ -3,6 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use inctrl::Precision;
 use inctrl::backend::cuda::{Cuda, CudaOptions};
 
 use crate::emulator;
@@ -62,7 +63,7 @@ impl Turn {
     /// A backend of its own on the device.
     pub fn cuda(&self, half: bool) -> Cuda {
         let mut options = CudaOptions::default();
-        options.half = half;
+        options.precision = Some(if half { Precision::F16 } else { Precision::F32 });
         Cuda::new(0, options).unwrap()
     }
 }

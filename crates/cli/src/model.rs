@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use inctrl::{Device, Engine, EngineOptions, Precision};
 
 use super::console::say;
@@ -25,9 +24,9 @@ pub struct ModelArgs {
     /// Where to run [default: auto, the first GPU if one can be used, otherwise the CPU]
     #[arg(long, value_name = "auto|cpu|cuda:N")]
     device: Option<Device>,
-    /// Precision of a GPU: half, or single for diagnosis
-    #[arg(long, value_enum, default_value = "f16", value_name = "f16|f32", hide_possible_values = true)]
-    precision: PrecisionName,
+    /// The arithmetic [default: f16 on a GPU, f32 on the CPU; f32 on a GPU is for diagnosis]
+    #[arg(long, value_name = "f16|f32")]
+    precision: Option<Precision>,
     /// Let a GPU choose its algorithms for each batch size: faster, but the last bits of scores then depend on the
     /// batch
     #[arg(long)]
@@ -40,12 +39,6 @@ pub struct ModelArgs {
     threads: Option<NonZeroUsize>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum PrecisionName {
-    F16,
-    F32,
-}
-
 impl ModelArgs {
     /// How to open the model; all its scorers share the threads.
     pub fn options(&self) -> EngineOptions {
@@ -53,10 +46,7 @@ impl ModelArgs {
         options.weights.heads.clone_from(&self.heads);
         options.weights.config.clone_from(&self.config);
         options.device = self.device.unwrap_or_default();
-        options.precision = match self.precision {
-            PrecisionName::F16 => Precision::F16,
-            PrecisionName::F32 => Precision::F32,
-        };
+        options.precision = self.precision;
         options.fast = self.fast;
         options.algorithms.clone_from(&self.algorithms);
         options.threads = self.threads;

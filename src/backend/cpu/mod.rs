@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool as Pooled, Role,
-    Search, Sequences, need,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision,
+    Role, Search, Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
-use crate::tensor::{DType, TensorView};
+use crate::tensor::TensorView;
 use crate::view::Plan;
 
 mod attention;
@@ -48,6 +48,9 @@ use patch_nn::Integers;
 use pool::Pool;
 pub(crate) use rows::RowArithmetic;
 use simd::Isa;
+
+/// What the processor computes in, the usual one first.
+pub const PRECISIONS: [Precision; 1] = [Precision::F32];
 
 /// Most threads of a lane.
 const MAX_THREADS: usize = 1024;
@@ -184,8 +187,8 @@ impl Backend for Cpu {
         format!("CPU, {}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
     }
 
-    fn precision(&self) -> DType {
-        DType::F32
+    fn precision(&self) -> Precision {
+        Precision::F32
     }
 
     fn buffer(&self, _role: Role, len: usize) -> Result<Vec<f32>> {
@@ -345,7 +348,7 @@ impl Backend for Cpu {
         x: &Vec<f32>,
         sequences: Sequences<'_>,
         width: usize,
-        pool: Pooled,
+        pool: PoolToken,
         out: &mut Vec<f32>,
     ) -> Result<()> {
         self.pool_tokens(x, sequences, width, pool, out)

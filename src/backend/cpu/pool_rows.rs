@@ -1,7 +1,7 @@
 //! The row of each sequence that stands for it: a copy.
 
-use super::{Cpu, Pooled};
-use crate::backend::{Sequences, need};
+use super::Cpu;
+use crate::backend::{PoolToken, Sequences, need};
 use crate::error::Result;
 
 impl Cpu {
@@ -10,7 +10,7 @@ impl Cpu {
         x: &[f32],
         sequences: Sequences<'_>,
         width: usize,
-        pool: Pooled,
+        pool: PoolToken,
         out: &mut [f32],
     ) -> Result<()> {
         sequences.check("pool_rows")?;

@@ -1,6 +1,6 @@
 //! Launches `kernels/attention.cu`: `softmax(Q Kᵀ / sqrt(d)) V` for every head of every image.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Storage};
 use super::launch::{Grid, int, launch};
 use super::{Cuda, equal_lengths};
 use crate::backend::{AttentionShape, Sequences};
@@ -36,7 +36,7 @@ impl Cuda {
         let output = out.pointer("attention", "out", storage, rows * width)?;
         let kernels = &self.shared.kernels;
         let halves = 2 * ROW;
-        let (kernel, queries, threads, shared) = if !self.shared.options.half {
+        let (kernel, queries, threads, shared) = if storage != Storage::F16 {
             (kernels.attention_f32, SINGLE_QUERIES, 256, single_shared(tokens))
         } else {
             let instances = [

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cudarc::driver::sys::CUevent_flags;
 
 use super::Cuda;
-use super::buffer::write_halves;
+use super::buffer::{Storage, write_halves};
 use super::context::Shared;
 use super::event::Event;
 use super::memory::{DeviceMemory, HostMemory};
@@ -55,9 +55,9 @@ impl Bank {
             let len = tensor.shape.iter().product();
             need("bank", "tensor", tensor.values.len(), len)?;
             let values = &tensor.values[..len];
-            let half = tensor.role == BankRole::Rows && cuda.shared.options.half;
-            let mut memory = DeviceMemory::new(context, "a bank", len * if half { 2 } else { 4 })?;
-            if half {
+            let storage = cuda.stored(tensor.role.role());
+            let mut memory = DeviceMemory::new(context, "a bank", len * storage.size())?;
+            if storage == Storage::F16 {
                 write_halves(&mut memory, 0, values)?;
             } else {
                 memory.write(0, values)?;

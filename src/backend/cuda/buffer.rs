@@ -7,6 +7,7 @@ use super::Cuda;
 use super::memory::{DeviceMemory, HostMemory};
 use crate::backend::{Role, need};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::DType;
 
 /// Numbers converted at a time.
 const CHUNK: usize = 1 << 18;
@@ -14,19 +15,26 @@ const CHUNK: usize = 1 << 18;
 /// How elements are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
-    F32,
-    F16,
+    /// Numbers of this type, of those that [`crate::backend::Precision::stores`] names for [`super::PRECISIONS`].
+    Number(DType),
     /// Order-preserving bits of a cosine over the complement of an index: the keys of `kernels/patch_nn.cu`.
     Key,
 }
 
 impl Storage {
+    pub const F32: Storage = Storage::Number(DType::F32);
+    pub const F16: Storage = Storage::Number(DType::F16);
+
     pub fn size(self) -> usize {
         match self {
-            Storage::F16 => 2,
-            Storage::F32 => 4,
+            Storage::Number(dtype) => dtype.size(),
             Storage::Key => 8,
         }
+    }
+
+    /// The error of a type in which nothing is stored.
+    fn unused(self) -> Error {
+        Error::new(ErrorKind::Internal, format!("a buffer of {self:?}, in which a GPU stores nothing"))
     }
 }
 
@@ -41,11 +49,7 @@ pub struct Buffer {
 
 impl Buffer {
     pub(super) fn new(cuda: &Cuda, role: Role, len: usize) -> Result<Self> {
-        let storage = match role {
-            Role::Stream | Role::Result => Storage::F32,
-            Role::Operand => cuda.operand(),
-            Role::Nearest => Storage::Key,
-        };
+        let storage = if role == Role::Nearest { Storage::Key } else { cuda.stored(role) };
         let context = &cuda.shared.context;
         let memory = DeviceMemory::zeroed(context, "memory for activations", len * storage.size())?;
         let mirror =
@@ -88,14 +92,14 @@ fn cosine(key: u64) -> f32 {
 }
 
 impl Cuda {
-    /// How operands are stored.
-    pub(super) fn operand(&self) -> Storage {
-        if self.shared.options.half { Storage::F16 } else { Storage::F32 }
+    /// How numbers of this role are stored.
+    pub(super) fn stored(&self, role: Role) -> Storage {
+        Storage::Number(self.shared.precision.stores(role))
     }
 
-    /// One of two kernels, by the type of operands.
-    pub(super) fn pick<T>(&self, half: T, single: T) -> T {
-        if self.shared.options.half { half } else { single }
+    /// How operands are stored.
+    pub(super) fn operand(&self) -> Storage {
+        self.stored(Role::Operand)
     }
 
     pub(super) fn upload_floats(&mut self, host: &[f32], out: &mut Buffer) -> Result<()> {
@@ -108,6 +112,7 @@ impl Cuda {
                 let keys: Vec<u64> = host.iter().map(|&x| key(x)).collect();
                 out.memory.write(0, &keys)?;
             }
+            other => return Err(other.unused()),
         }
         if let Some(mirror) = &mut out.mirror {
             for (bytes, x) in mirror.bytes_mut().as_chunks_mut::<4>().0.iter_mut().zip(host) {
@@ -139,6 +144,7 @@ impl Cuda {
                 out.iter_mut().zip(nearest).for_each(|(x, (cosine, _))| *x = cosine);
                 Ok(())
             }
+            other => Err(other.unused()),
         }
     }
 }

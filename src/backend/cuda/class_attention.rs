@@ -29,7 +29,7 @@ impl Cuda {
         self.shared.bind()?;
         launch!(
             self,
-            self.pick(kernels.class_attention_f16, kernels.class_attention_f32),
+            kernels.class_attention.of(storage)?,
             grid,
             q.pointer("class_attention", "q", storage, images * width)?,
             kv.pointer("class_attention", "kv", storage, sequences.rows() * 2 * width)?,

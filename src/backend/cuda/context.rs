@@ -11,6 +11,7 @@ use super::algorithms::Algorithms;
 use super::error::{driver, name};
 use super::kernels::{self, Kernels};
 use super::libraries::{self, MIN_VERSION, branch, words};
+use crate::backend::Precision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::{Origin, without_signals};
 
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     pub context: Arc<CudaContext>,
     pub kernels: Kernels,
     pub algorithms: Algorithms,
+    pub precision: Precision,
     pub options: CudaOptions,
     /// Multiprocessors of the device.
     pub processors: usize,
@@ -46,6 +48,7 @@ impl Shared {
                 if count == 1 { "there is 1 CUDA device".into() } else { format!("there are {count} CUDA devices") };
             return Err(device_error(format!("device cuda:{ordinal} asked for, but {found}, counted from 0")));
         }
+        let precision = Precision::choose(options.precision, "a GPU", &super::PRECISIONS)?;
         let context = driver("cuDevicePrimaryCtxRetain", without_signals(|| CudaContext::new(ordinal)))?;
         // SAFETY: no memory of cudarc's own kind is allocated; all ordering is that of one stream a lane.
         unsafe { context.disable_event_tracking() };
@@ -72,13 +75,12 @@ impl Shared {
             algorithms.version(),
             image.origin(),
         );
-        Ok(Shared { context, kernels, algorithms, options, processors, description })
+        Ok(Shared { context, kernels, algorithms, precision, options, processors, description })
     }
 
     /// One line for people.
     pub fn describe(&self) -> String {
-        let precision = if self.options.half { "f16" } else { "f32" };
-        format!("{}, {precision}, products {}", self.description, self.algorithms.describe())
+        format!("{}, {}, products {}", self.description, self.precision, self.algorithms.describe())
     }
 
     /// Makes the context current on this thread.

@@ -34,7 +34,7 @@ impl Cuda {
         let kernels = &self.shared.kernels;
         launch!(
             self,
-            self.pick(kernels.embed_f16, kernels.embed_f32),
+            kernels.embed.of(self.operand())?,
             Grid::over(rows, ROWS, THREADS),
             patches.pointer("embed", "patches", Storage::F32, images * tokens.patches * width)?,
             prefix.pointer("embed", "prefix", tokens.prefix * width)?,

@@ -12,11 +12,12 @@ const ELEMENTS: usize = 2048;
 
 impl Cuda {
     pub(super) fn activate(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
-        let pointer = x.pointer("gelu", "x", self.operand(), len)?;
+        let storage = self.operand();
+        let pointer = x.pointer("gelu", "x", storage, len)?;
         let kernels = &self.shared.kernels;
         let kernel = match kind {
-            Gelu::Exact => self.pick(kernels.gelu_exact_f16, kernels.gelu_exact_f32),
-            Gelu::Quick => self.pick(kernels.gelu_quick_f16, kernels.gelu_quick_f32),
+            Gelu::Exact => kernels.gelu_exact.of(storage)?,
+            Gelu::Quick => kernels.gelu_quick.of(storage)?,
         };
         self.shared.bind()?;
         launch!(self, kernel, Grid::over(len, ELEMENTS, THREADS), pointer, int(len)?)

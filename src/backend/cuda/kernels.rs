@@ -10,11 +10,12 @@ use cudarc::driver::sys::{CUfunction, CUfunction_attribute_enum, CUmodule};
 use cudarc::driver::{CudaContext, result};
 use cudarc::nvrtc::{self, CompileOptions, compile_ptx_with_opts};
 
+use super::buffer::Storage;
 use super::context::device_error;
 use super::error::driver;
 use super::libraries;
 use crate::atomic_file::write_atomically;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 // `SOURCE`, all kernels in one text, and `FATBIN`, their machine code where nvcc was there at build time.
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
@@ -88,13 +89,36 @@ fn cache_folder() -> Option<PathBuf> {
     base.map(|base| base.join("inctrl"))
 }
 
-/// Declares the table of kernels: a field for each symbol.
+/// The kernels of an operation that has one for each type of operands.
+#[derive(Clone, Copy)]
+pub(crate) struct ByType {
+    name: &'static str,
+    f16: CUfunction,
+    f32: CUfunction,
+}
+
+impl ByType {
+    /// The kernel for this storage.
+    pub fn of(&self, storage: Storage) -> Result<CUfunction> {
+        match storage {
+            Storage::F16 => Ok(self.f16),
+            Storage::F32 => Ok(self.f32),
+            other => {
+                let message = format!("there is no kernel `{}` for {other:?}", self.name);
+                Err(Error::new(ErrorKind::Internal, message).in_operation(self.name))
+            }
+        }
+    }
+}
+
+/// Declares the table of kernels: a field for each operation that has a kernel a type, and one for each other symbol.
 macro_rules! kernels {
-    ($($symbol:ident),+ $(,)?) => {
-        /// Every kernel, by symbol.
+    (by_type [$($op:ident),+ $(,)?] single [$($symbol:ident),+ $(,)?]) => {
+        /// Every kernel.
         pub(crate) struct Kernels {
             context: Arc<CudaContext>,
             module: CUmodule,
+            $(pub $op: ByType,)+
             $(pub $symbol: CUfunction,)+
         }
 
@@ -108,8 +132,13 @@ macro_rules! kernels {
                 let mut kernels = Kernels {
                     context: Arc::clone(context),
                     module,
+                    $($op: ByType { name: stringify!($op), f16: std::ptr::null_mut(), f32: std::ptr::null_mut() },)+
                     $($symbol: std::ptr::null_mut(),)+
                 };
+                $(
+                    kernels.$op.f16 = function(module, concat!(stringify!($op), "_f16"), shared_limit)?;
+                    kernels.$op.f32 = function(module, concat!(stringify!($op), "_f32"), shared_limit)?;
+                )+
                 $(kernels.$symbol = function(module, stringify!($symbol), shared_limit)?;)+
                 Ok(kernels)
             }
@@ -118,19 +147,16 @@ macro_rules! kernels {
 }
 
 kernels! {
-    resize_horizontal, patch_rows_f16, patch_rows_f32,
-    embed_f16, embed_f32,
-    layer_norm_f16, layer_norm_f32,
-    unit_patches_f16, unit_patches_f32,
-    gelu_exact_f16, gelu_exact_f32, gelu_quick_f16, gelu_quick_f32,
-    swiglu_f16, swiglu_f32,
-    attention_f16_64, attention_f16_208, attention_f16_240, attention_f16_272, attention_online_f16, attention_f32,
-    class_attention_f16, class_attention_f32,
-    pool_rows_f16, pool_rows_f32,
-    patch_nn_f16, patch_nn_f32,
-    residual_mean,
-    mean_of_largest,
-    inctrl_adapter, inctrl_heads,
+    by_type [
+        patch_rows, embed, layer_norm, unit_patches, gelu_exact, gelu_quick, swiglu, class_attention, pool_rows, patch_nn,
+    ]
+    single [
+        resize_horizontal,
+        attention_f16_64, attention_f16_208, attention_f16_240, attention_f16_272, attention_online_f16, attention_f32,
+        residual_mean,
+        mean_of_largest,
+        inctrl_adapter, inctrl_heads,
+    ]
 }
 
 fn function(module: CUmodule, symbol: &str, shared_limit: i32) -> Result<CUfunction> {

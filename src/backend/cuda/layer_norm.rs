@@ -38,7 +38,7 @@ impl Cuda {
         let kernels = &self.shared.kernels;
         launch!(
             self,
-            if storage == Storage::F16 { kernels.layer_norm_f16 } else { kernels.layer_norm_f32 },
+            kernels.layer_norm.of(storage)?,
             Grid::over(rows, ROWS, THREADS),
             input,
             norm.weight.pointer("layer_norm", "weight", width)?,

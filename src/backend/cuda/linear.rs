@@ -7,6 +7,7 @@ use super::Cuda;
 use super::buffer::{Buffer, Storage, write_halves};
 use super::matmul::{Operands, Problem, Shape};
 use super::memory::DeviceMemory;
+use crate::backend::Role;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::TensorView;
 
@@ -68,8 +69,9 @@ impl Cuda {
         row: impl Fn(usize, &mut [f32]),
     ) -> Result<Linear> {
         let context = &self.shared.context;
-        let half = self.shared.options.half;
-        let mut weight = DeviceMemory::new(context, "a layer's weights", outputs * inputs * self.operand().size())?;
+        let storage = self.stored(Role::Weight);
+        let half = storage == Storage::F16;
+        let mut weight = DeviceMemory::new(context, "a layer's weights", outputs * inputs * storage.size())?;
         // Some rows at a time, so that host memory stays small.
         let block = ((1 << 20) / inputs).max(1);
         let mut values = vec![0.0; block.min(outputs) * inputs];
@@ -100,7 +102,7 @@ impl Cuda {
         let mut single = DeviceMemory::new(context, "a layer's bias", bias.len() * 4)?;
         single.write(0, bias)?;
         let mut half = DeviceMemory::new(context, "a layer's bias", bias.len() * 2)?;
-        if self.shared.options.half {
+        if self.operand() == Storage::F16 {
             fits_halves(name, bias)?;
             write_halves(&mut half, 0, bias)?;
         }
@@ -113,7 +115,7 @@ impl Cuda {
         let shape = Shape {
             outputs: w.outputs,
             inputs: w.inputs,
-            half: self.shared.options.half,
+            half: self.operand() == Storage::F16,
             half_out,
             bias: w.bias.is_some(),
             add,

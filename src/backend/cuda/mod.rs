@@ -31,12 +31,12 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::backend::{
-    AttentionShape, Backend, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search, Sequences,
-    need,
+    AttentionShape, Backend, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision, Role,
+    Search, Sequences, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
-use crate::tensor::{DType, TensorView};
+use crate::tensor::TensorView;
 use crate::view::Plan;
 use crate::weights::Arch;
 
@@ -79,22 +79,19 @@ use context::Shared;
 use error::driver;
 use memory::DeviceMemory;
 
+/// What a GPU computes in, the usual one first.
+pub const PRECISIONS: [Precision; 2] = [Precision::F16, Precision::F32];
+
 /// How to use a device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CudaOptions {
-    /// Whether operands are halves; otherwise f32.
-    pub half: bool,
+    /// One of [`PRECISIONS`]; the first of them where absent.
+    pub precision: Option<Precision>,
     /// Let cuBLASLt choose an algorithm for each batch size: faster, but bits then depend on the batch.
     pub fast: bool,
     /// A table of algorithms that `inctrl tune` wrote.
     pub algorithms: Option<PathBuf>,
-}
-
-impl Default for CudaOptions {
-    fn default() -> Self {
-        CudaOptions { half: true, fast: false, algorithms: None }
-    }
 }
 
 /// One lane of a GPU.
@@ -252,8 +249,8 @@ impl Backend for Cuda {
         self.shared.describe()
     }
 
-    fn precision(&self) -> DType {
-        self.pick(DType::F16, DType::F32)
+    fn precision(&self) -> Precision {
+        self.shared.precision
     }
 
     fn buffer(&self, role: Role, len: usize) -> Result<Buffer> {
@@ -390,7 +387,7 @@ impl Backend for Cuda {
         x: &Buffer,
         sequences: Sequences<'_>,
         width: usize,
-        pool: Pool,
+        pool: PoolToken,
         out: &mut Buffer,
     ) -> Result<()> {
         self.pool_tokens(x, sequences, width, pool, out)

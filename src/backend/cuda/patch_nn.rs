@@ -8,7 +8,7 @@ use super::buffer::{Buffer, Storage};
 use super::error::driver;
 use super::launch::{Grid, int, launch};
 use super::{Bank, Cuda};
-use crate::backend::Search;
+use crate::backend::{Role, Search};
 use crate::error::Result;
 
 /// Threads, query rows and bank rows of a block's tile.
@@ -22,7 +22,8 @@ const SHARED_SINGLE: usize = (QUERIES + BANK_ROWS) * (32 + 4) * 4;
 impl Cuda {
     pub(super) fn nearest(&mut self, queries: &Buffer, at: &Search, bank: &Bank, out: &mut Buffer) -> Result<()> {
         let shape @ [layers, rows, width] = bank.rows("patch_nn", at.tensor)?;
-        let input = queries.pointer("patch_nn", "queries", self.operand(), at.query_len(layers) * width)?;
+        let storage = self.stored(Role::UnitRows);
+        let input = queries.pointer("patch_nn", "queries", storage, at.query_len(layers) * width)?;
         let keys = out.pointer("patch_nn", "out", Storage::Key, at.out_len(layers))?;
         let entry = self.bank_entry(bank, "patch_nn", at.tensor, shape)?;
         self.clear_keys(keys, layers, at)?;
@@ -30,13 +31,13 @@ impl Cuda {
         let blocks = count.div_ceil(QUERIES);
         let splits = splits(blocks * layers, row_class(rows).div_ceil(BANK_ROWS), self.shared.processors);
         let kernels = &self.shared.kernels;
-        let grid =
-            Grid { blocks: [blocks, splits, layers], threads: THREADS, shared: self.pick(SHARED_HALF, SHARED_SINGLE) };
+        let shared = if storage == Storage::F16 { SHARED_HALF } else { SHARED_SINGLE };
+        let grid = Grid { blocks: [blocks, splits, layers], threads: THREADS, shared };
         launch!(
             self,
-            self.pick(kernels.patch_nn_f16, kernels.patch_nn_f32),
+            kernels.patch_nn.of(storage)?,
             grid,
-            input + (at.queries.start * width * self.operand().size()) as u64,
+            input + (at.queries.start * width * storage.size()) as u64,
             int(at.query_pitch)?,
             int(count)?,
             entry,

@@ -1,9 +1,9 @@
 //! Launches `kernels/pool_rows.cu`: the row of each sequence that stands for it.
 
-use super::buffer::{Buffer, Storage};
+use super::buffer::Buffer;
 use super::launch::{Grid, int, launch};
 use super::{Cuda, equal_lengths};
-use crate::backend::{Pool, Sequences};
+use crate::backend::{PoolToken, Sequences};
 use crate::error::Result;
 
 const THREADS: u32 = 128;
@@ -14,17 +14,16 @@ impl Cuda {
         x: &Buffer,
         sequences: Sequences<'_>,
         width: usize,
-        pool: Pool,
+        pool: PoolToken,
         out: &mut Buffer,
     ) -> Result<()> {
         let (tokens, count) = (equal_lengths("pool_rows", sequences)?, sequences.count());
         let storage = x.storage;
         let kernels = &self.shared.kernels;
-        let kernel = if storage == Storage::F16 { kernels.pool_rows_f16 } else { kernels.pool_rows_f32 };
         self.shared.bind()?;
         launch!(
             self,
-            kernel,
+            kernels.pool_rows.of(storage)?,
             Grid::over(count, 1, THREADS),
             x.pointer("pool_rows", "x", storage, count * tokens * width)?,
             int(tokens)?,

@@ -158,7 +158,7 @@ impl Cuda {
         )?;
         launch!(
             self,
-            self.pick(kernels.patch_rows_f16, kernels.patch_rows_f32),
+            kernels.patch_rows.of(storage)?,
             Grid::over(cells.cells() * patch * patch, THREADS as usize, THREADS),
             intermediate.pointer(),
             int(plan.source_rows().start)?,

@@ -17,7 +17,7 @@ impl Cuda {
         let kernels = &self.shared.kernels;
         launch!(
             self,
-            self.pick(kernels.swiglu_f16, kernels.swiglu_f32),
+            kernels.swiglu.of(self.operand())?,
             Grid::over(rows * width, ELEMENTS, THREADS),
             input,
             int(rows)?,

@@ -4,7 +4,7 @@ use super::buffer::{Buffer, Storage};
 use super::launch::{Grid, int, launch};
 use super::layer_norm::{ROWS, THREADS};
 use super::{Constant, Cuda};
-use crate::backend::{ImageTokens, Norm};
+use crate::backend::{ImageTokens, Norm, Role};
 use crate::error::Result;
 
 /// Where the unit patches of a tap go.
@@ -19,8 +19,9 @@ impl Target<'_> {
     /// The device address of the tap's first row in a batch of `images`.
     pub fn pointer(&self, cuda: &Cuda, images: usize) -> Result<u64> {
         let len = images * self.tokens.patches * self.width;
-        let base = self.taps.pointer("unit_patches", "out", cuda.operand(), (self.tap + 1) * len)?;
-        Ok(base + (self.tap * len * cuda.operand().size()) as u64)
+        let storage = cuda.stored(Role::UnitRows);
+        let base = self.taps.pointer("unit_patches", "out", storage, (self.tap + 1) * len)?;
+        Ok(base + (self.tap * len * storage.size()) as u64)
     }
 }
 
@@ -48,7 +49,7 @@ impl Cuda {
         let kernels = &self.shared.kernels;
         launch!(
             self,
-            self.pick(kernels.unit_patches_f16, kernels.unit_patches_f32),
+            kernels.unit_patches.of(self.stored(Role::UnitRows))?,
             Grid::over(images * tokens.patches, ROWS, THREADS),
             x.pointer("unit_patches", "x", Storage::F32, images * tokens.count() * width)?,
             weight,

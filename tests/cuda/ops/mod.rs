@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search,
-    Sequences,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Role,
+    Search, Sequences,
 };
 use inctrl::methods::inctrl::HeadOps;
 use inctrl::tensor::{DType, TensorView};
@@ -174,14 +174,14 @@ fn cuda_embed_and_norms() {
                 backend.layer_norm(&stream, images * tokens.count(), &next, &mut h).unwrap();
                 results.push((format!("layer_norm {what}"), read(backend, &h, rows)));
                 let len = images * patches * width;
-                let mut taps = backend.buffer(Role::Operand, 3 * len).unwrap();
+                let mut taps = backend.buffer(Role::UnitRows, 3 * len).unwrap();
                 backend.unit_patches(&stream, images, tokens, width, None, 1, &mut taps).unwrap();
                 results.push((format!("unit_patches {what}"), read(backend, &taps, 3 * len)));
-                let mut normed = backend.buffer(Role::Operand, 3 * len).unwrap();
+                let mut normed = backend.buffer(Role::UnitRows, 3 * len).unwrap();
                 backend.unit_patches(&stream, images, tokens, width, Some(&next), 2, &mut normed).unwrap();
                 results.push((format!("unit_patches by a norm {what}"), read(backend, &normed, 3 * len)));
                 let (mut fused_h, mut fused) =
-                    (backend.buffer(Role::Operand, rows).unwrap(), backend.buffer(Role::Operand, 3 * len).unwrap());
+                    (backend.buffer(Role::Operand, rows).unwrap(), backend.buffer(Role::UnitRows, 3 * len).unwrap());
                 backend
                     .layer_norm_unit_patches(&stream, images, tokens, width, &next, &mut fused_h, 1, &mut fused)
                     .unwrap();
@@ -255,10 +255,10 @@ fn cuda_pool_rows() {
         fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (role, pool) in [
-                (Role::Stream, Pool::First),
-                (Role::Operand, Pool::First),
-                (Role::Stream, Pool::Last),
-                (Role::Operand, Pool::Last),
+                (Role::Stream, PoolToken::First),
+                (Role::Operand, PoolToken::First),
+                (Role::Stream, PoolToken::Last),
+                (Role::Operand, PoolToken::Last),
             ] {
                 let (count, tokens, width) = (3, 5, 192);
                 let x = filled(backend, role, &halves(1, count * tokens * width, 1.0));
@@ -309,7 +309,7 @@ fn cuda_patch_nn_and_residual_mean() {
                 let last = (prompts * patches - 1) * width;
                 taps[..width].copy_from_slice(&bank[last..last + width]);
                 let bank = rows_bank(backend, bank, [layers, prompts * patches, width]);
-                let taps = filled(backend, Role::Operand, &taps);
+                let taps = filled(backend, Role::UnitRows, &taps);
                 let mut nearest = backend.buffer(Role::Nearest, layers * queries).unwrap();
                 backend.patch_nn(&taps, &Search::all(queries, 0), &bank, &mut nearest).unwrap();
                 results.push((format!("patch_nn {what}"), read(backend, &nearest, layers * queries)));
@@ -381,7 +381,7 @@ fn cuda_patch_nn_of_opposites_is_negative() {
             // Row i is axis i, and the query minus one eighth of every axis: what fills a tile up must not win with 0.
             let bank: Vec<f32> = (0..patches * width).map(|i| f32::from(i % width == i / width)).collect();
             let bank = rows_bank(&mut cuda, bank, [1, patches, width]);
-            let taps = filled(&mut cuda, Role::Operand, &vec![-0.125; patches * width]);
+            let taps = filled(&mut cuda, Role::UnitRows, &vec![-0.125; patches * width]);
             let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
             cuda.patch_nn(&taps, &Search::all(patches, 0), &bank, &mut nearest).unwrap();
             assert_eq!(read(&mut cuda, &nearest, patches), [-0.125; 9], "{schedule}");
@@ -403,7 +403,7 @@ fn cuda_patch_nn_finds_the_first_of_equals_and_keeps_nan() {
                 let bank = rows_bank(&mut cuda, rows.repeat(prompts), [1, prompts * patches, width]);
                 let mut taps = rows;
                 taps[3 * width] = f32::NAN;
-                let taps = filled(&mut cuda, Role::Operand, &taps);
+                let taps = filled(&mut cuda, Role::UnitRows, &taps);
                 let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();
                 cuda.patch_nn(&taps, &Search::all(patches, 0), &bank, &mut nearest).unwrap();
                 read(&mut cuda, &nearest, 1);
@@ -488,7 +488,7 @@ fn cuda_queued_work_keeps_its_bank() {
         let mut cuda = turn.cuda(true);
         let (patches, width) = (36, 64);
         let rows = unit_rows(5, patches, width);
-        let taps = filled(&mut cuda, Role::Operand, &rows);
+        let taps = filled(&mut cuda, Role::UnitRows, &rows);
         let banks = [1, 2, 3].map(|seed| rows_bank(&mut cuda, unit_rows(seed, patches, width), [1, patches, width]));
         let expected = banks.each_ref().map(|bank| {
             let mut nearest = cuda.buffer(Role::Nearest, patches).unwrap();

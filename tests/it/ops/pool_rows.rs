@@ -1,6 +1,6 @@
 //! The row that represents each sequence.
 
-use inctrl::backend::{Backend, Pool, Sequences};
+use inctrl::backend::{Backend, PoolToken, Sequences};
 
 use super::{finish, input, output, random, same_bits};
 
@@ -13,19 +13,19 @@ fn pool_rows<B: Backend>(backends: &mut [B]) {
         let rows = ends[ends.len() - 1];
         let host = random(1, rows * width, 1.0);
         for backend in &mut *backends {
-            for pool in [Pool::First, Pool::Last] {
+            for pool in [PoolToken::First, PoolToken::Last] {
                 let (x, mut out) = (input(backend, &host), output(backend, ends.len() * width));
                 backend.pool_rows(&x, Sequences { ends }, width, pool, &mut out).unwrap();
                 let found = finish(backend, &out, ends.len() * width);
                 let row = |s: usize| match pool {
-                    Pool::First => {
+                    PoolToken::First => {
                         if s == 0 {
                             0
                         } else {
                             ends[s - 1]
                         }
                     }
-                    Pool::Last => ends[s] - 1,
+                    PoolToken::Last => ends[s] - 1,
                 };
                 let expected: Vec<f32> =
                     (0..ends.len()).flat_map(|s| &host[row(s) * width..][..width]).copied().collect();

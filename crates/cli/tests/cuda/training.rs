@@ -24,7 +24,7 @@ fn the_first_loss_on_a_gpu_is_the_cpu_s() {
     let loss = |device, precision, cache: &str| {
         let mut engine = EngineOptions::new(&model.path);
         engine.device = device;
-        engine.precision = precision;
+        engine.precision = Some(precision);
         engine.threads = NonZeroUsize::new(2);
         let output = bench.path(format!("{cache}-{precision:?}.heads"));
         let paths = Paths { output, merged: None, cache: bench.path(cache) };

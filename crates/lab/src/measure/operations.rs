@@ -7,8 +7,8 @@ use inctrl::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use inctrl::backend::cuda::Cuda;
 use inctrl::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, Pool, Role, Search,
-    Sequences,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Role,
+    Search, Sequences,
 };
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::{DType, Dense, TensorView};
@@ -161,7 +161,7 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
     let rows = (copy / row).max(1);
     let ends: Vec<usize> = (1..=rows).collect();
     let (from, mut to) = (filled(backend, Role::Stream, rows * row)?, backend.buffer(Role::Stream, rows * row)?);
-    let seconds = time(backend, |b| b.pool_rows(&from, Sequences { ends: &ends }, row, Pool::First, &mut to))?;
+    let seconds = time(backend, |b| b.pool_rows(&from, Sequences { ends: &ends }, row, PoolToken::First, &mut to))?;
     let bytes_per_second = (2 * rows * row * 4) as f64 / seconds;
     drop((from, to));
     let (x, w) = (filled(backend, Role::Operand, side * side)?, layer(backend, side, side)?);
@@ -189,7 +189,7 @@ pub fn operations<B: HeadOps>(
     let shape = AttentionShape { heads: vision.heads, size: width / vision.heads };
     let ends: Vec<usize> = (1..=images).map(|image| image * tokens).collect();
     let sequences = Sequences { ends: &ends };
-    let operand = backend.precision().size();
+    let operand = backend.precision().stores(Role::Operand).size();
     let mut tell = |operation: &str, shape: String, seconds: f64, flop: usize, bytes: usize| {
         each(OperationTime { operation: operation.to_owned(), shape, seconds, flop: flop as f64, bytes: bytes as f64 });
     };
@@ -251,7 +251,7 @@ pub fn operations<B: HeadOps>(
     let sizes = format!("{rows} x {width}");
     let seconds = time(backend, |b| b.layer_norm(&x, rows, &next, &mut h))?;
     tell("layer_norm", sizes.clone(), seconds, 0, rows * width * (4 + operand));
-    let mut unit = uploaded(backend, Role::Operand, &unit_rows(taps * images * patches, width))?;
+    let mut unit = uploaded(backend, Role::UnitRows, &unit_rows(taps * images * patches, width))?;
     let seconds =
         time(backend, |b| b.layer_norm_unit_patches(&x, images, image_tokens, width, &next, &mut h, 0, &mut unit))?;
     tell("layer_norm_unit_patches", sizes.clone(), seconds, 0, rows * width * (4 + 2 * operand));

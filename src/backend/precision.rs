@@ -1,0 +1,146 @@
+//! Precision as a policy: which arithmetic an engine runs in, and how a device then stores what plays which role. No other
+//! place decides it; kernels are chosen by operation and by the type that this one names.
+//!
+//! | role | f32 | f16 |
+//! |---|---|---|
+//! | weights of products | f32 | f16 |
+//! | operands of products: normalised activations, queries, keys, values, patch rows | f32 | f16 |
+//! | unit rows, of a query and of a bank | f32 | f16 |
+//! | residual stream, class embeddings, maps, results | f32 | f32 |
+//! | parameters of norms, positions, biases, a bank's numbers | f32 | f32 |
+//!
+//! Sums of products, softmax, norms and a method's heads are computed in f32 at each of them. A product reads its operands as
+//! they are stored, so that rounding happens once, where they are written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::DType;
+
+/// The arithmetic of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Half precision, of GPUs: fast, scores within 2e-3 of f32.
+    F16,
+    /// Single precision: what the processor computes in; slow on a GPU, for diagnosis.
+    F32,
+}
+
+/// What numbers are for, which tells a device how to store them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The weights of a product.
+    Weight,
+    /// What products read: normalised activations, queries, keys and values.
+    Operand,
+    /// Rows of unit length, whose cosines are products: taps, and the rows of a bank that they are searched in.
+    UnitRows,
+    /// Sums that many operations add to, and whatever needs all of f32: residual stream, class embeddings, maps.
+    Stream,
+    /// Nearest neighbours, the output of [`Backend::patch_nn`](super::Backend::patch_nn); a device may keep more than the cosine.
+    Nearest,
+    /// What the host reads after every batch.
+    Result,
+    /// Parameters that are read as they are: norms, positions, biases, what a method's own operations read of a bank.
+    Parameter,
+}
+
+impl Precision {
+    /// Every one.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::F16];
+
+    /// How numbers of this role are stored.
+    pub fn stores(self, role: Role) -> DType {
+        match role {
+            Role::Weight | Role::Operand | Role::UnitRows => match self {
+                Precision::F16 => DType::F16,
+                Precision::F32 => DType::F32,
+            },
+            Role::Stream | Role::Nearest | Role::Result | Role::Parameter => DType::F32,
+        }
+    }
+
+    /// The name that arguments, files and messages use: `f32`, `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F16 => "f16",
+            Precision::F32 => "f32",
+        }
+    }
+
+    /// The one that `asked` names on a device that has these, the usual one first; the usual one where none is named.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] for one that the device lacks, with those that it has.
+    pub(crate) fn choose(asked: Option<Precision>, device: &str, has: &[Precision]) -> Result<Self> {
+        let chosen = asked.or(has.first().copied()).unwrap_or(Precision::F32);
+        if has.contains(&chosen) {
+            return Ok(chosen);
+        }
+        let message = format!(
+            "{device} does not compute in {chosen}; it has {}: ask for one of these, or for another device",
+            listed(has)
+        );
+        Err(Error::new(ErrorKind::Device, message))
+    }
+}
+
+/// Names for people: `f32, f16`.
+fn listed(precisions: &[Precision]) -> String {
+    precisions.iter().map(|precision| precision.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Precision::ALL.into_iter().find(|precision| precision.name() == text).ok_or_else(|| {
+            let message = format!("{text:?} is not a precision: use one of {}", listed(&Precision::ALL));
+            Error::new(ErrorKind::Argument, message)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_that_a_device_lacks_is_an_error_that_lists_what_it_has() {
+        let choose = |asked| Precision::choose(asked, "the toaster", &[Precision::F32]);
+        assert_eq!(choose(None).unwrap(), Precision::F32);
+        assert_eq!(choose(Some(Precision::F32)).unwrap(), Precision::F32);
+        let error = choose(Some(Precision::F16)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device);
+        let text = error.to_string();
+        assert!(text.contains("the toaster does not compute in f16") && text.contains("it has f32"), "{text}");
+        let both = |asked| Precision::choose(asked, "a GPU", &[Precision::F16, Precision::F32]).unwrap();
+        assert_eq!([both(None), both(Some(Precision::F32))], [Precision::F16, Precision::F32]);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
+        }
+        assert!("F64".parse::<Precision>().unwrap_err().to_string().contains("f32"));
+    }
+
+    /// What many operations add to never loses digits, whatever products read.
+    #[test]
+    fn sums_are_f32_at_every_precision() {
+        for precision in Precision::ALL {
+            for role in [Role::Stream, Role::Nearest, Role::Result, Role::Parameter] {
+                assert_eq!(precision.stores(role), DType::F32, "{precision}, {role:?}");
+            }
+        }
+    }
+}
