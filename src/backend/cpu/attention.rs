@@ -37,7 +37,7 @@ pub(super) enum Queries {
 }
 
 impl Cpu {
-    pub(super) fn attend(
+    pub(super) fn run_attention(
         &mut self,
         operands: Operands<'_>,
         sequences: Sequences<'_>,
@@ -93,7 +93,7 @@ impl Target<'_> {
     fn row(&mut self, query: usize, column: usize, columns: usize) -> &mut [f32] {
         let at = (self.first_row + query) * self.stride + self.column + column;
         // SAFETY: tasks differ in sequence or head, that is in rows or columns of `out`, as the ends of sequences rise
-        // (checked in `attend`), and a task writes each of its elements once.
+        // (checked in `run_attention`), and a task writes each of its elements once.
         unsafe { self.out.slice(at, columns) }
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 const ROWS: usize = 16;
 
 impl Cpu {
-    pub(super) fn embed_tokens(
+    pub(super) fn run_embed(
         &mut self,
         patches: &[f32],
         images: usize,

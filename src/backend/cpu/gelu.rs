@@ -7,7 +7,7 @@ use crate::error::Result;
 
 impl Cpu {
     /// `x = gelu(x)` over the first `len` elements.
-    pub(super) fn activate(&mut self, kind: Gelu, len: usize, x: &mut [f32]) -> Result<()> {
+    pub(super) fn run_gelu(&mut self, kind: Gelu, len: usize, x: &mut [f32]) -> Result<()> {
         need("gelu", "x", x.len(), len)?;
         let isa = self.isa;
         self.pool.run_chunks(&mut x[..len], 4096, |_, x, _| isa.run(Activate { kind, x }));

@@ -9,7 +9,7 @@ use crate::error::Result;
 const ROWS: usize = 16;
 
 impl Cpu {
-    pub(super) fn normalise_rows(&mut self, x: &[f32], rows: usize, norm: &Norm<Cpu>, out: &mut [f32]) -> Result<()> {
+    pub(super) fn run_layer_norm(&mut self, x: &[f32], rows: usize, norm: &Norm<Cpu>, out: &mut [f32]) -> Result<()> {
         let width = norm.weight.len();
         need("layer_norm", "x", x.len(), rows * width)?;
         need("layer_norm", "out", out.len(), rows * width)?;

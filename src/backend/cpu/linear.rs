@@ -57,7 +57,7 @@ impl Cpu {
     }
 
     /// `out = epilogue(x Wᵀ + b)`.
-    pub(super) fn matmul(
+    pub(super) fn run_linear(
         &mut self,
         x: &[f32],
         rows: usize,

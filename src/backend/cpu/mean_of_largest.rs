@@ -5,7 +5,13 @@ use crate::backend::Largest;
 use crate::error::Result;
 
 impl Cpu {
-    pub(super) fn largest_mean(&mut self, map: &[f32], judged: &[f32], at: &Largest, out: &mut [f32]) -> Result<()> {
+    pub(super) fn run_mean_of_largest(
+        &mut self,
+        map: &[f32],
+        judged: &[f32],
+        at: &Largest,
+        out: &mut [f32],
+    ) -> Result<()> {
         at.check(map.len(), judged.len(), out.len())?;
         let cells = at.cells;
         let out = &mut out[..at.maps * at.out_pitch];

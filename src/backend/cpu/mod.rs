@@ -267,19 +267,19 @@ impl Backend for Cpu {
         image: usize,
         patches: &mut Vec<f32>,
     ) -> Result<()> {
-        self.resize_to_rows(frame, plan, patch, image, patches)
+        self.run_patch_rows(frame, plan, patch, image, patches)
     }
 
     fn linear(&mut self, x: &Vec<f32>, rows: usize, w: &Linear, out: &mut Vec<f32>) -> Result<()> {
-        self.matmul(x, rows, w, out, Epilogue::Store)
+        self.run_linear(x, rows, w, out, Epilogue::Store)
     }
 
     fn linear_add(&mut self, x: &Vec<f32>, rows: usize, w: &Linear, out: &mut Vec<f32>) -> Result<()> {
-        self.matmul(x, rows, w, out, Epilogue::Add)
+        self.run_linear(x, rows, w, out, Epilogue::Add)
     }
 
     fn gelu(&mut self, kind: Gelu, len: usize, x: &mut Vec<f32>) -> Result<()> {
-        self.activate(kind, len, x)
+        self.run_gelu(kind, len, x)
     }
 
     fn linear_gelu(
@@ -291,11 +291,11 @@ impl Backend for Cpu {
         kind: Gelu,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.matmul(x, rows, w, out, Epilogue::Gelu(kind))
+        self.run_linear(x, rows, w, out, Epilogue::Gelu(kind))
     }
 
     fn swiglu(&mut self, x: &Vec<f32>, rows: usize, width: usize, out: &mut Vec<f32>) -> Result<()> {
-        self.gate(x, rows, width, out)
+        self.run_swiglu(x, rows, width, out)
     }
 
     fn embed(
@@ -305,11 +305,11 @@ impl Backend for Cpu {
         embedding: &Embedding<Self>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.embed_tokens(patches, images, embedding, out)
+        self.run_embed(patches, images, embedding, out)
     }
 
     fn layer_norm(&mut self, x: &Vec<f32>, rows: usize, norm: &Norm<Self>, out: &mut Vec<f32>) -> Result<()> {
-        self.normalise_rows(x, rows, norm, out)
+        self.run_layer_norm(x, rows, norm, out)
     }
 
     fn attention(
@@ -325,7 +325,7 @@ impl Backend for Cpu {
         let operands =
             Operands { q: qkv, q_stride: 3 * width, k: &qkv[width..], v: &qkv[2 * width..], kv_stride: 3 * width };
         let queries = if causal { Queries::Causal } else { Queries::All };
-        self.attend(operands, sequences, shape, queries, out)
+        self.run_attention(operands, sequences, shape, queries, out)
     }
 
     fn class_attention(
@@ -340,7 +340,7 @@ impl Backend for Cpu {
         need("class_attention", "q", q.len(), sequences.count() * width)?;
         need("class_attention", "kv", kv.len(), sequences.rows() * 2 * width)?;
         let operands = Operands { q, q_stride: width, k: kv, v: &kv[width..], kv_stride: 2 * width };
-        self.attend(operands, sequences, shape, Queries::One, out)
+        self.run_attention(operands, sequences, shape, Queries::One, out)
     }
 
     fn pool_rows(
@@ -351,7 +351,7 @@ impl Backend for Cpu {
         pool: PoolToken,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.pool_tokens(x, sequences, width, pool, out)
+        self.run_pool_rows(x, sequences, width, pool, out)
     }
 
     fn unit_patches(
@@ -364,11 +364,11 @@ impl Backend for Cpu {
         tap: usize,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.scale_patches(x, images, tokens, width, norm, tap, out)
+        self.run_unit_patches(x, images, tokens, width, norm, tap, out)
     }
 
     fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {
-        self.nearest(queries, at, bank, out)
+        self.run_patch_nn(queries, at, bank, out)
     }
 
     fn residual_mean(
@@ -380,10 +380,10 @@ impl Backend for Cpu {
         judged: &Vec<f32>,
         map: &mut Vec<f32>,
     ) -> Result<()> {
-        self.mean_residual(cosines, taps, cells, scale, judged, map)
+        self.run_residual_mean(cosines, taps, cells, scale, judged, map)
     }
 
     fn mean_of_largest(&mut self, map: &Vec<f32>, judged: &Vec<f32>, at: &Largest, out: &mut Vec<f32>) -> Result<()> {
-        self.largest_mean(map, judged, at, out)
+        self.run_mean_of_largest(map, judged, at, out)
     }
 }

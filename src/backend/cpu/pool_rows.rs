@@ -5,7 +5,7 @@ use crate::backend::{PoolToken, Sequences, need};
 use crate::error::Result;
 
 impl Cpu {
-    pub(super) fn pool_tokens(
+    pub(super) fn run_pool_rows(
         &mut self,
         x: &[f32],
         sequences: Sequences<'_>,

@@ -19,7 +19,7 @@ const ROWS: usize = 16;
 const PATCHES: usize = 15;
 
 impl Cpu {
-    pub(super) fn resize_to_rows(
+    pub(super) fn run_patch_rows(
         &mut self,
         frame: AnyFrame<'_>,
         plan: &Plan,

@@ -6,7 +6,7 @@ use crate::backend::need;
 use crate::error::Result;
 
 impl Cpu {
-    pub(super) fn mean_residual(
+    pub(super) fn run_residual_mean(
         &mut self,
         cosines: &[f32],
         taps: usize,

@@ -9,7 +9,7 @@ use crate::error::Result;
 const ROWS: usize = 8;
 
 impl Cpu {
-    pub(super) fn gate(&mut self, x: &[f32], rows: usize, width: usize, out: &mut [f32]) -> Result<()> {
+    pub(super) fn run_swiglu(&mut self, x: &[f32], rows: usize, width: usize, out: &mut [f32]) -> Result<()> {
         need("swiglu", "x", x.len(), rows * 2 * width)?;
         need("swiglu", "out", out.len(), rows * width)?;
         if width == 0 {

@@ -13,7 +13,7 @@ const ROWS: usize = 15;
 
 impl Cpu {
     #[expect(clippy::too_many_arguments, reason = "those of the operation")]
-    pub(super) fn scale_patches(
+    pub(super) fn run_unit_patches(
         &mut self,
         x: &[f32],
         images: usize,

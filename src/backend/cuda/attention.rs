@@ -18,7 +18,7 @@ const ONLINE_KEYS: usize = 64;
 const SINGLE_QUERIES: usize = 8;
 
 impl Cuda {
-    pub(super) fn attend(
+    pub(super) fn launch_attention(
         &mut self,
         qkv: &Buffer,
         sequences: Sequences<'_>,

@@ -12,7 +12,7 @@ const THREADS: u32 = 128;
 const WARPS: usize = 4;
 
 impl Cuda {
-    pub(super) fn attend_once(
+    pub(super) fn launch_class_attention(
         &mut self,
         q: &Buffer,
         kv: &Buffer,

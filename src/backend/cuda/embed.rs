@@ -8,7 +8,7 @@ use crate::backend::{Embedding, Norm};
 use crate::error::Result;
 
 impl Cuda {
-    pub(super) fn embed_tokens(
+    pub(super) fn launch_embed(
         &mut self,
         patches: &Buffer,
         images: usize,

@@ -11,7 +11,7 @@ const THREADS: u32 = 256;
 const ELEMENTS: usize = 2048;
 
 impl Cuda {
-    pub(super) fn activate(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
+    pub(super) fn launch_gelu(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
         let storage = self.operand();
         let pointer = x.pointer("gelu", "x", storage, len)?;
         let kernels = &self.shared.kernels;

@@ -14,7 +14,7 @@ pub(super) const ROWS: usize = 8;
 pub(super) const MAX_WIDTH: usize = 2048;
 
 impl Cuda {
-    pub(super) fn normalise_rows(
+    pub(super) fn launch_layer_norm(
         &mut self,
         x: &Buffer,
         rows: usize,

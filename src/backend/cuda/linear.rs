@@ -110,7 +110,14 @@ impl Cuda {
     }
 
     /// `out = x Wᵀ + b`, or `out += x Wᵀ + b`.
-    pub(super) fn multiply(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer, add: bool) -> Result<()> {
+    pub(super) fn launch_linear(
+        &mut self,
+        x: &Buffer,
+        rows: usize,
+        w: &Linear,
+        out: &mut Buffer,
+        add: bool,
+    ) -> Result<()> {
         let half_out = out.storage == Storage::F16;
         let shape = Shape {
             outputs: w.outputs,

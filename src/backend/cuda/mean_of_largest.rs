@@ -11,7 +11,13 @@ const THREADS: u32 = 256;
 const SHARED: usize = THREADS as usize / 32 * 4;
 
 impl Cuda {
-    pub(super) fn largest_mean(&mut self, map: &Buffer, judged: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {
+    pub(super) fn launch_mean_of_largest(
+        &mut self,
+        map: &Buffer,
+        judged: &Buffer,
+        at: &Largest,
+        out: &mut Buffer,
+    ) -> Result<()> {
         const OP: &str = "mean_of_largest";
         let len = at.maps * at.cells;
         at.check(len, len, at.maps * at.out_pitch)?;

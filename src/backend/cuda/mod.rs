@@ -321,27 +321,27 @@ impl Backend for Cuda {
         image: usize,
         patches: &mut Buffer,
     ) -> Result<()> {
-        self.resize_to_rows(frame, plan, patch, image, patches)
+        self.launch_patch_rows(frame, plan, patch, image, patches)
     }
 
     fn linear(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer) -> Result<()> {
-        self.multiply(x, rows, w, out, false)
+        self.launch_linear(x, rows, w, out, false)
     }
 
     fn linear_add(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer) -> Result<()> {
-        self.multiply(x, rows, w, out, true)
+        self.launch_linear(x, rows, w, out, true)
     }
 
     fn gelu(&mut self, kind: Gelu, len: usize, x: &mut Buffer) -> Result<()> {
-        self.activate(kind, len, x)
+        self.launch_gelu(kind, len, x)
     }
 
     fn swiglu(&mut self, x: &Buffer, rows: usize, width: usize, out: &mut Buffer) -> Result<()> {
-        self.gate(x, rows, width, out)
+        self.launch_swiglu(x, rows, width, out)
     }
 
     fn embed(&mut self, patches: &Buffer, images: usize, embedding: &Embedding<Self>, out: &mut Buffer) -> Result<()> {
-        self.embed_tokens(patches, images, embedding, out, None)
+        self.launch_embed(patches, images, embedding, out, None)
     }
 
     fn embed_norm(
@@ -353,11 +353,11 @@ impl Backend for Cuda {
         next: &Norm<Self>,
         normalised: &mut Buffer,
     ) -> Result<()> {
-        self.embed_tokens(patches, images, embedding, out, Some((next, normalised)))
+        self.launch_embed(patches, images, embedding, out, Some((next, normalised)))
     }
 
     fn layer_norm(&mut self, x: &Buffer, rows: usize, norm: &Norm<Self>, out: &mut Buffer) -> Result<()> {
-        self.normalise_rows(x, rows, norm, out, None)
+        self.launch_layer_norm(x, rows, norm, out, None)
     }
 
     fn attention(
@@ -368,7 +368,7 @@ impl Backend for Cuda {
         causal: bool,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.attend(qkv, sequences, shape, causal, out)
+        self.launch_attention(qkv, sequences, shape, causal, out)
     }
 
     fn class_attention(
@@ -379,7 +379,7 @@ impl Backend for Cuda {
         shape: AttentionShape,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.attend_once(q, kv, sequences, shape, out)
+        self.launch_class_attention(q, kv, sequences, shape, out)
     }
 
     fn pool_rows(
@@ -390,7 +390,7 @@ impl Backend for Cuda {
         pool: PoolToken,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.pool_tokens(x, sequences, width, pool, out)
+        self.launch_pool_rows(x, sequences, width, pool, out)
     }
 
     fn unit_patches(
@@ -403,7 +403,7 @@ impl Backend for Cuda {
         tap: usize,
         out: &mut Buffer,
     ) -> Result<()> {
-        self.scale_patches(x, images, tokens, width, norm, tap, out)
+        self.launch_unit_patches(x, images, tokens, width, norm, tap, out)
     }
 
     fn layer_norm_unit_patches(
@@ -418,11 +418,11 @@ impl Backend for Cuda {
         taps: &mut Buffer,
     ) -> Result<()> {
         let unit = unit_patches::Target { tokens, width, tap, taps };
-        self.normalise_rows(x, images * tokens.count(), norm, normalised, Some(unit))
+        self.launch_layer_norm(x, images * tokens.count(), norm, normalised, Some(unit))
     }
 
     fn patch_nn(&mut self, queries: &Buffer, at: &Search, bank: &Bank, out: &mut Buffer) -> Result<()> {
-        self.nearest(queries, at, bank, out)
+        self.launch_patch_nn(queries, at, bank, out)
     }
 
     fn residual_mean(
@@ -434,10 +434,10 @@ impl Backend for Cuda {
         judged: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
-        self.mean_residual(cosines, taps, cells, scale, judged, map)
+        self.launch_residual_mean(cosines, taps, cells, scale, judged, map)
     }
 
     fn mean_of_largest(&mut self, map: &Buffer, judged: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {
-        self.largest_mean(map, judged, at, out)
+        self.launch_mean_of_largest(map, judged, at, out)
     }
 }

@@ -20,7 +20,13 @@ const SHARED_HALF: usize = 3 * (QUERIES + BANK_ROWS) * (64 + 8) * 2;
 const SHARED_SINGLE: usize = (QUERIES + BANK_ROWS) * (32 + 4) * 4;
 
 impl Cuda {
-    pub(super) fn nearest(&mut self, queries: &Buffer, at: &Search, bank: &Bank, out: &mut Buffer) -> Result<()> {
+    pub(super) fn launch_patch_nn(
+        &mut self,
+        queries: &Buffer,
+        at: &Search,
+        bank: &Bank,
+        out: &mut Buffer,
+    ) -> Result<()> {
         let shape @ [layers, rows, width] = bank.rows("patch_nn", at.tensor)?;
         let storage = self.stored(Role::UnitRows);
         let input = queries.pointer("patch_nn", "queries", storage, at.query_len(layers) * width)?;

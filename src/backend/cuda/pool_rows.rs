@@ -9,7 +9,7 @@ use crate::error::Result;
 const THREADS: u32 = 128;
 
 impl Cuda {
-    pub(super) fn pool_tokens(
+    pub(super) fn launch_pool_rows(
         &mut self,
         x: &Buffer,
         sequences: Sequences<'_>,

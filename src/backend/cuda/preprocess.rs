@@ -116,7 +116,7 @@ impl Cuda {
     }
 
     /// The frame that [`Cuda::transfer`] took over, resized and cut into patch rows.
-    pub(super) fn resize_to_rows(
+    pub(super) fn launch_patch_rows(
         &mut self,
         frame: AnyFrame<'_>,
         plan: &Plan,

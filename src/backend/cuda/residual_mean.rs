@@ -8,7 +8,7 @@ use crate::error::Result;
 const THREADS: u32 = 256;
 
 impl Cuda {
-    pub(super) fn mean_residual(
+    pub(super) fn launch_residual_mean(
         &mut self,
         nearest: &Buffer,
         taps: usize,

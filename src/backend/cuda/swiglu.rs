@@ -10,7 +10,7 @@ const THREADS: u32 = 256;
 const ELEMENTS: usize = 2048;
 
 impl Cuda {
-    pub(super) fn gate(&mut self, x: &Buffer, rows: usize, width: usize, out: &mut Buffer) -> Result<()> {
+    pub(super) fn launch_swiglu(&mut self, x: &Buffer, rows: usize, width: usize, out: &mut Buffer) -> Result<()> {
         let input = x.pointer("swiglu", "x", self.operand(), rows * 2 * width)?;
         let output = out.pointer("swiglu", "out", self.operand(), rows * width)?;
         self.shared.bind()?;

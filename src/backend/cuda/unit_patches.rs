@@ -27,7 +27,7 @@ impl Target<'_> {
 
 impl Cuda {
     #[expect(clippy::too_many_arguments, reason = "those of the operation")]
-    pub(super) fn scale_patches(
+    pub(super) fn launch_unit_patches(
         &mut self,
         x: &Buffer,
         images: usize,

@@ -43,7 +43,7 @@ impl Cpu {
     }
 
     /// `out[l, i] = max_j queries[l, i] · bank[l, j]` for the rows that `at` names.
-    pub(super) fn nearest(&mut self, queries: &[f32], at: &Search, bank: &Bank, out: &mut [f32]) -> Result<()> {
+    pub(super) fn run_patch_nn(&mut self, queries: &[f32], at: &Search, bank: &Bank, out: &mut [f32]) -> Result<()> {
         let tensor = bank.rows("patch_nn", at.tensor)?;
         let [layers, prompts, width] = tensor.shape;
         let rows = at.queries.len();

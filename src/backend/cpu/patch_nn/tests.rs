@@ -140,7 +140,7 @@ fn bank(cpu: &mut Cpu, case: &Case, pairs: Option<PairIsa>) -> Bank {
 
 fn nearest(cpu: &mut Cpu, case: &Case, bank: &Bank) -> Vec<u32> {
     let mut out = vec![0.0; LAYERS * IMAGES * PATCHES];
-    cpu.nearest(&case.query, &Search::all(IMAGES * PATCHES, 0), bank, &mut out).unwrap();
+    cpu.run_patch_nn(&case.query, &Search::all(IMAGES * PATCHES, 0), bank, &mut out).unwrap();
     out.into_iter().map(f32::to_bits).collect()
 }
 
