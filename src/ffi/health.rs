@@ -113,15 +113,15 @@ unsafe impl Versioned for inctrl_health {
 pub unsafe extern "C" fn inctrl_scorer_health(scorer: *const inctrl_scorer, health: *mut inctrl_health) -> i32 {
     guard(|| {
         // SAFETY: a handle of the caller's.
-        let lane = unsafe { object(scorer) }?;
-        let (bank, generation) = lane.slot.current();
-        let counts = &lane.counts;
+        let state = unsafe { object(scorer) }?;
+        let (bank, generation) = state.slot.current();
+        let counts = &state.counts;
         let micros = |time: Duration| time.as_micros() as u64;
         let quantile = |q| micros(counts.latencies.quantile(q));
         let report = inctrl_health {
             struct_size: 0,
-            model_hash: lane.model_hash.as_ptr(),
-            device: lane.device.as_ptr(),
+            model_hash: state.model_hash.as_ptr(),
+            device: state.device.as_ptr(),
             bank_id: bank_id(bank.bank_id()),
             generation,
             uptime_us: micros(counts.opened.elapsed()),

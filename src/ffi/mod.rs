@@ -23,6 +23,7 @@ mod log;
 mod places;
 mod result;
 mod scorer;
+mod scorer_state;
 mod slot;
 mod status;
 
