@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::prompt_facts::{PromptFacts, PromptsShown};
 use super::{Thresholds, file};
 use crate::atomic_file::write_atomically;
-use crate::backend::BankTensor;
+use crate::backend::{BankTensor, Precision};
 use crate::calibration::Calibration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
@@ -366,6 +366,22 @@ impl PromptBank {
                 "the bank of class `{}` was built with model {}, but the weights are model {model}: build the bank \
                 again with these weights",
                 self.header.class, self.header.model
+            ),
+        ))
+    }
+
+    /// An error where the bank's limits come from scores in another precision.
+    pub(crate) fn check_precision(&self, precision: Precision) -> Result<()> {
+        if self.calibration().is_none_or(|calibration| calibration.holds_in(precision)) {
+            return Ok(());
+        }
+        let other = if precision == Precision::Bf16 { "f32 or f16" } else { "bf16" };
+        Err(Error::new(
+            ErrorKind::Bank,
+            format!(
+                "the limits of the bank of class `{}` were calibrated on scores in {other}, the engine computes in {precision}: \
+                 calibrate the bank again with an engine in {precision}, or open the engine in {other}",
+                self.header.class
             ),
         ))
     }

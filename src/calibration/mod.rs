@@ -21,6 +21,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Precision;
 use crate::bank::Thresholds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::methods::Output;
@@ -62,6 +63,9 @@ pub struct Calibration {
     scores: Vec<f32>,
     /// The largest cell of each map, ascending.
     patch_max: Vec<f32>,
+    /// The precision that the scores were computed in, where it is one that older releases do not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    precision: Option<Precision>,
 }
 
 impl Calibration {
@@ -93,7 +97,7 @@ impl Calibration {
         }
         scores.sort_by(f32::total_cmp);
         patch_max.sort_by(f32::total_cmp);
-        Ok(Calibration { source, max_false_reject, scores, patch_max })
+        Ok(Calibration { source, max_false_reject, scores, patch_max, precision: None })
     }
 
     /// Checks that this is a value that [`Calibration::new`] makes.
@@ -101,10 +105,21 @@ impl Calibration {
         let rate = rate(self.max_false_reject)?;
         enough(self.scores.len(), self.scores.len(), rate)?;
         let made = Self::ordered(self.source, rate, self.scores.clone(), self.patch_max.clone())?;
-        if made == *self {
+        if (Calibration { precision: self.precision, ..made }) == *self {
             return Ok(());
         }
         fail("the calibration scores are not in order")
+    }
+
+    /// The same of scores that were computed in `precision`: [`crate::Engine::precision`] of the engine that scored them.
+    pub fn computed_in(self, precision: Precision) -> Self {
+        Calibration { precision: (precision == Precision::Bf16).then_some(precision), ..self }
+    }
+
+    /// Whether its limits hold for scores in `precision`. bf16 stands alone; f32 and f16, which earlier releases did not tell
+    /// apart, stand for each other.
+    pub fn holds_in(&self, precision: Precision) -> bool {
+        (precision == Precision::Bf16) == (self.precision == Some(Precision::Bf16))
     }
 
     /// Which good parts were scored.

@@ -40,7 +40,7 @@ impl<'e> BankBuilder<'e> {
         // The text tower always runs on the CPU: it runs once per class and is not worth a GPU's memory.
         let method = setup.method();
         let class_tensors = if method.reads_class() {
-            method.class_tensors(&mut engine.options().cpu()?, engine.weights(), class)?
+            method.class_tensors(&mut engine.options().text_cpu()?, engine.weights(), class)?
         } else {
             Vec::new()
         };

@@ -7,7 +7,7 @@ use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes, wants};
 use super::shared::{Device, EngineOptions};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{self, Cuda};
-use crate::backend::{BankTensor, Precision, cpu};
+use crate::backend::{BankTensor, Precision};
 use crate::encoder::Vision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -24,6 +24,9 @@ pub type DeviceBank = Box<dyn Any + Send + Sync>;
 pub(super) trait Model: Send + Sync {
     /// A one-line description for people.
     fn describe(&self) -> String;
+
+    /// The arithmetic of the device.
+    fn precision(&self) -> Precision;
 
     /// Uploads a bank for all lanes of the device.
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank>;
@@ -196,7 +199,6 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
 }
 
 fn on_cpu(options: &EngineOptions, weights: &Weights, reason: String) -> Loading {
-    Precision::choose(options.precision, "the processor", &cpu::PRECISIONS)?;
     let bytes = memory::model_bytes(weights.arch());
     memory::check("the model", bytes, "use a smaller model, or a machine with more memory")?;
     Ok((Arc::new(OnDevice::new(options.cpu()?, weights)?), Device::Cpu, reason))
@@ -209,6 +211,7 @@ struct OnDevice<B: Runs> {
     origin: Origin,
     /// The device, described for people.
     description: String,
+    precision: Precision,
     encoder: Arc<Vision<B>>,
     methods: Mutex<Vec<LoadedMethod<B>>>,
 }
@@ -219,8 +222,9 @@ type LoadedMethod<B> = (&'static str, Arc<dyn Loaded<B>>);
 impl<B: Runs> OnDevice<B> {
     fn new(mut backend: B, weights: &Weights) -> Result<Self> {
         let encoder = Arc::new(Vision::load(&mut backend, weights)?);
-        let (description, origin) = (backend.describe(), Origin::here());
-        Ok(OnDevice { backend: Mutex::new(backend), origin, description, encoder, methods: Mutex::new(Vec::new()) })
+        let (description, precision, origin) = (backend.describe(), backend.precision(), Origin::here());
+        let (backend, methods) = (Mutex::new(backend), Mutex::new(Vec::new()));
+        Ok(OnDevice { backend, origin, description, precision, encoder, methods })
     }
 
     /// A panic while the lock was held leaves the lane usable: every operation writes its inputs before it reads them.
@@ -242,6 +246,10 @@ impl<B: Runs> OnDevice<B> {
 impl<B: Runs> Model for OnDevice<B> {
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank> {

@@ -54,6 +54,7 @@ impl MultiBankScorer {
         let mut prepared = Vec::with_capacity(banks.len());
         for (at, bank) in banks.iter().enumerate() {
             bank.check_model(model_hash, arch)?;
+            bank.check_precision(model.precision())?;
             first.setup().check_same(bank.setup(), "the banks scored together").map_err(|error| {
                 Error::new(
                     ErrorKind::Argument,

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use super::device::{self, Model, Session};
 use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
-use crate::backend::Precision;
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
+use crate::backend::{Precision, Role};
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
 use crate::methods::{self, Setup};
+use crate::tensor::DType;
 use crate::view::{Fit, Grid};
 use crate::weights::{Arch, LoadOptions, Weights};
 
@@ -95,13 +96,24 @@ impl EngineOptions {
 
     #[doc(hidden)]
     pub fn cpu(&self) -> Result<Cpu> {
+        self.cpu_in(self.precision)
+    }
+
+    /// The processor in f32, on which the text tower runs whatever the device.
+    #[doc(hidden)]
+    pub fn text_cpu(&self) -> Result<Cpu> {
+        self.cpu_in(Some(Precision::F32))
+    }
+
+    fn cpu_in(&self, precision: Option<Precision>) -> Result<Cpu> {
         let threads = self.cpu_threads();
         let what = format!("a processor with {threads} threads");
         memory::check(&what, memory::threads_bytes(threads), "ask for fewer threads")?;
-        Cpu::new(threads)
+        Cpu::with_precision(threads, precision)
     }
 
-    fn cpu_threads(&self) -> usize {
+    #[doc(hidden)]
+    pub fn cpu_threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         self.threads.map_or_else(cores, NonZeroUsize::get)
     }
@@ -185,6 +197,11 @@ impl Engine {
     /// The device in use, never [`Device::Auto`].
     pub fn device_used(&self) -> Device {
         self.device
+    }
+
+    /// The arithmetic that it runs in.
+    pub fn precision(&self) -> Precision {
+        self.model.precision()
     }
 
     /// Why [`Device::Auto`] chose this device, for people; empty where the options named a device.
@@ -364,7 +381,10 @@ impl Engine {
 
     fn lane_bytes(&self, taps: usize, patches: usize, capacity: usize) -> usize {
         if self.device == Device::Cpu {
-            return memory::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
+            let bytes = memory::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
+            let rounds = self.precision().stores(Role::Operand) != DType::F32;
+            let rounded = if rounds { memory::rounded_bytes(self.arch(), patches, capacity) } else { 0 };
+            return bytes.saturating_add(rounded);
         }
         // Only maps, regions and results are on the host.
         capacity.saturating_mul(64 * patches)

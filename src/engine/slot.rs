@@ -44,6 +44,7 @@ struct Swaps {
 impl SharedBank {
     pub(super) fn new(model: Arc<dyn Model>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
         bank.check_model(model_hash, arch)?;
+        bank.check_precision(model.precision())?;
         let device = upload(&*model, &bank)?;
         let first = LoadedBank { id: bank.bank_id(), bank, device, generation: 1 };
         Ok(SharedBank {
@@ -65,6 +66,7 @@ impl SharedBank {
     /// use.
     pub fn swap(&self, bank: Arc<PromptBank>) -> Result<u64> {
         bank.check_model(&self.model_hash, &self.arch)?;
+        bank.check_precision(self.model.precision())?;
         self.current.load().bank.setup().check_same(bank.setup(), "the slot's scorers")?;
         let device = upload(&*self.model, &bank)?;
         // The guarded data is consistent between any two statements.

@@ -14,6 +14,8 @@ use crate::engine::{Device, Engine, EngineOptions};
 pub const INCTRL_PRECISION_F16: i32 = 0;
 /// Single precision on every device; on a GPU for diagnosis.
 pub const INCTRL_PRECISION_F32: i32 = 1;
+/// Products of bf16, on a processor with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
+pub const INCTRL_PRECISION_BF16: i32 = 2;
 
 /// How to open an engine. Begin with `inctrl_engine_options options = {0}; options.struct_size = sizeof options;`.
 #[repr(C)]
@@ -33,7 +35,7 @@ pub struct inctrl_engine_options {
     /// CPU threads for all scorers together; 0 for all cores. The engine starts one fewer, as the calling thread
     /// counts. If as many scorers as threads are working, each works on its caller's thread alone.
     pub threads: u32,
-    /// INCTRL_PRECISION_F16 or INCTRL_PRECISION_F32
+    /// One of INCTRL_PRECISION_*; one that the device lacks is an error.
     pub precision: i32,
 }
 
@@ -86,9 +88,10 @@ pub unsafe extern "C" fn inctrl_engine_open(
                 options.precision = match given.precision {
                     INCTRL_PRECISION_F16 => None,
                     INCTRL_PRECISION_F32 => Some(Precision::F32),
+                    INCTRL_PRECISION_BF16 => Some(Precision::Bf16),
                     other => {
                         return Err(Failure::argument(format!(
-                            "{other} is not a precision: use INCTRL_PRECISION_F16 or _F32"
+                            "{other} is not a precision: use one of INCTRL_PRECISION_*"
                         )));
                     }
                 };

@@ -6,6 +6,7 @@
 //! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N
 //!   + 32 N)` for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)`
 //!   parts, and `t` threads;
+//! - a lane in bf16: `2 C max(T max(W, M), 3 N P²)` more, the rounded operand of a product;
 //! - a model: its encoder's weights in f32, each matrix with 64 more rows or columns of padding, and during loading its
 //!   largest tensor twice, in the file's type and as f32;
 //! - a thread: 2 MiB of stack and 2 MiB of scratch;
@@ -62,6 +63,13 @@ pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usi
     let search = 4 * rows * width + 12 * rows + 32 * patches;
     let parts = 24 * threads + taps * (capacity.saturating_mul(patches) / PART_ROWS + 1);
     capacity.saturating_mul(4 * encoder + search).saturating_add(parts * PART).saturating_add(threads_bytes(threads))
+}
+
+/// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
+pub(crate) fn rounded_bytes(arch: &Arch, patches: usize, capacity: usize) -> usize {
+    let vision = &arch.vision;
+    let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);
+    capacity.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)))
 }
 
 /// Bytes of the converted copy of a frame.

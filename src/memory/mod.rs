@@ -10,7 +10,7 @@ mod estimate;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use estimate::{conversion_bytes, lane_bytes, model_bytes, threads_bytes};
+pub(crate) use estimate::{conversion_bytes, lane_bytes, model_bytes, rounded_bytes, threads_bytes};
 
 /// Smaller sizes are not checked, as a check reads files.
 const SMALL: usize = 16 << 20;

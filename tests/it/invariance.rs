@@ -144,7 +144,7 @@ fn a_prompt_has_no_residual_against_itself_before_clamping() {
         let weights = Weights::open(&options).unwrap();
         let arch = weights.arch();
         let own = bank(&model.engine(2), &[Picture::new(1).frame()]);
-        for backend in Cpu::of_each_instruction_set(2).unwrap() {
+        for backend in Cpu::of_each_instruction_set(2, inctrl::Precision::F32).unwrap() {
             let mut lane = Pipeline::open(backend, &weights, by_name("inctrl").unwrap(), 1, 1).unwrap();
             let picture = Picture::new(1);
             let plan = arch.vision.plan(picture.width, picture.height, Fit::Crop).unwrap();

@@ -17,6 +17,7 @@ mod goldens;
 mod grids;
 mod invariance;
 mod ops;
+mod precision;
 mod preprocessing;
 mod verdicts;
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use inctrl::{Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
+use inctrl::backend::cpu::{InstructionPeak, roofline};
+use inctrl::{Device, Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
 use inctrl_lab::measure::{Distribution, OperationTime, Peak, latency, operation_times, step_times, throughput};
 use serde_json::{Value, json};
 
@@ -105,6 +106,12 @@ pub fn run(args: Args) -> Result<Outcome> {
     result(&format!("device   {}\nmodel    {}", engine.device(), engine.arch()))?;
 
     if !args.no_operations {
+        if engine.device_used() == Device::Cpu {
+            progress.step("timing instructions");
+            let peaks = roofline(engine.options().cpu_threads())?;
+            progress.aside(|| tell_instructions(&peaks))?;
+            report["instructions"] = json!(peaks);
+        }
         let prompts: Vec<usize> = args.prompts.iter().map(|k| k.get()).collect();
         let mut batches = vec![first, last];
         batches.dedup();
@@ -192,6 +199,19 @@ fn row(name: &str, times: Option<Distribution>) -> String {
     };
     let milliseconds = [p50, p99, p999, max].map(|seconds| format!("{:>9.3}", 1e3 * seconds)).join(" ");
     format!("  {name:<28} {count:>9} {milliseconds}")
+}
+
+/// What the processor does at best.
+fn tell_instructions(peaks: &[InstructionPeak]) -> Result<()> {
+    result("\ninstructions, all threads")?;
+    for InstructionPeak { instruction, operands, operations_per_second } in peaks {
+        let giga = operations_per_second / 1e9;
+        result(&format!(
+            "  {instruction:<24} {operands:<5} {giga:>9.1} {}",
+            if operands.starts_with('i') { "GOP/s" } else { "GFLOP/s" }
+        ))?;
+    }
+    Ok(())
 }
 
 fn tell_operations(images: NonZeroUsize, peak: Peak, times: &[OperationTime]) -> Result<()> {

@@ -162,7 +162,7 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
         parts.push(GoodPart { picture: opened.id, score: score.score, patch_max: score.map.largest() });
         progress.advance();
     }
-    let calibration = Calibration::new(source, args.max_false_reject, &parts)?;
+    let calibration = Calibration::new(source, args.max_false_reject, &parts)?.computed_in(engine.precision());
     let calibrated = bank.with_calibration(calibration)?;
     let output = args.output.unwrap_or(args.bank);
     calibrated.save(&output)?;

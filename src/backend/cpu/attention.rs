@@ -2,6 +2,7 @@
 //! queries pass through scores, softmax and values without leaving the cache.
 #![allow(unsafe_code)]
 
+use super::bf16::{self, attention::Bf16Head};
 use super::packed::{self, MAX_PANEL};
 use super::pool::Disjoint;
 use super::simd::{Isa, Kernel, Simd};
@@ -11,7 +12,7 @@ use crate::backend::{AttentionShape, Sequences, need};
 use crate::error::Result;
 
 /// Queries of a strip: a multiple of every tile height.
-const STRIP: usize = 12;
+pub(super) const STRIP: usize = 12;
 
 /// The three operands of attention over all sequences and heads, as strided views.
 #[derive(Clone, Copy)]
@@ -48,17 +49,19 @@ impl Cpu {
         sequences.check("attention")?;
         let rows = if queries == Queries::One { sequences.count() } else { sequences.rows() };
         need("attention", "out", out.len(), rows * shape.width())?;
-        let isa = self.isa;
+        let (isa, bf16) = (self.isa, self.bf16);
         let longest = (0..sequences.count()).map(|s| sequences.range(s).len()).max().unwrap_or(0);
-        self.reserve(scratch_len(isa, longest, shape.size));
+        match bf16 {
+            None => self.reserve(scratch_len(isa, longest, shape.size)),
+            Some(isa) => self.reserve_words(bf16::attention::scratch_len(isa, longest, shape.size)),
+        }
         let out = Disjoint::new(out);
         self.pool.run(sequences.count() * shape.heads, |task, scratch| {
             let (sequence, head) = (task / shape.heads, task % shape.heads);
             let tokens = sequences.range(sequence);
             let queries_at = if queries == Queries::One { sequence..sequence + 1 } else { tokens.clone() };
             let column = head * shape.size;
-            let floats = scratch.take(scratch_len(isa, tokens.len(), shape.size));
-            isa.run(Head {
+            let head = Head {
                 q: &operands.q[queries_at.start * operands.q_stride + column..],
                 k: &operands.k[tokens.start * operands.kv_stride + column..],
                 v: &operands.v[tokens.start * operands.kv_stride + column..],
@@ -67,9 +70,16 @@ impl Cpu {
                 queries: queries_at.len(),
                 tokens: tokens.len(),
                 causal: queries == Queries::Causal,
-                scratch: floats,
                 target: Target { out, first_row: queries_at.start, stride: shape.width(), column },
-            });
+            };
+            let (tokens, size) = (tokens.len(), shape.size);
+            match bf16 {
+                None => isa.run(F32Head { head, scratch: scratch.take(scratch_len(isa, tokens, size)) }),
+                Some(isa) => {
+                    let scratch = scratch.take_words(bf16::attention::scratch_len(isa, tokens, size));
+                    isa.run(Bf16Head { head, scratch });
+                }
+            }
         });
         Ok(())
     }
@@ -81,7 +91,8 @@ fn scratch_len(isa: Isa, tokens: usize, size: usize) -> usize {
         + STRIP * tokens.next_multiple_of(isa.panel_width())
 }
 
-struct Target<'a> {
+/// Where the outputs of a head go.
+pub(super) struct Target<'a> {
     out: Disjoint<'a, f32>,
     first_row: usize,
     stride: usize,
@@ -96,52 +107,82 @@ impl Target<'_> {
         // (checked in `run_attention`), and a task writes each of its elements once.
         unsafe { self.out.slice(at, columns) }
     }
+
+    /// Writes `columns` elements of a query's row, `sums` times `scale`; `sums` is a whole number of vectors.
+    #[inline(always)]
+    pub(super) fn scaled<S: Simd>(
+        &mut self,
+        simd: S,
+        query: usize,
+        column: usize,
+        columns: usize,
+        sums: &mut [f32],
+        scale: f32,
+    ) {
+        let (scale, out) = (simd.splat(scale), self.row(query, column, columns));
+        if columns == sums.len() {
+            for (half, out) in sums.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
+                simd.store(simd.mul(simd.load(half), scale), out);
+            }
+        } else {
+            for half in sums.chunks_exact_mut(S::LANES) {
+                simd.store(simd.mul(simd.load(half), scale), half);
+            }
+            out.copy_from_slice(&sums[..columns]);
+        }
+    }
 }
 
-/// One head of one sequence.
-struct Head<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    operands: Operands<'a>,
-    size: usize,
-    queries: usize,
-    tokens: usize,
-    causal: bool,
+/// One head of one sequence, from the first column of the head on.
+pub(super) struct Head<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub operands: Operands<'a>,
+    pub size: usize,
+    pub queries: usize,
+    pub tokens: usize,
+    pub causal: bool,
+    pub target: Target<'a>,
+}
+
+/// A head whose products are of f32.
+struct F32Head<'a> {
+    head: Head<'a>,
+    /// [`scratch_len`] uninitialised floats.
     scratch: &'a mut [f32],
-    target: Target<'a>,
 }
 
-impl Kernel for Head<'_> {
+impl Kernel for F32Head<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let width = 2 * S::LANES;
-        let (size, tokens, stride) = (self.size, self.tokens, self.operands.kv_stride);
+    fn run<S: Simd>(self, simd: S) {
+        let Head { q, k, v, operands, size, queries, tokens, causal, mut target } = self.head;
+        let (width, stride) = (2 * S::LANES, operands.kv_stride);
         let padded = tokens.next_multiple_of(width);
         let (keys, rest) = self.scratch.split_at_mut(padded * size);
         let (values, scores) = rest.split_at_mut(size.next_multiple_of(width) * tokens);
         for (panel, first) in keys.chunks_exact_mut(width * size).zip((0..tokens).step_by(width)) {
-            let rows = Rows::new(&self.k[first * stride..], stride, size);
+            let rows = Rows::new(&k[first * stride..], stride, size);
             packed::pack_transposed(simd, rows, width.min(tokens - first), panel);
         }
         for (panel, first) in values.chunks_exact_mut(width * tokens).zip((0..size).step_by(width)) {
             let columns = first..size.min(first + width);
-            packed::pack(simd, (0..tokens).map(|t| &self.v[t * stride..][columns.clone()]), panel);
+            packed::pack(simd, (0..tokens).map(|t| &v[t * stride..][columns.clone()]), panel);
         }
 
-        let q = Rows::new(self.q, self.operands.q_stride, size);
+        let q = Rows::new(q, operands.q_stride, size);
         let scale = 1.0 / (size as f32).sqrt();
-        for first in (0..self.queries).step_by(STRIP) {
-            let rows = STRIP.min(self.queries - first);
+        for first in (0..queries).step_by(STRIP) {
+            let rows = STRIP.min(queries - first);
             for (i, panel) in keys.chunks_exact(width * size).enumerate() {
                 let product = Product { a: q.part(first, 0, size), rows, panel, next: Lines::NONE };
                 multiply(simd, product, &mut scores[i * width..], padded, false);
             }
             let mut inverse = [0.0; STRIP];
             for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
-                let seen = if self.causal { first + r + 1 } else { tokens };
+                let seen = if causal { first + r + 1 } else { tokens };
                 row[seen..].fill(f32::NEG_INFINITY);
                 inverse[r] = 1.0 / exp_and_sum(simd, row, scale);
             }
@@ -151,17 +192,7 @@ impl Kernel for Head<'_> {
                 multiply(simd, Product { a: weights, rows, panel, next: Lines::NONE }, &mut sums, width, false);
                 let columns = width.min(size - i * width);
                 for (r, sum) in sums.chunks_exact_mut(width).take(rows).enumerate() {
-                    let (inverse, out) = (simd.splat(inverse[r]), self.target.row(first + r, i * width, columns));
-                    if columns == width {
-                        for (half, out) in sum.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
-                            simd.store(simd.mul(simd.load(half), inverse), out);
-                        }
-                    } else {
-                        for half in sum.chunks_exact_mut(S::LANES) {
-                            simd.store(simd.mul(simd.load(half), inverse), half);
-                        }
-                        out.copy_from_slice(&sum[..columns]);
-                    }
+                    target.scaled(simd, first + r, i * width, columns, sum, inverse[r]);
                 }
             }
         }
@@ -170,7 +201,7 @@ impl Kernel for Head<'_> {
 
 /// Replaces a row of products by `exp(scale (x - max))`, whose sum it returns; `scale` is positive.
 #[inline(always)]
-fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> f32 {
+pub(super) fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> f32 {
     let mut largest = simd.splat(f32::NEG_INFINITY);
     for x in row.chunks_exact(S::LANES) {
         largest = simd.max(largest, simd.load(x));

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::bf16::{self, Bf16Isa};
 use super::blocks::{BLOCK_ROWS, Panels, SCRATCH, Shares, walk};
 use super::packed::{Aligned, MAX_PANEL, pack_transposed, packed_len};
 use super::pool::Disjoint;
@@ -14,12 +15,18 @@ use crate::error::Result;
 
 /// A linear layer, packed.
 pub struct Linear {
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    /// Panels of `[inputs, panel_width]`.
-    pub(super) panels: Aligned,
+    inputs: usize,
+    outputs: usize,
+    weights: Weights,
     /// One for each packed column, zero where the layer has none.
-    pub(super) bias: Aligned,
+    bias: Aligned,
+}
+
+/// Weights in the form in which a product reads them, one for each type that they are stored in.
+enum Weights {
+    /// Panels of `[inputs, panel_width]`.
+    F32(Aligned),
+    Bf16(Bf16Isa, bf16::linear::Packed),
 }
 
 /// What happens to `x Wᵀ + b` before it is written.
@@ -39,6 +46,18 @@ impl Cpu {
         bias: Option<&[f32]>,
         row: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Linear {
+        let mut padded = Aligned::zeros(outputs.next_multiple_of(MAX_PANEL));
+        if let Some(bias) = bias {
+            padded.as_mut_slice()[..outputs].copy_from_slice(bias);
+        }
+        let weights = match self.bf16 {
+            None => Weights::F32(self.pack_f32(inputs, outputs, row)),
+            Some(isa) => Weights::Bf16(isa, self.pack_bf16(isa, inputs, outputs, row)),
+        };
+        Linear { inputs, outputs, weights, bias: padded }
+    }
+
+    fn pack_f32(&mut self, inputs: usize, outputs: usize, row: impl Fn(usize, &mut [f32]) + Sync) -> Aligned {
         let (isa, width) = (self.isa, self.isa.panel_width());
         let mut panels = Aligned::zeros(packed_len(self.isa, inputs, outputs));
         self.pool.run_chunks(panels.as_mut_slice(), width * inputs, |panel, packed, scratch| {
@@ -49,11 +68,7 @@ impl Cpu {
             }
             isa.run(Pack { rows: Rows::new(values, inputs, inputs), count: values.len() / inputs.max(1), packed });
         });
-        let mut padded = Aligned::zeros(outputs.next_multiple_of(width));
-        if let Some(bias) = bias {
-            padded.as_mut_slice()[..outputs].copy_from_slice(bias);
-        }
-        Linear { inputs, outputs, panels, bias: padded }
+        panels
     }
 
     /// `out = epilogue(x Wᵀ + b)`.
@@ -67,25 +82,33 @@ impl Cpu {
     ) -> Result<()> {
         need("linear", "x", x.len(), rows * w.inputs)?;
         need("linear", "out", out.len(), rows * w.outputs)?;
-        let isa = self.isa;
-        let width = isa.panel_width();
-        let panels = w.outputs.div_ceil(width);
-        let row_blocks = rows.div_ceil(BLOCK_ROWS);
-        let shares = Shares::new(panels, row_blocks, self.pool.threads());
         let x = &x[..rows * w.inputs];
-        self.reserve(SCRATCH);
         let out = Disjoint::new(&mut out[..rows * w.outputs]);
+        let finish = Finish { outputs: w.outputs, bias: w.bias.as_slice(), rows: 0..rows, out, epilogue };
+        match &w.weights {
+            Weights::F32(panels) => self.multiply_f32(x, w.inputs, panels, finish),
+            Weights::Bf16(isa, packed) => self.multiply_bf16(*isa, x, w.inputs, packed, finish)?,
+        }
+        Ok(())
+    }
+
+    /// `finish` of `x Wᵀ`, where `x` is `[rows, inputs]`.
+    fn multiply_f32(&mut self, x: &[f32], inputs: usize, panels: &Aligned, finish: Finish<'_>) {
+        let (isa, rows) = (self.isa, finish.rows.len());
+        let packed = panels.as_slice();
+        let panels = finish.outputs.div_ceil(isa.panel_width());
+        let shares = Shares::new(panels, rows.div_ceil(BLOCK_ROWS), self.pool.threads());
+        self.reserve(SCRATCH);
         self.pool.run(shares.tasks(), |task, scratch| {
             let (block, panels) = shares.of(task);
             let first_row = block * BLOCK_ROWS;
             isa.run(Block {
-                x: Rows::new(&x[first_row * w.inputs..], w.inputs, w.inputs),
+                x: Rows::new(&x[first_row * inputs..], inputs, inputs),
                 panels,
                 scratch: scratch.take(SCRATCH),
-                layer: Layer { w, rows: first_row..rows.min(first_row + BLOCK_ROWS), out, epilogue },
+                layer: Layer { packed, inputs, finish: finish.of(first_row..rows.min(first_row + BLOCK_ROWS)) },
             });
         });
-        Ok(())
     }
 }
 
@@ -118,23 +141,22 @@ impl Kernel for Block<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        walk(simd, self.x, self.layer.rows.len(), self.panels, self.scratch, &mut self.layer);
+        walk(simd, self.x, self.layer.finish.rows.len(), self.panels, self.scratch, &mut self.layer);
     }
 }
 
-/// A layer and the rows of its result that a task writes.
+/// A layer's panels, and what becomes of the sums of a task.
 struct Layer<'a> {
-    w: &'a Linear,
-    rows: Range<usize>,
-    out: Disjoint<'a, f32>,
-    epilogue: Epilogue,
+    packed: &'a [f32],
+    inputs: usize,
+    finish: Finish<'a>,
 }
 
 impl Layer<'_> {
     #[inline(always)]
     fn strip<S: Simd>(&self, panel: usize, from: usize, length: usize) -> &[f32] {
         let width = 2 * S::LANES;
-        &self.w.panels.as_slice()[(panel * self.w.inputs + from) * width..][..length * width]
+        &self.packed[(panel * self.inputs + from) * width..][..length * width]
     }
 }
 
@@ -152,13 +174,38 @@ impl<S: Simd> Panels<S> for Layer<'_> {
 
     #[inline(always)]
     fn finish(&mut self, simd: S, panel: usize, sums: &[f32]) {
+        self.finish.panel(simd, panel, sums);
+    }
+}
+
+/// What becomes of the sums of a product, whatever it multiplied.
+#[derive(Clone)]
+pub(super) struct Finish<'a> {
+    pub outputs: usize,
+    /// One for each column, padded to whole panels.
+    bias: &'a [f32],
+    /// Rows of the result that are written.
+    pub rows: Range<usize>,
+    out: Disjoint<'a, f32>,
+    epilogue: Epilogue,
+}
+
+impl Finish<'_> {
+    /// The same for these rows only.
+    pub(super) fn of(&self, rows: Range<usize>) -> Self {
+        Finish { rows, ..self.clone() }
+    }
+
+    /// Takes the sums of a panel, `[rows, 2 * LANES]`.
+    #[inline(always)]
+    pub(super) fn panel<S: Simd>(&self, simd: S, panel: usize, sums: &[f32]) {
         let width = 2 * S::LANES;
         let column = panel * width;
-        let columns = width.min(self.w.outputs - column);
-        let bias = &self.w.bias.as_slice()[column..][..width];
+        let columns = width.min(self.outputs - column);
+        let bias = &self.bias[column..][..width];
         for (row, sums) in self.rows.clone().zip(sums.chunks_exact(width)) {
             // SAFETY: tasks differ in rows or in panels, and a task writes each of its rows and panels once.
-            let out = unsafe { self.out.slice(row * self.w.outputs + column, columns) };
+            let out = unsafe { self.out.slice(row * self.outputs + column, columns) };
             if columns == width {
                 self.epilogue.apply(simd, sums, bias, out);
             } else {

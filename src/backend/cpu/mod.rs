@@ -1,4 +1,5 @@
-//! The CPU backend: f32 throughout, on threads of its own, with the widest instruction set of the processor.
+//! The CPU backend, on threads of its own, with the widest instruction set of the processor: f32 throughout, or products of
+//! bf16 (`bf16/`).
 //!
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
 //! (`linear.rs`). Lanes that are forked from one another share its threads (`crew.rs`) and have scratch memory of their own for
@@ -20,11 +21,13 @@ use crate::tensor::TensorView;
 use crate::view::Plan;
 
 mod attention;
+mod bf16;
 mod blocks;
 mod crew;
 mod embed;
 mod gelu;
 mod layer_norm;
+mod level;
 mod linear;
 mod math;
 mod mean_of_largest;
@@ -36,6 +39,7 @@ mod pool_rows;
 mod preprocess;
 mod reduce;
 mod residual_mean;
+mod roofline;
 mod rows;
 mod simd;
 mod swiglu;
@@ -43,14 +47,15 @@ mod tile;
 mod unit_patches;
 
 use attention::{Operands, Queries};
+use bf16::Bf16Isa;
+use level::{Instructions, Level};
 use linear::{Epilogue, Linear};
+use pairs::PairIsa;
 use patch_nn::Integers;
 use pool::Pool;
+pub use roofline::{InstructionPeak, roofline};
 pub(crate) use rows::RowArithmetic;
 use simd::Isa;
-
-/// What the processor computes in, the usual one first.
-pub const PRECISIONS: [Precision; 1] = [Precision::F32];
 
 /// Most threads of a lane.
 const MAX_THREADS: usize = 1024;
@@ -58,6 +63,12 @@ const MAX_THREADS: usize = 1024;
 /// One lane of the CPU: a hold on threads, and the instruction set that they use.
 pub struct Cpu {
     isa: Isa,
+    /// What searches by integers.
+    pairs: Option<PairIsa>,
+    /// What multiplies bf16, where weights and operands are rounded to it.
+    bf16: Option<Bf16Isa>,
+    /// The rounded left operand of a product.
+    rounded: Vec<i32>,
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
     nearest: patch_nn::Memory,
@@ -85,6 +96,13 @@ impl Scratch {
             self.words.resize(len, 0);
         }
         &mut self.words[..len]
+    }
+
+    /// Both.
+    fn take_both(&mut self, floats: usize, words: usize) -> (&mut [f32], &mut [i32]) {
+        self.take(floats);
+        self.take_words(words);
+        (&mut self.floats[..floats], &mut self.words[..words])
     }
 }
 
@@ -120,23 +138,40 @@ fn missing(op: &'static str, tensor: usize) -> Error {
 }
 
 impl Cpu {
-    /// A lane with `threads` threads, the caller's included.
+    /// A lane in f32 with `threads` threads, the caller's included.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for more than 1024 threads, [`ErrorKind::Device`] where the system refuses to start one.
+    /// As [`Cpu::with_precision`].
     pub fn new(threads: usize) -> Result<Self> {
-        Self::with_isa(threads, Isa::detect())
+        Self::with_precision(threads, Some(Precision::F32))
     }
 
-    /// A lane for each instruction set of this processor, narrowest first, to hold them against each other.
+    /// A lane with `threads` threads, the caller's included; in f32 where no precision is named. It uses all of the processor, or
+    /// what the variable `INCTRL_CPU` of the environment names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for more than 1024 threads, [`ErrorKind::Device`] where the system refuses to start one and for a
+    /// precision that the processor lacks; both for `INCTRL_CPU`.
+    pub fn with_precision(threads: usize, precision: Option<Precision>) -> Result<Self> {
+        let instructions = Instructions::chosen()?;
+        let has = [Precision::F32, Precision::Bf16];
+        let has = if instructions.bf16.is_some() { &has[..] } else { &has[..1] };
+        let what = format!("this processor ({}, without AVX512-BF16)", instructions.f32.name());
+        let precision = Precision::choose(precision, &what, has)?;
+        Self::of_instructions(threads, instructions, precision)
+    }
+
+    /// A lane for each level of this processor that computes in `precision`, the lowest first, to hold them against each other.
     ///
     /// # Errors
     /// As [`Cpu::new`].
-    pub fn of_each_instruction_set(threads: usize) -> Result<Vec<Self>> {
-        Isa::available().into_iter().map(|isa| Self::with_isa(threads, isa)).collect()
+    pub fn of_each_instruction_set(threads: usize, precision: Precision) -> Result<Vec<Self>> {
+        let able = |instructions: &Instructions| precision != Precision::Bf16 || instructions.bf16.is_some();
+        let available = Level::available().into_iter().map(|(_, instructions)| instructions).filter(able);
+        available.map(|instructions| Self::of_instructions(threads, instructions, precision)).collect()
     }
 
-    fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+    fn of_instructions(threads: usize, instructions: Instructions, precision: Precision) -> Result<Self> {
         if threads > MAX_THREADS {
             let message = format!("{threads} threads asked for, at most {MAX_THREADS} are supported: ask for fewer");
             return Err(Error::new(ErrorKind::Argument, message));
@@ -144,11 +179,16 @@ impl Cpu {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
-        Ok(Self::of(isa, pool))
-    }
-
-    fn of(isa: Isa, pool: Pool<Scratch>) -> Self {
-        Cpu { isa, pool, preprocess: preprocess::Pixels::default(), nearest: patch_nn::Memory::default() }
+        let Instructions { f32: isa, pairs, bf16 } = instructions;
+        Ok(Cpu {
+            isa,
+            pairs,
+            bf16: bf16.filter(|_| precision == Precision::Bf16),
+            rounded: Vec::new(),
+            pool,
+            preprocess: preprocess::Pixels::default(),
+            nearest: patch_nn::Memory::default(),
+        })
     }
 
     /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
@@ -179,18 +219,28 @@ impl Backend for Cpu {
     const IN_HOST_MEMORY: bool = true;
 
     fn fork(&self) -> Result<Self> {
-        Ok(Self::of(self.isa, self.pool.beside(Scratch::default)))
+        Ok(Cpu {
+            isa: self.isa,
+            pairs: self.pairs,
+            bf16: self.bf16,
+            rounded: Vec::new(),
+            pool: self.pool.beside(Scratch::default),
+            preprocess: preprocess::Pixels::default(),
+            nearest: patch_nn::Memory::default(),
+        })
     }
 
     fn describe(&self) -> String {
         let threads = self.pool.threads();
-        format!("CPU, {}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
+        let precision = if self.bf16.is_some() { ", bf16" } else { "" };
+        format!("CPU, {}{precision}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
     }
 
     fn precision(&self) -> Precision {
-        Precision::F32
+        if self.bf16.is_some() { Precision::Bf16 } else { Precision::F32 }
     }
 
+    /// f32 for every role: a product rounds its operand itself, once for all columns.
     fn buffer(&self, _role: Role, len: usize) -> Result<Vec<f32>> {
         crate::memory::zeros("a buffer of the processor", len)
     }

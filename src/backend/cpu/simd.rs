@@ -29,9 +29,9 @@ pub(crate) trait Kernel {
 }
 
 impl Isa {
-    /// The widest instruction set of this processor.
-    pub(crate) fn detect() -> Isa {
-        *Isa::available().last().unwrap_or(&Isa::Portable(Portable))
+    /// Plain Rust, which every processor runs.
+    pub(crate) fn portable() -> Isa {
+        Isa::Portable(Portable)
     }
 
     /// Every instruction set of this processor, narrowest first.

@@ -18,7 +18,7 @@ macro_rules! on_every_backend {
         $(
             #[test]
             fn $cpu() {
-                $test(&mut inctrl::backend::cpu::Cpu::of_each_instruction_set(2).unwrap());
+                $test(&mut inctrl::backend::cpu::Cpu::of_each_instruction_set(2, inctrl::Precision::F32).unwrap());
             }
         )+
     };

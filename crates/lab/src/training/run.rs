@@ -204,7 +204,7 @@ fn text_priors(engine: &Engine, set: &Set) -> Result<Vec<f64>> {
     let mut prototypes = BTreeMap::new();
     for text in &set.texts {
         if !prototypes.contains_key(text) {
-            let mut cpu = engine.options().cpu()?;
+            let mut cpu = engine.options().text_cpu()?;
             prototypes.insert(text, text_prototypes(&mut cpu, engine.weights(), &Tokeniser::new()?, text)?);
         }
     }

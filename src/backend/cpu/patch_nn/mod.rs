@@ -9,7 +9,6 @@ use std::ops::Range;
 
 use super::blocks::{self, BLOCK_ROWS};
 use super::packed::MAX_PANEL;
-use super::pairs::PairIsa;
 use super::pool::Disjoint;
 use super::tile::Rows;
 use super::{Bank, Cpu};
@@ -39,7 +38,7 @@ pub(super) struct Memory {
 impl Cpu {
     /// The integers of unit vectors `[layers, prompts, width]`, if it pays to search by them.
     pub(super) fn integers(&mut self, taps: &[f32], shape: [usize; 3]) -> Option<Integers> {
-        Integers::new(&mut self.pool, self.isa, PairIsa::beside(self.isa), taps, shape)
+        Integers::new(&mut self.pool, self.isa, self.pairs, taps, shape)
     }
 
     /// `out[l, i] = max_j queries[l, i] · bank[l, j]` for the rows that `at` names.

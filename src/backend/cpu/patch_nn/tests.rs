@@ -1,7 +1,7 @@
 use super::*;
-use crate::backend::BankRole;
 use crate::backend::cpu::Tensor;
-use crate::backend::cpu::simd::Isa;
+use crate::backend::cpu::pairs::PairIsa;
+use crate::backend::{BankRole, Precision};
 use crate::split_mix::{STEP, mix};
 
 const LAYERS: usize = 2;
@@ -147,16 +147,15 @@ fn nearest(cpu: &mut Cpu, case: &Case, bank: &Bank) -> Vec<u32> {
 #[test]
 fn integers_change_no_bit() {
     for case in cases() {
-        for isa in Isa::available() {
-            for threads in [1, 3] {
-                let mut cpu = Cpu::with_isa(threads, isa).unwrap();
+        for threads in [1, 3] {
+            for mut cpu in Cpu::of_each_instruction_set(threads, Precision::F32).unwrap() {
                 let alone = bank(&mut cpu, &case, None);
                 let expected = nearest(&mut cpu, &case, &alone);
                 for pairs in PairIsa::available() {
                     let bank = bank(&mut cpu, &case, Some(pairs));
                     assert!(bank.0[0].integers.is_some());
                     let found = nearest(&mut cpu, &case, &bank);
-                    assert_eq!(found, expected, "{}, {threads} threads, {}, {pairs:?}", case.name, isa.name());
+                    assert_eq!(found, expected, "{}, {threads} threads, {}, {pairs:?}", case.name, cpu.isa.name());
                 }
             }
         }
