@@ -91,7 +91,8 @@ pub mod view;
 pub mod weights;
 
 pub use backend::Precision;
-pub use bank::{BankId, BankInfo, PromptBank, Thresholds};
+pub use bank::{BankId, BankInfo, PromptBank};
+pub use calibration::Thresholds;
 pub use engine::{
     AnomalyMap, BankBuilder, BankSpec, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies,
     MultiBankScorer, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,

@@ -13,6 +13,7 @@ from .parser import Fault, parse
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 KERNELS = ROOT / "kernels"
 REGISTRY = ROOT / "src" / "backend" / "cuda" / "kernels.rs"
+METHODS = ROOT / "src" / "methods"
 # The architectures whose PTX is run: the oldest, from which drivers make code for those that are not listed, and Hopper.
 ARCHITECTURES = (80, 90)
 
@@ -24,7 +25,10 @@ def registered():
     by_type, single = (re.findall(r"\w+", part) for part in found.groups()) if found else ([], [])
     if not (by_type and single):
         raise Fault(f"{REGISTRY} holds no table of kernels")
-    return [f"{name}_{dtype}" for name in by_type for dtype in ("f16", "f32")] + single
+    # A method looks its own kernels up by name.
+    methods = (path.read_text(encoding="utf-8") for path in sorted(METHODS.rglob("*.rs")))
+    own = [name for text in methods for name in re.findall(r'\.method_kernel\("(\w+)"\)', text)]
+    return [f"{name}_{dtype}" for name in by_type for dtype in ("f16", "f32")] + single + own
 
 
 def changed(file, text):

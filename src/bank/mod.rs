@@ -4,7 +4,5 @@
 pub(crate) mod file;
 pub(crate) mod prompt_bank;
 pub(crate) mod prompt_facts;
-mod thresholds;
 
 pub use prompt_bank::{BankId, BankInfo, PromptBank};
-pub use thresholds::Thresholds;

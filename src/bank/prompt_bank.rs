@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::file;
 use super::prompt_facts::{PromptFacts, PromptsShown};
-use super::{Thresholds, file};
 use crate::atomic_file::write_atomically;
 use crate::backend::{BankTensor, Precision};
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, Thresholds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;

@@ -17,15 +17,18 @@
 //! successive frames of a part at rest, count separately, since pixels cannot distinguish them from similar parts.
 //! [`different`](crate::pictures::different) counts how many there are.
 
+mod thresholds;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Precision;
-use crate::bank::Thresholds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::methods::Output;
 use crate::pictures::PictureId;
+
+pub use thresholds::Thresholds;
 
 /// How much more often than a reject a good part may be sent to review.
 const REVIEW_FACTOR: f64 = 5.0;

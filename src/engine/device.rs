@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::estimate;
 use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes, wants};
 use super::shared::{Device, EngineOptions};
 #[cfg(feature = "cuda")]
@@ -199,7 +200,7 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
 }
 
 fn on_cpu(options: &EngineOptions, weights: &Weights, reason: String) -> Loading {
-    let bytes = memory::model_bytes(weights.arch());
+    let bytes = estimate::model_bytes(weights.arch());
     memory::check("the model", bytes, "use a smaller model, or a machine with more memory")?;
     Ok((Arc::new(OnDevice::new(options.cpu()?, weights)?), Device::Cpu, reason))
 }

@@ -9,6 +9,7 @@
 mod builder;
 mod device;
 mod encoder;
+mod estimate;
 mod lane;
 mod late;
 mod latency;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::{DeviceBank, Session};
+use super::estimate;
 use super::lane::{Comparing, GRIDS, LaneGrid, LaneMethod, Memory, all_own, current, own};
 use crate::backend::{Backend, BankRole, BankTensor, MAX_BANKS, Role, Search};
 use crate::bank::PromptBank;
@@ -234,7 +235,7 @@ impl<B: Backend> Session for Pipeline<B> {
         if grid.cells() > self.memory.cells {
             if B::IN_HOST_MEMORY {
                 let bytes =
-                    memory::lane_bytes(self.encoder.arch(), self.wants.taps.len(), grid.cells(), views.max(slots), 0);
+                    estimate::lane_bytes(self.encoder.arch(), self.wants.taps.len(), grid.cells(), views.max(slots), 0);
                 let what = format!("work on {views} images of {grid} patches at once");
                 memory::check(&what, bytes, "use a smaller size or a smaller capacity")?;
             }

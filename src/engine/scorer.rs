@@ -8,11 +8,11 @@ use super::pipeline::StageTimes;
 use super::shown::FramePrep;
 use super::slot::LoadedBank;
 use super::verdict::Regions;
-use super::{Score, SharedBank};
+use super::{Score, SharedBank, estimate};
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, Frame, PixelFormat};
-use crate::memory::{self, conversion_bytes};
+use crate::memory;
 use crate::methods::Run;
 use crate::view::{Grid, Plan, judged};
 use crate::weights::{Arch, VisionArch};
@@ -144,7 +144,7 @@ impl Scorer {
         self.prepared.bank.plan(&self.vision, width, height)?;
         // Sizes that have a plan do not overflow.
         let stride = format.row_bytes(width).unwrap_or(width);
-        let (picture, converted) = (stride * height, conversion_bytes(width, height, format));
+        let (picture, converted) = (stride * height, estimate::conversion_bytes(width, height, format));
         let what = format!("a warm-up with {width} x {height} pixels of {format:?}");
         memory::check(&what, picture.saturating_add(converted), "warm up with the size of the camera's frames")?;
         let mut pixels = memory::zeros::<u8>(&what, picture)?;

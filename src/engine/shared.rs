@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::device::{self, Model, Session};
+use super::estimate;
 use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
 use crate::backend::cpu::Cpu;
@@ -108,7 +109,7 @@ impl EngineOptions {
     fn cpu_in(&self, precision: Option<Precision>) -> Result<Cpu> {
         let threads = self.cpu_threads();
         let what = format!("a processor with {threads} threads");
-        memory::check(&what, memory::threads_bytes(threads), "ask for fewer threads")?;
+        memory::check(&what, estimate::threads_bytes(threads), "ask for fewer threads")?;
         Cpu::with_precision(threads, precision)
     }
 
@@ -381,9 +382,9 @@ impl Engine {
 
     fn lane_bytes(&self, taps: usize, patches: usize, capacity: usize) -> usize {
         if self.device == Device::Cpu {
-            let bytes = memory::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
+            let bytes = estimate::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
             let rounds = self.precision().stores(Role::Operand) != DType::F32;
-            let rounded = if rounds { memory::rounded_bytes(self.arch(), patches, capacity) } else { 0 };
+            let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, capacity) } else { 0 };
             return bytes.saturating_add(rounded);
         }
         // Only maps, regions and results are on the host.

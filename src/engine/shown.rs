@@ -3,14 +3,14 @@
 use super::device::Session;
 use crate::error::Result;
 use crate::image::{AnyFrame, Frame, IgnoreMask};
-use crate::memory::{conversion_bytes, grow};
+use crate::memory::grow;
 
 /// What the model sees of a frame in host memory: 8-bit grey or RGB, without masked pixels.
 pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
     if let Some(mask) = mask {
         mask.check(frame.width(), frame.height())?;
     }
-    let needed = conversion_bytes(frame.width(), frame.height(), frame.format());
+    let needed = super::estimate::conversion_bytes(frame.width(), frame.height(), frame.format());
     if memory.len() < needed && (mask.is_some() || frame.format() != frame.format().converted()) {
         grow(&format!("converting {frame:?}"), memory, needed)?;
     }

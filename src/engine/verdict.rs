@@ -8,7 +8,7 @@
 use std::fmt;
 
 use super::AnomalyMap;
-use crate::bank::Thresholds;
+use crate::calibration::Thresholds;
 use crate::view::Grid;
 
 /// What to do with a part.

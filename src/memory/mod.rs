@@ -1,16 +1,13 @@
 //! Memory whose size a caller chooses: checked before it is taken, and taken so that a refusal is an error.
 //!
-//! A size passes three steps. `estimate` computes the total bytes from the architecture and the size. [`check`]
+//! A size passes three steps. `engine::estimate` computes the total bytes from the architecture and the size. [`check`]
 //! compares that with what the system has left ([`available`]) and refuses with both figures. Large pieces are then
 //! taken by [`grow`] and [`zeros`], which return an error where the system has less than it reported. Small fixed-size
 //! pieces are allocated as in any program: if even those fail, the process ends.
 
 mod available;
-mod estimate;
 
 use crate::error::{Error, ErrorKind, Result};
-
-pub(crate) use estimate::{conversion_bytes, lane_bytes, model_bytes, rounded_bytes, threads_bytes};
 
 /// Smaller sizes are not checked, as a check reads files.
 const SMALL: usize = 16 << 20;

@@ -19,6 +19,7 @@ mod invariance;
 mod ops;
 mod precision;
 mod preprocessing;
+mod rooms;
 mod verdicts;
 
 use common::{compare, tiny};

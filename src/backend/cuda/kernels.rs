@@ -111,6 +111,22 @@ impl ByType {
     }
 }
 
+/// A kernel that a method brings: looked up when its weights are loaded, so that a missing one is no fault of a score.
+#[derive(Clone, Copy)]
+pub(crate) struct MethodKernel(CUfunction);
+
+impl MethodKernel {
+    /// What [`Cuda::launch`](super::Cuda::launch) takes.
+    pub fn function(self) -> CUfunction {
+        self.0
+    }
+}
+
+// SAFETY: a handle of the driver, which may be used from any thread; it is only read.
+unsafe impl Send for MethodKernel {}
+// SAFETY: as above.
+unsafe impl Sync for MethodKernel {}
+
 /// Declares the table of kernels: a field for each operation that has a kernel a type, and one for each other symbol.
 macro_rules! kernels {
     (by_type [$($op:ident),+ $(,)?] single [$($symbol:ident),+ $(,)?]) => {
@@ -118,6 +134,7 @@ macro_rules! kernels {
         pub(crate) struct Kernels {
             context: Arc<CudaContext>,
             module: CUmodule,
+            shared_limit: i32,
             $(pub $op: ByType,)+
             $(pub $symbol: CUfunction,)+
         }
@@ -132,6 +149,7 @@ macro_rules! kernels {
                 let mut kernels = Kernels {
                     context: Arc::clone(context),
                     module,
+                    shared_limit,
                     $($op: ByType { name: stringify!($op), f16: std::ptr::null_mut(), f32: std::ptr::null_mut() },)+
                     $($symbol: std::ptr::null_mut(),)+
                 };
@@ -155,13 +173,20 @@ kernels! {
         attention_f16_64, attention_f16_208, attention_f16_240, attention_f16_272, attention_online_f16, attention_f32,
         residual_mean,
         mean_of_largest,
-        inctrl_adapter, inctrl_heads,
     ]
+}
+
+impl Kernels {
+    /// The kernel `symbol`, which no operation of this folder launches.
+    pub(super) fn of_method(&self, symbol: &str) -> Result<MethodKernel> {
+        super::context::bind(&self.context)?;
+        Ok(MethodKernel(function(self.module, symbol, self.shared_limit)?))
+    }
 }
 
 fn function(module: CUmodule, symbol: &str, shared_limit: i32) -> Result<CUfunction> {
     let name = CString::new(symbol).unwrap_or_default();
-    // SAFETY: the module was just loaded.
+    // SAFETY: the module is loaded: its owner is `self`, or about to be made.
     let function = unsafe { result::module::get_function(module, name) };
     let function = driver(&format!("cuModuleGetFunction of `{symbol}`"), function)?;
     if shared_limit > STATIC_SHARED_LIMIT {

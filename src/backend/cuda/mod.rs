@@ -72,6 +72,7 @@ pub use bank::Bank;
 pub use buffer::Buffer;
 pub(crate) use buffer::Storage;
 pub use graph::Recordings;
+pub(crate) use kernels::MethodKernel;
 pub use linear::Linear;
 pub use tune::{Preference, Tuned};
 
@@ -192,9 +193,9 @@ impl Cuda {
         Ok(Numbers(memory))
     }
 
-    /// Every kernel, for launchers outside this folder.
-    pub(crate) fn kernels(&self) -> &kernels::Kernels {
-        &self.shared.kernels
+    /// The kernel `symbol` of a method's own operation.
+    pub(crate) fn method_kernel(&self, symbol: &str) -> Result<MethodKernel> {
+        self.shared.kernels.of_method(symbol)
     }
 
     /// Makes the device's context current on this thread, as every launch needs.

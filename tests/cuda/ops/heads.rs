@@ -6,7 +6,8 @@ use inctrl::backend::{Backend, BankRole, BankTensor, Role};
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::Dense;
 
-use super::{Operation, compare, unit_rows};
+use super::patch_nn::unit_rows;
+use super::{Operation, compare};
 use crate::{filled, halves, read, turn};
 
 /// A bank of a class mean and two text prototypes.

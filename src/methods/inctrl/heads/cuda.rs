@@ -2,7 +2,7 @@
 
 use super::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use crate::backend::cuda::launch::{Argument, Grid, int, launch};
-use crate::backend::cuda::{Bank, Buffer, Cuda, Numbers, Storage};
+use crate::backend::cuda::{Bank, Buffer, Cuda, MethodKernel, Numbers, Storage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::Dense;
 
@@ -31,6 +31,8 @@ impl Argument for HeadWeights {}
 pub struct Heads {
     weights: HeadWeights,
     _memory: Vec<Numbers>,
+    adapter_kernel: MethodKernel,
+    heads_kernel: MethodKernel,
 }
 
 impl Heads {
@@ -70,7 +72,12 @@ impl Heads {
             h1: int(h1)?,
             h2: int(h2)?,
         };
-        Ok(Heads { weights, _memory: memory })
+        Ok(Heads {
+            weights,
+            _memory: memory,
+            adapter_kernel: cuda.method_kernel("inctrl_adapter")?,
+            heads_kernel: cuda.method_kernel("inctrl_heads")?,
+        })
     }
 
     fn embed(&self) -> usize {
@@ -106,7 +113,7 @@ impl HeadOps for Cuda {
         let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: heads.adapter_shared() };
         launch!(
             self,
-            self.kernels().inctrl_adapter,
+            heads.adapter_kernel.function(),
             grid,
             class.pointer("inctrl_adapter", "class", Storage::F32, len)?,
             heads.weights,
@@ -132,7 +139,7 @@ impl HeadOps for Cuda {
         let mirror = out.mirror();
         launch!(
             self,
-            self.kernels().inctrl_heads,
+            heads.heads_kernel.function(),
             grid,
             class.pointer(OP, "class", Storage::F32, views.end * heads.embed())? + first(views.start, heads.embed()),
             map.pointer(OP, "map", Storage::F32, slots.end * heads.cells())? + first(slots.start, heads.cells()),

@@ -27,7 +27,7 @@ const PART_ROWS: usize = 240;
 const PADDING: usize = 64;
 
 /// Bytes of a model's encoder while it is loaded. The text tower is in memory only when a bank is begun.
-pub(crate) fn model_bytes(arch: &Arch) -> usize {
+pub(super) fn model_bytes(arch: &Arch) -> usize {
     let (mut packed, mut largest) = (0_usize, 0);
     for spec in table(arch).iter().filter(|spec| spec.tower == Tower::Vision) {
         let count = spec.shape.iter().fold(1_usize, |count, extent| count.saturating_mul(*extent));
@@ -41,13 +41,13 @@ pub(crate) fn model_bytes(arch: &Arch) -> usize {
 }
 
 /// Bytes of `threads` threads.
-pub(crate) fn threads_bytes(threads: usize) -> usize {
+pub(super) fn threads_bytes(threads: usize) -> usize {
     threads.saturating_mul(THREAD)
 }
 
 /// Bytes of one lane for `capacity` images of `patches` patches with `taps` compared blocks: encoder, search, results,
 /// threads.
-pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
+pub(super) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
     let vision = &arch.vision;
     let (tokens, width, rows) = (vision.prefix() + patches, vision.width, taps * patches);
     let mlp = match vision.mlp {
@@ -66,14 +66,14 @@ pub(crate) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usi
 }
 
 /// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
-pub(crate) fn rounded_bytes(arch: &Arch, patches: usize, capacity: usize) -> usize {
+pub(super) fn rounded_bytes(arch: &Arch, patches: usize, capacity: usize) -> usize {
     let vision = &arch.vision;
     let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);
     capacity.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)))
 }
 
 /// Bytes of the converted copy of a frame.
-pub(crate) fn conversion_bytes(width: usize, height: usize, format: PixelFormat) -> usize {
+pub(super) fn conversion_bytes(width: usize, height: usize, format: PixelFormat) -> usize {
     // A colour filter array of more than 8 bits is reduced to bytes first, beside the colours that are made from them.
     let array = usize::from(format.channels() == 3 && format.depth() > 8);
     width.saturating_mul(height).saturating_mul(format.channels() + array)

@@ -1,0 +1,58 @@
+//! The folders of the library depend on one another in one direction: `docs/architecture.md` draws it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The Rust files below a folder.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code of a file, without comments and the tests at its end.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// Which folders each folder of `src` names as `crate::<folder>`.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut uses = BTreeMap::new();
+    for folder in fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut files = Vec::new();
+        sources(&folder, &mut files);
+        let named = files.iter().filter(|path| !path.ends_with("tests.rs")).flat_map(|path| {
+            let code = code(path);
+            let names = code.split("crate::").skip(1);
+            let name = |rest: &str| rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().map(str::to_owned);
+            names.filter_map(name).collect::<Vec<_>>()
+        });
+        let named = named.filter(|other| *other != name && root.join(other).is_dir()).collect();
+        uses.insert(name, named);
+    }
+    uses
+}
+
+#[test]
+fn no_folder_uses_one_that_uses_it() {
+    let mut uses = uses();
+    // Nothing to see is no answer: these arrows are there.
+    assert!(uses["engine"].contains("backend") && uses["ffi"].contains("engine"), "{uses:?}");
+    // Takes away what uses nothing that is left, until there is nothing or a circle.
+    while !uses.is_empty() {
+        let left: BTreeSet<String> = uses.keys().cloned().collect();
+        let before = uses.len();
+        uses.retain(|_, others| !others.is_disjoint(&left));
+        assert!(uses.len() < before, "folders use one another in a circle, among these: {uses:?}");
+    }
+}
