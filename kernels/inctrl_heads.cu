@@ -6,7 +6,7 @@
 //   LAUNCH: grid rows, block 256, shared 4 (embed + hidden) bytes.
 //
 // inctrl_heads:
-//   s_i = sigmoid(eta(class_mean - psi(cls)))
+//   s_i = sigmoid(eta(cls_mean - psi(cls)))
 //   s_a = sigmoid(100 (u . anomaly) - 100 (u . normal)),  u = cls / max(||cls||, 1e-12)
 //   s_p = max(map)
 //   s_h = sigmoid(phi(map + s_i + s_a))
@@ -14,7 +14,7 @@
 //   cls     [images, embed]  f32, in
 //   map     [images, cells]  f32, in
 //   w       HeadWeights by value; eta is its `image` layers, phi its `holistic` ones, relu between
-//   class_mean       a BankTensor in device memory, in: [embed] f32
+//   cls_mean         a BankTensor in device memory, in: [embed] f32
 //   text_prototypes  a BankTensor in device memory, in: [2, embed] f32, unit rows: normal, anomaly
 //   out     [images, 5]      f32, out: score, s_h, s_p, s_i, s_a
 //   mirror  as out, may be null: the same in the host's memory
@@ -178,7 +178,7 @@ __device__ __forceinline__ void adapt_row(unsigned char* shared, const float* __
 
 __device__ __forceinline__ void score(unsigned char* shared, const float* __restrict__ cls,
                                       const float* __restrict__ map, const HeadWeights& w,
-                                      const BankTensor* __restrict__ class_mean,
+                                      const BankTensor* __restrict__ cls_mean,
                                       const BankTensor* __restrict__ text_prototypes, float* __restrict__ out,
                                       float* __restrict__ mirror) {
     float* x = reinterpret_cast<float*>(shared);
@@ -193,7 +193,7 @@ __device__ __forceinline__ void score(unsigned char* shared, const float* __rest
     const int thread = static_cast<int>(threadIdx.x);
     cls += static_cast<size_t>(blockIdx.x) * w.embed;
     map += static_cast<size_t>(blockIdx.x) * w.cells;
-    const float* mean = static_cast<const float*>(class_mean->data);
+    const float* mean = static_cast<const float*>(cls_mean->data);
     const float* normal = static_cast<const float*>(text_prototypes->data);
     const float* anomaly = normal + w.embed;
     Summary part = {0.0f, 0.0f, 0.0f, reduce::minus_infinity()};
@@ -240,9 +240,9 @@ CU_EXPORT(inctrl_adapter);
 
 extern "C" __global__ void __launch_bounds__(256, 2)
     inctrl_heads(const float* __restrict__ cls, const float* __restrict__ map, HeadWeights w,
-                 const BankTensor* __restrict__ class_mean, const BankTensor* __restrict__ text_prototypes,
+                 const BankTensor* __restrict__ cls_mean, const BankTensor* __restrict__ text_prototypes,
                  float* __restrict__ out, float* __restrict__ mirror) {
     CU_SHARED(shared);
-    inctrl_heads_impl::score(shared, cls, map, w, class_mean, text_prototypes, out, mirror);
+    inctrl_heads_impl::score(shared, cls, map, w, cls_mean, text_prototypes, out, mirror);
 }
 CU_EXPORT(inctrl_heads);

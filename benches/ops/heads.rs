@@ -58,7 +58,7 @@ pub fn heads(c: &mut Criterion) {
             let (on_mean, on_texts): (Arc<[f32]>, Arc<[f32]>) = (mean.clone().into(), texts.clone().into());
             let tensor = |values, rows| BankTensor { values, shape: [1, rows, EMBED], role: BankRole::Numbers };
             let bank = cpu.bank(&[tensor(&on_mean, 1), tensor(&on_texts, 2)]).expect("a bank");
-            let at = Scored { views: 0..images, first_slot: 0, class_mean: 0, text_prototypes: 1 };
+            let at = Scored { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 };
             let mut out = vec![0.0; images * OUTPUTS];
             cpu.heads(&class, &map, at.clone(), &layers, &bank, &mut out).expect("scores");
             for image in [0, images - 1] {

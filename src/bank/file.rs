@@ -135,15 +135,15 @@ fn first_version(
     mask: Option<&IgnoreMask>,
 ) -> Result<(Fitted, String)> {
     let prompts = header.prompts.len();
-    let [taps, adapted, class_mean, text] = &tensors[..] else {
+    let [taps, adapted, cls_mean, text] = &tensors[..] else {
         return Err(Error::new(ErrorKind::Internal, "version 1 has four tensors"));
     };
-    let embedding = *class_mean.shape.first().unwrap_or(&0);
+    let embedding = *cls_mean.shape.first().unwrap_or(&0);
     let &[layers, _, patches, width] = &taps.shape[..] else { return Err(misshapen(taps)) };
     for (tensor, expected) in [
         (taps, &[layers, prompts, patches, width][..]),
         (adapted, &[prompts, embedding]),
-        (class_mean, &[embedding]),
+        (cls_mean, &[embedding]),
         (text, &[2, embedding]),
     ] {
         if tensor.shape != expected || tensor.shape.contains(&0) {

@@ -14,7 +14,7 @@ use crate::weights::Weights;
 
 /// Indices of the bank's tensors on a device, in the order of [`super::ON_DEVICE`].
 const ROWS: usize = 0;
-const CLASS_MEAN: usize = 1;
+const CLS_MEAN: usize = 1;
 const TEXT_PROTOTYPES: usize = 2;
 
 /// The scale of a cosine distance, as in [`equations::residual`](super::equations::residual).
@@ -71,7 +71,7 @@ impl<B: HeadOps> Comparer<B> {
             let at = Scored {
                 views: run.views.clone(),
                 first_slot: run.first_slot,
-                class_mean: CLASS_MEAN,
+                cls_mean: CLS_MEAN,
                 text_prototypes: TEXT_PROTOTYPES,
             };
             let (class, heads) = (&batch.features.class, &self.shared.heads);

@@ -71,7 +71,7 @@ pub struct Given<'a, T> {
     /// f_v(x), the class embedding without normalisation, `[E]`.
     pub class: &'a [T],
     /// I_p of equation 3, `[E]`.
-    pub class_mean: &'a [T],
+    pub cls_mean: &'a [T],
     /// s_a of equation 6.
     pub text_prior: T,
     /// α: weight of the patch maximum in the final score.
@@ -119,7 +119,7 @@ pub fn score<T: Real>(heads: &mut impl Heads<T>, given: Given<'_, T>, room: &mut
     // F_x = I_p - ψ(f_v(x))
     let residual = &mut room[..given.class.len()];
     heads.adapt(given.class, residual);
-    residual.iter_mut().zip(given.class_mean).for_each(|(r, mean)| *r = *mean - *r);
+    residual.iter_mut().zip(given.cls_mean).for_each(|(r, mean)| *r = *mean - *r);
     let image_residual = sigmoid(heads.image_logit(residual));
 
     let patch_max = largest(given.map);

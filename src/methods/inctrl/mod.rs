@@ -3,7 +3,7 @@
 //! | Equation | What | Where |
 //! |---|---|---|
 //! | 1, 2 | patch residual per tap, residual map M_x | `compare.rs`, [`equations::residual`] |
-//! | 3 | prompt prototype I_p: mean adapted class embedding | [`class_mean`] |
+//! | 3 | prompt prototype I_p: mean adapted class embedding | [`cls_mean`] |
 //! | 4, 5 | image residual F_x and its score s_i | [`equations::score`] |
 //! | 6 | text prior s_a, its prototypes | [`text_prototypes`], [`equations::text_prior`] |
 //! | 7 | holistic map, its score, the final score | [`equations::score`] |
@@ -34,17 +34,17 @@ mod prototypes;
 pub use heads::CudaHeads;
 pub use heads::{HeadLayers, HeadOps, OUTPUTS, Scored};
 pub use layers::head_layers;
-pub use prototypes::{class_mean, text_prototypes};
+pub use prototypes::{cls_mean, text_prototypes};
 
 /// Names of the bank's tensors.
 const TAPS: &str = "taps";
 const ADAPTED: &str = "adapted_class";
-const CLASS_MEAN: &str = "class_mean";
+const CLS_MEAN: &str = "class_mean";
 const TEXT_PROTOTYPES: &str = "text_prototypes";
 
 /// The bank's tensors on a device, in order.
 const ON_DEVICE: &[(&str, BankRole)] =
-    &[(TAPS, BankRole::Rows), (CLASS_MEAN, BankRole::Numbers), (TEXT_PROTOTYPES, BankRole::Numbers)];
+    &[(TAPS, BankRole::Rows), (CLS_MEAN, BankRole::Numbers), (TEXT_PROTOTYPES, BankRole::Numbers)];
 
 /// The method.
 pub struct Inctrl;
@@ -120,11 +120,11 @@ impl Method for Inctrl {
         let all = (0..layers).flat_map(layer).copied().collect();
         let adapted: Vec<f32> = adapted.iter().flat_map(|adapted| adapted.values.iter().copied()).collect();
         let embedding = adapted.len() / prompts.len();
-        let mean = class_mean(&adapted, embedding);
+        let mean = cls_mean(&adapted, embedding);
         let mut tensors = vec![
             NamedTensor { name: TAPS, shape: vec![layers, rows.iter().sum(), width], values: all },
             NamedTensor { name: ADAPTED, shape: vec![prompts.len(), embedding], values: adapted.into() },
-            NamedTensor { name: CLASS_MEAN, shape: vec![embedding], values: mean.into() },
+            NamedTensor { name: CLS_MEAN, shape: vec![embedding], values: mean.into() },
         ];
         tensors.extend(class);
         Ok(Fitted { tensors, rows })
@@ -162,7 +162,7 @@ impl Method for Inctrl {
         let wanted: [(&str, &[usize]); 4] = [
             (TAPS, &[layers, rows, width]),
             (ADAPTED, &[prompts, embedding]),
-            (CLASS_MEAN, &[embedding]),
+            (CLS_MEAN, &[embedding]),
             (TEXT_PROTOTYPES, &[2, embedding]),
         ];
         for (name, expected) in wanted {
@@ -192,7 +192,7 @@ impl Method for Inctrl {
     }
 
     fn file_tensors(&self) -> &'static [&'static str] {
-        &[TAPS, ADAPTED, CLASS_MEAN, TEXT_PROTOTYPES]
+        &[TAPS, ADAPTED, CLS_MEAN, TEXT_PROTOTYPES]
     }
 
     load_on_every_device!(compare::load);

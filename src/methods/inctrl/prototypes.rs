@@ -11,7 +11,7 @@ use crate::weights::Weights;
 ///
 /// Summed in f64 in the given order. Callers keep prompts in the order of their content hashes, so the order in which a
 /// user lists them changes no bit.
-pub fn class_mean(adapted: &[f32], width: usize) -> Vec<f32> {
+pub fn cls_mean(adapted: &[f32], width: usize) -> Vec<f32> {
     mean_of_rows(adapted.chunks_exact(width), width).into_iter().map(|x| x as f32).collect()
 }
 

@@ -12,13 +12,13 @@ use crate::{filled, halves, read, turn};
 
 /// A bank of a class mean and two text prototypes.
 fn heads_bank<B: Backend>(backend: &mut B, mean: &[f32], text: &[f32]) -> B::Bank {
-    let (class_mean, text): (Arc<[f32]>, Arc<[f32]>) = (mean.into(), text.into());
+    let (cls_mean, text): (Arc<[f32]>, Arc<[f32]>) = (mean.into(), text.into());
     let numbers = |values, rows| BankTensor { values, shape: [1, rows, mean.len()], role: BankRole::Numbers };
-    backend.bank(&[numbers(&class_mean, 1), numbers(&text, 2)]).unwrap()
+    backend.bank(&[numbers(&cls_mean, 1), numbers(&text, 2)]).unwrap()
 }
 
 fn images_at(images: usize) -> Scored {
-    Scored { views: 0..images, first_slot: 0, class_mean: 0, text_prototypes: 1 }
+    Scored { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 }
 }
 
 fn dense(seed: u64, rows: usize, cols: usize, biased: bool) -> Dense {

@@ -60,7 +60,7 @@ impl Case {
         random(2, IMAGES * self.cells, 0.1).iter().map(|x| x.abs()).collect()
     }
 
-    fn class_mean(&self) -> Vec<f32> {
+    fn cls_mean(&self) -> Vec<f32> {
         random(3, self.embedding, 1.0)
     }
 
@@ -76,15 +76,15 @@ impl Case {
     }
 
     fn bank<B: HeadOps>(&self, backend: &mut B) -> B::Bank {
-        let (class_mean, text_prototypes) = (self.class_mean(), self.text_prototypes());
+        let (cls_mean, text_prototypes) = (self.cls_mean(), self.text_prototypes());
         let numbers = |values, rows| BankTensor { values, shape: [1, rows, self.embedding], role: BankRole::Numbers };
-        let (class_mean, text_prototypes) = (Arc::from(class_mean), Arc::from(text_prototypes));
-        backend.bank(&[numbers(&class_mean, 1), numbers(&text_prototypes, 2)]).unwrap()
+        let (cls_mean, text_prototypes) = (Arc::from(cls_mean), Arc::from(text_prototypes));
+        backend.bank(&[numbers(&cls_mean, 1), numbers(&text_prototypes, 2)]).unwrap()
     }
 }
 
 fn images_at(images: usize) -> Scored {
-    Scored { views: 0..images, first_slot: 0, class_mean: 0, text_prototypes: 1 }
+    Scored { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 }
 }
 
 /// `W x + b`
@@ -114,7 +114,7 @@ fn head<T: Real>(layers: &[Dense; 3], x: &[T]) -> T {
 
 /// Score, s_h, s_p, s_i, s_a of every image.
 fn formula<T: Real>(case: &Case) -> Vec<T> {
-    let (layers, mean, text) = (case.layers(), real::<T>(&case.class_mean()), real::<T>(&case.text_prototypes()));
+    let (layers, mean, text) = (case.layers(), real::<T>(&case.cls_mean()), real::<T>(&case.text_prototypes()));
     let (normal, anomaly) = text.split_at(case.embedding);
     let alpha = T::of(case.alpha.into());
     let (class, map) = (real::<T>(&case.class()), real::<T>(&case.map()));

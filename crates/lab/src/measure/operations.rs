@@ -313,7 +313,7 @@ pub fn operations<B: HeadOps>(
         let seconds = time(backend, |b| b.mean_of_largest(&map, &judged, &at, &mut parts))?;
         tell("mean_of_largest", format!("{images} x {patches}"), seconds, 0, queries * 8);
         let Some(heads) = &heads else { continue };
-        let scored = Scored { views: 0..images, first_slot: 0, class_mean: 1, text_prototypes: 2 };
+        let scored = Scored { views: 0..images, first_slot: 0, cls_mean: 1, text_prototypes: 2 };
         let seconds = time(backend, |b| b.heads(&class, &map, scored.clone(), heads, &bank, &mut parts))?;
         let weights = embed * embed / 2 + 128 * (embed + patches) + 2 * 64 * 129;
         tell("inctrl_heads", format!("{images} images"), seconds, 2 * images * weights, 4 * weights);

@@ -212,12 +212,12 @@ impl Network {
         let [_, prompts] = self.adapt(&batch.prompts);
         let mut room = vec![0.0; e.max(cells)];
         let sample = |i: usize| {
-            let mut class_mean = vec![0.0; e];
-            prompts[i * k * e..][..k * e].chunks_exact(e).for_each(|p| axpy(1.0 / k as f64, p, &mut class_mean));
+            let mut cls_mean = vec![0.0; e];
+            prompts[i * k * e..][..k * e].chunks_exact(e).for_each(|p| axpy(1.0 / k as f64, p, &mut cls_mean));
             let given = Given {
                 map: &batch.maps[i * cells..][..cells],
                 class: &batch.queries[i * e..][..e],
-                class_mean: &class_mean,
+                cls_mean: &cls_mean,
                 text_prior: batch.text_priors[i],
                 alpha: self.alpha,
             };

@@ -9,7 +9,7 @@ use super::{Loss, LossInput};
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{Backend, BankRole, BankTensor, Role};
 use inctrl::internals::TensorFile;
-use inctrl::methods::inctrl::{HeadOps, OUTPUTS, Scored, class_mean, head_layers};
+use inctrl::methods::inctrl::{HeadOps, OUTPUTS, Scored, cls_mean, head_layers};
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
 
@@ -169,7 +169,7 @@ fn the_engines_heads_score_alike() {
 
     let mut cpu = Cpu::new(1).unwrap();
     let heads = cpu.head_weights(&head_layers(&weights).unwrap()).unwrap();
-    let one = Scored { views: 0..1, first_slot: 0, class_mean: 0, text_prototypes: 1 };
+    let one = Scored { views: 0..1, first_slot: 0, cls_mean: 0, text_prototypes: 1 };
     let f32s = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
     let batch = batch(0);
     let scored = network.evaluate(&batch);
@@ -189,7 +189,7 @@ fn the_engines_heads_score_alike() {
         let share = (s_a / (1.0 - s_a)).ln() / 100.0;
         let anomaly = query.iter().map(|x| share * x / norm);
         let text_prototypes = f32s(&[0.0; EMBEDDING].into_iter().chain(anomaly).collect::<Vec<f64>>());
-        let (mean, text) = (class_mean(&host, EMBEDDING).into(), text_prototypes.into());
+        let (mean, text) = (cls_mean(&host, EMBEDDING).into(), text_prototypes.into());
         let numbers = |values, rows| BankTensor { values, shape: [1, rows, EMBEDDING], role: BankRole::Numbers };
         let bank = cpu.bank(&[numbers(&mean, 1), numbers(&text, 2)]).unwrap();
         cpu.upload(&f32s(query), &mut class).unwrap();

@@ -38,7 +38,7 @@ impl HeadOps for Cpu {
         need("inctrl_heads", "class", class.len(), views.end * width)?;
         need("inctrl_heads", "map", map.len(), slots.end * cells)?;
         need("inctrl_heads", "out", out.len(), slots.end * OUTPUTS)?;
-        let class_mean = bank.numbers("inctrl_heads", at.class_mean, width)?;
+        let cls_mean = bank.numbers("inctrl_heads", at.cls_mean, width)?;
         let prototypes = bank.numbers("inctrl_heads", at.text_prototypes, 2 * width)?;
         let (normal, anomaly) = prototypes.split_at(width);
         let room = width.max(cells);
@@ -52,7 +52,7 @@ impl HeadOps for Cpu {
             arithmetic.unit(unit);
             let text_prior = equations::text_prior(arithmetic.dot(unit, anomaly), arithmetic.dot(unit, normal));
             let map = &map[(slots.start + row) * cells..][..cells];
-            let given = Given { map, class, class_mean, text_prior, alpha: layers.alpha };
+            let given = Given { map, class, cls_mean, text_prior, alpha: layers.alpha };
             let parts = equations::score(&mut OneImage { layers, hidden, arithmetic }, given, room);
             out.copy_from_slice(&[
                 parts.score,

@@ -132,7 +132,7 @@ impl HeadOps for Cuda {
     ) -> Result<()> {
         const OP: &str = "inctrl_heads";
         let (views, slots) = (&at.views, at.slots());
-        let class_mean = self.bank_entry(bank, OP, at.class_mean, [1, 1, heads.embed()])?;
+        let cls_mean = self.bank_entry(bank, OP, at.cls_mean, [1, 1, heads.embed()])?;
         let text_prototypes = self.bank_entry(bank, OP, at.text_prototypes, [1, 2, heads.embed()])?;
         let grid = Grid { blocks: [views.len(), 1, 1], threads: THREADS, shared: heads.heads_shared() };
         let first = |row: usize, width: usize| (row * width * 4) as u64;
@@ -144,7 +144,7 @@ impl HeadOps for Cuda {
             class.pointer(OP, "class", Storage::F32, views.end * heads.embed())? + first(views.start, heads.embed()),
             map.pointer(OP, "map", Storage::F32, slots.end * heads.cells())? + first(slots.start, heads.cells()),
             heads.weights,
-            class_mean,
+            cls_mean,
             text_prototypes,
             out.pointer(OP, "out", Storage::F32, slots.end * OUTPUTS)? + first(slots.start, OUTPUTS),
             if mirror == 0 { 0 } else { mirror + first(slots.start, OUTPUTS) },

@@ -50,7 +50,7 @@ pub struct Scored {
     /// First row of the maps and of the output. There are as many rows as views.
     pub first_slot: usize,
     /// Index of I_p, `[E]`, among the bank's tensors.
-    pub class_mean: usize,
+    pub cls_mean: usize,
     /// Index of F_n and F_a, `[2, E]`: unit rows, normal first, then anomaly.
     pub text_prototypes: usize,
 }
