@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `score.rs` | `inctrl score`: arguments, and the messages at the end |
 //! | `queries.rs` | files, folders, globs and standard input to a sequence of paths |
-//! | `lanes.rs` | decoding and scoring on threads, results in input order |
+//! | `workers.rs` | decoding and scoring on threads, results in input order |
 //! | `rows.rs` | a result as a line of a table, JSON or CSV |
 //! | `maps.rs` | heat maps as files |
 //! | `bank.rs` | `inctrl bank`: build, append, info |
@@ -34,7 +34,6 @@ mod data;
 mod demo;
 mod depth;
 mod eval;
-mod lanes;
 mod maps;
 mod method;
 mod model;
@@ -47,6 +46,7 @@ mod train;
 #[cfg(feature = "cuda")]
 mod tune;
 mod weights;
+mod workers;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;

@@ -11,13 +11,13 @@ use inctrl::{BankSpec, Engine, Fit, PromptBank, Scorer, WhiteLevel};
 use super::Outcome;
 use super::console::{Progress, result, say};
 use super::depth::{DepthArgs, Doubts};
-use super::lanes;
 use super::maps::{DEFAULT_MAX, MapWriter};
 use super::method::MethodArgs;
 use super::model::ModelArgs;
 use super::normals::{self, CLASS_HELP, FIT_HELP, parse_fit};
 use super::queries::Queries;
 use super::rows::{Format, Printer, Row};
+use super::workers;
 
 /// Score images against a few normal ones, and draw heat maps
 #[derive(clap::Args)]
@@ -121,7 +121,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     let mut tally = Tally::default();
     let maps = maps.map(|writer| (Arc::new(writer), queries.names()));
-    lanes::run(queries.into_iter(), white, scorers, maps, |row| {
+    workers::run(queries.into_iter(), white, scorers, maps, |row| {
         result(&printer.line(&row)?)?;
         progress.advance();
         tally.count(&row);
