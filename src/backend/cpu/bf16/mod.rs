@@ -96,20 +96,21 @@ pub(super) fn words(columns: usize) -> usize {
     columns.div_ceil(2)
 }
 
-/// Rounds a row of f32 into its words; beyond the end are zeros.
+/// Rounds a row of f32 into its words, half as many; the half beyond an odd end is zero.
 #[inline(always)]
 fn round_row<H: Bf16>(bf16: H, row: &[f32], words: &mut [i32]) {
     let (floats, lanes) = (bf16.floats(), H::LANES);
-    let (mut rows, mut out) = (row.chunks_exact(2 * lanes), words.chunks_exact_mut(lanes));
-    for (x, word) in rows.by_ref().zip(out.by_ref()) {
+    let rows = row.chunks_exact(2 * lanes);
+    let (rest, (whole, last)) = (rows.remainder(), words.split_at_mut(row.len() / (2 * lanes) * lanes));
+    for (x, word) in rows.zip(whole.chunks_exact_mut(lanes)) {
         bf16.store(bf16.round_row(floats.load(x), floats.load(&x[lanes..])), word);
     }
-    let rest = out.into_remainder();
-    let mut last = [0.0; 32];
-    last[..rows.remainder().len()].copy_from_slice(rows.remainder());
-    let mut word = [0; 16];
-    bf16.store(bf16.round_row(floats.load(&last), floats.load(&last[lanes..])), &mut word);
-    rest.copy_from_slice(&word[..rest.len()]);
+    if !last.is_empty() {
+        let (mut padded, mut word) = ([0.0; 32], [0; 16]);
+        padded[..rest.len()].copy_from_slice(rest);
+        bf16.store(bf16.round_row(floats.load(&padded), floats.load(&padded[lanes..])), &mut word);
+        last.copy_from_slice(&word[..last.len()]);
+    }
 }
 
 /// Words as the f32 of which they are the bits.
