@@ -254,14 +254,19 @@
 #define INCTRL_MEMORY_CUDA 1
 
 /**
- * Precision of a GPU: half, the default.
+ * What the device usually computes in: half precision on a GPU, f32 on the processor. The default.
  */
 #define INCTRL_PRECISION_F16 0
 
 /**
- * Precision of a GPU: single, for diagnosis.
+ * Single precision on every device; on a GPU for diagnosis.
  */
 #define INCTRL_PRECISION_F32 1
+
+/**
+ * Products of bf16, on a processor with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
+ */
+#define INCTRL_PRECISION_BF16 2
 
 /**
  * Fit: the shorter side fills the model's input and the ends of the longer side are cut off, as published. Pixels
@@ -413,7 +418,7 @@ typedef struct inctrl_engine_options {
      */
     uint32_t threads;
     /**
-     * Precision of a GPU.
+     * One of INCTRL_PRECISION_*; one that the device lacks is an error.
      */
     int32_t precision;
 } inctrl_engine_options;
