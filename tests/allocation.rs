@@ -13,10 +13,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use inctrl::backend::cpu::Cpu;
 use inctrl::ffi::*;
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
-use inctrl::{BankSpec, Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
+use inctrl::{BankSpec, Device, Engine, EngineOptions, Fit, Frame, PixelFormat, Precision};
 
 mod counting;
 #[cfg(feature = "cuda")]
@@ -35,16 +36,23 @@ fn main() {
     random::write(&weights, &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
     let frames = std::env::var("INCTRL_FRAMES").ok().map(|text| text.parse().unwrap());
     let on_cpu = frames.unwrap_or(10_000);
-    allocates_nothing(&weights, Device::Cpu, on_cpu);
+    for precision in [Precision::F32, Precision::Bf16] {
+        match Cpu::with_precision(1, Some(precision)) {
+            Ok(_) => {
+                allocates_nothing(&weights, Device::Cpu, Some(precision), on_cpu);
+                batches_after_single_frames(&weights, precision);
+            }
+            Err(error) => println!("SKIP: {error}"),
+        }
+    }
     through_c(&weights, Device::Cpu, on_cpu);
-    batches_after_single_frames(&weights);
     grids_in_turn(&weights, Device::Cpu, on_cpu.min(2000));
     scorers_take_what_is_estimated(folder.path());
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
             let emulated = frames.unwrap_or(400);
-            allocates_nothing(&weights, Device::Cuda(0), emulated);
+            allocates_nothing(&weights, Device::Cuda(0), None, emulated);
             grids_in_turn(&weights, Device::Cuda(0), emulated);
             through_c(&weights, Device::Cuda(0), emulated);
         }
@@ -52,9 +60,9 @@ fn main() {
     }
 }
 
-fn allocates_nothing(weights: &Path, device: Device, count: usize) {
+fn allocates_nothing(weights: &Path, device: Device, precision: Option<Precision>, count: usize) {
     let mut options = EngineOptions::new(weights);
-    options.device = device;
+    (options.device, options.precision) = (device, precision);
     options.threads = NonZeroUsize::new(2);
     let engine = Engine::with(&options).unwrap();
 
@@ -81,16 +89,19 @@ fn allocates_nothing(weights: &Path, device: Device, count: usize) {
     };
     let warm_up = run(20);
     let steady = run(count);
-    println!("{device}: {warm_up} allocations in the first 20 frames, {steady} in {count} more");
+    println!(
+        "{device}, {}: {warm_up} allocations in the first 20 frames, {steady} in {count} more",
+        engine.precision()
+    );
     assert!(warm_up > 0, "the counter does not count");
     assert_eq!(steady, 0);
     assert!(sum.is_finite());
 }
 
 /// Batches of any size and a bank of more prompts need no memory that single frames and one prompt did not.
-fn batches_after_single_frames(weights: &Path) {
+fn batches_after_single_frames(weights: &Path, precision: Precision) {
     let mut options = EngineOptions::new(weights);
-    options.device = Device::Cpu;
+    (options.device, options.precision) = (Device::Cpu, Some(precision));
     options.threads = NonZeroUsize::new(2);
     let engine = Engine::with(&options).unwrap();
     let (width, height) = (48, 40);
@@ -110,7 +121,7 @@ fn batches_after_single_frames(weights: &Path) {
             assert_eq!(found, 0, "{images} images, {prompts} prompts");
         }
     }
-    println!("batches of all sizes and a larger bank: no allocation after single frames");
+    println!("{precision}: batches of all sizes and a larger bank: no allocation after single frames");
 }
 
 /// Frames of two shapes in turn, alone and in one batch: memory is taken when each is first seen, and then no more.

@@ -82,7 +82,6 @@ impl Cpu {
     ) -> Result<()> {
         need("linear", "x", x.len(), rows * w.inputs)?;
         need("linear", "out", out.len(), rows * w.outputs)?;
-        let x = &x[..rows * w.inputs];
         let out = Disjoint::new(&mut out[..rows * w.outputs]);
         let finish = Finish { outputs: w.outputs, bias: w.bias.as_slice(), rows: 0..rows, out, epilogue };
         match &w.weights {

@@ -42,7 +42,7 @@ impl Cpu {
         Packed { depth, panels }
     }
 
-    /// `finish` of `x Wᵀ`, where `x` is `[rows, inputs]`.
+    /// `finish` of `x Wᵀ`, where `x` is `[rows, inputs]` and may be longer.
     pub(in crate::backend::cpu) fn multiply_bf16(
         &mut self,
         isa: Bf16Isa,
@@ -53,7 +53,8 @@ impl Cpu {
     ) -> Result<()> {
         let rows = finish.rows.len();
         let depth = w.depth;
-        memory::grow("the rounded operand of a product", &mut self.rounded, rows * depth)?;
+        // As much as `x` has room for: another batch then needs no more.
+        memory::grow("the rounded operand of a product", &mut self.rounded, x.len() / inputs.max(1) * depth)?;
         self.reserve_words(SCRATCH);
         let rounded = &mut self.rounded[..rows * depth];
         self.pool.run_chunks(rounded, (ROWS * depth).max(1), |chunk, rounded, _| {
