@@ -254,7 +254,7 @@
 #define INCTRL_MEMORY_CUDA 1
 
 /**
- * What the device usually computes in: half precision on a GPU, f32 on the processor. The default.
+ * What the device usually computes in: half precision on a GPU, f32 on the CPU. The default.
  */
 #define INCTRL_PRECISION_F16 0
 
@@ -264,7 +264,7 @@
 #define INCTRL_PRECISION_F32 1
 
 /**
- * Products of bf16, on a processor with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
+ * Products of bf16, on a CPU with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
  */
 #define INCTRL_PRECISION_BF16 2
 

@@ -1,7 +1,7 @@
 //! Precision as a policy: which arithmetic an engine runs in, and how a device then stores what plays which role. No other
 //! place decides it; kernels are chosen by operation and by the type that this one names.
 //!
-//! | role | f32 | f16 (GPU) | bf16 (processor) |
+//! | role | f32 | f16 (GPU) | bf16 (CPU) |
 //! |---|---|---|---|
 //! | weights of products | f32 | f16 | bf16 |
 //! | operands of products: normalised activations, queries, keys, values, patch rows | f32 | f16 | bf16 |
@@ -27,9 +27,9 @@ use crate::tensor::DType;
 pub enum Precision {
     /// Half precision, of GPUs: fast, scores within 2e-3 of f32.
     F16,
-    /// Brain floats, of processors with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
+    /// Brain floats, of CPUs with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
     Bf16,
-    /// Single precision: what the processor computes in; slow on a GPU, for diagnosis.
+    /// Single precision: what the CPU computes in; slow on a GPU, for diagnosis.
     F32,
 }
 

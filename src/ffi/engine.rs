@@ -10,11 +10,11 @@ use super::status::{Failure, guard};
 use crate::backend::Precision;
 use crate::engine::{Device, Engine, EngineOptions};
 
-/// What the device usually computes in: half precision on a GPU, f32 on the processor. The default.
+/// What the device usually computes in: half precision on a GPU, f32 on the CPU. The default.
 pub const INCTRL_PRECISION_F16: i32 = 0;
 /// Single precision on every device; on a GPU for diagnosis.
 pub const INCTRL_PRECISION_F32: i32 = 1;
-/// Products of bf16, on a processor with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
+/// Products of bf16, on a CPU with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
 pub const INCTRL_PRECISION_BF16: i32 = 2;
 
 /// How to open an engine. Begin with `inctrl_engine_options options = {0}; options.struct_size = sizeof options;`.

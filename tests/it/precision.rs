@@ -1,4 +1,4 @@
-//! Engines in bf16 on the processor: how far from f32, and what must not matter. Without AVX512-BF16 there is an error to see.
+//! Engines in bf16 on the CPU: how far from f32, and what must not matter. Without AVX512-BF16 there is an error to see.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<E
     Engine::with(&options)
 }
 
-/// Runs a test on every model, with an engine in f32 and one in bf16; where the processor has none, checks that it is said so.
+/// Runs a test on every model, with an engine in f32 and one in bf16; where the CPU has none, checks that it is said so.
 fn on_every_model(test: impl Fn(&str, &Model, &Engine, &Engine)) {
     for (name, config) in MODELS {
         let model = Model::new(config, 7);

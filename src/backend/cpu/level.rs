@@ -1,4 +1,4 @@
-//! How much of the processor is used: all that it has, or what the variable `INCTRL_CPU` says, so that tests and benches can hold
+//! How much of the CPU is used: all that it has, or what the variable `INCTRL_CPU` says, so that tests and benches can hold
 //! one instruction set against another.
 
 use super::bf16::Bf16Isa;
@@ -45,7 +45,7 @@ impl Level {
         }
     }
 
-    /// What this level has of this processor; `None` where the processor lacks it.
+    /// What this level has of this CPU; `None` where the CPU lacks it.
     fn instructions(self) -> Option<Instructions> {
         let f32 = Isa::available().into_iter().find(|isa| match isa {
             Isa::Portable(_) => self == Level::Portable,
@@ -64,18 +64,18 @@ impl Level {
         }
     }
 
-    /// Every level of this processor, the lowest first.
+    /// Every level of this CPU, the lowest first.
     pub(crate) fn available() -> Vec<(Level, Instructions)> {
         Level::ALL.into_iter().filter_map(|level| Some((level, level.instructions()?))).collect()
     }
 }
 
 impl Instructions {
-    /// Those of the level that `INCTRL_CPU` names, else all of this processor. Plain Rust multiplies bf16 far slower than f32,
+    /// Those of the level that `INCTRL_CPU` names, else all of this CPU. Plain Rust multiplies bf16 far slower than f32,
     /// and does it only where it is asked for by name.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a name that no level has, [`ErrorKind::Device`] for a level that this processor lacks.
+    /// [`ErrorKind::Argument`] for a name that no level has, [`ErrorKind::Device`] for a level that this CPU lacks.
     pub(crate) fn chosen() -> Result<Self> {
         match std::env::var(VARIABLE) {
             Ok(name) if !name.is_empty() => Self::named(&name, &Level::available()),
@@ -103,7 +103,7 @@ impl Instructions {
         };
         available.iter().find(|(level, _)| *level == asked).map(|(_, instructions)| *instructions).ok_or_else(|| {
             let has = names(&mut available.iter().map(|(level, _)| *level));
-            let message = format!("{VARIABLE} is {name:?}, which this processor lacks: it has {has}");
+            let message = format!("{VARIABLE} is {name:?}, which this CPU lacks: it has {has}");
             Error::new(ErrorKind::Device, message)
         })
     }

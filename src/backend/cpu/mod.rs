@@ -146,17 +146,17 @@ impl Cpu {
         Self::with_precision(threads, Some(Precision::F32))
     }
 
-    /// A lane with `threads` threads, the caller's included; in f32 where no precision is named. It uses all of the processor, or
+    /// A lane with `threads` threads, the caller's included; in f32 where no precision is named. It uses all of the CPU, or
     /// what the variable `INCTRL_CPU` of the environment names.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for more than 1024 threads, [`ErrorKind::Device`] where the system refuses to start one and for a
-    /// precision that the processor lacks; both for `INCTRL_CPU`.
+    /// precision that the CPU lacks; both for `INCTRL_CPU`.
     pub fn with_precision(threads: usize, precision: Option<Precision>) -> Result<Self> {
         let instructions = Instructions::chosen()?;
         let has = [Precision::F32, Precision::Bf16];
         let has = if instructions.bf16.is_some() { &has[..] } else { &has[..1] };
-        let what = format!("this processor ({}, without AVX512-BF16)", instructions.f32.name());
+        let what = format!("this CPU ({}, without AVX512-BF16)", instructions.f32.name());
         let precision = Precision::choose(precision, &what, has)?;
         Self::of_instructions(threads, instructions, precision)
     }

@@ -1,4 +1,4 @@
-//! What the processor's multiplying instructions do at best: the roof that products are held against.
+//! What the CPU's multiplying instructions do at best: the roof that products are held against.
 #![allow(unsafe_code)]
 
 use std::hint::black_box;
@@ -36,7 +36,7 @@ pub struct InstructionPeak {
     pub operations_per_second: f64,
 }
 
-/// The fused multiplying instructions that this processor has, or `INCTRL_CPU` leaves, on `threads` threads; f32 first.
+/// The fused multiplying instructions that this CPU has, or `INCTRL_CPU` leaves, on `threads` threads; f32 first.
 ///
 /// # Errors
 /// As [`Cpu::new`].
@@ -173,7 +173,7 @@ mod tests {
         let peaks = roofline(1).unwrap();
         assert_eq!(peaks[0].operands, "f32");
         for peak in &peaks {
-            // Slower than this is no processor, faster is a loop that the compiler took away.
+            // Slower than this is no CPU, faster is a loop that the compiler took away.
             assert!((1e7..1e14).contains(&peak.operations_per_second), "{peak:?}");
         }
     }
