@@ -13,6 +13,9 @@ use crate::tiny::{MODELS, Model, alone, bank, frames, pictures, same};
 /// DESIGN's bound on scores in bf16.
 const TOLERANCE: f32 = 2e-3;
 
+/// A cell is a mean of a few cosines alone, of rows of 128 columns here, where a score averages over cells.
+const CELL: f32 = 1e-2;
+
 fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<Engine> {
     let mut options = EngineOptions::new(&model.path);
     options.device = Device::Cpu;
@@ -49,7 +52,7 @@ fn scores_in_bf16_are_near_those_in_f32() {
         let mut differ = false;
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
             close(&format!("{name}, picture {i}"), &[found.score], &[expected.score], TOLERANCE, 1.0);
-            close(&format!("{name}, map {i}"), &found.map.cells, &expected.map.cells, TOLERANCE, 1.0);
+            close(&format!("{name}, map {i}"), &found.map.cells, &expected.map.cells, CELL, 1.0);
             differ |= found.map.cells != expected.map.cells;
         }
         assert!(differ, "{name}: the engine in bf16 computes in f32");

@@ -85,7 +85,7 @@ fn an_instruction_and_plain_rust_give_the_same_bits() {
             let bits = (mix(seed.wrapping_mul(STEP) ^ i.wrapping_mul(STEP)) >> 16) as u32;
             // Half of them near one, where sums round, and half anywhere.
             let near = 0x3f00_3f00 | bits & 0x80ff_80ff;
-            let bits = if i % 2 == 0 { near } else { bits };
+            let bits = if i.is_multiple_of(2) { near } else { bits };
             finite(finite(bits, 0x7f80_0000), 0x7f80) as i32
         };
         (1..=len).map(word).collect()
