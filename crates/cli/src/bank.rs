@@ -189,12 +189,13 @@ fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
         Info::of(bank);
     let options = bank.options().to_string();
     let options = if options.is_empty() { options } else { format!("\n  options  {options}") };
+    // Methods that do not read the class leave it empty.
+    let class = if class.is_empty() { String::new() } else { format!("\n  class    {class}") };
     let extents = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
     let tensors: Vec<String> = tensors.iter().map(|(name, shape)| format!("{name} {}", extents(shape))).collect();
     let copies = if duplicates > 0 { format!(", {duplicates} of them copies of others") } else { String::new() };
     let mut text = format!(
-        "{}: bank {id}\n  method   {method}{options}\n  class    {class}\n  fit      {fit}\n  model    {model}\n  tensors  {}: {:.1} \
-         MB\n  prompts  {}{copies}",
+        "{}: bank {id}\n  method   {method}{options}{class}\n  fit      {fit}\n  model    {model}\n  tensors  {}: {:.1} MB\n  prompts  {}{copies}",
         path.display(),
         tensors.join(", "),
         bytes as f64 / 1e6,
