@@ -2,19 +2,13 @@
 
 use std::fmt::Display;
 
-use criterion::measurement::WallTime;
-use criterion::{Bencher, BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use inctrl::backend::cpu::Cpu;
-use inctrl::backend::{AttentionShape, Backend, Norm, Sequences};
-use inctrl::tensor::{DType, TensorView};
 
-pub const TOKENS: usize = 226;
 pub const PATCHES: usize = 225;
 pub const WIDTH: usize = 896;
-pub const HEADS: AttentionShape = AttentionShape { heads: 14, size: 64 };
 pub const EMBED: usize = 640;
 pub const TAPS: usize = 3;
-pub const ONE: Sequences<'static> = Sequences { ends: &[TOKENS] };
 
 pub fn cpu() -> Cpu {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -45,37 +39,11 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
-/// Layer norm of a row in f64.
-pub fn normalised(row: &[f64], norm: &Norm<Cpu>) -> Vec<f64> {
-    let count = row.len() as f64;
-    let mean = row.iter().sum::<f64>() / count;
-    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-    let scaled = row.iter().map(|x| (x - mean) / (variance + 1e-5).sqrt());
-    scaled.zip(norm.weight.iter().zip(&norm.bias)).map(|(x, (&w, &b))| x * f64::from(w) + f64::from(b)).collect()
-}
-
-pub fn norm(seed: u64) -> Norm<Cpu> {
-    Norm { weight: numbers(seed, WIDTH), bias: numbers(seed + 1, WIDTH), epsilon: 1e-5 }
-}
-
-pub fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 /// Fails unless `found` is within 1e-4 of `expected`.
 #[track_caller]
 pub fn check(name: &str, found: f32, expected: f64) {
     let error = (f64::from(found) - expected).abs();
     assert!(error <= 1e-4, "{name}: {found}, expected {expected}");
-}
-
-/// `[outputs, inputs]` weights and the layer without bias.
-pub fn layer(cpu: &mut Cpu, seed: u64, outputs: usize, inputs: usize) -> (Vec<f32>, <Cpu as Backend>::Linear) {
-    let weights = numbers(seed, outputs * inputs);
-    let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let view = TensorView { name: "w", shape: &[outputs, inputs], dtype: DType::F32, bytes: (&bytes).into() };
-    let layer = cpu.linear_weights(&view, 0..outputs, None).expect("a layer");
-    (weights, layer)
 }
 
 pub fn flop(count: usize) -> Throughput {
@@ -92,32 +60,21 @@ pub fn bench<R: FnMut()>(
     c: &mut Criterion,
     op: &str,
     shape: impl Display,
-    throughput: Throughput,
-    prepare: impl FnOnce() -> R,
-) {
-    bench_with(c, op, shape, throughput, || {
-        let mut run = prepare();
-        move |b: &mut Bencher<'_, WallTime>| b.iter(&mut run)
-    });
-}
-
-/// [`bench`] of what brings its own loop.
-pub fn bench_with<R: FnMut(&mut Bencher<'_, WallTime>)>(
-    c: &mut Criterion,
-    op: &str,
-    shape: impl Display,
-    throughput: Throughput,
+    throughput: impl Into<Option<Throughput>>,
     prepare: impl FnOnce() -> R,
 ) {
     let (mut prepare, mut run) = (Some(prepare), None);
     let mut group = c.benchmark_group(op);
-    group.throughput(throughput).sample_size(10);
+    group.sample_size(10);
+    if let Some(throughput) = throughput.into() {
+        group.throughput(throughput);
+    }
     group.bench_function(BenchmarkId::new("cpu", shape), |b| {
         // Criterion comes here several times for one measurement.
         if let Some(prepare) = prepare.take() {
             run = Some(prepare());
         }
-        run.as_mut().expect("prepared above")(b);
+        b.iter(run.as_mut().expect("prepared above"));
     });
     group.finish();
 }

@@ -3,7 +3,8 @@
 
 use inctrl::weights::Weights;
 
-use super::gelu::exact;
+use inctrl::backend::Gelu;
+use inctrl_lab::measure::op::gelu_formula;
 
 /// A class embedding `[E]` and the unit taps `[L, N, W]` of one image.
 pub struct Encoded {
@@ -31,7 +32,7 @@ pub fn encode(weights: &Weights, rows: &[f32]) -> Encoded {
         let qkv = linear(&norm(&x, &name("ln_1")), "attn.in_proj", "_");
         add(&mut x, &linear(&attention(&qkv, tokens, arch.vision.heads), "attn.out_proj", "."));
         let mut hidden = linear(&norm(&x, &name("ln_2")), "mlp.c_fc", ".");
-        hidden.iter_mut().for_each(|x| *x = exact(f64::from(*x)) as f32);
+        hidden.iter_mut().for_each(|x| *x = gelu_formula(Gelu::Exact, f64::from(*x)) as f32);
         add(&mut x, &linear(&hidden, "mlp.c_proj", "."));
         if arch.taps.contains(&(block + 1)) {
             for row in x[width..].chunks_exact(width) {

@@ -14,12 +14,13 @@ use inctrl::{Device, Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
 use inctrl_lab::measure::{Distribution, OperationTime, Peak, latency, operation_times, step_times, throughput};
 use serde_json::{Value, json};
 
-use super::Outcome;
 use super::console::{Progress, result};
 use super::model::ModelArgs;
+use super::{Outcome, bench_op};
 
 /// Times every operation, the steps of a score, latency and throughput on this machine
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Latency is from a frame in host memory to its score in host memory, one frame after the other. After a gap the
 machine is at rest, as between the parts on a conveyor. The steps are timed in separate passes,
@@ -28,7 +29,21 @@ same run: a plain copy, a large product.
 
 Examples:
   inctrl bench --weights W.safetensors --deadline-ms 20
-  inctrl bench --weights W.safetensors --device cuda:0 --batches 1,8,64 --json bench.json")]
+  inctrl bench --weights W.safetensors --device cuda:0 --batches 1,8,64 --json bench.json
+  inctrl bench op patch_nn --q 1024 --rows 32768 --width 384 --rivals product,faiss")]
+pub struct Command {
+    #[command(subcommand)]
+    part: Option<Part>,
+    #[command(flatten)]
+    whole: Option<Args>,
+}
+
+#[derive(clap::Subcommand)]
+enum Part {
+    Op(bench_op::Args),
+}
+
+#[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -71,7 +86,17 @@ fn parse_size(text: &str) -> Result<(usize, usize), String> {
     })
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub fn run(command: Command) -> Result<Outcome> {
+    match command {
+        Command { part: Some(Part::Op(args)), .. } => bench_op::run(args),
+        Command { whole: Some(args), .. } => model(args),
+        // The model is a required argument where there is no subcommand.
+        Command { .. } => bail!("--weights: none given"),
+    }
+}
+
+/// A model's operations, steps, latency and throughput.
+fn model(args: Args) -> Result<Outcome> {
     let (Some(&first), Some(&last)) = (args.batches.first(), args.batches.last()) else {
         bail!("--batches: none given")
     };

@@ -21,12 +21,13 @@
 //! | `convert.rs` | `inctrl convert` |
 //! | `synth.rs` | `inctrl synth` |
 //! | `demo.rs` | `inctrl demo` |
-//! | `bench.rs`, `tune.rs` | `inctrl bench`, `inctrl tune` |
+//! | `bench.rs`, `bench_op.rs`, `tune.rs` | `inctrl bench`, `inctrl bench op`, `inctrl tune` |
 //! | `model.rs`, `normals.rs`, `depth.rs` | arguments that several commands share |
 //! | `console.rs` | the two output streams and the progress bar |
 
 mod bank;
 mod bench;
+mod bench_op;
 mod calibrate;
 mod console;
 mod convert;
@@ -85,7 +86,7 @@ enum Command {
     Convert(convert::Args),
     Synth(synth::Args),
     Demo(demo::Args),
-    Bench(bench::Args),
+    Bench(bench::Command),
     #[cfg(feature = "cuda")]
     Tune(tune::Args),
 }

@@ -1,6 +1,7 @@
 //! The program as a user runs it.
 
 mod bad_input;
+mod bench_op;
 mod checkpoints;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;

@@ -6,20 +6,28 @@
 //! | file | job |
 //! |---|---|
 //! | `distribution.rs` | summary of many durations |
+//! | `op/` | one operation at any size on any device, compared with its formula |
 //! | `operations.rs` | every single operation of a model, at its sizes |
+//! | `contest.rs` | one operation beside its rivals, turn by turn |
+//! | `rival.rs`, `rivals.py` | other libraries in processes of their own |
 //! | `arrivals.rs` | scores of frames without or with gaps; throughput of batches |
 //! | `steps.rs` | the steps of a score: decode, resize, encode, nearest neighbour, heads |
 
 mod arrivals;
+mod contest;
 mod distribution;
+pub mod op;
 mod operations;
+mod rival;
 mod steps;
 
 use std::path::Path;
 
 pub use arrivals::{latency, throughput};
+pub use contest::{OpReport, RivalTimes, Times, Turns, contest};
 pub use distribution::Distribution;
-pub use operations::{OperationTime, Peak, operation_times, operations, peak};
+pub use operations::{OperationTime, Peak, op_report, operation_times, operations, peak};
+pub use rival::Rival;
 pub use steps::{StepTimes, step_times};
 
 use inctrl::internals::write_atomically;

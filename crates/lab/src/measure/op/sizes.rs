@@ -1,0 +1,124 @@
+//! Names, defaults and limits of an operation's sizes.
+
+use inctrl::{Error, ErrorKind, Result};
+
+/// One size of an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Its name, as the command line has it.
+    pub name: &'static str,
+    /// What it is where none is given: that of ViT-B/16+ 240.
+    pub usual: usize,
+    /// The smallest that makes sense.
+    pub least: usize,
+    /// The largest that is taken.
+    pub most: usize,
+    /// What it counts.
+    pub meaning: &'static str,
+}
+
+impl Size {
+    /// A size from 1 to 2^24.
+    pub(super) const fn new(name: &'static str, usual: usize, meaning: &'static str) -> Self {
+        Size { name, usual, least: 1, most: 1 << 24, meaning }
+    }
+
+    /// A size that is 0 or 1.
+    pub(super) const fn switch(name: &'static str, meaning: &'static str) -> Self {
+        Size { name, usual: 0, least: 0, most: 1, meaning }
+    }
+}
+
+/// An operation that can be measured.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its name in [`inctrl::backend::Backend`], or in the trait of its method.
+    pub name: &'static str,
+    /// What it computes.
+    pub formula: &'static str,
+    /// Its sizes.
+    pub sizes: &'static [Size],
+}
+
+/// A value for every size of an operation.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    operation: &'static Operation,
+    values: Vec<usize>,
+}
+
+impl Sizes {
+    /// The given sizes, the usual ones for the rest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a size that the operation does not have, or that is out of its range.
+    pub fn new(operation: &'static Operation, given: &[(String, usize)]) -> Result<Self> {
+        let mut values: Vec<usize> = operation.sizes.iter().map(|size| size.usual).collect();
+        for (name, value) in given {
+            let Some(at) = operation.sizes.iter().position(|size| size.name == name) else {
+                let names: Vec<&str> = operation.sizes.iter().map(|size| size.name).collect();
+                let message = format!("{} has no size {name:?}: it has {}", operation.name, names.join(", "));
+                return Err(Error::new(ErrorKind::Argument, message));
+            };
+            let Size { least, most, meaning, .. } = operation.sizes[at];
+            if !(least..=most).contains(value) {
+                let message = format!("{}: {name} ({meaning}) is {value}: give {least} to {most}", operation.name);
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            values[at] = *value;
+        }
+        Ok(Sizes { operation, values })
+    }
+
+    /// The operation that has them.
+    pub fn operation(&self) -> &'static Operation {
+        self.operation
+    }
+
+    /// The values by name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.operation.sizes.iter().map(|size| size.name).zip(self.values.iter().copied())
+    }
+
+    /// The value of a size that the operation has; 0 for another.
+    pub(super) fn get(&self, name: &str) -> usize {
+        self.named().find(|(size, _)| *size == name).map_or(0, |(_, value)| value)
+    }
+
+    /// Whether a switch is on.
+    pub(super) fn on(&self, name: &str) -> bool {
+        self.get(name) == 1
+    }
+}
+
+/// The error of sizes that do not fit each other.
+pub(super) fn unfit(sizes: &Sizes, why: &str) -> Error {
+    let values: Vec<String> = sizes.named().map(|(name, value)| format!("{name} {value}")).collect();
+    Error::new(ErrorKind::Argument, format!("{}, {}: {why}", sizes.operation.name, values.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SUM: Operation = Operation {
+        name: "sum",
+        formula: "a + b",
+        sizes: &[Size::new("rows", 3, "rows"), Size::switch("fast", "no care")],
+    };
+
+    #[test]
+    fn sizes_have_defaults_names_and_limits() {
+        let given = |name: &str, value: usize| Sizes::new(&SUM, &[(name.to_owned(), value)]);
+        assert_eq!(given("rows", 7).unwrap().get("rows"), 7);
+        assert!(!given("rows", 7).unwrap().on("fast"));
+        assert!(given("fast", 1).unwrap().on("fast"));
+        for (name, value, text) in
+            [("q", 1, "sum has no size \"q\": it has rows, fast"), ("rows", 0, "rows"), ("fast", 2, "give 0 to 1")]
+        {
+            let error = given(name, value).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}
