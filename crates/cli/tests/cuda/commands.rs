@@ -94,6 +94,23 @@ fn cuda_every_operation_is_timed() {
     assert!(peak.bytes_per_second > 0.0 && peak.flop_per_second > 0.0, "{peak:?}");
 }
 
+#[test]
+fn cuda_every_operation_agrees_with_its_formula() {
+    let Some(turn) = turn() else { return };
+    for half in [true, false] {
+        let mut cuda = turn.cuda(half);
+        for operation in measure::op::OPERATIONS {
+            // Sizes that no tile divides.
+            let odd =
+                |size: &measure::op::Size| (size.name.to_owned(), size.usual.min(size.most).min(37).max(size.least));
+            let given: Vec<(String, usize)> = operation.sizes.iter().map(odd).collect();
+            let sizes = measure::op::Sizes::new(operation, &given).unwrap();
+            let checked = measure::op::prepare(&mut cuda, &sizes).unwrap();
+            assert!(checked.agreement.compared > 0, "{}", operation.name);
+        }
+    }
+}
+
 /// Shapes that a table of algorithms knows.
 fn table_shapes(table: &Value) -> usize {
     table["algorithms"].as_array().unwrap().len()

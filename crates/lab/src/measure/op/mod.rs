@@ -147,6 +147,7 @@ pub fn prepare<B: HeadOps>(backend: &mut B, sizes: &Sizes) -> Result<Checked<B>>
 
 #[cfg(test)]
 mod tests {
+    use inctrl::Precision;
     use inctrl::backend::cpu::Cpu;
 
     use super::*;
@@ -161,11 +162,13 @@ mod tests {
 
     #[test]
     fn every_operation_agrees_with_its_formula() {
-        for mut cpu in Cpu::of_each_instruction_set(2).unwrap() {
-            for operation in OPERATIONS {
-                let checked = prepare(&mut cpu, &small(operation)).unwrap();
-                assert!(checked.agreement.compared > 0, "{}", operation.name);
-                assert!(checked.case.work().bytes > 0, "{}", operation.name);
+        for precision in [Precision::F32, Precision::Bf16] {
+            for mut cpu in Cpu::of_each_instruction_set(2, precision).unwrap() {
+                for operation in OPERATIONS {
+                    let checked = prepare(&mut cpu, &small(operation)).unwrap();
+                    assert!(checked.agreement.compared > 0, "{}", operation.name);
+                    assert!(checked.case.work().bytes > 0, "{}", operation.name);
+                }
             }
         }
     }

@@ -22,7 +22,7 @@ pub const POOL_ROWS: Operation = Operation {
 pub struct PoolRows<B: Backend> {
     tokens: usize,
     width: usize,
-    pool: PoolTokenToken,
+    pool: PoolToken,
     ends: Vec<usize>,
     x: Input<B>,
     out: B::Buffer,
