@@ -123,7 +123,8 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
     let ends: Vec<usize> = (1..=rows).collect();
     let from = Input::numbers(backend, Role::Stream, 1, rows * row)?;
     let mut to = backend.buffer(Role::Stream, rows * row)?;
-    let seconds = time(backend, |b| b.pool_rows(&from.buffer, Sequences { ends: &ends }, row, PoolToken::First, &mut to))?;
+    let seconds =
+        time(backend, |b| b.pool_rows(&from.buffer, Sequences { ends: &ends }, row, PoolToken::First, &mut to))?;
     let bytes_per_second = (2 * rows * row * 4) as f64 / seconds;
     drop((from, to));
     let (x, w) = (Input::numbers(backend, Role::Operand, 1, side * side)?, LayerInput::new(backend, 2, side, side)?);

@@ -120,7 +120,13 @@ impl<B: HeadOps> Case<B> for Embed<B> {
             compare_row(found, first, &out[first..], &token, rounding(DType::F32));
             if let (Some(next), Some(normalised)) = (&self.next, &normalised) {
                 let expected = next.norm.of(&token);
-                compare_row(found, first, &normalised[first..], &expected, rounding(backend.precision().stores(Role::Operand)));
+                compare_row(
+                    found,
+                    first,
+                    &normalised[first..],
+                    &expected,
+                    rounding(backend.precision().stores(Role::Operand)),
+                );
             }
         }
         Ok(())

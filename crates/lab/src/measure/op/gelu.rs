@@ -58,7 +58,13 @@ impl<B: HeadOps> Activation<B> {
         let (rows, width) = (sizes.get("rows"), sizes.get("width"));
         let values = numbers(1, rows * width).iter().map(|x| 4.0 * x).collect();
         let x = Input::new(backend, Role::Operand, values)?;
-        Ok(Box::new(Activation { rows, width, kind: kind(sizes), x, operand: backend.precision().stores(Role::Operand).size() }))
+        Ok(Box::new(Activation {
+            rows,
+            width,
+            kind: kind(sizes),
+            x,
+            operand: backend.precision().stores(Role::Operand).size(),
+        }))
     }
 }
 

@@ -104,7 +104,12 @@ impl<B: HeadOps> Case<B> for Preprocess<B> {
             let expected = (byte / 255.0 - mean) / std;
             // Weights are fixed-point numbers: a sum near a half may be rounded the other way.
             let step = 1.001 / 255.0 / std;
-            found.compare(at, out[at], expected, step + rounding(backend.precision().stores(Role::Operand)) * expected.abs());
+            found.compare(
+                at,
+                out[at],
+                expected,
+                step + rounding(backend.precision().stores(Role::Operand)) * expected.abs(),
+            );
         }
         Ok(())
     }

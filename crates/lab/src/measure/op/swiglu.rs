@@ -44,7 +44,12 @@ impl<B: HeadOps> Case<B> for SwiGlu<B> {
             let gate = at / self.width * 2 * self.width + at % self.width;
             let (a, b) = (f64::from(self.x.values[gate]), f64::from(self.x.values[gate + self.width]));
             let expected = a * sigmoid(a) * b;
-            found.compare(at, out[at], expected, (rounding(backend.precision().stores(Role::Operand)) + 1e-6) * expected.abs() + 1e-6);
+            found.compare(
+                at,
+                out[at],
+                expected,
+                (rounding(backend.precision().stores(Role::Operand)) + 1e-6) * expected.abs() + 1e-6,
+            );
         }
         Ok(())
     }

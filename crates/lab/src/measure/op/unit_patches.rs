@@ -51,7 +51,15 @@ impl<B: HeadOps> UnitPatches<B> {
             None
         };
         let taps = backend.buffer(Role::UnitRows, images * tokens.patches * width)?;
-        Ok(Box::new(UnitPatches { images, tokens, width, x, taps, next, operand: backend.precision().stores(Role::Operand).size() }))
+        Ok(Box::new(UnitPatches {
+            images,
+            tokens,
+            width,
+            x,
+            taps,
+            next,
+            operand: backend.precision().stores(Role::Operand).size(),
+        }))
     }
 }
 
