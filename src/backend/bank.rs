@@ -1,4 +1,4 @@
-//! Tensors of a bank on their way to a device, and what is searched for in them.
+//! Tensors of a bank for a device, and searches in them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use super::Role;
 pub enum BankRole {
     /// Unit rows that [`Backend::patch_nn`](super::Backend::patch_nn) searches, stored as [`Role::UnitRows`].
     Rows,
-    /// Numbers that a method's own operations read, stored as [`Role::Parameter`].
+    /// Numbers for a method's own operations, stored as [`Role::Parameter`].
     Numbers,
 }
 
 impl BankRole {
-    /// What its numbers are for.
+    /// The role of its numbers.
     pub fn role(self) -> Role {
         match self {
             BankRole::Rows => Role::UnitRows,
@@ -24,15 +24,15 @@ impl BankRole {
     }
 }
 
-/// A tensor of a bank on its way to a device. Operations name it by its place in the list given to
+/// A tensor of a bank for a device. Operations name it by its index in the list for
 /// [`Backend::bank`](super::Backend::bank).
 #[derive(Clone, Copy, Debug)]
 pub struct BankTensor<'a> {
-    /// The elements, row-major. A device that computes on the host keeps them where they are.
+    /// The elements, row-major. A device in host memory does not copy them.
     pub values: &'a Arc<[f32]>,
     /// Layers, rows of a layer, width.
     pub shape: [usize; 3],
-    /// How it is kept.
+    /// How it is stored.
     pub role: BankRole,
 }
 
@@ -42,18 +42,19 @@ pub const MAX_BANK_TENSORS: usize = 4;
 /// Most banks of one batch.
 pub const MAX_BANKS: usize = 32;
 
-/// Which rows [`Backend::patch_nn`](super::Backend::patch_nn) searches for, in what, and where it leaves what it found.
+/// The query rows of [`Backend::patch_nn`](super::Backend::patch_nn), the tensor to search, and the place of the
+/// results.
 #[derive(Clone, Debug)]
 pub struct Search {
     /// Rows of a layer of the queries, `[L, query_pitch, W]`.
     pub query_pitch: usize,
-    /// Those that are searched for, the same in every layer.
+    /// The rows to search for, the same in every layer.
     pub queries: Range<usize>,
     /// The bank's tensor of unit rows, `[L, R, W]`.
     pub tensor: usize,
     /// Elements of a layer of the output, `[L, out_pitch]`.
     pub out_pitch: usize,
-    /// Where in each layer the first query's result goes.
+    /// Index of the first query's result in each layer.
     pub first_out: usize,
 }
 

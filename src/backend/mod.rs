@@ -1,11 +1,11 @@
-//! Devices: the dozen coarse operations that encoders and methods need, and the machines that run them.
+//! Devices: the coarse operations that encoders and methods need, and the hardware that runs them.
 //!
-//! The forward pass is written once, in [`crate::encoder`] and [`crate::methods`], over the trait [`Backend`]; nothing above
-//! this folder knows how work is spread over a device. Invariants that every backend keeps:
+//! The forward pass is written once, in [`crate::encoder`] and [`crate::methods`], over the trait [`Backend`]; nothing
+//! above this folder depends on how a device divides the work. Every backend keeps these invariants:
 //!
-//! - **Rows are independent.** Each output element is a sum in one fixed order over its own inputs, so the
-//!   bits of a score depend neither on the batch, nor on the place in it, nor on the number of threads.
-//! - **Operations allocate nothing.** Outputs are `&mut` arguments that the caller took once, at load.
+//! - **Rows are independent.** Each output element is a sum in one fixed order over its own inputs, so a score does not
+//!   depend on the batch, the position in it, or the number of threads, to the last bit.
+//! - **Operations allocate nothing.** Outputs are `&mut` arguments that the caller allocated once, at load.
 //! - All matrices are row-major; a linear layer is `y = x Wᵀ + b` with `W` as `[out, in]`.
 //!
 //! `docs/architecture.md` lists the files of a new operation.
@@ -32,34 +32,34 @@ pub use tokens::{AttentionShape, ImageTokens, PoolToken, Sequences};
 /// The activation of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gelu {
-    /// `x Φ(x)`, Φ the normal distribution function (the erf form, never the tanh approximation).
+    /// `x Φ(x)` with the normal distribution function Φ (the erf form, not the tanh approximation).
     Exact,
-    /// `x σ(1.702 x)`, OpenAI's approximation, which weights trained with it need.
+    /// `x σ(1.702 x)`, OpenAI's approximation, for weights that were trained with it.
     Quick,
 }
 
-/// Which cells [`Backend::mean_of_largest`] takes the mean of, and where it leaves it.
+/// The cells whose mean [`Backend::mean_of_largest`] takes, and where it writes the result.
 #[derive(Clone, Copy, Debug)]
 pub struct Largest {
     /// Number of maps.
     pub maps: usize,
-    /// Cells of a map.
+    /// Cells per map.
     pub cells: usize,
-    /// One of so many judged cells counts, not less than one of a map: 100 is the largest hundredth.
+    /// One of this many judged cells counts, but at least one per map: 100 means the largest hundredth.
     pub one_in: usize,
-    /// Numbers of a map in the output, `[maps, out_pitch]`.
+    /// Numbers per map in the output, `[maps, out_pitch]`.
     pub out_pitch: usize,
-    /// Which of them is written.
+    /// The one of them that is written.
     pub column: usize,
 }
 
 impl Largest {
-    /// How many cells count where `judged` are judged.
+    /// The number of cells that count if `judged` cells are judged.
     pub(crate) fn count(&self, judged: usize) -> usize {
         (judged / self.one_in.max(1)).max(1)
     }
 
-    /// An error where a buffer is too short for it.
+    /// Returns an error if a buffer is too short.
     pub(crate) fn check(&self, map: usize, judged: usize, out: usize) -> Result<()> {
         need("mean_of_largest", "map", map, self.maps * self.cells)?;
         need("mean_of_largest", "judged", judged, self.maps * self.cells)?;
@@ -70,33 +70,34 @@ impl Largest {
 
 /// A device with one lane of execution. Weights are shared between lanes, activations never.
 ///
-/// `B`, `T`, `W`, `P`, `N`, `L`, `R`, `E` stand for images in the batch, token rows, width, prefix tokens and patches of an
-/// image, layers, rows of a bank and the joint embedding. Buffers may be longer than the operation needs; it uses their beginning.
+/// Shapes use these letters: `B` images in the batch, `T` token rows, `W` width, `P` prefix tokens and `N` patches of
+/// an image, `L` layers, `R` rows of a bank, `E` joint embedding. Buffers may be longer than an operation needs; it
+/// uses their beginning.
 pub trait Backend: Send + Sized + 'static {
     /// Row-major activations on the device.
     type Buffer: Send + Sync;
     /// A read-only vector or matrix: layer-norm parameters, embeddings.
     type Constant: Send + Sync;
-    /// A linear layer in whatever layout the device multiplies fastest.
+    /// A linear layer in the device's fastest layout.
     type Linear: Send + Sync;
     /// The tensors of a bank.
     type Bank: Send + Sync + 'static;
-    /// Sequences of operations that [`Backend::replay`] has recorded.
+    /// Sequences of operations recorded by [`Backend::replay`].
     type Recordings: Default + Send;
 
     /// The kind of device, in one word.
     const KIND: &str;
 
-    /// Whether buffers are memory of the host.
+    /// Whether buffers are in host memory.
     const IN_HOST_MEMORY: bool;
 
-    /// Another lane on the same device, able to use the same weights and banks.
+    /// Another lane on the same device, which can use the same weights and banks.
     fn fork(&self) -> Result<Self>;
 
-    /// One line for people: device, instruction set, threads.
+    /// A description in one line: device, instruction set, threads.
     fn describe(&self) -> String;
 
-    /// The arithmetic that it runs in: how it stores what plays which role.
+    /// The precision of the arithmetic. It decides how each role is stored.
     fn precision(&self) -> Precision;
 
     /// A zeroed buffer of `len` elements.
@@ -105,13 +106,13 @@ pub trait Backend: Send + Sized + 'static {
     /// Copies host numbers to the beginning of a buffer.
     fn upload(&mut self, host: &[f32], out: &mut Self::Buffer) -> Result<()>;
 
-    /// Copies the beginning of a buffer to the host, after all operations that write it.
+    /// Copies the beginning of a buffer to the host, after all operations that write to it.
     fn download(&mut self, buffer: &Self::Buffer, out: &mut [f32]) -> Result<()>;
 
-    /// Waits for every operation that was given to this lane.
+    /// Waits for all operations of this lane.
     fn wait(&mut self) -> Result<()>;
 
-    /// A stored tensor as it is.
+    /// A stored tensor without changes.
     fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Self::Constant>;
 
     /// The rows `rows` of a stored `[out, in]` weight and of its bias, as a linear layer.
@@ -125,12 +126,12 @@ pub trait Backend: Send + Sized + 'static {
     /// A stored `[in, out]` matrix (CLIP's projections) as a linear layer without bias.
     fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Self::Linear>;
 
-    /// A bank, at most [`MAX_BANK_TENSORS`] tensors.
+    /// A bank of at most [`MAX_BANK_TENSORS`] tensors.
     fn bank(&mut self, tensors: &[BankTensor<'_>]) -> Result<Self::Bank>;
 
-    /// Runs `work`: operations on the same buffers and weights at every call with the same `recordings` and `layout` and as
-    /// many banks, at most [`MAX_BANKS`]. A device may record them at the first call and repeat the recording at the next,
-    /// with the banks of that call.
+    /// Runs `work`. In all calls with the same `recordings`, `layout` and number of banks (at most [`MAX_BANKS`]), it
+    /// must run the same operations on the same buffers and weights. A device may record them in the first call and
+    /// replay the recording later, with the banks of the later call.
     fn replay(
         &mut self,
         recordings: &mut Self::Recordings,
@@ -140,7 +141,8 @@ pub trait Backend: Send + Sized + 'static {
     ) -> Result<()>;
 
     /// 8-bit frame → the rows of the patch convolution: resized, cropped or padded as `plan` says, normalised, cut into
-    /// patches of `patch` x `patch`; writes rows `image * N ..` of `patches`, `[B * N, 3 * patch * patch]` in (channel, y, x) order.
+    /// patches of `patch` x `patch`; writes rows `image * N ..` of `patches`, `[B * N, 3 * patch * patch]` in (channel,
+    /// y, x) order.
     fn preprocess<'a>(
         &mut self,
         frame: impl Into<AnyFrame<'a>>,
@@ -154,14 +156,14 @@ pub trait Backend: Send + Sized + 'static {
         self.patch_rows(frame, plan, patch, image, patches)
     }
 
-    /// The first half of [`Backend::preprocess`]: takes the pixels that `plan` needs to where the device reads them. Whether
-    /// there was anything to do: the device may read them where they are. A frame in device memory is read until the lane is
-    /// next waited for.
+    /// The first half of [`Backend::preprocess`]: copies the pixels that `plan` needs to memory that the device reads.
+    /// Returns whether a copy was necessary. A frame in device memory must stay valid until the next wait for this
+    /// lane.
     fn upload_frame(&mut self, _frame: AnyFrame<'_>, _plan: &Plan) -> Result<bool> {
         Ok(false)
     }
 
-    /// The second half of [`Backend::preprocess`], for the frame and the plan that [`Backend::upload_frame`] had last.
+    /// The second half of [`Backend::preprocess`], for the frame and the plan of the last [`Backend::upload_frame`].
     fn patch_rows(
         &mut self,
         frame: AnyFrame<'_>,
@@ -171,7 +173,8 @@ pub trait Backend: Send + Sized + 'static {
         patches: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// Copies the [`DeviceFrame::bytes`] of a frame in device memory to the beginning of `out`, which grows if need be.
+    /// Copies the [`DeviceFrame::bytes`] of a frame in device memory to the beginning of `out`, which grows if
+    /// necessary.
     fn copy_to_host(&mut self, frame: &DeviceFrame, _out: &mut Vec<u8>) -> Result<()> {
         Err(no_device_memory(frame))
     }
@@ -199,11 +202,11 @@ pub trait Backend: Send + Sized + 'static {
         self.gelu(kind, rows * columns, out)
     }
 
-    /// `out = silu(a) b`, where `a` and `b` are the halves of each row of `x`, `[rows, 2 width]`, and `silu(a) = a σ(a)`; `out` is
-    /// `[rows, width]`. The gate of a SwiGLU MLP (Shazeer 2020).
+    /// `out = silu(a) b`, where `a` and `b` are the halves of each row of `x`, `[rows, 2 width]`, and `silu(a) = a
+    /// σ(a)`; `out` is `[rows, width]`. The gate of a SwiGLU MLP (Shazeer 2020).
     fn swiglu(&mut self, x: &Self::Buffer, rows: usize, width: usize, out: &mut Self::Buffer) -> Result<()>;
 
-    /// Token rows of an image: the prefix, then the patches plus position, then layer norm where the embedding has one.
+    /// Token rows of an image: the prefix, then the patches plus position, then layer norm if the embedding has one.
     /// `patches` is `[B * N, W]`, `out` `[B * (P + N), W]`.
     fn embed(
         &mut self,
@@ -227,12 +230,12 @@ pub trait Backend: Send + Sized + 'static {
         self.layer_norm(out, images * embedding.tokens.count(), next, normalised)
     }
 
-    /// `out = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` for each row of `[rows, W]`. `out` is an operand, or a
-    /// stream where it is a result.
+    /// `out = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` for each row of `[rows, W]`. `out` is an operand,
+    /// or a stream if it is a result.
     fn layer_norm(&mut self, x: &Self::Buffer, rows: usize, norm: &Norm<Self>, out: &mut Self::Buffer) -> Result<()>;
 
-    /// `softmax(Q Kᵀ / sqrt(d)) V` per head within each sequence; `qkv` is `[T, 3W]` (Q, K, V side by side), `out` `[T, W]`.
-    /// `causal` hides the tokens that follow the query.
+    /// `softmax(Q Kᵀ / sqrt(d)) V` per head within each sequence; `qkv` is `[T, 3W]` (Q, K, V side by side), `out` `[T,
+    /// W]`. `causal` hides the tokens that follow the query.
     fn attention(
         &mut self,
         qkv: &Self::Buffer,
@@ -242,7 +245,8 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The same with one query per sequence, which sees all of it: `q` is `[S, W]`, `kv` `[T, 2W]`, `out` `[S, W]`.
+    /// The same with one query per sequence, which attends to the whole sequence: `q` is `[S, W]`, `kv` `[T, 2W]`,
+    /// `out` `[S, W]`.
     fn class_attention(
         &mut self,
         q: &Self::Buffer,
@@ -252,7 +256,7 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// `out[s] = x[pool(s)]`: the row of each sequence that stands for it, `[S, W]`.
+    /// `out[s] = x[pool(s)]`: the row that represents each sequence, `[S, W]`.
     fn pool_rows(
         &mut self,
         x: &Self::Buffer,
@@ -262,8 +266,8 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The patch tokens of a tap, by `norm` where there is one, scaled to unit length (zero stays zero): `x` is
-    /// `[B * (P + N), W]`, prefix tokens dropped; writes `[B, N, W]` at `out[tap * B * N * W ..]`.
+    /// The patch tokens of a tap, after `norm` if there is one, scaled to unit length (zero stays zero). `x` is `[B *
+    /// (P + N), W]`; prefix tokens are dropped. Writes `[B, N, W]` at `out[tap * B * N * W ..]`.
     #[expect(clippy::too_many_arguments, reason = "shapes and two tensors")]
     fn unit_patches(
         &mut self,
@@ -294,8 +298,9 @@ pub trait Backend: Send + Sized + 'static {
         self.unit_patches(x, images, tokens, width, None, tap, taps)
     }
 
-    /// Largest cosine of each query row with any row of the bank's tensor in the same layer: the queries are unit rows
-    /// `[L, query_pitch, W]`, the bank's `[L, R, W]`, `out` `[L, out_pitch]`. No similarity matrix is kept.
+    /// The largest cosine between each query row and the rows of the bank's tensor in the same layer. The queries are
+    /// unit rows `[L, query_pitch, W]`, the bank's are `[L, R, W]`, and `out` is `[L, out_pitch]`. No similarity matrix
+    /// is stored.
     fn patch_nn(
         &mut self,
         queries: &Self::Buffer,
@@ -305,8 +310,7 @@ pub trait Backend: Send + Sized + 'static {
     ) -> Result<()>;
 
     /// Mean over layers of the cosine distance: `map = judged * mean over L of scale (1 - cosine)`, `[cells]`, from
-    /// cosines `[L, cells]`.
-    /// `judged`, `[cells]`, is 1, or 0 where a cell is ignored.
+    /// cosines `[L, cells]`. `judged`, `[cells]`, is 1, or 0 for an ignored cell.
     fn residual_mean(
         &mut self,
         cosines: &Self::Buffer,
@@ -335,23 +339,23 @@ pub struct Norm<B: Backend> {
     pub weight: B::Constant,
     /// Offset.
     pub bias: B::Constant,
-    /// What is added to the variance.
+    /// Added to the variance.
     pub epsilon: f32,
 }
 
-/// What turns patches into the tokens of an image of one grid; what does not depend on the grid is shared.
+/// Turns patches into the tokens of an image with one grid. Parts that do not depend on the grid are shared.
 pub struct Embedding<B: Backend> {
     /// The prefix tokens with their positions, `[P, W]`.
     pub prefix: Arc<B::Constant>,
     /// Position of each patch, `[N, W]`.
     pub position: B::Constant,
-    /// The norm before the first block, where there is one.
+    /// The norm before the first block, if there is one.
     pub norm: Option<Arc<Norm<B>>>,
-    /// How many of each.
+    /// The number of each.
     pub tokens: ImageTokens,
 }
 
-/// The error of an operation whose buffer is shorter than its shapes ask: a bug above the backend.
+/// The error for a buffer that is too short for its shapes: a bug above the backend.
 pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: usize) -> Result<()> {
     if found >= wanted {
         return Ok(());
@@ -360,7 +364,7 @@ pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: u
     Err(Error::new(ErrorKind::Internal, message).in_operation(op).with_shapes(&[wanted], &[found]))
 }
 
-/// The error of a frame that only a camera understands: [`Backend::preprocess`] takes 8-bit grey and RGB.
+/// The error for a frame in a camera's format: [`Backend::preprocess`] takes only 8-bit grey and RGB.
 pub(crate) fn need_converted(frame: &AnyFrame<'_>) -> Result<()> {
     if frame.format() == frame.format().converted() {
         return Ok(());
@@ -369,7 +373,7 @@ pub(crate) fn need_converted(frame: &AnyFrame<'_>) -> Result<()> {
     Err(Error::new(ErrorKind::Argument, message))
 }
 
-/// The error of a device frame on a device that is none of its kind.
+/// The error for a device frame on another kind of device.
 pub(crate) fn no_device_memory(frame: &DeviceFrame) -> Error {
     let message = format!(
         "{frame:?} is in the memory of a GPU, and the engine runs on the processor: copy the frame to the host, or open the \

@@ -1,5 +1,5 @@
-//! Precision as a policy: which arithmetic an engine runs in, and how a device then stores what plays which role. No other
-//! place decides it; kernels are chosen by operation and by the type that this one names.
+//! Precision as a policy: the arithmetic of an engine, and how a device stores each role in it. Only this file decides
+//! it; kernels are chosen by the operation and by the type that this file names.
 //!
 //! | role | f32 | f16 (GPU) | bf16 (CPU) |
 //! |---|---|---|---|
@@ -9,8 +9,8 @@
 //! | residual stream, class embeddings, maps, results | f32 | f32 | f32 |
 //! | parameters of norms, positions, biases, a bank's numbers | f32 | f32 | f32 |
 //!
-//! Sums of products, softmax, norms and a method's heads are computed in f32 at each of them. An operand is
-//! rounded once, where it is written or where a product takes it up, which gives the same bits.
+//! Sums of products, softmax, norms and a method's heads are computed in f32 in every precision. An operand is rounded
+//! once, when it is written or when a product reads it; both give the same bits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ use crate::tensor::DType;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Precision {
-    /// Half precision, of GPUs: fast, scores within 2e-3 of f32.
+    /// Half precision, on GPUs: fast; scores are within 2e-3 of f32.
     F16,
     /// Brain floats, of CPUs with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
     Bf16,
@@ -33,30 +33,32 @@ pub enum Precision {
     F32,
 }
 
-/// What numbers are for, which tells a device how to store them.
+/// The role of numbers, from which a device decides how to store them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The weights of a product.
     Weight,
-    /// What products read: normalised activations, queries, keys and values.
+    /// The operands of products: normalised activations, queries, keys and values.
     Operand,
-    /// Rows of unit length, whose cosines are products: taps, and the rows of a bank that they are searched in.
+    /// Rows of unit length, whose cosines are products: taps, and the rows of a bank.
     UnitRows,
-    /// Sums that many operations add to, and whatever needs all of f32: residual stream, class embeddings, maps.
+    /// Sums over many operations, and all that needs f32: residual stream, class embeddings, maps.
     Stream,
-    /// Nearest neighbours, the output of [`Backend::patch_nn`](super::Backend::patch_nn); a device may keep more than the cosine.
+    /// Nearest neighbours, the output of [`Backend::patch_nn`](super::Backend::patch_nn); a device may store more than
+    /// the cosine.
     Nearest,
-    /// What the host reads after every batch.
+    /// Results that the host reads after every batch.
     Result,
-    /// Parameters that are read as they are: norms, positions, biases, what a method's own operations read of a bank.
+    /// Parameters that are read without conversion: norms, positions, biases, and a bank's numbers for a method's own
+    /// operations.
     Parameter,
 }
 
 impl Precision {
-    /// Every one.
+    /// All of them.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
 
-    /// How numbers of this role are stored.
+    /// The type in which numbers of this role are stored.
     pub fn stores(self, role: Role) -> DType {
         match role {
             Role::Weight | Role::Operand => match self {
@@ -76,7 +78,7 @@ impl Precision {
         }
     }
 
-    /// The name that arguments, files and messages use: `f32`, `f16`, `bf16`.
+    /// The name in arguments, files and messages: `f32`, `f16`, `bf16`.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F16 => "f16",
@@ -85,10 +87,10 @@ impl Precision {
         }
     }
 
-    /// The one that `asked` names on a device that has these, the usual one first; the usual one where none is named.
+    /// The precision `asked` on a device that supports `has`; without a wish the first of them, which is the default.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] for one that the device lacks, with those that it has.
+    /// [`ErrorKind::Device`] for a precision that the device does not support, with those that it does.
     pub(crate) fn choose(asked: Option<Precision>, device: &str, has: &[Precision]) -> Result<Self> {
         let chosen = asked.or(has.first().copied()).unwrap_or(Precision::F32);
         if has.contains(&chosen) {
