@@ -90,7 +90,7 @@ pub fn run(command: Command) -> Result<Outcome> {
     match command {
         Command { part: Some(Part::Op(args)), .. } => bench_op::run(args),
         Command { whole: Some(args), .. } => model(args),
-        // The model is a required argument where there is no subcommand.
+        // Without a subcommand, the model is a required argument.
         Command { .. } => bail!("--weights: none given"),
     }
 }
@@ -226,7 +226,7 @@ fn row(name: &str, times: Option<Distribution>) -> String {
     format!("  {name:<28} {count:>9} {milliseconds}")
 }
 
-/// What the processor does at best.
+/// The peaks of the CPU.
 fn tell_instructions(peaks: &[InstructionPeak]) -> Result<()> {
     result("\ninstructions, all threads")?;
     for InstructionPeak { instruction, operands, operations_per_second } in peaks {

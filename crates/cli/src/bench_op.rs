@@ -13,7 +13,7 @@ use inctrl_lab::measure::{OpReport, Rival, Turns, op_report, write_report};
 use super::Outcome;
 use super::console::result;
 
-/// Times one operation at any size, without weights: checked against its formula first, then beside its rivals
+/// Times one operation at any size, without weights; first checks it against its formula
 #[derive(clap::Args)]
 #[command(after_help = after_help())]
 pub struct Args {
@@ -25,32 +25,32 @@ pub struct Args {
     /// Where to run
     #[arg(long, value_name = "cpu|cuda:N", default_value = "cpu")]
     device: Device,
-    /// The arithmetic: f16 or f32 on a GPU, f32 or, with AVX512-BF16, bf16 on the CPU [default: f16 on a GPU, f32 on the
+    /// The precision: f16 or f32 on a GPU; f32 on the CPU, or bf16 with AVX512-BF16 [default: f16 on a GPU, f32 on the
     /// CPU]
     #[arg(long, value_name = "f32|f16|bf16")]
     precision: Option<Precision>,
-    /// Threads on the processor; by default one for each core
+    /// Threads on the CPU; by default one per core
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Whom it is timed beside: product (the matrix product alone; on a GPU that of cuBLASLt), torch or faiss (of the python3 at
-    /// hand, or of the one that the variable PYTHON names)
+    /// Other implementations to time: product (the matrix product alone; on a GPU that of cuBLASLt), torch or faiss (of
+    /// python3, or of the Python in the variable PYTHON)
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     rivals: Vec<Rival>,
-    /// Turns of each, in a shuffled order
+    /// Turns of each implementation, in shuffled order
     #[arg(long, value_name = "N", default_value = "11")]
     turns: NonZeroUsize,
-    /// Length of a turn at least, in milliseconds
+    /// Minimum length of a turn, in milliseconds
     #[arg(long, value_name = "MS", default_value = "50")]
     turn_ms: NonZeroUsize,
-    /// All numbers as JSON on standard output, in place of the table
+    /// Print all numbers as JSON, instead of the table
     #[arg(long)]
     json: bool,
-    /// All numbers as JSON, in a file
+    /// Also write all numbers to this file, as JSON
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
-/// The sizes that were given, of any operation.
+/// The given sizes, of any operation.
 struct Given(Vec<(String, usize)>);
 
 /// Every name of a size once.
@@ -111,7 +111,7 @@ Example:
 
 pub fn run(args: Args) -> Result<Outcome> {
     let sizes = op::Sizes::new(op::named(&args.operation)?, &args.sizes.0)?;
-    // No file of weights: only its device matters.
+    // There is no weights file: only the device matters.
     let mut options = EngineOptions::new("");
     (options.device, options.threads, options.precision) = (args.device, args.threads, args.precision);
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

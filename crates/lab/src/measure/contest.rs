@@ -1,4 +1,4 @@
-//! One operation beside its rivals: the same sizes, turns in a shuffled order, ratios of the turns that belong together.
+//! Compares an operation with other implementations: the same sizes, turns in shuffled order, ratios within each turn.
 
 use inctrl::backend::Backend;
 use inctrl::internals::mix;
@@ -9,25 +9,25 @@ use super::op::{Agreement, Case, Checked, Sizes, Work, named, prepare};
 use super::operations::Peak;
 use super::rival::{Process, Rival, own_turn};
 
-/// How long an operation and its rivals are timed.
+/// The length of the measurement of an operation and its rivals.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns {
     /// Turns of each.
     pub count: usize,
-    /// Seconds of a turn at least; one call where it takes longer.
+    /// Minimum seconds of a turn; a turn has at least one call.
     pub seconds: f64,
-    /// Threads of a rival on the processor.
+    /// Threads of a rival on the CPU.
     pub threads: usize,
 }
 
-/// The times of one of those that were timed.
+/// The times of one implementation.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Times {
     /// Median seconds of one call.
     pub seconds: f64,
     /// The shortest turn.
     pub shortest: f64,
-    /// Each turn, in the order in which they came.
+    /// The time of each turn, in order.
     pub turns: Vec<f64>,
 }
 
@@ -40,14 +40,14 @@ impl Times {
 /// A rival's times.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct RivalTimes {
-    /// Who it is.
+    /// The rival.
     pub name: Rival,
     /// Its version; empty for a part of this library.
     pub version: String,
     /// Its times.
     #[serde(flatten)]
     pub times: Times,
-    /// The operation's time over the rival's, the median over turns: below 1 the operation is faster.
+    /// The operation's time divided by the rival's, the median over turns. Below 1, the operation is faster.
     pub ratio: f64,
 }
 
@@ -60,30 +60,30 @@ pub struct OpReport {
     pub formula: &'static str,
     /// Its sizes by name.
     pub sizes: std::collections::BTreeMap<&'static str, usize>,
-    /// The same for people.
+    /// The sizes in words.
     pub shape: String,
     /// The device, in words.
     pub device: String,
-    /// How operands are stored.
+    /// The type of the operands.
     pub dtype: &'static str,
-    /// How well the result agreed with the formula in f64, before anything was timed.
+    /// The agreement of the result with the formula in f64, checked before timing.
     pub agreement: Agreement,
     /// The operation's times.
     #[serde(flatten)]
     pub times: Times,
-    /// What the formula asks for.
+    /// The work of the formula.
     pub work: Work,
-    /// What the machine does at best, in the same run.
+    /// The machine's peaks, measured in the same run.
     pub peak: Peak,
-    /// Of the machine's best product; absent where the operation has no product.
+    /// Share of the machine's best matrix product; absent if the operation has no product.
     pub share_of_peak_flop: Option<f64>,
-    /// Of a plain copy's bytes a second.
+    /// Share of the bytes per second of a plain copy.
     pub share_of_peak_bytes: f64,
-    /// Whom it was timed beside.
+    /// The other implementations.
     pub rivals: Vec<RivalTimes>,
 }
 
-/// Somebody who is timed.
+/// An implementation to time.
 enum Contestant<B: Backend> {
     Case(Box<dyn Case<B>>, usize),
     Process(Process),
@@ -98,10 +98,10 @@ impl<B: Backend> Contestant<B> {
     }
 }
 
-/// Checks an operation against its formula, then times it beside its rivals; `peak` is what the device does at best.
+/// Checks an operation against its formula, then times it and its rivals in turn; `peak` is the device's peak.
 ///
 /// # Errors
-/// Those of [`prepare`]; [`ErrorKind::Argument`] for a rival that is not there or has no such operation.
+/// Those of [`prepare`]; [`ErrorKind::Argument`] for a rival that is not installed or does not have the operation.
 pub fn contest<B: HeadOps>(
     backend: &mut B,
     peak: Peak,
@@ -125,7 +125,7 @@ pub fn contest<B: HeadOps>(
         contestants.push(contestant);
         versions.push(version);
     }
-    // Enough calls for a turn are known after the first, which is not counted.
+    // The first turn finds the number of calls for a turn, and is not counted.
     for contestant in &mut contestants {
         contestant.turn(backend, turns.seconds)?;
     }
@@ -171,7 +171,7 @@ fn product(sizes: &Sizes) -> Result<Sizes> {
         "patch_nn" => ["q", "width", "rows"],
         "linear_add" | "linear_gelu" => ["rows", "inputs", "outputs"],
         name => {
-            let message = format!("product: {name} is no product with something around it: leave this rival out");
+            let message = format!("product: {name} contains no single product: leave this rival out");
             return Err(Error::new(ErrorKind::Argument, message));
         }
     };
@@ -184,7 +184,7 @@ fn product(sizes: &Sizes) -> Result<Sizes> {
     Sizes::new(named("linear")?, &given)
 }
 
-/// The middle one, of an even number the upper.
+/// The middle value; of an even number, the upper middle.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -1,7 +1,7 @@
 //! Timing on this machine: single operations, the steps of a score, whole scores.
 //!
-//! Times are wall-clock times around work that was waited for. Peaks are measured on the same machine in the same run
-//! rather than taken from data sheets.
+//! Times are wall-clock times until the work is complete. Peaks are measured on the same machine in the same run, not
+//! taken from data sheets.
 //!
 //! | file | job |
 //! |---|---|
@@ -36,7 +36,7 @@ use inctrl::{Error, Result};
 /// Writes a report as a JSON file, which appears complete or not at all.
 ///
 /// # Errors
-/// [`inctrl::ErrorKind::Io`] where it cannot be written.
+/// [`inctrl::ErrorKind::Io`] if it cannot be written.
 pub fn write_report(path: &Path, report: &serde_json::Value) -> Result<()> {
     let write_error = |error| Error::io("write the report", path, error);
     write_atomically(path, |out| writeln!(out, "{report:#}").map_err(write_error))

@@ -20,13 +20,13 @@ const REPEATS: usize = 5;
 /// One operation's time.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct OperationTime {
-    /// The operation, and which of its uses.
+    /// The operation and its use.
     pub operation: String,
     /// Its sizes.
     pub shape: String,
     /// Median seconds of one call, queued back to back.
     pub seconds: f64,
-    /// Multiplications and additions that the formula asks for.
+    /// Multiplications and additions of the formula.
     pub flop: f64,
     /// Bytes that must be read and written at least once.
     pub bytes: f64,
@@ -42,10 +42,10 @@ pub struct Peak {
 }
 
 /// Times every operation of the engine's model on its device, for batches of `images` and banks of these numbers of
-/// prompts, and returns what the device does at best; `each` is told of the operations one by one.
+/// prompts, and returns the device's peaks; `each` receives the operations one by one.
 ///
 /// # Errors
-/// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory.
+/// [`inctrl::ErrorKind::Device`] if the device fails or has too little memory.
 pub fn operation_times(
     engine: &Engine,
     images: usize,
@@ -69,11 +69,11 @@ pub fn operation_times(
     }
 }
 
-/// Checks one operation on the device that the options name and times it beside its rivals; see [`contest`].
+/// Checks one operation on the device in the options and times it with its rivals; see [`contest`].
 ///
 /// # Errors
-/// Those of [`contest`]; [`ErrorKind::Device`] where the device is not there, [`ErrorKind::Argument`] for
-/// [`inctrl::Device::Auto`], as a time without its device means nothing.
+/// Those of [`contest`]; [`ErrorKind::Device`] if the device is missing; [`ErrorKind::Argument`] for
+/// [`inctrl::Device::Auto`], because a time without its device has no meaning.
 pub fn op_report(options: &EngineOptions, sizes: &Sizes, rivals: &[Rival], turns: Turns) -> Result<OpReport> {
     match options.device {
         inctrl::Device::Cpu => {
@@ -94,7 +94,7 @@ pub fn op_report(options: &EngineOptions, sizes: &Sizes, rivals: &[Rival], turns
     }
 }
 
-/// Buffers larger than any cache, and a product large enough to show what the processor can.
+/// Buffers larger than any cache, and a product large enough for the CPU's peak.
 fn cpu_peak(cpu: &mut Cpu) -> Result<Peak> {
     peak(cpu, 32 << 20, 1024)
 }
@@ -113,10 +113,10 @@ fn time<B: Backend>(backend: &mut B, mut call: impl FnMut(&mut B) -> Result<()>)
     Ok(median(turns.collect::<Result<_>>()?))
 }
 
-/// What this machine does at best, by a copy of `copy` elements and a product of `side` cubed.
+/// The peaks of this machine, from a copy of `copy` elements and a product of `side` cubed.
 ///
 /// # Errors
-/// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory.
+/// [`inctrl::ErrorKind::Device`] if the device fails or has too little memory.
 pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Peak> {
     let row = 1024;
     let rows = (copy / row).max(1);
@@ -133,12 +133,12 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
     Ok(Peak { bytes_per_second, flop_per_second: 2.0 * (side as f64).powi(3) / seconds })
 }
 
-/// Times every operation of `arch` on batches of `images`, with banks of each of these numbers of prompts, each compared with
-/// its formula before it is timed. Calls `each` for each operation.
+/// Times every operation of `arch` on batches of `images`, with banks of each of these numbers of prompts, each
+/// compared with its formula before it is timed. Calls `each` for each operation.
 ///
 /// # Errors
-/// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory, [`inctrl::ErrorKind::Internal`] where an
-/// operation is wrong.
+/// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory, [`inctrl::ErrorKind::Internal`] where
+/// an operation is wrong.
 pub fn operations<B: HeadOps>(
     backend: &mut B,
     arch: &Arch,

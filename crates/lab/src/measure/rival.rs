@@ -1,4 +1,4 @@
-//! Other libraries, timed in turns with this one.
+//! Other libraries, timed in turn with this one.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,15 +13,15 @@ use super::op::Sizes;
 
 const SCRIPT: &str = include_str!("rivals.py");
 
-/// Whom an operation is timed beside.
+/// An implementation to compare an operation with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rival {
     /// The matrix product of the same sizes alone, by this library: on a GPU that of cuBLASLt.
     Product,
-    /// PyTorch, where `python3` has it.
+    /// PyTorch, if `python3` has it.
     Torch,
-    /// faiss's `IndexFlatIP`, where `python3` has it.
+    /// faiss's `IndexFlatIP`, if `python3` has it.
     Faiss,
 }
 
@@ -47,12 +47,12 @@ impl FromStr for Rival {
 
     fn from_str(text: &str) -> Result<Self> {
         [Rival::Product, Rival::Torch, Rival::Faiss].into_iter().find(|rival| rival.name() == text).ok_or_else(|| {
-            Error::new(ErrorKind::Argument, format!("{text:?} is no rival: use product, torch or faiss"))
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a rival: use product, torch or faiss"))
         })
     }
 }
 
-/// A library in a process of its own, which waits for its turns.
+/// A library in its own process, which waits for its turns.
 pub(super) struct Process {
     rival: Rival,
     child: Child,
@@ -63,7 +63,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `python3` (or what the variable `PYTHON` names) with the library and waits until its answer was checked.
+    /// Starts `python3` (or the program in the variable `PYTHON`) with the library and waits until its result was
+    /// checked.
     pub fn start<B: Backend>(rival: Rival, sizes: &Sizes, backend: &B, threads: usize) -> Result<Self> {
         let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         let values: serde_json::Map<String, serde_json::Value> =
@@ -73,7 +74,7 @@ impl Process {
         let mut child = Command::new(&python)
             .args(["-c", SCRIPT, rival.name(), sizes.operation().name])
             .args([&serde_json::Value::from(values).to_string(), device, backend.precision().name(), &threads])
-            // A library that spins between its turns would take the time of the others.
+            // A library that spins between its turns would slow down the others.
             .env("OMP_WAIT_POLICY", "PASSIVE")
             .env("OMP_NUM_THREADS", &threads)
             .stdin(Stdio::piped())
@@ -97,7 +98,7 @@ impl Process {
         let turns = self.turns.as_mut().ok_or_else(|| broken(rival, "it has ended"))?;
         writeln!(turns, "{seconds}").and_then(|()| turns.flush()).map_err(|error| broken(rival, &error.to_string()))?;
         let answer = self.answer()?;
-        answer.parse().map_err(|_| broken(rival, &format!("it answered {answer:?} in place of seconds")))
+        answer.parse().map_err(|_| broken(rival, &format!("it answered {answer:?} instead of seconds")))
     }
 
     fn answer(&mut self) -> Result<String> {
@@ -111,7 +112,7 @@ impl Process {
             // What it says is all that is known; what cannot be read is left out.
             let _ = stderr.read_to_string(&mut why);
         }
-        Err(broken(self.rival, why.trim().lines().last().unwrap_or("it ended without a word")))
+        Err(broken(self.rival, why.trim().lines().last().unwrap_or("it ended without a message")))
     }
 }
 
@@ -127,8 +128,8 @@ fn broken(rival: Rival, why: &str) -> Error {
     Error::new(ErrorKind::Argument, format!("{rival}: {why}"))
 }
 
-/// Seconds of one call of `call`, over calls that take `seconds` together and are waited for once; `calls` is how many that
-/// took last time.
+/// Seconds of one call of `call`, over calls that take `seconds` together and are waited for once; `calls` is how many
+/// that took last time.
 pub(super) fn own_turn<B: Backend>(
     backend: &mut B,
     seconds: f64,

@@ -1,12 +1,12 @@
-//! A result beside its formula.
+//! Comparison of a result with its formula.
 
 use inctrl::tensor::DType;
 use inctrl::{Error, ErrorKind, Result};
 
-/// How well a result agreed with its formula.
+/// The agreement of a result with its formula.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Agreement {
-    /// Elements that were compared.
+    /// Number of compared elements.
     pub compared: usize,
     /// The largest error, as a share of its tolerance: at most 1.
     pub worst_share_of_tolerance: f64,
@@ -43,23 +43,20 @@ impl Comparison {
         }
     }
 
-    /// Says that an element is wrong where no number can be compared.
+    /// Reports an element that is not finite.
     pub(super) fn all_finite(&mut self, values: &[f32]) {
         if let Some(place) = values.iter().position(|x| !x.is_finite()) {
             self.wrong.get_or_insert_with(|| format!("element {place} is {}", values[place]));
         }
     }
 
-    /// The agreement, or the error of the first element that is wrong.
+    /// The agreement, or an error about the first wrong element.
     pub(super) fn finish(self) -> Result<Agreement> {
         match self.wrong {
             None => Ok(self.agreement),
             Some(wrong) => Err(Error::new(
                 ErrorKind::Internal,
-                format!(
-                    "{}: {wrong}: this device computes it wrongly, and its time would mean nothing",
-                    self.operation
-                ),
+                format!("{}: {wrong}: the result on this device is wrong, so it is not timed", self.operation),
             )),
         }
     }
@@ -74,8 +71,9 @@ pub(super) fn rounding(dtype: DType) -> f64 {
     }
 }
 
-/// A bound for the error of a sum of `terms` products in f32 whose magnitudes sum to `magnitude`: it grows with the root of
-/// their number (Higham and Mary 2019, section 3, with a constant of 4, beyond which one sum in a thousand lies).
+/// A bound for the error of a sum of `terms` products in f32 whose magnitudes sum to `magnitude`: it grows with the
+/// root of their number (Higham and Mary 2019, section 3, with a constant of 4, beyond which one sum in a thousand
+/// lies).
 pub(super) fn sum_error(terms: usize, magnitude: f64) -> f64 {
     4.0 * (terms as f64).sqrt() * rounding(DType::F32) * magnitude
 }

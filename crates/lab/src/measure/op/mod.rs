@@ -1,8 +1,9 @@
 //! One operation at any size on any device: its inputs, its formula in f64, the work it takes.
 //!
-//! A file holds an operation and its fused forms. [`Operation`] says what it is called, what it computes and which sizes it
-//! has; a [`Case`] is the operation at one size, with inputs on a device. [`prepare`] makes a case, runs it once and compares
-//! the result with the formula before anybody times it: all of a small output, sampled rows of a large one.
+//! A file holds an operation and its fused forms. [`Operation`] says what it is called, what it computes and which
+//! sizes it has; a [`Case`] is the operation at one size, with inputs on a device. [`prepare`] makes a case, runs it
+//! once and compares the result with the formula before anybody times it: all of a small output, sampled rows of a
+//! large one.
 //!
 //! | file | job |
 //! |---|---|
@@ -36,10 +37,10 @@ pub use comparison::{Agreement, Comparison};
 pub use gelu::formula as gelu_formula;
 pub use sizes::{Operation, Size, Sizes};
 
-/// The work that an operation's formula asks for.
+/// The work of an operation's formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Work {
-    /// Multiplications and additions of its products; 0 where it has none.
+    /// Multiplications and additions of its products; 0 if it has none.
     pub flop: usize,
     /// Bytes that must be read and written at least once.
     pub bytes: usize,
@@ -47,30 +48,30 @@ pub struct Work {
 
 /// An operation at one size, its inputs on a device.
 pub trait Case<B: Backend>: Send {
-    /// Runs it once. Repetitions read the same inputs, or such as take the same time.
+    /// Runs it once. Repetitions read the same inputs, or inputs that take the same time.
     ///
     /// # Errors
     /// Those of the operation.
     fn run(&mut self, backend: &mut B) -> Result<()>;
 
-    /// Compares what the first run left with the formula.
+    /// Compares the result of the first run with the formula.
     ///
     /// # Errors
-    /// Where the device fails; a wrong result is told to `found`.
+    /// If the device fails. A wrong result goes to `found`.
     fn compare(&mut self, backend: &mut B, found: &mut Comparison) -> Result<()>;
 
     /// The work of one run.
     fn work(&self) -> Work;
 
-    /// Its sizes, as people write them.
+    /// Its sizes in words.
     fn shape(&self) -> String;
 }
 
-/// A case whose first result was compared with its formula.
+/// A case whose first result agreed with its formula.
 pub struct Checked<B> {
-    /// What is timed.
+    /// The case to time.
     pub case: Box<dyn Case<B>>,
-    /// How well the result agreed.
+    /// The agreement of the result.
     pub agreement: Agreement,
 }
 
@@ -102,11 +103,11 @@ pub const OPERATIONS: &[&Operation] = &[
 /// The operation of that name.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] where there is none.
+/// [`ErrorKind::Argument`] if there is none.
 pub fn named(name: &str) -> Result<&'static Operation> {
     OPERATIONS.iter().copied().find(|operation| operation.name == name).ok_or_else(|| {
         let names: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        Error::new(ErrorKind::Argument, format!("{name:?} is no operation: there are {}", names.join(", ")))
+        Error::new(ErrorKind::Argument, format!("{name:?} is not an operation: use one of {}", names.join(", ")))
     })
 }
 
@@ -134,8 +135,8 @@ fn maker<B: HeadOps>(operation: &Operation) -> Make<B> {
 /// Makes the case of these sizes on a device, runs it once, and compares the result with its formula in f64.
 ///
 /// # Errors
-/// [`ErrorKind::Device`] where the device fails or has too little memory, [`ErrorKind::Internal`] where the
-/// result is wrong, with the worst element and its tolerance.
+/// [`ErrorKind::Device`] if the device fails or has too little memory; [`ErrorKind::Internal`] if the result is wrong,
+/// with the worst element and its tolerance.
 pub fn prepare<B: HeadOps>(backend: &mut B, sizes: &Sizes) -> Result<Checked<B>> {
     let operation = sizes.operation();
     let mut case = maker::<B>(operation)(backend, sizes)?;

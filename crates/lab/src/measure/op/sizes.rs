@@ -5,15 +5,15 @@ use inctrl::{Error, ErrorKind, Result};
 /// One size of an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Its name, as the command line has it.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it is where none is given: that of ViT-B/16+ 240.
+    /// The default: that of ViT-B/16+ 240.
     pub usual: usize,
-    /// The smallest that makes sense.
+    /// The smallest valid value.
     pub least: usize,
-    /// The largest that is taken.
+    /// The largest valid value.
     pub most: usize,
-    /// What it counts.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -48,7 +48,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// The given sizes, the usual ones for the rest.
+    /// The given sizes, with defaults for the rest.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a size that the operation does not have, or that is out of its range.
@@ -70,7 +70,7 @@ impl Sizes {
         Ok(Sizes { operation, values })
     }
 
-    /// The operation that has them.
+    /// The operation of these sizes.
     pub fn operation(&self) -> &'static Operation {
         self.operation
     }
@@ -80,7 +80,7 @@ impl Sizes {
         self.operation.sizes.iter().map(|size| size.name).zip(self.values.iter().copied())
     }
 
-    /// The value of a size that the operation has; 0 for another.
+    /// The value of a size of the operation; 0 for any other name.
     pub(super) fn get(&self, name: &str) -> usize {
         self.named().find(|(size, _)| *size == name).map_or(0, |(_, value)| value)
     }
