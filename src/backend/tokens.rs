@@ -1,10 +1,10 @@
-//! How token rows lie in a matrix: sequences, the tokens of an image, the one that stands for the whole, heads.
+//! The layout of token rows in a matrix: sequences, the tokens of an image, the token that represents the whole, heads.
 
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Sequences laid end to end in one matrix of token rows: `ends[s]` is the row after the last token of sequence `s`.
+/// Consecutive sequences in one matrix of token rows: `ends[s]` is the row after the last token of sequence `s`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequences<'a> {
     /// Strictly increasing row indices.
@@ -22,7 +22,7 @@ impl Sequences<'_> {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The error of an operation whose sequences share rows or have none: a bug above the backend.
+    /// The error for sequences that share rows or have none: a bug above the backend.
     pub(crate) fn check(&self, op: &'static str) -> Result<()> {
         if self.ends.first() != Some(&0) && self.ends.is_sorted_by(|a, b| a < b) {
             return Ok(());
@@ -54,7 +54,7 @@ impl ImageTokens {
     }
 }
 
-/// Which token of a sequence stands for the whole of it.
+/// The token that represents a whole sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolToken {
     /// The class token of an image, row 0.
@@ -73,7 +73,7 @@ impl PoolToken {
     }
 }
 
-/// How the width of attention splits into heads.
+/// The division of attention's width into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionShape {
     /// Number of heads.

@@ -1,12 +1,12 @@
-//! How much of the CPU is used: all that it has, or what the variable `INCTRL_CPU` says, so that tests and benches can hold
-//! one instruction set against another.
+//! The instruction sets in use: all of the CPU's, or those that the variable `INCTRL_CPU` allows, so that tests and
+//! benches can compare them.
 
 use super::bf16::Bf16Isa;
 use super::pairs::PairIsa;
 use super::simd::Isa;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The variable of the environment that names a level.
+/// The environment variable that names a level.
 const VARIABLE: &str = "INCTRL_CPU";
 
 /// Instruction sets, each with those before it.
@@ -22,13 +22,13 @@ pub(crate) enum Level {
     Avx512Bf16,
 }
 
-/// What a lane computes with.
+/// The instruction sets of a lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Instructions {
     pub f32: Isa,
-    /// What multiplies integers faster than f32 does.
+    /// For integer products, if they are faster than f32.
     pub pairs: Option<PairIsa>,
-    /// What multiplies bf16.
+    /// For bf16 products.
     pub bf16: Option<Bf16Isa>,
 }
 
@@ -45,7 +45,7 @@ impl Level {
         }
     }
 
-    /// What this level has of this CPU; `None` where the CPU lacks it.
+    /// The instruction sets of this level; `None` if the CPU lacks it.
     fn instructions(self) -> Option<Instructions> {
         let f32 = Isa::available().into_iter().find(|isa| match isa {
             Isa::Portable(_) => self == Level::Portable,
@@ -71,11 +71,11 @@ impl Level {
 }
 
 impl Instructions {
-    /// Those of the level that `INCTRL_CPU` names, else all of this CPU. Plain Rust multiplies bf16 far slower than f32,
-    /// and does it only where it is asked for by name.
+    /// The instruction sets of the level in `INCTRL_CPU`, or else all of this CPU. Plain Rust multiplies bf16 far
+    /// slower than f32, so it does so only if it is requested by name.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a name that no level has, [`ErrorKind::Device`] for a level that this CPU lacks.
+    /// [`ErrorKind::Argument`] for an unknown name, [`ErrorKind::Device`] for a level that this CPU lacks.
     pub(crate) fn chosen() -> Result<Self> {
         match std::env::var(VARIABLE) {
             Ok(name) if !name.is_empty() => Self::named(&name, &Level::available()),

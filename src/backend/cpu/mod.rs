@@ -1,9 +1,9 @@
-//! The CPU backend, on threads of its own, with the widest instruction set of the processor: f32 throughout, or products of
-//! bf16 (`bf16/`).
+//! The CPU backend. It has its own threads and uses the widest instruction set of the CPU. It computes in f32, or the
+//! products in bf16 (`bf16/`).
 //!
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
-//! (`linear.rs`). Lanes that are forked from one another share its threads (`crew.rs`) and have scratch memory of their own for
-//! each of them, so that lanes never wait for each other.
+//! (`linear.rs`). Forked lanes share the threads (`crew.rs`), but each lane has its own scratch memory for each thread,
+//! so that lanes never wait for each other.
 //!
 //! `unsafe` lives where a comment says why: in `simd` and `pairs` (intrinsics), `tile` (the innermost loop), `crew` and
 //! `pool` (work borrowed by threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
@@ -57,10 +57,10 @@ pub use roofline::{InstructionPeak, roofline};
 pub(crate) use rows::RowArithmetic;
 use simd::Isa;
 
-/// Most threads of a lane.
+/// The largest number of threads of a lane.
 const MAX_THREADS: usize = 1024;
 
-/// One lane of the CPU: a hold on threads, and the instruction set that they use.
+/// One lane of the CPU: its threads and their instruction set.
 pub struct Cpu {
     isa: Isa,
     /// What searches by integers.
@@ -74,7 +74,7 @@ pub struct Cpu {
     nearest: patch_nn::Memory,
 }
 
-/// A thread's working memory, which grows to what the largest operation needs and then stays.
+/// A thread's working memory, which grows to the need of the largest operation and is then kept.
 #[derive(Default)]
 struct Scratch {
     floats: Vec<f32>,
@@ -146,12 +146,12 @@ impl Cpu {
         Self::with_precision(threads, Some(Precision::F32))
     }
 
-    /// A lane with `threads` threads, the caller's included; in f32 where no precision is named. It uses all of the CPU, or
-    /// what the variable `INCTRL_CPU` of the environment names.
+    /// A lane with `threads` threads, including the caller's; in f32 if no precision is given. It uses all instruction
+    /// sets of the CPU, or those that the environment variable `INCTRL_CPU` allows.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for more than 1024 threads, [`ErrorKind::Device`] where the system refuses to start one and for a
-    /// precision that the CPU lacks; both for `INCTRL_CPU`.
+    /// [`ErrorKind::Argument`] for more than 1024 threads or a wrong `INCTRL_CPU`; [`ErrorKind::Device`] if the system
+    /// cannot start a thread, or the CPU does not support the precision or `INCTRL_CPU`.
     pub fn with_precision(threads: usize, precision: Option<Precision>) -> Result<Self> {
         let instructions = Instructions::chosen()?;
         let has = [Precision::F32, Precision::Bf16];
@@ -161,7 +161,7 @@ impl Cpu {
         Self::of_instructions(threads, instructions, precision)
     }
 
-    /// A lane for each level of this processor that computes in `precision`, the lowest first, to hold them against each other.
+    /// A lane for each level of this CPU that supports `precision`, the lowest first, to compare them.
     ///
     /// # Errors
     /// As [`Cpu::new`].
@@ -191,8 +191,8 @@ impl Cpu {
         })
     }
 
-    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
-    /// one that first claims a large task late must not allocate then.
+    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run,
+    /// and one that first claims a large task late must not allocate then.
     fn reserve(&mut self, floats: usize) {
         self.pool.scratch_mut().for_each(|scratch| {
             scratch.take(floats);

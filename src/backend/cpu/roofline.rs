@@ -1,4 +1,4 @@
-//! What the CPU's multiplying instructions do at best: the roof that products are held against.
+//! The peaks of the CPU's multiply instructions, with which products are compared.
 #![allow(unsafe_code)]
 
 use std::hint::black_box;
@@ -25,18 +25,18 @@ const TASKS: usize = 16;
 /// The best of so many.
 const TIMES: usize = 7;
 
-/// An instruction, and what all threads together do with it.
+/// An instruction and its peak over all threads.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct InstructionPeak {
-    /// Its name, without what tells the registers apart.
+    /// Its name, without the width of the registers.
     pub instruction: &'static str,
-    /// What it multiplies.
+    /// The type of its operands.
     pub operands: &'static str,
-    /// Multiplications and additions a second.
+    /// Multiplications and additions per second.
     pub operations_per_second: f64,
 }
 
-/// The fused multiplying instructions that this CPU has, or `INCTRL_CPU` leaves, on `threads` threads; f32 first.
+/// The fused multiply instructions of this CPU that `INCTRL_CPU` allows, on `threads` threads; f32 first.
 ///
 /// # Errors
 /// As [`Cpu::new`].

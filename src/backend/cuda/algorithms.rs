@@ -1,9 +1,10 @@
 //! Which cuBLASLt algorithm multiplies which layer: chosen once for each layer shape, whatever the batch.
 //!
 //! Algorithms differ in the order of their sums, so that one chosen for each batch size would give other bits to other
-//! batches. The table is therefore keyed by what a row sees (inputs, outputs, types, epilogue), never by the number of rows,
-//! and an algorithm that splits a sum between blocks is not taken. It is filled at load, from a file of `inctrl tune` or from
-//! cuBLASLt's own order of preference, which is fixed for a GPU and a version of the library; nothing is timed.
+//! batches. The table is therefore keyed by what a row sees (inputs, outputs, types, epilogue), never by the number of
+//! rows, and an algorithm that splits a sum between blocks is not taken. It is filled at load, from a file of `inctrl
+//! tune` or from cuBLASLt's own order of preference, which is fixed for a GPU and a version of the library; nothing is
+//! timed.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -57,8 +58,8 @@ impl Algorithms {
     /// An empty table, or that of a file, for the GPU of this name.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] and [`ErrorKind::Argument`] for a file that cannot be read, is no table, or was measured with another
-    /// GPU or library.
+    /// [`ErrorKind::Io`] and [`ErrorKind::Argument`] for a file that cannot be read, is no table, or was measured with
+    /// another GPU or library.
     pub fn new(gpu: &str, source: Option<&Path>, fast: bool) -> Result<Self> {
         // SAFETY: the library was found before a context was made.
         let library = unsafe { sys::cublasLtGetVersion() };
@@ -97,8 +98,8 @@ impl Algorithms {
     /// The algorithm for a problem: that of its shape, whatever its number of rows, and chosen now if it is the first.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the library has none that multiplies every number of rows, [`ErrorKind::Argument`] where
-    /// that of a table does not.
+    /// [`ErrorKind::Device`] where the library has none that multiplies every number of rows, [`ErrorKind::Argument`]
+    /// where that of a table does not.
     pub fn choose(&self, handle: &Handle, shape: Shape) -> Result<Algo> {
         let known = self.lock().get(&shape).map(|data| Algo { data: *data });
         if let Some(algorithm) = known {
@@ -142,8 +143,8 @@ impl Algorithms {
         Ok(successes.map(|candidate| candidate.algo).filter(|algorithm| usable(handle, shape, algorithm)).collect())
     }
 
-    /// The library's first choices for a shape and a number of rows, best first, which may split sums: bits then depend on the
-    /// batch. None where the library has nothing to say.
+    /// The library's first choices for a shape and a number of rows, best first, which may split sums: bits then depend
+    /// on the batch. None where the library has nothing to say.
     pub fn free(&self, handle: &Handle, shape: Shape, rows: usize, count: usize) -> Result<Vec<Candidate>> {
         let found = Problem::new(handle, shape, rows)?.preferred(handle, count, true).unwrap_or_default();
         Ok(found.into_iter().filter(|candidate| candidate.state == Status::CUBLAS_STATUS_SUCCESS).collect())

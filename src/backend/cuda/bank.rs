@@ -1,5 +1,5 @@
-//! A bank on the device, and the lane's table that tells kernels where its tensors are: recordings hold addresses in the
-//! table, so that another bank needs no new recording.
+//! A bank on the device, and the lane's table of its tensors' addresses. Recordings read the table, so that another
+//! bank needs no new recording.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -43,7 +43,7 @@ pub struct Buffer {
     pub(super) storage: Storage,
     pub(super) memory: DeviceMemory,
     len: usize,
-    /// A copy that kernels write beside the device's, for the host to read.
+    /// A second copy that kernels write, for the host to read.
     mirror: Option<HostMemory>,
 }
 
@@ -57,7 +57,7 @@ impl Buffer {
         Ok(Buffer { storage, memory, len, mirror })
     }
 
-    /// The device address of the first element, where there are `wanted` elements stored as `storage`.
+    /// The device address of the first element, if there are `wanted` elements stored as `storage`.
     pub(crate) fn pointer(&self, op: &'static str, name: &'static str, storage: Storage, wanted: usize) -> Result<u64> {
         need(op, name, self.len, wanted)?;
         if self.storage == storage {
@@ -72,11 +72,11 @@ impl Buffer {
         self.mirror.as_ref().map_or(0, HostMemory::device)
     }
 
-    /// The nearest bank row of each query row, as its index in the layer, with its cosine:
-    /// what [`crate::backend::Backend::patch_nn`] leaves in a buffer for nearest neighbours.
+    /// The nearest bank row of each query row, as its index in the layer, with its cosine: the result of
+    /// [`crate::backend::Backend::patch_nn`] in a buffer for nearest neighbours.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device fails.
+    /// [`ErrorKind::Device`] if the device fails.
     pub fn nearest(&self, len: usize) -> Result<Vec<(f32, u32)>> {
         need("nearest", "buffer", self.len, len)?;
         let mut keys = vec![0u64; len];

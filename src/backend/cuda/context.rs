@@ -1,4 +1,4 @@
-//! The device: whether it can be used at all, its context, and what all lanes share.
+//! The device: a check that it can be used, its context, and the data that all lanes share.
 #![allow(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use crate::backend::Precision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::{Origin, without_signals};
 
-/// Oldest compute capability with the asynchronous copies and tensor-core shapes of the kernels.
+/// The oldest compute capability with the asynchronous copies and tensor-core shapes that the kernels use.
 const MIN_CAPABILITY: (i32, i32) = (8, 0);
 
 /// The process that started the driver, which does not work in its children by fork.

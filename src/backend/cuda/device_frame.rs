@@ -53,8 +53,8 @@ impl Facts {
             (&raw mut facts.range_start).cast(),
             (&raw mut facts.range_bytes).cast(),
         ];
-        // SAFETY: as many places as attributes, each of the type that the driver's manual gives for it. The address is looked
-        // up, not followed.
+        // SAFETY: as many places as attributes, each of the type that the driver's manual gives for it. The address is
+        // looked up, not followed.
         let answer =
             unsafe { sys::cuPointerGetAttributes(7, asked.as_mut_ptr(), places.as_mut_ptr(), address) }.result();
         match answer {
@@ -121,8 +121,8 @@ impl Cuda {
             out.resize(bytes, 0);
         }
         let stream = self.stream.cu_stream();
-        // SAFETY: `bytes` bytes from `source` on are in one allocation, by `readable`; `out` has as many, and is borrowed until
-        // the stream has been waited for.
+        // SAFETY: `bytes` bytes from `source` on are in one allocation, by `readable`; `out` has as many, and is
+        // borrowed until the stream has been waited for.
         let queued = unsafe { result::memcpy_dtoh_async(&mut out[..bytes], source, stream) };
         driver("cuMemcpyDtoHAsync", queued).and(self.synchronise())
     }

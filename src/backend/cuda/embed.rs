@@ -1,4 +1,5 @@
-//! Launches `kernels/embed.cu`: prefix tokens, patches, position, the norm before the blocks, and that of the first block.
+//! Launches `kernels/embed.cu`: prefix tokens, patches, position, the norm before the blocks, and that of the first
+//! block.
 
 use super::buffer::{Buffer, Storage};
 use super::launch::{Grid, int, launch};

@@ -1,4 +1,4 @@
-//! Recordings: the whole of a score as one CUDA graph for each layout of a batch and size class of its banks.
+//! Recordings: a whole score as one CUDA graph, for each layout of a batch and size class of its banks.
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
@@ -11,7 +11,7 @@ use super::error::driver;
 use super::{Bank, Cuda};
 use crate::error::Result;
 
-/// Recordings kept at most; each takes some device memory.
+/// The largest number of recordings; each takes some device memory.
 const CAPACITY: usize = 64;
 
 /// The recordings of one lane's buffers.
@@ -49,8 +49,9 @@ unsafe impl Send for Owned {}
 impl Cuda {
     /// Replays the recording for this layout and banks of these sizes, if there is one.
     ///
-    /// The work is first done as it comes, since libraries load what they need then, which a recording does not allow; it is
-    /// recorded right after. What changes between calls - the banks - is read by kernels from the lane's table.
+    /// The first call runs without a recording, because libraries then load code, which is not possible while
+    /// recording. The work is recorded right after. Kernels read the banks, which may change between calls, from the
+    /// lane's table.
     pub(super) fn replay_or_record(
         &mut self,
         recordings: &mut Recordings,

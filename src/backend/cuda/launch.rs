@@ -25,8 +25,8 @@ impl Grid {
     }
 }
 
-/// Types that kernels take, as C has them: `int`, `float`, pointers to device memory, and `#[repr(C)]` structs whose twin a
-/// kernel declares field by field the same.
+/// Types that kernels take, as C has them: `int`, `float`, pointers to device memory, and `#[repr(C)]` structs whose
+/// twin a kernel declares field by field the same.
 pub(crate) trait Argument: Copy {}
 impl Argument for i32 {}
 impl Argument for f32 {}
@@ -56,9 +56,9 @@ impl Cuda {
         }
         let dims = (int(x)? as u32, int(y)? as u32, int(z)? as u32);
         let (stream, shared) = (self.stream.cu_stream(), int(grid.shared)? as u32);
-        // SAFETY: the kernel belongs to the module that `shared` keeps loaded; the arguments are alive during the call, which
-        // copies them; the launcher has checked the sizes of all buffers, which outlive the work: their owners wait for the
-        // stream, or the driver does when it frees them.
+        // SAFETY: the kernel belongs to the module that `shared` keeps loaded; the arguments are alive during the call,
+        // which copies them; the launcher has checked the sizes of all buffers, which outlive the work: their owners
+        // wait for the stream, or the driver does when it frees them.
         driver("cuLaunchKernel", unsafe {
             result::launch_kernel(kernel, dims, (grid.threads, 1, 1), shared, stream, arguments)
         })

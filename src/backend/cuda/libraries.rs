@@ -1,8 +1,8 @@
-//! NVIDIA's libraries: whether they can be loaded, and whether they have every function that is called of them.
+//! NVIDIA's libraries: a check that they can be loaded and have every function that we call.
 //!
-//! cudarc looks a function up when it is first called and panics where there is none. So everything is asked for before, and
-//! what is missing is an error that says which version has it. `tests/cuda/libraries.rs` runs with libraries that have the
-//! functions listed here and no others: what is called must stand here.
+//! cudarc looks a function up at its first call, and panics if it is missing. So all functions are looked up before,
+//! and an error says which version has a missing one. `tests/cuda/libraries.rs` runs with libraries that have only the
+//! functions listed here: each function that we call must be listed.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -125,7 +125,7 @@ pub(super) fn branch(version: i32) -> u32 {
     BRANCHES.iter().rev().find(|(cuda, _)| *cuda >= version).map_or(BRANCHES[0].1, |(_, driver)| *driver)
 }
 
-/// The driver's library with all of its functions.
+/// Checks the driver's library and all its functions.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Device`] with what is missing and the version that has it.
@@ -154,7 +154,7 @@ pub(super) fn driver() -> Result<()> {
     )))
 }
 
-/// cuBLASLt with all of its functions.
+/// Checks cuBLASLt and all its functions.
 ///
 /// # Errors
 /// As [`driver`].
@@ -168,7 +168,7 @@ pub(super) fn cublaslt() -> Result<()> {
     complete("cuBLASLt", unsafe { cublaslt::sys::culib() }, &CUBLASLT, advice)
 }
 
-/// The runtime compiler with all of its functions, for a program that was built without nvcc.
+/// Checks the runtime compiler and all its functions, for a program that was built without nvcc.
 ///
 /// # Errors
 /// As [`driver`].
@@ -234,8 +234,8 @@ fn absent(names: &[&str]) -> Option<Absent> {
     Some(found)
 }
 
-/// Milliseconds between two events, by whichever name the driver has the function: `_v2` came with CUDA 12.8, and takes and
-/// means the same.
+/// Milliseconds between two events, by whichever name the driver has the function: `_v2` came with CUDA 12.8, and takes
+/// and means the same.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Device`] where the call fails or the driver has neither.

@@ -1,4 +1,5 @@
-//! Linear layers: weights on the device, and products by cuBLASLt with an algorithm that does not depend on the rows.
+//! Linear layers: weights on the device, and products with cuBLASLt, whose algorithm does not depend on the number of
+//! rows.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -87,8 +88,8 @@ impl Cuda {
             }
         }
         let bias = bias.map(|bias| self.store_bias(name, bias)).transpose()?;
-        // Fixed now and not at the first product, so that the device's report names the whole table; of no use to a lane
-        // that chooses anew for each number of rows.
+        // Fixed now and not at the first product, so that the device's report names the whole table; of no use to a
+        // lane that chooses anew for each number of rows.
         let shape = Shape { outputs, inputs, half, half_out: half, bias: bias.is_some(), add: false };
         let shapes = [shape, Shape { half_out: false, ..shape }, Shape { half_out: false, add: true, ..shape }];
         for shape in shapes.into_iter().filter(|_| !self.free) {
@@ -144,8 +145,8 @@ impl Cuda {
         self.shared.bind()?;
         let at = self.plan(shape, rows)?;
         let plan = &self.plans.0[at];
-        // SAFETY: the buffers hold what shape and rows ask for, checked above; weights and bias were stored with their sizes
-        // and outlive the lane's work, as buffers do; `out` is borrowed exclusively and is not `x`.
+        // SAFETY: the buffers hold what shape and rows ask for, checked above; weights and bias were stored with their
+        // sizes and outlive the lane's work, as buffers do; `out` is borrowed exclusively and is not `x`.
         unsafe { plan.problem.run(&self.blas, &plan.algorithm, operands, add, self.stream.cu_stream()) }
     }
 

@@ -124,8 +124,8 @@ impl Problem {
         if shape.bias {
             problem.set(Desc::CUBLASLT_MATMUL_DESC_EPILOGUE, &cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS)?;
             problem.set(Desc::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &kind(shape.half_out))?;
-            // The library may refuse a product whose bias has no address, and judges algorithms by its alignment, which is
-            // that of every allocation.
+            // The library may refuse a product whose bias has no address, and judges algorithms by its alignment, which
+            // is that of every allocation.
             problem.set(Desc::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &handle.workspace.pointer())?;
         }
         Ok(problem)
@@ -173,7 +173,8 @@ impl Problem {
         }
         let mut found = Vec::<Candidate>::with_capacity(count);
         let mut number = 0;
-        // SAFETY: all descriptions are alive; there is room for `count` results, of which the first `number` are written.
+        // SAFETY: all descriptions are alive; there is room for `count` results, of which the first `number` are
+        // written.
         unsafe {
             sys::cublasLtMatmulAlgoGetHeuristic(
                 handle.raw,
@@ -216,8 +217,8 @@ impl Problem {
     /// Queues the product on `stream`.
     ///
     /// # Safety
-    /// `operands` are device addresses of at least the sizes of the shape and the number of rows, valid until the stream has
-    /// done the work, the output not used by other work meanwhile; `bias` is given if the shape has one.
+    /// `operands` are device addresses of at least the sizes of the shape and the number of rows, valid until the
+    /// stream has done the work, the output not used by other work meanwhile; `bias` is given if the shape has one.
     pub unsafe fn run(
         &self,
         handle: &Handle,
@@ -231,8 +232,8 @@ impl Problem {
         }
         let (one, scale) = (1.0f32, if add { 1.0f32 } else { 0.0 });
         let pointer = |address: CUdeviceptr| address as *mut c_void;
-        // SAFETY: the caller vouches for the operands; the descriptions, the algorithm and the scalars are alive during the
-        // call, which reads them before it returns; the workspace belongs to this stream alone.
+        // SAFETY: the caller vouches for the operands; the descriptions, the algorithm and the scalars are alive during
+        // the call, which reads them before it returns; the workspace belongs to this stream alone.
         let queued = unsafe {
             matmul(
                 handle.raw,

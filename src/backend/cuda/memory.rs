@@ -94,8 +94,8 @@ impl DeviceMemory {
     pub fn write_pinned(&mut self, host: &HostMemory, bytes: usize, stream: CUstream) -> Result<()> {
         self.check(0, bytes)?;
         let source = &host.bytes()[..bytes];
-        // SAFETY: the range lies in this memory, and the source in `host`, which its owner keeps until an event tells that
-        // the copy is done.
+        // SAFETY: the range lies in this memory, and the source in `host`, which its owner keeps until an event tells
+        // that the copy is done.
         driver("cuMemcpyHtoDAsync", unsafe { result::memcpy_htod_async(self.pointer, source, stream) })
     }
 
@@ -104,8 +104,8 @@ impl DeviceMemory {
     }
 }
 
-/// Synchronous copies and fills of the driver may return before the device has done them, and lanes' streams do not wait for
-/// the null stream by themselves.
+/// Synchronous copies and fills of the driver may return before the device has done them, and lanes' streams do not
+/// wait for the null stream by themselves.
 fn wait_for_null_stream() -> Result<()> {
     // SAFETY: the null stream always exists.
     driver("cuStreamSynchronize", unsafe { result::stream::synchronize(result::stream::null()) })

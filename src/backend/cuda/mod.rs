@@ -1,28 +1,28 @@
-//! NVIDIA GPUs: products by cuBLASLt, everything else by the kernels of `kernels/`, the whole of a score as one graph.
+//! NVIDIA GPUs: products with cuBLASLt, everything else with the kernels in `kernels/`, a whole score as one graph.
 //!
-//! Operands are halves (or f32, for diagnosis), sums and the residual stream f32. All memory is taken at load; scoring copies
-//! a frame into page-locked memory (one that is in device memory is read there), replays a recording, and reads results that
-//! kernels wrote into memory of the host.
-//! Kernels and cuBLASLt algorithms do not depend on the number of rows, so that the bits of a score do not either.
+//! Operands are in half precision (or f32, for diagnosis), sums and the residual stream in f32. All memory is allocated
+//! at load. Scoring copies a frame into page-locked memory (a frame in device memory is read in place), replays a
+//! recording, and reads results that kernels wrote to host memory. Kernels and cuBLASLt algorithms do not depend on the
+//! number of rows, so a score does not depend on it either, to the last bit.
 //!
-//! Invariants: a [`Cuda`] is one lane, with a stream, a cuBLASLt handle and a table of banks of its own, and everything that it
-//! queues is in the order of that stream; what lanes share (`context::Shared`, weights, banks) is not written after it was
-//! loaded. No function of the driver runs without its context. The libraries are looked for before anything of them is called.
+//! Invariants: a [`Cuda`] is one lane, with its own stream, cuBLASLt handle and table of banks. All its work is in the
+//! order of that stream. Shared data (`context::Shared`, weights, banks) is not written after loading. No function of
+//! the driver runs without its context. The libraries are checked before any of their functions is called.
 //!
 //! | file | job |
 //! |---|---|
-//! | `libraries.rs` | NVIDIA's libraries, and the functions that are called of them |
-//! | `context.rs`, `error.rs` | whether the device can be used; what failed |
+//! | `libraries.rs` | NVIDIA's libraries and the functions that we call |
+//! | `context.rs`, `error.rs` | check of the device; errors |
 //! | `kernels.rs`, `launch.rs` | the kernels' image and symbols; launching one |
 //! | `memory.rs`, `buffer.rs` | device and page-locked memory; activations |
 //! | `matmul.rs`, `algorithms.rs` | cuBLASLt's terms; the algorithm of each shape |
 //! | `tune.rs` | a table of algorithms by measurement |
 //! | `graph.rs`, `event.rs` | recordings; marks in a stream |
-//! | `device_frame.rs` | frames that are in device memory already |
+//! | `device_frame.rs` | frames in device memory |
 //! | `bank.rs` | a bank on the device, and the table by which recordings find it |
 //! | the rest | one operation each: checks, grid, launch |
 //!
-//! The text tower does not run here: its one use is building a bank, which the processor does.
+//! The text tower does not run here: it is only used to build banks, on the CPU.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -80,18 +80,18 @@ use context::Shared;
 use error::driver;
 use memory::DeviceMemory;
 
-/// What a GPU computes in, the usual one first.
+/// The precisions of a GPU, the default first.
 pub const PRECISIONS: [Precision; 2] = [Precision::F16, Precision::F32];
 
-/// How to use a device.
+/// Options of a device.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CudaOptions {
-    /// One of [`PRECISIONS`]; the first of them where absent.
+    /// One of [`PRECISIONS`]; if absent, the first of them.
     pub precision: Option<Precision>,
     /// Let cuBLASLt choose an algorithm for each batch size: faster, but bits then depend on the batch.
     pub fast: bool,
-    /// A table of algorithms that `inctrl tune` wrote.
+    /// A table of algorithms from `inctrl tune`.
     pub algorithms: Option<PathBuf>,
 }
 
@@ -103,11 +103,11 @@ pub struct Cuda {
     plans: linear::Plans,
     table: bank::BankTable,
     pixels: preprocess::Pixels,
-    /// Whether the algorithm of a product is the library's choice for its number of rows.
+    /// Whether the library chooses the algorithm of a product for each number of rows.
     free: bool,
 }
 
-/// Numbers in f32 that a method's own kernels read.
+/// Numbers in f32 for a method's own kernels.
 pub(crate) struct Numbers(DeviceMemory);
 
 impl Numbers {
@@ -124,7 +124,7 @@ pub struct Constant {
 }
 
 impl Constant {
-    /// The device address, where there are `wanted` elements.
+    /// The device address, if there are `wanted` elements.
     fn pointer(&self, op: &'static str, name: &'static str, wanted: usize) -> Result<u64> {
         need(op, name, self.len, wanted)?;
         Ok(self.memory.pointer())
@@ -135,7 +135,7 @@ impl Cuda {
     /// A lane on device `ordinal`, counted from 0.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where there is no such device, or a library is missing or too old, with what to install;
+    /// [`ErrorKind::Device`] if there is no such device, or a library is missing or too old, with what to install;
     /// [`ErrorKind::Io`] and [`ErrorKind::Argument`] for a table of algorithms that cannot be used.
     pub fn new(ordinal: usize, options: CudaOptions) -> Result<Self> {
         Self::lane(Arc::new(Shared::new(ordinal, options)?))
@@ -155,21 +155,21 @@ impl Cuda {
         })
     }
 
-    /// Another lane, whose products take the algorithm that the library prefers for each number of rows: faster, with bits
-    /// that depend on the batch. For measurements, and what [`CudaOptions::fast`] does to all lanes.
+    /// Another lane, whose products use the algorithm that the library prefers for each number of rows. This is faster,
+    /// but results depend on the batch. It is for measurements; [`CudaOptions::fast`] does the same for all lanes.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device fails or is full.
+    /// [`ErrorKind::Device`] if the device fails or is full.
     pub fn fork_free(&self) -> Result<Self> {
         let mut lane = Self::lane(Arc::clone(&self.shared))?;
         lane.free = true;
         Ok(lane)
     }
 
-    /// Whether the kernels run this architecture.
+    /// Checks that the kernels support this architecture.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where they do not.
+    /// [`ErrorKind::Config`] if they do not.
     pub fn check_arch(&self, arch: &Arch) -> Result<()> {
         let vision = &arch.vision;
         let size = vision.width / vision.heads.max(1);
@@ -186,7 +186,7 @@ impl Cuda {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    /// `values` on the device; `what` names them where there is no memory.
+    /// Copies `values` to the device; `what` names them in the error if there is no memory.
     pub(crate) fn numbers(&self, what: &str, values: &[f32]) -> Result<Numbers> {
         let mut memory = DeviceMemory::new(&self.shared.context, what, values.len() * 4)?;
         memory.write(0, values)?;

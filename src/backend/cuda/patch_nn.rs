@@ -68,8 +68,8 @@ impl Cuda {
     }
 }
 
-/// Blocks that share the bank's tiles, so that two blocks a processor run at a time; a maximum has no order, so that this
-/// changes no bit.
+/// Blocks that share the bank's tiles, so that two blocks a processor run at a time; a maximum has no order, so that
+/// this changes no bit.
 fn splits(blocks: usize, tiles: usize, processors: usize) -> usize {
     (2 * processors).div_ceil(blocks.max(1)).clamp(1, tiles.max(1))
 }

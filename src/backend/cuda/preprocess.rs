@@ -1,5 +1,5 @@
-//! Launches `kernels/preprocess.cu`: frame to patch rows. A frame in device memory is read where it is; one of the host goes
-//! through page-locked memory.
+//! Launches `kernels/preprocess.cu`: frame to patch rows. A frame in device memory is read where it is; one of the host
+//! goes through page-locked memory.
 //!
 //! Two staging buffers take turns, so that the next frame of a batch is copied by the processor while the last one is
 //! transferred; an event tells when a buffer is free again.
@@ -85,7 +85,8 @@ struct Axis {
 }
 
 impl Cuda {
-    /// Takes the rows that `plan` needs to the device, if they are not there, which has memory and tables for them afterwards.
+    /// Takes the rows that `plan` needs to the device, if they are not there, which has memory and tables for them
+    /// afterwards.
     pub(super) fn transfer(&mut self, frame: &AnyFrame<'_>, plan: &Plan) -> Result<()> {
         need_converted(frame)?;
         self.shared.bind()?;
@@ -235,7 +236,8 @@ impl Cuda {
         Ok(())
     }
 
-    /// Copies the rows that are needed into page-locked memory and queues their transfer: to where, and how long a row is there.
+    /// Copies the rows that are needed into page-locked memory and queues their transfer: to where, and how long a row
+    /// is there.
     fn upload_pixels(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<(u64, usize)> {
         let row_bytes = frame.width() * frame.format().channels();
         let rows = plan.source_rows();

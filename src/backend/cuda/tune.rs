@@ -1,7 +1,7 @@
-//! Measures which algorithm multiplies each of a model's shapes fastest, for a table that is then fixed.
+//! Measures the fastest algorithm for each of a model's shapes, and writes a table of them.
 //!
-//! On numbers without a pattern, since a chip that multiplies zeros draws less power and runs faster, and as a recording, since
-//! launches one by one would take longer than the products.
+//! The operands have no pattern, because a chip that multiplies zeros draws less power and runs faster. The products
+//! run in a recording, because single launches would take longer than the products.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -26,14 +26,14 @@ const WEIGHT_BYTES: usize = 256 << 20;
 const LAUNCHES: usize = 20;
 const REPEATS: usize = 5;
 
-/// One of the library's choices for a shape and a number of rows, numbered as cuBLASLt numbers its settings.
+/// One of the library's choices for a shape and a number of rows, in cuBLASLt's numbering of settings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Preference {
     /// The shape, in words.
     pub shape: String,
     /// Rows of the product.
     pub rows: usize,
-    /// Place in the library's order, 0 for its first choice.
+    /// Rank in the library's order, 0 for its first choice.
     pub place: usize,
     /// Kernel family.
     pub id: Option<u32>,
@@ -43,7 +43,7 @@ pub struct Preference {
     pub stages: Option<u32>,
     /// Parts that each sum is split into.
     pub split: Option<u32>,
-    /// How the parts are added up.
+    /// The scheme by which the parts are added.
     pub reduction: Option<u32>,
     /// The family's own setting.
     pub custom: Option<u32>,
@@ -51,7 +51,7 @@ pub struct Preference {
     pub workspace: usize,
     /// Waves of blocks over the device.
     pub waves: f32,
-    /// Whether it may be fixed for a shape: it adds up each sum in one piece, for every number of rows.
+    /// Whether it can be fixed for a shape: it computes each sum in one piece, for every number of rows.
     pub usable: bool,
 }
 
@@ -69,11 +69,11 @@ pub struct Tuned {
 }
 
 impl Cuda {
-    /// What the library prefers for every shape that was loaded, at each number of `rows`: up to `count` algorithms, sums split
-    /// or not.
+    /// The library's preferences for every loaded shape, at each number of `rows`: up to `count` algorithms, with or
+    /// without split sums.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where the device fails.
+    /// [`crate::ErrorKind::Device`] if the device fails.
     pub fn preferences(&self, rows: &[usize], count: usize) -> Result<Vec<Preference>> {
         let algorithms = &self.shared.algorithms;
         let mut found = Vec::new();
@@ -101,13 +101,14 @@ impl Cuda {
         Ok(found)
     }
 
-    /// Measures every algorithm that does not make bits depend on the batch, for every shape that was loaded, at each
-    /// number of `rows`, and writes the table to `output`; `each` is told of every shape.
+    /// Measures every algorithm whose results do not depend on the batch, for every loaded shape and each number of
+    /// `rows`, and writes the table to `output`; `each` receives every shape.
     ///
-    /// An algorithm's cost is the sum, over the numbers of rows, of its time over the fastest's.
+    /// The cost of an algorithm is the sum, over the numbers of rows, of its time divided by the fastest time.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Device`] where the device fails or is full, [`crate::ErrorKind::Io`] where the file cannot be written.
+    /// [`crate::ErrorKind::Device`] if the device fails or is full; [`crate::ErrorKind::Io`] if the file cannot be
+    /// written.
     pub fn tune(&mut self, rows: &[usize], output: &Path, mut each: impl FnMut(&Tuned)) -> Result<()> {
         let mut table = BTreeMap::new();
         let Some(&most) = rows.iter().max() else { return Ok(()) };
@@ -150,8 +151,8 @@ impl Cuda {
                     bias: if shape.bias { memory.bias.pointer() } else { 0 },
                     output: memory.output.pointer(),
                 };
-                // SAFETY: all memory has the sizes of the shape and of at least these rows, and lives until the stream is
-                // waited for.
+                // SAFETY: all memory has the sizes of the shape and of at least these rows, and lives until the stream
+                // is waited for.
                 unsafe { problem.run(&cuda.blas, algorithm, operands, shape.add, cuda.stream.cu_stream()) }
             })
         };
