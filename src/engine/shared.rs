@@ -100,7 +100,7 @@ impl EngineOptions {
         self.cpu_in(self.precision)
     }
 
-    /// The processor in f32, on which the text tower runs whatever the device.
+    /// The CPU in f32, on which the text tower always runs.
     #[doc(hidden)]
     pub fn text_cpu(&self) -> Result<Cpu> {
         self.cpu_in(Some(Precision::F32))
@@ -108,7 +108,7 @@ impl EngineOptions {
 
     fn cpu_in(&self, precision: Option<Precision>) -> Result<Cpu> {
         let threads = self.cpu_threads();
-        let what = format!("a processor with {threads} threads");
+        let what = format!("a CPU engine with {threads} threads");
         memory::check(&what, estimate::threads_bytes(threads), "ask for fewer threads")?;
         Cpu::with_precision(threads, precision)
     }
