@@ -55,7 +55,7 @@ pub fn heads(c: &mut Criterion) {
             let (class, mean) = (numbers(1, images * EMBED), numbers(2, EMBED));
             let map: Vec<f32> = numbers(3, images * PATCHES).iter().map(|x| x + 0.5).collect();
             let texts = unit_rows(numbers(4, 2 * EMBED), EMBED);
-            let (on_mean, on_texts): (Arc<[f32]>, Arc<[f32]>) = (mean.clone().into(), texts.clone().into());
+            let (on_mean, on_texts): (Arc<Vec<f32>>, Arc<Vec<f32>>) = (mean.clone().into(), texts.clone().into());
             let tensor = |values, rows| BankTensor { values, shape: [1, rows, EMBED], role: BankRole::Numbers };
             let bank = cpu.bank(&[tensor(&on_mean, 1), tensor(&on_texts, 2)]).expect("a bank");
             let at = Scored { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 };

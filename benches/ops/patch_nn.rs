@@ -13,7 +13,7 @@ pub fn patch_nn(c: &mut Criterion) {
         bench(c, "patch_nn", format!("{patches}x{width} K={prompts}"), flop(2 * taps * patches * rows * width), || {
             let mut cpu = cpu();
             let query = unit_rows(numbers(1, taps * patches * width), width);
-            let values: Arc<[f32]> = unit_rows(numbers(2, taps * rows * width), width).into();
+            let values: Arc<Vec<f32>> = unit_rows(numbers(2, taps * rows * width), width).into();
             let shape = [taps, rows, width];
             let bank = cpu.bank(&[BankTensor { values: &values, shape, role: BankRole::Rows }]).expect("a bank");
             let search = Search::all(patches, 0);

@@ -90,6 +90,11 @@ pub trait Backend: Send + Sized + 'static {
     /// Whether buffers are memory of the host.
     const IN_HOST_MEMORY: bool;
 
+    /// Threads of the host that work for a lane, each with memory of its own.
+    fn threads(&self) -> usize {
+        1
+    }
+
     /// Another lane on the same device, able to use the same weights and banks.
     fn fork(&self) -> Result<Self>;
 

@@ -10,6 +10,7 @@ use inctrl::backend::{
     AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Role,
     Search, Sequences,
 };
+use inctrl::internals::check_memory;
 use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::{DType, Dense, TensorView};
 use inctrl::view::Fit;
@@ -127,6 +128,7 @@ fn uploaded<B: Backend>(backend: &mut B, role: Role, values: &[f32]) -> Result<B
 }
 
 fn filled<B: Backend>(backend: &mut B, role: Role, len: usize) -> Result<B::Buffer> {
+    check_memory("the operands of an operation", len.saturating_mul(8), "use smaller --batches")?;
     uploaded(backend, role, &numbers(len))
 }
 
@@ -290,8 +292,11 @@ pub fn operations<B: HeadOps>(
     let mut map = backend.buffer(Role::Result, images * patches)?;
     let mut nearest = backend.buffer(Role::Nearest, taps * images * patches)?;
     for (i, &prompts) in prompts.iter().enumerate() {
-        let bank: Arc<[f32]> = unit_rows(taps * prompts * patches, width).into();
-        let (mean, text): (Arc<[f32]>, Arc<[f32]>) = (numbers(embed).into(), numbers(2 * embed).into());
+        // The rows, and their integers.
+        let bytes = [taps, prompts, patches, width, 6].into_iter().fold(1, usize::saturating_mul);
+        check_memory(&format!("a bank of {prompts} prompts"), bytes, "use fewer --prompts")?;
+        let bank: Arc<Vec<f32>> = unit_rows(taps * prompts * patches, width).into();
+        let (mean, text): (Arc<Vec<f32>>, Arc<Vec<f32>>) = (numbers(embed).into(), numbers(2 * embed).into());
         let (queries, candidates) = (images * patches, prompts * patches);
         let bank = backend.bank(&[
             BankTensor { values: &bank, shape: [taps, candidates, width], role: BankRole::Rows },
