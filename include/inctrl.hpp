@@ -279,6 +279,13 @@ class Bank {
         return Bank(handle);
     }
 
+    /// Ignores the thresholds of the file; with_thresholds() sets others.
+    static Bank open_without_thresholds(const std::string &file) {
+        inctrl_bank *handle = nullptr;
+        check(inctrl_bank_open_without_thresholds(file.c_str(), &handle));
+        return Bank(handle);
+    }
+
     /// From the bytes of a bank's file.
     static Bank from_bytes(const void *data, std::size_t size) {
         inctrl_bank *handle = nullptr;

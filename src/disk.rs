@@ -50,14 +50,3 @@ pub fn read_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<(
     }
     Ok(())
 }
-
-/// `len` zero bytes, or an error that names their purpose.
-pub(crate) fn bytes(len: usize, what: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if bytes.try_reserve_exact(len).is_err() {
-        let megabytes = len.div_ceil(1_000_000);
-        return Err(Error::new(ErrorKind::Device, format!("{what} needs {megabytes} MB, which the system refused")));
-    }
-    bytes.resize(len, 0);
-    Ok(bytes)
-}

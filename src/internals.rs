@@ -7,6 +7,11 @@ pub use crate::disk::read_at;
 /// Features of images, for training and benches.
 pub use crate::engine::{DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};
 
+/// Estimates of memory, and the refusal of what is not there.
+pub use crate::encoder::text::text_bytes;
+pub use crate::engine::{model_bytes, model_bytes_on_device};
+pub use crate::memory::{check as check_memory, collected};
+
 /// Work that signals must not interrupt.
 pub use crate::process::without_signals;
 

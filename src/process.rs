@@ -35,6 +35,30 @@ impl Origin {
     }
 }
 
+/// The process in which something global began, set once and read without a lock, so that a fork at any moment leaves
+/// nothing half done in the child.
+pub(crate) struct Began(AtomicUsize);
+
+impl Began {
+    /// Not yet.
+    pub const fn new() -> Self {
+        Began(AtomicUsize::new(0))
+    }
+
+    /// Begins in this process, unless it has begun already.
+    pub fn here(&self) {
+        let Origin(forks) = Origin::here();
+        // If another thread was first, its value stays.
+        let _ = self.0.compare_exchange(0, forks + 1, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Whether it began before a fork that made this process.
+    pub fn in_parent(&self) -> bool {
+        let begun = self.0.load(Ordering::Acquire);
+        begun != 0 && Origin(begun - 1).is_parent()
+    }
+}
+
 /// Makes every later fork count itself in the child.
 #[cfg(unix)]
 fn watch() {
@@ -105,4 +129,74 @@ pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
 #[cfg(not(unix))]
 pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     work()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::sync::mpsc;
+
+    use nix::libc;
+
+    use super::*;
+
+    /// Whether `work` is true in a child by fork.
+    fn in_child(work: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child runs `work` and ends, without the parent's destructors; glibc's allocator works in it.
+        match unsafe { libc::fork() } {
+            0 => {
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                // SAFETY: ends this process.
+                unsafe { libc::_exit(i32::from(!matches!(done, Ok(true)))) }
+            }
+            child => {
+                assert!(child > 0, "{}", std::io::Error::last_os_error());
+                let mut status = -1;
+                // SAFETY: a child of this process and a place for its status.
+                let waited = unsafe { libc::waitpid(child, &mut status, 0) };
+                waited == child && status == 0
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_that_the_parent_held_is_an_error_in_the_child_and_no_hang() {
+        let (held, free, origin) = (Mutex::new(1), Mutex::new(2), Origin::here());
+        let (locked, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let held = &held;
+            let holder = scope.spawn(move || {
+                let _guard = lock(held, origin, "the table").unwrap();
+                locked.send(()).unwrap();
+                ended.recv().unwrap();
+            });
+            told.recv().unwrap();
+            assert!(in_child(|| {
+                let error = lock(held, origin, "the table").unwrap_err();
+                let text = "the table was in use when the process forked";
+                error.kind() == ErrorKind::Device
+                    && error.to_string().contains(text)
+                    && *lock(&free, origin, "the other").unwrap() == 2
+                    && origin.is_parent()
+            }));
+            end.send(()).unwrap();
+            holder.join().unwrap();
+        });
+        assert!(!origin.is_parent());
+        assert_eq!(*lock(&held, origin, "the table").unwrap(), 1);
+    }
+
+    #[test]
+    fn what_began_in_the_parent_is_known_in_the_child_and_what_begins_there_is_its_own() {
+        let (begun, fresh) = (Began::new(), Began::new());
+        assert!(!begun.in_parent());
+        begun.here();
+        assert!(!begun.in_parent());
+        assert!(in_child(|| {
+            begun.here();
+            fresh.here();
+            begun.in_parent() && !fresh.in_parent()
+        }));
+        assert!(!begun.in_parent() && !fresh.in_parent());
+    }
 }

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 
+use crate::error::Result;
+use crate::memory::zeros;
+
 /// How the numbers of a tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -59,10 +62,13 @@ impl<'a> TensorView<'a> {
     }
 
     /// The elements in f32, exactly (f16 and bf16 are subsets of f32).
-    pub fn to_f32(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.len()];
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        let mut out = zeros(&format!("the tensor `{}`", self.name), self.len())?;
         self.read_f32(0, &mut out);
-        out
+        Ok(out)
     }
 
     /// Elements `start .. start + out.len()` in f32, exactly.

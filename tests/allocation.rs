@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 
 use inctrl::backend::cpu::Cpu;
 use inctrl::ffi::*;
+use inctrl::encoder::encode_texts;
+use inctrl::internals::{model_bytes, text_bytes};
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
 use inctrl::{BankSpec, Device, Engine, EngineOptions, Fit, Frame, PixelFormat, Precision};
@@ -47,7 +49,7 @@ fn main() {
     }
     through_c(&weights, Device::Cpu, on_cpu);
     grids_in_turn(&weights, Device::Cpu, on_cpu.min(2000));
-    scorers_take_what_is_estimated(folder.path());
+    memory_is_what_is_estimated(folder.path());
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
@@ -156,34 +158,103 @@ fn grids_in_turn(weights: &Path, device: Device, count: usize) {
     assert_eq!(steady, 0, "two grids in turn");
 }
 
-/// What a scorer of many images takes is at most what is refused beforehand, and not far below it.
-fn scorers_take_what_is_estimated(folder: &Path) {
-    let weights = folder.join("wide.safetensors");
-    let config = r#"{"embed_dim": 64,
-        "vision_cfg": {"image_size": 128, "patch_size": 16, "width": 192, "layers": 3},
-        "text_cfg": {"width": 16, "heads": 2, "layers": 1},
-        "inctrl": {"taps": [1, 2]}}"#;
-    random::write(&weights, &Arch::from_json(config).unwrap(), 1, DType::F32).unwrap();
-    let mut options = EngineOptions::new(&weights);
-    options.device = Device::Cpu;
-    options.threads = NonZeroUsize::new(2);
-    let engine = Engine::with(&options).unwrap();
-    let bytes: Vec<u8> = (0..128 * 128).map(|i| (i * 37 % 251) as u8).collect();
-    let frame = Frame::packed(&bytes, 128, 128, PixelFormat::Grey8).unwrap();
-    let bank = Arc::new(engine.build_bank("cat", Fit::Crop, &[frame]).unwrap());
-    let slot = Arc::new(engine.bank_slot(bank).unwrap());
-    for capacity in [1, 16, 200] {
-        let images = NonZeroUsize::new(capacity).unwrap();
-        let taken = counting::peak(|| {
-            let mut scorer = engine.scorer_of(&slot, images).unwrap();
-            assert_eq!(scorer.score_some(&vec![frame; capacity]).unwrap().len(), capacity);
-        });
-        let estimate = engine.scorer_bytes(images);
-        println!("capacity {capacity}: {taken} bytes taken, {estimate} estimated");
-        assert!(taken <= estimate, "capacity {capacity}");
-        // Threads are estimated with stacks, which this allocator does not see.
-        assert!(capacity < 100 || estimate <= taken / 2 * 3 + (8 << 20), "capacity {capacity}");
+/// A model of InCTRL's and one of DINOv2's, each with its method, at several widths, patches, and layers.
+const SIZES: [(&str, &str, &str); 6] = [
+    (
+        "inctrl",
+        r#"{"embed_dim": 64,
+            "vision_cfg": {"image_size": 128, "patch_size": 16, "width": 192, "layers": 3},
+            "text_cfg": {"width": 64, "heads": 2, "layers": 2, "vocab_size": 49408},
+            "inctrl": {"taps": [1, 2]}}"#,
+        "",
+    ),
+    (
+        "inctrl",
+        r#"{"embed_dim": 128,
+            "vision_cfg": {"image_size": 224, "patch_size": 16, "width": 512, "layers": 4},
+            "text_cfg": {"width": 256, "heads": 4, "layers": 3, "vocab_size": 49408},
+            "inctrl": {"taps": [1, 2, 3]}}"#,
+        "",
+    ),
+    (
+        "inctrl",
+        r#"{"embed_dim": 256,
+            "vision_cfg": {"image_size": 240, "patch_size": 32, "width": 768, "layers": 2},
+            "text_cfg": {"width": 128, "heads": 2, "layers": 1, "vocab_size": 49408},
+            "inctrl": {"taps": [1]}}"#,
+        "",
+    ),
+    (
+        "anomaly-dino",
+        r#"{"family": "dinov2", "image_size": 224, "patch_size": 14, "width": 192, "layers": 3}"#,
+        "size=224 rotations=1",
+    ),
+    (
+        "anomaly-dino",
+        r#"{"family": "dinov2", "image_size": 224, "patch_size": 14, "width": 384, "layers": 2, "registers": 4}"#,
+        "size=448 rotations=1",
+    ),
+    (
+        "anomaly-dino",
+        r#"{"family": "dinov2", "image_size": 112, "patch_size": 14, "width": 512, "layers": 2, "mlp": "swiglu"}"#,
+        "size=336 rotations=1",
+    ),
+];
+
+/// What a model, its text tower and its scorers take is at most what is asked for beforehand, and that at most half as much
+/// again.
+fn memory_is_what_is_estimated(folder: &Path) {
+    let weights = folder.join("sized.safetensors");
+    let mut wrong = Vec::new();
+    let mut close = |what: &str, taken: usize, estimate: usize| {
+        println!("{what}: {taken} bytes taken, {estimate} estimated, {:.2} of them", estimate as f64 / taken as f64);
+        if taken > estimate || 2 * estimate > 3 * taken {
+            wrong.push(what.to_owned());
+        }
+    };
+    for (method, config, settings) in SIZES {
+        let arch = Arch::from_json(config).unwrap();
+        random::write(&weights, &arch, 1, DType::F32).unwrap();
+        let vision = &arch.vision;
+        let name = format!("{method}, {} pixels, {} wide, {} layers", vision.image_size, vision.width, vision.layers);
+        let mut options = EngineOptions::new(&weights);
+        options.device = Device::Cpu;
+        options.threads = NonZeroUsize::new(2);
+        let mut engine = None;
+        let taken = counting::peak(|| engine = Some(Engine::with(&options).unwrap()));
+        let engine = engine.unwrap();
+        close(&format!("{name}, the model"), taken, model_bytes(&arch));
+
+        if let Some(tower) = &arch.text {
+            let texts: Vec<Vec<u32>> = (0..200).map(|text| (0..10 + text % 7).collect()).collect();
+            let mut cpu = options.cpu().unwrap();
+            let taken = counting::peak(|| drop(encode_texts(&mut cpu, engine.weights(), &texts).unwrap()));
+            let tokens = texts.iter().map(Vec::len).sum();
+            close(&format!("{name}, texts"), taken, text_bytes(&arch, tower, tokens, texts.len(), 2));
+        }
+
+        let mut spec = BankSpec::default();
+        (spec.method, spec.fit) = (Some(method.to_owned()), Some(Fit::Crop));
+        spec.options = settings.split_whitespace().map(str::to_owned).collect();
+        let side = spec.options.first().map_or(arch.vision.image_size, |size| size[5..].parse().unwrap());
+        let bytes: Vec<u8> = (0..side * side * 3).map(|i| (i * 37 % 251) as u8).collect();
+        let frame = Frame::packed(&bytes, side, side, PixelFormat::Rgb8).unwrap();
+        let mut builder = engine.bank_builder_of(&spec).unwrap();
+        builder.add(frame).unwrap();
+        let bank = Arc::new(builder.finish().unwrap());
+        let slot = Arc::new(engine.bank_slot(Arc::clone(&bank)).unwrap());
+        for capacity in [1, 4, 24] {
+            let images = NonZeroUsize::new(capacity).unwrap();
+            let frames = vec![frame; capacity];
+            let taken = counting::peak(|| {
+                let mut scorer = engine.scorer_of(&slot, images).unwrap();
+                assert_eq!(scorer.score_some(&frames).unwrap().len(), capacity);
+            });
+            let estimate = engine.scorer_bytes(&bank, images).unwrap();
+            close(&format!("{name}, {capacity} images of {side} pixels"), taken, estimate);
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// A structure of the C interface, all zero but its size.

@@ -139,7 +139,7 @@ fn score(c: &mut Criterion, model: &LazyCell<Model>) {
         bench(c, "score", format!("1x{ARCH} K={prompts}"), flop(work), || {
             let mut lane = model.lane(1);
             let (plan, pixels) = (plan(), picture(0));
-            let prompt_taps: Arc<[f32]> = unit_rows(numbers(2, TAPS * prompts * PATCHES * WIDTH), WIDTH).into();
+            let prompt_taps: Arc<Vec<f32>> = unit_rows(numbers(2, TAPS * prompts * PATCHES * WIDTH), WIDTH).into();
             let (mean, texts) = (numbers(3, EMBED), unit_rows(numbers(4, 2 * EMBED), EMBED));
             let tensor = |values, rows| BankTensor { values, shape: [1, rows, EMBED], role: BankRole::Numbers };
             let shape = [TAPS, prompts * PATCHES, WIDTH];

@@ -16,7 +16,10 @@ pub struct Encoded {
 pub fn encode(weights: &Weights, rows: &[f32]) -> Encoded {
     let arch = weights.arch();
     let (width, tokens) = (arch.vision.width, arch.vision.tokens());
-    let tensor = |name: &str| weights.tensor(&format!("visual.{name}")).expect("a tensor of the tower").to_f32();
+    let tensor = |name: &str| {
+        let tensor = weights.tensor(&format!("visual.{name}")).and_then(|tensor| tensor.to_f32());
+        tensor.expect("a tensor of the tower")
+    };
     let norm =
         |x: &[f32], name: &str| layer_norm(x, &tensor(&format!("{name}.weight")), &tensor(&format!("{name}.bias")));
     let mut x = tensor("class_embedding");

@@ -29,7 +29,7 @@ impl BankRole {
 #[derive(Clone, Copy, Debug)]
 pub struct BankTensor<'a> {
     /// The elements, row-major. A device in host memory does not copy them.
-    pub values: &'a Arc<[f32]>,
+    pub values: &'a Arc<Vec<f32>>,
     /// Layers, rows of a layer, width.
     pub shape: [usize; 3],
     /// How it is stored.

@@ -91,6 +91,11 @@ pub trait Backend: Send + Sized + 'static {
     /// Whether buffers are in host memory.
     const IN_HOST_MEMORY: bool;
 
+    /// Threads of the host that work for a lane, each with memory of its own.
+    fn threads(&self) -> usize {
+        1
+    }
+
     /// Another lane on the same device, which can use the same weights and banks.
     fn fork(&self) -> Result<Self>;
 

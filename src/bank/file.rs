@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::prompt_bank::{Header, PromptBank};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::IgnoreMask;
+use crate::memory;
 use crate::methods::{self, Fitted, NamedTensor, Options, Setup};
 use crate::tensor::shape_text;
 
@@ -24,6 +25,9 @@ const RUNS: &str = "ignored_runs";
 /// The one metadata key of a bank file: a checksum, a space, and [`Header`] as JSON.
 const KEY: &str = "inctrl.bank";
 
+/// What is done, in words.
+const WRITING: &str = "writing a bank";
+
 /// The part of the header that all versions share.
 #[derive(Deserialize)]
 struct Version {
@@ -34,9 +38,8 @@ struct Version {
 
 /// Reads a bank from the bytes of its file.
 pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
-    // The features exist twice: as read, and shared.
-    let bytes = file.len().saturating_mul(2);
-    crate::memory::check("reading a bank", bytes, "use a bank of fewer normal images")?;
+    // The features as numbers.
+    memory::check("reading a bank", file.len(), "use a bank of fewer normal images")?;
     let (_, metadata) = SafeTensors::read_metadata(file)
         .map_err(|error| damaged("this is not a prompt bank, or it is truncated").because(error))?;
     let text = metadata
@@ -93,14 +96,19 @@ pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
     let method = Some(bank.method().to_owned());
     let header = Header { version: VERSION, method, ..bank.header.clone() };
     let id = identity(&header, &bank.content, bank.mask.as_deref())?;
+    // The bytes of each tensor, and the file's.
+    let runs = bank.mask.as_ref().map(|mask| mask.runs());
+    let whole = bank.info().bytes + runs.map_or(0, size_of_val);
+    memory::check(WRITING, whole.saturating_mul(2), "use a bank of fewer normal images")?;
     let mut parts: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     for tensor in &bank.content.tensors {
-        parts.push((tensor.name, Dtype::F32, tensor.shape.clone(), bytes(&tensor.values)));
+        let bytes = tensor.values.iter().flat_map(|x| x.to_le_bytes());
+        let bytes = memory::collected(WRITING, size_of_val(&tensor.values[..]), bytes)?;
+        parts.push((tensor.name, Dtype::F32, tensor.shape.clone(), bytes));
     }
-    if let Some(mask) = &bank.mask {
-        let runs = mask.runs();
-        let bytes = runs.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
-        parts.push((RUNS, Dtype::U32, vec![runs.len(), 3], bytes));
+    if let Some(runs) = runs {
+        let bytes = runs.as_flattened().iter().flat_map(|number| number.to_le_bytes());
+        parts.push((RUNS, Dtype::U32, vec![runs.len(), 3], memory::collected(WRITING, size_of_val(runs), bytes)?));
     }
     let internal = |error| Error::new(ErrorKind::Internal, "cannot serialise the bank").because(error);
     let views = parts
@@ -187,11 +195,13 @@ fn read_tensor(tensors: &SafeTensors<'_>, name: &'static str) -> Result<NamedTen
     if tensor.dtype() != Dtype::F32 {
         return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())).of_tensor(name));
     }
-    let values: Arc<[f32]> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let all = tensor.data().as_chunks::<4>().0;
+    let values = all.iter().map(|b| f32::from_le_bytes(*b));
+    let values = memory::collected("reading a bank", all.len(), values)?;
     if !values.iter().all(|x| x.is_finite()) {
         return Err(damaged(format!("tensor `{name}` holds NaN or infinity")).of_tensor(name));
     }
-    Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values })
+    Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values: values.into() })
 }
 
 /// The ignore mask for frames of `size`.
@@ -202,8 +212,9 @@ fn read_mask(tensors: &SafeTensors<'_>, size: [usize; 2]) -> Result<IgnoreMask> 
     if tensor.dtype() != Dtype::U32 {
         return Err(damaged(format!("tensor `{RUNS}` is stored as {:?}, expected U32", tensor.dtype())).of_tensor(RUNS));
     }
-    let numbers: Vec<u32> = tensor.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
-    let runs = numbers.as_chunks::<3>().0.to_vec();
+    let all = tensor.data().as_chunks::<4>().0.as_chunks::<3>().0;
+    let runs = all.iter().map(|run| run.map(u32::from_le_bytes));
+    let runs = memory::collected("the ignore mask of a bank", all.len(), runs)?;
     IgnoreMask::from_runs(size[0], size[1], runs)
         .map_err(|error| damaged("the bank's ignore mask is not valid").because(error))
 }

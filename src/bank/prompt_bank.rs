@@ -345,7 +345,7 @@ impl PromptBank {
             prompts: self.header.prompts.len(),
             duplicates,
             tensors: tensors.iter().map(|tensor| (tensor.name, tensor.shape.clone())).collect(),
-            bytes: tensors.iter().map(|tensor| size_of_val(&*tensor.values)).sum(),
+            bytes: tensors.iter().map(|tensor| size_of_val(&tensor.values[..])).sum(),
         }
     }
 

@@ -14,6 +14,7 @@ use super::source::{Part, Source};
 use super::{Checkpoint, Tensor, config};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::tensor::{DType, TensorView, shape_text};
 use crate::weights::{
     Arch, TensorSpec, Tower, check_tokeniser, common_prefix, folder_of, header_for, ignored, listing,
@@ -298,7 +299,7 @@ fn distinct(jobs: &[Job<'_>]) -> Result<()> {
 fn write_part(job: &Job<'_>, part: &Part, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     match part {
         Part::Stored(tensor) => copy(job, tensor, put),
-        Part::Zeros(shape, _) => put(&vec![0; shape.iter().product::<usize>() * job.dtype.size()]),
+        Part::Zeros(shape, _) => put(&memory::zeros("a tensor", shape.iter().product::<usize>() * job.dtype.size())?),
         Part::Sum([first, second]) => {
             let sums: Vec<f32> = values(job, first)?.iter().zip(values(job, second)?).map(|(a, b)| a + b).collect();
             let bytes = stored(job.dtype, &sums);
@@ -359,7 +360,7 @@ fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) 
                 put(&chunk)?;
                 continue;
             }
-            Some(from) => TensorView { name: "", shape: &[], dtype: from, bytes: chunk.as_slice().into() }.to_f32(),
+            Some(from) => TensorView { name: "", shape: &[], dtype: from, bytes: chunk.as_slice().into() }.to_f32()?,
             None if part.dtype == Dtype::F64 => {
                 chunk.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect()
             }

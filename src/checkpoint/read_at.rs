@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::weights::TensorFile;
 
 /// Bytes of a fixed length that are read at offsets.
@@ -26,7 +27,7 @@ pub(super) trait ReadAt {
     /// # Errors
     /// As [`ReadAt::read_into`], and [`ErrorKind::Device`] if there is not enough memory.
     fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
-        let mut bytes = disk::bytes(range.len(), "a part of a checkpoint")?;
+        let mut bytes = memory::zeros("a part of a checkpoint", range.len())?;
         self.read_into(range.start, &mut bytes)?;
         Ok(bytes)
     }

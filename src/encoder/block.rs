@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use crate::backend::{AttentionShape, Backend, Gelu, Norm, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::tensor::{DType, TensorView};
 use crate::weights::{Mlp, Weights};
 
@@ -210,19 +211,20 @@ fn linear<B: Backend>(
 ) -> Result<B::Linear> {
     let (weight, bias) = (weights.tensor(weight)?, weights.tensor(bias)?);
     let Some(scale) = scale else { return backend.linear_weights(&weight, rows, Some(&bias)) };
-    let scale = weights.tensor(scale)?.to_f32();
-    backend.linear_weights(&scaled(weight, &scale), rows, Some(&scaled(bias, &scale)))
+    let scale = weights.tensor(scale)?.to_f32()?;
+    backend.linear_weights(&scaled(weight, &scale)?, rows, Some(&scaled(bias, &scale)?))
 }
 
 /// The tensor with each row multiplied by its element of `scale`, in f32.
-fn scaled<'a>(tensor: TensorView<'a>, scale: &[f32]) -> TensorView<'a> {
-    let mut values = tensor.to_f32();
+fn scaled<'a>(tensor: TensorView<'a>, scale: &[f32]) -> Result<TensorView<'a>> {
+    let mut values = tensor.to_f32()?;
     let width = values.len() / scale.len().max(1);
     for (row, scale) in values.chunks_exact_mut(width.max(1)).zip(scale) {
         row.iter_mut().for_each(|x| *x *= scale);
     }
-    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    TensorView { dtype: DType::F32, bytes: bytes.into(), ..tensor }
+    let mut bytes = memory::zeros::<u8>("a layer with its scale", size_of_val(&*values))?;
+    bytes.as_chunks_mut().0.iter_mut().zip(&values).for_each(|(bytes, x)| *bytes = x.to_le_bytes());
+    Ok(TensorView { dtype: DType::F32, bytes: bytes.into(), ..tensor })
 }
 
 fn unserved() -> Error {

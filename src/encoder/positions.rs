@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::error::Result;
+use crate::memory::zeros;
 use crate::view::Grid;
 use crate::weights::Interpolation;
 
@@ -21,11 +23,14 @@ impl Positions {
     }
 
     /// The table of a grid, `[N, W]`.
-    pub fn of(&self, grid: Grid) -> Cow<'_, [f32]> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    pub fn of(&self, grid: Grid) -> Result<Cow<'_, [f32]>> {
         if grid == self.grid {
-            return Cow::Borrowed(&self.stored);
+            return Ok(Cow::Borrowed(&self.stored));
         }
-        Cow::Owned(resample(&self.stored, self.grid, self.width, self.rule, grid))
+        Ok(Cow::Owned(resample(&self.stored, self.grid, self.width, self.rule, grid)?))
     }
 }
 
@@ -34,21 +39,25 @@ impl Positions {
 /// Computed in f32 in PyTorch's order of operations, as in the official models: coordinates first, then columns, then
 /// rows. An axis of unchanged length stays unchanged by the rule [`Interpolation::Size`]. By [`Interpolation::Factor`]
 /// the official offset of a tenth of a cell shifts it a little.
-pub fn resample(stored: &[f32], stored_grid: Grid, width: usize, rule: Interpolation, grid: Grid) -> Vec<f32> {
+///
+/// # Errors
+/// As [`Positions::of`].
+pub fn resample(stored: &[f32], stored_grid: Grid, width: usize, rule: Interpolation, grid: Grid) -> Result<Vec<f32>> {
+    let what = format!("the positions of {grid} patches");
     let across = taps(stored_grid.cols, grid.cols, rule);
     let down = taps(stored_grid.rows, grid.rows, rule);
-    let mut wide = vec![0.0; stored_grid.rows * grid.cols * width];
+    let mut wide = zeros::<f32>(&what, stored_grid.rows * grid.cols * width)?;
     for (row, out) in wide.chunks_exact_mut((grid.cols * width).max(1)).enumerate() {
         let cell = |col: usize| &stored[(row * stored_grid.cols + col) * width..][..width];
         for (taps, out) in across.iter().zip(out.chunks_exact_mut(width)) {
             mix(taps, cell, out);
         }
     }
-    let mut table = vec![0.0; grid.cells() * width];
+    let mut table = zeros::<f32>(&what, grid.cells() * width)?;
     for (taps, out) in down.iter().zip(table.chunks_exact_mut((grid.cols * width).max(1))) {
         mix(taps, |row| &wide[row * grid.cols * width..][..grid.cols * width], out);
     }
-    table
+    Ok(table)
 }
 
 /// `out = sum of weight * line(index)`
@@ -131,7 +140,7 @@ mod tests {
             let (rows, cols) = size.split_once('x').unwrap();
             let grid = Grid::new(rows.parse().unwrap(), cols.parse().unwrap());
             let rule = if rule == "factor" { Interpolation::Factor } else { Interpolation::Size };
-            let found = resample(&stored, Grid::square(6), 3, rule, grid);
+            let found = resample(&stored, Grid::square(6), 3, rule, grid).unwrap();
             let expected = floats(name);
             assert_eq!(found.len(), expected.len());
             let largest = expected.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
@@ -151,10 +160,10 @@ mod tests {
         let stored: Vec<f32> = (0..4 * 5 * 2).map(|i| (i as f32).sin()).collect();
         let grid = Grid::new(4, 5);
         for rule in [Interpolation::Factor, Interpolation::Size] {
-            assert_eq!(*Positions::new(stored.clone(), grid, rule).of(grid), stored);
+            assert_eq!(*Positions::new(stored.clone(), grid, rule).of(grid).unwrap(), stored);
         }
         // To the size, a kernel of whole cells at whole cells is 1 there and 0 elsewhere.
-        assert_eq!(resample(&stored, grid, 2, Interpolation::Size, grid), stored);
-        assert_ne!(resample(&stored, grid, 2, Interpolation::Factor, grid), stored);
+        assert_eq!(resample(&stored, grid, 2, Interpolation::Size, grid).unwrap(), stored);
+        assert_ne!(resample(&stored, grid, 2, Interpolation::Factor, grid).unwrap(), stored);
     }
 }

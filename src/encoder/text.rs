@@ -5,9 +5,11 @@
 
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::vision::gelu;
+use crate::backend::cpu::working_bytes;
 use crate::backend::{AttentionShape, Backend, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::{Mlp, TextArch, Weights};
+use crate::memory;
+use crate::weights::{Arch, Mlp, TextArch, Weights};
 
 /// Embeddings of texts, `[texts.len(), E]`, not normalised: the end-of-text token after `ln_final` and the projection.
 ///
@@ -37,6 +39,11 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     let sequences = Sequences { ends: &ends };
     let (rows, count) = (sequences.rows(), sequences.count());
 
+    if B::IN_HOST_MEMORY {
+        let bytes = text_bytes(arch, tower, rows, count, backend.threads());
+        let what = format!("the text tower with {count} texts");
+        memory::check(&what, bytes, "use a smaller model, or a machine with more memory")?;
+    }
     let mut ws = Workspace::new(backend, shape, rows, count)?;
     backend.upload(&embed(weights, tower, texts)?, &mut ws.x)?;
     for i in 0..tower.layers {
@@ -54,6 +61,24 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     let mut out = vec![0.0; count * arch.embed_dim];
     backend.download(&embeddings, &mut out)?;
     Ok(out)
+}
+
+/// Bytes of the tower on the CPU while `threads` threads encode `texts` texts of `tokens` tokens in total: its activations,
+/// one block padded to whole panels, and its largest tensor twice. An upper bound, at most half above what is taken.
+pub fn text_bytes(arch: &Arch, tower: &TextArch, tokens: usize, texts: usize, threads: usize) -> usize {
+    /// Columns of a panel of the widest instruction set.
+    const PANEL: usize = 32;
+    let (width, mlp) = (tower.width, tower.mlp_width);
+    // The input exists twice, as it is uploaded.
+    let each_token = width.saturating_mul(6).saturating_add(mlp);
+    let each_text = width.saturating_mul(4).saturating_add(2 * arch.embed_dim);
+    let activations = tokens.saturating_mul(each_token).saturating_add(texts.saturating_mul(each_text));
+    let block = width.saturating_mul(4 * width + 2 * mlp).saturating_add(PANEL.saturating_mul(8 * width + 2 * mlp));
+    // Of the token table only the rows of the texts are read.
+    let largest = [3 * width, mlp, arch.embed_dim, tower.context_length].into_iter().max().unwrap_or(0);
+    let numbers = activations.saturating_add(block).saturating_add(width.saturating_mul(largest).saturating_mul(2));
+    let working = working_bytes(tower.context_length, width / tower.heads.max(1), [0, 0, width], threads);
+    numbers.saturating_mul(4).saturating_add(working)
 }
 
 /// Token plus position embeddings of all texts, `[T, W]`.
@@ -77,7 +102,7 @@ fn embed(weights: &Weights, tower: &TextArch, texts: &[Vec<u32>]) -> Result<Vec<
         ids.extend_from_slice(text);
     }
     let mut x = weights.rows("token_embedding.weight", &ids)?;
-    let position = weights.tensor("positional_embedding")?.to_f32();
+    let position = weights.tensor("positional_embedding")?.to_f32()?;
     let places = texts.iter().flat_map(|text| position.chunks_exact(width).take(text.len()));
     for (row, position) in x.chunks_exact_mut(width).zip(places) {
         row.iter_mut().zip(position).for_each(|(x, p)| *x += p);

@@ -7,6 +7,7 @@ use super::positions::Positions;
 use super::wants::Wants;
 use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::process::{self, Origin};
 use crate::tensor::{DType, TensorView};
 use crate::view::{Grid, Normalised};
@@ -94,12 +95,12 @@ impl<B: Backend> Vision<B> {
         let load = |i| Block::load(backend, weights, &block_name(&arch, i), shape, served(&wants, i, layers));
         let blocks = (0..layers).map(load).collect::<Result<_>>()?;
         let width = arch.vision.width;
-        let mut positions = weights.tensor(names.positions)?.to_f32();
+        let mut positions = weights.tensor(names.positions)?.to_f32()?;
         let patch_positions = positions.split_off(width);
-        let mut prefix = weights.tensor(names.class)?.to_f32();
+        let mut prefix = weights.tensor(names.class)?.to_f32()?;
         prefix.iter_mut().zip(positions).for_each(|(class, position)| *class += position);
         if let Some(name) = names.registers.filter(|_| arch.vision.registers > 0) {
-            prefix.append(&mut weights.tensor(name)?.to_f32());
+            prefix.append(&mut weights.tensor(name)?.to_f32()?);
         }
         let pre_norm = names.pre_norm.map(|name| load_norm(backend, weights, name)).transpose()?;
         let project = |name| backend.projection_weights(&weights.tensor(name)?);
@@ -180,7 +181,7 @@ impl<B: Backend> Vision<B> {
         if let Some(at) = kept.iter().rposition(|(kept, _)| *kept == grid) {
             kept[at..].rotate_left(1);
         } else {
-            let position = constant(backend, &[grid.cells(), self.arch.vision.width], &self.positions.of(grid))?;
+            let position = constant(backend, &[grid.cells(), self.arch.vision.width], &self.positions.of(grid)?)?;
             if kept.len() == GRIDS {
                 kept.remove(0);
             }
@@ -294,7 +295,8 @@ fn served(wants: &Wants, i: usize, layers: usize) -> Served {
 }
 
 fn constant<B: Backend>(backend: &mut B, shape: &[usize], values: &[f32]) -> Result<B::Constant> {
-    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut bytes = memory::zeros::<u8>("the positions of patches", size_of_val(values))?;
+    bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, x)| *bytes = x.to_le_bytes());
     backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: (&bytes).into() })
 }
 

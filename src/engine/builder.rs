@@ -108,10 +108,10 @@ impl<'e> BankBuilder<'e> {
     fn expect_of(&self, images: usize, grid: Grid) -> Result<()> {
         let prompts = self.prompts.len().saturating_add(images);
         let each = self.setup.method().prompt_bytes(self.engine.arch(), self.setup.options(), grid.cells());
-        // Features exist three times (per image, in the bank's order, shared), less those already held.
-        let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&*tensor.values));
+        // Features exist twice (per image, in the bank's order), less those already held.
+        let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&tensor.values[..]));
         let here: usize = here.sum();
-        let bytes = here.saturating_add(each.saturating_mul(images)).saturating_mul(3) - here;
+        let bytes = here.saturating_add(each.saturating_mul(images)).saturating_mul(2) - here;
         memory::check(&format!("a bank of {prompts} normal images"), bytes, "use fewer normal images")
     }
 
@@ -145,7 +145,7 @@ impl<'e> BankBuilder<'e> {
                 ),
             ));
         }
-        let hash = frame.content_hash();
+        let hash = frame.content_hash()?;
         self.session.prepare(grid)?;
         let turns = self.setup.method().turns(self.setup.options())?;
         let mut views = Vec::with_capacity(turns);

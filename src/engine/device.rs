@@ -9,6 +9,8 @@ use super::shared::{Device, EngineOptions};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{self, Cuda};
 use crate::backend::{BankTensor, Precision};
+#[cfg(feature = "cuda")]
+use crate::backend::{Backend, Role};
 use crate::encoder::Vision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -133,7 +135,7 @@ pub trait Session: Send {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has not enough memory.
-    fn rows_bank(&mut self, rows: &Arc<[f32]>, shape: [usize; 3]) -> Result<DeviceBank>;
+    fn rows_bank(&mut self, rows: &Arc<Vec<f32>>, shape: [usize; 3]) -> Result<DeviceBank>;
 
     /// Largest cosines `[L, N]` between an image's unit taps `[L, N, W]`, encoded earlier, and a bank's rows.
     ///
@@ -153,6 +155,7 @@ pub(super) fn load(options: &EngineOptions, weights: &Weights) -> Loading {
         Device::Cuda(ordinal) => {
             let cuda = Cuda::new(ordinal, options.cuda())?;
             cuda.check_arch(weights.arch())?;
+            check_memory(&cuda, weights)?;
             Ok((Arc::new(OnDevice::new(cuda, weights)?), options.device, String::new()))
         }
         #[cfg(not(feature = "cuda"))]
@@ -162,6 +165,13 @@ pub(super) fn load(options: &EngineOptions, weights: &Weights) -> Loading {
         )),
         Device::Auto => auto(options, weights),
     }
+}
+
+/// Whether the GPU has memory for the model.
+#[cfg(feature = "cuda")]
+fn check_memory(cuda: &Cuda, weights: &Weights) -> Result<()> {
+    let operand = cuda.precision().stores(Role::Weight).size();
+    cuda.check_memory("the model", estimate::model_bytes_on_device(weights.arch(), operand))
 }
 
 #[cfg(feature = "cuda")]
@@ -180,7 +190,7 @@ fn auto(options: &EngineOptions, weights: &Weights) -> Loading {
         Err(error) if is_users(&error) => return Err(error),
         Err(error) => return on_cpu(options, weights, format!("no CUDA device: {}", error.chain())),
     };
-    match OnDevice::new(cuda, weights) {
+    match check_memory(&cuda, weights).and_then(|()| OnDevice::new(cuda, weights)) {
         Ok(model) => Ok((Arc::new(model), Device::Cuda(0), "the first CUDA device".to_owned())),
         Err(error) if is_users(&error) => Err(error),
         // The CPU refuses weights that are wrong for every device.

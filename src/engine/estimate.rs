@@ -1,43 +1,69 @@
-//! How many bytes a size takes on the CPU: upper bounds, within a third of what is really taken for sizes that matter.
+//! How many bytes a size takes: upper bounds, at most half above what is really taken for sizes that matter
+//! (`tests/allocation.rs` measures both).
 //!
-//! `C` is the capacity, `N` the patches, `T` the tokens, `W` the width, `M` the MLP's width (times three where it is
-//! gated), `P` the side of a patch, `E` the embedding's width, `L` the taps and `t` the threads:
+//! `N` is the patches, `T` the tokens, `W` the width, `M` the MLP's width (times three where it is gated), `P` the side
+//! of a patch, `E` the embedding's width and `L` the taps:
 //!
-//! - a lane: `4 C (3 N P² + N W + T (5 W + M) + 4 W + 2 E + L N W)` for the encoder and its taps, `C (4 L N W + 12 L N
-//!   + 32 N)` for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)`
-//!   parts, and `t` threads;
-//! - a lane in bf16: `2 C max(T max(W, M), 3 N P²)` more, the rounded operand of a product;
-//! - a model: its encoder's weights in f32, each matrix with 64 more rows or columns of padding, and during loading its
-//!   largest tensor twice, in the file's type and as f32;
-//! - a thread: 2 MiB of stack and 2 MiB of scratch;
+//! - a lane: `4 (3 N P² + N W + T (5 W + M) + 4 W + E + L N W)` per image for the encoder and its features; `6 N P²` for
+//!   resizing one picture; `4 N (L + 4)` per result, and the memory of its score; on the CPU, the scratch memory of
+//!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
+//! - a lane in bf16: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
+//! - a model: its encoder's weights in f32, each matrix padded to whole panels, and during loading its largest tensor
+//!   in the file's type, as f32, and, where it has a scale, multiplied by that;
+//! - a thread: its stack, and as much again for what the system keeps of it;
 //! - a bank: what its method states per prompt;
 //! - a frame that must be converted or masked: its copy.
 
+use crate::backend::cpu::working_bytes;
+use crate::encoder::Wants;
 use crate::image::PixelFormat;
-use crate::weights::{Arch, Mlp, Tower, table};
+use crate::weights::{Arch, Mlp, TensorSpec, Tower, table};
 
-/// The stack of a thread and its working memory.
+/// The stack of a thread and what the system keeps of it.
 const THREAD: usize = 4 << 20;
-/// Candidates and results of one part of the search.
-const PART: usize = 48 << 10;
-/// Query rows of such a part.
-const PART_ROWS: usize = 240;
+/// Columns of a panel of the widest instruction set.
+const PANEL: usize = 32;
+/// Bytes of a score per cell: its residual, whether it is ignored, and a quarter of a region.
+const CELL_OF_SCORE: usize = 5 + 16;
 
-/// Columns of two panels of the widest instruction set.
-const PADDING: usize = 64;
+fn elements(spec: &TensorSpec) -> usize {
+    spec.shape.iter().fold(1_usize, |count, extent| count.saturating_mul(*extent))
+}
 
-/// Bytes of a model's encoder while it is loaded. The text tower is in memory only when a bank is begun.
-pub(super) fn model_bytes(arch: &Arch) -> usize {
+/// The longer side of a matrix or convolution, along which it may be padded; `None` for a vector.
+fn longer_side(spec: &TensorSpec) -> Option<usize> {
+    let &[rows, ref inner @ ..] = &spec.shape[..] else { return None };
+    // Tokens and tables of positions may be stored with a leading extent of 1.
+    (rows > 1 && !inner.is_empty()).then(|| rows.max(inner.iter().fold(1, |count: usize, extent| count.saturating_mul(*extent))))
+}
+
+/// Bytes of tensors in f32, padded to whole panels, plus `copies` of the largest of them.
+fn loaded<'a>(specs: impl Iterator<Item = &'a TensorSpec>, copies: usize) -> usize {
     let (mut packed, mut largest) = (0_usize, 0);
-    for spec in table(arch).iter().filter(|spec| spec.tower == Tower::Vision) {
-        let count = spec.shape.iter().fold(1_usize, |count, extent| count.saturating_mul(*extent));
-        packed = packed.saturating_add(count);
-        if let [first, _, ..] = spec.shape[..] {
-            packed = packed.saturating_add(PADDING * first.max(count / first.max(1)));
-        }
+    for spec in specs {
+        let count = elements(spec);
+        packed = packed.saturating_add(count).saturating_add(PANEL.saturating_mul(longer_side(spec).unwrap_or(0)));
         largest = largest.max(count);
     }
-    packed.saturating_add(2 * largest).saturating_mul(4)
+    packed.saturating_add(largest.saturating_mul(copies)).saturating_mul(4)
+}
+
+/// Bytes of a model's encoder on the CPU while it is loaded. The text tower is in memory only when a bank is begun.
+pub fn model_bytes(arch: &Arch) -> usize {
+    // The second matrix of an MLP is multiplied by its scale. Behind a gate it has half the size of the first.
+    let scaled = arch.family.vit().block.scales.is_some() && arch.vision.mlp == Mlp::Gelu;
+    loaded(table(arch).iter().filter(|spec| spec.tower == Tower::Vision), if scaled { 3 } else { 2 })
+}
+
+/// Bytes of a model's encoder on a device that stores matrices with `operand` bytes per element and the rest in f32.
+pub fn model_bytes_on_device(arch: &Arch, operand: usize) -> usize {
+    let names = arch.family.vit();
+    let table = table(arch);
+    let numbers = table.iter().filter(|spec| spec.tower == Tower::Vision).map(|spec| {
+        let matrix = longer_side(spec).is_some() && spec.name != names.positions;
+        elements(spec).saturating_mul(if matrix { operand } else { 4 })
+    });
+    numbers.fold(0, usize::saturating_add)
 }
 
 /// Bytes of `threads` threads.
@@ -45,24 +71,44 @@ pub(super) fn threads_bytes(threads: usize) -> usize {
     threads.saturating_mul(THREAD)
 }
 
-/// Bytes of one lane for `capacity` images of `patches` patches with `taps` compared blocks: encoder, search, results,
-/// threads.
-pub(super) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
+/// Bytes of host memory for `slots` results with `patches` cells and `taps` layers.
+pub(super) fn results_bytes(taps: usize, patches: usize, slots: usize) -> usize {
+    slots.saturating_mul(patches).saturating_mul(4 * (taps + 4) + CELL_OF_SCORE)
+}
+
+/// The sizes that determine a lane's memory.
+#[derive(Clone, Copy)]
+pub(super) struct LaneSize<'a> {
+    /// What the method wants from the encoder.
+    pub wants: &'a Wants,
+    /// Patches of a view.
+    pub patches: usize,
+    /// Images of a batch.
+    pub views: usize,
+    /// Results of a batch.
+    pub slots: usize,
+    /// Threads of the CPU that work for it.
+    pub threads: usize,
+}
+
+/// Bytes of a lane on the CPU: encoder, search, results.
+pub(super) fn lane_bytes(arch: &Arch, size: LaneSize<'_>) -> usize {
+    let LaneSize { wants, patches, views, slots, threads } = size;
     let vision = &arch.vision;
-    let (tokens, width, rows) = (vision.prefix() + patches, vision.width, taps * patches);
+    let (taps, width) = (wants.taps.len(), vision.width);
+    let (tokens, patch) = (vision.prefix() + patches, 3 * vision.patch_size.pow(2));
     let mlp = match vision.mlp {
         Mlp::Gelu => vision.mlp_width,
         Mlp::SwiGlu => 3 * vision.mlp_width,
     };
-    let encoder = 3 * patches * vision.patch_size.pow(2)
-        + patches * width
-        + tokens * (5 * width + mlp)
-        + 4 * width
-        + 2 * arch.embed_dim
-        + rows * width;
-    let search = 4 * rows * width + 12 * rows + 32 * patches;
-    let parts = 24 * threads + taps * (capacity.saturating_mul(patches) / PART_ROWS + 1);
-    capacity.saturating_mul(4 * encoder + search).saturating_add(parts * PART).saturating_add(threads_bytes(threads))
+    let class = if wants.class { 4 * width + arch.embed_dim } else { 0 };
+    let encoder = patches * (patch + width + taps * width) + tokens * (5 * width + mlp) + class;
+    let buffers = views.saturating_mul(4 * encoder).saturating_add(results_bytes(taps, patches, slots));
+    let picture = 2 * patch * patches;
+    let working = working_bytes(tokens, width / vision.heads.max(1), [taps, views.saturating_mul(patches), width], threads);
+    let large = buffers.saturating_add(picture).saturating_add(working);
+    // Plans, lists and tables.
+    large.saturating_add(large / 16)
 }
 
 /// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
@@ -70,6 +116,13 @@ pub(super) fn rounded_bytes(arch: &Arch, patches: usize, capacity: usize) -> usi
     let vision = &arch.vision;
     let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);
     capacity.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)))
+}
+
+/// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
+pub(super) fn rounded_bytes(arch: &Arch, patches: usize, views: usize) -> usize {
+    let vision = &arch.vision;
+    let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);
+    views.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)))
 }
 
 /// Bytes of the converted copy of a frame.

@@ -8,6 +8,7 @@ use crate::backend::{Backend, MAX_BANKS, Role};
 use crate::encoder::vision::{GridTokens, VisionWorkspace};
 use crate::encoder::{Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::methods::{Compare, Loaded, Outputs, Setup};
 
 /// A method and its own weights on the device.
@@ -94,7 +95,7 @@ impl<B: Backend> Memory<B> {
             vision: encoder.workspace(backend, wants, views, cells)?,
             comparing: method.map(comparing).transpose()?,
             nearest: None,
-            host_map: vec![0.0; slots * cells],
+            host_map: memory::zeros("the maps of a batch", slots * cells)?,
         })
     }
 }
@@ -105,7 +106,7 @@ impl<B: Backend> LaneGrid<B> {
         Ok(LaneGrid {
             tokens,
             judged: backend.buffer(Role::Stream, cells)?,
-            host_judged: vec![1.0; cells],
+            host_judged: memory::filled("which cells of a batch count", 1.0, cells)?,
             judged_changed: true,
         })
     }

@@ -26,6 +26,7 @@ mod verdict;
 pub use builder::BankBuilder;
 pub use device::{DeviceBank, Session};
 pub use encoder::{Encoder, Features, Reference};
+pub use estimate::{model_bytes, model_bytes_on_device};
 pub use late::{Deadline, Late};
 pub use latency::Latencies;
 pub use panel::MultiBankScorer;

@@ -95,6 +95,8 @@ impl MultiBankScorer {
         }
         let grid = first.setup().grid(&arch.vision)?;
         let names = first.outputs();
+        let mut regions = Regions::default();
+        regions.reserve(grid)?;
         Ok(MultiBankScorer {
             session,
             vision: arch.vision.clone(),
@@ -104,8 +106,8 @@ impl MultiBankScorer {
             members,
             plans: Vec::new(),
             shown: FramePrep::default(),
-            regions: Regions::new(grid),
-            scores: vec![Score::empty(names, grid); banks.len()],
+            regions,
+            scores: banks.iter().map(|_| Score::empty(names, grid)).collect::<Result<_>>()?,
         })
     }
 
@@ -132,16 +134,16 @@ impl MultiBankScorer {
         let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
         let grid = plan.grid(self.vision.patch_size);
         if self.session.prepare(grid)? {
-            self.regions.reserve(grid);
-            self.scores.iter_mut().for_each(|score| score.reserve(grid));
+            self.scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
         }
+        self.regions.reserve(grid)?;
         self.session.place(shown, plan, 0)?;
         (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
         let placement = plan.placement_of_grid(self.vision.patch_size);
         for (score, doubt) in self.scores.iter_mut().zip(doubts) {
             score.depth_doubt = doubt;
             score.map.placement = placement;
-            score.begin(grid, judged, [frame.width(), frame.height()]);
+            score.begin(grid, judged, [frame.width(), frame.height()])?;
         }
         self.session.encode(1)?;
         let MultiBankScorer { session, prepared, groups, members, regions, scores, .. } = self;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::{DeviceBank, Session};
-use super::estimate;
+use super::estimate::{self, LaneSize};
 use super::lane::{Comparing, GRIDS, LaneGrid, LaneMethod, Memory, all_own, current, own};
 use crate::backend::{Backend, BankRole, BankTensor, MAX_BANKS, Role, Search};
 use crate::bank::PromptBank;
@@ -82,17 +82,17 @@ impl<B: Backend> Pipeline<B> {
         let method = method.map(|(setup, loaded)| LaneMethod { loaded, setup: setup.clone() });
         check_grid(method.as_ref(), encoder.arch(), grid)?;
         let tokens = encoder.tokens(&mut backend, grid, views)?;
-        let memory = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
+        let held = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
         let mut grids = Vec::with_capacity(GRIDS);
         grids.push(LaneGrid::new(&backend, tokens, slots)?);
         Ok(Pipeline {
-            host_values: vec![0.0; slots * method.as_ref().map_or(0, LaneMethod::values)],
+            host_values: memory::zeros("the results of a batch", slots * method.as_ref().map_or(0, LaneMethod::values))?,
             layout: Vec::with_capacity(4 * MAX_BANKS + 3),
             recordings: B::Recordings::default(),
             most: [views, slots],
             wants,
             method,
-            memory,
+            memory: held,
             grids,
             encoder,
             backend,
@@ -234,8 +234,9 @@ impl<B: Backend> Session for Pipeline<B> {
         check_grid(self.method.as_ref(), self.encoder.arch(), grid)?;
         if grid.cells() > self.memory.cells {
             if B::IN_HOST_MEMORY {
-                let bytes =
-                    estimate::lane_bytes(self.encoder.arch(), self.wants.taps.len(), grid.cells(), views.max(slots), 0);
+                let threads = self.backend.threads();
+                let size = LaneSize { wants: &self.wants, patches: grid.cells(), views, slots, threads };
+                let bytes = estimate::lane_bytes(self.encoder.arch(), size);
                 let what = format!("work on {views} images of {grid} patches at once");
                 memory::check(&what, bytes, "use a smaller size or a smaller capacity")?;
             }
@@ -386,8 +387,9 @@ impl<B: Backend> Session for Pipeline<B> {
 
     fn features(&mut self) -> Result<HostFeatures> {
         let found = &self.memory.vision.features;
-        let mut taps = vec![0.0; self.wants.taps.len() * found.grid.cells() * found.width];
-        let mut class = vec![0.0; if self.wants.class { self.encoder.arch().embed_dim } else { 0 }];
+        let what = "the features of an image";
+        let mut taps = memory::zeros(what, self.wants.taps.len() * found.grid.cells() * found.width)?;
+        let mut class = memory::zeros(what, if self.wants.class { self.encoder.arch().embed_dim } else { 0 })?;
         self.backend.download(&found.taps, &mut taps)?;
         self.backend.download(&found.class, &mut class)?;
         if !taps.iter().chain(&class).all(|x| x.is_finite()) {
@@ -396,7 +398,7 @@ impl<B: Backend> Session for Pipeline<B> {
         Ok(HostFeatures { grid: found.grid, taps, class })
     }
 
-    fn rows_bank(&mut self, rows: &Arc<[f32]>, shape: [usize; 3]) -> Result<DeviceBank> {
+    fn rows_bank(&mut self, rows: &Arc<Vec<f32>>, shape: [usize; 3]) -> Result<DeviceBank> {
         let bank = self.backend.bank(&[BankTensor { values: rows, shape, role: BankRole::Rows }])?;
         Ok(Box::new(bank))
     }

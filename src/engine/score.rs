@@ -4,7 +4,9 @@ use super::slot::LoadedBank;
 use super::verdict::Regions;
 use super::{Decision, Region};
 use crate::bank::BankId;
+use crate::error::Result;
 use crate::image::DepthDoubt;
+use crate::memory;
 use crate::methods::Output;
 use crate::view::{Grid, Placement};
 
@@ -58,41 +60,54 @@ impl AnomalyMap {
 
 impl Score {
     /// An empty score with memory for a map of `grid`.
-    pub(super) fn empty(names: &'static [Output], grid: Grid) -> Self {
+    ///
+    /// # Errors
+    /// As [`Score::reserve`].
+    pub(super) fn empty(names: &'static [Output], grid: Grid) -> Result<Self> {
         let placement = Placement { x: 0.0, y: 0.0, width: 0.0, height: 0.0 };
-        let map = AnomalyMap { grid, cells: vec![0.0; grid.cells()], placement };
-        Score {
+        let mut score = Score {
             score: 0.0,
             names,
             values: vec![0.0; names.len()],
-            map,
+            map: AnomalyMap { grid, cells: Vec::new(), placement },
             width: 0,
             height: 0,
             decision: None,
-            regions: Vec::with_capacity(Regions::most(grid)),
-            ignored: vec![false; grid.cells()],
+            regions: Vec::new(),
+            ignored: Vec::new(),
             depth_doubt: None,
             bank: BankId::default(),
             generation: 0,
-        }
+        };
+        score.reserve(grid)?;
+        score.map.cells.resize(grid.cells(), 0.0);
+        score.ignored.resize(grid.cells(), false);
+        Ok(score)
     }
 
     /// Takes memory for a map of `grid`.
-    pub(super) fn reserve(&mut self, grid: Grid) {
-        let more = |len: usize| grid.cells().saturating_sub(len);
-        self.map.cells.reserve_exact(more(self.map.cells.len()));
-        self.ignored.reserve_exact(more(self.ignored.len()));
-        self.regions.clear();
-        self.regions.reserve_exact(Regions::most(grid));
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    pub(super) fn reserve(&mut self, grid: Grid) -> Result<()> {
+        const WHAT: &str = "the result for an image";
+        memory::reserve(WHAT, &mut self.map.cells, grid.cells())?;
+        memory::reserve(WHAT, &mut self.ignored, grid.cells())?;
+        memory::reserve(WHAT, &mut self.regions, Regions::most(grid))
     }
 
     /// Prepares for a map of `grid` over an image of `width` x `height` pixels. `judged` says which cells count.
-    pub(super) fn begin(&mut self, grid: Grid, judged: &[f32], [width, height]: [usize; 2]) {
+    ///
+    /// # Errors
+    /// As [`Score::reserve`].
+    pub(super) fn begin(&mut self, grid: Grid, judged: &[f32], [width, height]: [usize; 2]) -> Result<()> {
+        self.reserve(grid)?;
         self.map.grid = grid;
         self.map.cells.resize(grid.cells(), 0.0);
         self.ignored.clear();
         self.ignored.extend(judged.iter().map(|judged| *judged == 0.0));
         (self.width, self.height) = (width, height);
+        Ok(())
     }
 
     /// Every number that the method gives for the image, with its name and range. The score comes first.

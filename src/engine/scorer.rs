@@ -54,9 +54,10 @@ impl Scorer {
         // The grid that the session was made for.
         let grid = prepared.bank.setup().grid(&arch.vision)?;
         let names = prepared.bank.outputs();
+        let mut regions = Regions::default();
+        regions.reserve(grid)?;
         Ok(Scorer {
-            // Not `vec!`: a clone reserves only what it holds.
-            scores: std::iter::repeat_with(|| Score::empty(names, grid)).take(session.capacity()).collect(),
+            scores: (0..session.capacity()).map(|_| Score::empty(names, grid)).collect::<Result<_>>()?,
             grids: Vec::with_capacity(session.capacity()),
             together: Vec::with_capacity(session.capacity()),
             grown: None,
@@ -66,7 +67,7 @@ impl Scorer {
             prepared,
             plans: Vec::with_capacity(PLANS),
             shown: FramePrep::default(),
-            regions: Regions::new(grid),
+            regions,
         })
     }
 
@@ -226,9 +227,9 @@ impl Scorer {
     fn score_those_of<'a>(&mut self, grid: Grid, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
         if self.session.prepare(grid)? {
             self.grown = Some(grid);
-            self.regions.reserve(grid);
-            self.scores.iter_mut().for_each(|score| score.reserve(grid));
+            self.scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
         }
+        self.regions.reserve(grid)?;
         self.together.clear();
         let mask = self.prepared.bank.mask();
         for (image, frame) in frames.iter().enumerate() {
@@ -248,7 +249,7 @@ impl Scorer {
             let score = &mut self.scores[image];
             score.depth_doubt = doubt;
             score.map.placement = plan.placement_of_grid(self.vision.patch_size);
-            score.begin(grid, judged, [frame.width(), frame.height()]);
+            score.begin(grid, judged, [frame.width(), frame.height()])?;
         }
         let Scorer { scores, prepared, regions, together, .. } = self;
         let run = Run { views: 0..together.len(), first_slot: 0, bank: 0 };

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::device::{self, Model, Session};
-use super::estimate;
+use super::estimate::{self, LaneSize};
 use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
 use crate::backend::cpu::Cpu;
@@ -365,29 +365,35 @@ impl Engine {
     }
 
     pub(super) fn session(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<Box<dyn Session>> {
-        let own = Grid::square(self.arch().vision.grid());
-        let grid = setup.map_or(Ok(own), |setup| setup.grid(&self.arch().vision))?;
-        let taps = pipeline::wants(setup, self.arch())?.taps.len();
-        let bytes = self.lane_bytes(taps, grid.cells(), views.max(slots));
+        let (grid, bytes) = self.lane_of(setup, views, slots)?;
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");
         memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
         self.model.session(setup, &self.weights, grid, views, slots)
     }
 
-    /// An upper bound of the host memory, in bytes, that a scorer of `capacity` images takes. GPU memory comes on top.
-    pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
-        self.lane_bytes(self.arch().taps.len(), self.arch().vision.patches(), capacity.get())
+    /// An upper bound of the host memory, in bytes, that a scorer of `capacity` images takes for square pictures and
+    /// banks like `bank`. GPU memory comes on top.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] where the bank's options are not for this model.
+    pub fn scorer_bytes(&self, bank: &PromptBank, capacity: NonZeroUsize) -> Result<usize> {
+        Ok(self.lane_of(Some(bank.setup()), capacity.get(), capacity.get())?.1)
     }
 
-    fn lane_bytes(&self, taps: usize, patches: usize, capacity: usize) -> usize {
-        if self.device == Device::Cpu {
-            let bytes = estimate::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
-            let rounds = self.precision().stores(Role::Operand) != DType::F32;
-            let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, capacity) } else { 0 };
-            return bytes.saturating_add(rounded);
+    /// The grid of a square picture, and the bytes of a lane for it.
+    fn lane_of(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<(Grid, usize)> {
+        let own = Grid::square(self.arch().vision.grid());
+        let grid = setup.map_or(Ok(own), |setup| setup.grid(&self.arch().vision))?;
+        let wants = pipeline::wants(setup, self.arch())?;
+        let patches = grid.cells();
+        if self.device != Device::Cpu {
+            return Ok((grid, estimate::results_bytes(wants.taps.len(), patches, slots)));
         }
-        // Only maps, regions and results are on the host.
-        capacity.saturating_mul(64 * patches)
+        let threads = self.options.cpu_threads();
+        let bytes = estimate::lane_bytes(self.arch(), LaneSize { wants: &wants, patches, views, slots, threads });
+        let rounds = self.precision().stores(Role::Operand) != DType::F32;
+        let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, views) } else { 0 };
+        Ok((grid, bytes.saturating_add(rounded)))
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a
     }
     match mask {
         Some(mask) => mask.apply(&frame, memory),
-        None if frame.format() != frame.format().converted() => Ok(frame.convert(memory)),
+        None if frame.format() != frame.format().converted() => frame.convert(memory),
         None => Ok(frame),
     }
 }

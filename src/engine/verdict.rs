@@ -9,6 +9,8 @@ use std::fmt;
 
 use super::AnomalyMap;
 use crate::calibration::Thresholds;
+use crate::error::Result;
+use crate::memory;
 use crate::view::Grid;
 
 /// What to do with a part.
@@ -124,23 +126,21 @@ pub struct Region {
     pub cells: usize,
 }
 
-/// Finds regions in memory that it reuses.
+/// Finds regions in memory that it reuses and that [`Regions::reserve`] takes.
+#[derive(Default)]
 pub(super) struct Regions {
     todo: Vec<bool>,
     stack: Vec<usize>,
 }
 
 impl Regions {
-    /// Memory for maps of `grid`.
-    pub fn new(grid: Grid) -> Self {
-        Regions { todo: vec![false; grid.cells()], stack: Vec::with_capacity(grid.cells()) }
-    }
-
     /// Takes memory for maps of `grid` as well.
-    pub fn reserve(&mut self, grid: Grid) {
-        self.todo.reserve_exact(grid.cells().saturating_sub(self.todo.len()));
-        self.stack.clear();
-        self.stack.reserve_exact(grid.cells());
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    pub fn reserve(&mut self, grid: Grid) -> Result<()> {
+        memory::reserve("the regions of a map", &mut self.todo, grid.cells())?;
+        memory::reserve("the regions of a map", &mut self.stack, grid.cells())
     }
 
     /// The largest number of regions that a map of `grid` can have. Regions never touch, not even at a corner.
@@ -237,7 +237,7 @@ mod tests {
         let mut out = Vec::with_capacity(Regions::most(grid));
         let start = out.as_ptr();
         let map = AnomalyMap { grid, cells, placement: place };
-        let mut regions = Regions::new(grid);
+        let mut regions = Regions::default();
         // Twice: nothing is left behind in the memory.
         for _ in 0..2 {
             regions.find(&map, &ignored, 0.5, size, &mut out);

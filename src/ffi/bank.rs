@@ -265,6 +265,18 @@ pub unsafe extern "C" fn inctrl_bank_open(file: *const c_char, bank: *mut *mut i
     guard(|| unsafe { hand_out(bank, || Ok(inctrl_bank::new(PromptBank::open(path(file, "bank file")?)?))) })
 }
 
+/// Reads a bank from a file and ignores its thresholds, for files that inctrl_bank_open refuses because of them;
+/// inctrl_bank_with_thresholds then sets others. The identity is that of a bank without thresholds.
+///
+/// @param bank receives the bank, NULL after an error
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_open_without_thresholds(file: *const c_char, bank: *mut *mut inctrl_bank) -> i32 {
+    // SAFETY: string and variable of the caller's.
+    guard(|| unsafe {
+        hand_out(bank, || Ok(inctrl_bank::new(PromptBank::open_without_thresholds(path(file, "bank file")?)?)))
+    })
+}
+
 /// Reads a bank from the bytes of its file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_from_bytes(data: *const c_void, size: usize, bank: *mut *mut inctrl_bank) -> i32 {

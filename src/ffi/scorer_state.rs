@@ -14,9 +14,10 @@ use super::log::{INCTRL_LOG_INFO, INCTRL_LOG_WARNING, log};
 use super::places::Places;
 use super::result::{Place, inctrl_result};
 use super::scorer::inctrl_scorer;
-use super::status::{Failure, INCTRL_ERROR_BUSY, INCTRL_ERROR_DEVICE, Outcome};
+use super::status::{Failure, INCTRL_ERROR_BUSY, Outcome};
 use crate::engine::{Deadline, Engine, Late, Scorer, SharedBank};
 use crate::image::AnyFrame;
+use crate::memory;
 use crate::methods::Output;
 use crate::process::Origin;
 
@@ -254,9 +255,12 @@ pub(super) unsafe fn call(
     let Work { frames, jobs, names, outputs, .. } = &mut *clear.0;
     outputs.clear();
     let numbers = count.saturating_mul(names.len());
-    if frames.try_reserve(count).is_err() || jobs.try_reserve(count).is_err() || outputs.try_reserve(numbers).is_err() {
-        let text = format!("a call for {count} results: not enough memory for the list of them; score fewer at once");
-        return refuse(Failure { code: INCTRL_ERROR_DEVICE, text });
+    const WHAT: &str = "the list of a call's frames and results";
+    let reserved = memory::reserve(WHAT, frames, count)
+        .and_then(|()| memory::reserve(WHAT, jobs, count))
+        .and_then(|()| memory::reserve(WHAT, outputs, numbers));
+    if let Err(error) = reserved {
+        return refuse(error.into());
     }
     outputs.resize(numbers, f32::NAN);
     let listed = list(&mut |index, given| match (given, places.get(index)) {

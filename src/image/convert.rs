@@ -3,6 +3,8 @@
 
 use super::frame::Frame;
 use super::pixel_format::{PixelFormat, Sample};
+use crate::error::Result;
+use crate::memory::grow;
 
 impl Frame<'_> {
     /// The same picture in [`PixelFormat::converted`], as packed pixels in `memory`, which grows to the size of the
@@ -13,7 +15,10 @@ impl Frame<'_> {
     /// `w` is 1023 or 4095 unless another level is declared. Full-range 16-bit values are rounded. Colour filter arrays
     /// are then interpolated bilinearly: a missing colour is the rounded mean of the two or four nearest pixels that
     /// have it. The picture is mirrored at its edges; a picture one pixel wide or high is repeated.
-    pub fn convert<'m>(&self, memory: &'m mut Vec<u8>) -> Frame<'m> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    pub fn convert<'m>(&self, memory: &'m mut Vec<u8>) -> Result<Frame<'m>> {
         let format = self.format().converted();
         let (width, height) = (self.width(), self.height());
         let stride = width * format.channels();
@@ -22,7 +27,7 @@ impl Frame<'_> {
         // The bytes of a wide array lie after the picture that is made from them.
         let scratch = if wide_array.is_some() { width * height } else { 0 };
         if memory.len() < len + scratch {
-            memory.resize(len + scratch, 0);
+            grow(&format!("converting {self:?}"), memory, len + scratch)?;
         }
         let (out, plane) = memory.split_at_mut(len);
         if let Some(red) = wide_array {
@@ -39,9 +44,7 @@ impl Frame<'_> {
                 }
             }
         }
-        Frame::packed(out, width, height, format)
-            .expect("`out` has width * height * channels bytes, and no side of a frame is zero")
-            .with_depth(self.settled().depth())
+        Ok(Frame::packed(out, width, height, format)?.with_depth(self.settled().depth()))
     }
 }
 
@@ -142,7 +145,7 @@ mod tests {
     fn rgb_of(data: &[u8], size: [usize; 2], stride: usize, format: PixelFormat) -> Vec<u8> {
         let mut memory = Vec::new();
         let frame = Frame::new(data, size[0], size[1], stride, format).unwrap();
-        let converted = frame.convert(&mut memory);
+        let converted = frame.convert(&mut memory).unwrap();
         assert_eq!(converted.format(), format.converted());
         (0..size[1]).flat_map(|y| converted.row(y).to_vec()).collect()
     }
@@ -248,11 +251,11 @@ mod tests {
         for format in PixelFormat::ALL.into_iter().filter(|format| format.bayer_red().is_some()) {
             let whole = Frame::packed(&data, 10, 8, format).unwrap();
             let mut memory = Vec::new();
-            let converted = whole.convert(&mut memory);
+            let converted = whole.convert(&mut memory).unwrap();
             for (x, y) in [(0, 0), (1, 0), (0, 1), (3, 3)] {
                 let region = whole.region(Roi { x, y, width: 6, height: 4 }).unwrap();
                 let mut other = Vec::new();
-                let part = region.convert(&mut other);
+                let part = region.convert(&mut other).unwrap();
                 // Inside its border a region has the neighbours that the whole frame has.
                 for row in 1..3 {
                     assert_eq!(part.row(row)[3..15], converted.row(y + row)[(x + 1) * 3..(x + 5) * 3], "{format:?}");
@@ -265,11 +268,11 @@ mod tests {
     fn memory_is_kept() {
         let data = noise(300);
         let mut memory = Vec::new();
-        Frame::packed(&data, 10, 10, PixelFormat::Bgr8).unwrap().convert(&mut memory);
+        Frame::packed(&data, 10, 10, PixelFormat::Bgr8).unwrap().convert(&mut memory).unwrap();
         let (start, capacity) = (memory.as_ptr(), memory.capacity());
-        let small = Frame::packed(&data, 4, 4, PixelFormat::BayerBg8).unwrap().convert(&mut memory);
+        let small = Frame::packed(&data, 4, 4, PixelFormat::BayerBg8).unwrap().convert(&mut memory).unwrap();
         assert_eq!((small.width(), small.height()), (4, 4));
-        Frame::packed(&data, 10, 10, PixelFormat::Bgr8).unwrap().convert(&mut memory);
+        Frame::packed(&data, 10, 10, PixelFormat::Bgr8).unwrap().convert(&mut memory).unwrap();
         assert_eq!((memory.as_ptr(), memory.capacity()), (start, capacity));
     }
 }

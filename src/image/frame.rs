@@ -180,19 +180,50 @@ impl<'a> Frame<'a> {
     /// depend on the stride or the order of the channels.
     ///
     /// A grey picture and its three-channel copy have different hashes, although the model sees the same.
-    pub fn content_hash(&self) -> [u8; 32] {
-        if self.format() != self.format().converted() {
-            return self.convert(&mut Vec::new()).content_hash();
-        }
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub fn content_hash(&self) -> Result<[u8; 32]> {
+        let mut memory = Vec::new();
+        let frame = self.converted_in(&mut memory)?;
+        let mut hash = ContentHash::new(frame.width(), frame.height(), frame.format());
+        (0..frame.height()).for_each(|y| hash.update(frame.row(y)));
+        Ok(hash.finish())
+    }
+
+    /// The frame itself where it is of its [converted](Frame::convert) format, else that form of it, in `memory`.
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub fn converted_in<'m>(&self, memory: &'m mut Vec<u8>) -> Result<Frame<'m>>
+    where
+        'a: 'm,
+    {
+        if self.format() == self.format().converted() { Ok(*self) } else { self.convert(memory) }
+    }
+}
+
+/// [`Frame::content_hash`] of a picture that comes row by row.
+pub(crate) struct ContentHash(blake3::Hasher);
+
+impl ContentHash {
+    /// For rows of `format`, which is Grey8 or Rgb8.
+    pub fn new(width: usize, height: usize, format: PixelFormat) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"inctrl frame 1\0");
-        for number in [self.width(), self.height(), self.format().channels()] {
+        for number in [width, height, format.channels()] {
             hasher.update(&(number as u64).to_le_bytes());
         }
-        for y in 0..self.height() {
-            hasher.update(self.row(y));
-        }
-        *hasher.finalize().as_bytes()
+        ContentHash(hasher)
+    }
+
+    /// Takes packed pixels, as many as there are.
+    pub fn update(&mut self, pixels: &[u8]) {
+        self.0.update(pixels);
+    }
+
+    pub fn finish(self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
     }
 }
 
@@ -233,7 +264,7 @@ mod tests {
     #[test]
     fn the_hash_sees_pixels_and_shape_but_not_the_stride() {
         let hash = |data: &[u8], width, height, stride, format| {
-            Frame::new(data, width, height, stride, format).unwrap().content_hash()
+            Frame::new(data, width, height, stride, format).unwrap().content_hash().unwrap()
         };
         let packed = hash(&[1, 2, 3, 4, 5, 6], 3, 2, 3, PixelFormat::Grey8);
         assert_eq!(packed, hash(&[1, 2, 3, 99, 98, 4, 5, 6], 3, 2, 5, PixelFormat::Grey8));

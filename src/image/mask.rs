@@ -7,6 +7,7 @@ use super::frame::{Frame, Roi};
 use super::layout::{MAX_SIDE, argument};
 use super::pixel_format::PixelFormat;
 use crate::error::Result;
+use crate::memory::{reserve, zeros};
 
 /// The grey value of areas without content: the ends of a letterbox, ignored pixels. It is CLIP's mean colour as
 /// luminance.
@@ -26,7 +27,7 @@ impl IgnoreMask {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a picture that is not [`PixelFormat::Grey8`] or longer
-    /// than [`MAX_SIDE`].
+    /// than [`MAX_SIDE`]; [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub fn from_frame(mask: Frame<'_>) -> Result<Self> {
         if mask.format() != PixelFormat::Grey8 {
             return Err(argument(format!(
@@ -34,11 +35,14 @@ impl IgnoreMask {
                 mask.format()
             )));
         }
-        let mut runs = Vec::new();
         check_sides(mask.width(), mask.height())?;
+        let alike = |y| mask.row(y).chunk_by(|a, b| (*a == 0) == (*b == 0));
+        let count = (0..mask.height()).flat_map(alike).filter(|same| same[0] != 0).count();
+        let mut runs = Vec::new();
+        reserve(&format!("an ignore mask of {count} runs of pixels"), &mut runs, count)?;
         for y in 0..mask.height() {
             let mut x = 0;
-            for same in mask.row(y).chunk_by(|a, b| (*a == 0) == (*b == 0)) {
+            for same in alike(y) {
                 if same[0] != 0 {
                     runs.push([y as u32, x as u32, (x + same.len()) as u32]);
                 }
@@ -52,10 +56,10 @@ impl IgnoreMask {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a rectangle that is not entirely inside, or a side that
-    /// is zero or over [`MAX_SIDE`].
+    /// is zero or over [`MAX_SIDE`]; [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub fn from_rectangles(width: usize, height: usize, rectangles: &[Roi]) -> Result<Self> {
         check_sides(width, height)?;
-        let mut pixels = vec![0u8; width * height];
+        let mut pixels = zeros::<u8>(&format!("an ignore mask of {width} x {height} pixels"), width * height)?;
         for rectangle in rectangles {
             // Refuses a region that is not inside, with its numbers.
             Frame::packed(&pixels, width, height, PixelFormat::Grey8)?.region(*rectangle)?;
@@ -89,6 +93,16 @@ impl IgnoreMask {
         &self.runs
     }
 
+    /// Whether the pixel is ignored.
+    pub(crate) fn covers(&self, x: usize, y: usize) -> bool {
+        // The last run that begins at the pixel or before.
+        let behind = self.runs.partition_point(|&[row, start, _]| (row as usize, start as usize) <= (y, x));
+        behind.checked_sub(1).is_some_and(|at| {
+            let [row, _, end] = self.runs[at];
+            row as usize == y && x < end as usize
+        })
+    }
+
     /// Width of the frames that it is for.
     pub fn width(&self) -> usize {
         self.width
@@ -120,7 +134,7 @@ impl IgnoreMask {
     /// A converted copy of `frame` in `memory`, as by [`Frame::convert`], with ignored pixels in neutral grey.
     pub(crate) fn apply<'m>(&self, frame: &Frame<'_>, memory: &'m mut Vec<u8>) -> Result<Frame<'m>> {
         self.check(frame.width(), frame.height())?;
-        let converted = frame.convert(memory);
+        let converted = frame.convert(memory)?;
         let (format, channels, depth) = (converted.format(), converted.format().channels(), converted.depth());
         let stride = self.width * channels;
         for &[row, start, end] in &self.runs {
@@ -148,6 +162,9 @@ mod tests {
         let mask = IgnoreMask::from_frame(Frame::packed(&pixels, 5, 3, PixelFormat::Grey8).unwrap()).unwrap();
         assert_eq!(mask.runs(), [[0, 1, 3], [0, 4, 5], [2, 0, 5]]);
         assert_eq!(mask.ignored(), 8);
+        for (i, pixel) in pixels.iter().enumerate() {
+            assert_eq!(mask.covers(i % 5, i / 5), *pixel != 0, "pixel {i}");
+        }
         assert_eq!(IgnoreMask::from_runs(5, 3, mask.runs().to_vec()).unwrap(), mask);
         let boxes = [Roi { x: 1, y: 0, width: 2, height: 1 }, Roi { x: 0, y: 2, width: 5, height: 1 }];
         assert_eq!(IgnoreMask::from_rectangles(5, 3, &boxes).unwrap().runs(), [[0, 1, 3], [2, 0, 5]]);

@@ -24,6 +24,7 @@ pub mod sniff;
 pub use decode::{Image, MAX_PIXELS};
 pub use depth::{DepthDoubt, WhiteLevel};
 pub use device_frame::{AnyFrame, DeviceFrame};
+pub(crate) use frame::ContentHash;
 pub use frame::{Frame, Roi};
 pub use layout::MAX_SIDE;
 pub(crate) use layout::packed_stride;

@@ -2,8 +2,8 @@
 //!
 //! A size passes three steps. `engine::estimate` computes the total bytes from the architecture and the size. [`check`]
 //! compares that with what the system has left ([`available`]) and refuses with both figures. Large pieces are then
-//! taken by [`grow`] and [`zeros`], which return an error where the system has less than it reported. Small fixed-size
-//! pieces are allocated as in any program: if even those fail, the process ends.
+//! taken by [`reserve`], [`grow`], [`filled`], [`collected`] and [`zeros`], which return an error where the system has
+//! less than it reported. Small fixed-size pieces are allocated as in any program: if even those fail, the process ends.
 
 mod available;
 
@@ -21,22 +21,24 @@ fn megabytes(bytes: usize) -> usize {
 ///
 /// # Errors
 /// [`ErrorKind::Device`], with what is needed, what is left, and whose limit that is.
-pub(crate) fn check(what: &str, bytes: usize, remedy: &str) -> Result<()> {
+pub fn check(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     if bytes <= SMALL {
         return Ok(());
     }
-    match available::least() {
-        Some(left) if left.bytes < bytes => Err(Error::new(
-            ErrorKind::Device,
-            format!(
-                "{what} needs {} MB, but only {} MB are left of {}: {remedy}",
-                megabytes(bytes),
-                left.bytes / 1_000_000,
-                left.limit
-            ),
-        )),
-        _ => Ok(()),
+    available::least().map_or(Ok(()), |left| check_left(what, bytes, left.bytes, left.limit, remedy))
+}
+
+/// [`check`] against `left` bytes, which are left of `limit` (in words).
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_left(what: &str, bytes: usize, left: usize, limit: &str, remedy: &str) -> Result<()> {
+    if bytes <= left {
+        return Ok(());
     }
+    let (needed, left) = (megabytes(bytes), left / 1_000_000);
+    let message = format!("{what} needs {needed} MB, but only {left} MB are left of {limit}: {remedy}");
+    Err(Error::new(ErrorKind::Device, message))
 }
 
 /// The error for memory that the system refused.
@@ -45,28 +47,64 @@ fn refused(what: &str, bytes: usize) -> Error {
     Error::new(ErrorKind::Device, message)
 }
 
-/// Makes `memory` hold at least `len` elements.
+/// What to do where a piece of memory is refused.
+const REMEDY: &str = "use smaller pictures, a smaller size or a smaller capacity";
+
+/// Makes room for `len` elements in total.
 ///
 /// # Errors
 /// [`ErrorKind::Device`] where memory is short; the contents of `memory` stay.
-pub(crate) fn grow<T: Clone + Default>(what: &str, memory: &mut Vec<T>, len: usize) -> Result<()> {
-    if memory.len() < len {
+pub(crate) fn reserve<T>(what: &str, memory: &mut Vec<T>, len: usize) -> Result<()> {
+    if len > memory.capacity() {
         let bytes = len.saturating_mul(size_of::<T>());
-        if len > memory.capacity() {
-            check(what, bytes, "give it smaller pictures")?;
-            memory.try_reserve_exact(len - memory.len()).map_err(|_| refused(what, bytes))?;
-        }
-        memory.resize(len, T::default());
+        check(what, bytes, REMEDY)?;
+        memory.try_reserve_exact(len - memory.len()).map_err(|_| refused(what, bytes))?;
     }
     Ok(())
+}
+
+/// Makes `memory` hold at least `len` elements.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn grow<T: Default>(what: &str, memory: &mut Vec<T>, len: usize) -> Result<()> {
+    if memory.len() < len {
+        reserve(what, memory, len)?;
+        memory.resize_with(len, T::default);
+    }
+    Ok(())
+}
+
+/// `len` times `value`.
+///
+/// # Errors
+/// As [`reserve`].
+pub(crate) fn filled<T: Clone>(what: &str, value: T, len: usize) -> Result<Vec<T>> {
+    let mut memory = Vec::new();
+    reserve(what, &mut memory, len)?;
+    memory.resize(len, value);
+    Ok(memory)
+}
+
+/// The `len` values of `all`, or fewer where it ends before.
+///
+/// # Errors
+/// As [`reserve`].
+pub fn collected<T>(what: &str, len: usize, all: impl IntoIterator<Item = T>) -> Result<Vec<T>> {
+    let mut memory = Vec::new();
+    reserve(what, &mut memory, len)?;
+    memory.extend(all.into_iter().take(len));
+    Ok(memory)
 }
 
 /// `len` zeros, whose pages are taken when they are first written to.
 ///
 /// # Errors
-/// [`ErrorKind::Device`] where memory is short.
+/// As [`reserve`].
 pub(crate) fn zeros<T: bytemuck::Zeroable>(what: &str, len: usize) -> Result<Vec<T>> {
-    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| refused(what, len.saturating_mul(size_of::<T>())))
+    let bytes = len.saturating_mul(size_of::<T>());
+    check(what, bytes, REMEDY)?;
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| refused(what, bytes))
 }
 
 #[cfg(test)]
@@ -81,6 +119,9 @@ mod tests {
             assert!(text.contains("a test needs 18446744073710 MB, but only"), "{text}");
             assert!(text.ends_with("ask for less"), "{text}");
         }
+        check_left("a model", 7_000_001, 7_000_001, "the GPU's memory", "wait").unwrap();
+        let error = check_left("a model", 7_000_001, 6_999_999, "the GPU's memory", "wait").unwrap_err();
+        assert_eq!(error.to_string(), "a model needs 8 MB, but only 6 MB are left of the GPU's memory: wait");
         let error = zeros::<f32>("a buffer", isize::MAX as usize / 4).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Device);
         assert!(error.to_string().contains("a buffer needs"), "{error}");
@@ -90,5 +131,13 @@ mod tests {
         grow("a frame", &mut memory, 5).unwrap();
         assert_eq!(memory, [7, 7, 7, 0, 0]);
         assert_eq!(zeros::<u8>("none", 3).unwrap(), [0; 3]);
+        assert_eq!(filled("none", true, 3).unwrap(), [true; 3]);
+        assert_eq!(collected("none", 3, 5..).unwrap(), [5, 6, 7]);
+        assert_eq!(collected("none", isize::MAX as usize, [1u8]).unwrap_err().kind(), ErrorKind::Device);
+        assert_eq!(filled("a map", 1.0f32, isize::MAX as usize / 4).unwrap_err().kind(), ErrorKind::Device);
+        let mut room = vec![1u64];
+        assert_eq!(reserve("room", &mut room, usize::MAX).unwrap_err().kind(), ErrorKind::Device);
+        reserve("room", &mut room, 5).unwrap();
+        assert!(room == [1] && room.capacity() >= 5);
     }
 }

@@ -3,6 +3,7 @@
 use super::{Batch, Groups};
 use crate::backend::{Backend, Search};
 use crate::error::Result;
+use crate::memory::{grow, reserve};
 
 /// Host memory for such searches. It serves methods that use a bank's rows only through a maximum over prompts.
 #[derive(Default)]
@@ -27,12 +28,13 @@ impl Nearest {
     ) -> Result<()> {
         let patches = batch.cells();
         let (len, slots) = (taps * patches, batch.slots());
-        self.groups.resize(groups.groups.len() * len, 0.0);
+        grow("a panel", &mut self.groups, groups.groups.len() * len)?;
         for (group, found) in groups.groups.iter().zip(self.groups.chunks_exact_mut(len)) {
             backend.patch_nn(&batch.features.taps, &Search::all(patches, tensor), group, cosines)?;
             backend.download(cosines, found)?;
         }
         self.best.clear();
+        reserve("a panel", &mut self.best, slots * len)?;
         self.best.resize(slots * len, f32::NEG_INFINITY);
         for run in batch.runs {
             for &group in &groups.members[run.bank] {

@@ -17,6 +17,7 @@ use crate::backend::{Backend, BankRole, Role, Search};
 use crate::encoder::Wants;
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::view::{Fit, Grid};
 use crate::weights::{Arch, Weights};
 
@@ -94,7 +95,7 @@ pub struct NamedTensor {
     /// Its shape.
     pub shape: Vec<usize>,
     /// The elements, row-major.
-    pub values: Arc<[f32]>,
+    pub values: Arc<Vec<f32>>,
 }
 
 /// What a bank keeps of one prompt image.
@@ -464,7 +465,9 @@ pub(crate) fn judged_rows(taps: &[f32], judged: &[f32], width: usize) -> Result<
         return Err(Error::new(ErrorKind::Argument, message));
     }
     let kept = taps.chunks_exact(width).zip(judged.iter().cycle()).filter(|(_, judged)| **judged > 0.0);
-    Ok((kept.flat_map(|(row, _)| row).copied().collect(), rows))
+    let layers = taps.len() / width.max(1) / judged.len().max(1);
+    let kept = kept.flat_map(|(row, _)| row).copied();
+    Ok((memory::collected("the judged patches of an image", layers * rows * width, kept)?, rows))
 }
 
 /// The error for numbers that overflowed.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::image::{Frame, PixelFormat};
+use crate::error::Result;
+use crate::image::{ContentHash, Frame, PixelFormat};
 
 /// Cells along each side of a [`Thumbnail`].
 const SIDE: usize = 32;
@@ -24,11 +25,13 @@ pub struct PictureId([u8; 32]);
 
 impl PictureId {
     /// The identity of a picture.
-    pub fn of(frame: Frame<'_>) -> Self {
-        match grey(&frame) {
-            Some(pixels) => PictureId(hash(&pixels, &frame, PixelFormat::Grey8)),
-            None => PictureId(frame.content_hash()),
-        }
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub fn of(frame: Frame<'_>) -> Result<Self> {
+        let mut memory = Vec::new();
+        let frame = frame.converted_in(&mut memory)?;
+        Ok(PictureId(if is_grey(&frame) { hash_as(&frame, PixelFormat::Grey8) } else { frame.content_hash()? }))
     }
 
     /// An identity from the 32 bytes of another hash that distinguishes pictures, for pictures whose pixels are not
@@ -38,23 +41,30 @@ impl PictureId {
     }
 
     /// Whether a bank with these [prompt hashes](crate::PromptBank::prompt_hashes) contains this picture as a prompt.
-    pub fn is_prompt(frame: Frame<'_>, prompt_hashes: &[String]) -> bool {
-        Self::prompt_places(frame, prompt_hashes).next().is_some()
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub fn is_prompt(frame: Frame<'_>, prompt_hashes: &[String]) -> Result<bool> {
+        Ok(Self::prompt_places(frame, prompt_hashes)?.next().is_some())
     }
 
     /// The indices of the picture in a bank's [prompt hashes](crate::PromptBank::prompt_hashes).
     ///
     /// Prompt hashes differ between a grey picture and its copy in three channels, although both are the same prompt.
     /// Both are searched for.
-    pub fn prompt_places(frame: Frame<'_>, prompt_hashes: &[String]) -> impl Iterator<Item = usize> {
-        let mut forms = vec![blake3::Hash::from_bytes(frame.content_hash()).to_hex()];
-        if let Some(pixels) = grey(&frame) {
-            let three: Vec<u8> = pixels.iter().flat_map(|&value| [value; 3]).collect();
-            let twins = [hash(&pixels, &frame, PixelFormat::Grey8), hash(&three, &frame, PixelFormat::Rgb8)];
-            forms.extend(twins.map(|twin| blake3::Hash::from_bytes(twin).to_hex()));
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub fn prompt_places(frame: Frame<'_>, prompt_hashes: &[String]) -> Result<impl Iterator<Item = usize>> {
+        let mut memory = Vec::new();
+        let frame = frame.converted_in(&mut memory)?;
+        let mut forms = vec![frame.content_hash()?];
+        if is_grey(&frame) {
+            forms.extend([PixelFormat::Grey8, PixelFormat::Rgb8].map(|format| hash_as(&frame, format)));
         }
+        let forms: Vec<_> = forms.into_iter().map(|form| blake3::Hash::from_bytes(form).to_hex()).collect();
         let fits = move |hash: &String| forms.iter().any(|form| form.as_str() == hash);
-        prompt_hashes.iter().enumerate().filter(move |(_, hash)| fits(hash)).map(|(place, _)| place)
+        Ok(prompt_hashes.iter().enumerate().filter(move |(_, hash)| fits(hash)).map(|(place, _)| place))
     }
 }
 
@@ -64,27 +74,23 @@ impl fmt::Display for PictureId {
     }
 }
 
-fn hash(pixels: &[u8], like: &Frame<'_>, format: PixelFormat) -> [u8; 32] {
-    Frame::packed(pixels, like.width(), like.height(), format)
-        .expect("there are as many pixels as in the frame that they come from")
-        .content_hash()
+/// Whether a converted frame shows no colour.
+fn is_grey(frame: &Frame<'_>) -> bool {
+    let alike = |row: &[u8]| row.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b);
+    frame.format().channels() == 1 || (0..frame.height()).all(|y| alike(frame.row(y)))
 }
 
-/// The converted pixels of a frame, grey or RGB, and how many channels they have.
-fn converted(frame: &Frame<'_>) -> (Vec<u8>, usize) {
-    let mut memory = Vec::new();
-    let channels = frame.convert(&mut memory).format().channels();
-    (memory, channels)
-}
-
-/// The grey values of a picture without colour.
-fn grey(frame: &Frame<'_>) -> Option<Vec<u8>> {
-    let (pixels, channels) = converted(frame);
-    if channels == 1 {
-        return Some(pixels);
+/// [`Frame::content_hash`] of the grey values of a converted frame without colour, stored in `format`.
+fn hash_as(frame: &Frame<'_>, format: PixelFormat) -> [u8; 32] {
+    let mut hash = ContentHash::new(frame.width(), frame.height(), format);
+    let mut row = Vec::with_capacity(frame.width() * format.channels());
+    for y in 0..frame.height() {
+        row.clear();
+        let values = frame.row(y).iter().step_by(frame.format().channels());
+        row.extend(values.flat_map(|value| std::iter::repeat_n(*value, format.channels())));
+        hash.update(&row);
     }
-    let pixels = pixels.as_chunks::<3>().0;
-    pixels.iter().all(|[r, g, b]| r == g && g == b).then(|| pixels.iter().map(|[r, ..]| *r).collect())
+    hash.finish()
 }
 
 /// A picture reduced to 32 x 32 cells, each the mean brightness of its pixels. This is enough to find near-copies.
@@ -98,9 +104,13 @@ pub struct Thumbnail {
 impl Thumbnail {
     /// The thumbnail of a picture. A cell averages the pixels whose centre lies in it. A cell without pixels takes the
     /// nearest one.
-    pub fn of(frame: Frame<'_>) -> Self {
-        let (pixels, channels) = converted(&frame);
-        let (width, height) = (frame.width(), frame.height());
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub fn of(frame: Frame<'_>) -> Result<Self> {
+        let mut memory = Vec::new();
+        let frame = frame.converted_in(&mut memory)?;
+        let (width, height, channels) = (frame.width(), frame.height(), frame.format().channels());
         // Rec. 601, as Pillow turns colour into grey.
         let brightness = |pixel: &[u8]| match *pixel {
             [r, g, b] => (299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b)) as f32 / 1000.0,
@@ -117,8 +127,7 @@ impl Thumbnail {
             let count = (rows.len() * columns.len()) as f32;
             let mut sum = 0.0;
             for y in rows {
-                let row = &pixels[y * width * channels..][..width * channels];
-                sum += row[columns.start * channels..columns.end * channels]
+                sum += frame.row(y)[columns.start * channels..columns.end * channels]
                     .chunks_exact(channels)
                     .map(brightness)
                     .sum::<f32>();
@@ -126,7 +135,7 @@ impl Thumbnail {
             cells.push(sum / count);
         }
         let mean = cells.iter().sum::<f32>() / cells.len() as f32;
-        Thumbnail { cells, mean }
+        Ok(Thumbnail { cells, mean })
     }
 
     /// The mean absolute difference of the cells, in levels of 255.
@@ -169,25 +178,25 @@ mod tests {
         let rgb: Vec<u8> = grey.iter().flat_map(|&x| [x; 3]).collect();
         let rgba: Vec<u8> = grey.iter().flat_map(|&x| [x, x, x, 7]).collect();
         let wide: Vec<u8> = grey.iter().flat_map(|&x| (u16::from(x) * 257).to_le_bytes()).collect();
-        let id = PictureId::of(frame(&grey, 3, PixelFormat::Grey8));
+        let id = PictureId::of(frame(&grey, 3, PixelFormat::Grey8)).unwrap();
         for (pixels, format) in [(&rgb, PixelFormat::Rgb8), (&rgb, PixelFormat::Bgr8), (&rgba, PixelFormat::Rgba8)] {
-            assert_eq!(PictureId::of(frame(pixels, 3, format)), id, "{format:?}");
+            assert_eq!(PictureId::of(frame(pixels, 3, format)).unwrap(), id, "{format:?}");
         }
-        assert_eq!(PictureId::of(frame(&wide, 3, PixelFormat::Grey16)), id);
+        assert_eq!(PictureId::of(frame(&wide, 3, PixelFormat::Grey16)).unwrap(), id);
         // Another shape, another value, and a colour are other pictures.
-        assert_ne!(PictureId::of(frame(&grey, 2, PixelFormat::Grey8)), id);
-        assert_ne!(PictureId::of(frame(&[10, 20, 30, 40, 50, 61], 3, PixelFormat::Grey8)), id);
+        assert_ne!(PictureId::of(frame(&grey, 2, PixelFormat::Grey8)).unwrap(), id);
+        assert_ne!(PictureId::of(frame(&[10, 20, 30, 40, 50, 61], 3, PixelFormat::Grey8)).unwrap(), id);
         let mut coloured = rgb.clone();
         coloured[4] = 0;
-        assert_ne!(PictureId::of(frame(&coloured, 3, PixelFormat::Rgb8)), id);
+        assert_ne!(PictureId::of(frame(&coloured, 3, PixelFormat::Rgb8)).unwrap(), id);
         // Either form of a prompt is found under either hash.
-        let hash = |frame: Frame<'_>| blake3::Hash::from_bytes(frame.content_hash()).to_hex().to_string();
+        let hash = |frame: Frame<'_>| blake3::Hash::from_bytes(frame.content_hash().unwrap()).to_hex().to_string();
         let (one, three) = (frame(&grey, 3, PixelFormat::Grey8), frame(&rgb, 3, PixelFormat::Rgb8));
         for (query, prompt) in [(&one, &three), (&three, &one), (&one, &one)] {
             let hashes = ["00".repeat(32), hash(*prompt)];
-            assert_eq!(PictureId::prompt_places(*query, &hashes).collect::<Vec<_>>(), [1]);
+            assert_eq!(PictureId::prompt_places(*query, &hashes).unwrap().collect::<Vec<_>>(), [1]);
         }
-        assert!(!PictureId::is_prompt(frame(&coloured, 3, PixelFormat::Rgb8), &[hash(three)]));
+        assert!(!PictureId::is_prompt(frame(&coloured, 3, PixelFormat::Rgb8), &[hash(three)]).unwrap());
     }
 
     #[test]
@@ -196,13 +205,13 @@ mod tests {
         let (width, height) = (2 * SIDE, 3 * SIDE);
         let value = |x: usize, y: usize| ((x / 2) * 5 + (y / 3)) as u8 + if x.is_multiple_of(2) { 2 } else { 0 };
         let pixels: Vec<u8> = (0..width * height).map(|i| value(i % width, i / width)).collect();
-        let thumbnail = Thumbnail::of(frame(&pixels, width, PixelFormat::Grey8));
+        let thumbnail = Thumbnail::of(frame(&pixels, width, PixelFormat::Grey8)).unwrap();
         for (cell, found) in thumbnail.cells.iter().enumerate() {
             assert_eq!(*found, ((cell % SIDE) * 5 + cell / SIDE) as f32 + 1.0, "{cell}");
         }
         // A picture of one pixel, and one smaller than the thumbnail, have one as well.
-        assert_eq!(Thumbnail::of(frame(&[9], 1, PixelFormat::Grey8)).cells, [9.0; SIDE * SIDE]);
-        let two = Thumbnail::of(frame(&[0, 255], 2, PixelFormat::Grey8));
+        assert_eq!(Thumbnail::of(frame(&[9], 1, PixelFormat::Grey8)).unwrap().cells, [9.0; SIDE * SIDE]);
+        let two = Thumbnail::of(frame(&[0, 255], 2, PixelFormat::Grey8)).unwrap();
         assert_eq!((two.cells[15], two.cells[16]), (0.0, 255.0));
     }
 
@@ -223,7 +232,7 @@ mod tests {
         let mut shot = |offset: f64| {
             let value = |i: usize| 100.0 + offset + 0.3 * (i % side) as f64;
             let pixels: Vec<u8> = (0..side * side).map(|i| (value(i) + noise(5.0)).round() as u8).collect();
-            Thumbnail::of(frame(&pixels, side, PixelFormat::Grey8))
+            Thumbnail::of(frame(&pixels, side, PixelFormat::Grey8)).unwrap()
         };
         let (a, b, brighter) = (shot(0.0), shot(0.0), shot(1.5));
         let expected = 5.0 * (2.0f64 / 56.25).sqrt() * (2.0 / std::f64::consts::PI).sqrt();

@@ -12,22 +12,15 @@ pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> 
     let (grid, place) = (plan.grid(patch), plan.placement());
     let (width, height) = (plan.width() as f64, plan.height() as f64);
     let (columns, rows) = (plan.columns(), plan.rows());
-    let ignored = mask.map(|mask| {
-        let mut pixels = vec![false; mask.width() * mask.height()];
-        for &[row, start, end] in mask.runs() {
-            pixels[row as usize * mask.width()..][start as usize..end as usize].fill(true);
-        }
-        (pixels, mask.width(), mask.height())
-    });
     let covered = |u: usize, v: usize| {
         if !columns.contains(&u) || !rows.contains(&v) {
             return true;
         }
-        let Some((pixels, columns, rows)) = &ignored else { return false };
+        let Some(mask) = mask else { return false };
         // The picture's pixel under the centre of the input pixel.
         let x = (place.x + (u as f64 + 0.5) * place.width / width).max(0.0) as usize;
         let y = (place.y + (v as f64 + 0.5) * place.height / height).max(0.0) as usize;
-        pixels[y.min(rows - 1) * columns + x.min(columns - 1)]
+        mask.covers(x.min(mask.width() - 1), y.min(mask.height() - 1))
     };
     (0..grid.cells())
         .map(|cell| {

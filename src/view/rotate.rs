@@ -7,7 +7,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, PixelFormat};
-use crate::memory::grow;
+use crate::memory::{grow, zeros};
 
 /// Columns that OpenCV computes at a time.
 const TOGETHER: usize = 16;
@@ -42,7 +42,7 @@ pub(crate) fn rotate<'a>(frame: &Frame<'_>, degrees: f64, memory: &'a mut Vec<u8
 /// As [`rotate`].
 pub(crate) fn rotate_mask(mask: &IgnoreMask, degrees: f64) -> Result<IgnoreMask> {
     let (width, height) = (mask.width(), mask.height());
-    let mut pixels = vec![0; width * height];
+    let mut pixels = zeros::<u8>(&format!("turning an ignore mask of {width} x {height} pixels"), width * height)?;
     for &[row, start, end] in mask.runs() {
         pixels[row as usize * width..][start as usize..end as usize].fill(255);
     }

@@ -13,6 +13,7 @@ use super::arch::Arch;
 use super::load::CONFIG_KEY;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::tensor::DType;
 
 /// Bytes before the header: its length as a little-endian u64.
@@ -83,7 +84,7 @@ impl TensorFile {
     /// [`ErrorKind::Weights`] where the file has become shorter; [`ErrorKind::Io`]; [`ErrorKind::Device`] where there
     /// is not enough memory.
     pub fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
-        let mut bytes = disk::bytes(range.len(), "a tensor").map_err(|error| error.at(&self.path))?;
+        let mut bytes = memory::zeros("a tensor", range.len()).map_err(|error| error.at(&self.path))?;
         self.read_into(range.start, &mut bytes)?;
         Ok(bytes)
     }
@@ -151,7 +152,7 @@ fn header(file: &File, len: u64) -> Result<(Metadata, usize)> {
     if length > len - PREFIX {
         return Err(broken(format!("is truncated: its header alone has {length} bytes, but the file has {len}")));
     }
-    let mut json = disk::bytes(length, "the header of a safetensors file")?;
+    let mut json = memory::zeros::<u8>("the header of a safetensors file", length)?;
     read(PREFIX as u64, &mut json)?;
     // Reading the metadata also checks that the tensors follow each other without gaps, and that each byte count
     // matches shape and type.

@@ -459,5 +459,9 @@ pub(crate) fn negative_variance(name: &str, tensor: &TensorView<'_>) -> Option<(
     if !is_variance(name) {
         return None;
     }
-    tensor.to_f32().into_iter().enumerate().find(|(_, x)| *x < 0.0)
+    (0..tensor.len()).find_map(|at| {
+        let mut value = [0.0];
+        tensor.read_f32(at, &mut value);
+        (value[0] < 0.0).then_some((at, value[0]))
+    })
 }

@@ -226,6 +226,7 @@ inctrl::Bank banks(const inctrl::Engine &engine, const std::string &folder, cons
     EXPECT(inctrl::Bank::from_bytes(bytes.data(), bytes.size()).id() == two.id());
     THROWS(inctrl::Bank::from_bytes(bytes.data(), 10), INCTRL_ERROR_BANK, "bank");
     THROWS(inctrl::Bank::open(folder + "/none.bank"), INCTRL_ERROR_IO, "none.bank");
+    THROWS(inctrl::Bank::open_without_thresholds(folder + "/none.bank"), INCTRL_ERROR_IO, "none.bank");
     THROWS(two.save(folder + "/none/two.bank"), INCTRL_ERROR_IO, "two.bank");
     THROWS(inctrl::Bank::build(engine, "plate", {}, INCTRL_FIT_CROP), INCTRL_ERROR_ARGUMENT, "at least one");
 
@@ -233,6 +234,10 @@ inctrl::Bank banks(const inctrl::Engine &engine, const std::string &folder, cons
     EXPECT(three.prompts() == 3 && three.id() != two.id());
     EXPECT(!two.thresholds().has_value());
     const auto judged = two.with_thresholds(0.5F, 0.75F, 0.25F);
+    judged.save(folder + "/judged.bank");
+    EXPECT(inctrl::Bank::open(folder + "/judged.bank").id() == judged.id());
+    const auto without = inctrl::Bank::open_without_thresholds(folder + "/judged.bank");
+    EXPECT(without.id() == two.id() && !without.thresholds().has_value());
     const auto limits = judged.thresholds();
     EXPECT(limits && limits->review == 0.5F && limits->reject == 0.75F && limits->cell == 0.25F);
     EXPECT(two.with_thresholds(*limits).id() == judged.id() && judged.without_thresholds().id() == two.id());

@@ -171,6 +171,9 @@ static inctrl_bank *make_bank(const inctrl_engine *engine, const char *folder) {
     REFUSED(inctrl_bank_open(path_in(folder, "none.bank"), &read), INCTRL_ERROR_IO, "none.bank");
     REFUSED(inctrl_bank_open(path_in(folder, "query.pgm"), &read), INCTRL_ERROR_BANK, "query.pgm");
     REFUSED(inctrl_bank_open(NULL, &read), INCTRL_ERROR_ARGUMENT, "NULL");
+    REFUSED(inctrl_bank_open_without_thresholds(path_in(folder, "none.bank"), &read), INCTRL_ERROR_IO, "none.bank");
+    REFUSED(inctrl_bank_open_without_thresholds(path_in(folder, "query.pgm"), &read), INCTRL_ERROR_BANK, "query.pgm");
+    REFUSED(inctrl_bank_open_without_thresholds(NULL, &read), INCTRL_ERROR_ARGUMENT, "NULL");
     REFUSED(inctrl_bank_save(bank, path_in(folder, "none/two.bank")), INCTRL_ERROR_IO, "two.bank");
     REFUSED(inctrl_bank_save(bank, NULL), INCTRL_ERROR_ARGUMENT, "NULL");
     EXPECT(read == NULL);

@@ -43,6 +43,6 @@ impl Stored {
     }
 
     pub fn values(&self) -> Vec<f32> {
-        self.view().to_f32()
+        self.view().to_f32().unwrap()
     }
 }

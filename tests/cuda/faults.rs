@@ -4,7 +4,8 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use inctrl::{Device, Engine, EngineOptions, ErrorKind, Frame, PixelFormat};
+use inctrl::internals::model_bytes_on_device;
+use inctrl::{Device, Engine, EngineOptions, ErrorKind, Frame, PixelFormat, Precision};
 
 use crate::emulator;
 use crate::tiny::{MODELS, Model, bank, frames, pictures, same, score};
@@ -115,8 +116,26 @@ fn cuda_a_model_that_does_not_load_leaves_the_processor_and_says_why() {
     let tables = emulator::memory_in_use() - others;
     drop(cuda);
     emulator::set_memory(others + tables + 100_000);
-    taken(&["MiB of GPU memory", "are free"]);
+    taken(&["the model needs ", " MB are left of the GPU's memory"]);
     emulator::set_memory(usize::MAX);
+    // There is enough in all, and yet a piece of it is refused.
+    emulator::fail("cuMemAlloc_v2", 20, OUT_OF_MEMORY);
+    let engine = Engine::with(&automatic).unwrap();
+    assert_eq!((engine.device_used(), emulator::memory_in_use()), (Device::Cpu, others));
+    for word in ["MiB of GPU memory", "are free", "the CUDA device cannot hold the model"] {
+        assert!(engine.device_reason().contains(word), "no {word:?} in {:?}", engine.device_reason());
+    }
+    emulator::fail("", 0, 0);
+
+    // What is asked for beforehand is what is taken, and at most half as much again.
+    for (precision, operand) in [(Precision::F16, 2), (Precision::F32, 4)] {
+        let mut of_precision = options(&model);
+        of_precision.precision = precision;
+        let engine = Engine::with(&of_precision).unwrap();
+        let taken = emulator::memory_in_use() - others - tables;
+        let estimate = model_bytes_on_device(engine.arch(), operand);
+        assert!(taken <= estimate && 2 * estimate <= 3 * taken, "{taken} bytes taken, {estimate} estimated");
+    }
 
     const NOT_SUPPORTED: i32 = 15;
     emulator::fail("cublasLtMatmulAlgoGetHeuristic", -1, NOT_SUPPORTED);

@@ -1,9 +1,12 @@
 //! Unsuitable banks are refused: those of another model, damaged ones, and forged ones.
 
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::Arc;
 
+use inctrl::ffi::*;
 use inctrl::{ErrorKind, Fit, Image, PromptBank, Thresholds};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -120,9 +123,34 @@ fn thresholds_are_part_of_a_bank_and_of_its_identity() {
         std::fs::write(&path, &forged).unwrap();
         assert_eq!(PromptBank::open(&path).unwrap_err().kind(), ErrorKind::Bank);
         assert_eq!(saved(&PromptBank::open_without_thresholds(&path).unwrap()), file, "{to}");
+        let [refused, read] = through_c(&path);
+        assert_eq!((refused, read), (Err(INCTRL_ERROR_BANK), Ok(plain.id().to_owned())), "{to}");
     }
     let changed = forged(&judged, |header, _| *header = header.replace("0.75", "0.76"));
     assert_ne!(PromptBank::from_bytes(&changed).unwrap().id(), plain.id());
+}
+
+/// The identity of a bank that C opens as it is, and without its thresholds.
+#[allow(unsafe_code)]
+fn through_c(path: &Path) -> [Result<String, i32>; 2] {
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    [inctrl_bank_open, inctrl_bank_open_without_thresholds].map(|open| {
+        let mut bank = std::ptr::null_mut();
+        // SAFETY: a string, a variable and a handle of this function.
+        unsafe {
+            match open(path.as_ptr(), &mut bank) {
+                INCTRL_OK => {}
+                status => return Err(status),
+            }
+            let (mut limits, mut present) = (MaybeUninit::<inctrl_thresholds>::zeroed().assume_init(), 7);
+            limits.struct_size = size_of::<inctrl_thresholds>();
+            assert_eq!(inctrl_bank_thresholds(bank, &mut limits, &mut present), INCTRL_OK);
+            assert_eq!(present, 0);
+            let id = CStr::from_ptr(inctrl_bank_id(bank)).to_str().unwrap().to_owned();
+            assert_eq!(inctrl_bank_close(&mut bank), INCTRL_OK);
+            Ok(id)
+        }
+    })
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn open(path: &Path) -> Weights {
 fn same(weights: &Weights, towers: &[Tower], round: impl Fn(f32) -> f32) {
     let expected = expected();
     for spec in table(weights.arch()).iter().filter(|spec| towers.contains(&spec.tower)) {
-        let found = weights.tensor(&spec.name).unwrap().to_f32();
+        let found = weights.tensor(&spec.name).unwrap().to_f32().unwrap();
         let wanted = &expected[&spec.name];
         assert_eq!(found.len(), wanted.len(), "{}", spec.name);
         for (a, b) in found.iter().zip(wanted) {

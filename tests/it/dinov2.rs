@@ -92,7 +92,7 @@ fn a_converted_model_has_the_saved_numbers() {
             let data = file.tensor(name).unwrap().data().to_vec();
             data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
         };
-        let found = |name: &str| weights.tensor(name).unwrap().to_f32();
+        let found = |name: &str| weights.tensor(name).unwrap().to_f32().unwrap();
         let parts = ["query", "key", "value"].map(|part| format!("encoder.layer.1.attention.attention.{part}.weight"));
         assert_eq!(found("blocks.1.attn.qkv.weight"), parts.map(|part| numbers(&part)).concat());
         assert_eq!(found("blocks.0.ls2.gamma"), numbers("encoder.layer.0.layer_scale2.lambda1"));

@@ -206,7 +206,7 @@ fn frames() {
         let Ok(frame) = Frame::new(pixels, number(0), number(1), number(2), format) else { return };
         let roi = Roi { x: number(3), y: number(4), width: number(5), height: number(6) };
         for frame in [Some(frame), frame.region(roi).ok()].into_iter().flatten() {
-            frame.content_hash();
+            frame.content_hash().unwrap();
             let score = scorer.score(frame).unwrap();
             assert!(score.score.is_finite() && score.map.cells.iter().all(|cell| (0.0..=1.0).contains(cell)));
         }

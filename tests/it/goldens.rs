@@ -102,7 +102,7 @@ impl Case {
 
         let tap_len = arch.vision.patches() * arch.vision.width;
         let tap = |l: usize| features.iter().flat_map(move |taps| &taps[l * tap_len..][..tap_len]);
-        let taps: Arc<[f32]> = (0..arch.taps.len()).flat_map(tap).copied().collect();
+        let taps: Arc<Vec<f32>> = Arc::new((0..arch.taps.len()).flat_map(tap).copied().collect());
         let shape = [arch.taps.len(), features.len() * arch.vision.patches(), arch.vision.width];
         let bank = backend.bank(&[BankTensor { values: &taps, shape, role: BankRole::Rows }]).unwrap();
         let rows = queries.len() * arch.vision.patches();

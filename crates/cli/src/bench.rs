@@ -15,6 +15,7 @@ use inctrl_lab::measure::{Distribution, OperationTime, Peak, latency, operation_
 use serde_json::{Value, json};
 
 use super::console::{Progress, result};
+use super::depth::{DepthArgs, Doubts};
 use super::model::ModelArgs;
 use super::{Outcome, bench_op};
 
@@ -68,6 +69,8 @@ pub struct Args {
     /// A picture file to use as the frame, instead of a drawn one
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     image: Option<PathBuf>,
+    #[command(flatten)]
+    depth: DepthArgs,
     /// Report whether scores take less than this
     #[arg(long, value_name = "MS")]
     deadline_ms: Option<f64>,
@@ -101,10 +104,14 @@ fn model(args: Args) -> Result<Outcome> {
         bail!("--batches: none given")
     };
     let Some(&prompts) = args.prompts.first() else { bail!("--prompts: none given") };
+    let white = args.depth.white_level;
     let (file, image) = match &args.image {
         Some(path) => {
             let file = fs::read(path).map_err(|error| Error::io("read", path, error))?;
-            let image = Image::decode(&file).map_err(|error| error.at(path))?;
+            let image = Image::decode_with(&file, white).map_err(|error| error.at(path))?;
+            let mut doubts = Doubts::default();
+            doubts.count(|| path.display().to_string(), image.frame().depth_doubt());
+            doubts.tell(1);
             (file, image)
         }
         None => {
@@ -158,7 +165,7 @@ fn model(args: Args) -> Result<Outcome> {
         let pause = Duration::from_millis(gap);
         let Some(whole) = latency(&mut scorer, frame, pause, args.frames.get(), limit)? else { continue };
         progress.step(format!("timing steps, {gap} ms apart"));
-        let Some(steps) = step_times(&mut scorer, &file, pause, args.frames.get(), limit)? else { continue };
+        let Some(steps) = step_times(&mut scorer, (&file, white), pause, args.frames.get(), limit)? else { continue };
         let name = if gap == 0 { "back to back".to_owned() } else { format!("{gap} ms apart") };
         progress.aside(|| {
             result(&row(&name, Some(whole)))?;
@@ -203,10 +210,12 @@ fn picture(width: usize, height: usize, seed: usize) -> Vec<u8> {
 
 fn bank(engine: &Engine, prompts: usize) -> Result<PromptBank> {
     let side = engine.arch().vision.image_size;
-    let pictures: Vec<Vec<u8>> = (0..prompts).map(|seed| picture(side, side, seed + 1)).collect();
-    let frames = pictures.iter().map(|pixels| Frame::packed(pixels, side, side, PixelFormat::Grey8));
-    let frames = frames.collect::<inctrl::Result<Vec<_>>>()?;
-    Ok(engine.build_bank("object", Fit::Crop, &frames)?)
+    let mut builder = engine.bank_builder("object", Fit::Crop)?;
+    builder.expect(prompts)?;
+    for seed in 0..prompts {
+        builder.add(Frame::packed(&picture(side, side, seed + 1), side, side, PixelFormat::Grey8)?)?;
+    }
+    Ok(builder.finish()?)
 }
 
 /// A drawn picture as a PNG file.

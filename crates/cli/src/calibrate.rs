@@ -105,17 +105,15 @@ fn open_all(
     let (mut opened, mut bad) = (Vec::new(), Vec::new());
     for path in normals::list(paths, progress)? {
         let image = Image::open_with(&path, white).and_then(|image| {
-            bank.check_depth(&image.frame()).map_err(|error| error.at(&path))?;
-            Ok(image)
+            let frame = image.frame();
+            bank.check_depth(&frame).map_err(|error| error.at(&path))?;
+            let prompt = PictureId::is_prompt(frame, bank.prompt_hashes())?;
+            let (id, thumbnail) = (PictureId::of(frame)?, Thumbnail::of(frame)?);
+            Ok((image, id, thumbnail, prompt))
         });
         match image {
             Err(error) => bad.push(error.chain()),
-            Ok(image) => {
-                let frame = image.frame();
-                let prompt = PictureId::is_prompt(frame, bank.prompt_hashes());
-                let (id, thumbnail) = (PictureId::of(frame), Thumbnail::of(frame));
-                opened.push(Opened { path, image, id, thumbnail, prompt });
-            }
+            Ok((image, id, thumbnail, prompt)) => opened.push(Opened { path, image, id, thumbnail, prompt }),
         }
     }
     if !bad.is_empty() {
@@ -360,6 +358,6 @@ fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened, PromptCheck)])
         let label = if i == 0 { "prompts, highest score first".to_owned() } else { String::new() };
         rows.push((label, tiles.to_vec()));
     }
-    write_png(path, &contact_sheet(&rows, 160, &ColourScale::new(DEFAULT_MAX)?))?;
+    write_png(path, &contact_sheet(&rows, 160, &ColourScale::new(DEFAULT_MAX)?)?)?;
     Ok(())
 }

@@ -192,7 +192,7 @@ fn sheet(shelves: &[Shelf], images: usize, side: usize) -> Result<Picture> {
         let shown = good.iter().take(1).chain(defective.iter().take(shelf.family.defects().len()));
         rows.push((shelf.family.class().to_owned(), shown.take(images).map(tile).collect::<inctrl::Result<_>>()?));
     }
-    Ok(contact_sheet(&rows, side, &ColourScale::new(MAP_MAX)?))
+    Ok(contact_sheet(&rows, side, &ColourScale::new(MAP_MAX)?)?)
 }
 
 fn tile((sample, score): &(Sample, Score)) -> inctrl::Result<Tile<'_>> {

@@ -35,8 +35,8 @@ impl MapWriter {
             create_folder(parent)?;
         }
         let (frame, map) = (image.frame(), &score.map);
-        write_png(&with_suffix(&path, ".overlay.png"), &overlay(frame, map, &self.scale))?;
-        let values = upsample(map, score.width, score.height);
+        write_png(&with_suffix(&path, ".overlay.png"), &overlay(frame, map, &self.scale)?)?;
+        let values = upsample(map, score.width, score.height)?;
         write_tiff_f32(&with_suffix(&path, ".map.tiff"), score.width, score.height, &values)?;
         Ok(())
     }

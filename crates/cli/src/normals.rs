@@ -99,7 +99,7 @@ fn add(
         let frame = image.frame();
         let Some(copies) = copies else { return frame.check_depth() };
         builder.add(frame)?;
-        copies.count(PictureId::of(frame), PictureId::is_prompt(frame, copies.before));
+        copies.count(PictureId::of(frame)?, PictureId::is_prompt(frame, copies.before)?);
         return Ok(());
     }
     let list = PromptList::open(file)?;

@@ -21,7 +21,7 @@ pub struct PromptCheck {
 /// [`ErrorKind::Argument`] if the image is not a prompt of the bank, or no other prompt is there; otherwise as
 /// [`Scorer::score`].
 pub fn leave_one_out(scorer: &mut Scorer, bank: &PromptBank, frame: Frame<'_>) -> Result<PromptCheck> {
-    let places: Vec<usize> = PictureId::prompt_places(frame, bank.prompt_hashes()).collect();
+    let places: Vec<usize> = PictureId::prompt_places(frame, bank.prompt_hashes())?.collect();
     let Some(&place) = places.first() else {
         return Err(Error::new(
             ErrorKind::Argument,

@@ -52,8 +52,8 @@ impl Cpu {
         let (isa, bf16) = (self.isa, self.bf16);
         let longest = (0..sequences.count()).map(|s| sequences.range(s).len()).max().unwrap_or(0);
         match bf16 {
-            None => self.reserve(scratch_len(isa, longest, shape.size)),
-            Some(isa) => self.reserve_words(bf16::attention::scratch_len(isa, longest, shape.size)),
+            None => self.reserve(scratch_len(isa, longest, shape.size))?,
+            Some(isa) => self.reserve_words(bf16::attention::scratch_len(isa, longest, shape.size))?,
         }
         let out = Disjoint::new(out);
         self.pool.run(sequences.count() * shape.heads, |task, scratch| {
@@ -85,7 +85,8 @@ impl Cpu {
     }
 }
 
-fn scratch_len(isa: Isa, tokens: usize, size: usize) -> usize {
+/// Floats of a thread's scratch for heads of `size` numbers.
+pub(super) fn scratch_len(isa: Isa, tokens: usize, size: usize) -> usize {
     packed::packed_len(isa, size, tokens)
         + packed::packed_len(isa, tokens, size)
         + STRIP * tokens.next_multiple_of(isa.panel_width())

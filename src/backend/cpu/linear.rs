@@ -39,27 +39,38 @@ pub(super) enum Epilogue {
 
 impl Cpu {
     /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub(super) fn pack_linear(
         &mut self,
         inputs: usize,
         outputs: usize,
         bias: Option<&[f32]>,
         row: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> Linear {
-        let mut padded = Aligned::zeros(outputs.next_multiple_of(MAX_PANEL));
+    ) -> Result<Linear> {
+        let what = format!("a layer of {outputs} x {inputs} weights");
+        let mut padded = Aligned::zeros(&what, outputs.next_multiple_of(MAX_PANEL))?;
         if let Some(bias) = bias {
             padded.as_mut_slice()[..outputs].copy_from_slice(bias);
         }
         let weights = match self.bf16 {
-            None => Weights::F32(self.pack_f32(inputs, outputs, row)),
-            Some(isa) => Weights::Bf16(isa, self.pack_bf16(isa, inputs, outputs, row)),
+            None => Weights::F32(self.pack_f32(&what, inputs, outputs, row)?),
+            Some(isa) => Weights::Bf16(isa, self.pack_bf16(isa, &what, [inputs, outputs], row)?),
         };
-        Linear { inputs, outputs, weights, bias: padded }
+        Ok(Linear { inputs, outputs, weights, bias: padded })
     }
 
-    fn pack_f32(&mut self, inputs: usize, outputs: usize, row: impl Fn(usize, &mut [f32]) + Sync) -> Aligned {
+    fn pack_f32(
+        &mut self,
+        what: &str,
+        inputs: usize,
+        outputs: usize,
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<Aligned> {
         let (isa, width) = (self.isa, self.isa.panel_width());
-        let mut panels = Aligned::zeros(packed_len(self.isa, inputs, outputs));
+        let mut panels = Aligned::zeros(what, packed_len(self.isa, inputs, outputs))?;
+        self.reserve(width.min(outputs) * inputs)?;
         self.pool.run_chunks(panels.as_mut_slice(), width * inputs, |panel, packed, scratch| {
             let rows = panel * width..outputs.min((panel + 1) * width);
             let values = scratch.take(rows.len() * inputs);
@@ -68,7 +79,7 @@ impl Cpu {
             }
             isa.run(Pack { rows: Rows::new(values, inputs, inputs), count: values.len() / inputs.max(1), packed });
         });
-        panels
+        Ok(panels)
     }
 
     /// `out = epilogue(x Wᵀ + b)`.
@@ -86,18 +97,17 @@ impl Cpu {
         let finish = Finish { outputs: w.outputs, bias: w.bias.as_slice(), rows: 0..rows, out, epilogue };
         match &w.weights {
             Weights::F32(panels) => self.multiply_f32(x, w.inputs, panels, finish),
-            Weights::Bf16(isa, packed) => self.multiply_bf16(*isa, x, w.inputs, packed, finish)?,
+            Weights::Bf16(isa, packed) => self.multiply_bf16(*isa, x, w.inputs, packed, finish),
         }
-        Ok(())
     }
 
     /// `finish` of `x Wᵀ`, where `x` is `[rows, inputs]`.
-    fn multiply_f32(&mut self, x: &[f32], inputs: usize, panels: &Aligned, finish: Finish<'_>) {
+    fn multiply_f32(&mut self, x: &[f32], inputs: usize, panels: &Aligned, finish: Finish<'_>) -> Result<()> {
         let (isa, rows) = (self.isa, finish.rows.len());
         let packed = panels.as_slice();
         let panels = finish.outputs.div_ceil(isa.panel_width());
         let shares = Shares::new(panels, rows.div_ceil(BLOCK_ROWS), self.pool.threads());
-        self.reserve(SCRATCH);
+        self.reserve(SCRATCH)?;
         self.pool.run(shares.tasks(), |task, scratch| {
             let (block, panels) = shares.of(task);
             let first_row = block * BLOCK_ROWS;
@@ -108,6 +118,7 @@ impl Cpu {
                 layer: Layer { packed, inputs, finish: finish.of(first_row..rows.min(first_row + BLOCK_ROWS)) },
             });
         });
+        Ok(())
     }
 }
 

@@ -18,8 +18,7 @@ impl Cpu {
         self.each_row(out, at.out_pitch, cells, |row, out, room, _| {
             let own = row * cells..(row + 1) * cells;
             out[at.column] = largest_of(&map[own.clone()], &judged[own], at, room);
-        });
-        Ok(())
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::backend::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
+use crate::memory;
 use crate::tensor::TensorView;
 use crate::view::Plan;
 
@@ -74,7 +75,8 @@ pub struct Cpu {
     nearest: patch_nn::Memory,
 }
 
-/// A thread's working memory, which grows to the need of the largest operation and is then kept.
+/// A thread's working memory. [`Cpu::reserve`] and [`Cpu::reserve_words`] make it as large as the largest operation
+/// needs, and it is then kept.
 #[derive(Default)]
 struct Scratch {
     floats: Vec<f32>,
@@ -82,26 +84,18 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// `len` uninitialised floats.
+    /// `len` uninitialised floats, which were reserved.
     fn take(&mut self, len: usize) -> &mut [f32] {
-        if self.floats.len() < len {
-            self.floats.resize(len, 0.0);
-        }
         &mut self.floats[..len]
     }
 
-    /// `len` uninitialised words.
+    /// `len` uninitialised words, which were reserved.
     fn take_words(&mut self, len: usize) -> &mut [i32] {
-        if self.words.len() < len {
-            self.words.resize(len, 0);
-        }
         &mut self.words[..len]
     }
 
     /// Both.
     fn take_both(&mut self, floats: usize, words: usize) -> (&mut [f32], &mut [i32]) {
-        self.take(floats);
-        self.take_words(words);
         (&mut self.floats[..floats], &mut self.words[..words])
     }
 }
@@ -111,7 +105,7 @@ pub struct Bank(Vec<Tensor>);
 
 /// A tensor where the bank keeps it; unit rows with half as much again for their integers.
 struct Tensor {
-    values: Arc<[f32]>,
+    values: Arc<Vec<f32>>,
     /// Layers, rows of a layer, width.
     shape: [usize; 3],
     role: BankRole,
@@ -135,6 +129,22 @@ impl Bank {
 fn missing(op: &'static str, tensor: usize) -> Error {
     Error::new(ErrorKind::Internal, format!("{op}: the bank has no tensor of the kind and size at place {tensor}"))
         .in_operation(op)
+}
+
+/// Bytes that a lane takes beside its buffers: the scratch memory of its `threads` threads for a tower of `tokens` tokens
+/// and heads of width `head`, and that of searches with `rows` query rows in each of `layers` layers.
+pub(crate) fn working_bytes(
+    tokens: usize,
+    head: usize,
+    [layers, rows, width]: [usize; 3],
+    threads: usize,
+) -> usize {
+    // A variable of the environment that is not valid is an error elsewhere.
+    let Ok(Instructions { f32: isa, pairs, .. }) = Instructions::chosen() else { return 0 };
+    let scratch = attention::scratch_len(isa, tokens, head).max(patch_nn::SCRATCH);
+    let words = patch_nn::scratch_words(width);
+    let searches = patch_nn::bytes(pairs.is_some(), layers.saturating_mul(rows), layers, width, threads);
+    threads.saturating_mul(4 * (scratch + words)).saturating_add(searches)
 }
 
 impl Cpu {
@@ -191,19 +201,17 @@ impl Cpu {
         })
     }
 
-    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run,
-    /// and one that first claims a large task late must not allocate then.
-    fn reserve(&mut self, floats: usize) {
-        self.pool.scratch_mut().for_each(|scratch| {
-            scratch.take(floats);
-        });
+    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
+    /// one that first claims a large task late must not allocate then.
+    fn reserve(&mut self, floats: usize) -> Result<()> {
+        let mut all = self.pool.scratch_mut();
+        all.try_for_each(|scratch| memory::grow("the working memory of a thread", &mut scratch.floats, floats))
     }
 
     /// As [`Cpu::reserve`], for words.
-    fn reserve_words(&mut self, words: usize) {
-        self.pool.scratch_mut().for_each(|scratch| {
-            scratch.take_words(words);
-        });
+    fn reserve_words(&mut self, words: usize) -> Result<()> {
+        let mut all = self.pool.scratch_mut();
+        all.try_for_each(|scratch| memory::grow("the working memory of a thread", &mut scratch.words, words))
     }
 }
 
@@ -230,6 +238,10 @@ impl Backend for Cpu {
         })
     }
 
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
     fn describe(&self) -> String {
         let threads = self.pool.threads();
         let precision = if self.bf16.is_some() { ", bf16" } else { "" };
@@ -242,7 +254,7 @@ impl Backend for Cpu {
 
     /// f32 for every role: a product rounds its operand itself, once for all columns.
     fn buffer(&self, _role: Role, len: usize) -> Result<Vec<f32>> {
-        crate::memory::zeros("a buffer of the processor", len)
+        memory::zeros("a buffer of the processor", len)
     }
 
     fn upload(&mut self, host: &[f32], out: &mut Vec<f32>) -> Result<()> {
@@ -262,7 +274,7 @@ impl Backend for Cpu {
     }
 
     fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Vec<f32>> {
-        Ok(tensor.to_f32())
+        tensor.to_f32()
     }
 
     fn linear_weights(
@@ -277,23 +289,23 @@ impl Backend for Cpu {
             bias.read_f32(rows.start, &mut values);
             values
         });
-        Ok(self.pack_linear(inputs, rows.len(), bias.as_deref(), |output, values| {
+        self.pack_linear(inputs, rows.len(), bias.as_deref(), |output, values| {
             weight.read_f32((rows.start + output) * inputs, values);
-        }))
+        })
     }
 
     fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Linear> {
         let (inputs, outputs) = (weight.shape[0], weight.shape[1]);
-        let values = weight.to_f32();
-        Ok(self.pack_linear(inputs, outputs, None, |output, column| {
+        let values = weight.to_f32()?;
+        self.pack_linear(inputs, outputs, None, |output, column| {
             column.iter_mut().enumerate().for_each(|(input, x)| *x = values[input * outputs + output]);
-        }))
+        })
     }
 
     fn bank(&mut self, tensors: &[BankTensor<'_>]) -> Result<Bank> {
         let tensors = tensors.iter().map(|&BankTensor { values, shape, role }| {
             need("bank", "tensor", values.len(), shape.iter().product())?;
-            let integers = (role == BankRole::Rows).then(|| self.integers(values, shape)).flatten();
+            let integers = if role == BankRole::Rows { self.integers(values, shape)? } else { None };
             Ok(Tensor { values: Arc::clone(values), shape, role, integers })
         });
         Ok(Bank(tensors.collect::<Result<_>>()?))

@@ -5,6 +5,8 @@
 
 use super::simd::{Isa, Simd};
 use super::tile::Rows;
+use crate::error::Result;
+use crate::memory::zeros;
 
 /// Largest [`Isa::panel_width`].
 pub(crate) const MAX_PANEL: usize = 32;
@@ -16,13 +18,16 @@ pub(crate) struct Aligned<T = f32> {
     len: usize,
 }
 
-impl<T: Copy + Default> Aligned<T> {
-    /// `len` zeros.
-    pub(crate) fn zeros(len: usize) -> Self {
+impl<T: bytemuck::Zeroable> Aligned<T> {
+    /// `len` zeros; `what` needs them, in words.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    pub(crate) fn zeros(what: &str, len: usize) -> Result<Self> {
         const LINE: usize = 64;
-        let data = vec![T::default(); len + LINE / size_of::<T>()];
+        let data: Vec<T> = zeros(what, len.saturating_add(LINE / size_of::<T>()))?;
         let start = data.as_ptr().align_offset(LINE);
-        Aligned { data, start, len }
+        Ok(Aligned { data, start, len })
     }
 
     /// The elements.

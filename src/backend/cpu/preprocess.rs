@@ -46,7 +46,8 @@ impl Cpu {
             let first = chunk * ROWS;
             plan.horizontal(&frame, first..first + out.len() / stride, out);
         });
-        resized.resize(width * height * channels, 0);
+        crate::memory::grow("resizing a frame", resized, width * height * channels)?;
+        resized.truncate(width * height * channels);
         self.pool.run_chunks(resized, ROWS * width * channels, |chunk, out, _| {
             let first = chunk * ROWS;
             plan.vertical(intermediate, channels, first..first + out.len() / (width * channels), out);

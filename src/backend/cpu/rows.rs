@@ -4,6 +4,7 @@
 use super::simd::{Isa, Kernel, Simd};
 use super::unit_patches::UnitRow;
 use super::{Cpu, reduce};
+use crate::error::Result;
 use crate::tensor::Dense;
 
 /// Arithmetic on whole rows.
@@ -13,16 +14,20 @@ pub(crate) struct RowArithmetic(Isa);
 impl Cpu {
     /// Calls `row(index, out, scratch, arithmetic)` for each row of `width` elements of `out`, spread over the threads, with
     /// `scratch` uninitialised floats for each call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub(crate) fn each_row(
         &mut self,
         out: &mut [f32],
         width: usize,
         scratch: usize,
         row: impl Fn(usize, &mut [f32], &mut [f32], RowArithmetic) + Sync,
-    ) {
+    ) -> Result<()> {
         let arithmetic = RowArithmetic(self.isa);
-        self.reserve(scratch);
+        self.reserve(scratch)?;
         self.pool.run_chunks(out, width, |index, out, memory| row(index, out, memory.take(scratch), arithmetic));
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use cudarc::cublaslt::sys::{
     self, cublasLtMatmulAlgo_t as Algo, cublasLtMatmulAlgoConfigAttributes_t as Config,
@@ -21,6 +21,7 @@ use super::context::device_error;
 use super::error::blas;
 use super::matmul::{Handle, Problem, Shape};
 use crate::error::{Error, ErrorKind, Result};
+use crate::process::{self, Origin};
 
 /// Token rows of eight images of ViT-B/16+: the shape that the library is asked about where no table was given.
 const CANONICAL_ROWS: usize = 8 * 226;
@@ -36,6 +37,7 @@ pub(super) struct Algorithms {
     fast: bool,
     source: Option<PathBuf>,
     chosen: Mutex<BTreeMap<Shape, [u64; 8]>>,
+    origin: Origin,
 }
 
 /// The file that `inctrl tune` writes.
@@ -73,6 +75,7 @@ impl Algorithms {
             fast,
             source: source.map(Path::to_owned),
             chosen: Mutex::new(chosen),
+            origin: Origin::here(),
         })
     }
 
@@ -88,8 +91,9 @@ impl Algorithms {
         }
         let origin =
             self.source.as_ref().map_or("by cuBLASLt's preference".into(), |path| format!("from {}", path.display()));
+        let Ok(chosen) = self.lock() else { return format!("{origin}, table in use when the process forked") };
         let mut hasher = blake3::Hasher::new();
-        for (shape, algorithm) in &*self.lock() {
+        for (shape, algorithm) in &*chosen {
             hasher.update(format!("{shape:?} {algorithm:x?}\n").as_bytes());
         }
         format!("{origin}, table {}", &hasher.finalize().to_hex()[..8])
@@ -101,7 +105,7 @@ impl Algorithms {
     /// [`ErrorKind::Device`] where the library has none that multiplies every number of rows, [`ErrorKind::Argument`]
     /// where that of a table does not.
     pub fn choose(&self, handle: &Handle, shape: Shape) -> Result<Algo> {
-        let known = self.lock().get(&shape).map(|data| Algo { data: *data });
+        let known = self.lock()?.get(&shape).map(|data| Algo { data: *data });
         if let Some(algorithm) = known {
             return match &self.source {
                 // Of a file, which may say anything.
@@ -132,7 +136,7 @@ impl Algorithms {
                  size (--fast), with scores that depend on the batch in their last bits, or use the device cpu"
             ))
         })?;
-        self.lock().insert(shape, algorithm.data);
+        self.lock()?.insert(shape, algorithm.data);
         Ok(algorithm)
     }
 
@@ -151,8 +155,11 @@ impl Algorithms {
     }
 
     /// Every shape that was asked for.
-    pub fn shapes(&self) -> Vec<Shape> {
-        self.lock().keys().copied().collect()
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] in a child process by fork, where a thread of the parent was about to choose one.
+    pub fn shapes(&self) -> Result<Vec<Shape>> {
+        Ok(self.lock()?.keys().copied().collect())
     }
 
     /// A table with other choices, as the text of a file.
@@ -165,9 +172,9 @@ impl Algorithms {
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the table of algorithms").because(error))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Shape, [u64; 8]>> {
-        // The map is whole at all times.
-        self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The map is whole at all times.
+    fn lock(&self) -> Result<MutexGuard<'_, BTreeMap<Shape, [u64; 8]>>> {
+        process::lock(&self.chosen, self.origin, "the table of algorithms")
     }
 }
 

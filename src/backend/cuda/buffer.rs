@@ -7,6 +7,7 @@ use super::Cuda;
 use super::memory::{DeviceMemory, HostMemory};
 use crate::backend::{Role, need};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::zeros;
 use crate::tensor::DType;
 
 /// Numbers converted at a time.
@@ -79,7 +80,7 @@ impl Buffer {
     /// [`ErrorKind::Device`] if the device fails.
     pub fn nearest(&self, len: usize) -> Result<Vec<(f32, u32)>> {
         need("nearest", "buffer", self.len, len)?;
-        let mut keys = vec![0u64; len];
+        let mut keys = zeros("the nearest neighbours", len)?;
         self.memory.read(0, &mut keys)?;
         Ok(keys.into_iter().map(|key| (cosine(key), !(key as u32))).collect())
     }
@@ -109,7 +110,8 @@ impl Cuda {
             Storage::F32 => out.memory.write(0, host)?,
             Storage::F16 => write_halves(&mut out.memory, 0, host)?,
             Storage::Key => {
-                let keys: Vec<u64> = host.iter().map(|&x| key(x)).collect();
+                let mut keys = zeros::<u64>("the nearest neighbours", host.len())?;
+                keys.iter_mut().zip(host).for_each(|(key, x)| *key = key_of(*x));
                 out.memory.write(0, &keys)?;
             }
             other => return Err(other.unused()),
@@ -150,7 +152,7 @@ impl Cuda {
 }
 
 /// A key with this cosine and the first index.
-fn key(cosine: f32) -> u64 {
+fn key_of(cosine: f32) -> u64 {
     let bits = cosine.to_bits();
     let ordered = if bits & 0x8000_0000 != 0 { !bits } else { bits | 0x8000_0000 };
     u64::from(ordered) << 32 | 0xffff_ffff
@@ -175,11 +177,11 @@ mod tests {
     fn keys_keep_the_order_of_cosines() {
         let cosines = [-1.5f32, -1.0, -1e-30, -0.0, 0.0, 1e-30, 0.25, 1.0, 1.0000001];
         for pair in cosines.windows(2) {
-            assert!(key(pair[0]) < key(pair[1]), "{pair:?}");
+            assert!(key_of(pair[0]) < key_of(pair[1]), "{pair:?}");
         }
         for x in cosines {
-            assert_eq!(cosine(key(x)).to_bits(), x.to_bits());
+            assert_eq!(cosine(key_of(x)).to_bits(), x.to_bits());
         }
-        assert!(key(f32::NAN) > key(f32::INFINITY) && cosine(key(f32::NAN)).is_nan());
+        assert!(key_of(f32::NAN) > key_of(f32::INFINITY) && cosine(key_of(f32::NAN)).is_nan());
     }
 }

@@ -1,7 +1,7 @@
 //! The device: a check that it can be used, its context, and the data that all lanes share.
 #![allow(unsafe_code)]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cudarc::driver::sys::{CUctx_flags, CUdevice_attribute as Attribute};
 use cudarc::driver::{CudaContext, result, sys};
@@ -13,13 +13,13 @@ use super::kernels::{self, Kernels};
 use super::libraries::{self, MIN_VERSION, branch, words};
 use crate::backend::Precision;
 use crate::error::{Error, ErrorKind, Result};
-use crate::process::{Origin, without_signals};
+use crate::process::{Began, without_signals};
 
 /// The oldest compute capability with the asynchronous copies and tensor-core shapes that the kernels use.
 const MIN_CAPABILITY: (i32, i32) = (8, 0);
 
 /// The process that started the driver, which does not work in its children by fork.
-static STARTED: OnceLock<Origin> = OnceLock::new();
+static STARTED: Began = Began::new();
 
 /// A device and what is loaded on it once, for all lanes.
 pub(super) struct Shared {
@@ -100,19 +100,19 @@ pub(super) fn bind(context: &CudaContext) -> Result<()> {
 /// # Errors
 /// [`ErrorKind::Device`] in a child process by fork.
 pub(super) fn here() -> Result<()> {
-    match STARTED.get() {
-        Some(started) if started.is_parent() => Err(device_error(
+    if STARTED.in_parent() {
+        return Err(device_error(
             "this process was forked from one that uses the GPU, which CUDA does not allow: open the engine in a process that \
              was started anew, or before anything uses the GPU in the parent",
-        )),
-        _ => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 /// The CUDA version that the driver was made for, as 1000 * major + 10 * minor.
 fn driver_version() -> Result<i32> {
     libraries::driver()?;
-    STARTED.get_or_init(Origin::here);
+    STARTED.here();
     here()?;
     result::init().map_err(|error| match error.0 {
         sys::CUresult::CUDA_ERROR_NO_DEVICE => device_error("the NVIDIA driver finds no GPU"),

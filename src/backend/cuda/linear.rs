@@ -54,7 +54,7 @@ impl Cuda {
 
     pub(super) fn load_projection(&mut self, weight: &TensorView<'_>) -> Result<Linear> {
         let (inputs, outputs) = (weight.shape[0], weight.shape[1]);
-        let values = weight.to_f32();
+        let values = weight.to_f32()?;
         self.store_linear(weight.name, outputs, inputs, None, |output, column| {
             column.iter_mut().enumerate().for_each(|(input, x)| *x = values[input * outputs + output]);
         })

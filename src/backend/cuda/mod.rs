@@ -186,6 +186,17 @@ impl Cuda {
         Err(Error::new(ErrorKind::Config, message))
     }
 
+    /// Whether `bytes` of the device's memory are free; `what` needs them, in words.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where they are not, with what is needed and what is free.
+    pub fn check_memory(&self, what: &str, bytes: usize) -> Result<()> {
+        self.bind()?;
+        let (free, _) = driver("cuMemGetInfo", cudarc::driver::result::mem_get_info())?;
+        let remedy = "use a smaller model, close other programs on this GPU, or use the device `cpu`";
+        crate::memory::check_left(what, bytes, free, "the GPU's memory", remedy)
+    }
+
     /// Copies `values` to the device; `what` names them in the error if there is no memory.
     pub(crate) fn numbers(&self, what: &str, values: &[f32]) -> Result<Numbers> {
         let mut memory = DeviceMemory::new(&self.shared.context, what, values.len() * 4)?;
@@ -271,7 +282,7 @@ impl Backend for Cuda {
     }
 
     fn constant(&mut self, tensor: &TensorView<'_>) -> Result<Constant> {
-        let values = tensor.to_f32();
+        let values = tensor.to_f32()?;
         let mut memory = DeviceMemory::new(&self.shared.context, "a constant", values.len() * 4)?;
         memory.write(0, &values)?;
         Ok(Constant { memory, len: values.len() })

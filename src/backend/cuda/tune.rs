@@ -77,7 +77,7 @@ impl Cuda {
     pub fn preferences(&self, rows: &[usize], count: usize) -> Result<Vec<Preference>> {
         let algorithms = &self.shared.algorithms;
         let mut found = Vec::new();
-        for shape in algorithms.shapes() {
+        for shape in algorithms.shapes()? {
             for &rows in rows {
                 for (place, candidate) in algorithms.free(&self.blas, shape, rows, count)?.iter().enumerate() {
                     let setting = |setting| config(&candidate.algo, setting);
@@ -112,7 +112,7 @@ impl Cuda {
     pub fn tune(&mut self, rows: &[usize], output: &Path, mut each: impl FnMut(&Tuned)) -> Result<()> {
         let mut table = BTreeMap::new();
         let Some(&most) = rows.iter().max() else { return Ok(()) };
-        for shape in self.shared.algorithms.shapes() {
+        for shape in self.shared.algorithms.shapes()? {
             let operands = Measured::new(self, shape, most)?;
             let candidates = self.shared.algorithms.candidates(&self.blas, shape, rows[0])?;
             let mut times = Vec::with_capacity(candidates.len());

@@ -1,7 +1,7 @@
 //! JPEG. Rust reads the frame header, so that errors can name an unsupported variant. libjpeg decodes the pixels, with
 //! Pillow's conversion of CMYK.
 
-use super::{Image, check_size, not_supported, refuse};
+use super::{Image, check_size, holds, multi_picture, not_supported, refuse};
 use crate::error::{Error, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +29,17 @@ fn pixels(_: &[u8], _: Header) -> Result<Image> {
 #[cfg(feature = "libjpeg")]
 fn pixels(bytes: &[u8], header: Header) -> Result<Image> {
     use super::libjpeg::{self, Failure};
-    use super::{allocate, check_memory, cmyk_to_rgb, memory_limit};
+    use super::{check_memory, cmyk_to_rgb, memory_limit};
     use crate::image::PixelFormat::{Grey8, Rgb8};
+    use crate::memory;
 
     let Header { width, height, components } = header;
     let channels = usize::from(components);
     let length = width as usize * height as usize * channels;
     check_memory(length as u64, (width, height))?;
-    let mut pixels = allocate(length)?;
-    let memory = usize::try_from(memory_limit(pixels.len() as u64)).unwrap_or(usize::MAX);
-    libjpeg::decode(bytes, &mut pixels, (width, height), channels, memory).map_err(|(failure, message)| {
+    let mut pixels = memory::zeros::<u8>("the JPEG picture", length)?;
+    let most = usize::try_from(memory_limit(pixels.len() as u64)).unwrap_or(usize::MAX);
+    libjpeg::decode(bytes, &mut pixels, (width, height), channels, most).map_err(|(failure, message)| {
         let error = match failure {
             Failure::Truncated => truncated(),
             Failure::Unsupported => not_supported("this variant of JPEG"),
@@ -74,7 +75,11 @@ fn header(bytes: &[u8]) -> Result<Header> {
             0xd9 => return Err(refuse("the JPEG data holds no picture: it ends before a frame begins")),
             0xc8 | 0xd8 | 0xda => return Err(damaged()),
             _ => {
-                at += 2 + segment(bytes, at)?.len();
+                let segment = segment(bytes, at)?;
+                if let (0xe2, Some(frames @ 2..)) = (code, multi_picture::frames(segment)) {
+                    return Err(holds("JPEG", &format!("{frames} views or frames")));
+                }
+                at += 2 + segment.len();
                 continue;
             }
         };

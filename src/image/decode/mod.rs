@@ -9,6 +9,9 @@
 mod jpeg;
 #[cfg(feature = "libjpeg")]
 mod libjpeg;
+#[cfg(test)]
+mod memory_tests;
+mod multi_picture;
 mod png;
 mod tiff;
 mod webp;
@@ -30,6 +33,7 @@ use super::layout::packed_stride;
 use super::pixel_format::PixelFormat;
 use super::sniff::{Content, Format, sniff};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 
 /// The largest number of pixels of a picture. Pillow refuses larger files as decompression bombs, too.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -145,7 +149,7 @@ impl Image {
         }
         if format != format.converted() {
             let mut converted = Vec::new();
-            let depth = frame.convert(&mut converted).depth();
+            let depth = frame.convert(&mut converted)?.depth();
             let format = format.converted();
             converted.truncate(width * height * format.channels());
             return Ok(Image { pixels: converted, width, height, format, depth });
@@ -159,13 +163,13 @@ impl Image {
         let mut depth = Depth::Format;
         let (pixels, format) = match image {
             DynamicImage::ImageLuma8(image) => (image.into_raw(), Grey8),
-            DynamicImage::ImageLumaA8(image) => (convert::<2, 1>(&image), Grey8),
+            DynamicImage::ImageLumaA8(image) => (convert::<2, 1>(&image)?, Grey8),
             DynamicImage::ImageRgb8(image) => (image.into_raw(), Rgb8),
-            DynamicImage::ImageRgba8(image) => (convert::<4, 3>(&image), Rgb8),
-            DynamicImage::ImageLuma16(image) => (narrow::<1, 1>(&image, white, &mut depth), Grey8),
-            DynamicImage::ImageLumaA16(image) => (narrow::<2, 1>(&image, white, &mut depth), Grey8),
-            DynamicImage::ImageRgb16(image) => (narrow::<3, 3>(&image, white, &mut depth), Rgb8),
-            DynamicImage::ImageRgba16(image) => (narrow::<4, 3>(&image, white, &mut depth), Rgb8),
+            DynamicImage::ImageRgba8(image) => (convert::<4, 3>(&image)?, Rgb8),
+            DynamicImage::ImageLuma16(image) => (narrow::<1, 1>(&image, white, &mut depth)?, Grey8),
+            DynamicImage::ImageLumaA16(image) => (narrow::<2, 1>(&image, white, &mut depth)?, Grey8),
+            DynamicImage::ImageRgb16(image) => (narrow::<3, 3>(&image, white, &mut depth)?, Rgb8),
+            DynamicImage::ImageRgba16(image) => (narrow::<4, 3>(&image, white, &mut depth)?, Rgb8),
             _ => return Err(refuse(FLOAT)),
         };
         Ok(Image { depth, ..Image::from_pixels(pixels, width, height, format)? })
@@ -199,9 +203,16 @@ impl std::fmt::Debug for Image {
 const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed range: scale them to 8 or 16 bits, \
     with the same black and white values for all pictures of the product";
 
+/// Whose memory it is, in words.
+const DECODED: &str = "the picture in 8-bit grey or colour";
+
 /// Drops the last channels of pixels of `FROM` samples, so that `TO` remain.
-fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Vec<u8> {
-    samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| pixel[..TO].iter().copied()).collect()
+fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Result<Vec<u8>> {
+    let mut pixels = memory::zeros::<u8>(DECODED, samples.len() / FROM * TO)?;
+    for (pixel, sample) in pixels.as_chunks_mut::<TO>().0.iter_mut().zip(samples.as_chunks::<FROM>().0) {
+        pixel.copy_from_slice(&sample[..TO]);
+    }
+    Ok(pixels)
 }
 
 /// The same for 16-bit samples with white level `white`. `depth` receives what is known about their range.
@@ -209,12 +220,12 @@ fn narrow<const FROM: usize, const TO: usize>(
     samples: &[u16],
     white: Option<WhiteLevel>,
     depth: &mut Depth,
-) -> Vec<u8> {
+) -> Result<Vec<u8>> {
     let colours = || samples.as_chunks::<FROM>().0.iter().flat_map(|pixel| &pixel[..TO]).copied();
     *depth = white.map_or_else(|| Depth::Seen(largest(colours())), Depth::White);
-    let mut pixels = vec![0; samples.len() / FROM * TO];
+    let mut pixels = memory::zeros(DECODED, samples.len() / FROM * TO)?;
     Scale::new(16, white).bytes(colours(), &mut pixels);
-    pixels
+    Ok(pixels)
 }
 
 /// Pillow's `convert("RGB")` for CMYK values that are stored inverted, as in JPEG; in place.
@@ -272,7 +283,7 @@ fn check_size((width, height): (u32, u32)) -> Result<()> {
 fn check_memory(bytes: u64, (width, height): (u32, u32)) -> Result<()> {
     let bytes = bytes.saturating_add(3 * u64::from(width) * u64::from(height));
     let what = format!("a picture of {width} x {height} pixels");
-    crate::memory::check(&what, usize::try_from(bytes).unwrap_or(usize::MAX), "cut it into parts or scale it down")
+    memory::check(&what, usize::try_from(bytes).unwrap_or(usize::MAX), "cut it into parts or scale it down")
 }
 
 fn refuse(message: impl Into<String>) -> Error {
@@ -301,17 +312,6 @@ fn not_supported(name: &str) -> Error {
 /// use three, or two-byte coefficients), and strips.
 fn memory_limit(output: u64) -> u64 {
     4 * output + BASE_ALLOCATION
-}
-
-/// Zeros for a picture whose size comes only from its header.
-#[cfg(feature = "libjpeg")]
-fn allocate(bytes: usize) -> Result<Vec<u8>> {
-    let mut pixels = Vec::new();
-    pixels.try_reserve_exact(bytes).map_err(|error| {
-        refuse(format!("the picture takes {} MB, which the system refused", bytes >> 20)).because(error)
-    })?;
-    pixels.resize(bytes, 0);
-    Ok(pixels)
 }
 
 /// Translates a decoder's error for the user, and keeps it as the cause.

@@ -6,6 +6,7 @@ use super::{ONE_IN, OUTPUTS, PATCHES};
 use crate::backend::{Backend, Largest, Role};
 use crate::encoder::vision::Features;
 use crate::error::Result;
+use crate::memory;
 use crate::methods::{
     AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
 };
@@ -77,7 +78,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
     }
 
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
-        let mut taps = vec![0.0; features.grid.cells() * features.width];
+        let mut taps = memory::zeros("the features of a prompt", features.grid.cells() * features.width)?;
         backend.download(&features.taps, &mut taps)?;
         if !taps.iter().all(|x| x.is_finite()) {
             return Err(not_finite("the features of a prompt"));

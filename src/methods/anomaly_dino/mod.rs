@@ -17,6 +17,7 @@ use super::{Fitted, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, 
 use crate::backend::{Backend, BankRole};
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::tensor::shape_text;
 use crate::view::Fit;
 use crate::weights::{Arch, Weights};
@@ -140,10 +141,12 @@ impl Method for AnomalyDino {
         };
         let prompts = places.iter().map(|&k| {
             let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
-            let values = patches.values[first * width..(first + rows) * width].into();
-            Prompt { hash: hashes[k], tensors: vec![NamedTensor { name: PATCHES, shape: vec![rows, width], values }] }
+            let own = patches.values[first * width..].iter().copied();
+            let values = memory::collected("a prompt of a bank", rows * width, own)?.into();
+            let tensors = vec![NamedTensor { name: PATCHES, shape: vec![rows, width], values }];
+            Ok(Prompt { hash: hashes[k], tensors })
         });
-        Ok((prompts.collect(), Vec::new()))
+        Ok((prompts.collect::<Result<_>>()?, Vec::new()))
     }
 
     fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
@@ -180,9 +183,9 @@ fn joined(parts: &[&NamedTensor]) -> Result<NamedTensor> {
         return Err(Error::new(ErrorKind::Internal, "prompts without patches, or with patches of different widths"));
     }
     let rows: usize = parts.iter().map(|part| part.shape[0]).sum();
-    let mut values = Vec::with_capacity(rows * width);
-    parts.iter().for_each(|part| values.extend_from_slice(&part.values));
-    Ok(NamedTensor { name: PATCHES, shape: vec![rows, width], values: Arc::from(values) })
+    let all = parts.iter().flat_map(|part| part.values.iter().copied());
+    let values = memory::collected("the rows of a bank", rows * width, all)?;
+    Ok(NamedTensor { name: PATCHES, shape: vec![rows, width], values: values.into() })
 }
 
 /// The method has no weights of its own.

@@ -7,6 +7,7 @@ use super::{ADAPTED, OUTPUTS, TAPS, head_layers, vector};
 use crate::backend::Role;
 use crate::encoder::vision::Features;
 use crate::error::Result;
+use crate::memory;
 use crate::methods::{
     AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
 };
@@ -107,7 +108,7 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
 
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
         let ([layers, embedding], patches) = (self.shared.sizes, features.grid.cells());
-        let mut taps = vec![0.0; layers * patches * features.width];
+        let mut taps = memory::zeros("the features of a prompt", layers * patches * features.width)?;
         let mut adapted = vec![0.0; embedding];
         backend.download(&features.taps, &mut taps)?;
         backend.adapter(&features.class, 1, &self.shared.heads, &mut self.adapted)?;

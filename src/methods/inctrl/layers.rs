@@ -15,7 +15,7 @@ const EPSILON: f64 = 1e-5;
 pub fn head_layers(weights: &Weights) -> Result<HeadLayers> {
     let adapter = |name: &str| -> Result<Dense> {
         let tensor = weights.tensor(&format!("adapter.fc.{name}.weight"))?;
-        Ok(Dense { rows: tensor.shape[0], cols: tensor.shape[1], weight: tensor.to_f32(), bias: Vec::new() })
+        Ok(Dense { rows: tensor.shape[0], cols: tensor.shape[1], weight: tensor.to_f32()?, bias: Vec::new() })
     };
     Ok(HeadLayers {
         adapter: [adapter("0")?, adapter("2")?],
@@ -28,11 +28,11 @@ pub fn head_layers(weights: &Weights) -> Result<HeadLayers> {
 fn head(weights: &Weights, name: &str) -> Result<[Dense; 3]> {
     let layer = |index: usize| -> Result<Dense> {
         let weight = weights.tensor(&format!("{name}.projection{index}.weight"))?;
-        let bias = weights.tensor(&format!("{name}.projection{index}.bias"))?.to_f32();
-        Ok(Dense { rows: weight.shape[0], cols: weight.shape[1], weight: weight.to_f32(), bias })
+        let bias = weights.tensor(&format!("{name}.projection{index}.bias"))?.to_f32()?;
+        Ok(Dense { rows: weight.shape[0], cols: weight.shape[1], weight: weight.to_f32()?, bias })
     };
     let normalised = |layer: Dense, norm: &str| -> Result<Dense> {
-        let read = |part: &str| Ok(weights.tensor(&format!("{name}.{norm}.{part}"))?.to_f32());
+        let read = |part: &str| Ok(weights.tensor(&format!("{name}.{norm}.{part}"))?.to_f32()?);
         Ok(fold(layer, &read("weight")?, &read("bias")?, &read("running_mean")?, &read("running_var")?))
     };
     Ok([layer(1)?, normalised(layer(2)?, "bn2")?, normalised(layer(3)?, "bn3")?])

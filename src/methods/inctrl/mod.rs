@@ -12,13 +12,12 @@
 //! mean `class_mean` `[E]`, and `text_prototypes` `[2, E]`. Unlike in the published code, an image's score does not
 //! depend on the others of its batch.
 
-use std::sync::Arc;
-
 use super::{Fitted, Method, NamedTensor, Options, Output, Prompt, find, load_on_every_device};
 use crate::backend::BankRole;
 use crate::backend::cpu::Cpu;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 use crate::tensor::shape_text;
 use crate::text::Tokeniser;
 use crate::view::Grid;
@@ -117,12 +116,13 @@ impl Method for Inctrl {
         let layer = |l: usize| {
             taps.iter().zip(&rows).flat_map(move |(taps, rows)| &taps.values[l * rows * width..][..rows * width])
         };
-        let all = (0..layers).flat_map(layer).copied().collect();
+        let len = layers * rows.iter().sum::<usize>() * width;
+        let all = memory::collected("the rows of a bank", len, (0..layers).flat_map(layer).copied())?;
         let adapted: Vec<f32> = adapted.iter().flat_map(|adapted| adapted.values.iter().copied()).collect();
         let embedding = adapted.len() / prompts.len();
         let mean = cls_mean(&adapted, embedding);
         let mut tensors = vec![
-            NamedTensor { name: TAPS, shape: vec![layers, rows.iter().sum(), width], values: all },
+            NamedTensor { name: TAPS, shape: vec![layers, rows.iter().sum(), width], values: all.into() },
             NamedTensor { name: ADAPTED, shape: vec![prompts.len(), embedding], values: adapted.into() },
             NamedTensor { name: CLS_MEAN, shape: vec![embedding], values: mean.into() },
         ];
@@ -143,17 +143,18 @@ impl Method for Inctrl {
         let prompts = places.iter().map(|&k| {
             let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
             let layer = |l: usize| &taps.values[(l * all + first) * width..][..rows * width];
-            let own = (0..layers).flat_map(layer).copied().collect();
-            let class = adapted.values[k * embedding..][..embedding].into();
-            Prompt {
+            let own = (0..layers).flat_map(layer).copied();
+            let own = memory::collected("a prompt of a bank", layers * rows * width, own)?.into();
+            let class = adapted.values[k * embedding..][..embedding].to_vec().into();
+            Ok(Prompt {
                 hash: hashes[k],
                 tensors: vec![
                     NamedTensor { name: TAPS, shape: vec![layers, rows, width], values: own },
                     NamedTensor { name: ADAPTED, shape: vec![embedding], values: class },
                 ],
-            }
+            })
         });
-        Ok((prompts.collect(), vec![bank.tensor(TEXT_PROTOTYPES)?.clone()]))
+        Ok((prompts.collect::<Result<_>>()?, vec![bank.tensor(TEXT_PROTOTYPES)?.clone()]))
     }
 
     fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
@@ -200,5 +201,5 @@ impl Method for Inctrl {
 
 /// A one-dimensional tensor of `values`.
 fn vector(name: &'static str, values: Vec<f32>) -> NamedTensor {
-    NamedTensor { name, shape: vec![values.len()], values: Arc::from(values) }
+    NamedTensor { name, shape: vec![values.len()], values: values.into() }
 }

@@ -50,7 +50,7 @@ impl Method for MeanNearest {
             })
         };
         let counts: Vec<usize> = rows.iter().map(|rows| rows.shape[1]).collect();
-        let values = (0..layers).flat_map(layer).copied().collect();
+        let values = (0..layers).flat_map(layer).copied().collect::<Vec<f32>>().into();
         let shape = vec![layers, counts.iter().sum(), width];
         Ok(Fitted { tensors: vec![NamedTensor { name: ROWS, shape, values }], rows: Vec::new() })
     }

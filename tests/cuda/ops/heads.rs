@@ -12,7 +12,7 @@ use crate::{filled, halves, read, turn};
 
 /// A bank of a class mean and two text prototypes.
 fn heads_bank<B: Backend>(backend: &mut B, mean: &[f32], text: &[f32]) -> B::Bank {
-    let (cls_mean, text): (Arc<[f32]>, Arc<[f32]>) = (mean.into(), text.into());
+    let (cls_mean, text): (Arc<Vec<f32>>, Arc<Vec<f32>>) = (mean.to_vec().into(), text.to_vec().into());
     let numbers = |values, rows| BankTensor { values, shape: [1, rows, mean.len()], role: BankRole::Numbers };
     backend.bank(&[numbers(&cls_mean, 1), numbers(&text, 2)]).unwrap()
 }

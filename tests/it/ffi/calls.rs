@@ -406,7 +406,7 @@ fn every_pixel_format_scores_as_its_rgb_or_grey_twin() {
         (INCTRL_BAYER_BG8, PixelFormat::BayerBg8),
     ] {
         let mut memory = Vec::new();
-        Frame::packed(&grey, width as usize, height as usize, twin).unwrap().convert(&mut memory);
+        Frame::packed(&grey, width as usize, height as usize, twin).unwrap().convert(&mut memory).unwrap();
         assert_eq!(score(&grey, format), score(&memory, INCTRL_RGB8));
         assert_ne!(score(&grey, format), plain);
     }
@@ -436,6 +436,10 @@ fn banks_are_appended_saved_opened_and_told_apart() {
             assert_eq!(id(bank), id(longer));
             assert_eq!(CStr::from_ptr(inctrl_bank_class_name(bank)), c"cat");
         }
+        let mut unlimited = null_mut();
+        ok(inctrl_bank_open_without_thresholds(file.as_ptr(), &mut unlimited));
+        assert_eq!(id(unlimited), id(longer));
+        ok(inctrl_bank_close(&mut unlimited));
         // A bank of another model is refused, and the old one stays in place.
         let other = open(&Model::new(MODELS[1].1, 8), &c_normals, 1);
         let mut generation = 77;

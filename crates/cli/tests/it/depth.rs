@@ -192,6 +192,26 @@ fn data_sets_evaluations_and_trainings_take_the_level_or_name_the_pictures() {
 }
 
 #[test]
+fn a_picture_that_is_timed_is_shown_as_it_is_declared() {
+    let bench = bench();
+    let timed = |picture: &str, more: &[&str]| {
+        let first = ["bench", "--weights", "w.safetensors", "--threads", "1", "--no-operations", "--image", picture];
+        let short = ["--batches", "1", "--prompts", "1", "--gaps", "0", "--frames", "1", "--seconds", "1"];
+        bench.run(&[&first[..], &short, more].concat()).succeeded().stderr
+    };
+    let warned = timed("12/query.png", &[]);
+    for part in ["warning: 12/query.png", "12-bit", "--white-level", "4095"] {
+        assert!(warned.contains(part), "{warned}");
+    }
+    for (picture, more) in [("12/query.png", &["--white-level", "4095"][..]), ("8/query.png", &[])] {
+        let said = timed(picture, more);
+        assert!(!said.contains("warning"), "{said}");
+    }
+    let first = ["bench", "--weights", "w.safetensors", "--image", "12/query.png", "--white-level", "100"];
+    bench.run(&first).refused(&["--white-level", "100"]);
+}
+
+#[test]
 fn rust_refuses_in_a_bank_and_tells_with_a_score() {
     let bench = bench();
     let engine = on_the_processor(bench.path("w.safetensors"));
@@ -199,7 +219,7 @@ fn rust_refuses_in_a_bank_and_tells_with_a_score() {
     let (eight, twelve) = (open("8/good/0.png", None), open("12/good/0.png", None));
     let level = WhiteLevel::new(4095).unwrap();
     let declared = open("12/good/0.png", Some(level));
-    assert_eq!(declared.frame().content_hash(), eight.frame().content_hash());
+    assert_eq!(declared.frame().content_hash().unwrap(), eight.frame().content_hash().unwrap());
 
     let error = engine.build_bank("cat", Fit::Crop, &[twelve.frame()]).unwrap_err();
     assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("white level 4095"), "{error}");

@@ -265,7 +265,7 @@ fn maps_are_in_the_pixels_of_the_image_and_never_overwrite_each_other() {
     assert_eq!(map.dimensions().unwrap(), (60, 40));
     let DecodingResult::F32(map) = map.read_image().unwrap() else { panic!("not 32-bit float") };
     let (score, _) = expected(&bench, "object", Fit::Crop, "q/1/x.png");
-    let values = inctrl_lab::render::upsample(&score.map, 60, 40);
+    let values = inctrl_lab::render::upsample(&score.map, 60, 40).unwrap();
     let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&map), bits(&values));
     // Ten of sixty columns on either side are outside of the crop.

@@ -201,7 +201,7 @@ fn look(item: &Item) -> Looked {
         }
     }
     let share = joined.map(|(all, ..)| all.iter().filter(|inside| **inside).count() as f64 / all.len().max(1) as f64);
-    let picture = image.map(|image| PictureId::of(image.frame())).map_err(|error| without_path(&error));
+    let picture = image.and_then(|image| PictureId::of(image.frame())).map_err(|error| without_path(&error));
     Looked { picture, share, problems }
 }
 

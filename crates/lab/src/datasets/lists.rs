@@ -61,12 +61,14 @@ fn lists(root: &Path, problems: &mut Vec<Problem>) -> Vec<List> {
     let mut found = entries(root, problems);
     found.extend(folders(root).iter().flat_map(|folder| entries(folder, problems)));
     let mut found: Vec<List> = found.into_iter().filter_map(list).collect();
-    // A name of so few words may be that of another file; the script writes two.
+    // A name of so few words may be that of another file; but the script writes two, and other lists of the class tell.
     let twin = |of: &List| {
         let kind = if of.label == Label::Normal { "outlier" } else { "normal" };
         of.path.with_file_name(format!("{}_{kind}.json", of.class)).is_file()
     };
-    found.retain(|list| list.purpose != Purpose::All || twin(list));
+    let told: HashSet<String> =
+        found.iter().filter(|list| list.purpose != Purpose::All).map(|list| list.class.clone()).collect();
+    found.retain(|list| list.purpose != Purpose::All || twin(list) || told.contains(&list.class));
     found.sort_by(|a, b| (a.purpose, &a.path).cmp(&(b.purpose, &b.path)));
     found
 }

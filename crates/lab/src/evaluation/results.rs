@@ -10,7 +10,7 @@ use super::{Draws, Entry, Failure, Options, PAPER_METHOD, PaperRow, Scored, pape
 use crate::datasets::{self, Dataset, Item, Label, Layout, Problem, Split};
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
 use crate::render::upsample;
-use inctrl::internals::without_signals;
+use inctrl::internals::{check_memory, without_signals};
 use inctrl::pictures::PictureId;
 use inctrl::view::Fit;
 use inctrl::{Engine, Result};
@@ -205,7 +205,8 @@ pub struct Results {
 /// the wanted classes.
 ///
 /// # Errors
-/// As [`Options::classes`], and where a mask can no longer be read.
+/// As [`Options::classes`], where a mask can no longer be read, and [`inctrl::ErrorKind::Device`] where there is not
+/// enough memory for the pixels of a class.
 pub fn evaluate(
     engine: &Engine,
     dataset: &Dataset,
@@ -228,7 +229,7 @@ pub fn evaluate(
                 Err(error) => failures.push(Failure { name: item.name.clone(), error: error.clone() }),
             }
         }
-        classes.push(class_results(class, dataset.text(class), options, &judged, &mut failures));
+        classes.push(class_results(class, dataset.text(class), options, &judged, &mut failures)?);
     }
     let differs = |scored: &Scored| scored.score.to_bits() != scored.patch_max.to_bits();
     Ok(Results {
@@ -290,10 +291,15 @@ fn class_results(
     options: &Options,
     judged: &[(&Item, &Entry)],
     failures: &mut Vec<Failure>,
-) -> (ClassResults, Table) {
+) -> Result<(ClassResults, Table)> {
     let truth: Vec<bool> = judged.iter().map(|(item, _)| item.label == Label::Anomalous).collect();
     let masks = masks(options, judged, failures);
-    let bank = |bank: usize| {
+    let count = options.banks().len();
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(count.max(1));
+    let what = format!("the pixels of class `{class}` against {threads} banks at once");
+    let bytes = Pixels::bytes(pixel_count(&masks)).saturating_mul(threads);
+    check_memory(&what, bytes, "use a smaller --mask-side")?;
+    let bank = |bank: usize| -> Result<_> {
         let images = |figure: fn(&Scored) -> f32| -> [Metric; 3] {
             let score = |(_, entry): &(&Item, &Entry)| entry.scores.as_ref().map_or(f32::NAN, |s| figure(&s[bank]));
             let scores: Vec<f32> = judged.iter().map(score).collect();
@@ -302,13 +308,11 @@ fn class_results(
             [of(Ranking::auroc), of(Ranking::average_precision), of(|r| r.f1_max().map(|best| best.value))]
         };
         let ([a, b, c], [d, e, f]) = (images(|scored| scored.score), images(|scored| scored.patch_max));
-        let pixels = pixels(bank, judged, &masks);
+        let pixels = pixels(bank, judged, &masks)?;
         let [g, h, i, j] = pixels.metrics;
-        ([a, b, c, d, e, f, g, h, i, j], (pixels.unseen, pixels.counts))
+        Ok(([a, b, c, d, e, f, g, h, i, j], (pixels.unseen, pixels.counts)))
     };
-    let count = options.banks().len();
-    let mut table: Vec<_> = Vec::with_capacity(count);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut table: Vec<Result<_>> = Vec::with_capacity(count);
     for first in (0..count).step_by(threads) {
         let bank = &bank;
         thread::scope(|scope| {
@@ -319,6 +323,7 @@ fn class_results(
                 .extend(running.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
         });
     }
+    let table = table.into_iter().collect::<Result<Vec<_>>>()?;
     let (table, pixels): (Table, Vec<(u64, Option<Counts>)>) = table.into_iter().unzip();
     // Every bank sees the same pixels.
     let (unseen, pixels) = pixels.first().copied().unwrap_or_default();
@@ -334,7 +339,16 @@ fn class_results(
         chance: Chance::of(images, pixels),
         shots: cells(options, |index, metric| table[index][metric]),
     };
-    (results, table)
+    Ok((results, table))
+}
+
+/// Pixels that the metrics look at: none without a single mask, as there is nothing to sort then.
+fn pixel_count(masks: &[Truth]) -> usize {
+    let pixels = |truth: &Truth| match truth {
+        Truth::Normal(width, height) | Truth::Mask(_, width, height) => width * height,
+        Truth::Unknown => 0,
+    };
+    if masks.iter().any(|mask| matches!(mask, Truth::Mask(..))) { masks.iter().map(pixels).sum() } else { 0 }
 }
 
 /// The truth about an image's pixels, at the size of the metrics.
@@ -384,24 +398,23 @@ struct PixelFigures {
     counts: Option<Counts>,
 }
 
-fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> PixelFigures {
-    let mut pixels = Pixels::new();
+fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> Result<PixelFigures> {
+    let count = pixel_count(masks);
+    let mut pixels = Pixels::for_pixels(count)?;
     let mut failed = None;
-    // Without a single mask there is nothing to sort.
-    let any = masks.iter().any(|mask| matches!(mask, Truth::Mask(..)));
-    for ((_, entry), truth) in judged.iter().zip(masks).filter(|_| any) {
+    for ((_, entry), truth) in judged.iter().zip(masks).filter(|_| count > 0) {
         let (mask, width, height) = match truth {
             Truth::Normal(width, height) => (None, *width, *height),
             Truth::Mask(mask, width, height) => (Some(&mask[..]), *width, *height),
             Truth::Unknown => continue,
         };
         let Some(map) = entry.map(bank, width, height) else { continue };
-        let added = pixels.add(&upsample(&map, width, height), mask, width);
+        let added = pixels.add(&upsample(&map, width, height)?, mask, width);
         failed = failed.or(added.err());
     }
     let unseen = pixels.unseen_defect();
     let ranking = failed.map_or_else(|| pixels.rank(), Err);
-    match ranking {
+    Ok(match ranking {
         Err(reason) => PixelFigures { metrics: [Err(reason); 4], unseen, counts: None },
         Ok(ranking) => {
             let flat = ranking.ranking();
@@ -409,7 +422,7 @@ fn pixels(bank: usize, judged: &[(&Item, &Entry)], masks: &[Truth]) -> PixelFigu
             let metrics = [flat.auroc(), flat.average_precision(), f1, ranking.aupro(AUPRO_LIMIT)];
             PixelFigures { metrics, unseen, counts: Some([flat.normal(), flat.anomalous()]) }
         }
-    }
+    })
 }
 
 /// A cell for each number of shots, from the values of each bank and metric.

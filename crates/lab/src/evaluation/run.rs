@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::draws::order;
 use super::{Draw, Draws, Entry, Journal, Prompt};
 use crate::datasets::{Dataset, Item, Label, Split};
-use inctrl::internals::without_signals;
+use inctrl::internals::{check_memory, without_signals};
 use inctrl::{BankSpec, Engine, Error, ErrorKind, MultiBankScorer, PromptBank, Result};
 
 /// What to evaluate.
@@ -153,13 +153,17 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
 /// The prompts of every run, all readable, and the unreadable images.
 fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draws, Vec<Failure>)> {
     let most = options.shots.iter().copied().max().unwrap_or(0);
+    let count = options.runs.saturating_mul(classes.len());
+    // A name and a hash in hexadecimal per prompt.
+    let bytes = count.saturating_mul(size_of::<Draw>().saturating_add(most.saturating_mul(size_of::<Prompt>() + 128)));
+    check_memory(&format!("{count} draws of {most} prompts"), bytes, "use fewer --runs")?;
     let (mut draws, mut failures) = (Vec::new(), Vec::new());
     for &class in classes {
         let normals: Vec<&Item> = dataset.of(class, Split::Train).filter(|item| item.label == Label::Normal).collect();
         let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
         let mut hash = |item: &'_ Item| -> Option<String> {
-            match item.certain_image() {
-                Ok(image) => Some(blake3::Hash::from_bytes(image.frame().content_hash()).to_hex().to_string()),
+            match item.certain_image().and_then(|image| image.frame().content_hash()) {
+                Ok(hash) => Some(blake3::Hash::from_bytes(hash).to_hex().to_string()),
                 Err(error) => {
                     failures.push(Failure { name: item.name.clone(), error: error.chain() });
                     None
@@ -273,7 +277,7 @@ fn score(
         without_signals(|| scope.spawn(decode));
         for (item, image) in decoded {
             let scored = image.and_then(|image| {
-                let hash = blake3::Hash::from_bytes(image.frame().content_hash()).to_hex().to_string();
+                let hash = blake3::Hash::from_bytes(image.frame().content_hash()?).to_hex().to_string();
                 Ok(Entry::of(&item.name, class, hash, panel.score(image.frame())?))
             });
             let entry = match scored {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Distribution;
-use inctrl::{Image, Result, Scorer};
+use inctrl::{Image, Result, Scorer, WhiteLevel};
 
 /// Warm-up passes.
 const WARM_UP: usize = 3;
@@ -18,24 +18,24 @@ pub struct StepTimes {
     pub bank_over_encode: f64,
 }
 
-/// Scores the picture file `file`, given as its bytes, `count` times step by step, each `gap` after the previous one
-/// was done, and stops early after `limit`. `None` for no frames.
+/// Scores the picture file `file`, given as its bytes and the white level of 16-bit values, `count` times step by step,
+/// each `gap` after the previous one was done, and stops early after `limit`. `None` for no frames.
 ///
 /// The file is decoded on the calling thread. Resizing includes everything else from a frame to patch rows. A pass
 /// takes longer than a score, as it waits after each step.
 ///
 /// # Errors
-/// As [`Image::decode`] and [`Scorer::score`].
+/// As [`Image::decode_with`] and [`Scorer::score`].
 pub fn step_times(
     scorer: &mut Scorer,
-    file: &[u8],
+    (file, white): (&[u8], Option<WhiteLevel>),
     gap: Duration,
     count: usize,
     limit: Duration,
 ) -> Result<Option<StepTimes>> {
     let mut names = vec!["decode", "upload", "resize", "encode"];
     for _ in 0..WARM_UP {
-        let found = scorer.stage_times(Image::decode(file)?.frame())?;
+        let found = scorer.stage_times(Image::decode_with(file, white)?.frame())?;
         names.truncate(4);
         names.extend(found.compare.iter().map(|(name, _)| *name));
     }
@@ -47,7 +47,7 @@ pub fn step_times(
             std::thread::sleep(gap);
         }
         let start = Instant::now();
-        let image = Image::decode(file)?;
+        let image = Image::decode_with(file, white)?;
         let decode = start.elapsed();
         let found = scorer.stage_times(image.frame())?;
         let steps = [Some(decode), found.upload, Some(found.preprocess), Some(found.encode)];

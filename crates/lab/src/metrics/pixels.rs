@@ -3,6 +3,7 @@
 use super::ranking::{Ranking, pack, region};
 use super::regions::regions;
 use super::{Metric, Undefined};
+use inctrl::internals::collected;
 
 /// Collects the pixels of many images, with the regions of their masks.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,19 @@ impl Pixels {
     /// Without pixels.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// None yet, with memory for `count`.
+    ///
+    /// # Errors
+    /// [`inctrl::ErrorKind::Device`] where it is not there.
+    pub fn for_pixels(count: usize) -> inctrl::Result<Self> {
+        Ok(Pixels { samples: collected("the pixels of a class", count, std::iter::empty())?, ..Self::default() })
+    }
+
+    /// Bytes that `count` pixels take.
+    pub fn bytes(count: usize) -> usize {
+        count.saturating_mul(size_of::<u64>())
     }
 
     /// Adds an image with rows of `width` pixels: each pixel's value, NaN where the model does not see it, and the

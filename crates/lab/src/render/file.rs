@@ -9,7 +9,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use tiff::encoder::{TiffEncoder, colortype::Gray32Float};
 
 use super::Picture;
-use inctrl::internals::write_atomically;
+use inctrl::internals::{collected, write_atomically};
 use inctrl::{Error, ErrorKind, Result};
 
 /// Writes `picture` as an 8-bit RGB PNG. The file appears complete or not at all.
@@ -42,11 +42,14 @@ pub fn write_jpeg(path: &Path, picture: &Picture, quality: u8) -> Result<()> {
 /// complete or not at all.
 ///
 /// # Errors
-/// As [`write_png`]; also [`ErrorKind::Argument`] for more than 4 GiB, which TIFF cannot hold.
+/// As [`write_png`]; also [`ErrorKind::Argument`] for more than 4 GiB, which TIFF cannot hold, and [`ErrorKind::Device`]
+/// where there is not enough memory for the file.
 pub fn write_tiff_f32(path: &Path, width: usize, height: usize, values: &[f32]) -> Result<()> {
     let (columns, rows) = sides(path, width, height, 1, values.len())?;
     // The encoder seeks back to fill in offsets, which a file that is only written forwards does not allow.
-    let mut file = Cursor::new(Vec::with_capacity(values.len() * 4 + 4096));
+    // Strips are of whole rows, each with an offset and a length of four bytes.
+    let bytes = collected("writing a map", values.len() * 4 + height * 8 + 4096, std::iter::empty())?;
+    let mut file = Cursor::new(bytes);
     TiffEncoder::new(&mut file).and_then(|mut tiff| tiff.write_image::<Gray32Float>(columns, rows, values)).map_err(
         |source| {
             let message = format!("a map of {width} x {height} values does not fit a TIFF file");

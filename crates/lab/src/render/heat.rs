@@ -3,8 +3,9 @@
 use super::legend::{self, GROUND};
 use super::picture::blend;
 use super::{ColourScale, Picture};
+use inctrl::internals::{check_memory, collected};
 use inctrl::view::Grid;
-use inctrl::{AnomalyMap, Frame};
+use inctrl::{AnomalyMap, Frame, Result};
 
 /// The largest share of a heat colour in a picture: the image stays visible under it.
 const STRONGEST: f32 = 0.85;
@@ -14,27 +15,28 @@ const STRONGEST: f32 = 0.85;
 /// The grid divides the placement's rectangle into cells. A cell's value applies at the centre of the cell, is
 /// interpolated linearly between centres, and constant beyond the outermost ones. The result is NaN where the centre of
 /// a pixel lies outside the rectangle, and everywhere if the map's number of cells does not match its grid.
-pub fn upsample(map: &AnomalyMap, width: usize, height: usize) -> Vec<f32> {
+///
+/// # Errors
+/// [`ErrorKind::Device`](inctrl::ErrorKind::Device) where there is not enough memory for so many values.
+pub fn upsample(map: &AnomalyMap, width: usize, height: usize) -> Result<Vec<f32>> {
     let place = map.placement;
     let Grid { rows, cols } = map.grid;
+    let nothing = std::iter::repeat(f32::NAN);
+    let mut values = collected(&format!("a map of {width} x {height} pixels"), width * height, nothing)?;
     if map.cells.is_empty() || map.cells.len() != map.grid.cells() {
-        return vec![f32::NAN; width * height];
+        return Ok(values);
     }
     let columns: Vec<_> = (0..width).map(|x| cells_at(x, place.x, place.width, cols)).collect();
-    let mut values = Vec::with_capacity(width * height);
-    for y in 0..height {
-        let Some((above, below, v)) = cells_at(y, place.y, place.height, rows) else {
-            values.resize(values.len() + width, f32::NAN);
-            continue;
-        };
+    for (y, values) in values.chunks_exact_mut(width.max(1)).enumerate() {
+        let Some((above, below, v)) = cells_at(y, place.y, place.height, rows) else { continue };
         let [above, below] = [above, below].map(|row| &map.cells[row * cols..][..cols]);
-        values.extend(columns.iter().map(|column| {
-            let Some((left, right, u)) = *column else { return f32::NAN };
+        for (value, column) in values.iter_mut().zip(&columns) {
+            let Some((left, right, u)) = *column else { continue };
             let along = |row: &[f32]| row[left] + (row[right] - row[left]) * u;
-            along(above) + (along(below) - along(above)) * v
-        }));
+            *value = along(above) + (along(below) - along(above)) * v;
+        }
     }
-    values
+    Ok(values)
 }
 
 /// The two cells of an axis whose centres enclose the centre of `pixel`, and its position between them. `None` outside
@@ -53,15 +55,22 @@ fn cells_at(pixel: usize, start: f64, extent: f64, cells: usize) -> Option<(usiz
 ///
 /// The larger a value, the more its colour covers the image; parts that the model did not see are dimmed. The legend is
 /// as wide as the image; an image narrower than a legible legend is centred above it.
-pub fn overlay(frame: Frame<'_>, map: &AnomalyMap, scale: &ColourScale) -> Picture {
-    let mut image = Picture::of(frame);
-    lay_over(&mut image, &upsample(map, frame.width(), frame.height()), scale);
+///
+/// # Errors
+/// As [`upsample`].
+pub fn overlay(frame: Frame<'_>, map: &AnomalyMap, scale: &ColourScale) -> Result<Picture> {
+    // The image with its heat, the values, and the image again above the legend.
+    let bytes = frame.width().saturating_mul(frame.height()).saturating_mul(3 + 4 + 3);
+    let what = format!("the overlay of {} x {} pixels", frame.width(), frame.height());
+    check_memory(&what, bytes, "leave the maps out, or use smaller pictures")?;
+    let mut image = Picture::of(frame)?;
+    lay_over(&mut image, &upsample(map, frame.width(), frame.height())?, scale);
     let unit = (image.width / 400).max(1);
     let width = image.width.max(legend::least_width(unit));
     let mut picture = Picture::filled(width, image.height + legend::height(unit), GROUND);
     picture.paste(&image, (width - image.width) / 2, 0);
     picture.paste(&legend::strip(width, unit, scale), 0, image.height);
-    picture
+    Ok(picture)
 }
 
 /// Mixes the colours of `values`, one for each pixel, into `image`.
@@ -121,7 +130,7 @@ mod tests {
                 }
                 let [x, y] = dot.map(|at| at as usize);
                 tried += 1;
-                let values = upsample(&map(place, seen(&plan, sides, [x, y])), sides[0], sides[1]);
+                let values = upsample(&map(place, seen(&plan, sides, [x, y])), sides[0], sides[1]).unwrap();
                 let here = values[y * sides[0] + x];
                 let peak = values.iter().copied().fold(0.0, f32::max);
                 // Between its centre and the centre of the pixel there, a cell's value fades by at most a pixel's
@@ -139,7 +148,7 @@ mod tests {
         for fit in [Fit::Crop, Fit::Letterbox, Fit::Stretch] {
             let (width, height) = (131, 77);
             let place = Plan::new(width, height, SIZE, fit).unwrap().placement();
-            let values = upsample(&map(place, cells.clone()), width, height);
+            let values = upsample(&map(place, cells.clone()), width, height).unwrap();
             let mut judged = 0usize;
             for (i, &value) in values.iter().enumerate() {
                 let u = ((i % width) as f64 + 0.5 - place.x) / place.width;
@@ -163,10 +172,10 @@ mod tests {
     #[test]
     fn a_malformed_map_has_no_values() {
         let place = Placement { x: 0.0, y: 0.0, width: 4.0, height: 4.0 };
-        assert!(upsample(&map(place, vec![0.5; 3]), 4, 4).iter().all(|v| v.is_nan()));
+        assert!(upsample(&map(place, vec![0.5; 3]), 4, 4).unwrap().iter().all(|v| v.is_nan()));
         let nowhere = Placement { width: 0.0, height: 0.0, ..place };
         let flat = map(nowhere, vec![0.5; GRID * GRID]);
-        assert!(upsample(&flat, 4, 4).iter().all(|v| v.is_nan()));
+        assert!(upsample(&flat, 4, 4).unwrap().iter().all(|v| v.is_nan()));
     }
 
     #[test]
@@ -174,7 +183,7 @@ mod tests {
         let pixels: Vec<u8> = (0..200 * 150).map(|i| (i * 7 % 251) as u8).collect();
         let frame = Frame::packed(&pixels, 200, 150, PixelFormat::Grey8).unwrap();
         let place = Plan::new(200, 150, SIZE, Fit::Crop).unwrap().placement();
-        let picture = overlay(frame, &map(place, vec![0.0; GRID * GRID]), &ColourScale::new(0.3).unwrap());
+        let picture = overlay(frame, &map(place, vec![0.0; GRID * GRID]), &ColourScale::new(0.3).unwrap()).unwrap();
         assert_eq!((picture.width, picture.height), (200, 150 + legend::height(1)));
         let at = |x: usize, y: usize| &picture.pixels[(y * 200 + x) * 3..][..3];
         assert_eq!(at(100, 75), [pixels[75 * 200 + 100]; 3]);
@@ -188,7 +197,7 @@ mod tests {
         let place = Placement { x: 0.0, y: 0.0, width: 1.0, height: 1.0 };
         for (width, height) in [(1, 1), (1, 900), (143, 2), (1200, 1), (1200, 900)] {
             let frame = Frame::packed(&pixels, width, height, PixelFormat::Grey8).unwrap();
-            let picture = overlay(frame, &map(place, vec![1.0; GRID * GRID]), &ColourScale::new(0.3).unwrap());
+            let picture = overlay(frame, &map(place, vec![1.0; GRID * GRID]), &ColourScale::new(0.3).unwrap()).unwrap();
             assert!(picture.width >= legend::least_width(1) && picture.height > height);
             assert_eq!(picture.pixels.len(), picture.width * picture.height * 3);
         }

@@ -1,6 +1,6 @@
 //! A finished picture, and the few strokes that the others are made of.
 
-use inctrl::{Frame, PixelFormat};
+use inctrl::{Frame, PixelFormat, Result};
 
 /// An RGB picture, 8 bits a channel, rows packed from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +20,20 @@ impl Picture {
     }
 
     /// The pixels of `frame`, grey made RGB.
-    pub(super) fn of(frame: Frame<'_>) -> Self {
+    ///
+    /// # Errors
+    /// As [`Frame::convert`].
+    pub(super) fn of(frame: Frame<'_>) -> Result<Self> {
         let mut pixels = Vec::with_capacity(frame.width() * frame.height() * 3);
         let mut memory = Vec::new();
-        let frame = if frame.format() == frame.format().converted() { frame } else { frame.convert(&mut memory) };
+        let frame = frame.converted_in(&mut memory)?;
         for y in 0..frame.height() {
             match frame.format() {
                 PixelFormat::Rgb8 => pixels.extend_from_slice(frame.row(y)),
                 _ => pixels.extend(frame.row(y).iter().flat_map(|&grey| [grey; 3])),
             }
         }
-        Picture { width: frame.width(), height: frame.height(), pixels }
+        Ok(Picture { width: frame.width(), height: frame.height(), pixels })
     }
 
     /// Mixes `colour` into pixel (x, y), `alpha` 0 to 1; outside the picture nothing happens.

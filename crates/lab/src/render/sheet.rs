@@ -6,8 +6,9 @@ use image::{GrayImage, RgbImage};
 use super::legend::{self, FAINT, GROUND, INK};
 use super::text::{self, LINE};
 use super::{ColourScale, Picture, heat};
+use inctrl::internals::check_memory;
 use inctrl::view::Placement;
-use inctrl::{AnomalyMap, Frame};
+use inctrl::{AnomalyMap, Frame, Result};
 
 const ANOMALOUS: [u8; 3] = [235, 87, 72];
 const NORMAL: [u8; 3] = [58, 64, 76];
@@ -63,7 +64,10 @@ impl Layout {
 /// and its title; frames of anomalous images stand out. One legend serves all.
 ///
 /// `tile_side` is the side of an image on the sheet in pixels, at least 32; images that are not square are fitted in.
-pub fn contact_sheet(rows: &[(String, Vec<Tile<'_>>)], tile_side: usize, scale: &ColourScale) -> Picture {
+///
+/// # Errors
+/// [`ErrorKind::Device`](inctrl::ErrorKind::Device) where there is no memory for the sheet.
+pub fn contact_sheet(rows: &[(String, Vec<Tile<'_>>)], tile_side: usize, scale: &ColourScale) -> Result<Picture> {
     let layout = Layout::new(tile_side);
     let [card_width, card_height] = layout.card();
     let gap = layout.gap;
@@ -73,29 +77,31 @@ pub fn contact_sheet(rows: &[(String, Vec<Tile<'_>>)], tile_side: usize, scale: 
     let width = (content + 4 * gap).max(legend::least_width(layout.text));
     let row_height = layout.head() + card_height + 2 * gap;
     let height = 2 * gap + rows.len() * row_height + legend::height(layout.text);
+    let bytes = width.saturating_mul(height).saturating_mul(3);
+    check_memory(&format!("a sheet of {width} x {height} pixels"), bytes, "show fewer images")?;
     let mut sheet = Picture::filled(width, height, GROUND);
     let mut y = 2 * gap;
     for (label, tiles) in rows {
         text::draw(&mut sheet, label, 2 * gap, y, layout.heading, INK);
         for (column, tile) in tiles.iter().enumerate() {
             let x = 2 * gap + column * (card_width + gap);
-            sheet.paste(&card(tile, &layout, scale), x, y + layout.head());
+            sheet.paste(&card(tile, &layout, scale)?, x, y + layout.head());
         }
         y += row_height;
     }
     let strip_width = width.min(legend::least_width(layout.text) * 3);
     let strip = legend::strip(strip_width, layout.text, scale);
     sheet.paste(&strip, (width - strip_width) / 2, height - strip.height);
-    sheet
+    Ok(sheet)
 }
 
-fn card(tile: &Tile<'_>, layout: &Layout, scale: &ColourScale) -> Picture {
+fn card(tile: &Tile<'_>, layout: &Layout, scale: &ColourScale) -> Result<Picture> {
     let [width, height] = layout.card();
     let (side, border) = (layout.side, layout.border);
     let frame = if tile.anomalous { ANOMALOUS } else { NORMAL };
     let mut card = Picture::filled(width, height, frame);
     card.fill(border, border, side, height - 2 * border, CARD);
-    let (image, heat) = thumbnails(tile, side, scale);
+    let (image, heat) = thumbnails(tile, side, scale)?;
     let centre = |length: usize| border + (side - length) / 2;
     card.paste(&image, centre(image.width), centre(image.height));
     card.paste(&heat, centre(heat.width), side + border + centre(heat.height));
@@ -103,16 +109,16 @@ fn card(tile: &Tile<'_>, layout: &Layout, scale: &ColourScale) -> Picture {
     let (title, y) = (text::fitted(&tile.title, room), 2 * (side + border) + 3 * layout.text);
     let colour = if tile.anomalous { INK } else { FAINT };
     text::draw(&mut card, &title, border + 2 * layout.text, y, layout.text, colour);
-    card
+    Ok(card)
 }
 
 /// The image with the outline of its defect, and the image under its heat map, both fitted into `side` pixels.
-fn thumbnails(tile: &Tile<'_>, side: usize, scale: &ColourScale) -> (Picture, Picture) {
+fn thumbnails(tile: &Tile<'_>, side: usize, scale: &ColourScale) -> Result<(Picture, Picture)> {
     let (from_width, from_height) = (tile.frame.width(), tile.frame.height());
     let longest = from_width.max(from_height) as f64;
     let [width, height] =
         [from_width, from_height].map(|from| ((from as f64 * side as f64 / longest).round() as usize).max(1));
-    let original = Picture::of(tile.frame);
+    let original = Picture::of(tile.frame)?;
     let small = RgbImage::from_raw(from_width as u32, from_height as u32, original.pixels)
         .map(|image| imageops::resize(&image, width as u32, height as u32, FilterType::Triangle));
     let mut image = match small {
@@ -125,7 +131,7 @@ fn thumbnails(tile: &Tile<'_>, side: usize, scale: &ColourScale) -> (Picture, Pi
     let place = tile.map.placement;
     let placement = Placement { x: place.x * sx, y: place.y * sy, width: place.width * sx, height: place.height * sy };
     let map = AnomalyMap { placement, ..tile.map.clone() };
-    heat::lay_over(&mut heat, &heat::upsample(&map, width, height), scale);
+    heat::lay_over(&mut heat, &heat::upsample(&map, width, height)?, scale);
     if let Some(mask) = tile.mask.filter(|mask| mask.len() == from_width * from_height) {
         let mask = mask.iter().map(|&byte| if byte == 0 { 0 } else { 255 }).collect();
         if let Some(mask) = GrayImage::from_raw(from_width as u32, from_height as u32, mask) {
@@ -133,7 +139,7 @@ fn thumbnails(tile: &Tile<'_>, side: usize, scale: &ColourScale) -> (Picture, Pi
             outline(&mut image, mask.as_raw(), (side / 120).max(1));
         }
     }
-    (image, heat)
+    Ok((image, heat))
 }
 
 /// Draws a line around the area where `mask`, of the size of `image`, is not 0, outside of it and `thickness` wide.
@@ -187,7 +193,7 @@ mod tests {
         ];
         for side in [0, 40, 500] {
             for count in 0..=rows.len() {
-                let sheet = contact_sheet(&rows[..count], side, &scale);
+                let sheet = contact_sheet(&rows[..count], side, &scale).unwrap();
                 assert_eq!(sheet.pixels.len(), sheet.width * sheet.height * 3);
                 assert!(count < 2 || sheet.width > 2 * side);
             }

@@ -21,7 +21,7 @@ pub fn pictures(item: &Item, entry: &Entry, bank: usize, scale: &ColourScale) ->
     let (width, height, pixels) = reduced(image.frame());
     let map = entry.map(bank, width, height).ok_or("it has no map")?;
     let frame = Frame::packed(&pixels, width, height, PixelFormat::Rgb8).map_err(|error| error.chain())?;
-    let heat = overlay(frame, &map, scale);
+    let heat = overlay(frame, &map, scale).map_err(|error| error.chain())?;
     Ok([jpeg(&pixels, width, height)?, jpeg(&heat.pixels, heat.width, heat.height)?])
 }
 

@@ -223,3 +223,53 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_short_while_it_is_read_is_an_error_that_names_it() {
+        let config = r#"{"embed_dim": 8,
+            "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
+            "text_cfg": {"width": 16, "heads": 2, "layers": 1},
+            "inctrl": {"taps": [1]}}"#;
+        let arch = Arch::from_json(config).unwrap();
+        let lengths = Lengths::of(&arch);
+        let features = |first: u8| {
+            let numbers = |len: usize| (0..len).map(|i| f32::from(first) + i as f32 / 256.0).collect::<Vec<f32>>();
+            Features { class: numbers(lengths.class), judged: numbers(lengths.judged), taps: numbers(lengths.taps) }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = Cache::open(folder.path(), "a test", &arch).unwrap();
+        for number in 0..2 {
+            cache.add([number; HASH], &features(number)).unwrap();
+        }
+        let store = cache.finish();
+        let [first, second] = [0, 1].map(|number| store.find(&[number; HASH]).unwrap());
+        assert_eq!(store.taps(second).unwrap(), features(1).taps);
+
+        // Through another handle, in the middle of the second record's taps, and then of its class embedding.
+        let other = OpenOptions::new().write(true).open(store.path()).unwrap();
+        let whole = other.metadata().unwrap().len();
+        let begin = whole - lengths.record() as u64;
+        let refused = |found: Result<Vec<f32>>| {
+            let error = found.unwrap_err();
+            assert_eq!((error.kind(), error.path()), (ErrorKind::Io, Some(store.path())), "{error}");
+        };
+        other.set_len(whole - HASH as u64 - 2).unwrap();
+        assert_eq!(store.class(second).unwrap(), features(1).class);
+        assert_eq!(store.judged(second).unwrap(), features(1).judged);
+        refused(store.taps(second));
+        other.set_len(begin + HASH as u64 + 4).unwrap();
+        refused(store.class(second));
+        refused(store.judged(second));
+        assert_eq!(store.taps(first).unwrap(), features(0).taps);
+        other.set_len(0).unwrap();
+        refused(store.class(first));
+        drop(store);
+
+        // What is left is no cache of these features, and is begun anew.
+        assert!(Cache::open(folder.path(), "a test", &arch).unwrap().hashes().is_empty());
+    }
+}

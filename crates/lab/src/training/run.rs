@@ -16,8 +16,10 @@ use super::set::Set;
 use super::{Failure, Options, Step};
 use crate::datasets::Dataset;
 use crate::metrics::auroc;
+use inctrl::internals::check_memory;
 use inctrl::methods::inctrl::{equations, text_prototypes};
 use inctrl::text::Tokeniser;
+use inctrl::weights::Arch;
 use inctrl::{Engine, EngineOptions, Error, ErrorKind, Result};
 
 /// A model to train heads for: a CLIP model with or without heads.
@@ -66,6 +68,12 @@ pub struct Epoch {
     pub patch_auroc: f64,
 }
 
+/// Bytes of a sample in an epoch: its draw, and in f64 the class embeddings of image and prompts and its residual map.
+fn sample_bytes(arch: &Arch, shots: usize) -> usize {
+    let numbers = shots.saturating_add(1).saturating_mul(arch.embed_dim).saturating_add(arch.vision.patches());
+    size_of::<Sample>().saturating_add(size_of::<f64>().saturating_mul(shots.saturating_add(numbers)))
+}
+
 /// What was trained.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -98,6 +106,9 @@ pub fn train(
 ) -> Result<Trained> {
     options.check()?;
     let (engine, arch) = (&base.engine, base.engine.arch());
+    let samples = options.steps.saturating_mul(options.batch);
+    let what = format!("an epoch of {samples} samples");
+    check_memory(&what, samples.saturating_mul(sample_bytes(arch, options.shots)), "use a smaller batch or fewer steps")?;
     let mut encoder = engine.encoder(options.fit)?;
     let features = format!("{} {} {}", engine.weights().clip_hash(), options.fit, encoder.arithmetic());
     let cache = Cache::open(&paths.cache, &features, arch)?;

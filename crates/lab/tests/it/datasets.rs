@@ -373,6 +373,9 @@ fn lists_as_the_scripts_write_them() {
         "2 images are in a list for validation as well: they are judged, and no prompts",
     );
     assert_eq!(report.faults(), 0, "{:?}", report.problems);
+    // Beside those, one of its two lists is known as such without the other.
+    std::fs::remove_file(f.path(&json("elpv_outlier"))).unwrap();
+    assert_eq!(counts(&open()), expected);
 
     // A list that says that it is for training has no business with them.
     f.write(&json("elpv_train_normal"), &list(&[&train[..], &test[..1]].concat(), 0));

@@ -21,16 +21,21 @@ pub(crate) struct Packed {
 }
 
 impl Cpu {
-    /// Packs a layer of `outputs` rows in bf16; `row(output, values)` yields the weights of one.
+    /// Packs a layer of `outputs` rows in bf16; `row(output, values)` yields the weights of one. `what` names the layer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub(in crate::backend::cpu) fn pack_bf16(
         &mut self,
         isa: Bf16Isa,
-        inputs: usize,
-        outputs: usize,
+        what: &str,
+        [inputs, outputs]: [usize; 2],
         row: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> Packed {
+    ) -> Result<Packed> {
         let (width, depth) = (isa.panel_width(), words(inputs));
-        let mut panels = Aligned::zeros(outputs.next_multiple_of(width) * depth);
+        let mut panels = Aligned::zeros(what, outputs.next_multiple_of(width) * depth)?;
+        self.reserve(width.min(outputs) * inputs)?;
+        self.reserve_words(width.min(outputs) * depth)?;
         self.pool.run_chunks(panels.as_mut_slice(), (width * depth).max(1), |panel, packed, scratch| {
             let rows = panel * width..outputs.min((panel + 1) * width);
             let (values, rounded) = scratch.take_both(rows.len() * inputs, rows.len() * depth);
@@ -39,7 +44,7 @@ impl Cpu {
             }
             isa.run(Pack { values, inputs, count: rows.len(), rounded, depth, packed });
         });
-        Packed { depth, panels }
+        Ok(Packed { depth, panels })
     }
 
     /// `finish` of `x Wᵀ`, where `x` is `[rows, inputs]` and may be longer.
@@ -55,7 +60,7 @@ impl Cpu {
         let depth = w.depth;
         // As much as `x` has room for: another batch then needs no more.
         memory::grow("the rounded operand of a product", &mut self.rounded, x.len() / inputs.max(1) * depth)?;
-        self.reserve_words(SCRATCH);
+        self.reserve_words(SCRATCH)?;
         let rounded = &mut self.rounded[..rows * depth];
         self.pool.run_chunks(rounded, (ROWS * depth).max(1), |chunk, rounded, _| {
             isa.run(RoundRows { x: &x[chunk * ROWS * inputs..], inputs, rounded, depth });

@@ -14,6 +14,7 @@ use super::tile::Rows;
 use super::{Bank, Cpu};
 use crate::backend::{Search, need};
 use crate::error::Result;
+use crate::memory::grow;
 
 mod full;
 mod integers;
@@ -27,6 +28,9 @@ pub(super) use screen::Integers;
 /// Tasks for each thread: enough that threads which began late finish together.
 const TASKS: usize = 24;
 
+/// Whose memory it is, in words.
+const WHAT: &str = "the search for nearest neighbours";
+
 /// Working memory of the search, which grows to what [`Room`] asks for.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -35,9 +39,25 @@ pub(super) struct Memory {
     screen: screen::Memory,
 }
 
+/// Floats of a thread's scratch.
+pub(super) const SCRATCH: usize = full::SCRATCH;
+
+/// Words of a thread's scratch.
+pub(super) fn scratch_words(width: usize) -> usize {
+    blocks::SCRATCH.max(integers::words(width))
+}
+
+/// Bytes of [`Memory`] after searches of up to `rows` query rows, those of all `layers` layers, with or without `integers`.
+pub(super) fn bytes(integers: bool, rows: usize, layers: usize, width: usize, threads: usize) -> usize {
+    let room = Room::new(rows, layers, TASKS * threads);
+    let found = room.tasks.saturating_mul(BLOCK_ROWS * size_of::<f32>());
+    let screen = if integers { screen::Memory::bytes(&room, width) } else { 0 };
+    found.saturating_add(screen)
+}
+
 impl Cpu {
     /// The integers of unit vectors `[layers, prompts, width]`, if it pays to search by them.
-    pub(super) fn integers(&mut self, taps: &[f32], shape: [usize; 3]) -> Option<Integers> {
+    pub(super) fn integers(&mut self, taps: &[f32], shape: [usize; 3]) -> Result<Option<Integers>> {
         Integers::new(&mut self.pool, self.isa, self.pairs, taps, shape)
     }
 
@@ -52,13 +72,15 @@ impl Cpu {
         let queries = Queries { values: queries, pitch: at.query_pitch, first: at.queries.start, width };
         let parts = Parts::new([layers, rows, prompts, width], tasks);
         let room = Room::new(queries.values.len() / width.max(1), layers, tasks);
-        self.reserve(full::SCRATCH);
-        self.reserve_words(blocks::SCRATCH);
+        self.reserve(full::SCRATCH)?;
+        self.reserve_words(blocks::SCRATCH)?;
         let Memory { found, screen } = &mut self.nearest;
-        let screened =
-            tensor.integers.as_ref().and_then(|x| x.screen(&mut self.pool, self.isa, queries, &parts, &room, screen));
+        let screened = match &tensor.integers {
+            Some(integers) => integers.screen(&mut self.pool, self.isa, queries, &parts, &room, screen)?,
+            None => None,
+        };
         let len = parts.shares * layers * rows;
-        grow(found, room.tasks * BLOCK_ROWS);
+        grow(WHAT, found, room.tasks * BLOCK_ROWS)?;
         let found = Disjoint::new(&mut found[..len]);
         let isa = self.isa;
         self.pool.run(parts.tasks(), |task, scratch| {
@@ -106,13 +128,6 @@ impl<'a> Queries<'a> {
     /// The rows of a layer from `row` on, with whatever follows.
     fn from(self, layer: usize, row: usize) -> &'a [f32] {
         &self.values[(layer * self.pitch + self.first + row) * self.width..]
-    }
-}
-
-/// Makes `memory` hold at least `len` elements.
-fn grow<T: Default>(memory: &mut Vec<T>, len: usize) {
-    if memory.len() < len {
-        memory.resize_with(len, T::default);
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::integers::{self, Quantise};
-use super::{Part, Parts, Queries, Room, grow};
+use super::{Part, Parts, Queries, Room, WHAT};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{BLOCK_PANELS, BLOCK_ROWS, Panels, SCRATCH, walk};
 use crate::backend::cpu::packed::Aligned;
@@ -13,6 +13,8 @@ use crate::backend::cpu::pairs::{PairIsa, PairKernel, Pairs};
 use crate::backend::cpu::pool::{Disjoint, Pool};
 use crate::backend::cpu::simd::Isa;
 use crate::backend::cpu::tile::{Lines, Rows};
+use crate::error::Result;
+use crate::memory::grow;
 
 /// Candidates that a task has room for. A task that finds more, as between images of one colour, leaves its part of the
 /// search to the floats.
@@ -37,6 +39,15 @@ pub(super) struct Memory {
     floors: Vec<AtomicI32>,
     candidates: Vec<Candidate>,
     counts: Vec<usize>,
+}
+
+impl Memory {
+    /// How many bytes it grows to.
+    pub(super) fn bytes(room: &Room, width: usize) -> usize {
+        let row = integers::words(width) * size_of::<i32>() + size_of::<AtomicI32>();
+        let task = CANDIDATES * size_of::<Candidate>() + size_of::<usize>();
+        room.rows.saturating_mul(row).saturating_add(room.tasks.saturating_mul(task))
+    }
 }
 
 /// A prompt patch that may be the nearest of a query patch.
@@ -68,17 +79,23 @@ impl Screened<'_> {
 
 impl Integers {
     /// Of unit vectors `[layers, prompts, width]`; `None` if they are not, or if integers are not faster beside `isa`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub(super) fn new(
         pool: &mut Pool<Scratch>,
         isa: Isa,
         pairs: Option<PairIsa>,
         taps: &[f32],
         [layers, prompts, width]: [usize; 3],
-    ) -> Option<Self> {
-        let (pairs, window, words) = (pairs?, integers::window(width)?, integers::words(width));
-        let columns = pairs.panel_width();
+    ) -> Result<Option<Self>> {
+        let (Some(pairs), Some(window)) = (pairs, integers::window(width)) else { return Ok(None) };
+        let (words, columns) = (integers::words(width), pairs.panel_width());
         let panels = prompts.div_ceil(columns);
-        let mut packed = Aligned::zeros(layers * panels * words * columns);
+        let mut packed = Aligned::zeros("the search in a bank", layers * panels * words * columns)?;
+        for scratch in pool.scratch_mut() {
+            grow("the working memory of a thread", &mut scratch.words, words)?;
+        }
         let all_unit = AtomicBool::new(true);
         pool.run_chunks(packed.as_mut_slice(), (words * columns).max(1), |chunk, panel, scratch| {
             let (layer, first) = (chunk / panels, chunk % panels * columns);
@@ -93,10 +110,13 @@ impl Integers {
                 }
             }
         });
-        all_unit.into_inner().then_some(Integers { isa: pairs, window, panels: packed })
+        Ok(all_unit.into_inner().then_some(Integers { isa: pairs, window, panels: packed }))
     }
 
     /// Finds the candidates of every part of a search; `None` if a query patch is not a unit vector.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub(super) fn screen<'a>(
         &self,
         pool: &mut Pool<Scratch>,
@@ -105,13 +125,13 @@ impl Integers {
         parts: &Parts,
         room: &Room,
         memory: &'a mut Memory,
-    ) -> Option<Screened<'a>> {
+    ) -> Result<Option<Screened<'a>>> {
         let Parts { layers, rows, prompts, width, .. } = *parts;
         let (words, tasks) = (integers::words(width), parts.tasks());
-        grow(&mut memory.query, room.rows * words);
-        grow(&mut memory.floors, room.rows);
-        grow(&mut memory.candidates, room.tasks * CANDIDATES);
-        grow(&mut memory.counts, room.tasks);
+        grow(WHAT, &mut memory.query, room.rows * words)?;
+        grow(WHAT, &mut memory.floors, room.rows)?;
+        grow(WHAT, &mut memory.candidates, room.tasks * CANDIDATES)?;
+        grow(WHAT, &mut memory.counts, room.tasks)?;
         let floors = &mut memory.floors[..layers * rows];
         floors.iter_mut().for_each(|floor| *floor.get_mut() = i32::MIN);
         let floors = &*floors;
@@ -126,7 +146,7 @@ impl Integers {
             }
         });
         if !all_unit.into_inner() {
-            return None;
+            return Ok(None);
         }
         let (query, columns) = (&*query, self.isa.panel_width());
         let panels = prompts.div_ceil(columns) * words * columns;
@@ -155,7 +175,7 @@ impl Integers {
                 count,
             });
         });
-        Some(Screened { rows, floors, candidates: &memory.candidates, counts: &memory.counts })
+        Ok(Some(Screened { rows, floors, candidates: &memory.candidates, counts: &memory.counts }))
     }
 }
 

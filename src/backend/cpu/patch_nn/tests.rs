@@ -134,8 +134,8 @@ fn cases() -> Vec<Case> {
 
 fn bank(cpu: &mut Cpu, case: &Case, pairs: Option<PairIsa>) -> Bank {
     let shape = [LAYERS, case.prompts * PATCHES, case.width];
-    let integers = Integers::new(&mut cpu.pool, cpu.isa, pairs, &case.taps, shape);
-    Bank(vec![Tensor { values: case.taps.as_slice().into(), shape, role: BankRole::Rows, integers }])
+    let integers = Integers::new(&mut cpu.pool, cpu.isa, pairs, &case.taps, shape).unwrap();
+    Bank(vec![Tensor { values: case.taps.clone().into(), shape, role: BankRole::Rows, integers }])
 }
 
 fn nearest(cpu: &mut Cpu, case: &Case, bank: &Bank) -> Vec<u32> {
@@ -181,7 +181,8 @@ fn candidates(case: &Case, pairs: PairIsa) -> Option<Vec<Option<usize>>> {
     let integers = bank.0.into_iter().next().unwrap().integers.unwrap();
     let room = Room::new(LAYERS * IMAGES * PATCHES, LAYERS, 12);
     let queries = Queries { values: &case.query, pitch: IMAGES * PATCHES, first: 0, width: case.width };
-    let screened = integers.screen(&mut cpu.pool, cpu.isa, queries, &parts, &room, &mut memory)?;
+    cpu.reserve_words(blocks::SCRATCH).unwrap();
+    let screened = integers.screen(&mut cpu.pool, cpu.isa, queries, &parts, &room, &mut memory).unwrap()?;
     Some((0..parts.tasks()).map(|task| screened.of(task, &parts.part(task)).map(Iterator::count)).collect())
 }
 

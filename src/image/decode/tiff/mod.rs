@@ -39,10 +39,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Option<WhiteLevel>)>
         decoder.seek_to_image(at).map_err(failure)?;
     }
     let white = tiff_white(&mut decoder);
-    let mut picture = read(decoder, pages[at].size(), &layout)?;
     // Other values have no meaning, and Pillow ignores them.
     let turn = pages[at].number(tag::ORIENTATION).and_then(|turn| Orientation::from_exif(turn.try_into().ok()?));
-    picture.apply_orientation(turn.unwrap_or(Orientation::NoTransforms));
+    let turn = turn.unwrap_or(Orientation::NoTransforms);
+    let copies = if turn == Orientation::NoTransforms { 1 } else { 2 };
+    let mut picture = read(decoder, pages[at].size(), &layout, copies)?;
+    picture.apply_orientation(turn);
     Ok((picture, white))
 }
 
@@ -179,13 +181,19 @@ fn compression(code: u64) -> Option<String> {
     Some(name.into())
 }
 
-fn read(mut decoder: Decoder<Cursor<&[u8]>>, (width, height): (u32, u32), layout: &Layout) -> Result<DynamicImage> {
+/// The pixels, which are to be there `copies` times.
+fn read(
+    mut decoder: Decoder<Cursor<&[u8]>>,
+    (width, height): (u32, u32),
+    layout: &Layout,
+    copies: u64,
+) -> Result<DynamicImage> {
     if decoder.dimensions().map_err(failure)? != (width, height) {
         return Err(damaged());
     }
     let mut limits = Limits::unlimited();
     let whole = decoder.image_buffer_layout().map_err(failure)?.complete_len;
-    check_memory(whole as u64, (width, height))?;
+    check_memory((whole as u64).saturating_mul(copies), (width, height))?;
     limits.decoding_buffer_size = whole;
     let rest = memory_limit(whole as u64).saturating_sub(whole as u64);
     limits.intermediate_buffer_size = usize::try_from(rest).unwrap_or(usize::MAX);

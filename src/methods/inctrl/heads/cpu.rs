@@ -20,8 +20,7 @@ impl HeadOps for Cpu {
         need("inctrl_adapter", "out", out.len(), rows * width)?;
         self.each_row(&mut out[..rows * width], width, hidden_len(layers), |row, out, hidden, arithmetic| {
             OneImage { layers, hidden, arithmetic }.adapt(&class[row * width..][..width], out);
-        });
-        Ok(())
+        })
     }
 
     fn heads(
@@ -61,8 +60,7 @@ impl HeadOps for Cpu {
                 parts.image_residual,
                 parts.text_prior,
             ]);
-        });
-        Ok(())
+        })
     }
 }
 

@@ -110,8 +110,8 @@ pub struct InctrlHeads<B: HeadOps> {
     heads: B::Heads,
     class: Input<B>,
     map: Input<B>,
-    mean: Arc<[f32]>,
-    texts: Arc<[f32]>,
+    mean: Arc<Vec<f32>>,
+    texts: Arc<Vec<f32>>,
     bank: B::Bank,
     out: B::Buffer,
 }
@@ -124,7 +124,7 @@ impl<B: HeadOps> InctrlHeads<B> {
         let class = Input::numbers(backend, Role::Stream, 1, images * embed)?;
         let map = numbers(3, images * cells).iter().map(|x| 0.5 + 0.5 * x).collect();
         let map = Input::new(backend, Role::Result, map)?;
-        let (mean, texts): (Arc<[f32]>, Arc<[f32]>) = (numbers(2, embed).into(), unit_rows(4, 2, embed).into());
+        let (mean, texts): (Arc<Vec<f32>>, Arc<Vec<f32>>) = (numbers(2, embed).into(), unit_rows(4, 2, embed).into());
         let tensor = |values, rows| BankTensor { values, shape: [1, rows, embed], role: BankRole::Numbers };
         let bank = backend.bank(&[tensor(&mean, 1), tensor(&texts, 2)])?;
         let out = backend.buffer(Role::Result, images * OUTPUTS)?;

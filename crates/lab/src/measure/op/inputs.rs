@@ -3,14 +3,14 @@
 use half::{bf16, f16};
 use inctrl::Result;
 use inctrl::backend::{Backend, Norm, Role};
-use inctrl::internals::mix;
+use inctrl::internals::{STEP, check_memory, mix};
 use inctrl::tensor::{DType, TensorView};
 
 /// Numbers from -1 to 1; each `seed` has its own.
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed << 40;
     let mut next = || {
-        state = state.wrapping_add(inctrl::internals::STEP);
+        state = state.wrapping_add(STEP);
         (mix(state) >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     (0..len).map(|_| next()).collect()
@@ -59,6 +59,7 @@ pub struct Input<B: Backend> {
 
 impl<B: Backend> Input<B> {
     pub fn new(backend: &mut B, role: Role, mut values: Vec<f32>) -> Result<Self> {
+        check_memory("the operands of an operation", values.len().saturating_mul(8), "use smaller sizes")?;
         let mut buffer = backend.buffer(role, values.len())?;
         // A device may round what a product reads when it reads it.
         stored_as(backend.precision().stores(role), &mut values);

@@ -30,7 +30,7 @@ pub struct PatchNn<B: Backend> {
     rows: usize,
     width: usize,
     query: Input<B>,
-    values: Arc<[f32]>,
+    values: Arc<Vec<f32>>,
     bank: B::Bank,
     out: B::Buffer,
     operand: usize,
@@ -42,7 +42,7 @@ impl<B: HeadOps> PatchNn<B> {
         let query = Input::new(backend, Role::UnitRows, unit_rows(1, taps * queries, width))?;
         let mut values = unit_rows(2, taps * rows, width);
         stored_as(backend.precision().stores(Role::UnitRows), &mut values);
-        let values: Arc<[f32]> = values.into();
+        let values: Arc<Vec<f32>> = values.into();
         let bank = backend.bank(&[BankTensor { values: &values, shape: [taps, rows, width], role: BankRole::Rows }])?;
         let out = backend.buffer(Role::Nearest, taps * queries)?;
         let operand = backend.precision().stores(Role::UnitRows).size();
