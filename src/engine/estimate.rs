@@ -112,13 +112,6 @@ pub(super) fn lane_bytes(arch: &Arch, size: LaneSize<'_>) -> usize {
 }
 
 /// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
-pub(super) fn rounded_bytes(arch: &Arch, patches: usize, capacity: usize) -> usize {
-    let vision = &arch.vision;
-    let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);
-    capacity.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)))
-}
-
-/// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
 pub(super) fn rounded_bytes(arch: &Arch, patches: usize, views: usize) -> usize {
     let vision = &arch.vision;
     let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);

@@ -130,7 +130,7 @@ fn cuda_a_model_that_does_not_load_leaves_the_processor_and_says_why() {
     // What is asked for beforehand is what is taken, and at most half as much again.
     for (precision, operand) in [(Precision::F16, 2), (Precision::F32, 4)] {
         let mut of_precision = options(&model);
-        of_precision.precision = precision;
+        of_precision.precision = Some(precision);
         let engine = Engine::with(&of_precision).unwrap();
         let taken = emulator::memory_in_use() - others - tables;
         let estimate = model_bytes_on_device(engine.arch(), operand);

@@ -93,7 +93,7 @@ fn limits_hold_in_the_precision_that_they_were_calibrated_in() {
                 .iter()
                 .zip(&scores)
                 .map(|(frame, score)| GoodPart {
-                    picture: PictureId::of(*frame),
+                    picture: PictureId::of(*frame).unwrap(),
                     score: score.score,
                     patch_max: score.map.largest(),
                 })
