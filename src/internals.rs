@@ -4,6 +4,9 @@
 pub use crate::atomic_file::write_atomically;
 pub use crate::disk::read_at;
 
+/// Pickled dictionaries of arrays, which are read and not run.
+pub use crate::checkpoint::pickle::{Column, read_table};
+
 /// Features of images, for training and benches.
 pub use crate::engine::{DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};
 

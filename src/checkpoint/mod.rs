@@ -37,7 +37,7 @@ mod budget;
 mod config;
 mod convert;
 mod names;
-mod pickle;
+pub(crate) mod pickle;
 mod prompt_list;
 mod read_at;
 mod shards;

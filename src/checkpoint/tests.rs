@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::budget::Budget;
-use super::pickle::Pickle;
+use super::pickle::{Pickle, Subject};
 use super::*;
 use crate::error::{Error, ErrorKind};
 
@@ -188,10 +188,12 @@ fn pickles_that_grow_without_bound_are_cut_off() {
         pickle.extend([b'u', b'b', b'q', i + 1]);
     }
     pickle.push(b'.');
-    let pickle = Pickle::read(&pickle, true, &mut plenty()).unwrap();
+    let pickle = Pickle::read(&pickle, Subject::Script, &mut plenty()).unwrap();
     assert!(pickle.tensors(&pickle.root).unwrap_err().to_string().contains("too many names or too long ones"));
     // An object that is its own attribute.
-    let pickle = Pickle::read(b"\x80\x02c__torch__\nM\n)\x81q\x01}X\x01\0\0\0ah\x01sb.", true, &mut plenty()).unwrap();
+    let pickle =
+        Pickle::read(b"\x80\x02c__torch__\nM\n)\x81q\x01}X\x01\0\0\0ah\x01sb.", Subject::Script, &mut plenty())
+            .unwrap();
     assert!(pickle.tensors(&pickle.root).unwrap_err().to_string().contains("nested too deeply"));
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use safetensors::Dtype;
 
 use super::budget::Budget;
-use super::pickle::{Global, Pickle, Value};
+use super::pickle::{Global, Pickle, Subject, Value};
 use super::read_at::ReadAt;
 use super::{Content, Tensor, zip};
 use crate::error::{Error, ErrorKind, Result};
@@ -88,7 +88,8 @@ fn archive<T>(
         return Err(broken(format!("its pickle has {} bytes, expected at most {MAX_PICKLE}", range.len())));
     }
     let bytes = source.read(range)?;
-    let pickle = Pickle::read(&bytes, script, budget)?;
+    let subject = if script { Subject::Script } else { Subject::Weights };
+    let pickle = Pickle::read(&bytes, subject, budget)?;
     let folder = format!("{root}data/");
     let storages = files.iter().filter_map(|(name, range)| Some((name.strip_prefix(&folder)?, range.clone()?)));
     then(&pickle, &storages.collect(), script)
@@ -108,11 +109,11 @@ fn legacy<T>(
     }
     let mut at = MAGIC.len();
     for _ in ["version", "machine"] {
-        at += Pickle::read(&bytes[at..], false, budget)?.length;
+        at += Pickle::read(&bytes[at..], Subject::Weights, budget)?.length;
     }
-    let pickle = Pickle::read(&bytes[at..], false, budget)?;
+    let pickle = Pickle::read(&bytes[at..], Subject::Weights, budget)?;
     at += pickle.length;
-    let keys = Pickle::read(&bytes[at..], false, budget)?;
+    let keys = Pickle::read(&bytes[at..], Subject::Weights, budget)?;
     at += keys.length;
 
     let items = keys.list(&keys.root).ok_or_else(|| broken("its list of storages is missing"))?;

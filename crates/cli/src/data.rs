@@ -133,8 +133,9 @@ struct Found<'a> {
 
 fn text(dataset: &Dataset, report: &Report) -> String {
     let width = report.classes.iter().map(|counts| counts.class.chars().count()).max().unwrap_or(0).max("class".len());
+    let known = report.known.map(|known| format!(", {known}")).unwrap_or_default();
     let mut text = format!(
-        "{}: layout {}\n{:<width$}  {:>6}  {:>11}  {:>14}  {:>5}",
+        "{}: layout {}{known}\n{:<width$}  {:>6}  {:>11}  {:>14}  {:>5}",
         dataset.root.display(),
         dataset.layout,
         "class",
@@ -143,9 +144,15 @@ fn text(dataset: &Dataset, report: &Report) -> String {
         "test anomalous",
         "masks"
     );
+    if report.known.is_some() {
+        text += "  published";
+    }
     for c in &report.classes {
         text +=
             &format!("\n{:<width$}  {:>6}  {:>11}  {:>14}  {:>5}", c.class, c.train, c.normal, c.anomalous, c.masks);
+        if let Some([train, normal, anomalous]) = c.published {
+            text += &format!("  {train} + {normal} + {anomalous}");
+        }
     }
     for problem in &report.problems {
         text += &format!("\n{}: {problem}", if problem.fault { "fault" } else { "remark" });

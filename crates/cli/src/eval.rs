@@ -104,8 +104,11 @@ pub fn run(args: Args) -> Result<Outcome> {
         say(&format!("warning: {leak}"));
     }
     let faults = say_problems(&dataset, &results.problems, "the report");
-    if !results.failures.is_empty() {
-        say(&format!("error: {} images could not be used; the report lists them", results.failures.len()));
+    let is_class = |name: &str| classes.contains(&name);
+    let (left_out, images): (Vec<_>, Vec<_>) = results.failures.iter().partition(|failure| is_class(&failure.name));
+    left_out.iter().for_each(|class| say(&format!("error: not evaluated: {}", class.error)));
+    if !images.is_empty() {
+        say(&format!("error: {} images could not be used; the report lists them", images.len()));
     }
     if faults == 0 && results.failures.is_empty() {
         return Ok(Outcome::Done);

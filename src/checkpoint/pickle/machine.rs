@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{Global, MAX_NAME, Node, Pickle, Value};
+use super::{Global, MAX_NAME, Node, Pickle, Subject, Value};
 use crate::checkpoint::budget::Budget;
 
 /// A tensor takes about 30 opcodes, so this is enough for any model with its optimiser.
@@ -14,9 +14,9 @@ const ALLOCATION: usize = 32;
 type Step<T> = std::result::Result<T, String>;
 
 /// Executes the opcodes at the start of `bytes`. Errors give the byte offset.
-pub(super) fn run<'a>(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Step<Pickle<'a>> {
+pub(super) fn run<'a>(bytes: &'a [u8], subject: Subject, budget: &mut Budget) -> Step<Pickle<'a>> {
     let (stack, marks, memo, nodes) = (vec![], vec![], HashMap::new(), vec![]);
-    let mut machine = Machine { bytes, at: 0, op: 0, script, budget, stack, marks, memo, nodes };
+    let mut machine = Machine { bytes, at: 0, op: 0, subject, budget, stack, marks, memo, nodes };
     let root = machine.run().map_err(|message| format!("{message} at byte {} of its pickle", machine.op))?;
     Ok(Pickle { bytes, nodes: machine.nodes, root, length: machine.at })
 }
@@ -27,7 +27,7 @@ struct Machine<'a, 'b> {
     at: usize,
     /// The current opcode.
     op: usize,
-    script: bool,
+    subject: Subject,
     budget: &'b mut Budget,
     stack: Vec<Value>,
     /// Stack heights.
@@ -58,7 +58,7 @@ impl Machine<'_, '_> {
                     self.pop()?;
                 }
                 b'N' => self.put(Value::None)?,
-                0x88 | 0x89 => self.put(Value::Bool)?,
+                0x88 | 0x89 => self.put(Value::Bool(opcode == 0x88))?,
                 b'K' | b'M' | b'J' => {
                     let value = match opcode {
                         b'K' => self.int::<1>()? as i64,
@@ -176,7 +176,7 @@ impl Machine<'_, '_> {
                 b'b' => {
                     let state = self.pop()?;
                     // The state of a dictionary is attributes (`_metadata`), not entries.
-                    if let (Node::Object(slot), Value::Node(state)) = (self.top()?, state) {
+                    if let (Node::Object(slot) | Node::Array(slot), Value::Node(state)) = (self.top()?, state) {
                         *slot = Some(state);
                     }
                 }
@@ -212,6 +212,14 @@ impl Machine<'_, '_> {
                 self.put(first.ok_or("a call has no arguments")?)?;
             }
             (Global::Inert, false) => self.push(Node::Inert)?,
+            (Global::Reconstruct, false) => self.push(Node::Array(None))?,
+            (Global::DType, false) => {
+                let byte = match first {
+                    Some(Value::Text(name)) => matches!(&self.bytes[name], b"u1" | b"|u1"),
+                    _ => false,
+                };
+                self.push(Node::DType(byte))?;
+            }
             (Global::ScriptClass, true) => self.push(Node::Object(None))?,
             _ => return Err(format!("refused call of {function:?}")),
         }
@@ -224,13 +232,17 @@ impl Machine<'_, '_> {
             bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or("a global's name is not text, or is too long")
         };
         let (module, name) = (text(&module)?, text(&name)?);
-        let Some(global) = Global::named(module, name, self.script) else {
+        let Some(global) = Global::named(module, name, self.subject) else {
             let shown: String = format!("{module}.{name}").chars().take(120).collect();
-            return Err(format!(
-                "refused global `{}`, which is not among the few names that weights need (the file may hold training \
-                state or worse; if you trust its origin, save only its state_dict with torch.save),",
-                shown.escape_debug()
-            ));
+            let known = match self.subject {
+                Subject::Arrays => "arrays need",
+                _ => {
+                    "weights need (the file may hold training state or worse; if you trust its origin, save only its \
+                     state_dict with torch.save)"
+                }
+            };
+            let shown = shown.escape_debug();
+            return Err(format!("refused global `{shown}`, which is not among the few names that {known},"));
         };
         self.put(Value::Global(global))?;
         Ok(())

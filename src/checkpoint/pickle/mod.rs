@@ -13,6 +13,9 @@ use super::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 
 mod machine;
+mod table;
+
+pub use table::{Column, read_table};
 
 /// The deepest nesting of modules that is followed.
 const MAX_DEPTH: usize = 64;
@@ -27,7 +30,7 @@ const NAMED: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
     Float,
     /// Bytes of the pickle: text that is UTF-8, unless it was a byte string.
@@ -48,8 +51,23 @@ pub(super) enum Node {
     Persistent(usize),
     /// A tensor: the arguments that rebuild it.
     Tensor(usize),
+    /// An array of NumPy: its state, a list.
+    Array(Option<usize>),
+    /// The type of an array's elements, and whether that is a byte.
+    DType(bool),
     /// Something without tensors.
     Inert,
+}
+
+/// What a pickle is about, which decides what it may name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Subject {
+    /// Tensors.
+    Weights,
+    /// Tensors in a TorchScript archive, with the names of its classes.
+    Script,
+    /// Arrays of NumPy.
+    Arrays,
 }
 
 /// The names that a pickle may use.
@@ -65,10 +83,25 @@ pub(super) enum Global {
     Storage(Dtype),
     /// A class of a TorchScript archive.
     ScriptClass,
+    /// Makes an empty array, which its state fills.
+    Reconstruct,
+    /// The class of arrays.
+    NdArray,
+    /// Makes the type of an array's elements.
+    DType,
 }
 
 impl Global {
-    fn named(module: &str, name: &str, script: bool) -> Option<Global> {
+    fn named(module: &str, name: &str, subject: Subject) -> Option<Global> {
+        if subject == Subject::Arrays {
+            return Some(match (module, name) {
+                ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::Reconstruct,
+                ("numpy", "ndarray") => Global::NdArray,
+                ("numpy", "dtype") => Global::DType,
+                _ => return None,
+            });
+        }
+        let script = subject == Subject::Script;
         Some(match (module, name) {
             ("collections", "OrderedDict") => Global::OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
@@ -106,9 +139,9 @@ pub(super) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads the pickle at the start of `bytes`; `script` allows the class names of a TorchScript archive.
-    pub fn read(bytes: &'a [u8], script: bool, budget: &mut Budget) -> Result<Self> {
-        machine::run(bytes, script, budget).map_err(|message| Error::new(ErrorKind::Weights, message))
+    /// Reads the pickle at the start of `bytes`.
+    pub fn read(bytes: &'a [u8], subject: Subject, budget: &mut Budget) -> Result<Self> {
+        machine::run(bytes, subject, budget).map_err(|message| Error::new(ErrorKind::Weights, message))
     }
 
     /// Number of containers.

@@ -27,7 +27,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 
 use super::depth::{Depth, Scale, WhiteLevel, largest};
 use super::file_depth::declared;
-use super::frame::Frame;
+use super::frame::{Frame, Roi};
 use super::layout::MAX_SIDE;
 use super::layout::packed_stride;
 use super::pixel_format::PixelFormat;
@@ -155,6 +155,16 @@ impl Image {
             return Ok(Image { pixels: converted, width, height, format, depth });
         }
         Ok(Image { pixels, width, height, format, depth: Depth::Format })
+    }
+
+    /// The pixels inside `roi`, as a picture of their own. What is known of the range of its values is known of the whole.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an empty region, or one that is not all inside the picture.
+    pub fn region(&self, roi: Roi) -> Result<Self> {
+        let frame = self.frame().region(roi)?;
+        let pixels = (0..frame.height()).flat_map(|y| frame.row(y)).copied().collect();
+        Ok(Image { depth: self.depth, ..Image::from_pixels(pixels, roi.width, roi.height, self.format)? })
     }
 
     fn from_dynamic(image: DynamicImage, white: Option<WhiteLevel>) -> Result<Self> {
@@ -465,6 +475,19 @@ mod tests {
         let middle = damaged.len() / 2;
         damaged[middle] ^= 0xff;
         assert!(message(&damaged).contains("damaged"));
+    }
+
+    #[test]
+    fn a_region_is_a_picture_of_its_own() {
+        let image = Image::from_pixels((0..24).collect(), 4, 2, PixelFormat::Rgb8).unwrap();
+        let part = image.region(Roi { x: 1, y: 1, width: 2, height: 1 }).unwrap();
+        assert_eq!((part.width(), part.height(), part.frame().row(0)), (2, 1, &[15, 16, 17, 18, 19, 20][..]));
+        let error = image.region(Roi { x: 3, y: 0, width: 2, height: 1 }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Argument);
+        // A doubt about the whole is one about its parts, however bright they are.
+        let dark = Image::open(fixture("grey16.png")).unwrap();
+        let part = dark.region(Roi { x: 0, y: 0, width: 1, height: 1 }).unwrap();
+        assert_eq!(part.frame().depth_doubt(), dark.frame().depth_doubt());
     }
 
     #[test]

@@ -218,6 +218,28 @@ fn what_data_check_calls_a_fault_is_said_by_eval() {
     assert!(page.contains("<summary>5 more</summary>"));
 }
 
+/// A data set of which a part is missing: the rest is judged, and the mean over all classes has no value.
+#[test]
+fn a_class_without_enough_normals_is_left_out_and_named() {
+    let bench = Bench::new();
+    dataset(&bench);
+    (1..5).for_each(|i| std::fs::remove_file(bench.path(format!("set/bolt/train/good/{i}.png"))).unwrap());
+    let run = eval(&bench, "out", &["--runs", "1"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("not evaluated: class `bolt` has 1 usable normal training images"), "{}", run.stderr);
+    assert!(!run.stderr.contains("images could not be used"), "{}", run.stderr);
+    let found = results(&bench, "out");
+    let auroc = |part: &Value| part["shots"][0]["metrics"]["image_auroc"]["mean"].clone();
+    let [bolt, nut] = [&found["classes"][0], &found["classes"][1]];
+    assert!(auroc(bolt).is_null() && auroc(nut).is_f64() && auroc(&found["overall"]).is_null(), "{found}");
+    let page = String::from_utf8(bench.read("out/report.html")).unwrap();
+    assert!(page.contains("Not used: bolt: class `bolt` has 1 usable"));
+    // The same again from the journal, and from the draws.
+    assert_eq!(eval(&bench, "out", &["--runs", "1"]).code, 2);
+    assert_eq!(eval(&bench, "again", &["--runs", "1", "--prompts", "out/prompts.json"]).code, 2);
+    assert_eq!(bench.read("out/results.json"), bench.read("again/results.json"));
+}
+
 /// What calling everything defective has, from the counts of images and pixels, stands beside every metric.
 #[test]
 fn metrics_stand_beside_their_level_of_chance_and_the_patch_maximum() {

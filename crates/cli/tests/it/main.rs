@@ -7,6 +7,7 @@ mod checkpoints;
 mod common;
 mod copies;
 mod depth;
+mod downloads;
 mod evaluation;
 mod folders;
 #[cfg(target_os = "linux")]

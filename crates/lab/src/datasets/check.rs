@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::masks::Mask;
-use super::{Dataset, Item, Label, Problem, Split};
+use super::{Dataset, Item, Label, Part, Problem, Published, Split};
+use inctrl::Image;
 use inctrl::pictures::PictureId;
 
 /// Masks that cover more than this share of most pictures are remarkable.
@@ -25,11 +26,29 @@ pub struct ClassCounts {
     pub anomalous: usize,
     /// Those of them with a mask.
     pub masks: usize,
+    /// What is published of a known data set: as `train`, `normal` and `anomalous`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<[usize; 3]>,
+}
+
+impl ClassCounts {
+    /// Whether there are as many images as published, where that is known.
+    pub fn is_as_published(&self) -> bool {
+        self.published.is_none_or(|published| published == self.found())
+    }
+
+    /// Normal images to train, normal and anomalous ones to judge.
+    fn found(&self) -> [usize; 3] {
+        [self.train, self.normal, self.anomalous]
+    }
 }
 
 /// What a data set holds, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// The known data set that it is, by its layout or by the names of its classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<&'static str>,
     /// By class.
     pub classes: Vec<ClassCounts>,
     /// By path; faults and remarks.
@@ -49,6 +68,7 @@ impl Report {
 impl Dataset {
     /// How many images of each kind there are, class by class.
     pub fn counts(&self) -> Vec<ClassCounts> {
+        let known = Published::of(&self.classes(), self.layout);
         let count = |class: &str| {
             let normal = |split| self.of(class, split).filter(|item| item.label == Label::Normal).count();
             let anomalous = || self.of(class, Split::Test).filter(|item| item.label == Label::Anomalous);
@@ -58,6 +78,7 @@ impl Dataset {
                 normal: normal(Split::Test),
                 anomalous: anomalous().count(),
                 masks: anomalous().filter(|item| !item.masks.is_empty()).count(),
+                published: known.as_ref().and_then(|known| known.counts(class)),
             }
         };
         self.classes().into_iter().map(count).collect()
@@ -72,6 +93,7 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
     let mut first: HashMap<PictureId, Vec<&Item>> = HashMap::new();
     let mut pictures = Vec::with_capacity(dataset.items.len());
     let mut shares: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut blank: BTreeMap<&str, usize> = BTreeMap::new();
     let items: Vec<&Item> = dataset.items.iter().collect();
     decode(
         &items,
@@ -83,14 +105,19 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
             };
             match looked.picture {
                 Err(error) => {
-                    problems.push(Problem::fault(&item.path, error));
+                    problems.push(Problem::fault(item.place(), error));
                     pictures.push(None);
                 }
-                Ok(id) => {
+                // They are equal by nature, wherever they are.
+                Ok((id, true)) if item.part != Part::Whole => {
+                    pictures.push(Some(id));
+                    *blank.entry(&item.class).or_default() += 1;
+                }
+                Ok((id, _)) => {
                     pictures.push(Some(id));
                     let others = first.entry(id).or_default();
                     let same_class = others.iter().find(|other| other.class == item.class);
-                    problems.extend(same_class.or(others.first()).map(|other| twice(item, other)));
+                    problems.extend(same_class.or(others.first()).and_then(|other| twice(item, other)));
                     if same_class.is_none() {
                         others.push(item);
                     }
@@ -114,6 +141,11 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
             problems.push(Problem::remark(&dataset.root, message));
         }
     }
+    for (class, count) in blank {
+        let message =
+            format!("{count} images of class `{class}` are of one single colour, such as padding: nothing is on them");
+        problems.push(Problem::remark(&dataset.root, message));
+    }
     let counts: Vec<ClassCounts> = dataset.counts().into_iter().filter(|counts| wanted(&counts.class)).collect();
     for counts in &counts {
         let class = &counts.class;
@@ -127,32 +159,68 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
             }
         }
     }
+    let known = Published::of(&dataset.classes(), dataset.layout);
+    if let Some(known) = &known {
+        compare(dataset, known, &counts, classes.is_empty(), &mut problems);
+    }
     problems.sort_by(|a, b| a.path.cmp(&b.path));
-    Report { classes: counts, problems, pictures }
+    Report { known: known.map(|known| known.dataset), classes: counts, problems, pictures }
+}
+
+/// Tells where the counts are not those of the known data set; `all` if every class was wanted.
+fn compare(dataset: &Dataset, known: &Published, counts: &[ClassCounts], all: bool, problems: &mut Vec<Problem>) {
+    let shown = |[train, normal, anomalous]: [usize; 3]| format!("{train} + {normal} + {anomalous}");
+    for counts in counts {
+        let Some(published) = counts.published.filter(|published| *published != counts.found()) else { continue };
+        let [found, published_sum] = [counts.found(), published].map(|counts| counts.iter().sum::<usize>());
+        let message = format!(
+            "class `{}` has {} images (to train, normal and anomalous to test), {} publishes {}: {}figures do not compare",
+            counts.class,
+            shown(counts.found()),
+            known.dataset,
+            shown(published),
+            if found < published_sum { "some are missing, and " } else { "" },
+        );
+        // A few folders with common names may be somebody else's.
+        let fault = known.certain && found < published_sum;
+        let problem = if fault { Problem::fault } else { Problem::remark };
+        problems.push(problem(dataset.root.clone(), message));
+    }
+    let found = dataset.classes();
+    let missing: Vec<&str> = known.classes.iter().map(|(class, _)| *class).filter(|c| !found.contains(c)).collect();
+    if all && !missing.is_empty() {
+        let of = known.classes.len();
+        let message =
+            format!("{} of the {of} classes of {} are not there: {}", missing.len(), known.dataset, missing.join(", "));
+        problems.push(Problem::remark(&dataset.root, message));
+    }
 }
 
 /// What is to be said of two images with the same pixels.
-fn twice(item: &Item, other: &Item) -> Problem {
-    let name = &other.name;
+fn twice(item: &Item, other: &Item) -> Option<Problem> {
+    let (name, place) = (&other.name, item.place());
     if item.class != other.class {
-        // What is good in one class may be the defect of another: one class against the rest.
-        return Problem::remark(&item.path, format!("the same pixels as {name} of class `{}`", other.class));
+        // What is good in one class may be the defect of another: one class against the rest. The very same image is no copy.
+        let copy = item.path != other.path || item.part != other.part;
+        let message = || format!("the same pixels as {name} of class `{}`", other.class);
+        return copy.then(|| Problem::remark(place, message()));
     }
     if item.label != other.label {
         let message = format!("the same pixels as {name}, of which one is normal and one anomalous: both cannot be");
-        return Problem::fault(&item.path, message);
+        return Some(Problem::fault(place, message));
     }
     if item.split != other.split {
         let message =
             format!("the same pixels as {name}, of which one is to train and one to test: figures look too good");
-        return Problem::fault(&item.path, message);
+        return Some(Problem::fault(place, message));
     }
-    Problem::remark(&item.path, format!("the same pixels as {name}"))
+    Some(Problem::remark(place, format!("the same pixels as {name}")))
 }
 
 /// What a file and its masks show.
 struct Looked {
-    picture: Result<PictureId, String>,
+    /// The picture, and whether it is of one single colour.
+    picture: Result<(PictureId, bool), String>,
     /// Which share of the picture the masks cover.
     share: Option<f64>,
     problems: Vec<Problem>,
@@ -188,7 +256,7 @@ fn look(item: &Item) -> Looked {
     let image = item.certain_image();
     let mut joined = None;
     for path in &item.masks {
-        match Mask::open(path) {
+        match item.open_mask(path) {
             Err(error) => problems.push(Problem::fault(path, without_path(&error))),
             Ok(mask) => {
                 if let Ok(image) = &image {
@@ -201,8 +269,17 @@ fn look(item: &Item) -> Looked {
         }
     }
     let share = joined.map(|(all, ..)| all.iter().filter(|inside| **inside).count() as f64 / all.len().max(1) as f64);
-    let picture = image.and_then(|image| PictureId::of(image.frame())).map_err(|error| without_path(&error));
+    let seen = |image: Image| Ok((PictureId::of(image.frame())?, is_blank(&image)));
+    let picture = image.and_then(seen).map_err(|error| without_path(&error));
     Looked { picture, share, problems }
+}
+
+/// Whether all pixels have the colour of the first.
+fn is_blank(image: &Image) -> bool {
+    let frame = image.frame();
+    let channels = frame.format().channels();
+    let first = &frame.row(0)[..channels];
+    (0..frame.height()).all(|y| frame.row(y).chunks_exact(channels).all(|pixel| pixel == first))
 }
 
 fn check_mask(path: &Path, mask: &Mask, [width, height]: [usize; 2], label: Label, problems: &mut Vec<Problem>) {

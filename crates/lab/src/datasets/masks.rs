@@ -9,9 +9,10 @@ use image::{DynamicImage, ImageReader, Limits};
 
 use inctrl::image::sniff::{Content, Format, sniff_file};
 use inctrl::image::{MAX_PIXELS, MAX_SIDE};
-use inctrl::{Error, ErrorKind, Image, Result};
+use inctrl::{Error, ErrorKind, Image, Result, Roi};
 
 /// One decoded mask.
+#[derive(Clone)]
 pub(super) struct Mask {
     pub width: usize,
     pub height: usize,
@@ -86,6 +87,15 @@ impl Mask {
         };
         let defect = samples.chunks_exact(channels).map(&mut inside).collect();
         Mask { width, height, defect, values, white }
+    }
+
+    /// The part of the mask inside `roi`, which lies in it.
+    pub fn region(&self, roi: Roi) -> Mask {
+        let rows = self.defect.chunks_exact(self.width).skip(roi.y).take(roi.height);
+        let defect: Vec<bool> = rows.flat_map(|row| &row[roi.x..][..roi.width]).copied().collect();
+        // Which values the marks have is known of the whole mask alone.
+        let values = self.values.filter(|_| defect.contains(&true));
+        Mask { width: roi.width, height: roi.height, defect, values, white: self.white }
     }
 
     /// Joins the mask into `into`, of `width` x `height` pixels: stretched, each pixel the nearest one's.

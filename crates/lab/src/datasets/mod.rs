@@ -5,13 +5,19 @@
 //!
 //! | layout | looks like | source |
 //! |---|---|---|
-//! | [`Layout::Mvtec`] | `<class>/train/good`, `test/<defect>`, `ground_truth/<defect>/<stem>_mask.png` | MVTec AD and its many followers |
+//! | [`Layout::Mvtec`] | `<class>/train/good`, `test/<defect>`, `ground_truth/<defect>/<stem>_mask.png` | MVTec AD, MVTec LOCO AD, BTAD, MPDD and many others |
+//! | [`Layout::MvtecAd2`] | the same with `test_public/{good,bad,ground_truth}` | MVTec AD 2 |
 //! | [`Layout::Visa`] | `split_csv/1cls.csv`: object, split, label, image, mask | VisA |
 //! | [`Layout::Folder`] | `normal` or `good`, `abnormal` or `bad`, `mask`, `normal_test`; also one such folder a class | anomalib's Folder, plain folders |
 //! | [`Layout::Lists`] | `<class>_{train,val}_{normal,outlier}.json`, also without `train` or `val` | InCTRL |
+//! | [`Layout::RealIad`] | `realiad_jsons/<class>.json` and `realiad_1024/<class>` | Real-IAD |
 //! | [`Layout::Elpv`] | `labels.csv` and `images/`; defect probability 0 is normal, 1 anomalous | ELPV |
 //! | [`Layout::BrainMri`] | `yes/` and `no/` | BrainMRI |
 //! | [`Layout::HeadCt`] | `labels.csv` (id, hemorrhage) and `head_ct/` | HeadCT |
+//! | [`Layout::Sdd`] | `kos01/Part0.jpg` and `Part0_label.bmp`; thirds | SDD (KolektorSDD) |
+//! | [`Layout::Aitex`] | `NODefect_images`, `Defect_images`, `Mask_images`; squares | AITEX (AFID) |
+//! | [`Layout::Mnist`], [`Layout::MnistMulti`] | `train-images-idx3-ubyte` and the files beside it, `.gz` or not | MNIST |
+//! | [`Layout::Cifar10`], [`Layout::Cifar10Multi`] | `data_batch_1.bin`, or the pickle `data_batch_1`, and the files beside it | CIFAR-10 |
 //!
 //! Where a layout does not say which normal images are for training, a quarter of them, rounded up, is for testing, as in
 //! the published code. Which ones follows from the seed and the names alone. The published code leaves it to scikit-learn's
@@ -19,15 +25,24 @@
 //! repeated here, so the counts are the published ones and the members are not. A mask's pixel belongs to the defect unless
 //! it is 0.
 
+mod aitex;
 mod brain_mri;
 mod check;
+mod cifar10;
 mod elpv;
 mod folder;
 mod head_ct;
 mod item;
 mod lists;
 mod masks;
+mod mnist;
 mod mvtec;
+mod mvtec_ad2;
+mod part;
+mod published;
+mod real_iad;
+mod sdd;
+mod semantic;
 mod split;
 mod text_file;
 mod visa;
@@ -43,6 +58,9 @@ use serde::Serialize;
 pub use check::{ClassCounts, Report, check};
 use inctrl::{Error, ErrorKind, Result, WhiteLevel};
 pub use item::{Item, Label, Sample, Split};
+pub use part::{Part, Pictures};
+pub use published::Published;
+use semantic::Protocol;
 pub use split::draw;
 pub use text_file::read_text;
 
@@ -53,35 +71,77 @@ pub use text_file::read_text;
 pub enum Layout {
     /// A folder for each class with `train/good`, `test/<defect>` and `ground_truth`.
     Mvtec,
+    /// The same, of whose images to test a part is not published.
+    #[serde(rename = "mvtec-ad2")]
+    MvtecAd2,
     /// A table of the files: `split_csv/1cls.csv`.
     Visa,
     /// A folder of good and one of bad images.
     Folder,
     /// InCTRL's JSON lists.
     Lists,
+    /// Real-IAD's JSON lists.
+    RealIad,
     /// Solar cells, as they are downloaded.
     Elpv,
     /// Brain scans, as they are downloaded.
     BrainMri,
     /// Head scans, as they are downloaded.
     HeadCt,
+    /// Thirds of electrical commutators, as they are downloaded.
+    Sdd,
+    /// Squares of fabrics, as they are downloaded.
+    Aitex,
+    /// Digits, as they are downloaded: each in turn against the others.
+    Mnist,
+    /// The same, where the even ones are normal.
+    MnistMulti,
+    /// Objects, as they are downloaded: each kind in turn against the others.
+    #[serde(rename = "cifar10")]
+    Cifar10,
+    /// The same, where the animals are normal.
+    #[serde(rename = "cifar10-multi")]
+    Cifar10Multi,
 }
 
 impl Layout {
     /// All layouts, in the order in which they are looked for.
-    pub const ALL: [Layout; 7] =
-        [Layout::Visa, Layout::Elpv, Layout::HeadCt, Layout::BrainMri, Layout::Lists, Layout::Mvtec, Layout::Folder];
+    pub const ALL: [Layout; 15] = [
+        Layout::Visa,
+        Layout::Elpv,
+        Layout::HeadCt,
+        Layout::BrainMri,
+        Layout::Sdd,
+        Layout::Aitex,
+        Layout::Mnist,
+        Layout::MnistMulti,
+        Layout::Cifar10,
+        Layout::Cifar10Multi,
+        Layout::RealIad,
+        Layout::Lists,
+        Layout::MvtecAd2,
+        Layout::Mvtec,
+        Layout::Folder,
+    ];
 
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Layout::Mvtec => "mvtec",
+            Layout::MvtecAd2 => "mvtec-ad2",
             Layout::Visa => "visa",
             Layout::Folder => "folder",
             Layout::Lists => "lists",
+            Layout::RealIad => "real-iad",
             Layout::Elpv => "elpv",
             Layout::BrainMri => "brain-mri",
             Layout::HeadCt => "head-ct",
+            Layout::Sdd => "sdd",
+            Layout::Aitex => "aitex",
+            Layout::Mnist => "mnist",
+            Layout::MnistMulti => "mnist-multi",
+            Layout::Cifar10 => "cifar10",
+            Layout::Cifar10Multi => "cifar10-multi",
         }
     }
 
@@ -89,24 +149,38 @@ impl Layout {
     pub fn signature(self) -> &'static str {
         match self {
             Layout::Mvtec => "<class>/train/good",
+            Layout::MvtecAd2 => "<class>/train/good and <class>/test_public",
             Layout::Visa => "split_csv/1cls.csv",
             Layout::Folder => "folders of good (good, normal, ok) and bad (bad, abnormal, defect, ng) images",
             Layout::Lists => "<class>_val_normal.json",
+            Layout::RealIad => "realiad_jsons/<class>.json",
             Layout::Elpv => "labels.csv with lines such as `images/cell0001.png 1.0 mono`",
             Layout::BrainMri => "folders yes and no",
             Layout::HeadCt => "labels.csv with columns id and hemorrhage",
+            Layout::Sdd => "folders kos01, kos02, .. with Part0.jpg and Part0_label.bmp",
+            Layout::Aitex => "folders NODefect_images, Defect_images and Mask_images",
+            Layout::Mnist => "train-images-idx3-ubyte, also with .gz; one digit against the others",
+            Layout::MnistMulti => "the files of mnist; the even digits against the odd ones",
+            Layout::Cifar10 => "data_batch_1.bin, or the pickle data_batch_1; one kind against the others",
+            Layout::Cifar10Multi => "the files of cifar10; the animals against the rest",
         }
     }
 
     fn fits(self, root: &Path) -> bool {
         match self {
             Layout::Mvtec => mvtec::fits(root),
+            Layout::MvtecAd2 => mvtec_ad2::fits(root),
             Layout::Visa => visa::fits(root),
             Layout::Folder => folder::fits(root),
             Layout::Lists => lists::fits(root),
+            Layout::RealIad => real_iad::fits(root),
             Layout::Elpv => elpv::fits(root),
             Layout::BrainMri => brain_mri::fits(root),
             Layout::HeadCt => head_ct::fits(root),
+            Layout::Sdd => sdd::fits(root),
+            Layout::Aitex => aitex::fits(root),
+            Layout::Mnist | Layout::MnistMulti => mnist::fits(root),
+            Layout::Cifar10 | Layout::Cifar10Multi => cifar10::fits(root),
         }
     }
 }
@@ -193,12 +267,20 @@ impl Dataset {
         let mut parts = Parts::default();
         match layout {
             Layout::Mvtec => mvtec::read(root, &mut parts)?,
+            Layout::MvtecAd2 => mvtec_ad2::read(root, &mut parts)?,
             Layout::Visa => visa::read(root, &mut parts)?,
             Layout::Folder => folder::read(root, seed, &mut parts)?,
             Layout::Lists => lists::read(root, seed, &mut parts)?,
+            Layout::RealIad => real_iad::read(root, &mut parts)?,
             Layout::Elpv => elpv::read(root, seed, &mut parts)?,
             Layout::BrainMri => brain_mri::read(root, seed, &mut parts)?,
             Layout::HeadCt => head_ct::read(root, seed, &mut parts)?,
+            Layout::Sdd => sdd::read(root, seed, &mut parts)?,
+            Layout::Aitex => aitex::read(root, seed, &mut parts)?,
+            Layout::Mnist => mnist::read(root, Protocol::OneVsAll, &mut parts)?,
+            Layout::MnistMulti => mnist::read(root, mnist::TOGETHER, &mut parts)?,
+            Layout::Cifar10 => cifar10::read(root, Protocol::OneVsAll, &mut parts)?,
+            Layout::Cifar10Multi => cifar10::read(root, cifar10::TOGETHER, &mut parts)?,
         }
         let Parts { mut items, mut problems } = parts;
         if items.is_empty() {
@@ -242,6 +324,12 @@ impl Dataset {
     /// touched.
     pub fn set_white_level(&mut self, white: Option<WhiteLevel>) {
         self.items.iter_mut().for_each(|item| item.white_level = white);
+    }
+
+    /// The image of this class and name; [`Dataset::items`] are in that order.
+    pub fn item(&self, class: &str, name: &str) -> Option<&Item> {
+        let at = self.items.binary_search_by(|item| (&*item.class, &*item.name).cmp(&(class, name)));
+        at.ok().map(|at| &self.items[at])
     }
 
     /// The images of a class that `split` holds.

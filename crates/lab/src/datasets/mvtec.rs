@@ -50,7 +50,11 @@ fn read_class(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
     let (train, truth) = (named(folder, &["train"]).unwrap_or_default(), named(folder, &["ground_truth", "masks"]));
     for path in entries(folder, &mut parts.problems) {
         if path != train && path != test && truth.as_ref() != Some(&path) {
-            parts.problems.push(Problem::remark(path, "neither train, test nor ground_truth: passed over"));
+            let message = match name(&path).as_str() {
+                "validation" => "normal images to choose thresholds by: passed over",
+                _ => "neither train, test nor ground_truth: passed over",
+            };
+            parts.problems.push(Problem::remark(path, message));
         }
     }
     if normals != train {
@@ -58,20 +62,30 @@ fn read_class(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
             parts.problems.push(Problem::remark(path, "training images are normal, in train/good: passed over"));
         }
     }
-    for path in pictures(&normals, &mut parts.problems) {
+    read_normals(root, &normals, class, parts);
+    read_test(root, &test, truth.as_deref(), class, parts);
+}
+
+/// The normal images to train.
+pub(super) fn read_normals(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
+    for path in pictures(folder, &mut parts.problems) {
         let mut item = Item::new(root, path, class, Label::Normal, Split::Train);
         item.kind = "good".to_owned();
         parts.items.push(item);
     }
+}
+
+/// The images to test, a folder for each kind, and their masks in `truth`, which may be one of these folders.
+pub(super) fn read_test(root: &Path, test: &Path, truth: Option<&Path>, class: &str, parts: &mut Parts) {
     let mut kinds = Vec::new();
-    for path in entries(&test, &mut parts.problems) {
+    for path in entries(test, &mut parts.problems).into_iter().filter(|path| Some(path.as_path()) != truth) {
         if !path.is_dir() {
             parts.problems.push(Problem::fault(path, "in test, but in no folder that tells its kind: passed over"));
             continue;
         }
         let kind = name(&path);
         let label = if is_normal(&kind) { Label::Normal } else { Label::Anomalous };
-        let mut masks = truth.as_ref().map(|truth| Masks::below(&truth.join(&kind), parts));
+        let mut masks = truth.map(|truth| Masks::below(&truth.join(&kind), parts));
         for picture in pictures(&path, &mut parts.problems) {
             let mut item = Item::new(root, picture, class, label, Split::Test);
             item.kind.clone_from(&kind);
@@ -87,7 +101,7 @@ fn read_class(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
         masks.into_iter().for_each(|masks| masks.tell_unused(parts));
         kinds.push(kind);
     }
-    let truths = truth.map(|truth| entries(&truth, &mut parts.problems)).unwrap_or_default();
+    let truths = truth.map(|truth| entries(truth, &mut parts.problems)).unwrap_or_default();
     for path in truths {
         if !kinds.contains(&name(&path)) {
             parts.problems.push(Problem::fault(path, "masks of no folder in test: passed over"));

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::chance::{Chance, Counts};
 use super::{Draws, Entry, Failure, Options, PAPER_METHOD, PaperRow, Scored, paper_rows};
-use crate::datasets::{self, Dataset, Item, Label, Layout, Problem, Split};
+use crate::datasets::{self, ClassCounts, Dataset, Item, Label, Layout, Problem, Split};
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
 use crate::render::upsample;
 use inctrl::internals::{check_memory, without_signals};
@@ -246,7 +246,10 @@ pub fn evaluate(
         overall: Summary {
             shots: overall(options, &classes),
             chance: Chance::mean(classes.iter().map(|(class, _)| &class.chance)),
-            paper: if options.spec.method.as_deref() == Some(PAPER_METHOD) {
+            // Figures on a part of a data set, or on another one under its names, do not compare.
+            paper: if options.spec.method.as_deref() == Some(PAPER_METHOD)
+                && checked.classes.iter().all(ClassCounts::is_as_published)
+            {
                 paper_rows(&names, dataset.layout)
             } else {
                 Vec::new()

@@ -82,7 +82,7 @@ impl Options {
 /// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] where a class has too few normal training images, where given draws do not fit the data set,
+/// [`ErrorKind::Argument`] where every class has too few normal training images, where given draws do not fit the data set,
 /// and for a folder of another evaluation; otherwise as building banks and scoring.
 pub fn run(
     engine: &Engine,
@@ -93,6 +93,7 @@ pub fn run(
 ) -> Result<(Draws, Vec<Entry>, Vec<Failure>)> {
     let classes = options.classes(dataset)?;
     let (draws, failures) = draws(dataset, &classes, options)?;
+    let classes: Vec<&str> = classes.into_iter().filter(|class| draws.of(class, 0).is_some()).collect();
     let mut journal =
         Journal::open(&folder.join("journal.jsonl"), &identity(engine, dataset, &classes, options, &draws)?)?;
     draws.write(&folder.join("prompts.json"))?;
@@ -150,15 +151,24 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
     serde_json::to_string(&identity).map_err(internal)
 }
 
-/// The prompts of every run, all readable, and the unreadable images.
+/// The prompts of every run, all readable; the unreadable images, and the classes with too few images to draw from.
+///
+/// # Errors
+/// As [`run`].
 fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draws, Vec<Failure>)> {
     let most = options.shots.iter().copied().max().unwrap_or(0);
     let count = options.runs.saturating_mul(classes.len());
     // A name and a hash in hexadecimal per prompt.
     let bytes = count.saturating_mul(size_of::<Draw>().saturating_add(most.saturating_mul(size_of::<Prompt>() + 128)));
     check_memory(&format!("{count} draws of {most} prompts"), bytes, "use fewer --runs")?;
-    let (mut draws, mut failures) = (Vec::new(), Vec::new());
-    for &class in classes {
+    let (mut draws, mut failures, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let too_few = |class: &str, found: usize| {
+        let error = format!(
+            "class `{class}` has {found} usable normal training images, but {most} shots need {most}: lower --shots, or leave the class out with --classes"
+        );
+        Failure { name: class.to_owned(), error }
+    };
+    'classes: for &class in classes {
         let normals: Vec<&Item> = dataset.of(class, Split::Train).filter(|item| item.label == Label::Normal).collect();
         let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
         let mut hash = |item: &'_ Item| -> Option<String> {
@@ -170,6 +180,10 @@ fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draw
                 }
             }
         };
+        if normals.len() < most {
+            left_out.push(too_few(class, normals.len()));
+            continue;
+        }
         for run in 0..options.runs {
             let names = normals.iter().map(|item| item.name.as_str());
             let candidates: Vec<&Item> = match options.draws.as_ref() {
@@ -186,11 +200,9 @@ fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draw
                 }
             }
             if prompts.len() < most {
-                let message = format!(
-                    "class `{class}` has {} usable normal training images, but {most} shots need {most}: lower --shots, or leave the class out with --classes",
-                    prompts.len()
-                );
-                return Err(Error::new(ErrorKind::Argument, message));
+                left_out.push(too_few(class, prompts.len()));
+                draws.retain(|draw: &Draw| draw.class != class);
+                continue 'classes;
             }
             let draw = Draw { class: class.to_owned(), run, prompts };
             match options.draws.as_ref().and_then(|given| given.of(class, run)) {
@@ -203,7 +215,11 @@ fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draw
             }
         }
     }
-    Ok((Draws { draws }, failures))
+    if let (true, Some(first)) = (draws.is_empty(), left_out.first()) {
+        return Err(Error::new(ErrorKind::Argument, first.error.clone()));
+    }
+    left_out.append(&mut failures);
+    Ok((Draws { draws }, left_out))
 }
 
 /// The normals that given draws name.

@@ -135,9 +135,7 @@ fn by_class(html: &mut String, report: &Report<'_>) {
 }
 
 fn class_section(html: &mut String, report: &Report<'_>, class: &ClassResults) {
-    let find = |entry: &'_ Entry| {
-        report.dataset.items.iter().find(|item| item.name == entry.name && item.class == entry.class)
-    };
+    let find = |entry: &'_ Entry| report.dataset.item(&entry.class, &entry.name);
     let entries = report.entries.iter().filter(|entry| entry.class == class.class && entry.scores.is_ok());
     let judged: Vec<(&Item, &Entry)> = entries.filter_map(|entry| Some((find(entry)?, entry))).collect();
     let truth: Vec<bool> = judged.iter().map(|(item, _)| item.label == Label::Anomalous).collect();

@@ -59,8 +59,7 @@ pub fn scores_csv(report: &Report<'_>) -> Result<String> {
     writer.write_record(header).map_err(internal)?;
     let banks = report.options.banks();
     for entry in report.entries {
-        let same = |item: &&crate::datasets::Item| item.name == entry.name && item.class == entry.class;
-        let Some(item) = report.dataset.items.iter().find(same) else { continue };
+        let Some(item) = report.dataset.item(&entry.class, &entry.name) else { continue };
         let label = if item.label == Label::Normal { "normal" } else { "anomalous" };
         let first = [&entry.class, &entry.name, &item.kind, label];
         match &entry.scores {

@@ -1,7 +1,6 @@
 //! The images that are trained on: chosen, encoded once, and checked to be enough.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -20,7 +19,7 @@ pub(super) struct Member {
     /// Index of its class.
     pub class: usize,
     pub anomalous: bool,
-    /// Hash of the file's bytes.
+    /// Hash of the image as it is stored.
     pub hash: [u8; 32],
     /// What it shows, whatever the file.
     pub picture: PictureId,
@@ -188,22 +187,12 @@ fn contradictions<'a>(seen: &[(&'a Item, Option<PictureId>)]) -> Vec<Option<&'a 
     seen.iter().map(other).collect()
 }
 
-/// The hash of an image file and its white level, and the image unless its features are known.
+/// The hash of an image as it is stored, and the image unless its features are known.
 fn open(item: &Item, known: &HashSet<[u8; 32]>) -> Result<([u8; 32], Option<Image>)> {
-    let bytes = fs::read(&item.path).map_err(|error| Error::io("read", &item.path, error))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&bytes);
-    // Features at another white level are others.
-    if let Some(white) = item.white_level {
-        hasher.update(&white.get().to_le_bytes());
-    }
-    let hash = *hasher.finalize().as_bytes();
+    let stored = item.stored()?;
+    let hash = stored.hash();
     if known.contains(&hash) {
         return Ok((hash, None));
     }
-    let image = Image::decode_with(&bytes, item.white_level).and_then(|image| {
-        image.frame().check_depth()?;
-        Ok(image)
-    });
-    Ok((hash, Some(image.map_err(|error| error.at(&item.path))?)))
+    Ok((hash, Some(stored.certain_image()?)))
 }

@@ -2,6 +2,9 @@
 
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod data_folder;
 mod datasets;
+mod downloads;
+mod followers;
 mod metrics;
 mod training;

@@ -103,3 +103,44 @@ fn maps_are_scored_as_the_definition_of_the_overlap_reads() {
     }
     assert_eq!(cases.len(), 60);
 }
+
+/// Methods whose scores are there.
+const METHODS: usize = 1;
+
+/// What evaluations wrote down, by method: `scripts/fixtures/written_scores.py`.
+#[test]
+fn figures_of_written_scores_are_those_of_scikit_learn() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/written_scores");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
+    let expected: Value = serde_json::from_str(&read("metrics.json")).unwrap();
+    let mut banks = 0;
+    for (method, cases) in expected["methods"].as_object().unwrap() {
+        let table = read(&format!("{method}.csv"));
+        let mut reader = csv::Reader::from_reader(table.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        let field = |row: &csv::StringRecord, name: &str| {
+            row[header.iter().position(|column| column == name).unwrap()].to_owned()
+        };
+        for case in cases.as_array().unwrap() {
+            let of_bank = |row: &&csv::StringRecord| {
+                ["run", "shots"].iter().all(|name| field(row, name) == case[*name].to_string())
+                    && field(row, "class") == case["class"].as_str().unwrap()
+            };
+            let mine: Vec<_> = rows.iter().filter(of_bank).collect();
+            let scores: Vec<f32> = mine.iter().map(|row| field(row, "score").parse().unwrap()).collect();
+            let truth: Vec<bool> = mine.iter().map(|row| field(row, "label") == "anomalous").collect();
+            let ranking = Ranking::new(&scores, &truth).unwrap();
+            check(case, "image_auroc", ranking.auroc());
+            check(case, "image_auprc", ranking.average_precision());
+            check(case, "image_f1_max", ranking.f1_max().map(|best| best.value));
+            banks += 1;
+        }
+    }
+    let methods = expected["methods"].as_object().unwrap().len();
+    assert_eq!(
+        (methods, banks),
+        (METHODS, METHODS * 2 * 2 * 2),
+        "of each method two classes, runs and numbers of shots"
+    );
+}
