@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use inctrl::backend::cpu::Cpu;
-use inctrl::ffi::*;
 use inctrl::encoder::encode_texts;
+use inctrl::ffi::*;
 use inctrl::internals::{model_bytes, text_bytes};
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};

@@ -8,9 +8,9 @@ use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes, wants};
 use super::shared::{Device, EngineOptions};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{self, Cuda};
-use crate::backend::{BankTensor, Precision};
 #[cfg(feature = "cuda")]
 use crate::backend::{Backend, Role};
+use crate::backend::{BankTensor, Precision};
 use crate::encoder::Vision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};

@@ -34,7 +34,8 @@ fn elements(spec: &TensorSpec) -> usize {
 fn longer_side(spec: &TensorSpec) -> Option<usize> {
     let &[rows, ref inner @ ..] = &spec.shape[..] else { return None };
     // Tokens and tables of positions may be stored with a leading extent of 1.
-    (rows > 1 && !inner.is_empty()).then(|| rows.max(inner.iter().fold(1, |count: usize, extent| count.saturating_mul(*extent))))
+    (rows > 1 && !inner.is_empty())
+        .then(|| rows.max(inner.iter().fold(1, |count: usize, extent| count.saturating_mul(*extent))))
 }
 
 /// Bytes of tensors in f32, padded to whole panels, plus `copies` of the largest of them.
@@ -105,7 +106,8 @@ pub(super) fn lane_bytes(arch: &Arch, size: LaneSize<'_>) -> usize {
     let encoder = patches * (patch + width + taps * width) + tokens * (5 * width + mlp) + class;
     let buffers = views.saturating_mul(4 * encoder).saturating_add(results_bytes(taps, patches, slots));
     let picture = 2 * patch * patches;
-    let working = working_bytes(tokens, width / vision.heads.max(1), [taps, views.saturating_mul(patches), width], threads);
+    let working =
+        working_bytes(tokens, width / vision.heads.max(1), [taps, views.saturating_mul(patches), width], threads);
     let large = buffers.saturating_add(picture).saturating_add(working);
     // Plans, lists and tables.
     large.saturating_add(large / 16)

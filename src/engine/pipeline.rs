@@ -86,7 +86,10 @@ impl<B: Backend> Pipeline<B> {
         let mut grids = Vec::with_capacity(GRIDS);
         grids.push(LaneGrid::new(&backend, tokens, slots)?);
         Ok(Pipeline {
-            host_values: memory::zeros("the results of a batch", slots * method.as_ref().map_or(0, LaneMethod::values))?,
+            host_values: memory::zeros(
+                "the results of a batch",
+                slots * method.as_ref().map_or(0, LaneMethod::values),
+            )?,
             layout: Vec::with_capacity(4 * MAX_BANKS + 3),
             recordings: B::Recordings::default(),
             most: [views, slots],

@@ -118,7 +118,10 @@ fn random_numbers_are_the_same_at_each_precision_and_differ_by_seed_and_tensor()
         let (_folder, path) = model(dtype);
         let half = open(&path).unwrap();
         for spec in table(&tiny()) {
-            let (a, b) = (full.tensor(&spec.name).unwrap().to_f32().unwrap(), half.tensor(&spec.name).unwrap().to_f32().unwrap());
+            let (a, b) = (
+                full.tensor(&spec.name).unwrap().to_f32().unwrap(),
+                half.tensor(&spec.name).unwrap().to_f32().unwrap(),
+            );
             for (a, b) in a.iter().zip(&b) {
                 // Half an ulp of the narrow format, relative; subnormal f16 numbers are 2^-25 apart from the true ones.
                 assert!(((a - b).abs() - 3e-8) / a.abs().max(1e-9) <= tolerance, "{} {a} {b}", spec.name);
@@ -451,8 +454,12 @@ fn a_tensor_that_is_written_into_is_refused_and_the_others_are_not() {
 fn a_file_that_is_cut_short_is_an_error_and_one_that_is_replaced_or_removed_is_not() {
     let (folder, path) = model(DType::F32);
     let weights = open(&path).unwrap();
-    let all =
-        || table(&tiny()).iter().map(|spec| weights.tensor(&spec.name).and_then(|t| t.to_f32())).collect::<Result<Vec<_>>>();
+    let all = || {
+        table(&tiny())
+            .iter()
+            .map(|spec| weights.tensor(&spec.name).and_then(|t| t.to_f32()))
+            .collect::<Result<Vec<_>>>()
+    };
     let before = all().unwrap();
     let moved = folder.path().join("moved.safetensors");
     fs::rename(&path, &moved).unwrap();

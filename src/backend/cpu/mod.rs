@@ -133,12 +133,7 @@ fn missing(op: &'static str, tensor: usize) -> Error {
 
 /// Bytes that a lane takes beside its buffers: the scratch memory of its `threads` threads for a tower of `tokens` tokens
 /// and heads of width `head`, and that of searches with `rows` query rows in each of `layers` layers.
-pub(crate) fn working_bytes(
-    tokens: usize,
-    head: usize,
-    [layers, rows, width]: [usize; 3],
-    threads: usize,
-) -> usize {
+pub(crate) fn working_bytes(tokens: usize, head: usize, [layers, rows, width]: [usize; 3], threads: usize) -> usize {
     // A variable of the environment that is not valid is an error elsewhere.
     let Ok(Instructions { f32: isa, pairs, .. }) = Instructions::chosen() else { return 0 };
     let scratch = attention::scratch_len(isa, tokens, head).max(patch_nn::SCRATCH);

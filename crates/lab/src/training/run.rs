@@ -108,7 +108,11 @@ pub fn train(
     let (engine, arch) = (&base.engine, base.engine.arch());
     let samples = options.steps.saturating_mul(options.batch);
     let what = format!("an epoch of {samples} samples");
-    check_memory(&what, samples.saturating_mul(sample_bytes(arch, options.shots)), "use a smaller batch or fewer steps")?;
+    check_memory(
+        &what,
+        samples.saturating_mul(sample_bytes(arch, options.shots)),
+        "use a smaller batch or fewer steps",
+    )?;
     let mut encoder = engine.encoder(options.fit)?;
     let features = format!("{} {} {}", engine.weights().clip_hash(), options.fit, encoder.arithmetic());
     let cache = Cache::open(&paths.cache, &features, arch)?;
