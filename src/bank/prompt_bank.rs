@@ -195,9 +195,17 @@ impl PromptBank {
     /// # Errors
     /// [`ErrorKind::Io`] if it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let bytes = file::write(self)?;
+        let bytes = self.to_bytes()?;
         let path = path.as_ref();
         write_atomically(path, |out| out.write_all(&bytes).map_err(|error| Error::io("write the bank", path, error)))
+    }
+
+    /// The bytes of the bank's file, for [`PromptBank::from_bytes`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the content does not fit the format.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        file::write(self)
     }
 
     /// Identity of the bank: the first 64 bits of a hash of all its content, in hexadecimal.

@@ -1,5 +1,10 @@
 //! [`PixelFormat`]: how the pixels of cameras are stored.
 
+use std::str::FromStr;
+
+use super::layout::argument;
+use crate::error::{Error, Result};
+
 /// How pixels are stored in memory. `Mono8` of GenICam is `Grey8` here, and so on.
 ///
 /// The model sees [`Grey8`](Self::Grey8) and [`Rgb8`](Self::Rgb8); the others are converted to one of them first, by
@@ -114,6 +119,39 @@ impl PixelFormat {
         PixelFormat::BayerBg16,
     ];
 
+    /// The lower-case name that Python uses, such as `bayer_rg8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PixelFormat::Grey8 => "grey8",
+            PixelFormat::Rgb8 => "rgb8",
+            PixelFormat::Grey16 => "grey16",
+            PixelFormat::Bgr8 => "bgr8",
+            PixelFormat::Rgba8 => "rgba8",
+            PixelFormat::Bgra8 => "bgra8",
+            PixelFormat::BayerRg8 => "bayer_rg8",
+            PixelFormat::BayerGr8 => "bayer_gr8",
+            PixelFormat::BayerGb8 => "bayer_gb8",
+            PixelFormat::BayerBg8 => "bayer_bg8",
+            PixelFormat::Grey10 => "grey10",
+            PixelFormat::Grey12 => "grey12",
+            PixelFormat::Grey10p => "grey10p",
+            PixelFormat::Grey12p => "grey12p",
+            PixelFormat::Grey12Packed => "grey12_packed",
+            PixelFormat::BayerRg10 => "bayer_rg10",
+            PixelFormat::BayerGr10 => "bayer_gr10",
+            PixelFormat::BayerGb10 => "bayer_gb10",
+            PixelFormat::BayerBg10 => "bayer_bg10",
+            PixelFormat::BayerRg12 => "bayer_rg12",
+            PixelFormat::BayerGr12 => "bayer_gr12",
+            PixelFormat::BayerGb12 => "bayer_gb12",
+            PixelFormat::BayerBg12 => "bayer_bg12",
+            PixelFormat::BayerRg16 => "bayer_rg16",
+            PixelFormat::BayerGr16 => "bayer_gr16",
+            PixelFormat::BayerGb16 => "bayer_gb16",
+            PixelFormat::BayerBg16 => "bayer_bg16",
+        }
+    }
+
     /// Bits from one pixel of a row to the next.
     pub fn bits(self) -> usize {
         match (self, self.sample()) {
@@ -207,6 +245,18 @@ impl PixelFormat {
     }
 }
 
+impl FromStr for PixelFormat {
+    type Err = Error;
+
+    /// A name as [`PixelFormat::name`] has it.
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(PixelFormat::name).join(", ");
+            argument(format!("{text:?} is not a pixel format: use one of {names}"))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +271,15 @@ mod tests {
         assert_eq!(PixelFormat::Grey10p.row_bytes(5), Some(7));
         assert_eq!(PixelFormat::Grey12p.row_bytes(usize::MAX), None);
         assert_eq!(PixelFormat::Grey8.row_bytes(usize::MAX), Some(usize::MAX));
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for format in PixelFormat::ALL {
+            assert_eq!(format.name().parse::<PixelFormat>().unwrap(), format);
+        }
+        let error = "rgb".parse::<PixelFormat>().unwrap_err();
+        assert!(error.to_string().contains("rgb8, grey16"), "{error}");
     }
 
     #[test]

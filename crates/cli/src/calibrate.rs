@@ -1,14 +1,13 @@
 //! `inctrl bank calibrate` and `inctrl bank report`: a bank against good images.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use inctrl::calibration::{Calibration, GoodPart, Source, enough};
-use inctrl::pictures::{PictureId, Thumbnail};
-use inctrl::{AnomalyMap, Image, PromptBank, Scorer, WhiteLevel};
+use inctrl::calibration::Source;
+use inctrl::{AnomalyMap, PromptBank, Scorer};
+use inctrl_lab::normals::{GoodParts, Opened, distinct, open_all};
 use inctrl_lab::prompt_check::{PromptCheck, leave_one_out, outliers};
 use inctrl_lab::render::{ColourScale, Tile, contact_sheet, write_png};
 use serde::Serialize;
@@ -86,90 +85,30 @@ enum ReportFormat {
     Json,
 }
 
-/// A decoded image with its file.
-struct Opened {
-    path: PathBuf,
-    image: Image,
-    id: PictureId,
-    thumbnail: Thumbnail,
-    prompt: bool,
-}
-
-/// Opens all files. The error lists every bad one.
-fn open_all(
-    paths: &[PathBuf],
-    white: Option<WhiteLevel>,
-    bank: &PromptBank,
-    progress: &Progress,
-) -> Result<Vec<Opened>> {
-    let (mut opened, mut bad) = (Vec::new(), Vec::new());
-    for path in normals::list(paths, progress)? {
-        let image = Image::open_with(&path, white).and_then(|image| {
-            let frame = image.frame();
-            bank.check_depth(&frame).map_err(|error| error.at(&path))?;
-            let prompt = PictureId::is_prompt(frame, bank.prompt_hashes())?;
-            let (id, thumbnail) = (PictureId::of(frame)?, Thumbnail::of(frame)?);
-            Ok((image, id, thumbnail, prompt))
-        });
-        match image {
-            Err(error) => bad.push(error.chain()),
-            Ok((image, id, thumbnail, prompt)) => opened.push(Opened { path, image, id, thumbnail, prompt }),
-        }
-    }
-    if !bad.is_empty() {
-        let list: String = bad.iter().map(|line| format!("\n  {line}")).collect();
-        bail!("{} normal images cannot be used:{list}", bad.len());
-    }
-    Ok(opened)
-}
-
-/// The distinct pictures among `images`, and the number of copies.
-fn distinct(images: Vec<Opened>) -> (Vec<Opened>, usize) {
-    let (all, mut seen) = (images.len(), HashSet::new());
-    let kept: Vec<Opened> = images.into_iter().filter(|image| seen.insert(image.id)).collect();
-    let copies = all - kept.len();
-    (kept, copies)
-}
-
 pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
-    let images = open_all(&args.normals, args.depth.white_level, &bank, &progress)?;
-    let all = images.len();
-    let held_out = images.iter().filter(|image| !image.prompt).count();
-    let source = if held_out > 0 { Source::HeldOut } else { Source::LeaveOneOut };
-    let used = images.into_iter().filter(|image| image.prompt == (source == Source::LeaveOneOut)).collect();
-    let (used, copies) = distinct(used);
-    let prompts = if source == Source::HeldOut { all - held_out } else { 0 };
-    if prompts > 0 {
-        progress.aside(|| say(&format!("note: {prompts} images are prompts of the bank and do not count")));
+    let images = open_all(&normals::list(&args.normals, &progress)?, args.depth.white_level, &bank)?;
+    let good = GoodParts::of(images);
+    if good.prompts > 0 {
+        progress.aside(|| say(&format!("note: {} images are prompts of the bank and do not count", good.prompts)));
     }
     // Refuses too few images before the slow opening of the model.
-    enough(used.len(), used.len() + copies, args.max_false_reject)?;
+    good.enough(args.max_false_reject)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
     let mut scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
-    progress.count(used.len(), "images scored");
-    let mut parts = Vec::new();
-    for opened in &used {
-        let score = match source {
-            Source::HeldOut => scorer.score(opened.image.frame()).cloned(),
-            Source::LeaveOneOut => leave_one_out(&mut scorer, &bank, opened.image.frame()).map(|check| check.score),
-        };
-        let score = score.map_err(|error| error.at(&opened.path))?;
-        parts.push(GoodPart { picture: opened.id, score: score.score, patch_max: score.map.largest() });
-        progress.advance();
-    }
-    let calibration = Calibration::new(source, args.max_false_reject, &parts)?.computed_in(engine.precision());
-    let calibrated = bank.with_calibration(calibration)?;
+    progress.count(good.used.len(), "images scored");
+    let calibrated =
+        good.calibrate(&mut scorer, &bank, args.max_false_reject, engine.precision(), || progress.advance())?;
     let output = args.output.unwrap_or(args.bank);
     calibrated.save(&output)?;
     drop(progress);
-    if copies > 0 {
-        say(&format!("note: {copies} images are copies of others, by their pixels, and do not count"));
+    if good.copies > 0 {
+        say(&format!("note: {} images are copies of others, by their pixels, and do not count", good.copies));
     }
-    say_near_copies(used.iter().map(|image| &image.thumbnail), "the bound counts each of them");
-    if source == Source::LeaveOneOut {
+    say_near_copies(good.used.iter().map(|image| &image.thumbnail), "the bound counts each of them");
+    if good.source == Source::LeaveOneOut {
         say("note: all images are prompts of the bank; each was scored against the others, and the bound is \
             approximate");
     }
@@ -241,7 +180,7 @@ const NAMED: usize = 5;
 pub fn report(args: ReportArgs) -> Result<()> {
     let progress = Progress::new();
     let bank = Arc::new(PromptBank::open(&args.bank)?);
-    let images = open_all(&args.normals, args.depth.white_level, &bank, &progress)?;
+    let images = open_all(&normals::list(&args.normals, &progress)?, args.depth.white_level, &bank)?;
     let prompts = images.into_iter().filter(|image| image.prompt).collect();
     let (images, _) = distinct(prompts);
     if images.is_empty() {
@@ -251,9 +190,9 @@ pub fn report(args: ReportArgs) -> Result<()> {
     let engine = args.model.open()?;
     let mut scorer: Scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(images.len(), "prompts scored");
-    let mut checks: Vec<(&Opened, PromptCheck)> = Vec::new();
+    let mut checks: Vec<(&Opened<'_>, PromptCheck)> = Vec::new();
     for opened in &images {
-        let check = leave_one_out(&mut scorer, &bank, opened.image.frame()).map_err(|error| error.at(&opened.path))?;
+        let check = leave_one_out(&mut scorer, &bank, opened.frame()).map_err(|error| error.at(&opened.path))?;
         checks.push((opened, check));
         progress.advance();
     }
@@ -279,9 +218,9 @@ pub fn report(args: ReportArgs) -> Result<()> {
 }
 
 impl<'a> BankReport<'a> {
-    fn new(bank: &'a PromptBank, checks: &[(&Opened, PromptCheck)]) -> Self {
+    fn new(bank: &'a PromptBank, checks: &[(&Opened<'_>, PromptCheck)]) -> Self {
         let scores: Vec<f32> = checks.iter().map(|(_, check)| check.score.score).collect();
-        let line = |((opened, check), outlier): (&(&Opened, PromptCheck), bool)| PromptLine {
+        let line = |((opened, check), outlier): (&(&Opened<'_>, PromptCheck), bool)| PromptLine {
             path: opened.path.display().to_string(),
             hash: &bank.prompt_hashes()[check.place],
             score: check.score.score,
@@ -338,11 +277,11 @@ impl<'a> BankReport<'a> {
 }
 
 /// Draws every prompt with its map, and the mean map over the first prompt.
-fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened, PromptCheck)]) -> Result<()> {
+fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened<'_>, PromptCheck)]) -> Result<()> {
     let mut tiles = Vec::new();
     for ((opened, check), line) in checks.iter().zip(&report.prompts) {
         let name = opened.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let (frame, map) = (opened.image.frame(), &check.score.map);
+        let (frame, map) = (opened.frame(), &check.score.map);
         let title = format!("{:.3} {name}", check.score.score);
         tiles.push((check.score.score, Tile { frame, map, mask: None, title, anomalous: line.outlier }));
     }
@@ -351,8 +290,7 @@ fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened, PromptCheck)])
     // `checks` is not empty, or there would be no report.
     let (first, check) = &checks[0];
     let mean = AnomalyMap { cells: report.mean_map.clone(), ..check.score.map.clone() };
-    let of_all =
-        Tile { frame: first.image.frame(), map: &mean, mask: None, title: "mean".to_owned(), anomalous: false };
+    let of_all = Tile { frame: first.frame(), map: &mean, mask: None, title: "mean".to_owned(), anomalous: false };
     let mut rows = vec![("mean residual against the others".to_owned(), vec![of_all])];
     for (i, tiles) in order.chunks(8).enumerate() {
         let label = if i == 0 { "prompts, highest score first".to_owned() } else { String::new() };

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use inctrl::Fit;
 use inctrl_lab::datasets;
-use inctrl_lab::evaluation::{self, Draws, Options, Step};
-use inctrl_lab::report::{Report, markdown};
+use inctrl_lab::evaluation::{Draws, Options, Step};
+use inctrl_lab::report::markdown;
+use inctrl_lab::study::{self, Stage};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
@@ -68,11 +69,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     let progress = Progress::new();
     progress.step("looking for images");
     let dataset = args.layout.open(&args.dataset)?;
-    let mut shots: Vec<usize> = args.shots.iter().map(|shots| shots.get()).collect();
-    shots.sort_unstable();
-    shots.dedup();
-    let mut options = Options {
-        shots,
+    let options = Options {
+        shots: args.shots.iter().map(|shots| shots.get()).collect(),
         runs: args.runs.get(),
         seed: args.layout.seed,
         spec: args.method.spec(None, args.fit),
@@ -87,16 +85,13 @@ pub fn run(args: Args) -> Result<Outcome> {
     create_folder(&args.output)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    options.spec = engine.settle(&options.spec)?;
-    progress.step("drawing prompts");
-    let (draws, entries, unusable) = evaluation::run(&engine, &dataset, &options, &args.output, |step| match step {
-        Step::Images(total) => progress.count(total, "images encoded"),
-        Step::Done => progress.advance(),
+    let results = study::run(&engine, &dataset, &checked, options, &args.output, |stage| match stage {
+        Stage::Prompts => progress.step("drawing prompts"),
+        Stage::Images(Step::Images(total)) => progress.count(total, "images encoded"),
+        Stage::Images(Step::Done) => progress.advance(),
+        Stage::Metrics => progress.step("computing metrics"),
+        Stage::Report => progress.step("writing the report"),
     })?;
-    progress.step("computing metrics");
-    let results = evaluation::evaluate(&engine, &dataset, &options, draws, &entries, unusable, &checked)?;
-    progress.step("writing the report");
-    Report { results: &results, dataset: &dataset, options: &options, entries: &entries }.write(&args.output)?;
     drop(progress);
     result(markdown(&results).trim_end())?;
     say(&format!("report: {}", args.output.join("report.html").display()));

@@ -98,15 +98,25 @@ enum Outcome {
     SomeInputsFailed,
 }
 
+/// The weights of the small model in the program (weights/README.md), as a safetensors file.
+pub fn demo_weights() -> &'static [u8] {
+    demo::OWN_WEIGHTS
+}
+
+/// Like [`run`], for the `main` of a program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(run(arguments))
+}
+
 /// Runs the command in `arguments`, the first of which is the program's own name. Results go to standard output,
 /// everything else to standard error. Returns the exit code of the process.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let command = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli.command,
         Err(message) => {
             // A closed standard output is fine: its reader has read as much as it wanted.
             let lost = message.print().is_err_and(|error| error.kind() != ErrorKind::BrokenPipe);
-            return ExitCode::from(u8::from(lost || message.use_stderr()));
+            return u8::from(lost || message.use_stderr());
         }
     };
     let result = match command {
@@ -124,12 +134,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Tune(args) => tune::run(args),
     };
     match result {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::SomeInputsFailed) => ExitCode::from(2),
-        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::SomeInputsFailed) => 2,
+        Err(error) if error.is::<ReaderGone>() => 0,
         Err(error) => {
             say(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            1
         }
     }
 }

@@ -1,12 +1,10 @@
 //! From files and folders of normal images to a bank.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use inctrl::checkpoint::PromptList;
-use inctrl::pictures::{Depth, EXTENSIONS, Found, NEAR, PictureId, Thumbnail, different, summary};
-use inctrl::{BankBuilder, Error, Fit, Image, PromptBank, WhiteLevel};
+use inctrl::pictures::{NEAR, Thumbnail, different};
+use inctrl::{BankBuilder, Error, Fit, PromptBank, WhiteLevel};
+use inctrl_lab::normals::{self, Normal};
 
 use super::console::{Progress, say};
 
@@ -19,12 +17,6 @@ pub const FIT_HELP: &str = "How an image is fitted to the model: crop (the middl
     (the whole image, padded), stretch (the whole image, stretched to a square) or trim (keeps the shape) [default: \
     anomaly-dino: trim; inctrl: as in the model's training; CLIP: crop]";
 
-/// The message for a folder without pictures.
-pub fn no_pictures(found: &Found) -> String {
-    let rest = found.summary().map(|summary| format!("; {summary}")).unwrap_or_default();
-    format!("the folder contains no picture file ({}){rest}", EXTENSIONS.join(", "))
-}
-
 /// Parses a fit, for clap.
 pub fn parse_fit(text: &str) -> Result<Fit, String> {
     text.parse().map_err(|error: Error| error.to_string())
@@ -32,30 +24,12 @@ pub fn parse_fit(text: &str) -> Result<Fit, String> {
 
 /// The files of `paths`: a file itself, or a folder's pictures sorted by name, without subfolders. Reports what is
 /// ignored. The error lists everything that cannot be read.
-pub fn list(paths: &[PathBuf], progress: &Progress) -> anyhow::Result<Vec<PathBuf>> {
-    let (mut files, mut passed_over, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for path in paths {
-        // A missing file is reported later, together with all other bad ones.
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let mut found = Found::below(path, Depth::One, None);
-        if found.pictures.is_empty() && found.failed.is_empty() {
-            bail!("{}: {}: K = 0, but at least one normal image is needed", path.display(), no_pictures(&found));
-        }
-        files.append(&mut found.pictures);
-        passed_over.append(&mut found.passed_over);
-        failed.append(&mut found.failed);
-    }
-    if !failed.is_empty() {
-        let list: String = failed.iter().map(|(path, why)| format!("\n  {}: {why}", path.display())).collect();
-        bail!("{} normal images cannot be used:{list}", failed.len());
-    }
-    if let Some(summary) = summary(passed_over.iter().map(|(path, why)| (path.as_path(), *why))) {
+pub fn list(paths: &[PathBuf], progress: &Progress) -> inctrl::Result<Vec<Normal<'static>>> {
+    let listed = normals::list(paths)?;
+    if let Some(summary) = listed.passed_over {
         progress.aside(|| say(&format!("note: among the normal images: {summary}")));
     }
-    Ok(files)
+    Ok(listed.files.into_iter().map(Normal::File).collect())
 }
 
 /// Reports the share of pictures that are near-copies of others, if there are any, and the consequence.
@@ -73,78 +47,19 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
     }
 }
 
-/// The images of a bank, to find copies.
-struct Copies<'a> {
-    /// Hashes of the prompts that the bank already had.
-    before: &'a [String],
-    seen: HashSet<PictureId>,
-    found: usize,
-}
-
-impl Copies<'_> {
-    fn count(&mut self, id: PictureId, is_prompt: bool) {
-        self.found += usize::from(!self.seen.insert(id) || is_prompt);
-    }
-}
-
-/// Encodes the image of a file, or all images of a prompt list. Only checks the file if there are no `copies` to count.
-fn add(
-    builder: &mut BankBuilder<'_>,
-    file: &Path,
-    white: Option<WhiteLevel>,
-    mut copies: Option<&mut Copies<'_>>,
-) -> inctrl::Result<()> {
-    if !is_prompt_list(file) {
-        let image = Image::open_with(file, white)?;
-        let frame = image.frame();
-        let Some(copies) = copies else { return frame.check_depth() };
-        builder.add(frame)?;
-        copies.count(PictureId::of(frame)?, PictureId::is_prompt(frame, copies.before)?);
-        return Ok(());
-    }
-    let list = PromptList::open(file)?;
-    for i in 0..list.len() {
-        let image = list.get(i)?;
-        if let Some(copies) = &mut copies {
-            builder.add_normalised(&image)?;
-            // A tensor made from a picture has the picture's hash.
-            let id = PictureId::from_bytes(image.content_hash());
-            copies.count(id, copies.before.contains(&id.to_string()));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a file is a few-shot prompt list of PyTorch: by its extension.
-fn is_prompt_list(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
-}
-
-/// Encodes `files` into the builder's bank, which already has the prompts `before`. The error lists every bad file.
+/// Encodes `normals` into the builder's bank, which already has the prompts `before`. The error lists every bad file.
 pub fn finish(
-    mut builder: BankBuilder<'_>,
-    files: &[PathBuf],
+    builder: BankBuilder<'_>,
+    normals: &[Normal<'_>],
     white: Option<WhiteLevel>,
     before: &[String],
     progress: &Progress,
 ) -> anyhow::Result<PromptBank> {
-    let mut bad: Vec<String> = Vec::new();
-    let mut copies = Copies { before, seen: HashSet::new(), found: 0 };
-    for (i, file) in files.iter().enumerate() {
-        progress.step(format!("encoding normal image {} of {}", i + 1, files.len()));
-        // After a failure the remaining files are only checked.
-        let counted = bad.is_empty().then_some(&mut copies);
-        let added = add(&mut builder, file, white, counted).map_err(|error| error.at(file));
-        bad.extend(added.err().map(|error| error.chain()));
-    }
-    if !bad.is_empty() {
-        let list: String = bad.iter().map(|line| format!("\n  {line}")).collect();
-        bail!("{} of {} normal images cannot be used:{list}", bad.len(), files.len());
-    }
-    let bank = builder.finish().context("cannot build the bank")?;
-    if copies.found > 0 {
-        say(&format!("note: {} of the {} normal images are copies of others", copies.found, bank.info().prompts));
+    let (bank, copies) = normals::build(builder, normals, white, before, |i| {
+        progress.step(format!("encoding normal image {} of {}", i + 1, normals.len()));
+    })?;
+    if copies > 0 {
+        say(&format!("note: {copies} of the {} normal images are copies of others", bank.info().prompts));
     }
     Ok(bank)
 }

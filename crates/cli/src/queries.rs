@@ -9,8 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 use inctrl::Error;
 use inctrl::pictures::{Depth, Found, Why, folders_below, summary};
-
-use super::normals::no_pictures;
+use inctrl_lab::normals::no_pictures;
 
 /// One image to be scored.
 pub struct Query {

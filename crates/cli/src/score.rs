@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::ArgGroup;
 use inctrl::{BankSpec, Engine, Fit, PromptBank, Scorer, WhiteLevel};
+use inctrl_lab::normals::Normal;
 
 use super::Outcome;
 use super::console::{Progress, result, say};
@@ -140,7 +141,7 @@ enum Prompts {
     Bank(Box<PromptBank>, PathBuf),
     Normals {
         spec: BankSpec,
-        files: Vec<PathBuf>,
+        normals: Vec<Normal<'static>>,
     },
 }
 
@@ -149,8 +150,8 @@ impl PromptArgs {
         Ok(match self.bank {
             Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
             None => {
-                let files = normals::list(&self.normals, progress)?;
-                Prompts::Normals { spec: self.method.spec(self.class.as_deref(), self.fit), files }
+                let normals = normals::list(&self.normals, progress)?;
+                Prompts::Normals { spec: self.method.spec(self.class.as_deref(), self.fit), normals }
             }
         })
     }
@@ -166,10 +167,10 @@ impl Prompts {
     ) -> Result<(Arc<PromptBank>, String)> {
         let (bank, source) = match self {
             Prompts::Bank(bank, path) => (*bank, path.display().to_string()),
-            Prompts::Normals { spec, files } => {
+            Prompts::Normals { spec, normals } => {
                 progress.step("beginning the bank");
                 let builder = engine.bank_builder_of(&spec)?;
-                (normals::finish(builder, &files, white, &[], progress)?, "the normal images".to_owned())
+                (normals::finish(builder, &normals, white, &[], progress)?, "the normal images".to_owned())
             }
         };
         Ok((Arc::new(bank), source))

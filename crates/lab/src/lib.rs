@@ -6,10 +6,12 @@
 //! | [`datasets`] | data sets on disk: images, labels, masks, splits |
 //! | [`metrics`] | how well scores separate good from defective |
 //! | [`evaluation`] | the paper's protocol: draws, scores, figures |
+//! | [`normals`] | normal images from files and memory to a bank and its thresholds |
 //! | [`report`] | an evaluation as a page, JSON, CSV and Markdown |
 //! | [`training`] | training of InCTRL's heads: the paper's objective on an auxiliary data set |
 //! | [`prompt_check`] | the prompts of a bank against each other |
 //! | [`render`] | heat maps as pictures, sheets of many images, curves |
+//! | [`study`] | an evaluation from the data set to its report |
 //! | [`synth`] | procedural inspection images, good and defective |
 //! | [`measure`] | timing |
 
@@ -17,8 +19,10 @@ pub mod datasets;
 pub mod evaluation;
 pub mod measure;
 pub mod metrics;
+pub mod normals;
 pub mod prompt_check;
 pub mod render;
 pub mod report;
+pub mod study;
 pub mod synth;
 pub mod training;

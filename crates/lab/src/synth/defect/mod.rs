@@ -12,9 +12,12 @@ mod line;
 mod place;
 mod tone;
 
+use std::str::FromStr;
+
 use super::random::Stream;
 use super::relief::Relief;
 use super::split::Split;
+use inctrl::{Error, ErrorKind, Result};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +94,28 @@ pub struct Fault {
     pub defect: Defect,
     /// Its size.
     pub severity: Severity,
+}
+
+impl FromStr for Severity {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Severity::ALL.into_iter().find(|severity| severity.name() == text).ok_or_else(|| {
+            let names = Severity::ALL.map(Severity::name).join(", ");
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a size of a defect: use {names}"))
+        })
+    }
+}
+
+impl FromStr for Defect {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Defect::ALL.iter().copied().find(|defect| defect.name() == text).ok_or_else(|| {
+            let names = Defect::ALL.iter().map(|defect| defect.name()).collect::<Vec<_>>().join(", ");
+            Error::new(ErrorKind::Argument, format!("{text:?} is not a defect: use {names}"))
+        })
+    }
 }
 
 impl From<Defect> for Fault {

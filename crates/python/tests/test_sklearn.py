@@ -1,0 +1,58 @@
+"""The estimator of scikit-learn."""
+
+from __future__ import annotations
+
+import pickle
+
+import inctrl
+import numpy
+import pytest
+
+pytest.importorskip("sklearn")
+
+from inctrl.sklearn import AnomalyDetector  # noqa: E402
+from sklearn.base import clone  # noqa: E402
+from sklearn.exceptions import NotFittedError  # noqa: E402
+from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
+
+
+def test_it_fits_good_parts_and_predicts(good, bad, weights):
+    detector = AnomalyDetector(weights, class_name="label", device="cpu", max_false_reject=0.2)
+    assert detector.fit(good[:6]) is detector and detector.max_false_reject_ == 0.2
+    scores = detector.score_samples([*good[6:], bad])
+    assert scores.shape == (5,) and scores[-1] == scores.min()
+    assert detector.predict([bad]).tolist() == [-1]
+    assert set(detector.predict(numpy.stack(good))) <= {1, -1} and (detector.predict(good[:6]) == 1).all()
+    assert numpy.array_equal(detector.decision_function([bad]), detector.score_samples([bad]) - detector.offset_)
+    engine = inctrl.Engine(weights, device="cpu")
+    assert scores[-1] == -engine.scorer(detector.bank_).score(bad).pred_score
+    again = pickle.loads(pickle.dumps(detector))
+    assert numpy.array_equal(again.score_samples([bad]), scores[-1:])
+
+
+def test_few_images_promise_what_they_can(good, weights):
+    with pytest.warns(UserWarning, match="3 different images cannot promise"):
+        detector = AnomalyDetector(weights, device="cpu").fit(good[:3])
+    assert detector.max_false_reject_ == 0.25
+    with pytest.raises(ValueError, match="at least 2"):
+        AnomalyDetector(weights, device="cpu").fit(good[:1])
+
+
+def test_parameters_are_those_of_scikit_learn(good):
+    detector = AnomalyDetector("W.safetensors", options={"rotations": 2}, max_false_reject=0.1)
+    assert clone(detector).get_params() == detector.get_params()
+    assert detector.set_params(threads=2).get_params()["threads"] == 2
+    with pytest.raises(NotFittedError):
+        detector.predict(good)
+
+
+# Checks that want what an image is not: scores that follow the scale or the precision of a feature, or a sample weight.
+EXPECTED: dict[str, str] = {}
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [AnomalyDetector(device="cpu", image_shape=(1, -1), threads=1)], expected_failed_checks=lambda estimator: EXPECTED
+)
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
