@@ -4,9 +4,9 @@
 #     scripts/wheel.sh [--manylinux] [FOLDER]      the wheel goes into FOLDER (target/wheels)
 #
 # --manylinux links with zig against the oldest C library that the toolchain knows (manylinux2014, glibc 2.17), for machines other
-# than this one. Needs Python 3.10 or newer, and maturin, which is fetched where pip can: without them it says SKIP, or fails where
-# INCTRL_REQUIRE_PYTHON=1. The tests need pytest and take what else there is of pillow, scikit-learn and mypy; INCTRL_PYTHON names the
-# interpreter.
+# than this one. Needs Python 3.10 or newer (INCTRL_PYTHON names it) and maturin, which is fetched where pip can: without them it
+# says SKIP, or fails where INCTRL_REQUIRE_PYTHON=1. The tests need pytest, and take what there is of pillow, scikit-learn, mypy and
+# matplotlib.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
@@ -51,7 +51,7 @@ site=$("$work/fresh/bin/python" -c 'import inctrl, os; print(os.path.dirname(inc
 du -sk "$site" | awk '{ printf "installed: %.1f MB beside numpy\n", $1 / 1000; exit $1 > 30000 }'
 
 "${pip[@]}" pytest || skip "pytest cannot be had"
-for extra in pillow scikit-learn mypy; do
+for extra in pillow scikit-learn mypy matplotlib; do
     "${pip[@]}" "$extra" || echo "SKIP: $extra cannot be had, and what it tests is left out"
 done
 # From another folder: what is tested is what was installed.

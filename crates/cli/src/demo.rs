@@ -119,7 +119,7 @@ fn line([product, queries, good, defective, score, patch_max]: [&str; 6]) -> Str
 }
 
 /// The example weights (weights/README.md): CLIP and heads in one file.
-pub const OWN_WEIGHTS: &[u8] = include_bytes!("../../../weights/demo.safetensors");
+pub static OWN_WEIGHTS: &[u8] = include_bytes!("../../../weights/demo.safetensors");
 
 /// The program's own model, and the folder of its file, which must exist as long as the engine.
 fn own_engine() -> Result<(Option<TempDir>, Engine)> {

@@ -23,8 +23,8 @@ def as_array(picture: Any) -> Any:
     if hasattr(picture, "__array__"):
         return numpy.asarray(picture)
     raise TypeError(
-        f"{type(picture).__name__} is not a picture: give a path, the bytes of a file, an array (uint8, or uint16 for grey), a picture of PIL, or an "
-        "object with __array_interface__, __dlpack__ or __cuda_array_interface__"
+        f"{type(picture).__name__} is not a picture: give a path, the bytes of a file, an array (uint8, or uint16 for grey), a "
+        "picture of PIL, or an object with __array_interface__, __dlpack__ or __cuda_array_interface__"
     )
 
 
