@@ -5,6 +5,21 @@ from typing import Any, Protocol, TypeAlias, final
 import numpy
 import numpy.typing as npt
 
+__all__ = [
+    "Bank",
+    "Engine",
+    "Region",
+    "Score",
+    "Scorer",
+    "__VERSION__",
+    "demo_weights",
+    "evaluate",
+    "run_cli",
+    "synth_dataset",
+    "synth_families",
+    "synth_sample",
+]
+
 class _HasArrayInterface(Protocol):
     @property
     def __array_interface__(self) -> dict[str, Any]: ...

@@ -21,9 +21,11 @@ fn class_of(error: &Error) -> &'static str {
     }
 }
 
+/// Whether the cause underneath is a file that is not there.
 fn is_missing(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let is = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
+    causes.filter_map(|cause| cause.downcast_ref()).any(is)
 }
 
 /// The exception for an error.

@@ -7,7 +7,6 @@ import numpy
 import pytest
 
 SIDE = 96
-FAMILY = "printed_label"
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +14,23 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "demo.safetensors"
     path.write_bytes(inctrl.demo_weights())
     return path
+
+
+TINY = """{"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+ "text_cfg": {"width": 32, "heads": 2, "layers": 1}, "inctrl": {"taps": [1, 2]}}"""
+
+
+def write_tiny_model(folder):
+    """A random model of another kind, which scores in no time."""
+    config, path = folder / "tiny.json", folder / "tiny.safetensors"
+    config.write_text(TINY)
+    assert inctrl.run_cli(["inctrl", "weights", "random", "--config", str(config), "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def test_procedural_images_are_drawn_with_their_defects(family):
 def test_an_evaluation_is_run_and_goes_on(engine, tmp_path):
     data = tmp_path / "data"
     drawn = inctrl.synth_dataset(
-        data, families=["keypad"], products=1, normals=4, test_normals=2, defective=1, side=64
+        data, families=["gear"], products=1, normals=4, test_normals=2, defective=1, side=64
     )
     assert len(list(data.rglob("*.png"))) >= drawn
     results = inctrl.evaluate(engine, data, tmp_path / "out", shots=[2], runs=2, layout="mvtec")

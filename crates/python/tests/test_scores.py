@@ -149,11 +149,10 @@ def test_the_map_in_pixels_lies_where_the_image_is(scorer, bad):
     assert numpy.nanmax(full) <= score.anomaly_map.max()
     half = score.map_in_pixels(wide.shape[1] // 2, wide.shape[0] // 2)
     assert half.shape == (wide.shape[0] // 2, wide.shape[1] // 2)
-    # The centre of a cell has the cell's value: rows and columns that divide the picture evenly.
-    rows, cols = score.anomaly_map.shape
-    exact = score.map_in_pixels(3 * cols * 2, 3 * rows)
-    inside = exact[1::3, ~numpy.isnan(exact).all(axis=0)]
-    assert inside.shape[0] == rows and numpy.allclose(inside[:, 1::3], score.anomaly_map, atol=1e-6)
+    # The centre of a cell has the cell's value: the middle one of three by three pixels.
+    square = scorer.score(bad)
+    rows, cols = square.anomaly_map.shape
+    assert numpy.allclose(square.map_in_pixels(3 * cols, 3 * rows)[1::3, 1::3], square.anomaly_map, atol=1e-6)
 
 
 def test_scores_regions_and_banks_are_pickled(engine, bank, bad):
@@ -192,11 +191,12 @@ def test_options_of_a_method_are_keywords(engine, good):
 
 def test_an_ignore_mask_takes_cells_out(engine, good, bad):
     mask = numpy.zeros(bad.shape[:2], numpy.uint8)
-    mask[:, :48] = 255
+    # Cells are 96 / 15 pixels wide: five of them.
+    mask[:, :32] = 255
     bank = engine.build_bank(good[:2], class_name="label", ignore_mask=mask)
     score = engine.scorer(bank).score(bad)
-    cols = score.ignored.shape[1]
-    assert score.ignored[:, : cols // 2].all() and not score.ignored[:, cols // 2 :].any()
+    assert score.ignored[:, :5].all() and not score.ignored[:, 5:].any()
+    assert not score.anomaly_map[:, :5].any() and score.anomaly_map[:, 5:].all()
 
 
 def test_a_bank_is_exchanged(engine, scorer, bank, good, bad):
