@@ -34,7 +34,7 @@ tools=("maturin>=1.9,<2")
 [ -z "$manylinux" ] || tools+=(ziglang)
 "$work/build/bin/pip" install --quiet --disable-pip-version-check "${tools[@]}" || skip "maturin cannot be had"
 
-rm -rf "$work/wheel"
+"$python" scripts/third_party.py crates/python/licenses/THIRD-PARTY
 build=(--release --locked --manifest-path crates/python/Cargo.toml --out "$work/wheel")
 if [ -n "$manylinux" ]; then
     build+=(--zig --compatibility manylinux2014)
@@ -46,7 +46,8 @@ wheel=$(echo "$work"/wheel/*.whl)
 
 "$python" -m venv "$work/fresh"
 pip=("$work/fresh/bin/pip" install --quiet --disable-pip-version-check)
-"${pip[@]}" "$wheel" || skip "numpy cannot be had"
+"${pip[@]}" "numpy>=1.23" || skip "numpy cannot be had"
+"${pip[@]}" "$wheel"
 site=$("$work/fresh/bin/python" -c 'import inctrl, os; print(os.path.dirname(inctrl.__file__))')
 du -sk "$site" | awk '{ printf "installed: %.1f MB beside numpy\n", $1 / 1000; exit $1 > 30000 }'
 

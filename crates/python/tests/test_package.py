@@ -48,6 +48,13 @@ def test_the_package_is_typed_and_needs_numpy_alone():
     assert importlib.metadata.version("inctrl") == inctrl.__version__
 
 
+def test_the_wheel_has_the_licences_of_all_that_is_in_it():
+    files = [file for file in importlib.metadata.files("inctrl") or [] if "licenses" in file.parts]
+    texts = {file.name: file.read_text() for file in files}
+    assert {"LICENSE-MIT", "LICENSE-APACHE", "THIRD-PARTY"} <= set(texts)
+    assert "tokenizers" in texts["THIRD-PARTY"] and "pyo3" in texts["THIRD-PARTY"]
+
+
 def test_all_names_are_there():
     for name in inctrl.__all__:
         assert getattr(inctrl, name) is not None, name
