@@ -10,6 +10,7 @@ use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::arrays;
+use crate::errors::OrRaise;
 
 /// Connected cells of the anomaly map that reach the bank's limit for cells; x, y, width and height are the box around them in
 /// pixels of the image, area their own in square pixels, peak their largest value.
@@ -225,7 +226,7 @@ impl Score {
         let (along, down) = (width as f64 / own_width as f64, height as f64 / own_height as f64);
         let placement = Placement { x: x * along, y: y * down, width: w * along, height: h * down };
         let map = AnomalyMap { grid: Grid { rows, cols }, cells, placement };
-        let values = py.detach(|| upsample(&map, width, height));
+        let values = py.detach(|| upsample(&map, width, height)).or_raise(py)?;
         arrays::of_f32(py, &[height, width], &values)
     }
 
