@@ -15,6 +15,7 @@ mod four_ways;
 #[cfg(target_os = "linux")]
 mod interruption;
 mod methods;
+mod precision;
 #[path = "../../../../tests/common/program.rs"]
 mod program;
 mod scoring;
