@@ -26,7 +26,7 @@ use super::{Outcome, bench_op};
 Latency is from a frame in host memory to its score in host memory, one frame after the other. After a gap the
 machine is at rest, as between the parts on a conveyor. The steps are timed in separate passes,
 which wait after each step and also decode the file. Percentages are relative to the machine's best in the
-same run: a plain copy, a large product.
+same run: a plain copy, a large product. On a CPU the multiplying instructions are timed first, as a bound that no product exceeds.
 
 Examples:
   inctrl bench --weights W.safetensors --deadline-ms 20
