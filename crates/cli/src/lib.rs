@@ -16,6 +16,7 @@
 //! | `calibrate.rs` | `inctrl bank`: calibrate, report |
 //! | `data.rs` | `inctrl data`: check |
 //! | `eval.rs` | `inctrl eval` |
+//! | `compare.rs` | `inctrl compare` |
 //! | `train.rs` | `inctrl train` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
@@ -29,6 +30,7 @@ mod bank;
 mod bench;
 mod bench_op;
 mod calibrate;
+mod compare;
 mod console;
 mod convert;
 mod data;
@@ -78,6 +80,7 @@ enum Command {
     #[command(subcommand)]
     Bank(bank::Command),
     Eval(eval::Args),
+    Compare(compare::Args),
     Train(train::Args),
     #[command(subcommand)]
     Data(data::Command),
@@ -123,6 +126,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Score(args) => score::run(args),
         Command::Bank(command) => bank::run(command),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Train(args) => train::run(args),
         Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),

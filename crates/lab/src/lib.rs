@@ -7,6 +7,7 @@
 //! | [`metrics`] | how well scores separate good from defective |
 //! | [`evaluation`] | the paper's protocol: draws, scores, figures |
 //! | [`normals`] | normal images from files and memory to a bank and its thresholds |
+//! | [`comparison`] | all methods on one's own parts, and which differences are more than chance |
 //! | [`report`] | an evaluation as a page, JSON, CSV and Markdown |
 //! | [`training`] | training of InCTRL's heads: the paper's objective on an auxiliary data set |
 //! | [`prompt_check`] | the prompts of a bank against each other |
@@ -15,6 +16,7 @@
 //! | [`synth`] | procedural inspection images, good and defective |
 //! | [`measure`] | timing |
 
+pub mod comparison;
 pub mod datasets;
 pub mod evaluation;
 pub mod measure;

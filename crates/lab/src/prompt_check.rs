@@ -14,13 +14,12 @@ pub struct PromptCheck {
     pub score: Score,
 }
 
-/// Scores a prompt, with the image `frame`, against the bank without it and its copies. The scorer keeps that smaller
-/// bank.
+/// The index of a prompt, with the image `frame`, and the bank without it and its copies.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] if the image is not a prompt of the bank, or no other prompt is there; otherwise as
-/// [`Scorer::score`].
-pub fn leave_one_out(scorer: &mut Scorer, bank: &PromptBank, frame: Frame<'_>) -> Result<PromptCheck> {
+/// [`ErrorKind::Argument`] if the image is not a prompt of the bank, there is no other prompt, or the method cannot separate
+/// its prompts.
+pub fn without(bank: &PromptBank, frame: Frame<'_>) -> Result<(usize, PromptBank)> {
     let places: Vec<usize> = PictureId::prompt_places(frame, bank.prompt_hashes())?.collect();
     let Some(&place) = places.first() else {
         return Err(Error::new(
@@ -33,20 +32,39 @@ pub fn leave_one_out(scorer: &mut Scorer, bank: &PromptBank, frame: Frame<'_>) -
         let message = "the bank has no other prompt to compare with: at least two are needed";
         return Err(Error::new(ErrorKind::Argument, message));
     }
-    scorer.set_bank(Arc::new(bank.subset(&others)?))?;
+    Ok((place, bank.subset(&others)?))
+}
+
+/// Scores a prompt, with the image `frame`, against the bank without it and its copies. The scorer keeps that smaller
+/// bank.
+///
+/// # Errors
+/// As [`without`] and [`Scorer::score`].
+pub fn leave_one_out(scorer: &mut Scorer, bank: &PromptBank, frame: Frame<'_>) -> Result<PromptCheck> {
+    let (place, others) = without(bank, frame)?;
+    scorer.set_bank(Arc::new(others))?;
     Ok(PromptCheck { place, score: scorer.score(frame)?.clone() })
 }
 
-/// Which of `scores` are outliers: more than 3.5 standard deviations above the median, with the deviation estimated
-/// from the median distance to it (Iglewicz and Hoaglin, 1993). Fewer than four scores have no outliers.
-pub fn outliers(scores: &[f32]) -> Vec<bool> {
-    if scores.len() < 4 {
-        return vec![false; scores.len()];
+/// Median and standard deviation of scores, with the deviation estimated from the median distance to the median; `None`
+/// without scores.
+pub fn spread(scores: &[f32]) -> Option<(f32, f32)> {
+    if scores.is_empty() {
+        return None;
     }
     let middle = median(scores.to_vec());
     // 0.6745 is the median distance of a normal distribution with deviation 1. If most scores are equal, a small floor
     // keeps rounding from counting as an outlier.
     let deviation = (median(scores.iter().map(|x| (x - middle).abs()).collect()) / 0.6745).max(1e-4);
+    Some((middle, deviation))
+}
+
+/// Which of `scores` are outliers: more than 3.5 standard deviations above the median, with the deviation estimated
+/// from the median distance to it (Iglewicz and Hoaglin, 1993). Fewer than four scores have no outliers.
+pub fn outliers(scores: &[f32]) -> Vec<bool> {
+    let Some((middle, deviation)) = spread(scores).filter(|_| scores.len() >= 4) else {
+        return vec![false; scores.len()];
+    };
     scores.iter().map(|x| (x - middle) / deviation > 3.5).collect()
 }
 

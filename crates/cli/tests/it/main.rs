@@ -5,6 +5,7 @@ mod bench_op;
 mod checkpoints;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod comparison;
 mod copies;
 mod depth;
 mod downloads;

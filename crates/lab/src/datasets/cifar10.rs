@@ -96,7 +96,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
 type Read = (std::sync::Arc<Pictures>, Vec<u8>);
 
 fn binary(bytes: Vec<u8>) -> Result<Read> {
-    if bytes.is_empty() || bytes.len() % RECORD != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         let message = format!(
             "the file has {} bytes, expected {} ({BATCH} records of {RECORD}): download it again",
             bytes.len(),

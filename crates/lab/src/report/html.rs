@@ -13,7 +13,8 @@ use crate::evaluation::{Cell, Chance, ClassResults, Entry, MetricName, PaperRow,
 use crate::metrics::{Best, Confusion, Ranking};
 use crate::render::ColourScale;
 
-const STYLE: &str = include_str!("page.css");
+/// The look of every page.
+pub(crate) const STYLE: &str = include_str!("page.css");
 /// The residual at the upper end of the colour scale, as in `inctrl score --maps`.
 const MAP_MAX: f32 = 0.25;
 /// Mistakes of a kind that are shown of each class.

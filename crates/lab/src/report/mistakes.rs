@@ -9,7 +9,7 @@ use image::{ExtendedColorType, RgbImage};
 use crate::datasets::Item;
 use crate::evaluation::Entry;
 use crate::render::{ColourScale, overlay};
-use inctrl::{Frame, PixelFormat};
+use inctrl::{AnomalyMap, Error, ErrorKind, Frame, PixelFormat, Placement};
 
 /// Longest side of a picture in the page.
 const SIDE: usize = 220;
@@ -23,6 +23,21 @@ pub fn pictures(item: &Item, entry: &Entry, bank: usize, scale: &ColourScale) ->
     let frame = Frame::packed(&pixels, width, height, PixelFormat::Rgb8).map_err(|error| error.chain())?;
     let heat = overlay(frame, &map, scale).map_err(|error| error.chain())?;
     Ok([jpeg(&pixels, width, height)?, jpeg(&heat.pixels, heat.width, heat.height)?])
+}
+
+/// An image and its heat map as data for a page; the map is one of the image's own pixels.
+pub(crate) fn beside(frame: Frame<'_>, map: &AnomalyMap, scale: &ColourScale) -> Result<[String; 2], Error> {
+    let (width, height, pixels) = reduced(frame);
+    let [across, down] = [width as f64 / frame.width() as f64, height as f64 / frame.height() as f64];
+    let place = map.placement;
+    let placement =
+        Placement { x: place.x * across, y: place.y * down, width: place.width * across, height: place.height * down };
+    let reduced = Frame::packed(&pixels, width, height, PixelFormat::Rgb8)?;
+    let heat = overlay(reduced, &AnomalyMap { placement, ..map.clone() }, scale)?;
+    let written = |pixels: &[u8], width, height| {
+        jpeg(pixels, width, height).map_err(|error| Error::new(ErrorKind::Internal, error))
+    };
+    Ok([written(&pixels, width, height)?, written(&heat.pixels, heat.width, heat.height)?])
 }
 
 /// An RGB picture whose longer side is at most [`SIDE`].

@@ -64,4 +64,7 @@ impl Report<'_> {
     }
 }
 
+pub(crate) use charts::histogram;
+pub(crate) use html::STYLE;
+pub(crate) use mistakes::beside;
 pub use tables::markdown;

@@ -1,0 +1,229 @@
+//! From images to scores, method by method.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::datasets::draw;
+use crate::prompt_check::without;
+use inctrl::methods::{able, all_options};
+use inctrl::pictures::PictureId;
+use inctrl::{BankSpec, Engine, Error, ErrorKind, Image, PromptBank, Result, Score, WhiteLevel};
+
+/// A picture file.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it is defective.
+    pub defective: bool,
+}
+
+/// How methods are compared.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Most good images that become prompts.
+    pub prompts: usize,
+    /// The share of good parts that the limit may reject.
+    pub max_false_reject: f64,
+    /// Another seed draws other prompts.
+    pub seed: u64,
+    /// The value of white in pictures of 16 bits.
+    pub white_level: Option<WhiteLevel>,
+}
+
+/// A method on a model.
+pub struct Candidate<'a> {
+    /// The model.
+    pub engine: &'a Engine,
+    /// The name of the model in tables.
+    pub model: String,
+    /// The method and its options, settled.
+    pub spec: BankSpec,
+}
+
+/// Every method that a model can serve, or only those in `wanted`, if any are named. Each takes the options of `spec` that it
+/// has.
+///
+/// # Errors
+/// As [`Engine::settle`].
+pub fn candidates<'a>(
+    engine: &'a Engine,
+    model: &str,
+    spec: &BankSpec,
+    wanted: &[String],
+) -> Result<Vec<Candidate<'a>>> {
+    let names = able(engine.weights()).map(|method| method.name());
+    let names = names.filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name));
+    let candidate = |name: &str| {
+        let has = |option: &&String| {
+            let own = all_options().filter(|(method, _)| *method == name).flat_map(|(_, options)| options);
+            own.into_iter().any(|own| option.split_once('=').is_some_and(|(option, _)| option == own.name))
+        };
+        let mut own = spec.clone();
+        own.method = Some(name.to_owned());
+        own.options = spec.options.iter().filter(has).cloned().collect();
+        Ok(Candidate { engine, model: model.to_owned(), spec: engine.settle(&own)? })
+    };
+    names.map(candidate).collect()
+}
+
+/// The result of a method for one picture.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    /// Its score and map, or an error.
+    pub score: std::result::Result<Score, String>,
+    /// Whether it was a prompt, scored against the others.
+    pub prompt: bool,
+}
+
+/// A method's scores.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// By picture, in the order of [`Comparison::pictures`].
+    pub scores: Vec<Scored>,
+    /// Bytes of the bank in memory.
+    pub bank_bytes: usize,
+    /// Median time to score a decoded picture, in milliseconds.
+    pub milliseconds: f64,
+}
+
+/// A line of the comparison.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// The method.
+    pub method: String,
+    /// Its options.
+    pub options: String,
+    /// The model.
+    pub model: String,
+    /// Where it ran.
+    pub device: String,
+    /// Its scores, or an error.
+    #[serde(skip)]
+    pub judged: std::result::Result<Judged, String>,
+}
+
+/// The scores of all methods for all pictures.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Good and defective ones.
+    pub pictures: Vec<Picture>,
+    /// By candidate.
+    pub lines: Vec<Line>,
+    /// The terms.
+    pub options: Options,
+    /// How many good images were prompts.
+    pub prompts: usize,
+}
+
+/// Scores every picture with every candidate. `observe` is called after each score.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for fewer than two readable good pictures. The error of a candidate is in its line.
+pub fn compare(
+    candidates: &[Candidate<'_>],
+    pictures: Vec<Picture>,
+    options: Options,
+    mut observe: impl FnMut(),
+) -> Result<Comparison> {
+    let good: Vec<usize> = (0..pictures.len()).filter(|&at| !pictures[at].defective).collect();
+    let names: Vec<String> = good.iter().map(|&at| file_name(&pictures[at])).collect();
+    let order = draw("compare", options.seed, names.iter().map(String::as_str)).into_iter().map(|at| good[at]);
+    // An unreadable file is not a prompt. It is reported when it is scored.
+    let readable = order.filter(|&at| open(&pictures[at], &options).is_ok());
+    let mut prompts: Vec<usize> = readable.take(options.prompts).collect();
+    if prompts.len() < 2 {
+        let message = format!(
+            "{} good images can be prompts, and at most {} are used: each is scored against the others, so two are needed",
+            prompts.len(),
+            options.prompts
+        );
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
+    prompts.sort_unstable();
+    let judge = |candidate: &Candidate<'_>| Line {
+        method: candidate.spec.method.clone().unwrap_or_default(),
+        options: candidate.spec.options.join(" "),
+        model: candidate.model.clone(),
+        device: candidate.engine.device(),
+        judged: judge(candidate, &pictures, &prompts, &options, &mut observe).map_err(|error| error.chain()),
+    };
+    let lines = candidates.iter().map(judge).collect();
+    Ok(Comparison { lines, options, prompts: prompts.len(), pictures })
+}
+
+/// The draw depends on file names only, not on the folder.
+fn file_name(picture: &Picture) -> String {
+    picture.path.file_name().unwrap_or(picture.path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn open(picture: &Picture, options: &Options) -> Result<Image> {
+    let image = Image::open_with(&picture.path, options.white_level)?;
+    image.frame().check_depth().map_err(|error| error.at(&picture.path))?;
+    Ok(image)
+}
+
+fn judge(
+    candidate: &Candidate<'_>,
+    pictures: &[Picture],
+    prompts: &[usize],
+    options: &Options,
+    observe: &mut impl FnMut(),
+) -> Result<Judged> {
+    let open = |at: usize| open(&pictures[at], options);
+    let build = |but: Option<usize>| -> Result<PromptBank> {
+        let mut builder = candidate.engine.bank_builder_of(&candidate.spec)?;
+        for &prompt in prompts.iter().filter(|prompt| Some(**prompt) != but) {
+            builder.add(open(prompt)?.frame()).map_err(|error| error.at(&pictures[prompt].path))?;
+        }
+        builder.finish()
+    };
+    let bank = Arc::new(build(None)?);
+    let mut scorer = candidate.engine.scorer(Arc::clone(&bank))?;
+    let mut times = Vec::new();
+    let mut scores: Vec<Option<Scored>> = vec![None; pictures.len()];
+    // Images scored against all prompts come first, because the scorer already has that bank.
+    let (others, own): (Vec<usize>, Vec<usize>) = (0..pictures.len()).partition(|at| !prompts.contains(at));
+    for at in others.into_iter().chain(own) {
+        let prompt = prompts.contains(&at);
+        let scored = open(at).and_then(|image| {
+            if prompt {
+                // If the method mixes the rows of its prompts, the bank without one of them is built from images.
+                let others =
+                    if bank.has_separate_prompts() { without(&bank, image.frame())?.1 } else { build(Some(at))? };
+                scorer.set_bank(Arc::new(others))?;
+            }
+            let start = Instant::now();
+            let score = scorer.score(image.frame())?.clone();
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            Ok(score)
+        });
+        if let Err(error) = &scored
+            && error.kind() == ErrorKind::Device
+        {
+            return Err(Error::new(ErrorKind::Device, error.chain()));
+        }
+        scores[at] = Some(Scored { score: scored.map_err(|error| error.chain()), prompt });
+        observe();
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(Judged {
+        scores: scores.into_iter().flatten().collect(),
+        bank_bytes: bank.info().bytes,
+        milliseconds: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
+    })
+}
+
+/// The distinct pictures, and the files with the same pixels as an earlier one. Unreadable files are kept, so that they are
+/// reported.
+pub fn distinct(pictures: Vec<Picture>, white: Option<WhiteLevel>) -> (Vec<Picture>, Vec<PathBuf>) {
+    let mut seen = std::collections::HashSet::new();
+    let (kept, copies): (Vec<Picture>, Vec<Picture>) = pictures.into_iter().partition(|picture| {
+        let id = Image::open_with(&picture.path, white).and_then(|image| PictureId::of(image.frame()));
+        id.map_or(true, |id| seen.insert(id))
+    });
+    (kept, copies.into_iter().map(|picture| picture.path).collect())
+}
