@@ -46,7 +46,7 @@ impl MultiBankScorer {
         let Some(first) = banks.first() else {
             return Err(Error::new(ErrorKind::Argument, "no banks were given: at least one is needed"));
         };
-        // Three copies: each bank's integers, and the groups' rows with their integers.
+        // Three copies: each bank's bytes for the search, and the groups' rows with theirs.
         let bytes = banks.iter().map(|bank| bank.info().bytes).fold(0, usize::saturating_add).saturating_mul(3);
         memory::check(&format!("scoring against {} banks at once", banks.len()), bytes, "use fewer banks")?;
         // For each prompt, the banks that contain it and its place in the first of them.

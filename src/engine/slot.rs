@@ -111,8 +111,8 @@ impl SharedBank {
 
 /// Uploads a bank to the device.
 fn upload(model: &dyn Model, bank: &PromptBank) -> Result<DeviceBank> {
-    // The integers of the search, rounded up to whole panels.
+    // The bytes of the search: a quarter of the floats, and three numbers a row.
     let what = format!("the search in a bank of {} normal images", bank.prompt_hashes().len());
-    memory::check(&what, bank.info().bytes / 8 * 5, "use fewer normal images")?;
+    memory::check(&what, bank.info().bytes / 2, "use fewer normal images")?;
     model.upload(&bank.device_tensors()?)
 }

@@ -203,17 +203,34 @@ impl Kernel for F32Head<'_> {
 /// Replaces a row of products by `exp(scale (x - max))`, whose sum it returns; `scale` is positive.
 #[inline(always)]
 pub(super) fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> f32 {
-    let mut largest = simd.splat(f32::NEG_INFINITY);
-    for x in row.chunks_exact(S::LANES) {
-        largest = simd.max(largest, simd.load(x));
+    // Vectors that do not wait for each other.
+    const AT_ONCE: usize = 4;
+    let step = AT_ONCE * S::LANES;
+    let mut most = [simd.splat(f32::NEG_INFINITY); AT_ONCE];
+    for x in row.chunks(step) {
+        for (most, x) in most.iter_mut().zip(x.chunks_exact(S::LANES)) {
+            *most = simd.max(*most, simd.load(x));
+        }
     }
-    let largest = simd.splat(simd.max_lanes(largest));
+    let [a, b, c, d] = most;
+    let largest = simd.splat(simd.max_lanes(simd.max(simd.max(a, b), simd.max(c, d))));
     let scale = simd.splat(scale);
     let mut sum = simd.splat(0.0);
-    for x in row.chunks_exact_mut(S::LANES) {
-        let e = math::exp(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
-        sum = simd.add(sum, e);
-        simd.store(e, x);
+    let mut whole = row.chunks_exact_mut(step);
+    for x in &mut whole {
+        let mut weights = most;
+        for (weight, x) in weights.iter_mut().zip(x.chunks_exact(S::LANES)) {
+            *weight = math::exp_below(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
+        }
+        for (weight, x) in weights.into_iter().zip(x.chunks_exact_mut(S::LANES)) {
+            sum = simd.add(sum, weight);
+            simd.store(weight, x);
+        }
+    }
+    for x in whole.into_remainder().chunks_exact_mut(S::LANES) {
+        let weight = math::exp_below(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
+        sum = simd.add(sum, weight);
+        simd.store(weight, x);
     }
     simd.sum_lanes(sum)
 }

@@ -2,7 +2,7 @@
 //! benches can compare them.
 
 use super::bf16::Bf16Isa;
-use super::pairs::PairIsa;
+use super::bytes::ByteIsa;
 use super::simd::Isa;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -16,7 +16,7 @@ pub(crate) enum Level {
     Portable,
     Avx2,
     Avx512,
-    /// Sums of products of 16-bit integers.
+    /// Sums of products of bytes.
     Avx512Vnni,
     /// Sums of products of bf16.
     Avx512Bf16,
@@ -26,8 +26,8 @@ pub(crate) enum Level {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Instructions {
     pub f32: Isa,
-    /// For integer products, if they are faster than f32.
-    pub pairs: Option<PairIsa>,
+    /// For products of bytes, if they are faster than f32.
+    pub bytes: Option<ByteIsa>,
     /// For bf16 products.
     pub bf16: Option<Bf16Isa>,
 }
@@ -54,13 +54,13 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => self >= Level::Avx512,
         })?;
-        let (pairs, bf16) = (PairIsa::beside(f32), Bf16Isa::beside(f32));
+        let (bytes, bf16) = (ByteIsa::beside(f32), Bf16Isa::beside(f32));
         match self {
-            Level::Portable => Some(Instructions { f32, pairs: None, bf16 }),
-            Level::Avx2 => Some(Instructions { f32, pairs, bf16: None }),
-            Level::Avx512 => Some(Instructions { f32, pairs: None, bf16: None }),
-            Level::Avx512Vnni => Some(Instructions { f32, pairs: Some(pairs?), bf16: None }),
-            Level::Avx512Bf16 => Some(Instructions { f32, pairs, bf16: Some(bf16?) }),
+            Level::Portable => Some(Instructions { f32, bytes: None, bf16 }),
+            Level::Avx2 => Some(Instructions { f32, bytes, bf16: None }),
+            Level::Avx512 => Some(Instructions { f32, bytes: None, bf16: None }),
+            Level::Avx512Vnni => Some(Instructions { f32, bytes: Some(bytes?), bf16: None }),
+            Level::Avx512Bf16 => Some(Instructions { f32, bytes, bf16: Some(bf16?) }),
         }
     }
 
@@ -92,7 +92,7 @@ impl Instructions {
 
     fn portable() -> Self {
         let f32 = Isa::portable();
-        Instructions { f32, pairs: None, bf16: Bf16Isa::beside(f32) }
+        Instructions { f32, bytes: None, bf16: Bf16Isa::beside(f32) }
     }
 
     fn named(name: &str, available: &[(Level, Instructions)]) -> Result<Self> {

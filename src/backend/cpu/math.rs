@@ -7,8 +7,14 @@ use crate::backend::Gelu;
 /// NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    // Where an operand is NaN both return the second: NaN goes through.
-    let x = s.max(s.splat(-87.0), s.min(s.splat(88.0), x));
+    // Where an operand is NaN it returns the second: NaN goes through.
+    exp_below(s, s.min(s.splat(88.0), x))
+}
+
+/// [`exp`] for x up to 88.
+#[inline(always)]
+pub(crate) fn exp_below<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = s.max(s.splat(-87.0), x);
     // Adding 1.5 * 2^23 rounds to an integer that then stands in the low mantissa bits; 127 more is the exponent's bias.
     let magic = s.splat(12_582_912.0 + 127.0);
     let shifted = s.fma(x, s.splat(std::f32::consts::LOG2_E), magic);

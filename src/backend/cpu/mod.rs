@@ -5,7 +5,7 @@
 //! (`linear.rs`). Forked lanes share the threads (`crew.rs`), but each lane has its own scratch memory for each thread,
 //! so that lanes never wait for each other.
 //!
-//! `unsafe` lives where a comment says why: in `simd` and `pairs` (intrinsics), `tile` (the innermost loop), `crew` and
+//! `unsafe` lives where a comment says why: in `simd` and `bytes` (intrinsics), `tile` (the innermost loop), `crew` and
 //! `pool` (work borrowed by threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
 
 use std::ops::Range;
@@ -24,6 +24,7 @@ use crate::view::Plan;
 mod attention;
 mod bf16;
 mod blocks;
+mod bytes;
 mod crew;
 mod embed;
 mod gelu;
@@ -33,7 +34,6 @@ mod linear;
 mod math;
 mod mean_of_largest;
 mod packed;
-mod pairs;
 mod patch_nn;
 mod pool;
 mod pool_rows;
@@ -49,10 +49,10 @@ mod unit_patches;
 
 use attention::{Operands, Queries};
 use bf16::Bf16Isa;
+use bytes::ByteIsa;
 use level::{Instructions, Level};
 use linear::{Epilogue, Linear};
-use pairs::PairIsa;
-use patch_nn::Integers;
+use patch_nn::{Candidate, Integers};
 use pool::Pool;
 pub use roofline::{InstructionPeak, roofline};
 pub(crate) use rows::RowArithmetic;
@@ -64,8 +64,8 @@ const MAX_THREADS: usize = 1024;
 /// One lane of the CPU: its threads and their instruction set.
 pub struct Cpu {
     isa: Isa,
-    /// What searches by integers.
-    pairs: Option<PairIsa>,
+    /// What searches by bytes.
+    bytes: Option<ByteIsa>,
     /// What multiplies bf16, where weights and operands are rounded to it.
     bf16: Option<Bf16Isa>,
     /// The rounded left operand of a product.
@@ -81,6 +81,7 @@ pub struct Cpu {
 struct Scratch {
     floats: Vec<f32>,
     words: Vec<i32>,
+    candidates: Vec<Candidate>,
 }
 
 impl Scratch {
@@ -103,7 +104,7 @@ impl Scratch {
 /// The tensors of a bank.
 pub struct Bank(Vec<Tensor>);
 
-/// A tensor where the bank keeps it; unit rows with half as much again for their integers.
+/// A tensor where the bank keeps it; unit rows with a quarter as much again for their bytes.
 struct Tensor {
     values: Arc<Vec<f32>>,
     /// Layers, rows of a layer, width.
@@ -135,10 +136,10 @@ fn missing(op: &'static str, tensor: usize) -> Error {
 /// and heads of width `head`, and that of searches with `rows` query rows in each of `layers` layers.
 pub(crate) fn working_bytes(tokens: usize, head: usize, [layers, rows, width]: [usize; 3], threads: usize) -> usize {
     // A variable of the environment that is not valid is an error elsewhere.
-    let Ok(Instructions { f32: isa, pairs, .. }) = Instructions::chosen() else { return 0 };
-    let scratch = attention::scratch_len(isa, tokens, head).max(patch_nn::SCRATCH);
+    let Ok(Instructions { f32: isa, bytes, .. }) = Instructions::chosen() else { return 0 };
+    let scratch = attention::scratch_len(isa, tokens, head).max(patch_nn::scratch_floats(width));
     let words = patch_nn::scratch_words(width);
-    let searches = patch_nn::bytes(pairs.is_some(), layers.saturating_mul(rows), layers, width, threads);
+    let searches = patch_nn::bytes(bytes.is_some(), layers.saturating_mul(rows), layers, width, threads);
     threads.saturating_mul(4 * (scratch + words)).saturating_add(searches)
 }
 
@@ -184,10 +185,10 @@ impl Cpu {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
-        let Instructions { f32: isa, pairs, bf16 } = instructions;
+        let Instructions { f32: isa, bytes, bf16 } = instructions;
         Ok(Cpu {
             isa,
-            pairs,
+            bytes,
             bf16: bf16.filter(|_| precision == Precision::Bf16),
             rounded: Vec::new(),
             pool,
@@ -224,7 +225,7 @@ impl Backend for Cpu {
     fn fork(&self) -> Result<Self> {
         Ok(Cpu {
             isa: self.isa,
-            pairs: self.pairs,
+            bytes: self.bytes,
             bf16: self.bf16,
             rounded: Vec::new(),
             pool: self.pool.beside(Scratch::default),

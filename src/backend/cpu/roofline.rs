@@ -1,5 +1,4 @@
 //! The peaks of the CPU's multiply instructions, with which products are compared.
-#![allow(unsafe_code)]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -8,10 +7,10 @@ use super::Cpu;
 #[cfg(target_arch = "x86_64")]
 use super::bf16::Bf16Isa;
 use super::bf16::{Bf16, Bf16Kernel};
-use super::level::Instructions;
 #[cfg(target_arch = "x86_64")]
-use super::pairs::PairIsa;
-use super::pairs::{PairKernel, Pairs};
+use super::bytes::ByteIsa;
+use super::bytes::{ByteKernel, Bytes};
+use super::level::Instructions;
 use super::simd::{Isa, Kernel, Simd};
 use super::tile::Arithmetic;
 use crate::error::Result;
@@ -42,7 +41,7 @@ pub struct InstructionPeak {
 /// As [`Cpu::new`].
 pub fn roofline(threads: usize) -> Result<Vec<InstructionPeak>> {
     let mut cpu = Cpu::new(threads)?;
-    let Instructions { f32, pairs, bf16 } = Instructions::chosen()?;
+    let Instructions { f32, bytes, bf16 } = Instructions::chosen()?;
     let mut peaks = Vec::new();
     let mut tell = |instruction, operands, operations: usize, task: &(dyn Fn() + Sync)| {
         let tasks = TASKS * threads;
@@ -63,13 +62,11 @@ pub fn roofline(threads: usize) -> Result<Vec<InstructionPeak>> {
         tell("vdpbf16ps", "bf16", 4 * lanes, &|| isa.run(Chains(0x3f00_3f00)));
     }
     #[cfg(target_arch = "x86_64")]
-    if let Some(isa @ PairIsa::Vnni(proof)) = pairs {
-        tell("vpdpwssd", "i16", 4 * lanes, &|| isa.run(Chains(0x0001_0001)));
-        // SAFETY: `proof` was made where AVX-512F and VNNI were detected.
-        tell("vpdpbusd", "i8", 8 * lanes, &|| unsafe { bytes::chains(bytes::Bytes(proof)) });
+    if let Some(isa @ ByteIsa::Vnni(_)) = bytes {
+        tell("vpdpbusd", "i8", 8 * lanes, &|| isa.run(Chains(0x0101_0101)));
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (pairs, bf16);
+    let _ = (bytes, bf16);
     Ok(peaks)
 }
 
@@ -97,10 +94,10 @@ impl Kernel for Chains<f32> {
     }
 }
 
-impl PairKernel for Chains<i32> {
+impl ByteKernel for Chains<i32> {
     #[inline(always)]
-    fn run<P: Pairs>(self, pairs: P) {
-        chains(pairs, self.0);
+    fn run<B: Bytes>(self, bytes: B) {
+        chains(bytes, self.0);
     }
 }
 
@@ -108,59 +105,6 @@ impl Bf16Kernel for Chains<i32> {
     #[inline(always)]
     fn run<H: Bf16>(self, bf16: H) {
         chains(bf16, self.0);
-    }
-}
-
-/// Sums of products of bytes, which nothing but this page computes yet.
-#[cfg(target_arch = "x86_64")]
-mod bytes {
-    use std::arch::x86_64::{
-        __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
-    };
-
-    use crate::backend::cpu::pairs::VnniPairs;
-    use crate::backend::cpu::tile::Arithmetic;
-
-    /// Proof of AVX-512F and AVX-512 VNNI.
-    #[derive(Clone, Copy)]
-    pub(super) struct Bytes(pub VnniPairs);
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) fn chains(bytes: Bytes) {
-        super::chains(bytes, 0x0101_0101);
-    }
-
-    impl Arithmetic for Bytes {
-        const LANES: usize = 16;
-        const TILE_ROWS: usize = 12;
-        type Word = i32;
-        type V = __m512i;
-
-        #[inline(always)]
-        fn zero(self) -> __m512i {
-            // SAFETY: `self` proves the instruction set.
-            unsafe { _mm512_setzero_si512() }
-        }
-        #[inline(always)]
-        fn splat(self, x: i32) -> __m512i {
-            // SAFETY: `self` proves the instruction set.
-            unsafe { _mm512_set1_epi32(x) }
-        }
-        #[inline(always)]
-        unsafe fn load_at(self, p: *const i32) -> __m512i {
-            // SAFETY: `self` proves the instruction set, the caller the memory; unaligned is allowed.
-            unsafe { _mm512_loadu_si512(p.cast()) }
-        }
-        #[inline(always)]
-        unsafe fn store_at(self, v: __m512i, p: *mut i32) {
-            // SAFETY: `self` proves the instruction set, the caller the memory; unaligned is allowed.
-            unsafe { _mm512_storeu_si512(p.cast(), v) }
-        }
-        #[inline(always)]
-        fn fma(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i {
-            // SAFETY: `self` proves the instruction set.
-            unsafe { _mm512_dpbusd_epi32(c, a, b) }
-        }
     }
 }
 

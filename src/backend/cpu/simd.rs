@@ -160,7 +160,15 @@ pub(crate) trait Simd: Arithmetic<Word = f32> {
     /// The largest lane.
     #[inline(always)]
     fn max_lanes(self, v: Self::V) -> f32 {
-        self.lanes(v)[..Self::LANES].iter().copied().fold(f32::NEG_INFINITY, f32::max)
+        // In halves, as a chain waits for itself; the order does not matter.
+        let (mut lanes, mut half) = (self.lanes(v), Self::LANES / 2);
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = lanes[i].max(lanes[half + i]);
+            }
+            half /= 2;
+        }
+        lanes[0]
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) trait Arithmetic: Copy + Send + Sync {
 
     /// Asks for the cache line of `p`; changes nothing that can be observed.
     #[inline(always)]
-    fn prefetch(self, p: &Self::Word) {
+    fn prefetch<T>(self, p: &T) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint, which faults on no address, and SSE is part of x86-64.
         unsafe {

@@ -1,13 +1,13 @@
 //! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all prompt patches. The working memory
 //! depends on what `taps` has room for and on the threads, not on the images of a call nor on the prompts.
 //!
-//! Integers screen the prompt patches and floats judge what remains (`screen`, `judge`), with the bits of a search by floats
-//! alone (`full`), which serves where the processor's integers are not faster, where a vector is not of unit length or not
+//! Bytes screen the prompt patches and floats judge what remains (`screen`, `judge`), with the bits of a search by floats
+//! alone (`full`), which serves where the processor's bytes are not faster, where a vector is not of unit length or not
 //! finite, and where too many patches are alike.
 
 use std::ops::Range;
 
-use super::blocks::{self, BLOCK_ROWS};
+use super::blocks::BLOCK_ROWS;
 use super::packed::MAX_PANEL;
 use super::pool::Disjoint;
 use super::tile::Rows;
@@ -17,13 +17,13 @@ use crate::error::Result;
 use crate::memory::grow;
 
 mod full;
-mod integers;
 mod judge;
+mod quantised;
 mod screen;
 
 use full::Full;
-use judge::Judge;
-pub(super) use screen::Integers;
+pub(super) use judge::Candidate;
+pub(super) use screen::{Integers, scratch_floats, scratch_words};
 
 /// Tasks for each thread: enough that threads which began late finish together.
 const TASKS: usize = 24;
@@ -39,26 +39,18 @@ pub(super) struct Memory {
     screen: screen::Memory,
 }
 
-/// Floats of a thread's scratch.
-pub(super) const SCRATCH: usize = full::SCRATCH;
-
-/// Words of a thread's scratch.
-pub(super) fn scratch_words(width: usize) -> usize {
-    blocks::SCRATCH.max(integers::words(width))
-}
-
 /// Bytes of [`Memory`] after searches of up to `rows` query rows, those of all `layers` layers, with or without `integers`.
 pub(super) fn bytes(integers: bool, rows: usize, layers: usize, width: usize, threads: usize) -> usize {
     let room = Room::new(rows, layers, TASKS * threads);
     let found = room.tasks.saturating_mul(BLOCK_ROWS * size_of::<f32>());
-    let screen = if integers { screen::Memory::bytes(&room, width) } else { 0 };
-    found.saturating_add(screen)
+    let screen = if integers { screen::Memory::bytes(rows, width) } else { 0 };
+    found.saturating_add(screen).saturating_add(threads.saturating_mul(screen::CANDIDATE_BYTES))
 }
 
 impl Cpu {
-    /// The integers of unit vectors `[layers, prompts, width]`, if it pays to search by them.
+    /// The bytes of unit vectors `[layers, prompts, width]`, if it pays to search by them.
     pub(super) fn integers(&mut self, taps: &[f32], shape: [usize; 3]) -> Result<Option<Integers>> {
-        Integers::new(&mut self.pool, self.isa, self.pairs, taps, shape)
+        Integers::new(&mut self.pool, self.isa, self.bytes, taps, shape)
     }
 
     /// `out[l, i] = max_j queries[l, i] · bank[l, j]` for the rows that `at` names.
@@ -70,19 +62,18 @@ impl Cpu {
         need("patch_nn", "out", out.len(), at.out_len(layers))?;
         let tasks = TASKS * self.pool.threads();
         let queries = Queries { values: queries, pitch: at.query_pitch, first: at.queries.start, width };
-        let parts = Parts::new([layers, rows, prompts, width], tasks);
+        let parts = Parts::new([layers, rows, prompts], tasks);
         let room = Room::new(queries.values.len() / width.max(1), layers, tasks);
-        self.reserve(full::SCRATCH)?;
-        self.reserve_words(blocks::SCRATCH)?;
+        screen::reserve(&mut self.pool, width)?;
         let Memory { found, screen } = &mut self.nearest;
+        let isa = self.isa;
         let screened = match &tensor.integers {
-            Some(integers) => integers.screen(&mut self.pool, self.isa, queries, &parts, &room, screen)?,
+            Some(integers) => integers.prepare(&mut self.pool, isa, queries, rows, room.rows, screen)?,
             None => None,
         };
         let len = parts.shares * layers * rows;
         grow(WHAT, found, room.tasks * BLOCK_ROWS)?;
         let found = Disjoint::new(&mut found[..len]);
-        let isa = self.isa;
         self.pool.run(parts.tasks(), |task, scratch| {
             let part = parts.part(task);
             // SAFETY: each share, layer and block names its own elements, and is run once.
@@ -90,16 +81,16 @@ impl Cpu {
             let best = unsafe { found.slice((part.share * layers + part.layer) * rows + part.first, part.count) };
             let query = Rows::new(queries.from(part.layer, part.first), width, width);
             let prompts = Rows::new(&tensor.values[part.layer * prompts * width..][..prompts * width], width, width);
-            match screened.as_ref().and_then(|screened| screened.of(task, &part)) {
-                Some(candidates) => isa.run(Judge { query, prompts, candidates, best }),
-                None => isa.run(Full {
+            let judged = screened.as_ref().and_then(|screened| screened.search(&part, query, prompts, scratch, best));
+            if judged.is_none() {
+                isa.run(Full {
                     query,
                     prompts,
                     count: parts.prompts,
                     panels: part.panels(isa.panel_width()),
                     scratch: scratch.take(full::SCRATCH),
                     best,
-                }),
+                });
             }
         });
         let found = &self.nearest.found[..len];
@@ -152,7 +143,6 @@ struct Parts {
     layers: usize,
     rows: usize,
     prompts: usize,
-    width: usize,
     blocks: usize,
     shares: usize,
 }
@@ -169,10 +159,10 @@ struct Part {
 
 impl Parts {
     /// In about `tasks` parts.
-    fn new([layers, rows, prompts, width]: [usize; 4], tasks: usize) -> Self {
+    fn new([layers, rows, prompts]: [usize; 3], tasks: usize) -> Self {
         let blocks = rows.div_ceil(BLOCK_ROWS);
         let shares = tasks.div_ceil((layers * blocks).max(1)).min(prompts.div_ceil(MAX_PANEL));
-        Parts { layers, rows, prompts, width, blocks, shares }
+        Parts { layers, rows, prompts, blocks, shares }
     }
 
     fn tasks(&self) -> usize {

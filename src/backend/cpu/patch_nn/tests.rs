@@ -1,6 +1,6 @@
 use super::*;
 use crate::backend::cpu::Tensor;
-use crate::backend::cpu::pairs::PairIsa;
+use crate::backend::cpu::bytes::ByteIsa;
 use crate::backend::{BankRole, Precision};
 use crate::split_mix::{STEP, mix};
 
@@ -77,25 +77,59 @@ fn forgotten_meanwhile() -> Case {
     case
 }
 
-/// The first prompt row is nearest, by little, and another has the larger integer cosine, by nine tenths of the window: all
-/// elements round by half an integer, in the query to the side of that other, in both prompt rows up or down. All else is far.
-fn rounded_apart() -> Case {
-    let mut case = Case::new("rounded apart", 896, 1, centred);
-    // Integers `n + 0.498` round down and `n + 0.502` up.
-    let elements = |sign: fn(usize) -> f64, up: fn(usize) -> bool| -> Vec<f32> {
-        let fraction = |i: usize| if up(i) { 0.002 } else { -0.002 };
-        (0..896).map(|i| ((sign(i) * 1091.5 + fraction(i)) / 32_700.0) as f32).collect()
-    };
-    let alternating: fn(usize) -> f64 = |i| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
-    let query = elements(|_| 1.0, |i| i.is_multiple_of(2));
-    let larger = elements(alternating, |_| true);
-    let mut nearest: Vec<f32> = elements(|i| if i.is_multiple_of(2) { -1.0 } else { 1.0 }, |_| false);
-    nearest[1] += (10.0 / 32_700.0) as f32;
-    case.query.chunks_exact_mut(896).for_each(|row| row.copy_from_slice(&query));
-    for layer in case.taps.chunks_exact_mut(PATCHES * 896) {
-        layer.chunks_exact_mut(896).for_each(|row| row.iter_mut().zip(&query).for_each(|(x, q)| *x = -q));
-        layer[..896].copy_from_slice(&nearest);
-        layer[40 * 896..][..896].copy_from_slice(&larger);
+/// Prompt row 40 is nearest, by little, but remainders make its estimate as much too low as they can, and row 0, which is seen
+/// before, has an estimate that is right. Each row is followed by its opposite, so that the centre is zero.
+fn remainders(name: &'static str, [query, seen, nearest]: [&dyn Fn(usize) -> f64; 3]) -> Case {
+    const WIDTH: usize = 896;
+    let mut case = Case::new(name, WIDTH, 1, centred);
+    let sign = |i: usize| if (i * 7).is_multiple_of(3) { 1.0 } else { -1.0 };
+    let product = |x: &dyn Fn(usize) -> f64| (0..WIDTH).map(|i| query(i) * x(i)).sum::<f64>();
+    let scale = (product(nearest) - 1e-4) / product(seen);
+    case.query.chunks_exact_mut(WIDTH).for_each(|row| {
+        row.iter_mut().enumerate().for_each(|(i, x)| *x = (sign(i) * query(i)) as f32);
+    });
+    for layer in case.taps.chunks_exact_mut(PATCHES * WIDTH) {
+        for (pair, rows) in layer.chunks_exact_mut(2 * WIDTH).enumerate() {
+            for i in 0..WIDTH {
+                let x = match pair {
+                    0 => scale * seen(i),
+                    20 => nearest(i),
+                    _ => 0.3 * nearest(i).signum() / 30.0,
+                };
+                (rows[i], rows[WIDTH + i]) = ((sign(i) * x) as f32, (-sign(i) * x) as f32);
+            }
+        }
+    }
+    case
+}
+
+/// The nearest prompt row's elements are rounded down by nearly half a step of 1/640, of which the largest is 127.
+fn remainders_of_a_prompt() -> Case {
+    let nearest = |i: usize| (if i == 0 { 127.0 } else { 20.49 }) / 640.0;
+    remainders("remainders of a prompt", [&|_| 0.033, &|_| 0.033, &nearest])
+}
+
+/// The query's elements are rounded down by nearly half a step of 1/2700; what is seen before lies across its remainders.
+fn remainders_of_the_query() -> Case {
+    let element = |i: usize| if i.is_multiple_of(2) { 126.49 } else { 1.49 };
+    let query = |i: usize| (if i == 0 { 127.0 } else { element(i) }) / 2700.0;
+    let across = |i: usize| if i.is_multiple_of(2) { 0.03 } else { -0.03 };
+    remainders("remainders of the query", [&query, &across, &|_| 0.03])
+}
+
+/// Six copies of each prompt row that differ by roundings: which is nearest depends on the order of the sum.
+fn copies() -> Case {
+    const WIDTH: usize = 64;
+    let mut case = Case::new("copies but for roundings", WIDTH, 2, centred);
+    let originals = case.taps[..30 * WIDTH].to_vec();
+    for (row, values) in case.taps.chunks_exact_mut(WIDTH).enumerate() {
+        let scale = |i: usize| 1.0 + f32::EPSILON * ((row / 30 * 13 + i * 7) % 5) as f32;
+        let original = originals[row % 30 * WIDTH..].iter().enumerate();
+        values.iter_mut().zip(original).for_each(|(x, (i, original))| *x = original * scale(i));
+    }
+    for (row, values) in case.query.chunks_exact_mut(WIDTH).enumerate() {
+        let original = &originals[row % 30 * WIDTH..];
+        values.iter_mut().zip(original).for_each(|(x, original)| *x = 0.3 * *x + 0.7 * original);
     }
     case
 }
@@ -117,7 +151,9 @@ fn cases() -> Vec<Case> {
         Case::new("zero", 16, 1, |_, _| 0.0),
         alike_then_nearer(),
         forgotten_meanwhile(),
-        rounded_apart(),
+        remainders_of_a_prompt(),
+        remainders_of_the_query(),
+        copies(),
         Case::new("one element of the width", 16, 1, |x, _| if x < 0.1 { 1.0 } else { 0.0 }),
     ];
     let mut broken = Case::new("a query patch is not a number", 32, 2, centred);
@@ -132,9 +168,9 @@ fn cases() -> Vec<Case> {
     out
 }
 
-fn bank(cpu: &mut Cpu, case: &Case, pairs: Option<PairIsa>) -> Bank {
+fn bank(cpu: &mut Cpu, case: &Case, bytes: Option<ByteIsa>) -> Bank {
     let shape = [LAYERS, case.prompts * PATCHES, case.width];
-    let integers = Integers::new(&mut cpu.pool, cpu.isa, pairs, &case.taps, shape).unwrap();
+    let integers = Integers::new(&mut cpu.pool, cpu.isa, bytes, &case.taps, shape).unwrap();
     Bank(vec![Tensor { values: case.taps.clone().into(), shape, role: BankRole::Rows, integers }])
 }
 
@@ -145,17 +181,17 @@ fn nearest(cpu: &mut Cpu, case: &Case, bank: &Bank) -> Vec<u32> {
 }
 
 #[test]
-fn integers_change_no_bit() {
+fn bytes_change_no_bit() {
     for case in cases() {
         for threads in [1, 3] {
             for mut cpu in Cpu::of_each_instruction_set(threads, Precision::F32).unwrap() {
                 let alone = bank(&mut cpu, &case, None);
                 let expected = nearest(&mut cpu, &case, &alone);
-                for pairs in PairIsa::available() {
-                    let bank = bank(&mut cpu, &case, Some(pairs));
+                for bytes in ByteIsa::available() {
+                    let bank = bank(&mut cpu, &case, Some(bytes));
                     assert!(bank.0[0].integers.is_some());
                     let found = nearest(&mut cpu, &case, &bank);
-                    assert_eq!(found, expected, "{}, {threads} threads, {}, {pairs:?}", case.name, cpu.isa.name());
+                    assert_eq!(found, expected, "{}, {threads} threads, {}, {bytes:?}", case.name, cpu.isa.name());
                 }
             }
         }
@@ -163,44 +199,54 @@ fn integers_change_no_bit() {
 }
 
 #[test]
-fn a_bank_that_is_not_of_unit_vectors_has_no_integers() {
+fn a_bank_that_is_not_of_unit_vectors_has_no_bytes() {
     for x in [f32::NAN, f32::INFINITY, 1.5] {
         let mut case = Case::new("random", 32, 2, centred);
         case.taps[100] = x;
         let mut cpu = Cpu::new(1).unwrap();
-        assert!(bank(&mut cpu, &case, Some(PairIsa::available()[0])).0[0].integers.is_none(), "{x}");
+        assert!(bank(&mut cpu, &case, Some(ByteIsa::available()[0])).0[0].integers.is_none(), "{x}");
     }
 }
 
-/// Candidates of every part of a search, or `None` where all of it is left to the floats; within, for a part.
-fn candidates(case: &Case, pairs: PairIsa) -> Option<Vec<Option<usize>>> {
+/// How many patches floats judge in every part of a search, or `None` where all of it is left to the floats; within, for a part.
+fn judged(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
     let mut cpu = Cpu::new(2).unwrap();
-    let bank = bank(&mut cpu, case, Some(pairs));
-    let parts = Parts::new([LAYERS, IMAGES * PATCHES, case.prompts * PATCHES, case.width], 12);
+    let bank = bank(&mut cpu, case, Some(bytes));
+    let (rows, prompts) = (IMAGES * PATCHES, case.prompts * PATCHES);
+    let parts = Parts::new([LAYERS, rows, prompts], 12);
     let mut memory = screen::Memory::default();
     let integers = bank.0.into_iter().next().unwrap().integers.unwrap();
-    let room = Room::new(LAYERS * IMAGES * PATCHES, LAYERS, 12);
-    let queries = Queries { values: &case.query, pitch: IMAGES * PATCHES, first: 0, width: case.width };
-    cpu.reserve_words(blocks::SCRATCH).unwrap();
-    let screened = integers.screen(&mut cpu.pool, cpu.isa, queries, &parts, &room, &mut memory).unwrap()?;
-    Some((0..parts.tasks()).map(|task| screened.of(task, &parts.part(task)).map(Iterator::count)).collect())
+    let queries = Queries { values: &case.query, pitch: rows, first: 0, width: case.width };
+    screen::reserve(&mut cpu.pool, case.width).unwrap();
+    let screened = integers.prepare(&mut cpu.pool, cpu.isa, queries, rows, LAYERS * rows, &mut memory).unwrap()?;
+    let mut scratch = std::mem::take(cpu.pool.scratch_mut().next().unwrap());
+    let part = |task| {
+        let part = parts.part(task);
+        let query = Rows::new(queries.from(part.layer, part.first), case.width, case.width);
+        let layer = &case.taps[part.layer * prompts * case.width..][..prompts * case.width];
+        let prompts = Rows::new(layer, case.width, case.width);
+        screened.search(&part, query, prompts, &mut scratch, &mut vec![0.0; part.count])
+    };
+    Some((0..parts.tasks()).map(part).collect())
 }
 
 #[test]
-fn few_candidates_remain_and_too_many_are_left_to_floats() {
-    for pairs in PairIsa::available() {
-        let ordinary = candidates(&Case::new("random", 896, 3, centred), pairs).unwrap();
+fn few_are_judged_and_too_many_are_left_to_floats() {
+    for bytes in ByteIsa::available() {
+        let ordinary = judged(&Case::new("random", 896, 12, centred), bytes).unwrap();
         let found: usize = ordinary.iter().map(|found| found.unwrap()).sum();
         let rows = LAYERS * IMAGES * PATCHES;
-        assert!((rows..2 * rows).contains(&found), "{found} candidates of {rows} patches");
-        let alike = candidates(&Case::new("one colour", 16, 2, |_, _| 0.5), pairs).unwrap();
+        assert!((rows..rows * 12 * PATCHES / 16).contains(&found), "{bytes:?}: {found} judged of {rows} patches");
+        let alike = judged(&Case::new("one colour", 16, 8, |_, _| 0.5), bytes).unwrap();
         assert!(alike.iter().all(Option::is_none), "{alike:?}");
-        // Where this is judged by floats it says something about the window.
-        let apart = candidates(&rounded_apart(), pairs).unwrap();
-        assert!(apart.iter().all(Option::is_some), "{apart:?}");
+        // Where this is judged by floats it says something about how far estimates can be off.
+        for case in [remainders_of_a_prompt(), remainders_of_the_query(), copies()] {
+            let apart = judged(&case, bytes).unwrap();
+            assert!(apart.iter().all(Option::is_some), "{}: {apart:?}", case.name);
+        }
         for case in cases() {
             let unit = !case.name.starts_with("a query patch is");
-            assert_eq!(candidates(&case, pairs).is_some(), unit, "{}", case.name);
+            assert_eq!(judged(&case, bytes).is_some(), unit, "{}", case.name);
         }
     }
 }
@@ -209,7 +255,7 @@ fn few_candidates_remain_and_too_many_are_left_to_floats() {
 fn parts_cover_a_search_once() {
     for [layers, rows, prompts] in [[1, 1, 1], [3, 225, 1800], [2, 500, 33], [1, 0, 5], [1, 5, 0]] {
         for tasks in [1, 16, 300] {
-            let search = Parts::new([layers, rows, prompts, 8], tasks);
+            let search = Parts::new([layers, rows, prompts], tasks);
             let mut visits = vec![0; layers * rows * prompts];
             for part in (0..search.tasks()).map(|task| search.part(task)) {
                 assert_eq!(part.prompts.start % MAX_PANEL, 0);
@@ -231,7 +277,7 @@ fn memory_made_for_the_most_images_is_enough_for_fewer() {
             let room = Room::new(3 * most * 225, 3, tasks);
             for images in 0..=most {
                 for prompts in [0, 1, 30, 225, 1800] {
-                    let search = Parts::new([3, images * 225, prompts, 8], tasks);
+                    let search = Parts::new([3, images * 225, prompts], tasks);
                     assert!(search.tasks() <= room.tasks && search.rows * search.layers <= room.rows);
                     assert!(search.shares * search.layers * search.rows <= room.tasks * BLOCK_ROWS);
                 }
