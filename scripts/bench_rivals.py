@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Times inctrl's whole job against CLIP's visual tower alone in PyTorch, torch.compile, ONNX Runtime and OpenVINO.
 
-    pip install torch safetensors pillow onnx onnxscript onnxruntime openvino
+    pip install torch safetensors pillow onnx onnxscript onnxruntime openvino faiss-cpu
     cargo build --release
     python scripts/bench_rivals.py [--repeats 3] [--rounds 15] [--batch-rounds 4] [--json benches/results/cpu.json]
+    python scripts/bench_rivals.py --arch dinov2-vit-s-14 [--json benches/results/dinov2_cpu.json]    AnomalyDINO, with faiss
     python scripts/bench_rivals.py --readme [--check]      the README's table from the JSON; needs no package
 
 All run the same seeded random weights in f32 on the same number of threads, one image a call and batches of 8. Ours is the
@@ -16,25 +17,23 @@ read and inctrl computes no other; with `--trimmed` they are spared that, too.
 Before any timing the rivals' outputs are compared with each other, and text prior and patch maximum that follow from them
 with ours; our batch is compared with our single images, bit by bit. The contestants take turns in an order that changes, so
 that whatever else the machine does hits all of them alike; in its turn each works back to back. A ratio is between medians of
-one repeat; each repeat opens everything anew.
+one repeat; each repeat opens everything anew. `measuring/anomaly_dino.py` says what is timed of DINOv2.
 """
 
 import argparse
-import itertools
 import json
 import os
-import random
 import sys
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 from measuring import machine, readme
+from measuring.turns import taken_in_turns
 
 ROOT = machine.ROOT
-# Turns not timed, and the timed calls of a turn.
-WARM_UP, CALLS = 1, 2
 TOLERANCE = 1e-4
+# Kernels for processors with AVX-512.
+OPENBLAS = "SkylakeX"
 
 
 def arguments():
@@ -46,7 +45,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=15, help="turns of each contestant, one image a call")
     parser.add_argument("--batch-rounds", type=int, default=4, help="turns of each contestant with batches")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--prompts", type=int, help="images of the bank: 8, of DINOv2 4, each turned 8 times")
+    parser.add_argument("--side", type=int, default=700, help="pixels of the side of DINOv2's pictures")
     parser.add_argument("--rivals", default="pytorch,torch.compile,onnxruntime,openvino")
     parser.add_argument("--trimmed", action="store_true", help="the rivals' last block computes the class token alone")
     parser.add_argument("--json", help="write the figures here")
@@ -88,29 +88,6 @@ def check(runs, images, ours, bank):
             error = max(abs(getattr(score, field) - value) for score, value in zip(ours, values, strict=True))
             if not error <= TOLERANCE:
                 sys.exit(f"inctrl's {field} differs from what {name} gives by {error:.1e}")
-
-
-def taken_in_turns(contestants, rounds, seed):
-    """Seconds of each call. `contestants` are functions of the number of the call.
-
-    A turn is one call that is not timed and CALLS that are, back to back: the first takes cores and caches back from the
-    contestant before, whose threads may still spin, as ONNX Runtime's do.
-    """
-    times = {name: [] for name in contestants}
-    order, calls = list(contestants), itertools.count()
-    shuffled = random.Random(seed)
-    for turn in range(rounds + WARM_UP):
-        shuffled.shuffle(order)
-        for name in order:
-            contestants[name](next(calls))
-            for _ in range(CALLS):
-                number = next(calls)
-                start = perf_counter()
-                contestants[name](number)
-                taken = perf_counter() - start
-                if turn >= WARM_UP:
-                    times[name].append(taken)
-    return times
 
 
 def one_repeat(args, library, folder, pictures, files, seed):
@@ -183,15 +160,23 @@ def summary(size, repeats):
     }
 
 
-def measure(args):
+def use_threads(threads):
+    """For PyTorch and what it brings, and for faiss, before they are loaded."""
+    # Left to itself, faiss's OpenBLAS takes kernels on Zen 5 with which a search takes four times as long.
+    os.environ["OPENBLAS_CORETYPE"] = OPENBLAS
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(args.threads)
+        os.environ[variable] = str(threads)
     import torch
+
+    torch.set_num_threads(threads)
+
+
+def measure(args):
+    use_threads(args.threads)
     from measuring import rivals
     from measuring.c_interface import FILE, Library
     from PIL import Image
 
-    torch.set_num_threads(args.threads)
     library = Library(Path(args.inctrl).parent / FILE)
     with machine.random_model(args.inctrl, args.arch) as folder:
         pictures = [machine.picture(k) for k in range(2 * args.batch)]
@@ -249,12 +234,26 @@ def tell(figures):
             print(f"  {name:15} {ratio:6.3f}   of {each}   median {milliseconds:8.2f} ms an image")
 
 
+def of_dinov2(args):
+    use_threads(args.threads)
+    from measuring import anomaly_dino
+
+    figures = anomaly_dino.measure(args)
+    anomaly_dino.tell(figures)
+    return figures
+
+
 def main():
     args = arguments()
     if args.readme:
         sys.exit(readme.update(args.check))
-    figures = measure(args)
-    tell(figures)
+    if args.arch.startswith("dinov2"):
+        args.prompts = args.prompts or 4
+        figures = of_dinov2(args)
+    else:
+        args.prompts = args.prompts or 8
+        figures = measure(args)
+        tell(figures)
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=2) + "\n")
 

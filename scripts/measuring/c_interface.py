@@ -21,6 +21,11 @@ class Frame(ctypes.Structure):
     _fields_ += [("stride", c_size_t), ("format", c_int32), ("memory", c_int32)]
 
 
+class BankOptions(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t), ("method", c_char_p), ("class_name", c_char_p), ("options", ctypes.POINTER(c_char_p))]
+    _fields_ += [("option_count", c_size_t), ("mask", ctypes.POINTER(Frame)), ("has_fit", c_int32), ("fit", c_int32)]
+
+
 class Result(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("map", c_void_p), ("map_capacity", c_size_t), ("regions", c_void_p)]
     _fields_ += [("region_capacity", c_size_t), ("region_count", c_size_t)]
@@ -83,6 +88,17 @@ class Library:
         )
         return bank
 
+    def bank_with(self, engine, method, options, pictures, mask=None):
+        """A bank of a method, whose options are texts "name=value"; pixels that are not 0 in `mask` are not judged."""
+        texts = (c_char_p * len(options))(*(text.encode() for text in options))
+        asked = BankOptions(struct_size=ctypes.sizeof(BankOptions), method=method.encode(), options=texts, option_count=len(options))
+        if mask is not None:
+            asked.mask = frames_of([mask])
+        bank, frames = Handle(self, "bank"), frames_of(pictures)
+        count = c_size_t(len(frames))
+        self.call("inctrl_bank_build_with", engine.pointer, byref(asked), frames, count, byref(bank.pointer))
+        return bank
+
     def longer_bank(self, engine, bank, pictures):
         longer = Handle(self, "bank")
         frames = frames_of(pictures)
@@ -115,3 +131,11 @@ class Scorer(Handle):
         count = c_size_t(len(pictures))
         self.owner.call("inctrl_scorer_score_batch", self.pointer, frames, count, c_uint64(0), results)
         return list(results)
+
+    def map_of(self, pixels, cells):
+        """The map of one picture, of at most `cells` cells."""
+        frames, result = frames_of([pixels]), Result(struct_size=ctypes.sizeof(Result))
+        found = (c_float * cells)()
+        result.map, result.map_capacity = ctypes.addressof(found), cells
+        self.owner.call("inctrl_scorer_score", self.pointer, frames, c_uint64(0), byref(result))
+        return np.array(found)

@@ -17,10 +17,10 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads, gelu):
+    def __init__(self, width, heads, gelu, epsilon=1e-5):
         super().__init__()
         self.heads, self.gelu = heads, gelu
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ln_1, self.ln_2 = nn.LayerNorm(width, eps=epsilon), nn.LayerNorm(width, eps=epsilon)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.c_fc, self.c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 

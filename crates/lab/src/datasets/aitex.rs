@@ -1,9 +1,9 @@
 //! AITEX (AFID) as downloaded: `NODefect_images/<fabric>/*.png`, `Defect_images/NNNN_DDD_FF.png` and
 //! `Mask_images/NNNN_DDD_FF_mask.png`, where DDD is the code of the defect.
 //!
-//! As in the published code, each picture is cut into squares, mostly sixteen. A square of a defective picture is
-//! anomalous if the mask marks a pixel in it; the other squares of that picture are not used. Two pictures have two
-//! mask files, which are joined, and `0100_025_08` has none.
+//! As in the published code, each picture is cut into squares, mostly sixteen. A square of a defective picture is anomalous if
+//! the mask marks a pixel in it; the other squares of that picture are not used. Two pictures have two mask files, which are
+//! joined, and `0100_025_08` has none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     let [normal, defect, mask] = [NORMAL, DEFECT, MASK].map(&mut folder);
     for path in entries(&base, &mut parts.problems) {
         if ![&normal, &defect, &mask].contains(&&Some(path.clone())) {
-            parts.problems.push(Problem::remark(path, format!("none of {NORMAL}, {DEFECT} and {MASK}: ignored")));
+            parts.problems.push(Problem::remark(path, format!("none of {NORMAL}, {DEFECT} and {MASK}: passed over")));
         }
     }
     let mut below = |folder: &Option<PathBuf>| -> Vec<PathBuf> {
@@ -104,7 +104,7 @@ fn masks_of(pictures: Vec<PathBuf>, parts: &mut Parts) -> BTreeMap<String, Vec<P
             Some((of, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
                 masks.entry(of.to_owned()).or_default().push(path);
             }
-            _ => parts.problems.push(Problem::remark(path, "its name is not that of a mask: ignored")),
+            _ => parts.problems.push(Problem::remark(path, "its name is not that of a mask: passed over")),
         }
     }
     masks

@@ -1,5 +1,4 @@
-//! BrainMRI in its published form: `yes` (tumour) and `no`, sometimes with a second copy of both in a folder beside
-//! them.
+//! BrainMRI as it is downloaded: `yes` (tumour) and `no`, sometimes with a second copy of both in a folder beside them.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +42,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     for other in entries(&base, &mut parts.problems) {
         if other != yes && other != no {
             // The usual download has the same images once more in brain_tumor_dataset.
-            parts.problems.push(Problem::remark(other, "neither yes nor no: ignored"));
+            parts.problems.push(Problem::remark(other, "neither yes nor no: passed over"));
         }
     }
     Ok(())

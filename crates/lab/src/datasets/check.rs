@@ -1,4 +1,4 @@
-//! Checks of every file of a data set.
+//! Looking at every file of a data set.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -10,63 +10,63 @@ use super::{Dataset, Item, Label, Part, Problem, Published, Split};
 use inctrl::Image;
 use inctrl::pictures::PictureId;
 
-/// Masks that cover more than this share of most pictures get a remark.
+/// Masks that cover more than this share of most pictures are remarkable.
 const MOST_COVERED: f64 = 0.5;
 
-/// The number of images of each kind in a class.
+/// How many images of each kind a class has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClassCounts {
     /// The class.
     pub class: String,
-    /// Normal images for prompts.
+    /// Normal images that prompts are drawn from.
     pub train: usize,
-    /// Normal images for testing.
+    /// Normal images to be judged.
     pub normal: usize,
-    /// Anomalous images for testing.
+    /// Anomalous images to be judged.
     pub anomalous: usize,
     /// Those of them with a mask.
     pub masks: usize,
-    /// The published counts of a known data set: `train`, `normal` and `anomalous`.
+    /// What is published of a known data set: as `train`, `normal` and `anomalous`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<[usize; 3]>,
 }
 
 impl ClassCounts {
-    /// Whether the counts are as published, if those are known.
+    /// Whether there are as many images as published, where that is known.
     pub fn is_as_published(&self) -> bool {
         self.published.is_none_or(|published| published == self.found())
     }
 
-    /// Normal images for training, normal and anomalous ones for testing.
+    /// Normal images to train, normal and anomalous ones to judge.
     fn found(&self) -> [usize; 3] {
         [self.train, self.normal, self.anomalous]
     }
 }
 
-/// The contents and the problems of a data set.
+/// What a data set holds, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The name of the known data set, by its layout or by the names of its classes.
+    /// The known data set that it is, by its layout or by the names of its classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<&'static str>,
     /// By class.
     pub classes: Vec<ClassCounts>,
     /// By path; faults and remarks.
     pub problems: Vec<Problem>,
-    /// The contents of each of [`Dataset::items`], in their order; absent if it could not be read or was not checked.
+    /// What each of [`Dataset::items`] shows, in their order; absent where it could not be read or was not looked at.
     #[serde(skip)]
     pub pictures: Vec<Option<PictureId>>,
 }
 
 impl Report {
-    /// The number of faults among the problems.
+    /// How many of the problems are faults.
     pub fn faults(&self) -> usize {
         self.problems.iter().filter(|problem| problem.fault).count()
     }
 }
 
 impl Dataset {
-    /// The number of images of each kind, by class.
+    /// How many images of each kind there are, class by class.
     pub fn counts(&self) -> Vec<ClassCounts> {
         let known = Published::of(&self.classes(), self.layout);
         let count = |class: &str| {
@@ -85,8 +85,8 @@ impl Dataset {
     }
 }
 
-/// Decodes every image and mask of the given classes, or of all classes if the list is empty, and reports the problems.
-/// `each` is called after each image.
+/// Decodes every image and mask of the given classes, all where there are none, and says what is the matter. `each` is called
+/// after each image.
 pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Report {
     let wanted = |class: &str| classes.is_empty() || classes.contains(&class);
     let mut problems = dataset.problems.clone();
@@ -134,7 +134,8 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
         shares.sort_by(f64::total_cmp);
         if let Some(&middle) = shares.get(shares.len() / 2).filter(|middle| **middle > MOST_COVERED) {
             let message = format!(
-                "the masks of class `{class}` cover {:.0} % of the picture on the median: if they are inverted, invert them: every value except 0 is the defect",
+                "the masks of class `{class}` cover {:.0} % of the picture on the median: if they are inverted, turn them over, \
+                 since what is not 0 is the defect",
                 100.0 * middle
             );
             problems.push(Problem::remark(&dataset.root, message));
@@ -142,16 +143,16 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
     }
     for (class, count) in blank {
         let message =
-            format!("{count} images of class `{class}` have a single colour, such as padding, and show nothing");
+            format!("{count} images of class `{class}` are of one single colour, such as padding: nothing is on them");
         problems.push(Problem::remark(&dataset.root, message));
     }
     let counts: Vec<ClassCounts> = dataset.counts().into_iter().filter(|counts| wanted(&counts.class)).collect();
     for counts in &counts {
         let class = &counts.class;
         for (missing, what) in [
-            (counts.train == 0, "no normal image for prompts"),
-            (counts.normal == 0, "no normal image for testing: its metrics are undefined"),
-            (counts.anomalous == 0, "no anomalous image for testing: its metrics are undefined"),
+            (counts.train == 0, "no normal image to draw prompts from"),
+            (counts.normal == 0, "no normal image to judge: its metrics are undefined"),
+            (counts.anomalous == 0, "no anomalous image to judge: its metrics are undefined"),
         ] {
             if missing {
                 problems.push(Problem::fault(&dataset.root, format!("class `{class}` has {what}")));
@@ -166,7 +167,7 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
     Report { known: known.map(|known| known.dataset), classes: counts, problems, pictures }
 }
 
-/// Reports counts that differ from the known data set; `all` if every class was wanted.
+/// Tells where the counts are not those of the known data set; `all` if every class was wanted.
 fn compare(dataset: &Dataset, known: &Published, counts: &[ClassCounts], all: bool, problems: &mut Vec<Problem>) {
     let shown = |[train, normal, anomalous]: [usize; 3]| format!("{train} + {normal} + {anomalous}");
     for counts in counts {
@@ -195,12 +196,11 @@ fn compare(dataset: &Dataset, known: &Published, counts: &[ClassCounts], all: bo
     }
 }
 
-/// The problem of two images with the same pixels.
+/// What is to be said of two images with the same pixels.
 fn twice(item: &Item, other: &Item) -> Option<Problem> {
     let (name, place) = (&other.name, item.place());
     if item.class != other.class {
-        // What is good in one class may be the defect of another: one class against the rest. The very same image is no
-        // copy.
+        // What is good in one class may be the defect of another: one class against the rest. The very same image is no copy.
         let copy = item.path != other.path || item.part != other.part;
         let message = || format!("the same pixels as {name} of class `{}`", other.class);
         return copy.then(|| Problem::remark(place, message()));
@@ -210,17 +210,16 @@ fn twice(item: &Item, other: &Item) -> Option<Problem> {
         return Some(Problem::fault(place, message));
     }
     if item.split != other.split {
-        let message = format!(
-            "the same pixels as {name}, of which one is for training and one for testing: figures are too good"
-        );
+        let message =
+            format!("the same pixels as {name}, of which one is to train and one to test: figures look too good");
         return Some(Problem::fault(place, message));
     }
     Some(Problem::remark(place, format!("the same pixels as {name}")))
 }
 
-/// The contents of a file and its masks.
+/// What a file and its masks show.
 struct Looked {
-    /// The picture, and whether it has a single colour.
+    /// The picture, and whether it is of one single colour.
     picture: Result<(PictureId, bool), String>,
     /// Which share of the picture the masks cover.
     share: Option<f64>,
@@ -289,7 +288,7 @@ fn check_mask(path: &Path, mask: &Mask, [width, height]: [usize; 2], label: Labe
         let told = format!("the mask is {} x {} pixels, its image {width} x {height}", mask.width, mask.height);
         let same_shape = (mask.width * height).abs_diff(mask.height * width) <= mask.width.max(width);
         problems.push(if size == (height, width) {
-            Problem::fault(path, format!("{told}: one of them has its sides swapped"))
+            Problem::fault(path, format!("{told}: one of them is turned"))
         } else if same_shape {
             Problem::remark(path, format!("{told}: it is stretched"))
         } else {

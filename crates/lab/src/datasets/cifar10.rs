@@ -1,5 +1,5 @@
-//! CIFAR-10 as downloaded: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or the pickles of the same
-//! names without `.bin`, which are parsed and never executed.
+//! CIFAR-10 as downloaded: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or the pickles of the same names without
+//! `.bin`, which are parsed and never executed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use inctrl::{Error, ErrorKind, Result};
 
 const KINDS: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// The protocol with several normal kinds: bird, cat, deer, dog, frog and horse. The published code has texts for this
-/// class name.
+/// The protocol with several normal kinds: bird, cat, deer, dog, frog and horse. The published code has texts for this class
+/// name.
 pub const TOGETHER: Protocol = Protocol::Together { class: "animal", normal: &[2, 3, 4, 5, 6, 7] };
 
 /// Pixels along each side of a picture.
@@ -67,7 +67,7 @@ pub fn read(root: &Path, protocol: Protocol, parts: &mut Parts) -> Result<()> {
         match read {
             Ok((pictures, labels)) => batches.push(Batch { path, split, pictures, labels }),
             Err(error) => {
-                let message = format!("{}: ignored, so that {lost}", error.chain());
+                let message = format!("{}: passed over, so that {lost}", error.chain());
                 parts.problems.push(Problem::fault(path, message));
             }
         }
@@ -76,7 +76,7 @@ pub fn read(root: &Path, protocol: Protocol, parts: &mut Parts) -> Result<()> {
     for (other, _) in BATCHES.iter().filter(|_| ending == ".bin") {
         let path = base.join(other);
         if path.is_file() {
-            let message = format!("the same as {}.bin, which is read: ignored", name(&path));
+            let message = format!("the same as {}.bin, which is read: passed over", name(&path));
             parts.problems.push(Problem::remark(path, message));
         }
     }

@@ -1,5 +1,5 @@
-//! ELPV in its published form: `labels.csv` with lines `images/cell0001.png 1.0 mono`: the image, the probability of a
-//! defect and the kind of cell. As published, 0 is normal, 1 is anomalous, and values in between are left out.
+//! ELPV as it is downloaded: `labels.csv` with lines `images/cell0001.png 1.0 mono`, which name the image, the probability of
+//! a defect and the kind of cell. As published, 0 is normal, 1 anomalous, and what lies between is left out.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use inctrl::{Error, ErrorKind, Result};
 /// The published name of the class.
 const CLASS: &str = "elpv";
 
-/// The table, which is a few folders deep in the download.
+/// The table, which the download keeps some folders deep.
 fn table(root: &Path) -> Option<PathBuf> {
     let places = ["labels.csv", "data/labels.csv", "src/elpv_dataset/data/labels.csv"];
     places.map(|place| root.join(place)).into_iter().find(|path| path.is_file() && first_line(path).is_some())
@@ -44,7 +44,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     let text = read_text(&path)?;
     let (mut normals, mut seen, mut doubtful) = (Vec::new(), HashSet::new(), 0);
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let fault = |message: String| Problem::fault(&path, format!("line {}: {message}: ignored", number + 1));
+        let fault = |message: String| Problem::fault(&path, format!("line {}: {message}: passed over", number + 1));
         let Some((image, probability, kind)) = parse(line) else {
             parts.problems.push(fault(format!("{line:?} is not an image, a probability and a kind")));
             continue;
@@ -79,12 +79,12 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     let folder = base.join("images");
     for picture in if folder.is_dir() { pictures(&folder, &mut parts.problems) } else { Vec::new() } {
         if !seen.contains(&picture) {
-            parts.problems.push(Problem::remark(picture, "not in labels.csv: ignored"));
+            parts.problems.push(Problem::remark(picture, "not in labels.csv: passed over"));
         }
     }
     for other in entries(&base, &mut parts.problems) {
         if !["images", "labels.csv"].contains(&name(&other).as_str()) {
-            parts.problems.push(Problem::remark(other, "neither labels.csv nor images: ignored"));
+            parts.problems.push(Problem::remark(other, "neither labels.csv nor images: passed over"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A folder of good and one of bad images, for one class, or for several classes in separate folders.
+//! A folder of good and one of bad images, for one class or, in folders of their own, for several.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub(super) const NORMAL: [&str; 3] = ["good", "normal", "ok"];
 const ANOMALOUS: [&str; 9] =
     ["bad", "abnormal", "anomaly", "anomalous", "defect", "defects", "defective", "ng", "not_good"];
 const TEST: [&str; 4] = ["normal_test", "good_test", "test_normal", "ok_test"];
-/// Names of parts of a data set, which no class has.
+/// Names that parts of a data set have, and classes have not.
 const PARTS: [&str; 7] = ["train", "training", "test", "testing", "val", "valid", "validation"];
 const MASKS: [&str; 4] = ["mask", "masks", "ground_truth", "abnormal_mask"];
 
@@ -39,7 +39,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
             }
             read_class(root, &path, &name(&path), seed, parts)?;
         } else {
-            let message = "neither a class nor a folder of one: ignored";
+            let message = "neither a class nor a folder of one: passed over";
             parts.problems.push(if path.is_dir() {
                 Problem::fault(path, message)
             } else {
@@ -61,7 +61,7 @@ fn read_class(root: &Path, folder: &Path, class: &str, seed: u64, parts: &mut Pa
     for path in entries(folder, &mut parts.problems) {
         let known = [Some(&normal), Some(&anomalous), test.as_ref(), masks.as_ref()];
         if !known.contains(&Some(&path)) {
-            parts.problems.push(Problem::remark(path, "a folder or file of no known meaning: ignored"));
+            parts.problems.push(Problem::remark(path, "a folder or file of no known meaning: passed over"));
         }
     }
     let item = |path, label, split| {

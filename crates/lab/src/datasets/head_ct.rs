@@ -1,5 +1,5 @@
-//! HeadCT in its published form: `labels.csv` with the columns id and hemorrhage, and images `000.png`, `001.png`, ..
-//! in `head_ct`, which the archive nests once more.
+//! HeadCT as it is downloaded: `labels.csv` with the columns id and hemorrhage, and images `000.png`, `001.png`, .. in
+//! `head_ct`, which the archive nests once more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -37,11 +37,11 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     for picture in pictures(root, &mut parts.problems) {
         let number = picture.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         let Some(number) = number else {
-            parts.problems.push(Problem::remark(picture, "its name is no number: ignored"));
+            parts.problems.push(Problem::remark(picture, "its name is no number: passed over"));
             continue;
         };
         if let Some(first) = by_number.get(&number) {
-            let message = format!("the same number as {}: ignored", first.display());
+            let message = format!("the same number as {}: passed over", first.display());
             parts.problems.push(Problem::remark(picture, message));
         } else {
             by_number.insert(number, picture);
@@ -54,7 +54,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     for record in reader.records() {
         let record = record.map_err(bad)?;
         let line = record.position().map_or(0, csv::Position::line);
-        let fault = |message: String| Problem::fault(&path, format!("line {line}: {message}: ignored"));
+        let fault = |message: String| Problem::fault(&path, format!("line {line}: {message}: passed over"));
         let [id, truth] = columns.map(|at| record.get(at).unwrap_or_default());
         let Ok(number) = id.parse::<u64>() else {
             parts.problems.push(fault(format!("the id {id:?} is no number")));
@@ -82,6 +82,6 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     quarter(&mut normals, seed);
     parts.items.append(&mut normals);
     let unlisted = by_number.iter().filter(|(number, _)| !seen.contains(number));
-    parts.problems.extend(unlisted.map(|(_, path)| Problem::remark(path, "not in labels.csv: ignored")));
+    parts.problems.extend(unlisted.map(|(_, path)| Problem::remark(path, "not in labels.csv: passed over")));
     Ok(())
 }

@@ -20,13 +20,13 @@ pub enum Label {
     Anomalous,
 }
 
-/// The purpose of an image.
+/// What an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     /// Prompts are drawn from the normal images of this part.
     Train,
-    /// Images to be scored.
+    /// Images to be judged.
     Test,
 }
 
@@ -35,23 +35,22 @@ pub enum Split {
 pub struct Item {
     /// The file.
     pub path: PathBuf,
-    /// The part of the file that the image is. It is also the part of each mask, relative to the mask's own sides.
+    /// Which part of the file the image is, and of each of its masks, by its own sides.
     #[serde(skip)]
     pub part: Part,
-    /// The file's path below the data set's folder, with `/` between folders, and the part of it: its name in lists and
-    /// reports.
+    /// The file's path below the data set's folder, with `/` between folders, and the part of it: its name in lists and reports.
     pub name: String,
     /// The class, from which the text prompts are made.
     pub class: String,
-    /// The kind of image, such as the defect; empty if the layout does not say.
+    /// What kind of image, such as the defect; empty where the layout does not say.
     pub kind: String,
-    /// Normal or anomalous.
+    /// Good or not.
     pub label: Label,
-    /// For prompts, or to be scored.
+    /// To draw prompts from, or to judge.
     pub split: Split,
-    /// The masks of the defect, which are joined; empty if the place of the defect is unknown.
+    /// The masks of the defect, which are joined; none where it is not known where the defect is.
     pub masks: Vec<PathBuf>,
-    /// The value of white if the image has 16 bits; see [`Image::decode_with`].
+    /// The value of white where the image is of 16 bits; see [`Image::decode_with`].
     #[serde(skip)]
     pub white_level: Option<WhiteLevel>,
 }
@@ -61,7 +60,7 @@ pub struct Item {
 pub struct Sample {
     /// The image.
     pub image: Image,
-    /// Whether each pixel of the image belongs to the defect, if there is a mask. A mask of another size is stretched.
+    /// Whether each pixel of the image belongs to the defect, where there is a mask; a mask of another size is stretched.
     pub mask: Option<Vec<bool>>,
 }
 
@@ -123,8 +122,7 @@ impl Item {
         Ok(Stored { item: self, bytes })
     }
 
-    /// Decodes the image alone, as a prompt or to be scored: as [`Item::image`], but a doubtful range of values is an
-    /// error.
+    /// Decodes the image alone, to judge others by or to be judged: as [`Item::image`], but no doubt about its range is allowed.
     ///
     /// # Errors
     /// As [`Item::image`], and [`ErrorKind::Argument`] as [`Frame::check_depth`](inctrl::Frame::check_depth).
@@ -134,8 +132,7 @@ impl Item {
         Ok(image)
     }
 
-    /// Decodes the masks alone, stretched to `width` x `height` pixels and joined. Returns whether each pixel belongs
-    /// to the defect.
+    /// Decodes the masks alone, stretched to `width` x `height` pixels and joined: whether each pixel belongs to the defect.
     ///
     /// # Errors
     /// As [`Item::open`].
@@ -163,7 +160,7 @@ pub(crate) struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// A hash of everything that decides the pixels: the bytes, the part of them, and the white level.
+    /// A hash of all that decides over the pixels: the bytes, which part of them it is, and the white level.
     pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.bytes);
@@ -186,7 +183,7 @@ impl Stored<'_> {
         *hasher.finalize().as_bytes()
     }
 
-    /// Decodes it; a doubtful range of values is an error.
+    /// Decodes it; no doubt about its range is allowed.
     ///
     /// # Errors
     /// As [`Item::certain_image`].

@@ -1,14 +1,12 @@
-//! InCTRL's lists: `<class>_val_{normal,outlier}.json` of the test images, `<class>_train_{normal,outlier}.json`, and
-//! `<class>_{normal,outlier}.json`, which its script for training lists writes; each `[{"image_path", "target",
-//! "type"}]`.
+//! InCTRL's lists: `<class>_val_{normal,outlier}.json` of what is judged, `<class>_train_{normal,outlier}.json`, and
+//! `<class>_{normal,outlier}.json`, which its script for training lists writes; each `[{"image_path", "target", "type"}]`.
 //!
-//! That script puts the normal images of `train/good` and of `test/good` into one list, so that many of them are also
-//! in the list for validation. Lists for validation are read first: their images are scored and never used as prompts,
-//! whatever other lists say.
+//! That script puts the normal images of `train/good` and of `test/good` into one list, so that many of them are in the list for
+//! validation as well. Lists for validation are read first: what is in one is judged, and no prompt, whatever other lists say.
 //!
-//! The scripts write paths relative to the folder where they ran, or absolute paths of their machine. A path is tried
-//! relative to the folder of the data set, that of the list, its parents and the current folder; then below the first
-//! two without its leading parts, one after the other.
+//! The scripts write paths from the folder that they run in, or absolute ones of their machine. A path is looked for from the
+//! data set's folder, the list's, the folders around it and the current one, then below the first two by ever fewer of its
+//! leading parts.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -29,7 +27,7 @@ struct Entry {
     class: Option<String>,
 }
 
-/// The purpose of a list, by its name; in the order in which lists are read.
+/// What a list is for, by its name; in the order in which lists are read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Purpose {
     Validation,
@@ -94,7 +92,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
         let entries = match parsed {
             Ok(entries) => entries,
             Err(why) => {
-                parts.problems.push(Problem::fault(&list.path, format!("{why}: ignored")));
+                parts.problems.push(Problem::fault(&list.path, format!("{why}: passed over")));
                 continue;
             }
         };
@@ -104,11 +102,11 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
         for entry in entries {
             let fault = |message: String| Problem::fault(&list.path, format!("{}: {message}", entry.image_path));
             if (entry.target == 1) != (list.label == Label::Anomalous) {
-                parts.problems.push(fault(format!("target {} in a list of the other kind: ignored", entry.target)));
+                parts.problems.push(fault(format!("target {} in a list of the other kind: passed over", entry.target)));
                 continue;
             }
             let Some(path) = places.locate(&entry.image_path) else {
-                parts.problems.push(fault("there is no such image: ignored".to_owned()));
+                parts.problems.push(fault("there is no such image: passed over".to_owned()));
                 continue;
             };
             let class = entry.class.as_deref().unwrap_or(&list.class);
@@ -117,11 +115,11 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
             match seen.get(&key) {
                 Some((other, _)) if other.label != list.label => {
                     let other = other.path.display();
-                    parts.problems.push(fault(format!("also in {other}, a list of the other kind: ignored")));
+                    parts.problems.push(fault(format!("also in {other}, a list of the other kind: passed over")));
                     continue;
                 }
                 Some((other, _)) if other.path == list.path => {
-                    parts.problems.push(fault("listed twice: ignored".to_owned()));
+                    parts.problems.push(fault("listed twice: passed over".to_owned()));
                     continue;
                 }
                 Some((_, Use::Judged)) if matches!(used, Use::Prompt | Use::Divided) => {
@@ -131,7 +129,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
                 // Such a list repeats others, as it has all images.
                 Some(_) if used == Use::LeftOut || list.purpose == Purpose::All => continue,
                 Some((other, _)) => {
-                    parts.problems.push(fault(format!("also in {}: ignored", other.path.display())));
+                    parts.problems.push(fault(format!("also in {}: passed over", other.path.display())));
                     continue;
                 }
                 None => {}
@@ -148,7 +146,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
         quarter(&mut divided, seed);
         parts.items.append(&mut divided);
         if left_out > 0 {
-            let message = format!("{left_out} anomalous images for training heads, not for testing: ignored");
+            let message = format!("{left_out} anomalous images for training heads, not for testing: passed over");
             parts.problems.push(Problem::remark(&list.path, message));
         }
         if judged_already > 0 {
@@ -165,7 +163,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
     Ok(())
 }
 
-/// The use of an image.
+/// What becomes of an image.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Judged,
@@ -176,8 +174,7 @@ enum Use {
 }
 
 impl List {
-    /// What becomes of an image of this list, which calls it `written`; `validated` if its class has a list for
-    /// validation.
+    /// What becomes of an image of this list, which calls it `written`; `validated` if its class has a list for validation.
     fn used(&self, written: &str, validated: bool) -> Use {
         match (self.purpose, self.label) {
             (Purpose::Validation, _) => Use::Judged,

@@ -1,7 +1,7 @@
-//! Masks of defects: from files to one truth value per pixel.
+//! Masks of defects: from files to a truth for each pixel.
 //!
-//! A pixel belongs to the defect if any of its colours is above 0, at any depth, and it is not fully transparent. An
-//! image may have several masks, which are joined.
+//! A pixel belongs to the defect if any of its colours is over 0, at whatever depth the file has, and it is not wholly
+//! transparent. An image may have several masks, which are joined.
 
 use std::path::Path;
 

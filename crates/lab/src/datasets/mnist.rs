@@ -1,5 +1,5 @@
-//! MNIST as downloaded: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, compressed
-//! (`.gz`) or not, in the folder or in torchvision's `MNIST/raw`.
+//! MNIST as downloaded: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same for `t10k`, compressed (`.gz`) or not, in
+//! the folder or in torchvision's `MNIST/raw`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -86,8 +86,7 @@ fn pair(split: Split, images: PathBuf, labels: &Path) -> Result<Batch> {
     Ok(Batch { path: images, split, pictures, labels: labels_read })
 }
 
-/// The extents and the values of an idx file of bytes with `N` dimensions. The first bytes show whether it is
-/// compressed.
+/// The extents and the values of an idx file of bytes with `N` dimensions. The first bytes show whether it is compressed.
 ///
 /// # Errors
 /// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for other files, and for a length that is not that of the header.

@@ -1,14 +1,14 @@
-//! Data sets on disk: every image with its label, its class and the mask of its defect.
+//! Data sets as they lie on disk: every image with its label, its class and the mask of its defect.
 //!
-//! A [`Dataset`] holds paths, not pixels: [`Dataset::open`] reads folders and lists, [`Item::open`] decodes one image
-//! with its mask. Each file that cannot be used gives a [`Problem`] that names it.
+//! A [`Dataset`] is found, not loaded: [`Dataset::open`] reads folders and lists, [`Item::open`] decodes one image with its
+//! mask. Nothing is passed over in silence: what cannot be used is a [`Problem`] that names the file.
 //!
-//! | layout | contents | source |
+//! | layout | looks like | source |
 //! |---|---|---|
 //! | [`Layout::Mvtec`] | `<class>/train/good`, `test/<defect>`, `ground_truth/<defect>/<stem>_mask.png` | MVTec AD, MVTec LOCO AD, BTAD, MPDD and many others |
 //! | [`Layout::MvtecAd2`] | the same with `test_public/{good,bad,ground_truth}` | MVTec AD 2 |
 //! | [`Layout::Visa`] | `split_csv/1cls.csv`: object, split, label, image, mask | VisA |
-//! | [`Layout::Folder`] | `normal` or `good`, `abnormal` or `bad`, `mask`, `normal_test`; also one such folder per class | anomalib's Folder, plain folders |
+//! | [`Layout::Folder`] | `normal` or `good`, `abnormal` or `bad`, `mask`, `normal_test`; also one such folder a class | anomalib's Folder, plain folders |
 //! | [`Layout::Lists`] | `<class>_{train,val}_{normal,outlier}.json`, also without `train` or `val` | InCTRL |
 //! | [`Layout::RealIad`] | `realiad_jsons/<class>.json` and `realiad_1024/<class>` | Real-IAD |
 //! | [`Layout::Elpv`] | `labels.csv` and `images/`; defect probability 0 is normal, 1 anomalous | ELPV |
@@ -19,11 +19,11 @@
 //! | [`Layout::Mnist`], [`Layout::MnistMulti`] | `train-images-idx3-ubyte` and the files beside it, `.gz` or not | MNIST |
 //! | [`Layout::Cifar10`], [`Layout::Cifar10Multi`] | `data_batch_1.bin`, or the pickle `data_batch_1`, and the files beside it | CIFAR-10 |
 //!
-//! If a layout does not say which normal images are for training, a quarter of them, rounded up, is for testing, as in
-//! the published code. The choice depends only on the seed and the names. The published code uses scikit-learn's
-//! `train_test_split`, which depends on NumPy's generator and on the operating system's order of the files. Neither is
-//! reproduced here, so the counts are as published but the members are not. A pixel of a mask belongs to the defect
-//! unless it is 0.
+//! Where a layout does not say which normal images are for training, a quarter of them, rounded up, is for testing, as in
+//! the published code. Which ones follows from the seed and the names alone. The published code leaves it to scikit-learn's
+//! `train_test_split`, whose order is NumPy's generator run over the operating system's order of the files: neither is
+//! repeated here, so the counts are the published ones and the members are not. A mask's pixel belongs to the defect unless
+//! it is 0.
 
 mod aitex;
 mod brain_mri;
@@ -64,14 +64,14 @@ use semantic::Protocol;
 pub use split::draw;
 pub use text_file::read_text;
 
-/// The layout of a data set on disk.
+/// How a data set lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Layout {
     /// A folder for each class with `train/good`, `test/<defect>` and `ground_truth`.
     Mvtec,
-    /// The same, but some test images have no published labels.
+    /// The same, of whose images to test a part is not published.
     #[serde(rename = "mvtec-ad2")]
     MvtecAd2,
     /// A table of the files: `split_csv/1cls.csv`.
@@ -105,7 +105,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// All layouts, in the order in which they are tried.
+    /// All layouts, in the order in which they are looked for.
     pub const ALL: [Layout; 15] = [
         Layout::Visa,
         Layout::Elpv,
@@ -145,7 +145,7 @@ impl Layout {
         }
     }
 
-    /// The contents of a folder of this layout, in a few words.
+    /// What a folder of this layout has in it, in a few words.
     pub fn signature(self) -> &'static str {
         match self {
             Layout::Mvtec => "<class>/train/good",
@@ -202,14 +202,14 @@ impl FromStr for Layout {
     }
 }
 
-/// A finding about a file, for the user.
+/// Something about a file that its user should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file or folder.
     pub path: PathBuf,
-    /// Whether a part of the data set is missing or unusable; otherwise it is a remark.
+    /// Whether something that belongs to the data set is missing or unusable; otherwise it is a remark.
     pub fault: bool,
-    /// The problem, and what happens to the file.
+    /// What is the matter, and what becomes of the file.
     pub message: String,
 }
 
@@ -229,28 +229,28 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A data set on disk: its images with their labels, and its problems.
+/// A data set on disk: which images it has, what they are, and what is the matter with it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dataset {
-    /// Its layout on disk.
+    /// How it lies on disk.
     pub layout: Layout,
     /// Its folder.
     pub root: PathBuf,
     /// Its images, by class and name.
     pub items: Vec<Item>,
-    /// The problems that were found, by path.
+    /// What was found on the way, by path.
     pub problems: Vec<Problem>,
-    /// Classes whose name in text prompts differs from their name here.
+    /// Classes whose words in text prompts are not their name.
     texts: BTreeMap<String, String>,
 }
 
 impl Dataset {
-    /// Reads the data set in `root`. Without `layout`, the layout is detected. `seed` decides which normal images are
-    /// for testing if the layout does not.
+    /// Looks through the data set in `root`. Where `layout` is absent it is told from what is there. `seed` decides which normal
+    /// images are for testing where the layout does not.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] if the folder has no known layout, or not the requested one, or no usable image;
+    /// [`ErrorKind::Argument`] if the folder has none of the layouts, or not the one asked for, or no usable image;
     /// [`ErrorKind::Io`] if it or its list cannot be read.
     pub fn open(root: impl AsRef<Path>, layout: Option<Layout>, seed: u64) -> Result<Self> {
         let root = root.as_ref();
@@ -284,7 +284,7 @@ impl Dataset {
         }
         let Parts { mut items, mut problems } = parts;
         if items.is_empty() {
-            let message = format!("the folder has no image of layout {layout}, which has {}", layout.signature());
+            let message = format!("no image of layout {layout} is there, which has {}", layout.signature());
             let first = problems.iter().find(|problem| problem.fault).map(|problem| format!("; {problem}"));
             return Err(Error::new(ErrorKind::Argument, message + &first.unwrap_or_default()).at(root));
         }
@@ -300,12 +300,12 @@ impl Dataset {
         classes
     }
 
-    /// The name of a class in text prompts: its own name, unless [`Dataset::describe`] gave another.
+    /// What text prompts call a class: its name, unless [`Dataset::describe`] said something else.
     pub fn text<'a>(&'a self, class: &'a str) -> &'a str {
         self.texts.get(class).map_or(class, String::as_str)
     }
 
-    /// Sets the names of some classes in text prompts: `pcb1` may be a "printed circuit board".
+    /// Says what text prompts call some of the classes: `pcb1` may be a "printed circuit board".
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a class that the data set does not have.
@@ -320,8 +320,8 @@ impl Dataset {
         Ok(())
     }
 
-    /// Sets the white value of pictures of 16 bits; see [`Image::decode_with`](inctrl::Image::decode_with). It does not
-    /// apply to masks.
+    /// Says at which value pictures of 16 bits are white; see [`Image::decode_with`](inctrl::Image::decode_with). Masks are not
+    /// touched.
     pub fn set_white_level(&mut self, white: Option<WhiteLevel>) {
         self.items.iter_mut().for_each(|item| item.white_level = white);
     }
@@ -338,7 +338,7 @@ impl Dataset {
     }
 }
 
-/// The findings of a layout so far.
+/// What a layout has found so far.
 #[derive(Default)]
 struct Parts {
     items: Vec<Item>,

@@ -1,6 +1,6 @@
-//! `<class>/{train/good, test/good, test/<defect>}` with masks in `ground_truth/<defect>/<stem>_mask.png`, or several
-//! masks of an image in `ground_truth/<defect>/<stem>/`, as in MVTec LOCO. `good` may be named `normal` or `ok`, in
-//! upper or lower case. If `train` has no such folder, its own pictures are the normal ones.
+//! `<class>/{train/good, test/good, test/<defect>}` with masks in `ground_truth/<defect>/<stem>_mask.png`, or several of an
+//! image in `ground_truth/<defect>/<stem>/`, as MVTec LOCO has them. `good` may be called `normal` or `ok`, in either case, and
+//! where `train` has no such folder its own pictures are the normal ones.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -35,11 +35,11 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
     }
     for path in entries(root, &mut parts.problems) {
         if !path.is_dir() {
-            parts.problems.push(Problem::remark(path, "beside the classes: ignored"));
+            parts.problems.push(Problem::remark(path, "beside the classes: passed over"));
         } else if is_class(&path) {
             read_class(root, &path, &name(&path), parts);
         } else {
-            parts.problems.push(Problem::fault(path, "not a class, as train/good or test is missing: ignored"));
+            parts.problems.push(Problem::fault(path, "not a class, as train/good or test is missing: passed over"));
         }
     }
     Ok(())
@@ -51,15 +51,15 @@ fn read_class(root: &Path, folder: &Path, class: &str, parts: &mut Parts) {
     for path in entries(folder, &mut parts.problems) {
         if path != train && path != test && truth.as_ref() != Some(&path) {
             let message = match name(&path).as_str() {
-                "validation" => "normal images to choose thresholds by: ignored",
-                _ => "neither train, test nor ground_truth: ignored",
+                "validation" => "normal images to choose thresholds by: passed over",
+                _ => "neither train, test nor ground_truth: passed over",
             };
             parts.problems.push(Problem::remark(path, message));
         }
     }
     if normals != train {
         for path in entries(&train, &mut parts.problems).into_iter().filter(|path| *path != normals) {
-            parts.problems.push(Problem::remark(path, "training images are normal, in train/good: ignored"));
+            parts.problems.push(Problem::remark(path, "training images are normal, in train/good: passed over"));
         }
     }
     read_normals(root, &normals, class, parts);
@@ -80,7 +80,7 @@ pub(super) fn read_test(root: &Path, test: &Path, truth: Option<&Path>, class: &
     let mut kinds = Vec::new();
     for path in entries(test, &mut parts.problems).into_iter().filter(|path| Some(path.as_path()) != truth) {
         if !path.is_dir() {
-            parts.problems.push(Problem::fault(path, "in test, but in no folder that tells its kind: ignored"));
+            parts.problems.push(Problem::fault(path, "in test, but in no folder that tells its kind: passed over"));
             continue;
         }
         let kind = name(&path);
@@ -104,7 +104,7 @@ pub(super) fn read_test(root: &Path, test: &Path, truth: Option<&Path>, class: &
     let truths = truth.map(|truth| entries(truth, &mut parts.problems)).unwrap_or_default();
     for path in truths {
         if !kinds.contains(&name(&path)) {
-            parts.problems.push(Problem::fault(path, "masks of no folder in test: ignored"));
+            parts.problems.push(Problem::fault(path, "masks of no folder in test: passed over"));
         }
     }
 }
@@ -113,8 +113,8 @@ fn is_normal(kind: &str) -> bool {
     NORMAL.iter().any(|known| known.eq_ignore_ascii_case(kind))
 }
 
-/// The masks of a folder, by their path below it without extension and without the ending `_mask`. An image has one of
-/// these, or all in a folder of its name.
+/// The masks of a folder, by their path below it without extension and without the ending `_mask`. An image has one of these,
+/// or all in a folder of its name.
 pub(super) struct Masks {
     by_stem: BTreeMap<PathBuf, PathBuf>,
     used: HashSet<PathBuf>,

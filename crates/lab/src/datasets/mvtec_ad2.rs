@@ -31,11 +31,11 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
     }
     for path in entries(root, &mut parts.problems) {
         if !path.is_dir() {
-            parts.problems.push(Problem::remark(path, "beside the classes: ignored"));
+            parts.problems.push(Problem::remark(path, "beside the classes: passed over"));
         } else if class(&path).is_some() {
             read_class(root, &path, &name(&path), parts);
         } else {
-            let message = format!("not a class, as train/good or {PUBLIC} is missing: ignored");
+            let message = format!("not a class, as train/good or {PUBLIC} is missing: passed over");
             parts.problems.push(Problem::fault(path, message));
         }
     }
@@ -54,10 +54,12 @@ fn read_class(root: &Path, folder: &Path, name_of_class: &str, parts: &mut Parts
         let message = match name(&path).as_str() {
             "test_private" | "test_private_mixed" => {
                 let count = pictures(&path, &mut Vec::new()).len();
-                format!("{count} images whose labels are not published, to be judged by the authors' server: ignored")
+                format!(
+                    "{count} images whose labels are not published, to be judged by the authors' server: passed over"
+                )
             }
-            "validation" => "normal images to choose thresholds by: ignored".to_owned(),
-            _ => format!("none of train, validation, {PUBLIC} and test_private: ignored"),
+            "validation" => "normal images to choose thresholds by: passed over".to_owned(),
+            _ => format!("none of train, validation, {PUBLIC} and test_private: passed over"),
         };
         parts.problems.push(Problem::remark(path, message));
     }

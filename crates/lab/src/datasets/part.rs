@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::masks::Mask;
 use inctrl::{Error, ErrorKind, Image, PixelFormat, Result, Roi};
 
-/// The part of its file that an image is. It follows the file name, as in `kos01/Part5.jpg#third=2`. Indices begin at
-/// 0.
+/// The part of its file that an image is. It follows the file name, as in `kos01/Part5.jpg#third=2`. Indices begin at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {

@@ -4,9 +4,8 @@ use super::Layout;
 
 /// `dataset,layout,class,train,normal,anomalous`. A data set without a layout is recognised by its class names.
 ///
-/// The counts of ELPV, BrainMRI, HeadCT, SDD and AITEX are those of the paper's protocol, the others those of the data
-/// sets. Not included: MVTec AD 2, because most of its test labels are not published, and Real-IAD, because its lists
-/// name every image.
+/// The counts of ELPV, BrainMRI, HeadCT, SDD and AITEX are those of the paper's protocol, the others those of the data sets. Not
+/// included: MVTec AD 2, because most of its test labels are not published, and Real-IAD, because its lists name every image.
 const TABLE: &str = include_str!("published.csv");
 
 /// With fewer classes the names do not prove which data set it is: anybody may have the folders `01`, `02` and `03`.
@@ -24,8 +23,8 @@ pub struct Published {
 }
 
 impl Published {
-    /// The known data set with this layout and these classes. A layout that many data sets share needs at least half of
-    /// the classes.
+    /// The known data set with this layout and these classes. A layout that many data sets share needs at least half of the
+    /// classes.
     pub fn of(classes: &[&str], layout: Layout) -> Option<Self> {
         let mut known: Vec<(&str, Published)> = Vec::new();
         for line in TABLE.lines().skip(1) {

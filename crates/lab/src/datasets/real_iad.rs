@@ -1,8 +1,8 @@
-//! Real-IAD as downloaded: one list per class in `realiad_jsons`, and the images in `realiad_1024/<class>`, or in
-//! `realiad_512` or `realiad_256`. For other lists, such as `realiad_jsons_sv`, the root is the folder of these lists.
+//! Real-IAD as downloaded: one list per class in `realiad_jsons`, and the images in `realiad_1024/<class>`, or in `realiad_512` or
+//! `realiad_256`. For other lists, such as `realiad_jsons_sv`, the root is the folder of these lists.
 //!
-//! A list is `{"meta": {"prefix", "normal_class"}, "train": [..], "test": [..]}` of `{"image_path", "mask_path",
-//! "anomaly_class"}`, paths below the prefix.
+//! A list is `{"meta": {"prefix", "normal_class"}, "train": [..], "test": [..]}` of `{"image_path", "mask_path", "anomaly_class"}`,
+//! paths below the prefix.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -76,7 +76,7 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
         });
         match parsed {
             Ok(list) => read_list(root, &path, list, parts),
-            Err(why) => parts.problems.push(Problem::fault(path, format!("{why}: ignored"))),
+            Err(why) => parts.problems.push(Problem::fault(path, format!("{why}: passed over"))),
         }
     }
     for path in folders(root).into_iter().filter(|path| name(path).starts_with("realiad_jsons")) {
@@ -126,15 +126,15 @@ fn read_list(root: &Path, path: &Path, list: List, parts: &mut Parts) {
     let places: Vec<PathBuf> = near.flat_map(|near| IMAGES.map(|size| listed(&near.join(size), &prefix))).collect();
     let first = places.first().cloned().unwrap_or_default();
     let Some(folder) = places.into_iter().find(|place| place.is_dir()) else {
-        let message = format!("the folder of its images is missing, such as {}: ignored", first.display());
+        let message = format!("the folder of its images is missing, such as {}: passed over", first.display());
         parts.problems.push(Problem::fault(path, message));
         return;
     };
     let of = train.len() + test.len();
-    let mut missing = Count::new("images are not there: ignored", true);
-    let mut twice = Count::new("images are listed before: ignored", true);
+    let mut missing = Count::new("images are not there: passed over", true);
+    let mut twice = Count::new("images are listed before: passed over", true);
     let mut unmasked = Count::new("images are anomalous and have no mask: they do not count in pixel metrics", true);
-    let mut noise = Count::new("images are to train and anomalous: ignored", false);
+    let mut noise = Count::new("images are to train and anomalous: passed over", false);
     let mut seen = HashSet::new();
     let train = train.into_iter().map(|entry| (entry, Split::Train));
     for (entry, split) in train.chain(test.into_iter().map(|entry| (entry, Split::Test))) {

@@ -1,7 +1,7 @@
 //! SDD (KolektorSDD) as downloaded: folders `kos01`, `kos02`, .. with `Part0.jpg`, `Part0_label.bmp`, `Part1.jpg`, ..
 //!
-//! As in the published code, each picture gives three images, its thirds from top to bottom. A third is defective if
-//! its label marks a pixel in it. Thirds of one picture may be in training and in test.
+//! As in the published code, each picture gives three images, its thirds from top to bottom. A third is defective if its label
+//! marks a pixel in it. Thirds of one picture may be in training and in test.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub fn read(root: &Path, seed: u64, parts: &mut Parts) -> Result<()> {
         if path.is_dir() && is_commutator(&path) {
             read_commutator(root, &path, &mut normals, parts);
         } else {
-            parts.problems.push(Problem::remark(path, "no folder of a commutator, such as kos01: ignored"));
+            parts.problems.push(Problem::remark(path, "no folder of a commutator, such as kos01: passed over"));
         }
     }
     quarter(&mut normals, seed);

@@ -1,8 +1,8 @@
 //! Anomaly detection on data sets of ten kinds of objects: MNIST and CIFAR-10.
 //!
-//! One against all: each kind is a class; its own pictures are normal, and those of the nine other kinds are anomalous.
-//! Several together: one class, in which the pictures of some kinds are normal. Prompts come from the training part.
-//! Every class is tested on the whole test part.
+//! One against all: each kind is a class; its own pictures are normal, and those of the nine other kinds are anomalous. Several
+//! together: one class, in which the pictures of some kinds are normal. Prompts come from the training part. Every class is
+//! tested on the whole test part.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct Batch {
     pub labels: Vec<u8>,
 }
 
-/// The kinds that are normal.
+/// What is normal.
 #[derive(Clone, Copy, Debug)]
 pub enum Protocol {
     /// Each kind in its own class.
@@ -54,7 +54,7 @@ pub fn divide(root: &Path, batches: &[Batch], kinds: &[&str; 10], protocol: Prot
             }
         }
         parts.problems.extend(unknown.into_iter().map(|(label, count)| {
-            let message = format!("{count} pictures have the label {label}, expected 0 to 9: ignored");
+            let message = format!("{count} pictures have the label {label}, expected 0 to 9: passed over");
             Problem::fault(&batch.path, message)
         }));
     }

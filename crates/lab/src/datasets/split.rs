@@ -1,8 +1,8 @@
-//! Drawing from names: an order that depends only on a seed.
+//! Drawing from names: an order that follows from a seed, and from nothing else.
 
 use super::{Item, Split};
 
-/// The indices of `names` in an order that depends on `purpose` and the seed, but not on the order of the names. It is
+/// The indices of `names` in an order that `purpose` and the seed give. It does not depend on the order of the names, and is
 /// the same on every machine.
 pub fn draw<'a>(purpose: &str, seed: u64, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
     let key = |name: &str| {
@@ -15,8 +15,7 @@ pub fn draw<'a>(purpose: &str, seed: u64, names: impl Iterator<Item = &'a str>) 
     order.into_iter().map(|(_, _, index)| index).collect()
 }
 
-/// Puts a quarter of `normals`, rounded up, into the test part and the rest into the training part: the published
-/// counts.
+/// Puts a quarter of `normals`, rounded up, into the test part and the rest into the training part: the published counts.
 pub(super) fn quarter(normals: &mut [Item], seed: u64) {
     let order = draw("split", seed, normals.iter().map(|item| item.name.as_str()));
     let test = normals.len().div_ceil(4);

@@ -1,15 +1,15 @@
-//! [`read_text`]: lists and tables of any program.
+//! [`read_text`]: lists and tables as any program writes them.
 
 use std::fs;
 use std::path::Path;
 
 use inctrl::{Error, ErrorKind, Result};
 
-/// The text of a file in UTF-8, without a byte order mark.
+/// The text of a file in UTF-8. The byte order mark that some programs put before it is no part of it.
 ///
 /// # Errors
-/// [`ErrorKind::Io`] if the file cannot be read; [`ErrorKind::Argument`] for UTF-16, which the error names, and for
-/// bytes that are not UTF-8.
+/// [`ErrorKind::Io`] where the file cannot be read; [`ErrorKind::Argument`] for UTF-16, which is named, and for bytes that are
+/// not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     let mut bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes[..] {

@@ -40,7 +40,7 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
         let record = record.map_err(bad)?;
         let line = record.position().map_or(0, csv::Position::line);
         let [class, split, label, image, mask] = columns.map(|at| record.get(at).unwrap_or_default());
-        let fault = |message: String| Problem::fault(&path, format!("line {line}: {message}: ignored"));
+        let fault = |message: String| Problem::fault(&path, format!("line {line}: {message}: passed over"));
         let split = match split.to_ascii_lowercase().as_str() {
             "train" => Split::Train,
             "test" => Split::Test,
@@ -69,7 +69,7 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
         item.kind = if label == Label::Normal { "good" } else { "anomaly" }.to_owned();
         match (label, mask) {
             (Label::Normal, "") => {}
-            // A good image may have an empty mask; the check decodes it.
+            // A mask of a good image says so too if it is empty; looking at it tells.
             (Label::Normal, mask) => {
                 item.masks = vec![listed(root, mask)].into_iter().filter(|m| m.is_file()).collect()
             }
@@ -92,7 +92,7 @@ pub fn read(root: &Path, parts: &mut Parts) -> Result<()> {
     let unlisted = folders(root).into_iter().map(|folder| folder.join("Data/Images")).filter(|folder| folder.is_dir());
     for folder in unlisted {
         for picture in pictures(&folder, &mut parts.problems).into_iter().filter(|picture| !seen.contains(picture)) {
-            let message = format!("not in {}: ignored", name(&path));
+            let message = format!("not in {}: passed over", name(&path));
             parts.problems.push(Problem::remark(picture, message));
         }
     }

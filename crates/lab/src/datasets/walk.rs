@@ -1,4 +1,4 @@
-//! The picture files in folders, with a report on everything else.
+//! Folders to picture files, with a word on everything else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use super::Problem;
 use inctrl::pictures::{Depth, Found};
 
-/// The pictures in a folder and its subfolders, in the order of their paths, by the rule of [`inctrl::pictures`]. Files
-/// that are not pictures, and files that cannot be read, are problems.
+/// The pictures below a folder, with its subfolders, in the order of their paths, by the rule of [`inctrl::pictures`]. Files that
+/// are no pictures, and whatever cannot be read, are problems.
 pub fn pictures(folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let found = Found::below(folder, Depth::All, None);
-    problems.extend(found.passed_over.into_iter().map(|(path, why)| Problem::remark(path, format!("{why}: ignored"))));
+    problems
+        .extend(found.passed_over.into_iter().map(|(path, why)| Problem::remark(path, format!("{why}: passed over"))));
     problems.extend(found.failed.into_iter().map(|(path, why)| Problem::fault(path, why)));
     found.pictures
 }
 
-/// The entries of a folder, sorted.
+/// What a folder holds, sorted.
 pub fn entries(folder: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut paths: Vec<PathBuf> = read.unwrap_or_else(|error| {
@@ -32,12 +33,12 @@ pub fn folders(folder: &Path) -> Vec<PathBuf> {
     entries(folder, &mut Vec::new()).into_iter().filter(|path| path.is_dir() && !hidden(path)).collect()
 }
 
-/// The name of a file or folder. What is not Unicode is replaced.
+/// A file's or folder's own name, with what is not Unicode replaced.
 pub fn name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The first folder in `parent` whose name is one of `names`, in upper or lower case.
+/// The first folder in `parent` whose name is one of `names`, in either case.
 pub fn named(parent: &Path, names: &[&str]) -> Option<PathBuf> {
     let found = folders(parent);
     names.iter().find_map(|wanted| found.iter().find(|path| name(path).eq_ignore_ascii_case(wanted)).cloned())

@@ -1,4 +1,4 @@
-//! Each layout against a miniature with the quirks of the real ones: found or named, never ignored in silence.
+//! Each layout against a miniature with the quirks of the real ones: found or named, never passed over in silence.
 
 use std::fs;
 
@@ -46,7 +46,7 @@ fn mvtec_with_its_quirks() {
         (false, "bent pin/001_mask.png", "from 3 to 200"),
         (true, "good/torn.png", "not one of PNG"),
         (false, "good/notes.txt", "not a picture"),
-        (false, "nut/license.txt", "ignored"),
+        (false, "nut/license.txt", "passed over"),
         (true, "test/stray.png", "no folder that tells its kind"),
         (false, "stray.png", "beside the classes"),
         (true, "half", "not a class"),
@@ -116,7 +116,7 @@ fn what_contradicts_itself_is_a_fault() {
         (true, "good/twin.bmp", "nut/test/bad/0.png, of which one is normal and one anomalous"),
         (true, "train/good/grey.png", "nut/test/good/grey.webp, of which one is to train and one to test"),
         (true, "good/0_mask.png", "marks a defect in an image that is called good"),
-        (true, "bad/1_mask.png", "10 x 12 pixels, its image 12 x 10: one of them has its sides swapped"),
+        (true, "bad/1_mask.png", "10 x 12 pixels, its image 12 x 10: one of them is turned"),
         (true, "ground_truth/scratch", "masks of no folder in test"),
         (false, "", "the masks of class `nut` cover 83 % of the picture on the median"),
     ] {

@@ -118,7 +118,7 @@ fn aitex_is_judged_by_squares() {
         (false, "0106_010_03.png", "its mask marks nothing"),
         (true, "0200_077_01.png", "there is no Mask_images/0200_077_01_mask.png"),
         (true, "0300_002_00_mask.png", "a mask of no image"),
-        (false, "", "2 images of class `AITEX` have a single colour"),
+        (false, "", "2 images of class `AITEX` are of one single colour"),
     ] {
         says(&report, fault, name, message);
     }
@@ -180,7 +180,7 @@ fn mnist_is_one_digit_against_all_or_the_even_ones_against_the_odd() {
     // The same test picture is in ten classes, which is no copy.
     let report = check(&dataset, &[], || ());
     assert!(!report.problems.iter().any(|problem| problem.message.contains("same pixels")), "{:#?}", report.problems);
-    says(&report, true, "", "class `9` has no normal image for prompts");
+    says(&report, true, "", "class `9` has no normal image to draw prompts from");
 
     let even = Dataset::open(f.0.path(), Some(Layout::MnistMulti), 0).unwrap();
     assert_eq!(counts(&even), one("even_number", [2, 1, 2, 0]));

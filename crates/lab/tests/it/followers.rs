@@ -129,9 +129,9 @@ fn real_iad_finds_the_images_of_its_lists() {
     assert_eq!(dataset.items.iter().filter(|item| item.kind == "BX").count(), 2);
     let report = check(&dataset, &[], || ());
     for (fault, name, message) in [
-        (true, "toy.json", "2 of 7 images are not there: ignored, the first `NG/QS/9.jpg`"),
+        (true, "toy.json", "2 of 7 images are not there: passed over, the first `NG/QS/9.jpg`"),
         (true, "toy.json", "1 of 7 images are anomalous and have no mask"),
-        (false, "toy.json", "1 of 7 images are to train and anomalous: ignored, the first `NG/BX/S3/2.jpg`"),
+        (false, "toy.json", "1 of 7 images are to train and anomalous: passed over, the first `NG/BX/S3/2.jpg`"),
         (true, "absent.json", "the folder of its images is missing"),
         (true, "torn.json", "not a list with meta, train and test"),
         (false, "realiad_jsons_sv", "give this folder in place of the data set's"),
