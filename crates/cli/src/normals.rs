@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use inctrl::checkpoint::PromptList;
 use inctrl::pictures::{Depth, EXTENSIONS, Found, NEAR, PictureId, Thumbnail, different, summary};
-use inctrl::{BankBuilder, Error, Fit, Image, PromptBank, WhiteLevel};
+use inctrl::{BankBuilder, BankSize, Error, ErrorKind, Fit, Image, PromptBank, WhiteLevel};
 
 use super::console::{Progress, say};
 
@@ -119,6 +119,33 @@ fn add(
 fn is_prompt_list(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
+}
+
+/// Says how large a bank of `files` becomes where all are like the first picture, before any is encoded; nothing where that cannot
+/// be said, as of a prompt list or of a file that is no picture. Fails where there is no memory for it.
+pub fn say_size(
+    builder: &BankBuilder<'_>,
+    files: &[PathBuf],
+    white: Option<WhiteLevel>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let Some(first) = files.first().filter(|file| !is_prompt_list(file)) else { return Ok(()) };
+    let Ok(image) = Image::open_with(first, white) else { return Ok(()) };
+    let BankSize { rows, bytes, building, .. } = match builder.size_with(files.len(), image.width(), image.height()) {
+        Err(error) if error.kind() == ErrorKind::Device => return Err(error.into()),
+        // Whatever else is wrong with it is said with all others.
+        Err(_) => return Ok(()),
+        Ok(size) => size,
+    };
+    let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    let text = format!(
+        "note: {} normal images like the first make {rows} rows, a bank of {:.1} MB; building it takes up to {:.1} MB",
+        files.len(),
+        megabytes(bytes),
+        megabytes(building)
+    );
+    progress.aside(|| say(&text));
+    Ok(())
 }
 
 /// Encodes `files` into the builder's bank, which already has the prompts `before`. The error lists every bad file.
