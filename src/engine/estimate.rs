@@ -7,12 +7,14 @@
 //!   + 32 N)` for the search, the map and the results, `48 KiB` for each of the search's `24 t + L (C N / 240 + 1)`
 //!   parts, and `t` threads;
 //! - a lane in bf16: `2 C max(T max(W, M), 3 N P²)` more, the rounded operand of a product;
+//! - where unscaled tokens are wanted, `4 C (T W + 2 W² + N)` for them and for a method's covariance of them;
 //! - a model: its encoder's weights in f32, each matrix with 64 more rows or columns of padding, and during loading its
 //!   largest tensor twice, in the file's type and as f32;
 //! - a thread: 2 MiB of stack and 2 MiB of scratch;
 //! - a bank: what its method states per prompt;
 //! - a frame that must be converted or masked: its copy.
 
+use crate::encoder::Wants;
 use crate::image::PixelFormat;
 use crate::weights::{Arch, Mlp, Tower, table};
 
@@ -45,10 +47,9 @@ pub(super) fn threads_bytes(threads: usize) -> usize {
     threads.saturating_mul(THREAD)
 }
 
-/// Bytes of one lane for `capacity` images of `patches` patches with `taps` compared blocks: encoder, search, results,
-/// threads.
-pub(super) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usize, threads: usize) -> usize {
-    let vision = &arch.vision;
+/// Bytes of one lane for `capacity` images of `patches` patches of which `wants` is read: encoder, search, results, threads.
+pub(super) fn lane_bytes(arch: &Arch, wants: &Wants, patches: usize, capacity: usize, threads: usize) -> usize {
+    let (vision, taps) = (&arch.vision, wants.taps.len());
     let (tokens, width, rows) = (vision.prefix() + patches, vision.width, taps * patches);
     let mlp = match vision.mlp {
         Mlp::Gelu => vision.mlp_width,
@@ -59,7 +60,8 @@ pub(super) fn lane_bytes(arch: &Arch, taps: usize, patches: usize, capacity: usi
         + tokens * (5 * width + mlp)
         + 4 * width
         + 2 * arch.embed_dim
-        + rows * width;
+        + rows * width
+        + if wants.tokens { tokens * width + 2 * width * width + patches } else { 0 };
     let search = 4 * rows * width + 12 * rows + 32 * patches;
     let parts = 24 * threads + taps * (capacity.saturating_mul(patches) / PART_ROWS + 1);
     capacity.saturating_mul(4 * encoder + search).saturating_add(parts * PART).saturating_add(threads_bytes(threads))

@@ -152,9 +152,10 @@ impl<B: Backend> Pipeline<B> {
 
     fn read(&mut self, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
         let cells = self.grid().cells();
-        let count = self.method.as_ref().map_or(0, LaneMethod::values);
         let Memory { comparing, host_map, .. } = &mut self.memory;
         let Comparing { out, .. } = Comparing::of(comparing)?;
+        let Some(LaneMethod { setup, .. }) = &self.method else { return Ok(()) };
+        let count = setup.method().outputs().len();
         let values = &mut self.host_values[..slots * count];
         let map = &mut host_map[..slots * cells];
         self.backend.download(&out.values, values)?;
@@ -162,6 +163,7 @@ impl<B: Backend> Pipeline<B> {
         let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
         let rows = || values.chunks_exact(count).zip(map.chunks_exact(cells));
         if let Some(slot) = rows().position(|(values, map)| !finite(values) || !finite(map)) {
+            setup.method().check_values(&values[slot * count..][..count])?;
             return Err(not_finite(&format!("the score of image {slot} of the batch")));
         }
         rows().enumerate().for_each(|(slot, (values, map))| each(slot, values, map));
@@ -234,8 +236,7 @@ impl<B: Backend> Session for Pipeline<B> {
         check_grid(self.method.as_ref(), self.encoder.arch(), grid)?;
         if grid.cells() > self.memory.cells {
             if B::IN_HOST_MEMORY {
-                let bytes =
-                    estimate::lane_bytes(self.encoder.arch(), self.wants.taps.len(), grid.cells(), views.max(slots), 0);
+                let bytes = estimate::lane_bytes(self.encoder.arch(), &self.wants, grid.cells(), views.max(slots), 0);
                 let what = format!("work on {views} images of {grid} patches at once");
                 memory::check(&what, bytes, "use a smaller size or a smaller capacity")?;
             }

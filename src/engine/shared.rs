@@ -15,6 +15,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::cuda::CudaOptions;
 use crate::backend::{Precision, Role};
 use crate::bank::PromptBank;
+use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
@@ -367,8 +368,8 @@ impl Engine {
     pub(super) fn session(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<Box<dyn Session>> {
         let own = Grid::square(self.arch().vision.grid());
         let grid = setup.map_or(Ok(own), |setup| setup.grid(&self.arch().vision))?;
-        let taps = pipeline::wants(setup, self.arch())?.taps.len();
-        let bytes = self.lane_bytes(taps, grid.cells(), views.max(slots));
+        let wants = pipeline::wants(setup, self.arch())?;
+        let bytes = self.lane_bytes(&wants, grid.cells(), views.max(slots));
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");
         memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
@@ -377,12 +378,12 @@ impl Engine {
 
     /// An upper bound of the host memory, in bytes, that a scorer of `capacity` images takes. GPU memory comes on top.
     pub fn scorer_bytes(&self, capacity: NonZeroUsize) -> usize {
-        self.lane_bytes(self.arch().taps.len(), self.arch().vision.patches(), capacity.get())
+        self.lane_bytes(&Wants::of(self.arch()), self.arch().vision.patches(), capacity.get())
     }
 
-    fn lane_bytes(&self, taps: usize, patches: usize, capacity: usize) -> usize {
+    fn lane_bytes(&self, wants: &Wants, patches: usize, capacity: usize) -> usize {
         if self.device == Device::Cpu {
-            let bytes = estimate::lane_bytes(self.arch(), taps, patches, capacity, self.options.cpu_threads());
+            let bytes = estimate::lane_bytes(self.arch(), wants, patches, capacity, self.options.cpu_threads());
             let rounds = self.precision().stores(Role::Operand) != DType::F32;
             let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, capacity) } else { 0 };
             return bytes.saturating_add(rounded);

@@ -26,6 +26,7 @@ mod blocks;
 mod crew;
 mod embed;
 mod gelu;
+mod gram;
 mod layer_norm;
 mod level;
 mod linear;
@@ -48,6 +49,7 @@ mod unit_patches;
 
 use attention::{Operands, Queries};
 use bf16::Bf16Isa;
+pub(crate) use gram::Matrices;
 use level::{Instructions, Level};
 use linear::{Epilogue, Linear};
 use pairs::PairIsa;
