@@ -20,23 +20,6 @@ constexpr int WARPS = THREADS / reduce::WARP;
 
 static_assert(WARPS * 4 == 32, "the launcher's shared memory");
 
-// The sum over the block, for every thread of it. `warps` is shared memory, which other threads write: it must not be
-// `__restrict__`, with which nvcc reads it before the barrier.
-template <class T>
-__device__ __forceinline__ T block_sum(T v, T* warps) {
-#pragma unroll
-    for (int mask = reduce::WARP / 2; mask > 0; mask /= 2) v += cu::shfl_xor(v, mask);
-    // Also: every thread has read what the last sum left.
-    __syncthreads();
-    const int thread = static_cast<int>(threadIdx.x);
-    if (thread % reduce::WARP == 0) warps[thread / reduce::WARP] = v;
-    __syncthreads();
-    T total = 0;
-#pragma unroll
-    for (int warp = 0; warp < WARPS; warp++) total += warps[warp];
-    return total;
-}
-
 // Where the cell stands among the others; 0, below all numbers, where it does not count.
 __device__ __forceinline__ uint32_t place(float cell, float judged) {
     return judged != 0.0f || cell != cell ? ordered::from_float(cell) : 0;
@@ -58,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(256)
     const auto count = [&](auto counts_cell) {
         uint32_t own = 0;
         for (int cell = thread; cell < cells; cell += THREADS) own += counts_cell(cell) ? 1 : 0;
-        return block_sum(own, counts);
+        return reduce::block_sum<WARPS>(own, counts);
     };
     const uint32_t judged_cells = count([&](int cell) { return judged[cell] != 0.0f; });
     const uint32_t share = judged_cells / static_cast<uint32_t>(one_in);
@@ -78,8 +61,8 @@ extern "C" __global__ void __launch_bounds__(256)
             own_above++;
         }
     }
-    const uint32_t above = block_sum(own_above, counts);
-    const float sum = block_sum(own, sums);
+    const uint32_t above = reduce::block_sum<WARPS>(own_above, counts);
+    const float sum = reduce::block_sum<WARPS>(own, sums);
     if (thread != 0) return;
     const float rest = smallest == 0 ? 0.0f : static_cast<float>(wanted - above) * ordered::to_float(smallest);
     const float mean = (sum + rest) / static_cast<float>(wanted);

@@ -94,7 +94,7 @@ pub use backend::Precision;
 pub use bank::{BankId, BankInfo, PromptBank};
 pub use calibration::Thresholds;
 pub use engine::{
-    AnomalyMap, BankBuilder, BankSpec, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies,
+    AnomalyMap, BankBuilder, BankSize, BankSpec, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies,
     MultiBankScorer, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};

@@ -127,11 +127,11 @@ FAULTS = [
     (
         "reduce.cuh",
         "a butterfly without its last step",
-        "mask > 0; mask /= 2) v += cu::shfl_xor(v, mask);",
-        "mask > 1; mask /= 2) v += cu::shfl_xor(v, mask);",
+        "float sum(float v) {\n#pragma unroll\n    for (int mask = WARP / 2; mask > 0;",
+        "float sum(float v) {\n#pragma unroll\n    for (int mask = WARP / 2; mask > 1;",
     ),
     (
-        "mean_of_largest.cu",
+        "reduce.cuh",
         "shared memory that only this pointer is said to reach",
         "block_sum(T v, T* warps)",
         "block_sum(T v, T* __restrict__ warps)",

@@ -138,8 +138,23 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
     if doubles > 0 {
         notes.push(format!("{doubles} tensors were f64; their numbers were rounded to f32"));
     }
+    let left_out = inputs.iter().flat_map(|(_, tensors)| tensors.keys()).filter(|name| ignored(&arch, name));
+    let left_out: Vec<&str> = left_out.map(String::as_str).collect();
+    if !left_out.is_empty() {
+        notes.push(format!("left out, because nothing here uses it: {}", names_of(&left_out)));
+    }
     let heads = jobs.iter().any(|job| job.spec.tower == Tower::Heads);
     Ok(Converted { arch, heads, tensors: jobs.len(), bytes: total, notes })
+}
+
+/// The names on one line, the last of very many counted only.
+fn names_of(names: &[&str]) -> String {
+    const MOST: usize = 8;
+    let mut text = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > MOST {
+        text += &format!(" and {} more", names.len() - MOST);
+    }
+    text
 }
 
 fn is_head(name: &str) -> bool {

@@ -75,6 +75,10 @@ pub struct Features<B: Backend> {
     pub class: B::Buffer,
     /// Unit patch tokens of every tap, `[L, B, N, W]`.
     pub taps: B::Buffer,
+    /// What stands before the patches of a view in `tokens`.
+    pub prefix: usize,
+    /// Tokens after the final norm, `[B, prefix + N, W]`; empty where they are not [wanted](Wants).
+    pub tokens: B::Buffer,
 }
 
 impl<B: Backend> VisionWorkspace<B> {
@@ -147,6 +151,7 @@ impl<B: Backend> Vision<B> {
         let vision = &self.arch.vision;
         let tokens = vision.prefix() + cells;
         let classes = if wants.class { views } else { 0 };
+        let whole = if wants.tokens { views * tokens * vision.width } else { 0 };
         Ok(VisionWorkspace {
             views,
             cells,
@@ -160,6 +165,8 @@ impl<B: Backend> Vision<B> {
                 width: vision.width,
                 class: backend.buffer(Role::Stream, classes * self.arch.embed_dim)?,
                 taps: backend.buffer(Role::UnitRows, wants.taps.len() * views * cells * vision.width)?,
+                prefix: vision.prefix(),
+                tokens: backend.buffer(Role::Stream, whole)?,
             },
             wants: wants.clone(),
         })
@@ -269,6 +276,9 @@ impl<B: Backend> Vision<B> {
                 }
             }
             tap += usize::from(tapped);
+        }
+        if wants.tokens {
+            backend.layer_norm(&ws.blocks.x, sequences.rows(), &self.final_norm, &mut features.tokens)?;
         }
         if !wants.class {
             return Ok(());

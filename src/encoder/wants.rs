@@ -12,21 +12,23 @@ pub struct Wants {
     pub norm: bool,
     /// Whether the class embedding is wanted.
     pub class: bool,
+    /// Whether the tokens of the last block after the final norm are wanted as they are, those of the prefix among them.
+    pub tokens: bool,
 }
 
 impl Wants {
     /// The taps of an architecture without the final norm, and the class embedding.
     pub fn of(arch: &Arch) -> Self {
-        Wants { taps: arch.taps.clone(), norm: false, class: true }
+        Wants { taps: arch.taps.clone(), norm: false, class: true, tokens: false }
     }
 
     /// How many of a tower's `layers` blocks must run.
     pub(super) fn blocks(&self, layers: usize) -> usize {
-        if self.class { layers } else { self.taps.last().map_or(0, |&last| last.min(layers)) }
+        if self.class || self.tokens { layers } else { self.taps.last().map_or(0, |&last| last.min(layers)) }
     }
 
     /// Whether the last of a tower's `layers` blocks serves only the class token, because nothing else of it is wanted.
     pub(super) fn pools_last(&self, layers: usize) -> bool {
-        self.class && !self.taps.contains(&layers)
+        self.class && !self.tokens && !self.taps.contains(&layers)
     }
 }

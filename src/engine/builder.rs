@@ -14,6 +14,18 @@ use crate::memory;
 use crate::methods::{NamedTensor, Prompt, Setup};
 use crate::view::{Fit, Grid, Normalised, Preprocessing, judged, rotate, rotate_mask};
 
+/// What a bank will hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BankSize {
+    /// Patches of all views of all normal images, at most: cells that a mask ignores are left out.
+    pub rows: usize,
+    /// Bytes that the bank takes.
+    pub bytes: usize,
+    /// Bytes that building it takes at most, the bank among them.
+    pub building: usize,
+}
+
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
 pub struct BankBuilder<'e> {
     engine: &'e Engine,
@@ -104,15 +116,39 @@ impl<'e> BankBuilder<'e> {
         self.expect_of(images, self.setup.grid(&self.engine.arch().vision)?)
     }
 
+    /// How large the bank becomes by `images` more normal images of `width` x `height` pixels.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where there is no memory for it, [`ErrorKind::Argument`] for frames that cannot be resized.
+    pub fn size_with(&self, images: usize, width: usize, height: usize) -> Result<BankSize> {
+        let vision = &self.engine.arch().vision;
+        let grid = self.setup.plan(vision, width, height, self.fit)?.grid(vision.patch_size);
+        self.expect_of(images, grid)?;
+        let turns = self.setup.method().turns(self.setup.options())?;
+        let rows = turns.saturating_mul(grid.cells()).saturating_mul(images);
+        let (bytes, here) = self.bytes_with(images, grid);
+        Ok(BankSize { rows, bytes, building: bytes.saturating_mul(2) - here })
+    }
+
+    /// Bytes of the bank with `images` more images whose views are of `grid`, and of the prompts that are here.
+    fn bytes_with(&self, images: usize, grid: Grid) -> (usize, usize) {
+        let each = self.setup.method().prompt_bytes(self.engine.arch(), self.setup.options(), grid.cells());
+        let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&tensor.values[..]));
+        let here: usize = here.sum();
+        (here.saturating_add(each.saturating_mul(images)), here)
+    }
+
     /// [`BankBuilder::expect`] for images whose views are of `grid`.
     fn expect_of(&self, images: usize, grid: Grid) -> Result<()> {
         let prompts = self.prompts.len().saturating_add(images);
-        let each = self.setup.method().prompt_bytes(self.engine.arch(), self.setup.options(), grid.cells());
+        let (bytes, here) = self.bytes_with(images, grid);
         // Features exist twice (per image, in the bank's order), less those already held.
-        let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&tensor.values[..]));
-        let here: usize = here.sum();
-        let bytes = here.saturating_add(each.saturating_mul(images)).saturating_mul(2) - here;
-        memory::check(&format!("a bank of {prompts} normal images"), bytes, "use fewer normal images")
+        let bytes = bytes.saturating_mul(2) - here;
+        memory::check(
+            &format!("a bank of {prompts} normal images"),
+            bytes,
+            "use fewer normal images, or fewer rotations",
+        )
     }
 
     /// Encodes one normal image, a [`Frame`](crate::Frame) or a [`DeviceFrame`](crate::DeviceFrame). An image that is

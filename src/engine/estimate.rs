@@ -8,6 +8,7 @@
 //!   resizing one picture; `4 N (L + 4)` per result, and the memory of its score; on the CPU, the scratch memory of
 //!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
 //! - a lane in bf16: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
+//! - where unscaled tokens are wanted, `4 (T W + 2 W² + N)` per image for them and their covariance;
 //! - a model: its encoder's weights in f32, each matrix padded to whole panels, and during loading its largest tensor
 //!   in the file's type, as f32, and, where it has a scale, multiplied by that;
 //! - a thread: its stack, and as much again for what the system keeps of it;
@@ -103,7 +104,8 @@ pub(super) fn lane_bytes(arch: &Arch, size: LaneSize<'_>) -> usize {
         Mlp::SwiGlu => 3 * vision.mlp_width,
     };
     let class = if wants.class { 4 * width + arch.embed_dim } else { 0 };
-    let encoder = patches * (patch + width + taps * width) + tokens * (5 * width + mlp) + class;
+    let unscaled = if wants.tokens { tokens * width + 2 * width * width + patches } else { 0 };
+    let encoder = patches * (patch + width + taps * width) + tokens * (5 * width + mlp) + class + unscaled;
     let buffers = views.saturating_mul(4 * encoder).saturating_add(results_bytes(taps, patches, slots));
     let picture = 2 * patch * patches;
     let working =

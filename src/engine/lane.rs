@@ -86,7 +86,7 @@ impl<B: Backend> Memory<B> {
     ) -> Result<Self> {
         let comparing = |method: &LaneMethod<B>| -> Result<Comparing<B>> {
             Ok(Comparing {
-                compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), slots, cells)?,
+                compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), views, slots, cells)?,
                 out: Outputs::new(backend, slots, method.values(), slots * cells)?,
             })
         };

@@ -23,7 +23,7 @@ mod shown;
 mod slot;
 mod verdict;
 
-pub use builder::BankBuilder;
+pub use builder::{BankBuilder, BankSize};
 pub use device::{DeviceBank, Session};
 pub use encoder::{Encoder, Features, Reference};
 pub use estimate::{model_bytes, model_bytes_on_device};

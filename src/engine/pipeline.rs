@@ -155,9 +155,10 @@ impl<B: Backend> Pipeline<B> {
 
     fn read(&mut self, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
         let cells = self.grid().cells();
-        let count = self.method.as_ref().map_or(0, LaneMethod::values);
         let Memory { comparing, host_map, .. } = &mut self.memory;
         let Comparing { out, .. } = Comparing::of(comparing)?;
+        let Some(LaneMethod { setup, .. }) = &self.method else { return Ok(()) };
+        let count = setup.method().outputs().len();
         let values = &mut self.host_values[..slots * count];
         let map = &mut host_map[..slots * cells];
         self.backend.download(&out.values, values)?;
@@ -165,6 +166,7 @@ impl<B: Backend> Pipeline<B> {
         let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
         let rows = || values.chunks_exact(count).zip(map.chunks_exact(cells));
         if let Some(slot) = rows().position(|(values, map)| !finite(values) || !finite(map)) {
+            setup.method().check_values(&values[slot * count..][..count])?;
             return Err(not_finite(&format!("the score of image {slot} of the batch")));
         }
         rows().enumerate().for_each(|(slot, (values, map))| each(slot, values, map));

@@ -244,6 +244,14 @@ pub trait Method: Sync {
     /// [`ErrorKind::Bank`] with the tensor, its shape and the expected one.
     fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()>;
 
+    /// Why the outputs of an image are no result, where the method says so by a number that no result is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an image that the method cannot judge.
+    fn check_values(&self, _values: &[f32]) -> Result<()> {
+        Ok(())
+    }
+
     /// The tensors that go to the device, in the order of the indices that operations use.
     fn device_tensors(&self) -> &'static [(&'static str, BankRole)];
 
@@ -311,7 +319,7 @@ impl Runs for Cuda {
 
 /// A method's own weights on a device.
 pub trait Loaded<B: Backend>: Send + Sync {
-    /// Makes one scorer's part, with memory for `slots` slots of up to `cells` cells.
+    /// Makes one scorer's part, with memory for `views` views and `slots` slots of up to `cells` cells.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device has not enough memory.
@@ -319,6 +327,7 @@ pub trait Loaded<B: Backend>: Send + Sync {
         self: Arc<Self>,
         backend: &B,
         options: &Options,
+        views: usize,
         slots: usize,
         cells: usize,
     ) -> Result<Box<dyn Compare<B>>>;

@@ -71,8 +71,8 @@ pub(super) fn unused(arch: &Arch) -> Vec<TensorSpec> {
 }
 
 /// Whether a file may hold a tensor of this name although the model does not use it: `bn1` of the scoring heads, batch
-/// counters, CLIP's `logit_scale` and `attn_mask`, DINOv2's `mask_token`. Their shapes, storage types and values do not
-/// matter.
+/// counters, CLIP's `logit_scale` and `attn_mask`, DINOv2's `mask_token`, classifiers and training heads. Their shapes, storage
+/// types and values do not matter.
 pub fn ignored(arch: &Arch, name: &str) -> bool {
     arch.family.ignores(name)
 }
@@ -172,7 +172,8 @@ mod tests {
             assert!(unused.iter().all(|spec| ignored(&arch, &spec.name)));
             let names: HashSet<_> = used.iter().chain(&unused).map(|spec| &spec.name).collect();
             assert_eq!(names.len(), used.len() + unused.len());
-            let none = ["visual.bn1.weight", "diff_head.bn2.weight", "extra", "mask_tokens"];
+            let none =
+                ["visual.bn1.weight", "diff_head.bn2.weight", "extra", "mask_tokens", "head.scale", "headless.bias"];
             assert!(none.iter().all(|name| !ignored(&arch, name)));
         }
     }

@@ -7,6 +7,7 @@
 
 use inctrl::backend::{Backend, Role};
 
+mod anomaly_dino;
 #[path = "../common/mod.rs"]
 mod common;
 mod device_frames;
@@ -16,6 +17,10 @@ mod dinov2_cases;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;
+#[path = "../common/foreground.rs"]
+mod foreground_cases;
+#[path = "../common/larger.rs"]
+mod larger;
 mod ops;
 mod scores;
 #[path = "../emulator/selftest.rs"]

@@ -79,6 +79,42 @@ fn every_layout_of_a_model_becomes_the_same_file() {
 }
 
 #[test]
+fn classifiers_are_left_out_and_said_and_anything_else_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let config = temporary.path().join("c.json");
+    fs::write(&config, format!("{{{TINY}}}")).unwrap();
+    let (plain, out) = (temporary.path().join("plain.safetensors"), temporary.path().join("out.safetensors"));
+    to_file("plain.pth", Some(&config), &plain).unwrap();
+    for (source, left_out) in [
+        ("classifier_hf", "classifier.bias, classifier.weight, mask_token"),
+        ("classifier_timm.safetensors", "head.bias, head.weight"),
+        ("classifier_hub.pth", "linear_head.bias, linear_head.weight, mask_token"),
+    ] {
+        let converted = to_file(source, Some(&config), &out).unwrap_or_else(|e| panic!("{source}: {}", e.chain()));
+        let note = format!("left out, because nothing here uses it: {left_out}");
+        assert!(converted.notes.contains(&note), "{source}: {:?}", converted.notes);
+        assert!(fs::read(&out).unwrap() == fs::read(&plain).unwrap(), "{source} is another file than plain.pth gives");
+    }
+    // timm's names of an encoder without registers are the official ones: the file opens as it is.
+    let timm = folder().join("layouts/classifier_timm.safetensors");
+    let opened =
+        Weights::open(&LoadOptions { weights: timm.clone(), heads: None, config: Some(config.clone()) }).unwrap();
+    assert_eq!(opened.hash(), open(&plain).unwrap().hash());
+    // A tensor that nobody knows may be a part of the function.
+    let bytes = fs::read(&timm).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for name in ["neck.weight", "head.scale", "headless.weight", "fc_norm.weight"] {
+        let known = file.iter().map(|(name, tensor)| (name.to_owned(), tensor));
+        let all = known.chain([(name.to_owned(), file.tensor("norm.weight").unwrap())]);
+        let source = temporary.path().join("more.safetensors");
+        fs::write(&source, safetensors::serialize(all, None).unwrap()).unwrap();
+        let options = ConvertOptions { source, heads: None, config: Some(config.clone()), dtype: None };
+        let error = convert(&options, &temporary.path().join("none"), |_, _| ()).unwrap_err();
+        assert!(error.to_string().contains(&format!("1 unexpected:\n  {name} [16]")), "{error}");
+    }
+}
+
+#[test]
 fn a_converted_model_has_the_saved_numbers() {
     let temporary = tempfile::tempdir().unwrap();
     let out = temporary.path().join("out.safetensors");

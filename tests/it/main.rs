@@ -12,10 +12,14 @@ mod dinov2;
 mod dinov2_cases;
 mod external;
 mod ffi;
+#[path = "../common/foreground.rs"]
+mod foreground_cases;
 mod fuzz;
 mod goldens;
 mod grids;
 mod invariance;
+#[path = "../common/larger.rs"]
+mod larger;
 mod ops;
 mod precision;
 mod preprocessing;

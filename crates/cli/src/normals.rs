@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use inctrl::pictures::{NEAR, Thumbnail, different};
-use inctrl::{BankBuilder, Error, Fit, PromptBank, WhiteLevel};
+use inctrl::{BankBuilder, BankSize, Error, ErrorKind, Fit, Image, PromptBank, WhiteLevel};
 use inctrl_lab::normals::{self, Normal};
 
 use super::console::{Progress, say};
@@ -45,6 +45,33 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
             {different} parts, and {so}"
         ));
     }
+}
+
+/// Reports how large a bank of `normals` becomes if all are like the first picture, before any is encoded. Nothing is
+/// known of a prompt list or of a file that is not a picture. Fails if there is not enough memory.
+pub fn say_size(
+    builder: &BankBuilder<'_>,
+    normals: &[Normal<'_>],
+    white: Option<WhiteLevel>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let Some(Normal::File(first)) = normals.first() else { return Ok(()) };
+    let Ok(image) = Image::open_with(first, white) else { return Ok(()) };
+    let BankSize { rows, bytes, building, .. } = match builder.size_with(normals.len(), image.width(), image.height()) {
+        Err(error) if error.kind() == ErrorKind::Device => return Err(error.into()),
+        // Every other error is reported with those of all files.
+        Err(_) => return Ok(()),
+        Ok(size) => size,
+    };
+    let megabytes = |bytes: usize| bytes as f64 / 1e6;
+    let text = format!(
+        "note: {} normal images like the first make {rows} rows, a bank of {:.1} MB; building it takes up to {:.1} MB",
+        normals.len(),
+        megabytes(bytes),
+        megabytes(building)
+    );
+    progress.aside(|| say(&text));
+    Ok(())
 }
 
 /// Encodes `normals` into the builder's bank, which already has the prompts `before`. The error lists every bad file.

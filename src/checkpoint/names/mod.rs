@@ -22,9 +22,10 @@ pub(super) enum Naming {
 
 /// Numbers that OpenAI's archives hold as tensors.
 const OPENAI_NUMBERS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
-/// Prefixes that wrappers add to every name: DistributedDataParallel, torch.compile, an enclosing module; and `text.`,
-/// where open_clip keeps the text tower as a separate module.
-const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "text."];
+/// Prefixes that wrappers add to every name: DistributedDataParallel, torch.compile, an enclosing module (beside a classifier,
+/// whose names do not have the prefix); and `text.`, where open_clip keeps the text tower as a separate module.
+const WRAPPERS: [&str; 7] =
+    ["module.", "_orig_mod.", "model.", "text.", "backbone.", "dinov2.", "dinov2_with_registers."];
 
 /// The tensors of one file under the table's names.
 pub(super) fn translate(tensors: &BTreeMap<String, Tensor>) -> Result<(Naming, BTreeMap<String, Source>)> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ONE_IN, OUTPUTS, PATCHES};
-use crate::backend::{Backend, Largest, Role};
+use super::foreground::{CutOut, Foreground, ForegroundOps, Tokens};
+use super::{MASK, ONE_IN, OUTPUTS, PATCHES};
+use crate::backend::{ImageTokens, Largest, Role};
 use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
@@ -17,23 +18,39 @@ const ROWS: usize = 0;
 const TAPS: usize = 1;
 
 /// The method has no weights of its own.
-pub(super) struct Nothing;
+pub(super) struct Nothing {
+    /// Width of the encoder's tokens.
+    pub width: usize,
+}
 
 /// One scorer's memory.
-struct Comparer<B: Backend> {
+struct Comparer<B: ForegroundOps> {
     /// Largest cosines, `[slots, N]`.
     cosines: B::Buffer,
     groups: Nearest,
+    /// Where the background is masked.
+    foreground: Option<Foreground<B>>,
 }
 
-impl<B: Backend> Loaded<B> for Nothing {
-    fn compare(self: Arc<Self>, backend: &B, _: &Options, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
-        let cosines = backend.buffer(Role::Nearest, TAPS * slots * cells)?;
-        Ok(Box::new(Comparer::<B> { cosines, groups: Nearest::default() }))
+impl<B: ForegroundOps> Loaded<B> for Nothing {
+    fn compare(
+        self: Arc<Self>,
+        backend: &B,
+        options: &Options,
+        views: usize,
+        slots: usize,
+        cells: usize,
+    ) -> Result<Box<dyn Compare<B>>> {
+        let foreground = || Foreground::new(backend, views, cells, self.width);
+        Ok(Box::new(Comparer::<B> {
+            cosines: backend.buffer(Role::Nearest, TAPS * slots * cells)?,
+            groups: Nearest::default(),
+            foreground: options.switch(MASK)?.then(foreground).transpose()?,
+        }))
     }
 }
 
-impl<B: Backend> Comparer<B> {
+impl<B: ForegroundOps> Comparer<B> {
     /// Computes distances from the largest cosines, and the outputs from the distances.
     fn finish(
         &mut self,
@@ -45,6 +62,22 @@ impl<B: Backend> Comparer<B> {
         let (slots, cells) = (batch.slots(), batch.cells());
         backend.residual_mean(&self.cosines, TAPS, slots * cells, 1.0, batch.judged, &mut out.map)?;
         after(backend, "nearest neighbour")?;
+        if let Some(foreground) = &mut self.foreground {
+            let features = batch.features;
+            let tokens = Tokens {
+                values: &features.tokens,
+                images: features.views,
+                each: ImageTokens { prefix: features.prefix, patches: cells },
+                width: features.width,
+            };
+            let (components, kernels) = foreground.components(backend, &tokens)?;
+            for run in batch.runs {
+                let (images, first_slot) = (run.views.clone(), run.first_slot);
+                let at = CutOut { components, images, first_slot, grid: features.grid, judged: batch.judged };
+                backend.cut_out(kernels, &at, &mut out.map)?;
+            }
+            after(backend, "foreground")?;
+        }
         // A map has fewer than twice that many cells, so the second number is its single largest cell.
         for (column, one_in) in [ONE_IN, cells + 1].into_iter().enumerate() {
             let at = Largest { maps: slots, cells, one_in, out_pitch: OUTPUTS, column };
@@ -54,7 +87,7 @@ impl<B: Backend> Comparer<B> {
     }
 }
 
-impl<B: Backend> Compare<B> for Comparer<B> {
+impl<B: ForegroundOps> Compare<B> for Comparer<B> {
     fn record(
         &mut self,
         backend: &mut B,

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | the bank M: every patch token of every prompt and of its rotations, after the final norm, scaled to unit length | [`AnomalyDino`], `turns` |
 //! | distance of a patch: the minimum over M of `1 - cosine` | `compare.rs` |
+//! | the part and its background, an option: distances of the background are 0 | `foreground` |
 //! | score of an image: the mean of the largest 1 % of its distances | `compare.rs` |
 //!
 //! A bank holds `patches` `[R, W]`, one prompt's rows after another's. The paper uses DINOv2 at 448 pixels and eight
@@ -14,7 +15,7 @@
 use std::sync::Arc;
 
 use super::{Fitted, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device};
-use crate::backend::{Backend, BankRole};
+use crate::backend::BankRole;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
@@ -23,8 +24,11 @@ use crate::view::Fit;
 use crate::weights::{Arch, Weights};
 
 mod compare;
+mod foreground;
 #[cfg(test)]
 mod tests;
+
+pub use foreground::{CutOut, Foreground, ForegroundOps, Tokens};
 
 /// Name of the bank's tensor.
 const PATCHES: &str = "patches";
@@ -101,12 +105,7 @@ impl Method for AnomalyDino {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
-        if options.switch(MASK)? {
-            let message = "the method `anomaly-dino` does not yet tell the part from the background: use mask=off, \
-                or an ignore mask";
-            return Err(Error::new(ErrorKind::Argument, message));
-        }
-        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false })
+        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false, tokens: options.switch(MASK)? })
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
@@ -149,6 +148,10 @@ impl Method for AnomalyDino {
         Ok((prompts.collect::<Result<_>>()?, Vec::new()))
     }
 
+    fn check_values(&self, values: &[f32]) -> Result<()> {
+        foreground::nothing_left(values[0]).map_or(Ok(()), Err)
+    }
+
     fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
         let (rows, found) = (bank.rows.iter().sum(), &bank.tensor(PATCHES)?.shape);
         let expected = [rows, arch.vision.width];
@@ -189,6 +192,6 @@ fn joined(parts: &[&NamedTensor]) -> Result<NamedTensor> {
 }
 
 /// The method has no weights of its own.
-fn load<B: Backend>(_: &mut B, _: &Weights) -> Result<Arc<dyn Loaded<B>>> {
-    Ok(Arc::new(compare::Nothing))
+fn load<B: ForegroundOps>(_: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
+    Ok(Arc::new(compare::Nothing { width: weights.arch().vision.width }))
 }

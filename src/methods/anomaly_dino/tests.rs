@@ -186,7 +186,7 @@ fn options_are_a_part_of_a_bank_and_scorers_are_of_one_size() {
     for (options, expected) in [
         (&["rotations=0"][..], "from 1 to 64"),
         (&["colour=red"], "size, rotations, mask"),
-        (&["mask=on"], "mask=off"),
+        (&["mask=maybe"], "on or off"),
         (&["size=7"], "several patches"),
         (&["size"], "name=value"),
     ] {

@@ -45,7 +45,14 @@ pub(super) fn load<B: HeadOps>(backend: &mut B, weights: &Weights) -> Result<Arc
 }
 
 impl<B: HeadOps> Loaded<B> for Heads<B> {
-    fn compare(self: Arc<Self>, backend: &B, _: &Options, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
+    fn compare(
+        self: Arc<Self>,
+        backend: &B,
+        _: &Options,
+        _views: usize,
+        slots: usize,
+        cells: usize,
+    ) -> Result<Box<dyn Compare<B>>> {
         let [taps, embedding] = self.sizes;
         Ok(Box::new(Comparer {
             cosines: backend.buffer(Role::Nearest, taps * slots * cells)?,

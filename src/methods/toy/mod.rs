@@ -99,7 +99,14 @@ struct Comparer<B: Backend> {
 }
 
 impl<B: Backend> Loaded<B> for Taps {
-    fn compare(self: Arc<Self>, backend: &B, _: &Options, slots: usize, cells: usize) -> Result<Box<dyn Compare<B>>> {
+    fn compare(
+        self: Arc<Self>,
+        backend: &B,
+        _: &Options,
+        _views: usize,
+        slots: usize,
+        cells: usize,
+    ) -> Result<Box<dyn Compare<B>>> {
         Ok(Box::new(Comparer { taps: self.0, cosines: backend.buffer(Role::Nearest, self.0 * slots * cells)? }))
     }
 }

@@ -42,6 +42,10 @@ pub(super) static VIT: VitLayout = VitLayout {
 
 /// The token that replaced masked patches in training.
 const MASK_TOKEN: &str = "mask_token";
+/// Classifiers upon the encoder: timm's, Hugging Face's, and those of the official repository.
+const CLASSIFIERS: [&str; 3] = ["head", "classifier", "linear_head"];
+/// Heads of the official training, of some layers each.
+const TRAINING_HEADS: [&str; 2] = ["dino_head.", "ibot_head."];
 const HEAD_WIDTH: usize = 64;
 /// Number of registers in the published models with registers.
 const REGISTERS: usize = 4;
@@ -127,7 +131,10 @@ pub(super) fn unused(arch: &Arch) -> Vec<TensorSpec> {
 }
 
 pub(super) fn ignores(name: &str) -> bool {
+    let is_classifier = |head: &str| name.strip_prefix(head).is_some_and(|field| matches!(field, ".weight" | ".bias"));
     name == MASK_TOKEN
+        || CLASSIFIERS.iter().any(|head| is_classifier(head))
+        || TRAINING_HEADS.iter().any(|head| name.starts_with(head))
 }
 
 /// Assumes what shapes do not show: heads of width 64, ImageNet's pixels, the last block as the tap.

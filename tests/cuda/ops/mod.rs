@@ -16,6 +16,7 @@ use crate::common::numbers::Stored;
 use crate::compare::close_to_max;
 use crate::{Turn, filled, halves, read, tolerance, turn};
 
+mod foreground;
 mod heads;
 mod linear;
 mod patch_nn;

@@ -26,6 +26,7 @@ macro_rules! on_every_backend {
 
 mod attention;
 mod embed;
+mod foreground;
 mod gelu;
 mod heads;
 mod layer_norm;
