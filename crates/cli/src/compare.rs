@@ -57,10 +57,10 @@ pub struct Args {
     seed: u64,
     #[command(flatten)]
     depth: DepthArgs,
-    /// Where to run [default: auto, the first GPU if one can be used, else the processor]
+    /// Where to run [default: auto, the first GPU if one can be used, otherwise the CPU]
     #[arg(long, value_name = "auto|cpu|cuda:N")]
     device: Option<Device>,
-    /// Threads that compute; by default one for each core
+    /// Total number of computing threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// The folder for the results

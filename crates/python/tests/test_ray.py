@@ -13,6 +13,7 @@ import pytest
 ray = pytest.importorskip("ray", reason="SKIP: Ray is not installed")
 pytest.importorskip("ray.data", reason="SKIP: Ray Data is not installed")
 image = pytest.importorskip("PIL.Image")
+pandas = pytest.importorskip("pandas")
 
 import inctrl.ray  # noqa: E402
 
@@ -76,7 +77,7 @@ def test_the_table_is_the_same_for_any_number_of_workers(cluster, folder, weight
     ):
         again = score(folder, scorer, actors, weights, bank, **keywords)
         # NaN is equal to NaN here, and nothing is nearly equal to anything.
-        assert alone.equals(again), scorer
+        pandas.testing.assert_frame_equal(alone, again, check_exact=True, obj=scorer.__name__)
     assert (tmp_path / "died").exists()
     broken = alone[alone.error != ""]
     assert [pathlib.Path(path).name for path in broken.path] == ["07.png", "22.png", "37.png"]

@@ -32,7 +32,7 @@ fn head(weights: &Weights, name: &str) -> Result<[Dense; 3]> {
         Ok(Dense { rows: weight.shape[0], cols: weight.shape[1], weight: weight.to_f32()?, bias })
     };
     let normalised = |layer: Dense, norm: &str| -> Result<Dense> {
-        let read = |part: &str| Ok(weights.tensor(&format!("{name}.{norm}.{part}"))?.to_f32()?);
+        let read = |part: &str| weights.tensor(&format!("{name}.{norm}.{part}"))?.to_f32();
         Ok(fold(layer, &read("weight")?, &read("bias")?, &read("running_mean")?, &read("running_var")?))
     };
     Ok([layer(1)?, normalised(layer(2)?, "bn2")?, normalised(layer(3)?, "bn3")?])

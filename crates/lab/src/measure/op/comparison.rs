@@ -31,7 +31,8 @@ impl Comparison {
     pub fn compare(&mut self, place: usize, found: f32, expected: f64, tolerance: f64) {
         let error = (f64::from(found) - expected).abs();
         self.agreement.compared += 1;
-        if !(error <= tolerance) {
+        let agrees = error <= tolerance;
+        if !agrees {
             let message = || format!("element {place} is {found:e}, its formula gives {expected:e} +- {tolerance:e}");
             self.wrong.get_or_insert_with(message);
             return;
