@@ -16,6 +16,7 @@ mod dinov2_cases;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;
+mod methods;
 mod ops;
 mod scores;
 #[path = "../emulator/selftest.rs"]

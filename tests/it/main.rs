@@ -16,6 +16,7 @@ mod fuzz;
 mod goldens;
 mod grids;
 mod invariance;
+mod memory_methods;
 mod ops;
 mod precision;
 mod preprocessing;
