@@ -11,17 +11,20 @@ const THREADS: u32 = 256;
 /// The largest cell of each warp with its place, and the distances.
 const SHARED: usize = THREADS as usize / 32 * 8 + AROUND * 4;
 
-impl ReweightOps for Cuda {
-    type Reweight = MethodKernel;
+/// The kernel for the type of the device's rows.
+pub struct Kernel(MethodKernel);
 
-    fn reweight_ops(&mut self) -> Result<MethodKernel> {
+impl ReweightOps for Cuda {
+    type Reweight = Kernel;
+
+    fn reweight_ops(&mut self) -> Result<Kernel> {
         let half = self.stored(Role::UnitRows) == Storage::F16;
-        self.method_kernel(if half { "patchcore_reweight_f16" } else { "patchcore_reweight_f32" })
+        self.method_kernel(if half { "patchcore_reweight_f16" } else { "patchcore_reweight_f32" }).map(Kernel)
     }
 
     fn reweight(
         &mut self,
-        kernel: &MethodKernel,
+        Kernel(kernel): &Kernel,
         queries: &Buffer,
         at: &Reweighted,
         bank: &Bank,

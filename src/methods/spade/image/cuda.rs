@@ -10,16 +10,19 @@ use crate::error::Result;
 const OP: &str = "spade_image";
 const THREADS: u32 = 256;
 
-impl SpadeOps for Cuda {
-    type Images = MethodKernel;
+/// The kernel.
+pub struct Kernel(MethodKernel);
 
-    fn image_ops(&mut self) -> Result<MethodKernel> {
-        self.method_kernel("spade_image")
+impl SpadeOps for Cuda {
+    type Images = Kernel;
+
+    fn image_ops(&mut self) -> Result<Kernel> {
+        self.method_kernel("spade_image").map(Kernel)
     }
 
     fn image_distance(
         &mut self,
-        kernel: &MethodKernel,
+        Kernel(kernel): &Kernel,
         class: &Buffer,
         at: &ImageDistance,
         bank: &Bank,
