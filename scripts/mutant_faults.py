@@ -22,7 +22,17 @@ HOST_FAULTS = [
     ("residual_mean.rs", "swapped arguments", "int(taps)?,\n            int(cells)?,", "int(cells)?,\n            int(taps)?,"),
     ("mean_of_largest.rs", "swapped arguments", "int(at.out_pitch)?,\n            int(at.column)?,", "int(at.column)?,\n            int(at.out_pitch)?,"),
     ("unit_patches.rs", "swapped arguments", "int(tokens.prefix)?,\n            int(tokens.patches)?,", "int(tokens.patches)?,\n            int(tokens.prefix)?,"),
+    ("plain_patches.rs", "swapped arguments", "int(tokens.prefix)?,\n            int(tokens.patches)?,", "int(tokens.patches)?,\n            int(tokens.prefix)?,"),
+    ("join_layers.rs", "swapped arguments", "int(layers)?,\n            int(rows)?,", "int(rows)?,\n            int(layers)?,"),
+    ("nearest_distance.rs", "swapped arguments", "int(at.query_pitch)?,\n            int(count)?,", "int(count)?,\n            int(at.query_pitch)?,"),
+    ("subspace_distance.rs", "swapped arguments", "int(cells)?,\n            int(places)?,", "int(places)?,\n            int(cells)?,"),
+    ("subspace_distance.rs", "swapped arguments", "weights,\n            channels,", "channels,\n            weights,"),
+    ("enlarge.rs", "wrong map", "let first = (at.map * cells * 4) as u64;", "let first = (at.map * 4) as u64;"),
+    ("src/methods/patchcore/reweight/cuda.rs", "swapped arguments", "tensor,\n            neighbours,", "neighbours,\n            tensor,"),
     # Buffers and shared memory that are too short, grids that are too small.
+    ("subspace_distance.rs", "short shared memory", "(together * (depth + most) + THREADS as usize / 32) * 4", "(together * (depth + most)) * 4"),
+    ("src/methods/patchcore/reweight/cuda.rs", "short shared memory", "THREADS as usize / 32 * 8 + AROUND * 4", "THREADS as usize / 32 * 8"),
+    ("src/methods/spade/image/cuda.rs", "short shared memory", "(width + MOST + THREADS as usize / 32) * 4", "(width + THREADS as usize / 32) * 4"),
     (
         "buffer.rs",
         "short buffer",

@@ -57,12 +57,14 @@ fn main() {
     larger::write(&dino, DINO, 1, 12.0);
     MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cpu, mask, on_cpu.min(2000)));
     memory_is_what_is_estimated(folder.path());
+    every_method(&weights, Device::Cpu, on_cpu.min(2000));
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
             let emulated = frames.unwrap_or(400);
             allocates_nothing(&weights, Device::Cuda(0), None, emulated);
             MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cuda(0), mask, emulated));
+            every_method(&weights, Device::Cuda(0), emulated.min(100));
             through_c(&weights, Device::Cuda(0), emulated);
         }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
@@ -164,6 +166,43 @@ fn grids_in_turn(weights: &Path, device: Device, mask: &str, count: usize) {
     let steady = run(count);
     println!("{device}, {mask}, two grids in turn: {warm_up} allocations at first, {steady} in {count} more");
     assert_eq!(steady, 0, "two grids in turn");
+}
+
+/// The methods beside InCTRL and AnomalyDINO: single frames and batches.
+fn every_method(weights: &Path, device: Device, count: usize) {
+    let mut options = EngineOptions::new(weights);
+    options.device = device;
+    options.threads = NonZeroUsize::new(2);
+    let engine = Engine::with(&options).unwrap();
+    let bytes: Vec<u8> = (0..96 * 96).map(|i| (i * i * 37 % 251) as u8).collect();
+    let frame = |from: usize| Frame::packed(&bytes[from..], 48, 48, PixelFormat::Grey8).unwrap();
+    let frames = [frame(0), frame(100), frame(777), frame(3000)];
+    for (method, options) in [
+        ("patchcore", &["taps=1,2", "coreset=0.5", "reweight=on"][..]),
+        ("subspace", &["taps=1,2", "rotations=1"]),
+        ("padim", &["taps=1,2"]),
+        ("spade", &["taps=1,2"]),
+    ] {
+        let mut spec = BankSpec::default();
+        spec.method = Some(method.to_owned());
+        spec.options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut builder = engine.bank_builder_of(&spec).unwrap();
+        frames[..3].iter().for_each(|frame| builder.add(*frame).unwrap());
+        let bank = Arc::new(builder.finish().unwrap());
+        let mut scorer = engine.batch_scorer(bank, const { NonZeroUsize::new(3).unwrap() }).unwrap();
+        let mut run = |count: usize| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for frame in frames.iter().cycle().take(count / 2) {
+                assert!(scorer.score(*frame).unwrap().score.is_finite());
+                assert_eq!(scorer.score_some(&frames[1..]).unwrap().len(), 3);
+            }
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        };
+        let warm_up = run(16);
+        let steady = run(count);
+        println!("{device}, {method}: {warm_up} allocations at first, {steady} in {count} more");
+        assert_eq!(steady, 0, "{method}");
+    }
 }
 
 /// A model of InCTRL's and one of DINOv2's, each with its method, at several widths, patches, and layers.

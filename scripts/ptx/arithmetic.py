@@ -238,6 +238,19 @@ def from_integer(kernel, operands, of):
     return compute(kernel, operands, of, lambda x: x.astype(np.float32), "f32")
 
 
+def to_integer(kernel, operands, to):
+    """Towards zero; to the nearest that there is where there is none, NaN to zero."""
+
+    def truncated(x):
+        limits = np.iinfo(TYPES[to])
+        exact = np.where(np.isnan(x), 0.0, np.trunc(x.astype(np.float64)))
+        # The largest of 64 bits is no f64: what reaches the next one is set by itself.
+        inside = np.clip(exact, float(limits.min), np.nextafter(float(limits.max) + 1, 0)).astype(TYPES[to])
+        return np.where(exact > float(limits.max), limits.max, inside)
+
+    return compute(kernel, operands, "f32", truncated, to)
+
+
 INTEGER = "([su](?:16|32|64))"
 BITS = "(b(?:16|32|64)|pred)"
 INVERT = {"pred": np.logical_not}
@@ -276,6 +289,7 @@ KNOWN = [
         ("mov\\.([subf](?:16|32|64)|pred)", 2, move),
         ("cvt\\.([su](?:8|16|32|64))\\.([su](?:8|16|32|64))", 2, convert),
         ("cvt\\.rn\\.f32\\.([su](?:16|32|64))", 2, from_integer),
+        ("cvt\\.rzi\\.([su](?:32|64))\\.f32", 2, to_integer),
         ("cvt\\.(rn|rz)\\.f16\\.f32", 2, half),
         ("cvt\\.f32\\.f16", 2, lambda k, o: compute(k, o, "b16", lambda x: x.view(np.float16).astype(np.float32), "f32")),
         ("cvt\\.(rn|rz)\\.f16x2\\.f32", 3, half_pair),

@@ -222,6 +222,9 @@ def floats():
     yield "abs.f32", one, "f32", abs
     yield "copysign.f32", two, "f32", lambda sign, x: math.copysign(x, sign)
     yield "cvt.sat.f32.f32", one, "f32", lambda a: 0.0 if nan(a) else min(max(a, 0.0), 1.0)
+    for kind, low, high in (("s32", -(2**31), 2**31 - 1), ("u32", 0, 2**32 - 1), ("u64", 0, 2**64 - 1), ("s64", -(2**63), 2**63 - 1)):
+        bounded = lambda a, low=low, high=high: high if a > high else low if a < low else math.trunc(a)
+        yield f"cvt.rzi.{kind}.f32", one, kind, lambda a, bounded=bounded: 0 if nan(a) else bounded(a)
     yield "cvt.f32.f16", ["f16"], "f32", lambda a: a
     yield "mov.f32", one, "f32", lambda a: a
     yield "selp.f32", ["f32", "f32", "pred"], "f32", lambda a, b, p: a if p else b

@@ -68,6 +68,77 @@ impl Largest {
     }
 }
 
+/// By what of a bank [`Backend::subspace_distance`] measures. Tensors are named by their places; that of the directions is
+/// [`Search::tensor`].
+#[derive(Clone, Copy, Debug)]
+pub struct Subspace {
+    /// `[P, D]`: one mean for all cells (P = 1), or one for each (P = N).
+    pub mean: usize,
+    /// What a squared coordinate along each direction counts, `[P, M]`; nothing where there are none.
+    pub weights: Option<usize>,
+    /// Which D of the `L W` channels of the tokens side by side are compared; without them the mean over layers is.
+    pub channels: Option<usize>,
+    /// What the squared length outside all directions counts.
+    pub outside: f32,
+    /// Whether the root is taken.
+    pub root: bool,
+}
+
+impl Subspace {
+    /// An error where the bank's tensors do not fit one another.
+    pub(crate) fn check(
+        &self,
+        op: &'static str,
+        cells: usize,
+        [places, count, depth]: [usize; 3],
+        directions: usize,
+    ) -> Result<()> {
+        if [1, cells].contains(&places) && directions == places * count * depth {
+            return Ok(());
+        }
+        let message = format!(
+            "{op}: a mean of {places} x {depth} numbers and directions of {directions} in all, {count} at each place, for {cells} cells"
+        );
+        Err(Error::new(ErrorKind::Internal, message).in_operation(op))
+    }
+}
+
+/// Which map [`Backend::enlarge`] makes an image of.
+#[derive(Clone, Copy, Debug)]
+pub struct Enlarge {
+    /// Which of the maps.
+    pub map: usize,
+    /// Cells below one another.
+    pub rows: usize,
+    /// Cells beside one another.
+    pub cols: usize,
+    /// Pixels of a cell, in either direction.
+    pub patch: usize,
+    /// What lies beyond the border: `d c b | a b c`, otherwise `c b a | a b c`; as often as it takes.
+    pub mirrored: bool,
+}
+
+impl Enlarge {
+    /// Pixels of the image.
+    pub fn pixels(&self) -> usize {
+        self.rows * self.cols * self.patch * self.patch
+    }
+
+    /// The pixel that stands for pixel `at` of a line of `pixels`.
+    pub(crate) fn reflected(&self, at: isize, pixels: usize) -> usize {
+        let (period, last) = if self.mirrored { ((2 * pixels).saturating_sub(2).max(1), 2) } else { (2 * pixels, 1) };
+        let at = at.rem_euclid(period as isize) as usize;
+        if at < pixels { at } else { 2 * pixels - last - at }
+    }
+
+    /// The two cells, of `cells`, between which a pixel lies, and how far it is from the first to the second.
+    pub(crate) fn between(&self, pixel: usize, cells: usize) -> ((usize, usize), f32) {
+        let place = ((pixel as f32 + 0.5) / self.patch as f32 - 0.5).max(0.0);
+        let low = place as usize;
+        ((low, (low + 1).min(cells - 1)), place - low as f32)
+    }
+}
+
 /// A device with one lane of execution. Weights are shared between lanes, activations never.
 ///
 /// Shapes use these letters: `B` images in the batch, `T` token rows, `W` width, `P` prefix tokens and `N` patches of
@@ -285,6 +356,23 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
+    /// As [`Backend::unit_patches`], of the length that they have: `out` is a stream, `[L, B, N, W]`.
+    #[expect(clippy::too_many_arguments, reason = "shapes and two tensors")]
+    fn plain_patches(
+        &mut self,
+        x: &Self::Buffer,
+        images: usize,
+        tokens: ImageTokens,
+        width: usize,
+        norm: Option<&Norm<Self>>,
+        tap: usize,
+        out: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// The rows of all layers side by side, times `scale`: `x` is `[L, rows, W]`, as `shape` says, `out` `[rows, L W]`, both operands. Unit rows of `L`
+    /// layers are unit rows again at a scale of `1 / sqrt(L)`.
+    fn join_layers(&mut self, x: &Self::Buffer, shape: [usize; 3], scale: f32, out: &mut Self::Buffer) -> Result<()>;
+
     /// [`Backend::layer_norm`] of all token rows of `images` images into `normalised`, and [`Backend::unit_patches`] of the
     /// same rows into `taps`: the norm that follows a tapped block.
     #[expect(clippy::too_many_arguments, reason = "the two operations' arguments")]
@@ -314,6 +402,22 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
+    /// The Euclidean distance of each query row to the row that [`Backend::patch_nn`] finds for it, by differences, so that equal
+    /// rows have none: `map[at.first_out + i] = judged * mean over L of scale |query - row|`. `found` is a buffer of
+    /// [`Role::Nearest`], `[L, out_pitch]`, and tells afterwards which rows were found, as the device keeps it; of rows that are
+    /// equally near the first. `judged` and `map` are `[out_pitch]`, `judged` as in [`Backend::residual_mean`].
+    #[expect(clippy::too_many_arguments, reason = "those of a search, and of what is made of it")]
+    fn nearest_distance(
+        &mut self,
+        queries: &Self::Buffer,
+        at: &Search,
+        bank: &Self::Bank,
+        found: &mut Self::Buffer,
+        scale: f32,
+        judged: &Self::Buffer,
+        map: &mut Self::Buffer,
+    ) -> Result<()>;
+
     /// Mean over layers of the cosine distance: `map = judged * mean over L of scale (1 - cosine)`, `[cells]`, from
     /// cosines `[L, cells]`. `judged`, `[cells]`, is 1, or 0 for an ignored cell.
     fn residual_mean(
@@ -324,6 +428,37 @@ pub trait Backend: Send + Sized + 'static {
         scale: f32,
         judged: &Self::Buffer,
         map: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// How far patch tokens lie from a subspace: `d = x - mean`, `z = directions d`, `rest = d - directionsᵀ z`;
+    /// `map[at.first_out + i] = judged * (outside |rest|² + Σ weights z²)`, or its root. The residual is formed: a difference of
+    /// squares cancels. `tokens` are those of [`Backend::plain_patches`], `[L, query_pitch, W]`, `shape` is L, the cells N of an
+    /// image, and W; the bank has orthonormal directions `[P, M, D]`, or zeros, at `at.tensor`.
+    #[expect(clippy::too_many_arguments, reason = "where from, by what, and where to")]
+    fn subspace_distance(
+        &mut self,
+        tokens: &Self::Buffer,
+        shape: [usize; 3],
+        at: &Search,
+        by: &Subspace,
+        bank: &Self::Bank,
+        judged: &Self::Buffer,
+        map: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// A map of cells at the size of the image: bilinear between the cells' middles, edges clamped, then blurred along both axes by
+    /// the odd number of weights `blur`. `map` and `judged` are `[maps, rows cols]`, `out` and `out_judged` `[pixels]`, the latter the
+    /// `judged` of each pixel's cell; `columns` is memory for `rows patch cols` elements.
+    #[expect(clippy::too_many_arguments, reason = "two maps, two images, and what is between them")]
+    fn enlarge(
+        &mut self,
+        map: &Self::Buffer,
+        judged: &Self::Buffer,
+        at: &Enlarge,
+        blur: &Self::Constant,
+        columns: &mut Self::Buffer,
+        out: &mut Self::Buffer,
+        out_judged: &mut Self::Buffer,
     ) -> Result<()>;
 
     /// The mean of the largest judged cells of each map, `max(1, floor(judged cells / one_in))` of them, and 0 where none is

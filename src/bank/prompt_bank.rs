@@ -1,6 +1,7 @@
 //! A class's normal images, reduced to what scoring needs.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::file;
 use super::prompt_facts::{PromptFacts, PromptsShown};
 use crate::atomic_file::write_atomically;
+use crate::backend::cpu::Cpu;
 use crate::backend::{BankTensor, Precision};
 use crate::calibration::{Calibration, Thresholds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
-use crate::methods::{Fitted, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
-use crate::view::{Fit, Plan};
+use crate::methods::{Fitted, Fitting, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
+use crate::view::{Fit, Grid, Plan};
 use crate::weights::{Arch, VisionArch};
 
 /// The prompts of one class for one model and method. It is immutable: put it in an [`Arc`] and share it between
@@ -105,11 +107,15 @@ impl PromptBank {
         facts: BankFacts,
         class_tensors: Vec<NamedTensor>,
         prompts: Vec<Prompt>,
+        cpu: &mut dyn FnMut() -> Result<Cpu>,
+        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
+        setup.method().check_prompts(prompts.len(), setup.options())?;
         let mut prompts: Vec<(PromptFacts, Prompt)> = facts.shown.into_iter().zip(prompts).collect();
         prompts.sort_by_key(|(shown, prompt)| (prompt.hash, *shown));
         let (shown, prompts): (Vec<PromptFacts>, Vec<Prompt>) = prompts.into_iter().unzip();
-        let content = setup.method().fit(&prompts, class_tensors)?;
+        let mut with = Fitting { options: setup.options(), cpu, progress };
+        let content = setup.method().fit(&prompts, class_tensors, &mut with)?;
         let header = Header {
             version: file::VERSION,
             method: Some(setup.method().name().to_owned()),
@@ -233,7 +239,22 @@ impl PromptBank {
 
     /// The plan that fits frames of `width` x `height` pixels to the encoder in the same way as the prompts.
     pub(crate) fn plan(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Plan> {
-        self.setup.plan(vision, width, height, self.header.fit)
+        let plan = self.setup.plan(vision, width, height, self.header.fit)?;
+        let (bound, grid) = (self.bound_grid(), plan.grid(vision.patch_size));
+        if let Some(bound) = bound.filter(|bound| *bound != grid) {
+            let message = format!(
+                "a frame of {width} x {height} pixels has {grid} patches, and the bank of the method `{}` knows each place of {bound}: \
+                 give frames of the shape of its normal images, or build the bank with a fit that makes all alike, such as stretch",
+                self.method()
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        Ok(plan)
+    }
+
+    /// The one grid whose maps it judges, where it is bound to one.
+    pub(crate) fn bound_grid(&self) -> Option<Grid> {
+        self.method_entry().bound_grid(&self.content)
     }
 
     /// The method's options that it was built with.
@@ -366,7 +387,7 @@ impl PromptBank {
     /// Checks that the bank belongs to this model.
     pub(crate) fn check_model(&self, model: &str, arch: &Arch) -> Result<()> {
         if self.header.model == model {
-            return self.method_entry().check_bank(&self.content, self.header.prompts.len(), arch);
+            return self.method_entry().check_bank(&self.content, self.header.prompts.len(), arch, self.options());
         }
         Err(Error::new(
             ErrorKind::Bank,
@@ -427,7 +448,10 @@ impl PromptBank {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         let (chosen, class) = self.take_apart(&places)?;
-        let content = self.method_entry().fit(&chosen, class)?;
+        self.method_entry().check_prompts(chosen.len(), self.options())?;
+        let mut cpu = || Cpu::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let mut with = Fitting { options: self.options(), cpu: &mut cpu, progress: &mut |_, _| {} };
+        let content = self.method_entry().fit(&chosen, class, &mut with)?;
         let prompts = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
         let shown = PromptsShown::of(&places.iter().map(|&k| self.prompt_facts(k)).collect::<Vec<_>>());
         let header = Header { prompts, thresholds: None, calibration: None, shown, ..self.header.clone() };

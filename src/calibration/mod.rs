@@ -170,6 +170,8 @@ pub fn scaled(score: f32, reject: f32, range: &Output) -> f32 {
     let (score, reject) = (score.max(low).min(high), reject.max(low).min(high));
     if score < reject {
         0.5 * (score - low) / (reject - low)
+    } else if high == f32::INFINITY && score > low {
+        1.0 - 0.5 * (reject - low) / (score - low)
     } else if reject < high {
         0.5 + 0.5 * (score - reject) / (high - reject)
     } else {

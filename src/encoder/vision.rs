@@ -73,7 +73,7 @@ pub struct Features<B: Backend> {
     /// Class embeddings f_v(x), not normalised, `[B, E]`: the class token after the final norm and, if there is one,
     /// the projection. Empty where none are [wanted](Wants).
     pub class: B::Buffer,
-    /// Unit patch tokens of every tap, `[L, B, N, W]`.
+    /// Patch tokens of every tap, `[L, B, N, W]`: of unit length, or as they are, as is [wanted](Wants).
     pub taps: B::Buffer,
     /// What stands before the patches of a view in `tokens`.
     pub prefix: usize,
@@ -164,7 +164,10 @@ impl<B: Backend> Vision<B> {
                 grid: self.grid(),
                 width: vision.width,
                 class: backend.buffer(Role::Stream, classes * self.arch.embed_dim)?,
-                taps: backend.buffer(Role::UnitRows, wants.taps.len() * views * cells * vision.width)?,
+                taps: backend.buffer(
+                    if wants.unit { Role::UnitRows } else { Role::Stream },
+                    wants.taps.len() * views * cells * vision.width,
+                )?,
                 prefix: vision.prefix(),
                 tokens: backend.buffer(Role::Stream, whole)?,
             },
@@ -241,7 +244,7 @@ impl<B: Backend> Vision<B> {
             return Err(Error::new(ErrorKind::Internal, message));
         }
         let VisionWorkspace { wants, features, .. } = ws;
-        let norm = wants.norm.then_some(&self.final_norm);
+        let (norm, unit) = (wants.norm.then_some(&self.final_norm), wants.unit);
         let sequences = Sequences { ends: &at.ends[..images] };
         (features.views, features.grid) = (images, at.grid);
         backend.linear(&ws.rows, images * tokens.patches, &self.patch, &mut ws.embedded)?;
@@ -263,12 +266,14 @@ impl<B: Backend> Vision<B> {
             let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut features.taps);
             let tapped = wants.taps.get(tap) == Some(&(i + 1));
             match (blocks.get(i + 1), norm) {
-                (Some(next), None) if tapped => {
+                (Some(next), None) if tapped && unit => {
                     backend.layer_norm_unit_patches(x, images, tokens, width, &next.ln_1, h, tap, taps)?;
                 }
                 (next, norm) => {
-                    if tapped {
-                        backend.unit_patches(x, images, tokens, width, norm, tap, taps)?;
+                    match tapped {
+                        true if unit => backend.unit_patches(x, images, tokens, width, norm, tap, taps)?,
+                        true => backend.plain_patches(x, images, tokens, width, norm, tap, taps)?,
+                        false => {}
                     }
                     if let Some(next) = next {
                         backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?;

@@ -5,13 +5,14 @@ use crate::weights::Arch;
 /// The wanted parts of the forward pass. Other parts are not computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wants {
-    /// Blocks whose patch tokens are compared: counted from 1, ascending, without repeats. The tokens are scaled to
-    /// unit length.
+    /// Blocks whose patch tokens are compared: counted from 1, ascending, without repeats.
     pub taps: Vec<usize>,
     /// Whether the tower's final norm is applied to the tokens first. Otherwise they come from the residual stream.
     pub norm: bool,
     /// Whether the class embedding is wanted.
     pub class: bool,
+    /// Whether tokens are scaled to unit length; otherwise they come as they are, in f32.
+    pub unit: bool,
     /// Whether the tokens of the last block after the final norm are wanted as they are, those of the prefix among them.
     pub tokens: bool,
 }
@@ -19,7 +20,7 @@ pub struct Wants {
 impl Wants {
     /// The taps of an architecture without the final norm, and the class embedding.
     pub fn of(arch: &Arch) -> Self {
-        Wants { taps: arch.taps.clone(), norm: false, class: true, tokens: false }
+        Wants { taps: arch.taps.clone(), norm: false, class: true, unit: true, tokens: false }
     }
 
     /// How many of a tower's `layers` blocks must run.

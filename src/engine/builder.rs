@@ -11,7 +11,7 @@ use crate::bank::prompt_facts::PromptFacts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DepthDoubt, IgnoreMask, WhiteLevel};
 use crate::memory;
-use crate::methods::{NamedTensor, Prompt, Setup};
+use crate::methods::{Fitting, NamedTensor, Prompt, Setup};
 use crate::view::{Fit, Grid, Normalised, Preprocessing, judged, rotate, rotate_mask};
 
 /// What a bank will hold.
@@ -138,6 +138,20 @@ impl<'e> BankBuilder<'e> {
         (here.saturating_add(each.saturating_mul(images)), here)
     }
 
+    /// What the bank of `images` more normal images takes and gives, in words, where the method has something to say; of square
+    /// images, as others are not known yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for so many images that the method makes no bank of them; as [`BankBuilder::expect`].
+    pub fn announce(&self, images: usize) -> Result<Option<String>> {
+        let prompts = self.prompts.len().saturating_add(images);
+        self.setup.method().check_prompts(prompts, self.setup.options())?;
+        self.expect(images)?;
+        let arch = self.engine.arch();
+        let cells = self.setup.grid(&arch.vision)?.cells();
+        Ok(self.setup.method().announce(arch, self.setup.options(), prompts, cells))
+    }
+
     /// [`BankBuilder::expect`] for images whose views are of `grid`.
     fn expect_of(&self, images: usize, grid: Grid) -> Result<()> {
         let prompts = self.prompts.len().saturating_add(images);
@@ -183,15 +197,14 @@ impl<'e> BankBuilder<'e> {
         }
         let hash = frame.content_hash()?;
         self.session.prepare(grid)?;
-        let turns = self.setup.method().turns(self.setup.options())?;
-        let mut views = Vec::with_capacity(turns);
-        for turn in 0..turns {
-            let degrees = 360.0 * turn as f64 / turns as f64;
-            let (shown, mask) = match turn {
+        let turns = self.setup.method().views(self.setup.options(), &hash)?;
+        let mut views = Vec::with_capacity(turns.len());
+        for (i, &turn) in turns.iter().enumerate() {
+            let (shown, mask) = match i {
                 0 => (frame, self.mask.clone()),
                 _ => (
-                    rotate(&frame, degrees, &mut self.turned)?,
-                    self.mask.as_ref().map(|mask| rotate_mask(mask, degrees).map(Arc::new)).transpose()?,
+                    rotate(&frame, turn, &mut self.turned)?,
+                    self.mask.as_ref().map(|mask| rotate_mask(mask, turn).map(Arc::new)).transpose()?,
                 ),
             };
             let judged = judged(&plan, mask.as_deref(), vision.patch_size);
@@ -247,7 +260,9 @@ impl<'e> BankBuilder<'e> {
 
     /// Keeps the features of an image's views.
     fn keep(&mut self, hash: [u8; 32], views: Vec<Vec<NamedTensor>>, facts: PromptFacts) -> Result<()> {
-        let tensors = self.setup.method().join_views(views)?;
+        let mut cpu = || self.engine.options().text_cpu();
+        let mut with = Fitting { options: self.setup.options(), cpu: &mut cpu, progress: &mut |_, _| {} };
+        let tensors = self.setup.method().join_views(views, &mut with)?;
         self.prompts.push(Prompt { hash, tensors });
         self.facts.push(facts);
         Ok(())
@@ -266,19 +281,46 @@ impl<'e> BankBuilder<'e> {
     /// The finished bank.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] if no prompt was added.
+    /// [`ErrorKind::Argument`] if no prompt was added, or the method makes no bank of these.
     pub fn finish(self) -> Result<PromptBank> {
-        if self.prompts.is_empty() {
+        self.finish_with(|_, _| {})
+    }
+
+    /// [`BankBuilder::finish`], telling `progress` how much of how much is done where that takes long.
+    ///
+    /// # Errors
+    /// As [`BankBuilder::finish`].
+    pub fn finish_with(&self, mut progress: impl FnMut(usize, usize)) -> Result<PromptBank> {
+        self.bank_of_places((0..self.prompts.len()).collect(), &mut progress)
+    }
+
+    /// The bank of those prompts whose content hashes, in hexadecimal, are `hashes`: its bits are those of a bank that is built
+    /// from these images alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a hash that no prompt has; otherwise as [`BankBuilder::finish`].
+    pub fn bank_of(&self, hashes: &[&str]) -> Result<PromptBank> {
+        let place = |hash: &&str| {
+            let found = self.prompts.iter().position(|prompt| blake3::Hash::from_bytes(prompt.hash).to_hex() == **hash);
+            found.ok_or_else(|| Error::new(ErrorKind::Argument, format!("no prompt has the content hash {hash}")))
+        };
+        self.bank_of_places(hashes.iter().map(place).collect::<Result<_>>()?, &mut |_, _| {})
+    }
+
+    fn bank_of_places(&self, places: Vec<usize>, progress: &mut dyn FnMut(usize, usize)) -> Result<PromptBank> {
+        if places.is_empty() {
             let message = format!("no normal image of class `{}`: a bank needs at least one", self.class);
             return Err(Error::new(ErrorKind::Argument, message));
         }
         let facts = BankFacts {
-            class: self.class,
+            class: self.class.clone(),
             fit: self.fit,
             model: self.engine.model_hash().to_owned(),
-            mask: self.mask,
-            shown: self.facts,
+            mask: self.mask.clone(),
+            shown: places.iter().map(|&place| self.facts[place]).collect(),
         };
-        PromptBank::assemble(self.setup, facts, self.class_tensors, self.prompts)
+        let prompts = places.iter().map(|&place| self.prompts[place].clone()).collect();
+        let mut cpu = || self.engine.options().text_cpu();
+        PromptBank::assemble(self.setup.clone(), facts, self.class_tensors.clone(), prompts, &mut cpu, progress)
     }
 }

@@ -62,10 +62,10 @@ impl MultiBankScorer {
                 )
                 .because(error)
             })?;
-            if bank.fit() != first.fit() || bank.mask() != first.mask() {
+            if bank.fit() != first.fit() || bank.mask() != first.mask() || bank.bound_grid() != first.bound_grid() {
                 let message = format!(
-                    "banks with fits {} and {}, or with different ignore masks, cannot be scored together: an image \
-                    is encoded once",
+                    "banks with fits {} and {}, or with different ignore masks or grids, cannot be scored together: an \
+                     image is encoded once",
                     bank.fit(),
                     first.fit()
                 );
@@ -82,7 +82,7 @@ impl MultiBankScorer {
             prepared.push(LoadedBank { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
         }
         let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        if first.has_separate_prompts() {
+        if first.has_separate_prompts() && first.method_entry().shares_prompts() {
             for (owners, place) in owners.into_values() {
                 places.entry(owners).or_default().push(place);
             }

@@ -118,7 +118,7 @@ impl<B: Backend> Pipeline<B> {
         B: Runs,
     {
         let encoder = Arc::new(Vision::load(&mut backend, weights)?);
-        let setup = Setup::new(method);
+        let setup = Setup::new(method, weights.arch());
         encoder.serve(&mut backend, weights, &setup.wants(weights.arch())?)?;
         let loaded = backend.load_method(method, weights)?;
         let grid = encoder.grid();

@@ -196,7 +196,7 @@ impl Scorer {
             return;
         }
         let (old, new) = (&self.prepared.bank, &current.bank);
-        if old.fit() != new.fit() || old.mask() != new.mask() {
+        if old.fit() != new.fit() || old.mask() != new.mask() || old.bound_grid() != new.bound_grid() {
             self.plans.clear();
         }
         self.prepared = Arc::clone(&current);

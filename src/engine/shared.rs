@@ -232,7 +232,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for an empty class name.
     pub fn bank_builder(&self, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
-        BankBuilder::new(self, Setup::new(methods::default_for(&self.weights)?), class, fit)
+        BankBuilder::new(self, Setup::new(methods::default_for(&self.weights)?, self.arch()), class, fit)
     }
 
     /// Begins a bank for the method of this name.
@@ -243,7 +243,7 @@ impl Engine {
     pub fn bank_builder_for(&self, method: &str, class: &str, fit: Fit) -> Result<BankBuilder<'_>> {
         let method = methods::by_name(method)?;
         method.check_model(&self.weights)?;
-        BankBuilder::new(self, Setup::new(method), class, fit)
+        BankBuilder::new(self, Setup::new(method, self.arch()), class, fit)
     }
 
     /// Begins a bank for `spec`.
@@ -278,8 +278,8 @@ impl Engine {
             None => methods::default_for(&self.weights)?,
         };
         method.check_model(&self.weights)?;
-        let setup = Setup::parse(method, spec.options.iter().map(String::as_str))?;
-        let fit = spec.fit.or(method.usual_fit()).unwrap_or_else(|| self.trained_fit());
+        let setup = Setup::parse(method, self.arch(), spec.options.iter().map(String::as_str))?;
+        let fit = spec.fit.or(method.usual_fit(self.arch())).unwrap_or_else(|| self.trained_fit());
         Ok((setup, fit))
     }
 
@@ -394,6 +394,7 @@ impl Engine {
         let bytes = estimate::lane_bytes(self.arch(), LaneSize { wants: &wants, patches, views, slots, threads });
         let rounds = self.precision().stores(Role::Operand) != DType::F32;
         let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, views) } else { 0 };
-        Ok((grid, bytes.saturating_add(rounded)))
+        let own = setup.map_or(0, |setup| setup.method().slot_bytes(self.arch(), setup.options(), patches));
+        Ok((grid, bytes.saturating_add(rounded).saturating_add(own.saturating_mul(slots))))
     }
 }

@@ -18,6 +18,7 @@ use crate::encoder::Wants;
 use crate::encoder::vision::Features;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
+pub use crate::view::{Corners, Turn};
 use crate::view::{Fit, Grid};
 use crate::weights::{Arch, Weights};
 
@@ -25,7 +26,14 @@ pub mod anomaly_dino;
 mod groups;
 pub mod inctrl;
 mod options;
+pub mod padim;
+pub mod patchcore;
+mod pixels;
+mod rows;
+mod sees;
 mod setup;
+pub mod spade;
+pub mod subspace;
 #[cfg(test)]
 mod toy;
 
@@ -38,6 +46,10 @@ pub use setup::{Setup, all_options};
 pub static ALL: &[&dyn Method] = &[
     &inctrl::Inctrl,
     &anomaly_dino::AnomalyDino,
+    &patchcore::PatchCore,
+    &subspace::Subspace,
+    &padim::Padim,
+    &spade::Spade,
     #[cfg(test)]
     &toy::MeanNearest,
 ];
@@ -134,6 +146,16 @@ pub fn find<'a>(tensors: &'a [NamedTensor], name: &str) -> Result<&'a NamedTenso
     })
 }
 
+/// What a method can use while it builds a bank.
+pub struct Fitting<'a> {
+    /// The values of its options.
+    pub options: &'a Options,
+    /// Starts threads.
+    pub cpu: &'a mut dyn FnMut() -> Result<Cpu>,
+    /// Called with the work done and the total.
+    pub progress: &'a mut dyn FnMut(usize, usize),
+}
+
 /// A method, independent of any device.
 pub trait Method: Sync {
     /// Its name on the command line and in a bank's file: lower case, words joined by hyphens.
@@ -157,8 +179,11 @@ pub trait Method: Sync {
         false
     }
 
+    /// Sets the options whose defaults depend on the model.
+    fn settle(&self, _arch: &Arch, _options: &mut Options) {}
+
     /// The default fit of its banks. `None` means the fit of the model's training.
-    fn usual_fit(&self) -> Option<Fit> {
+    fn usual_fit(&self, _arch: &Arch) -> Option<Fit> {
         None
     }
 
@@ -170,12 +195,23 @@ pub trait Method: Sync {
         Ok(None)
     }
 
-    /// How many rotated views of each prompt it uses, in equal steps over the circle. The first is not rotated.
+    /// How many views of each prompt it uses. The first is not rotated.
     ///
     /// # Errors
     /// As [`Method::size`].
     fn turns(&self, _options: &Options) -> Result<usize> {
         Ok(1)
+    }
+
+    /// How each of the [`Method::turns`] views of the prompt with this content hash is rotated. By default in equal steps over
+    /// the circle.
+    ///
+    /// # Errors
+    /// As [`Method::size`].
+    fn views(&self, options: &Options, _hash: &[u8; 32]) -> Result<Vec<Turn>> {
+        let turns = self.turns(options)?;
+        let turn = |turn| Turn { degrees: 360.0 * turn as f64 / turns as f64, corners: Corners::Reflected };
+        Ok((0..turns).map(turn).collect())
     }
 
     /// The features that it wants from the encoder.
@@ -186,6 +222,29 @@ pub trait Method: Sync {
 
     /// Bytes that it keeps of a prompt whose views have `cells` cells each.
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize;
+
+    /// Extra bytes for each slot of a scorer with maps of `cells` cells.
+    fn slot_bytes(&self, _arch: &Arch, _options: &Options, _cells: usize) -> usize {
+        0
+    }
+
+    /// The size of a bank of `prompts` prompts, in words, for methods where people should know it before they build one.
+    fn announce(&self, _arch: &Arch, _options: &Options, _prompts: usize, _cells: usize) -> Option<String> {
+        None
+    }
+
+    /// The only grid that a bank can score, if there is one.
+    fn bound_grid(&self, _bank: &Fitted) -> Option<Grid> {
+        None
+    }
+
+    /// Refuses a number of prompts that it cannot make a bank of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`], with the reason.
+    fn check_prompts(&self, _prompts: usize, _options: &Options) -> Result<()> {
+        Ok(())
+    }
 
     /// Refuses a grid that it cannot score.
     ///
@@ -213,7 +272,7 @@ pub trait Method: Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] for a wrong number of views.
-    fn join_views(&self, mut views: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>> {
+    fn join_views(&self, mut views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
         match (views.pop(), views.is_empty()) {
             (Some(only), true) => Ok(only),
             _ => Err(Error::new(ErrorKind::Internal, "a method of one view was given several views, or none")),
@@ -223,8 +282,8 @@ pub trait Method: Sync {
     /// Makes a bank from prompts, in the order of their hashes, and from the tensors of the class name.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] for prompts of another method.
-    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>) -> Result<Fitted>;
+    /// [`ErrorKind::Internal`] for prompts of another method, [`ErrorKind::Argument`] for prompts that do not make a bank.
+    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<Fitted>;
 
     /// The inverse of [`Method::fit`]: the prompts of a bank at `places`, and the tensors of its class name. `hashes`
     /// are the hashes of all prompts.
@@ -242,7 +301,12 @@ pub trait Method: Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Bank`] with the tensor, its shape and the expected one.
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()>;
+    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, options: &Options) -> Result<()>;
+
+    /// Whether [`Compare::record_groups`] uses the groups. If not, banks are not split for it.
+    fn shares_prompts(&self) -> bool {
+        false
+    }
 
     /// Why the outputs of an image are no result, where the method says so by a number that no result is.
     ///

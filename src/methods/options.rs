@@ -39,14 +39,41 @@ pub enum OptKind {
         /// The default.
         default: bool,
     },
+    /// A part of a whole, above 0 and at most 1.
+    Share {
+        /// Where nobody says.
+        default: f64,
+    },
+    /// A whole number that depends on the model where nobody says.
+    ModelCount {
+        /// The smallest.
+        low: usize,
+        /// The largest.
+        high: usize,
+        /// Where nobody says, in words.
+        default: &'static str,
+    },
+    /// Whole numbers in ascending order, each once, that depend on the model where nobody says.
+    ModelCounts {
+        /// The smallest of each.
+        low: usize,
+        /// The largest of each.
+        high: usize,
+        /// Where nobody says, in words.
+        default: &'static str,
+    },
 }
 
 /// The value of an option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Setting {
     Switch(bool),
     Count(usize),
+    Share(f64),
+    Counts(Vec<usize>),
+    /// What the model makes it.
+    Model(()),
 }
 
 impl Opt {
@@ -54,14 +81,30 @@ impl Opt {
         match self.kind {
             OptKind::Count { default, .. } => Setting::Count(default),
             OptKind::Switch { default } => Setting::Switch(default),
+            OptKind::Share { default } => Setting::Share(default),
+            OptKind::ModelCount { .. } | OptKind::ModelCounts { .. } => Setting::Model(()),
+        }
+    }
+
+    /// What it is where nobody says, in words.
+    pub fn default_text(&self) -> String {
+        match self.kind {
+            OptKind::ModelCount { default, .. } | OptKind::ModelCounts { default, .. } => default.to_owned(),
+            _ => self.default().to_string(),
         }
     }
 
     /// The range, in words.
     fn range(&self) -> String {
         match self.kind {
-            OptKind::Count { low, high, .. } => format!("a whole number from {low} to {high}"),
+            OptKind::Count { low, high, .. } | OptKind::ModelCount { low, high, .. } => {
+                format!("a whole number from {low} to {high}")
+            }
             OptKind::Switch { .. } => "on or off".to_owned(),
+            OptKind::Share { .. } => "a number above 0 and at most 1".to_owned(),
+            OptKind::ModelCounts { low, high, .. } => {
+                format!("whole numbers from {low} to {high}, ascending, with commas between them")
+            }
         }
     }
 
@@ -69,20 +112,43 @@ impl Opt {
         let setting = match (self.kind, text) {
             (OptKind::Switch { .. }, "on") => Some(Setting::Switch(true)),
             (OptKind::Switch { .. }, "off") => Some(Setting::Switch(false)),
-            (OptKind::Count { .. }, _) => text.parse().ok().map(Setting::Count),
+            (OptKind::Count { .. } | OptKind::ModelCount { .. }, _) => text.parse().ok().map(Setting::Count),
+            (OptKind::Share { .. }, _) => text.parse().ok().map(Setting::Share),
+            (OptKind::ModelCounts { .. }, _) => {
+                text.split(',').map(|part| part.trim().parse().ok()).collect::<Option<_>>().map(Setting::Counts)
+            }
             _ => None,
         };
-        setting.filter(|setting| self.allows(*setting)).ok_or_else(|| {
+        // What people are told where nobody says is also what they may say.
+        let usual = (text == self.default_text()).then(|| self.default());
+        setting.or(usual).filter(|setting| self.allows(setting)).ok_or_else(|| {
             let message = format!("the option `{}` is {text:?}: it must be {}", self.name, self.range());
             Error::new(ErrorKind::Argument, message)
         })
     }
 
-    fn allows(&self, setting: Setting) -> bool {
+    fn allows(&self, setting: &Setting) -> bool {
         match (self.kind, setting) {
-            (OptKind::Count { low, high, .. }, Setting::Count(count)) => (low..=high).contains(&count),
+            (OptKind::Count { low, high, .. } | OptKind::ModelCount { low, high, .. }, Setting::Count(count)) => {
+                (low..=high).contains(count)
+            }
             (OptKind::Switch { .. }, Setting::Switch(_)) => true,
+            (OptKind::Share { .. }, Setting::Share(share)) => *share > 0.0 && *share <= 1.0,
+            (OptKind::ModelCounts { low, high, .. }, Setting::Counts(counts)) => {
+                !counts.is_empty()
+                    && counts.is_sorted_by(|a, b| a < b)
+                    && counts.iter().all(|count| (low..=high).contains(count))
+            }
+            (OptKind::ModelCount { .. } | OptKind::ModelCounts { .. }, Setting::Model(())) => true,
             _ => false,
+        }
+    }
+
+    /// The setting as its kind has it: JSON does not tell a whole share from a count.
+    fn settle(&self, setting: &Setting) -> Setting {
+        match (self.kind, setting) {
+            (OptKind::Share { .. }, Setting::Count(count)) => Setting::Share(*count as f64),
+            _ => setting.clone(),
         }
     }
 }
@@ -92,6 +158,12 @@ impl fmt::Display for Setting {
         match self {
             Setting::Switch(on) => f.write_str(if *on { "on" } else { "off" }),
             Setting::Count(count) => count.fmt(f),
+            Setting::Share(share) => share.fmt(f),
+            Setting::Counts(counts) => {
+                let texts: Vec<String> = counts.iter().map(usize::to_string).collect();
+                f.write_str(&texts.join(","))
+            }
+            Setting::Model(()) => f.write_str("usual"),
         }
     }
 }
@@ -139,27 +211,31 @@ impl Options {
         let mut options = Self::of(table);
         for (name, setting) in header {
             let place = options.place(name)?;
-            if !table[place].allows(*setting) {
+            let setting = table[place].settle(setting);
+            if !table[place].allows(&setting) {
                 let message = format!("the option `{name}` is {setting}: it must be {}", table[place].range());
                 return Err(Error::new(ErrorKind::Argument, message));
             }
-            options.settings[place] = *setting;
+            options.settings[place] = setting;
         }
         Ok(options)
     }
 
     /// The values for a bank's header.
     pub(crate) fn to_header(&self) -> BTreeMap<String, Setting> {
-        self.all().map(|(option, setting)| (option.name.to_owned(), setting)).collect()
+        self.all().map(|(option, setting)| (option.name.to_owned(), setting.clone())).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'static Opt, Setting)> + '_ {
-        self.table.iter().zip(self.settings.iter().copied())
+    fn all(&self) -> impl Iterator<Item = (&'static Opt, &Setting)> + '_ {
+        self.table.iter().zip(&self.settings)
     }
 
     /// Names and values, as text for people.
     pub fn texts(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
-        self.all().map(|(option, setting)| (option.name, setting.to_string()))
+        self.all().map(|(option, setting)| match setting {
+            Setting::Model(()) => (option.name, option.default_text()),
+            _ => (option.name, setting.to_string()),
+        })
     }
 
     fn place(&self, name: &str) -> Result<usize> {
@@ -171,28 +247,50 @@ impl Options {
         })
     }
 
+    fn setting(&self, name: &str) -> Option<&Setting> {
+        self.all().find(|(option, _)| option.name == name).map(|(_, setting)| setting)
+    }
+
     /// The value of the whole-number option `name`.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] if the table has no such option.
+    /// [`ErrorKind::Internal`] if the table has no such option; also below.
     pub(crate) fn count(&self, name: &str) -> Result<usize> {
-        match self.all().find(|(option, _)| option.name == name) {
-            Some((_, Setting::Count(count))) => Ok(count),
-            _ => Err(Error::new(
-                ErrorKind::Internal,
-                format!("a method asked for a number `{name}` that its table does not have"),
-            )),
+        match self.setting(name) {
+            Some(Setting::Count(count)) => Ok(*count),
+            _ => Err(missing("a number", name)),
         }
     }
 
     /// The value of the switch `name`. Errors as [`Options::count`].
     pub(crate) fn switch(&self, name: &str) -> Result<bool> {
-        match self.all().find(|(option, _)| option.name == name) {
-            Some((_, Setting::Switch(on))) => Ok(on),
-            _ => Err(Error::new(
-                ErrorKind::Internal,
-                format!("a method asked for a switch `{name}` that its table does not have"),
-            )),
+        match self.setting(name) {
+            Some(Setting::Switch(on)) => Ok(*on),
+            _ => Err(missing("a switch", name)),
+        }
+    }
+
+    /// The value of the share `name`.
+    pub(crate) fn share(&self, name: &str) -> Result<f64> {
+        match self.setting(name) {
+            Some(Setting::Share(share)) => Ok(*share),
+            _ => Err(missing("a share", name)),
+        }
+    }
+
+    /// The value of the list `name`.
+    pub(crate) fn counts(&self, name: &str) -> Result<&[usize]> {
+        match self.setting(name) {
+            Some(Setting::Counts(counts)) => Ok(counts),
+            _ => Err(missing("numbers", name)),
+        }
+    }
+
+    /// Sets the option `name` if its default depends on the model and no value was given.
+    pub(crate) fn settle(&mut self, name: &str, setting: Setting) {
+        let own = self.table.iter().position(|option| option.name == name);
+        if let Some(own) = own.map(|place| &mut self.settings[place]).filter(|own| **own == Setting::Model(())) {
+            *own = setting;
         }
     }
 
@@ -201,6 +299,11 @@ impl Options {
         let mut both = self.all().zip(other.all());
         both.find(|((option, a), (_, b))| !option.of_prompts && a != b).map(|((option, _), _)| option.name)
     }
+}
+
+/// The error of a method that does not know its own table.
+fn missing(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("a method asked for {what} `{name}` that its table does not have"))
 }
 
 impl fmt::Display for Options {

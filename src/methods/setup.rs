@@ -14,19 +14,26 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The method with default options.
-    pub fn new(method: &'static dyn Method) -> Self {
-        Setup { method, options: Options::of(method.options()) }
+    /// The method with the default options for a model of `arch`.
+    pub fn new(method: &'static dyn Method, arch: &Arch) -> Self {
+        let mut options = Options::of(method.options());
+        method.settle(arch, &mut options);
+        Setup { method, options }
     }
 
-    /// The method with options from `name=value` texts.
+    /// The method with options from `name=value` texts, for a model of `arch`.
     ///
     /// # Errors
     /// As [`Options::parse`], naming the method.
-    pub fn parse<'a>(method: &'static dyn Method, texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        let options = Options::parse(method.options(), texts).map_err(|error| {
+    pub fn parse<'a>(
+        method: &'static dyn Method,
+        arch: &Arch,
+        texts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self> {
+        let mut options = Options::parse(method.options(), texts).map_err(|error| {
             Error::new(ErrorKind::Argument, format!("options of the method `{}`", method.name())).because(error)
         })?;
+        method.settle(arch, &mut options);
         Ok(Setup { method, options })
     }
 

@@ -33,4 +33,5 @@ pub use normalised::Normalised;
 pub use plan::Plan;
 pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::FilterWeights;
+pub use rotate::{Corners, Turn};
 pub(crate) use rotate::{rotate, rotate_mask};

@@ -78,16 +78,24 @@ fn resized_pixels_are_those_of_pillow() {
 }
 
 #[test]
-fn turned_pixels_are_those_of_opencv() {
-    let bytes =
-        std::fs::read([env!("CARGO_MANIFEST_DIR"), "tests/fixtures/rotate.safetensors"].iter().collect::<PathBuf>());
+fn turned_pixels_are_those_of_opencv_and_of_pillow() {
+    for (file, corners, count) in
+        [("rotate.safetensors", Corners::Reflected, 22), ("rotate_black.safetensors", Corners::Black, 10)]
+    {
+        turned_pixels_are_those_of(file, corners, count);
+    }
+}
+
+fn turned_pixels_are_those_of(file: &str, corners: Corners, count: usize) {
+    let bytes = std::fs::read([env!("CARGO_MANIFEST_DIR"), "tests/fixtures", file].iter().collect::<PathBuf>());
     let bytes = bytes.unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let mut memory = Vec::new();
     for (key, view) in expected.tensors() {
         let (name, degrees) = key.split_once('/').unwrap();
         let image = Image::open(fixture(name)).unwrap();
-        let turned = rotate(&image.frame(), degrees.parse().unwrap(), &mut memory).unwrap();
+        let turn = Turn { degrees: degrees.parse().unwrap(), corners };
+        let turned = rotate(&image.frame(), turn, &mut memory).unwrap();
         let pixels = (0..turned.height()).flat_map(|y| turned.row(y)).copied();
         let wrong = pixels.zip(view.data()).position(|(found, expected)| found != *expected);
         assert_eq!(
@@ -96,7 +104,7 @@ fn turned_pixels_are_those_of_opencv() {
             "{key}"
         );
     }
-    assert_eq!(expected.len(), 22);
+    assert_eq!(expected.len(), count);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod faults;
 mod foreground_cases;
 #[path = "../common/larger.rs"]
 mod larger;
+mod methods;
 mod ops;
 mod scores;
 #[path = "../emulator/selftest.rs"]

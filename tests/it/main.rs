@@ -20,6 +20,7 @@ mod grids;
 mod invariance;
 #[path = "../common/larger.rs"]
 mod larger;
+mod memory_methods;
 mod ops;
 mod precision;
 mod preprocessing;

@@ -23,33 +23,40 @@ impl MethodArgs {
     }
 }
 
-/// Every option once, with the methods that have it.
-fn table() -> Vec<(&'static Opt, Vec<&'static str>)> {
-    let mut table: Vec<(&'static Opt, Vec<&'static str>)> = Vec::new();
+/// Every option once, as each method has it.
+fn table() -> Vec<(&'static str, Vec<(&'static str, &'static Opt)>)> {
+    let mut table: Vec<(&'static str, Vec<(&'static str, &'static Opt)>)> = Vec::new();
     for (method, options) in all_options() {
         for option in options {
-            match table.iter_mut().find(|(known, _)| known.name == option.name) {
-                Some((_, methods)) => methods.push(method),
-                None => table.push((option, vec![method])),
+            match table.iter_mut().find(|(name, _)| *name == option.name) {
+                Some((_, of)) => of.push((method, option)),
+                None => table.push((option.name, vec![(method, option)])),
             }
         }
     }
     table
 }
 
-/// The help of an option: its methods, what it does, and its default.
-fn help(option: &Opt, methods: &[&str]) -> String {
-    let default = match option.kind {
-        OptKind::Count { default, .. } => default.to_string(),
-        OptKind::Switch { default } => if default { "on" } else { "off" }.to_owned(),
-        _ => String::new(),
+/// The help of an option: its methods, what it does, and its default. Methods with the same help and default are grouped.
+fn help(of: &[(&'static str, &'static Opt)]) -> String {
+    let mut groups: Vec<(Vec<&str>, &Opt)> = Vec::new();
+    for (method, option) in of {
+        match groups.iter_mut().find(|(_, known)| known.help == option.help && known.kind == option.kind) {
+            Some((methods, _)) => methods.push(method),
+            None => groups.push((vec![method], option)),
+        }
+    }
+    let text = |(methods, option): &(Vec<&str>, &Opt)| {
+        format!("For {}: {} [default: {}]", methods.join(" and "), option.help, option.default_text())
     };
-    format!("For {}: {} [default: {default}]", methods.join(" and "), option.help)
+    groups.iter().map(text).collect::<Vec<_>>().join(". ")
 }
 
 fn value_name(option: &Opt) -> &'static str {
     match option.kind {
         OptKind::Switch { .. } => "on|off",
+        OptKind::Share { .. } => "SHARE",
+        OptKind::ModelCounts { .. } => "N,N",
         _ => "N",
     }
 }
@@ -60,9 +67,9 @@ impl clap::Args for MethodArgs {
         let help_of_method =
             format!("The method: {} [default: {}, if the model can serve it]", names.join(" or "), names[0]);
         let method = Arg::new("method").long("method").value_name("NAME").help(help_of_method);
-        let options = table().into_iter().map(|(option, methods)| {
-            Arg::new(option.name).long(option.name).value_name(value_name(option)).help(help(option, &methods))
-        });
+        let options = table()
+            .into_iter()
+            .map(|(name, of)| Arg::new(name).long(name).value_name(value_name(of[0].1)).help(help(&of)));
         command.arg(method).args(options)
     }
 
@@ -74,8 +81,7 @@ impl clap::Args for MethodArgs {
 impl FromArgMatches for MethodArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let value = |name: &str| matches.get_one::<String>(name).cloned();
-        let given =
-            table().into_iter().filter_map(|(option, _)| Some(format!("{}={}", option.name, value(option.name)?)));
+        let given = table().into_iter().filter_map(|(name, _)| Some(format!("{name}={}", value(name)?)));
         Ok(MethodArgs { method: value("method"), options: given.collect() })
     }
 

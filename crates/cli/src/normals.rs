@@ -15,7 +15,8 @@ pub const CLASS_HELP: &str = "The class in words, such as 'metal nut'; only a la
 /// How images that are not square are fitted to the model's input.
 pub const FIT_HELP: &str = "How an image is fitted to the model: crop (the middle square, as published), letterbox \
     (the whole image, padded), stretch (the whole image, stretched to a square) or trim (keeps the shape) [default: \
-    anomaly-dino: trim; inctrl: as in the model's training; CLIP: crop]";
+    anomaly-dino: trim; subspace: stretch; patchcore, padim and spade with DINOv2: trim; else as in the model's training; \
+    CLIP: crop]";
 
 /// Parses a fit, for clap.
 pub fn parse_fit(text: &str) -> Result<Fit, String> {
@@ -82,9 +83,16 @@ pub fn finish(
     before: &[String],
     progress: &Progress,
 ) -> anyhow::Result<PromptBank> {
-    let (bank, copies) = normals::build(builder, normals, white, before, |i| {
-        progress.step(format!("encoding normal image {} of {}", i + 1, normals.len()));
-    })?;
+    // Only the reader of a prompt list knows how many images it has.
+    let is_list = |normal: &Normal<'_>| matches!(normal, Normal::File(path) if path.extension().is_some_and(|extension| extension == "pt" || extension == "pth"));
+    if !normals.iter().any(is_list)
+        && let Some(text) = builder.announce(normals.len())?
+    {
+        progress.aside(|| say(&format!("note: {text}")));
+    }
+    let next = |i| progress.step(format!("encoding normal image {} of {}", i + 1, normals.len()));
+    let making = |done, of| progress.step(format!("making the bank: {done} of {of}"));
+    let (bank, copies) = normals::build_with(builder, normals, white, before, next, making)?;
     if copies > 0 {
         say(&format!("note: {copies} of the {} normal images are copies of others", bank.info().prompts));
     }

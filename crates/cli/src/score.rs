@@ -59,7 +59,12 @@ Larger scores are more anomalous. The method inctrl has score = (holistic + alph
   patch_max       the largest value of the heat map
   image_residual  how far the whole image is from the normal ones
   text_prior      how much better texts about a damaged object match than texts about a flawless one
-The method anomaly-dino has score, the mean of the largest 1 % of the heat map, and patch_max, its largest value.
+The other methods have patch_max, the largest value of the heat map, and score:
+  anomaly-dino    the mean of the largest 1 % of the heat map
+  patchcore       patch_max, with --reweight on weighed by the neighbours of the nearest patch
+  subspace        the mean of the largest 1 % of the pixels of the blurred heat map
+  padim           the largest pixel of the blurred heat map
+  spade           the mean distance of the whole image to the normal ones
 A bank knows its method; the columns are those of the method.
 
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good

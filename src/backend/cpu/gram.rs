@@ -4,6 +4,7 @@ use super::Cpu;
 use super::pool::Disjoint;
 use super::simd::{Kernel, Simd};
 use super::tile::MAX_TILE_ROWS;
+use crate::error::Result;
 
 /// Rows of the output that a task computes.
 const BLOCK: usize = 24;
@@ -38,7 +39,7 @@ impl Cpu {
         centred: bool,
         scale: impl Fn(&[f32]) -> f32 + Sync,
         out: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let width = x.width;
         let blocks = width.div_ceil(BLOCK);
         let out = Disjoint::new(&mut out[..x.images * width * width]);
@@ -58,6 +59,7 @@ impl Cpu {
             let out = unsafe { out.slice((image * width + first) * width, count * width) };
             isa.run(Rows { matrix, mean, width, first, scale: scale(matrix), out });
         });
+        Ok(())
     }
 }
 

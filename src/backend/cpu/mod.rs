@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision,
-    Role, Search, Sequences, need,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken,
+    Precision, Role, Search, Sequences, Subspace, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -27,15 +27,19 @@ mod blocks;
 mod bytes;
 mod crew;
 mod embed;
+mod enlarge;
 mod gelu;
 mod gram;
+mod join_layers;
 mod layer_norm;
 mod level;
 mod linear;
 mod math;
 mod mean_of_largest;
+mod nearest_distance;
 mod packed;
 mod patch_nn;
+mod plain_patches;
 mod pool;
 mod pool_rows;
 mod preprocess;
@@ -44,6 +48,7 @@ mod residual_mean;
 mod roofline;
 mod rows;
 mod simd;
+mod subspace_distance;
 mod swiglu;
 mod tile;
 mod unit_patches;
@@ -75,6 +80,7 @@ pub struct Cpu {
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
     nearest: patch_nn::Memory,
+    enlarge: enlarge::Memory,
 }
 
 /// A thread's working memory. [`Cpu::reserve`] and [`Cpu::reserve_words`] make it as large as the largest operation
@@ -120,6 +126,18 @@ impl Bank {
     fn rows(&self, op: &'static str, tensor: usize) -> Result<&Tensor> {
         let found = self.0.get(tensor).filter(|found| found.role == BankRole::Rows);
         found.ok_or_else(|| missing(op, tensor))
+    }
+
+    /// The unit rows at place `tensor`: the elements, and their layers, rows of a layer and width.
+    pub(crate) fn unit_rows(&self, op: &'static str, tensor: usize) -> Result<(&[f32], [usize; 3])> {
+        let found = self.rows(op, tensor)?;
+        Ok((&found.values, found.shape))
+    }
+
+    /// The numbers at place `tensor`, whatever their extents.
+    pub(crate) fn any_numbers(&self, op: &'static str, tensor: usize) -> Result<(&[f32], [usize; 3])> {
+        let found = self.0.get(tensor).filter(|found| found.role == BankRole::Numbers);
+        found.map(|found| (&found.values[..], found.shape)).ok_or_else(|| missing(op, tensor))
     }
 
     /// The numbers at place `tensor`, `len` of them.
@@ -196,6 +214,7 @@ impl Cpu {
             pool,
             preprocess: preprocess::Pixels::default(),
             nearest: patch_nn::Memory::default(),
+            enlarge: enlarge::Memory::default(),
         })
     }
 
@@ -233,6 +252,7 @@ impl Backend for Cpu {
             pool: self.pool.beside(Scratch::default),
             preprocess: preprocess::Pixels::default(),
             nearest: patch_nn::Memory::default(),
+            enlarge: enlarge::Memory::default(),
         })
     }
 
@@ -427,6 +447,36 @@ impl Backend for Cpu {
         self.run_unit_patches(x, images, tokens, width, norm, tap, out)
     }
 
+    fn plain_patches(
+        &mut self,
+        x: &Vec<f32>,
+        images: usize,
+        tokens: ImageTokens,
+        width: usize,
+        norm: Option<&Norm<Self>>,
+        tap: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.run_plain_patches(x, images, tokens, width, norm, tap, out)
+    }
+
+    fn join_layers(&mut self, x: &Vec<f32>, shape: [usize; 3], scale: f32, out: &mut Vec<f32>) -> Result<()> {
+        self.run_join_layers(x, shape, scale, out)
+    }
+
+    fn nearest_distance(
+        &mut self,
+        queries: &Vec<f32>,
+        at: &Search,
+        bank: &Bank,
+        found: &mut Vec<f32>,
+        scale: f32,
+        judged: &Vec<f32>,
+        map: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.run_nearest_distance(queries, at, bank, found, scale, judged, map)
+    }
+
     fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {
         self.run_patch_nn(queries, at, bank, out)
     }
@@ -441,6 +491,32 @@ impl Backend for Cpu {
         map: &mut Vec<f32>,
     ) -> Result<()> {
         self.run_residual_mean(cosines, taps, cells, scale, judged, map)
+    }
+
+    fn subspace_distance(
+        &mut self,
+        tokens: &Vec<f32>,
+        shape: [usize; 3],
+        at: &Search,
+        by: &Subspace,
+        bank: &Bank,
+        judged: &Vec<f32>,
+        map: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.run_subspace_distance(tokens, shape, at, by, bank, judged, map)
+    }
+
+    fn enlarge(
+        &mut self,
+        map: &Vec<f32>,
+        judged: &Vec<f32>,
+        at: &Enlarge,
+        blur: &Vec<f32>,
+        _columns: &mut Vec<f32>,
+        out: &mut Vec<f32>,
+        out_judged: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.run_enlarge(map, judged, at, blur, out, out_judged)
     }
 
     fn mean_of_largest(&mut self, map: &Vec<f32>, judged: &Vec<f32>, at: &Largest, out: &mut Vec<f32>) -> Result<()> {

@@ -29,6 +29,14 @@ impl Cpu {
         self.pool.run_chunks(out, width, |index, out, memory| row(index, out, memory.take(scratch), arithmetic));
         Ok(())
     }
+
+    /// Calls `each(item, arithmetic)` for each item, spread over the threads.
+    pub(crate) fn each_item<T: Send>(&mut self, items: &mut [T], each: impl Fn(&mut T, RowArithmetic) + Sync) {
+        /// Items of a task.
+        const TOGETHER: usize = 8;
+        let arithmetic = RowArithmetic(self.isa);
+        self.pool.run_chunks(items, TOGETHER, |_, items, _| items.iter_mut().for_each(|item| each(item, arithmetic)));
+    }
 }
 
 impl RowArithmetic {
@@ -43,6 +51,44 @@ impl RowArithmetic {
             }
         }
         self.0.run(Dot(a, b))
+    }
+
+    /// `Σ (a - b)²` in f64.
+    pub fn squared_distance(self, a: &[f32], b: &[f32]) -> f64 {
+        struct Squares<'a>(&'a [f32], &'a [f32]);
+        impl Kernel for Squares<'_> {
+            type Output = f64;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> f64 {
+                // Chains beside each other, which the compiler makes vectors of.
+                const CHAINS: usize = 32;
+                let mut sums = [0.0; CHAINS];
+                let (a, b) = (self.0.as_chunks::<CHAINS>(), self.1.as_chunks::<CHAINS>());
+                for (a, b) in a.0.iter().zip(b.0) {
+                    for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+                        let d = f64::from(*a) - f64::from(*b);
+                        *sum += d * d;
+                    }
+                }
+                let rest = a.1.iter().zip(b.1).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+                sums.iter().sum::<f64>() + rest.sum::<f64>()
+            }
+        }
+        self.0.run(Squares(a, b))
+    }
+
+    /// `out += factor x` in f64.
+    pub fn add_scaled(self, factor: f64, x: &[f64], out: &mut [f64]) {
+        struct Axpy<'a>(f64, &'a [f64], &'a mut [f64]);
+        impl Kernel for Axpy<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) {
+                let Axpy(factor, x, out) = self;
+                out.iter_mut().zip(x).for_each(|(out, x)| *out += factor * x);
+            }
+        }
+        self.0.run(Axpy(factor, x, out));
     }
 
     /// `out = W x + b`

@@ -23,13 +23,31 @@ impl Cpu {
         tap: usize,
         out: &mut [f32],
     ) -> Result<()> {
+        let isa = self.isa;
+        self.each_patch("unit_patches", x, images, tokens, width, norm, tap, out, |row| isa.run(UnitRow(row)))
+    }
+
+    /// The patch tokens of a tap, by `norm` where there is one, and then by `finish`.
+    #[expect(clippy::too_many_arguments, reason = "those of the operations that it is for")]
+    pub(super) fn each_patch(
+        &mut self,
+        op: &'static str,
+        x: &[f32],
+        images: usize,
+        tokens: ImageTokens,
+        width: usize,
+        norm: Option<&Norm<Cpu>>,
+        tap: usize,
+        out: &mut [f32],
+        finish: impl Fn(&mut [f32]) + Sync,
+    ) -> Result<()> {
         let ImageTokens { prefix, patches } = tokens;
         let rows = images * patches;
-        need("unit_patches", "x", x.len(), images * tokens.count() * width)?;
+        need(op, "x", x.len(), images * tokens.count() * width)?;
         if let Some(norm) = norm {
-            need("unit_patches", "norm", norm.weight.len().min(norm.bias.len()), width)?;
+            need(op, "norm", norm.weight.len().min(norm.bias.len()), width)?;
         }
-        need("unit_patches", "out", out.len(), (tap + 1) * rows * width)?;
+        need(op, "out", out.len(), (tap + 1) * rows * width)?;
         let isa = self.isa;
         let out = &mut out[tap * rows * width..][..rows * width];
         self.pool.run_chunks(out, ROWS * width, |chunk, out, _| {
@@ -39,7 +57,7 @@ impl Cpu {
                 if let Some(norm) = norm {
                     isa.run(NormaliseRow::of(out, norm));
                 }
-                isa.run(UnitRow(out));
+                finish(out);
             }
         });
         Ok(())

@@ -69,9 +69,18 @@ impl Bank {
     }
 
     /// Layers, rows of a layer and width of the unit rows at `tensor`.
-    pub(super) fn rows(&self, op: &'static str, tensor: usize) -> Result<[usize; 3]> {
+    pub(crate) fn rows(&self, op: &'static str, tensor: usize) -> Result<[usize; 3]> {
+        self.shape(op, tensor, BankRole::Rows)
+    }
+
+    /// The extents of the numbers at `tensor`.
+    pub(crate) fn numbers(&self, op: &'static str, tensor: usize) -> Result<[usize; 3]> {
+        self.shape(op, tensor, BankRole::Numbers)
+    }
+
+    fn shape(&self, op: &'static str, tensor: usize, role: BankRole) -> Result<[usize; 3]> {
         match self.tensors.get(tensor) {
-            Some(found) if found.role == BankRole::Rows => Ok(found.shape),
+            Some(found) if found.role == role => Ok(found.shape),
             _ => Err(missing(op, tensor)),
         }
     }

@@ -94,7 +94,7 @@ fn cosine(key: u64) -> f32 {
 
 impl Cuda {
     /// How numbers of this role are stored.
-    pub(super) fn stored(&self, role: Role) -> Storage {
+    pub(crate) fn stored(&self, role: Role) -> Storage {
         Storage::Number(self.shared.precision.stores(role))
     }
 

@@ -167,11 +167,15 @@ macro_rules! kernels {
 kernels! {
     by_type [
         patch_rows, embed, layer_norm, unit_patches, gelu_exact, gelu_quick, swiglu, class_attention, pool_rows, patch_nn,
+        join_layers, nearest_distance,
     ]
     single [
         resize_horizontal,
         attention_f16_64, attention_f16_208, attention_f16_240, attention_f16_272, attention_online_f16, attention_f32,
         residual_mean,
+        plain_patches,
+        subspace_distance,
+        enlarge_columns, enlarge_rows,
         mean_of_largest,
     ]
 }

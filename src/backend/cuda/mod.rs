@@ -31,8 +31,8 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::backend::{
-    AttentionShape, Backend, BankTensor, Embedding, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision, Role,
-    Search, Sequences, need,
+    AttentionShape, Backend, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision,
+    Role, Search, Sequences, Subspace, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -48,10 +48,12 @@ mod class_attention;
 mod context;
 mod device_frame;
 mod embed;
+mod enlarge;
 mod error;
 mod event;
 mod gelu;
 mod graph;
+mod join_layers;
 mod kernels;
 pub(crate) mod launch;
 mod layer_norm;
@@ -60,10 +62,13 @@ mod linear;
 mod matmul;
 mod mean_of_largest;
 mod memory;
+mod nearest_distance;
 mod patch_nn;
+mod plain_patches;
 mod pool_rows;
 mod preprocess;
 mod residual_mean;
+mod subspace_distance;
 mod swiglu;
 mod tune;
 mod unit_patches;
@@ -418,6 +423,36 @@ impl Backend for Cuda {
         self.launch_unit_patches(x, images, tokens, width, norm, tap, out)
     }
 
+    fn plain_patches(
+        &mut self,
+        x: &Buffer,
+        images: usize,
+        tokens: ImageTokens,
+        width: usize,
+        norm: Option<&Norm<Self>>,
+        tap: usize,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        self.launch_plain_patches(x, images, tokens, width, norm, tap, out)
+    }
+
+    fn join_layers(&mut self, x: &Buffer, shape: [usize; 3], scale: f32, out: &mut Buffer) -> Result<()> {
+        self.launch_join_layers(x, shape, scale, out)
+    }
+
+    fn nearest_distance(
+        &mut self,
+        queries: &Buffer,
+        at: &Search,
+        bank: &Bank,
+        found: &mut Buffer,
+        scale: f32,
+        judged: &Buffer,
+        map: &mut Buffer,
+    ) -> Result<()> {
+        self.launch_nearest_distance(queries, at, bank, found, scale, judged, map)
+    }
+
     fn layer_norm_unit_patches(
         &mut self,
         x: &Buffer,
@@ -447,6 +482,32 @@ impl Backend for Cuda {
         map: &mut Buffer,
     ) -> Result<()> {
         self.launch_residual_mean(cosines, taps, cells, scale, judged, map)
+    }
+
+    fn subspace_distance(
+        &mut self,
+        tokens: &Buffer,
+        shape: [usize; 3],
+        at: &Search,
+        by: &Subspace,
+        bank: &Bank,
+        judged: &Buffer,
+        map: &mut Buffer,
+    ) -> Result<()> {
+        self.launch_subspace_distance(tokens, shape, at, by, bank, judged, map)
+    }
+
+    fn enlarge(
+        &mut self,
+        map: &Buffer,
+        judged: &Buffer,
+        at: &Enlarge,
+        blur: &Constant,
+        columns: &mut Buffer,
+        out: &mut Buffer,
+        out_judged: &mut Buffer,
+    ) -> Result<()> {
+        self.launch_enlarge(map, judged, at, blur, columns, out, out_judged)
     }
 
     fn mean_of_largest(&mut self, map: &Buffer, judged: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {

@@ -14,12 +14,13 @@
 
 use std::sync::Arc;
 
-use super::{Fitted, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device};
+use super::{
+    Fitted, Fitting, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device,
+    rows,
+};
 use crate::backend::BankRole;
 use crate::encoder::Wants;
-use crate::error::{Error, ErrorKind, Result};
-use crate::memory;
-use crate::tensor::shape_text;
+use crate::error::Result;
 use crate::view::Fit;
 use crate::weights::{Arch, Weights};
 
@@ -92,7 +93,7 @@ impl Method for AnomalyDino {
         ]
     }
 
-    fn usual_fit(&self) -> Option<Fit> {
+    fn usual_fit(&self, _: &Arch) -> Option<Fit> {
         Some(Fit::Trim)
     }
 
@@ -105,7 +106,8 @@ impl Method for AnomalyDino {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
-        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false, tokens: options.switch(MASK)? })
+        let tokens = options.switch(MASK)?;
+        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false, unit: true, tokens })
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
@@ -117,15 +119,15 @@ impl Method for AnomalyDino {
         Ok(())
     }
 
-    fn join_views(&self, views: Vec<Vec<NamedTensor>>) -> Result<Vec<NamedTensor>> {
+    fn join_views(&self, views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
         let views = views.iter().map(|view| find(view, PATCHES)).collect::<Result<Vec<_>>>()?;
-        Ok(vec![joined(&views)?])
+        Ok(vec![rows::joined(&views)?])
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
         let patches = prompts.iter().map(|prompt| find(&prompt.tensors, PATCHES)).collect::<Result<Vec<_>>>()?;
         let rows = patches.iter().map(|patches| patches.shape[0]).collect();
-        Ok(Fitted { tensors: vec![joined(&patches)?], rows })
+        Ok(Fitted { tensors: vec![rows::joined(&patches)?], rows })
     }
 
     fn take_apart(
@@ -134,38 +136,20 @@ impl Method for AnomalyDino {
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
-        let patches = bank.tensor(PATCHES)?;
-        let &[_, width] = &patches.shape[..] else {
-            return Err(Error::new(ErrorKind::Internal, "an unchecked bank was split into prompts"));
-        };
-        let prompts = places.iter().map(|&k| {
-            let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
-            let own = patches.values[first * width..].iter().copied();
-            let values = memory::collected("a prompt of a bank", rows * width, own)?.into();
-            let tensors = vec![NamedTensor { name: PATCHES, shape: vec![rows, width], values }];
-            Ok(Prompt { hash: hashes[k], tensors })
-        });
-        Ok((prompts.collect::<Result<_>>()?, Vec::new()))
+        Ok((rows::prompts(bank, PATCHES, hashes, places)?, Vec::new()))
     }
 
     fn check_values(&self, values: &[f32]) -> Result<()> {
         foreground::nothing_left(values[0]).map_or(Ok(()), Err)
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
-        let (rows, found) = (bank.rows.iter().sum(), &bank.tensor(PATCHES)?.shape);
-        let expected = [rows, arch.vision.width];
-        if found[..] != expected || bank.rows.len() != prompts || bank.rows.contains(&0) {
-            let message = format!(
-                "tensor `{PATCHES}` has shape {}, but the model and {prompts} prompts of {:?} rows give {}: build \
-                the bank again",
-                shape_text(found),
-                bank.rows,
-                shape_text(&expected)
-            );
-            return Err(Error::new(ErrorKind::Bank, message).of_tensor(PATCHES).with_shapes(&expected, found));
-        }
-        Ok(())
+    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
+        rows::check_counts(bank, prompts)?;
+        rows::check_shape(bank, PATCHES, &[bank.rows.iter().sum(), arch.vision.width])
+    }
+
+    fn shares_prompts(&self) -> bool {
+        true
     }
 
     fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
@@ -177,18 +161,6 @@ impl Method for AnomalyDino {
     }
 
     load_on_every_device!(load);
-}
-
-/// The rows of all tensors `[R, W]`, concatenated.
-fn joined(parts: &[&NamedTensor]) -> Result<NamedTensor> {
-    let width = parts.first().map_or(0, |part| part.shape[1]);
-    if width == 0 || parts.iter().any(|part| part.shape[1] != width) {
-        return Err(Error::new(ErrorKind::Internal, "prompts without patches, or with patches of different widths"));
-    }
-    let rows: usize = parts.iter().map(|part| part.shape[0]).sum();
-    let all = parts.iter().flat_map(|part| part.values.iter().copied());
-    let values = memory::collected("the rows of a bank", rows * width, all)?;
-    Ok(NamedTensor { name: PATCHES, shape: vec![rows, width], values: values.into() })
 }
 
 /// The method has no weights of its own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::image::{IgnoreMask, Roi};
 use crate::tensor::DType;
-use crate::view::rotate;
+use crate::view::{Corners, Turn, rotate};
 use crate::weights::{Arch, random};
 use crate::{
     BankSpec, Device, Engine, EngineOptions, ErrorKind, Fit, Frame, PixelFormat, PromptBank, Score, Thresholds,
@@ -101,6 +101,10 @@ fn distances_and_scores_are_those_of_the_paper() {
     }
 }
 
+fn reflected(degrees: f64) -> Turn {
+    Turn { degrees, corners: Corners::Reflected }
+}
+
 #[test]
 fn a_prompt_is_seen_at_every_turn_in_order() {
     let engine = Model::new().engine(2);
@@ -109,7 +113,7 @@ fn a_prompt_is_seen_at_every_turn_in_order() {
     assert_eq!(turned.tensor("patches").unwrap().1, [300, 64]);
     let mut memory = Vec::new();
     for (turn, rows) in rows(&turned).chunks(100).enumerate() {
-        let view = rotate(&frame(&pixels), 120.0 * turn as f64, &mut memory).unwrap();
+        let view = rotate(&frame(&pixels), reflected(120.0 * turn as f64), &mut memory).unwrap();
         assert_eq!(rows, self::rows(&bank(&engine, &["rotations=1"], &[view])), "turn {turn}");
     }
     assert_eq!(bank(&engine, &[], &[frame(&pixels)]).tensor("patches").unwrap().1[0], 800);

@@ -12,13 +12,11 @@
 //! mean `class_mean` `[E]`, and `text_prototypes` `[2, E]`. Unlike in the published code, an image's score does not
 //! depend on the others of its batch.
 
-use super::{Fitted, Method, NamedTensor, Options, Output, Prompt, find, load_on_every_device};
+use super::{Fitted, Fitting, Method, NamedTensor, Options, Output, Prompt, find, load_on_every_device, rows};
 use crate::backend::BankRole;
 use crate::backend::cpu::Cpu;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory;
-use crate::tensor::shape_text;
 use crate::text::Tokeniser;
 use crate::view::Grid;
 use crate::weights::{Arch, Weights};
@@ -106,23 +104,18 @@ impl Method for Inctrl {
         Ok(vec![NamedTensor { name: TEXT_PROTOTYPES, shape, values: values.into() }])
     }
 
-    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
         let parts = |name: &str| prompts.iter().map(|p| find(&p.tensors, name)).collect::<Result<Vec<_>>>();
         let (taps, adapted) = (parts(TAPS)?, parts(ADAPTED)?);
-        let Some(&[layers, _, width]) = taps.first().map(|first| &first.shape[..]) else {
+        if prompts.is_empty() {
             return Err(Error::new(ErrorKind::Argument, "the bank has no prompts: at least one is needed"));
-        };
+        }
         let rows: Vec<usize> = taps.iter().map(|taps| taps.shape[1]).collect();
-        let layer = |l: usize| {
-            taps.iter().zip(&rows).flat_map(move |(taps, rows)| &taps.values[l * rows * width..][..rows * width])
-        };
-        let len = layers * rows.iter().sum::<usize>() * width;
-        let all = memory::collected("the rows of a bank", len, (0..layers).flat_map(layer).copied())?;
         let adapted: Vec<f32> = adapted.iter().flat_map(|adapted| adapted.values.iter().copied()).collect();
         let embedding = adapted.len() / prompts.len();
         let mean = cls_mean(&adapted, embedding);
         let mut tensors = vec![
-            NamedTensor { name: TAPS, shape: vec![layers, rows.iter().sum(), width], values: all.into() },
+            rows::joined(&taps)?,
             NamedTensor { name: ADAPTED, shape: vec![prompts.len(), embedding], values: adapted.into() },
             NamedTensor { name: CLS_MEAN, shape: vec![embedding], values: mean.into() },
         ];
@@ -136,28 +129,16 @@ impl Method for Inctrl {
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
-        let (taps, adapted) = (bank.tensor(TAPS)?, bank.tensor(ADAPTED)?);
-        let (&[layers, all, width], &[_, embedding]) = (&taps.shape[..], &adapted.shape[..]) else {
-            return Err(Error::new(ErrorKind::Internal, "an unchecked bank was split into prompts"));
-        };
-        let prompts = places.iter().map(|&k| {
-            let (first, rows) = (bank.rows[..k].iter().sum::<usize>(), bank.rows[k]);
-            let layer = |l: usize| &taps.values[(l * all + first) * width..][..rows * width];
-            let own = (0..layers).flat_map(layer).copied();
-            let own = memory::collected("a prompt of a bank", layers * rows * width, own)?.into();
-            let class = adapted.values[k * embedding..][..embedding].to_vec().into();
-            Ok(Prompt {
-                hash: hashes[k],
-                tensors: vec![
-                    NamedTensor { name: TAPS, shape: vec![layers, rows, width], values: own },
-                    NamedTensor { name: ADAPTED, shape: vec![embedding], values: class },
-                ],
-            })
-        });
-        Ok((prompts.collect::<Result<_>>()?, vec![bank.tensor(TEXT_PROTOTYPES)?.clone()]))
+        let adapted = bank.tensor(ADAPTED)?;
+        let embedding = adapted.shape.last().copied().unwrap_or(0);
+        let mut prompts = rows::prompts(bank, TAPS, hashes, places)?;
+        for (prompt, &k) in prompts.iter_mut().zip(places) {
+            prompt.tensors.push(vector(ADAPTED, adapted.values[k * embedding..][..embedding].to_vec()));
+        }
+        Ok((prompts, vec![bank.tensor(TEXT_PROTOTYPES)?.clone()]))
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch) -> Result<()> {
+    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
         let rows: usize = bank.rows.iter().sum();
         let (layers, width, embedding) = (arch.taps.len(), arch.vision.width, arch.embed_dim);
         let wanted: [(&str, &[usize]); 4] = [
@@ -167,15 +148,7 @@ impl Method for Inctrl {
             (TEXT_PROTOTYPES, &[2, embedding]),
         ];
         for (name, expected) in wanted {
-            let found = &bank.tensor(name)?.shape;
-            if found != expected {
-                let message = format!(
-                    "tensor `{name}` has shape {}, but the model gives {}: build the bank again",
-                    shape_text(found),
-                    shape_text(expected)
-                );
-                return Err(Error::new(ErrorKind::Bank, message).of_tensor(name).with_shapes(expected, found));
-            }
+            rows::check_shape(bank, name, expected)?;
         }
         let most = arch.vision.patches();
         if bank.rows.len() != prompts || bank.rows.iter().any(|rows| !(1..=most).contains(rows)) {
@@ -186,6 +159,10 @@ impl Method for Inctrl {
             return Err(Error::new(ErrorKind::Bank, message));
         }
         Ok(())
+    }
+
+    fn shares_prompts(&self) -> bool {
+        true
     }
 
     fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {

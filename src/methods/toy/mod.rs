@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    AfterStep, Batch, Compare, Fitted, Loaded, Method, NamedTensor, Options, Output, Outputs, Prompt, find,
-    judged_rows, load_on_every_device,
+    AfterStep, Batch, Compare, Fitted, Fitting, Loaded, Method, NamedTensor, Options, Output, Outputs, Prompt, find,
+    judged_rows, load_on_every_device, rows,
 };
 use crate::backend::{Backend, BankRole, Role};
 use crate::encoder::Wants;
@@ -40,19 +40,9 @@ impl Method for MeanNearest {
         Ok(())
     }
 
-    fn fit(&self, prompts: &[Prompt], _class: Vec<NamedTensor>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
         let rows = prompts.iter().map(|prompt| find(&prompt.tensors, ROWS)).collect::<Result<Vec<_>>>()?;
-        let (layers, width) = (rows[0].shape[0], rows[0].shape[2]);
-        let layer = |l: usize| {
-            rows.iter().flat_map(move |rows| {
-                let len = rows.shape[1] * width;
-                &rows.values[l * len..][..len]
-            })
-        };
-        let counts: Vec<usize> = rows.iter().map(|rows| rows.shape[1]).collect();
-        let values = (0..layers).flat_map(layer).copied().collect::<Vec<f32>>().into();
-        let shape = vec![layers, counts.iter().sum(), width];
-        Ok(Fitted { tensors: vec![NamedTensor { name: ROWS, shape, values }], rows: Vec::new() })
+        Ok(Fitted { tensors: vec![rows::joined(&rows)?], rows: Vec::new() })
     }
 
     fn take_apart(
@@ -61,11 +51,10 @@ impl Method for MeanNearest {
         _hashes: &[[u8; 32]],
         _places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
-        let message = "banks of the method `mean-nearest` do not keep prompts apart: build another bank";
-        Err(Error::new(ErrorKind::Argument, message))
+        Err(rows::inseparable(self.name()))
     }
 
-    fn check_bank(&self, bank: &Fitted, _prompts: usize, arch: &Arch) -> Result<()> {
+    fn check_bank(&self, bank: &Fitted, _prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
         match bank.tensor(ROWS)?.shape[..] {
             [layers, _, width] if layers == arch.taps.len() && width == arch.vision.width => Ok(()),
             _ => {

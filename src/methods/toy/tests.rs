@@ -93,7 +93,7 @@ fn an_encoder_without_heads_serves_the_methods_that_need_none() {
     let error = bare.build_bank("cat", Fit::Crop, &[frame(&pixels)]).unwrap_err();
     let text = error.chain();
     assert!(
-        text.contains("needs trained heads") && text.contains("name one that it can serve: anomaly-dino, mean-nearest"),
+        text.contains("needs trained heads") && text.contains("name one that it can serve: anomaly-dino, patchcore"),
         "{text}"
     );
     assert_eq!(bare.bank_builder_for("inctrl", "cat", Fit::Crop).err().unwrap().kind(), ErrorKind::Weights);

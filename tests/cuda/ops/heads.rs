@@ -7,7 +7,7 @@ use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
 use inctrl::tensor::Dense;
 
 use super::patch_nn::unit_rows;
-use super::{Operation, compare};
+use super::{Every, Operation, compare};
 use crate::{filled, halves, read, turn};
 
 /// A bank of a class mean and two text prototypes.
@@ -31,7 +31,7 @@ fn dense(seed: u64, rows: usize, cols: usize, biased: bool) -> Dense {
 fn cuda_heads() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (images, embed, cells) in [(1, 24, 9), (3, 32, 25), (2, 640, 225)] {
                 let layers = HeadLayers {

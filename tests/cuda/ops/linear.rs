@@ -6,7 +6,7 @@ use super::*;
 fn cuda_linear() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (rows, inputs, outputs, biased) in
                 [(1, 64, 64, true), (5, 64, 192, true), (17, 128, 32, false), (10, 588, 64, true), (3, 256, 24, false)]
@@ -49,7 +49,7 @@ fn cuda_linear() {
 fn cuda_gelu() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (kind, len) in [(Gelu::Exact, 1), (Gelu::Exact, 2049), (Gelu::Quick, 4103), (Gelu::Exact, 4096)] {
                 let host = halves(1, len, 3.0);
@@ -67,7 +67,7 @@ fn cuda_gelu() {
 fn cuda_swiglu() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Rows of whole vectors and of others, and blocks with a rest of either.
             for (rows, width) in [(1, 8), (1, 1), (3, 344), (2, 1024), (7, 37), (5, 416), (1, 2056)] {

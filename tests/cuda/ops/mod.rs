@@ -8,6 +8,8 @@ use inctrl::backend::{
     Search, Sequences,
 };
 use inctrl::methods::inctrl::HeadOps;
+use inctrl::methods::patchcore::ReweightOps;
+use inctrl::methods::spade::SpadeOps;
 use inctrl::tensor::{DType, TensorView};
 use inctrl::view::{Filter, Plan, Preprocessing};
 use inctrl::{Fit, Frame, PixelFormat};
@@ -16,6 +18,7 @@ use crate::common::numbers::Stored;
 use crate::compare::close_to_max;
 use crate::{Turn, filled, halves, read, tolerance, turn};
 
+mod distances;
 mod foreground;
 mod heads;
 mod linear;
@@ -41,10 +44,14 @@ where
     }
 }
 
+/// A backend with the operations of every method.
+trait Every: HeadOps + ReweightOps + SpadeOps {}
+impl<B: HeadOps + ReweightOps + SpadeOps> Every for B {}
+
 /// An operation at all its sizes, written once for every backend.
 trait Operation {
     /// Named results.
-    fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)>;
+    fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)>;
 }
 
 fn ends(images: usize, tokens: usize) -> Vec<usize> {
@@ -64,7 +71,7 @@ fn norm<B: Backend>(backend: &mut B, seed: u64, width: usize) -> Norm<B> {
 fn cuda_embed_and_norms() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (images, prefix, patches, width, pre) in [
                 (1, 1, 1, 64, true),
@@ -134,7 +141,7 @@ fn cuda_vectors_without_length_stay_zero() {
 fn cuda_attention() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Each kernel at its last key and one before; the last two cases take the online one, also with whole
             // tiles.
@@ -176,7 +183,7 @@ fn cuda_attention() {
 fn cuda_pool_rows() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             for (role, pool) in [
                 (Role::Stream, PoolToken::First),

@@ -20,7 +20,7 @@ pub(super) fn unit_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
 fn cuda_patch_nn_and_residual_mean() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Less than a tile, a tile and one more of queries and of bank rows, many bank tiles.
             for (layers, images, prompts, patches, width) in [
@@ -60,7 +60,7 @@ fn cuda_patch_nn_and_residual_mean() {
 fn cuda_mean_of_largest() {
     struct Op;
     impl Operation for Op {
-        fn run<B: HeadOps>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
+        fn run<B: Every>(&self, backend: &mut B) -> Vec<(String, Vec<f32>)> {
             let mut results = Vec::new();
             // Fewer cells than threads and more, one of a hundred and the largest alone, ties, maps of which nothing
             // counts.

@@ -26,16 +26,23 @@ macro_rules! on_every_backend {
 
 mod attention;
 mod embed;
+mod enlarge;
 mod foreground;
 mod gelu;
 mod heads;
+mod join_layers;
 mod layer_norm;
 mod linear;
 mod mean_of_largest;
+mod nearest_distance;
 mod patch_nn;
+mod patchcore_reweight;
+mod plain_patches;
 mod pool_rows;
 mod preprocess;
 mod residual_mean;
+mod spade_image;
+mod subspace_distance;
 mod swiglu;
 mod unit_patches;
 

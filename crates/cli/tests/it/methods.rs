@@ -179,3 +179,52 @@ fn what_it_cannot_do_is_said_by_name() {
     // A bank of one method does not make a scorer of another.
     assert!(!bench.path("dino.bank").exists() && !bench.path("x.bank").exists());
 }
+
+/// From a folder to rows, without a file in between and with one; and limits from images that are not in the bank.
+#[test]
+fn every_method_scores_a_folder() {
+    let bench = Bench::new();
+    for (method, options, note) in [
+        ("patchcore", &["--rows", "20"][..], "the bank keeps 20 of them"),
+        ("subspace", &["--rotations", "1", "--variance", "0.9"], "encoded in 2 views each"),
+        ("padim", &["--dims", "30"], "each with a mean and 2 directions"),
+        ("spade", &["--taps", "1,2"], ""),
+    ] {
+        let bank = format!("{method}.bank");
+        let build =
+            ["bank", "build", "--weights", "w.safetensors", "--method", method, "--normals", "good", "--size", "48"];
+        let run = bench.run(&[&build[..], &["--fit", "crop", "-o", &bank], options].concat());
+        assert!(run.code == 0 && run.stderr.contains(note), "{method}: {}", run.stderr);
+        let rows = bench.score(&["--bank", &bank, "--format", "jsonl", "--maps", method, "query.png", "good/a.png"]);
+        let rows: Vec<Value> =
+            rows.succeeded().stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [query, prompt] = [&rows[0], &rows[1]].map(|row| row["score"].as_f64().unwrap());
+        assert!(query > prompt && prompt >= 0.0, "{method}: {query} and {prompt}");
+        assert!(rows[0]["patch_max"].is_number() && bench.path(&format!("{method}/query.overlay.png")).exists());
+        let csv = bench.score(&["--bank", &bank, "--format", "csv", "query.png"]).succeeded().stdout;
+        assert!(csv.starts_with("path,score,patch_max,width,height"), "{csv}");
+        let info = bench.run(&["bank", "info", &bank]).succeeded().stdout;
+        assert!(info.contains(&format!("method   {method}")) && info.contains("size=48"), "{info}");
+    }
+}
+
+#[test]
+fn what_the_other_methods_cannot_do_is_said_by_name() {
+    let bench = Bench::new();
+    for (options, expected) in [
+        (&["--method", "patchcore", "--rows", "100000"][..], "more patches than the"),
+        (&["--method", "patchcore", "--coreset", "0"], "above 0 and at most 1"),
+        (&["--method", "patchcore", "--taps", "9"], "name blocks from 1 to"),
+        (&["--method", "subspace", "--variance", "1"], "such as 0.99"),
+        (&["--method", "spade", "--rows", "3"], "no option `rows`"),
+    ] {
+        let build = ["bank", "build", "--weights", "w.safetensors", "--normals", "good", "-o", "x.bank"];
+        let run = bench.run(&[&build[..], options].concat());
+        assert!(run.code == 1 && run.stderr.contains(expected), "{options:?}: {}", run.stderr);
+    }
+    let one = ["bank", "build", "--weights", "w.safetensors", "--normals", "good/a.png", "-o", "x.bank"];
+    let run = bench.run(&[&one[..], &["--method", "padim"]].concat());
+    assert!(run.code == 1 && run.stderr.contains("at least two") && run.stderr.contains("single=on"), "{}", run.stderr);
+    assert!(!bench.path("x.bank").exists());
+    bench.run(&[&one[..], &["--method", "padim", "--single", "on"]].concat()).succeeded();
+}

@@ -263,12 +263,10 @@ fn banks(
         builder.add(item.image()?.frame()).map_err(|error| error.at(&item.path))?;
         done();
     }
-    let all = builder.finish()?;
-    let place = |prompt: &Prompt| all.prompt_hashes().iter().position(|hash| *hash == prompt.hash);
     let bank = |(run, shots): (usize, usize)| {
         let drawn = draws.of(class, run).map_or(&[][..], |draw| &draw.prompts[..shots]);
-        let places: Vec<usize> = drawn.iter().filter_map(place).collect();
-        Ok(Arc::new(all.subset(&places)?))
+        let hashes: Vec<&str> = drawn.iter().map(|prompt| prompt.hash.as_str()).collect();
+        Ok(Arc::new(builder.bank_of(&hashes)?))
     };
     options.banks().into_iter().map(bank).collect()
 }

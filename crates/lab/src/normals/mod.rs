@@ -91,11 +91,26 @@ fn all_or_none(bad: Vec<Error>, of: Option<usize>) -> Result<()> {
 /// # Errors
 /// As [`BankBuilder::add`] and [`Image::open`]: the kind is that of the first image that is no good, the message names all.
 pub fn build(
+    builder: BankBuilder<'_>,
+    normals: &[Normal<'_>],
+    white: Option<WhiteLevel>,
+    before: &[String],
+    next: impl FnMut(usize),
+) -> Result<(PromptBank, usize)> {
+    build_with(builder, normals, white, before, next, |_, _| {})
+}
+
+/// As [`build`]; `making` is told how much of how much is done, for methods that take long to make a bank of encoded images.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(
     mut builder: BankBuilder<'_>,
     normals: &[Normal<'_>],
     white: Option<WhiteLevel>,
     before: &[String],
     mut next: impl FnMut(usize),
+    making: impl FnMut(usize, usize),
 ) -> Result<(PromptBank, usize)> {
     let mut bad: Vec<Error> = Vec::new();
     let mut copies = Copies { before, seen: HashSet::new(), found: 0 };
@@ -106,7 +121,7 @@ pub fn build(
         bad.extend(add(&mut builder, normal, white, counted).err().map(|error| error.at(normal.name())));
     }
     all_or_none(bad, Some(normals.len()))?;
-    Ok((builder.finish()?, copies.found))
+    Ok((builder.finish_with(making)?, copies.found))
 }
 
 /// The images that a bank is made of, to tell copies.

@@ -47,12 +47,12 @@ impl Kernel for Full<'_> {
 }
 
 /// Prompt patches, packed as they are needed.
-struct Prompts<'a> {
+pub(super) struct Prompts<'a> {
     /// `[count, W]`.
-    rows: Rows<'a>,
-    count: usize,
+    pub rows: Rows<'a>,
+    pub count: usize,
     /// The largest cosines so far, one for each lane of a panel, `[rows, 2 * LANES]`.
-    largest: &'a mut [f32],
+    pub largest: &'a mut [f32],
 }
 
 impl<S: Simd> Panels<S> for Prompts<'_> {

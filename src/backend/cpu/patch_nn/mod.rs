@@ -19,6 +19,7 @@ use crate::memory::grow;
 mod full;
 mod judge;
 mod quantised;
+mod rows;
 mod screen;
 
 use full::Full;
@@ -36,6 +37,8 @@ const WHAT: &str = "the search for nearest neighbours";
 pub(super) struct Memory {
     /// The largest cosines of each share, `[shares, layers, rows]`.
     found: Vec<f32>,
+    /// Where they were found, where that is asked for.
+    places: Vec<i32>,
     screen: screen::Memory,
 }
 
@@ -65,7 +68,7 @@ impl Cpu {
         let parts = Parts::new([layers, rows, prompts], tasks);
         let room = Room::new(queries.values.len() / width.max(1), layers, tasks);
         screen::reserve(&mut self.pool, width)?;
-        let Memory { found, screen } = &mut self.nearest;
+        let Memory { found, screen, .. } = &mut self.nearest;
         let isa = self.isa;
         let screened = match &tensor.integers {
             Some(integers) => integers.prepare(&mut self.pool, isa, queries, rows, room.rows, screen)?,

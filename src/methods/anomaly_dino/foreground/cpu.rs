@@ -26,8 +26,7 @@ impl ForegroundOps for Cpu {
     fn covariance(&mut self, (): &(), tokens: &Tokens<'_, Cpu>, out: &mut Vec<f32>) -> Result<()> {
         const OP: &str = "foreground_covariance";
         need(OP, "out", out.len(), tokens.images * tokens.width * tokens.width)?;
-        self.gram(tokens.patches(OP)?, true, |_| 1.0, out);
-        Ok(())
+        self.gram(tokens.patches(OP)?, true, |_| 1.0, out)
     }
 
     fn squared(&mut self, (): &(), c: &Vec<f32>, images: usize, width: usize, out: &mut Vec<f32>) -> Result<()> {
@@ -39,8 +38,7 @@ impl ForegroundOps for Cpu {
             let trace: f32 = c.iter().step_by(width + 1).sum();
             if trace == 0.0 { 0.0 } else { 1.0 / trace }
         };
-        self.gram(c, false, scale, out);
-        Ok(())
+        self.gram(c, false, scale, out)
     }
 
     fn component(&mut self, (): &(), tokens: &Tokens<'_, Cpu>, c: &Vec<f32>, out: &mut Vec<f32>) -> Result<()> {

@@ -1,0 +1,80 @@
+// The distance of each query row to the bank row that `patch_nn` found for it, by differences:
+// map = judged * mean over layers of scale ||query - row||.
+//
+//   queries  [layers, query_pitch, width]  T, in: the first `count` rows of each layer
+//   bank     one BankTensor in device memory, in: [layers, bank->rows, width], T
+//   keys     [layers, key_pitch]           u64, in: what `patch_nn` leaves, the row in the lower half (ordered.cuh)
+//   judged   [count]                       f32, in: 1, or 0 where a cell is ignored
+//   map      [count]                       f32, out
+//   mirror   [count]                       f32, out, may be null: the same in the host's memory
+//
+// LAUNCH: grid ceil(count / 8), block 256 (a warp a query), no shared memory. width a multiple of 8; pointers of rows 16-byte
+// aligned.
+// NUMERICS: f32; a lane's eight elements of every 256 in order, then lanes as a butterfly, then layers in order.
+// REFERENCE: backend/cpu/nearest_distance.rs.
+#include "abi.cuh"
+#include "ordered.cuh"
+#include "reduce.cuh"
+#include "vec.cuh"
+
+namespace nearest_distance {
+
+constexpr int WARPS = 8;
+constexpr int EACH = 8;
+
+template <class T>
+__device__ __forceinline__ void one_query(const T* __restrict__ queries, int query_pitch, int count,
+                                          const BankTensor* __restrict__ bank, int layers, int width,
+                                          const unsigned long long* __restrict__ keys, int key_pitch, float scale,
+                                          const float* __restrict__ judged, float* __restrict__ map,
+                                          float* __restrict__ mirror) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int query = static_cast<int>(blockIdx.x) * WARPS + thread / reduce::WARP;
+    if (query >= count) return;
+    const int lane = thread % reduce::WARP;
+    float sum = 0.0f;
+    for (int layer = 0; layer < layers; layer++) {
+        const unsigned long long key = keys[static_cast<size_t>(layer) * key_pitch + query];
+        const size_t place = 0xffffffffu - static_cast<uint32_t>(key);
+        const T* a = queries + (static_cast<size_t>(layer) * query_pitch + query) * width;
+        const T* b = static_cast<const T*>(bank->data) + (static_cast<size_t>(layer) * bank->rows + place) * width;
+        float squares = 0.0f;
+        for (int column = lane * EACH; column < width; column += reduce::WARP * EACH) {
+            float x[EACH], y[EACH];
+            vec::load8(a + column, x);
+            vec::load8(b + column, y);
+#pragma unroll
+            for (int k = 0; k < EACH; k++) {
+                const float d = x[k] - y[k];
+                squares = fmaf(d, d, squares);
+            }
+        }
+        sum += scale * sqrtf(reduce::sum(squares));
+    }
+    if (lane != 0) return;
+    const float distance = judged[query] * (sum / static_cast<float>(layers));
+    map[query] = distance;
+    if (mirror != nullptr) mirror[query] = distance;
+}
+
+}  // namespace nearest_distance
+
+extern "C" __global__ void __launch_bounds__(256)
+    nearest_distance_f16(const half_t* __restrict__ queries, int query_pitch, int count,
+                         const BankTensor* __restrict__ bank, int layers, int width,
+                         const unsigned long long* __restrict__ keys, int key_pitch, float scale,
+                         const float* __restrict__ judged, float* __restrict__ map, float* __restrict__ mirror) {
+    nearest_distance::one_query(queries, query_pitch, count, bank, layers, width, keys, key_pitch, scale, judged, map,
+                                mirror);
+}
+CU_EXPORT(nearest_distance_f16);
+
+extern "C" __global__ void __launch_bounds__(256)
+    nearest_distance_f32(const float* __restrict__ queries, int query_pitch, int count,
+                         const BankTensor* __restrict__ bank, int layers, int width,
+                         const unsigned long long* __restrict__ keys, int key_pitch, float scale,
+                         const float* __restrict__ judged, float* __restrict__ map, float* __restrict__ mirror) {
+    nearest_distance::one_query(queries, query_pitch, count, bank, layers, width, keys, key_pitch, scale, judged, map,
+                                mirror);
+}
+CU_EXPORT(nearest_distance_f32);

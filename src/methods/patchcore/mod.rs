@@ -1,0 +1,241 @@
+//! PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265): the distance of each patch of an image to the nearest of a few patches
+//! that stand for all those of the normal images.
+//!
+//! | What | Where |
+//! |---|---|
+//! | features: tokens of the tapped blocks after the final norm, each to unit length, side by side, over the root of their number | [`PatchCore`], `compare.rs` |
+//! | the bank: a coreset of all patches of the prompts, by greedy k-centre | `coreset.rs` |
+//! | distance of a patch: Euclidean, to the nearest row; of an image: the largest | `compare.rs` |
+//! | optional weight of the image's distance, from the neighbours of the row that it is to | `reweight/` |
+//!
+//! A bank holds `patches` `[M, W]`, in the order in which they were chosen, and `neighbours` `[M, 9]`, the rows nearest to each
+//! (-1 where there are fewer) where the option `reweight` is on, and one zero where it is not. Distances are those of the unit tokens side by side: the root
+//! of the number of tapped blocks is multiplied back.
+
+use super::sees::{self, ROTATIONS, SIZE, TAPS};
+use super::{
+    Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, rows,
+};
+use crate::backend::BankRole;
+use crate::encoder::Wants;
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
+use crate::view::Fit;
+use crate::weights::{Arch, Weights};
+
+mod compare;
+mod coreset;
+mod reweight;
+pub use reweight::{AROUND, ReweightOps, Reweighted};
+
+/// Names of the bank's tensors.
+const PATCHES: &str = "patches";
+const NEIGHBOURS: &str = "neighbours";
+
+/// Options.
+const CORESET: &str = "coreset";
+const ROWS: &str = "rows";
+const SEED: &str = "seed";
+const REWEIGHT: &str = "reweight";
+
+/// Numbers of an image: score, largest distance.
+const OUTPUTS: usize = 2;
+
+/// The method.
+pub struct PatchCore;
+
+impl Method for PatchCore {
+    fn name(&self) -> &'static str {
+        "patchcore"
+    }
+
+    fn outputs(&self) -> &'static [Output] {
+        const OUT: &[Output; OUTPUTS] = &[
+            Output { name: "score", low: 0.0, high: f32::INFINITY },
+            Output { name: "patch_max", low: 0.0, high: f32::INFINITY },
+        ];
+        OUT
+    }
+
+    fn cells(&self) -> Output {
+        Output { name: "map", low: 0.0, high: f32::INFINITY }
+    }
+
+    fn options(&self) -> &'static [Opt] {
+        const {
+            &[
+                sees::size(sees::USUAL_SIZE),
+                sees::taps("the last"),
+                sees::rotations(1),
+                Opt {
+                    name: CORESET,
+                    help: "share of the patches of the normal images that the bank keeps; 1 keeps all, in their order",
+                    kind: OptKind::Share { default: 0.1 },
+                    of_prompts: true,
+                },
+                Opt {
+                    name: ROWS,
+                    help: "number of patches that the bank keeps, in place of a share; 0 leaves it to the share",
+                    kind: OptKind::Count { low: 0, high: 1 << 24, default: 0 },
+                    of_prompts: true,
+                },
+                Opt {
+                    name: SEED,
+                    help: "which patch is chosen first: 0 for the one farthest from the mean of all, another number draws one",
+                    kind: OptKind::Count { low: 0, high: u32::MAX as usize, default: 0 },
+                    of_prompts: true,
+                },
+                Opt {
+                    name: REWEIGHT,
+                    help: "multiply an image's distance by how far its patch is from the neighbours of the nearest one",
+                    kind: OptKind::Switch { default: false },
+                    of_prompts: false,
+                },
+            ]
+        }
+    }
+
+    fn settle(&self, arch: &Arch, options: &mut Options) {
+        sees::settle(arch, options);
+    }
+
+    fn usual_fit(&self, arch: &Arch) -> Option<Fit> {
+        sees::usual_fit(arch)
+    }
+
+    fn size(&self, options: &Options) -> Result<Option<usize>> {
+        options.count(SIZE).map(Some)
+    }
+
+    fn turns(&self, options: &Options) -> Result<usize> {
+        options.count(ROTATIONS)
+    }
+
+    fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
+        sees::unit_tokens(arch, options, false)
+    }
+
+    fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
+        let turns = options.count(ROTATIONS).unwrap_or(1);
+        turns.saturating_mul(cells).saturating_mul(4 * width(arch, options))
+    }
+
+    fn slot_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
+        // The tokens side by side, and the rows that were found.
+        cells.saturating_mul(4 * width(arch, options) + 8)
+    }
+
+    fn announce(&self, arch: &Arch, options: &Options, prompts: usize, cells: usize) -> Option<String> {
+        let all = prompts.saturating_mul(options.count(ROTATIONS).ok()?).saturating_mul(cells);
+        let kept = kept(options, all).ok()?;
+        let width = width(arch, options);
+        let megabytes = |rows: usize| rows.saturating_mul(4 * width) as f64 / 1e6;
+        let mut text = format!(
+            "{prompts} square images leave {all} patches of {width} numbers, {:.1} MB; the bank keeps {kept} of them, {:.1} MB",
+            megabytes(all),
+            megabytes(kept)
+        );
+        if kept < all {
+            let while_choosing = megabytes(all) + (all * size_of::<coreset::Bound>()) as f64 / 1e6;
+            text += &format!(", and choosing them takes {while_choosing:.1} MB");
+        }
+        Some(text)
+    }
+
+    fn check_model(&self, _: &Weights) -> Result<()> {
+        Ok(())
+    }
+
+    fn join_views(&self, views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
+        let views = views.iter().map(|view| find(view, PATCHES)).collect::<Result<Vec<_>>>()?;
+        Ok(vec![rows::joined(&views)?])
+    }
+
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<Fitted> {
+        let parts = prompts.iter().map(|prompt| find(&prompt.tensors, PATCHES)).collect::<Result<Vec<_>>>()?;
+        let all = rows::joined(&parts)?;
+        let &[count, width] = &all.shape[..] else {
+            return Err(Error::new(ErrorKind::Internal, "patches of several layers"));
+        };
+        let kept = kept(with.options, count)?;
+        let (patches, counts) = if kept == count && with.options.count(ROWS)? == 0 {
+            (all, parts.iter().map(|part| part.shape[0]).collect())
+        } else {
+            let bytes = count * (size_of::<coreset::Bound>() + size_of::<f64>());
+            memory::check("choosing patches", bytes, "use fewer normal images")?;
+            let chosen =
+                coreset::choose(&mut (with.cpu)()?, &all.values, width, kept, with.options.count(SEED)?, with.progress);
+            let values = chosen.iter().flat_map(|&row| &all.values[row * width..][..width]).copied();
+            let values = memory::collected("the coreset", kept * width, values)?.into();
+            (NamedTensor { name: PATCHES, shape: vec![kept, width], values }, Vec::new())
+        };
+        let neighbours = if with.options.switch(REWEIGHT)? {
+            coreset::neighbours(&mut (with.cpu)()?, &patches.values, width, AROUND)
+        } else {
+            vec![0.0]
+        };
+        let shape = if neighbours.len() == 1 { vec![1, 1] } else { vec![patches.shape[0], AROUND] };
+        let neighbours = NamedTensor { name: NEIGHBOURS, shape, values: neighbours.into() };
+        Ok(Fitted { tensors: vec![patches, neighbours], rows: counts })
+    }
+
+    fn take_apart(
+        &self,
+        bank: &Fitted,
+        hashes: &[[u8; 32]],
+        places: &[usize],
+    ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
+        if bank.rows.is_empty() {
+            return Err(rows::inseparable(self.name()));
+        }
+        Ok((rows::prompts(bank, PATCHES, hashes, places)?, Vec::new()))
+    }
+
+    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
+        let rows = bank.tensor(PATCHES)?.shape.first().copied().unwrap_or(0).max(1);
+        rows::check_shape(bank, PATCHES, &[rows, width(arch, options)])?;
+        if !bank.rows.is_empty() {
+            rows::check_counts(bank, prompts)?;
+            rows::check_shape(bank, PATCHES, &[bank.rows.iter().sum(), width(arch, options)])?;
+        }
+        let neighbours = bank.tensor(NEIGHBOURS)?;
+        let expected = if options.switch(REWEIGHT)? { [rows, AROUND] } else { [1, 1] };
+        rows::check_shape(bank, NEIGHBOURS, &expected)?;
+        let is_row = |row: &f32| (0.0..rows as f32).contains(row) && row.fract() == 0.0;
+        let columns = neighbours.shape[1];
+        // The first is the row itself, or an equal.
+        let wrong = |(i, row): (usize, &f32)| !is_row(row) && (i % columns == 0 || *row != coreset::NOBODY);
+        if neighbours.values.iter().enumerate().any(wrong) {
+            let message = format!("tensor `{NEIGHBOURS}` names rows that are not there; build the bank again");
+            return Err(Error::new(ErrorKind::Bank, message).of_tensor(NEIGHBOURS));
+        }
+        Ok(())
+    }
+
+    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+        &[(PATCHES, BankRole::Rows), (NEIGHBOURS, BankRole::Numbers)]
+    }
+
+    fn file_tensors(&self) -> &'static [&'static str] {
+        &[PATCHES, NEIGHBOURS]
+    }
+
+    load_on_every_device!(compare::load);
+}
+
+/// Width of a row: the tapped blocks side by side.
+fn width(arch: &Arch, options: &Options) -> usize {
+    options.counts(TAPS).map_or(1, <[usize]>::len) * arch.vision.width
+}
+
+/// How many of `all` rows are kept: `max(1, floor(share))`, or as many as the option `rows` says.
+fn kept(options: &Options, all: usize) -> Result<usize> {
+    let rows = options.count(ROWS)?;
+    if rows > all {
+        let message = format!(
+            "rows={rows} asks for more patches than the {all} of the normal images: ask for fewer, or give coreset=1, which keeps all"
+        );
+        return Err(Error::new(ErrorKind::Argument, message));
+    }
+    Ok(if rows > 0 { rows } else { ((all as f64 * options.share(CORESET)?) as usize).max(1) })
+}

@@ -1,0 +1,105 @@
+//! From features to distances of patches and of the whole image.
+
+use std::sync::Arc;
+
+use super::image::{ImageDistance, SpadeOps};
+use super::{CLASSES, OUTPUTS, PATCHES, TAPS};
+use crate::backend::{Largest, Role};
+use crate::encoder::vision::Features;
+use crate::error::Result;
+use crate::memory;
+use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, judged_rows, not_finite};
+use crate::weights::Weights;
+
+/// Places of the bank's tensors on a device.
+const ROWS: usize = 0;
+const IMAGES: usize = 1;
+
+/// What all scorers share; the method has no weights of its own.
+struct Shared<B: SpadeOps> {
+    /// Width of a class embedding.
+    embedding: usize,
+    images: B::Images,
+}
+
+pub(super) fn load<B: SpadeOps>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
+    Ok(Arc::new(Shared::<B> { embedding: weights.arch().embed_dim, images: backend.image_ops()? }))
+}
+
+/// One scorer's memory.
+struct Comparer<B: SpadeOps> {
+    shared: Arc<Shared<B>>,
+    taps: usize,
+    /// The nearest rows, `[L, slots, N]`.
+    found: B::Buffer,
+}
+
+impl<B: SpadeOps> Loaded<B> for Shared<B> {
+    fn compare(
+        self: Arc<Self>,
+        backend: &B,
+        options: &Options,
+        _: usize,
+        slots: usize,
+        cells: usize,
+    ) -> Result<Box<dyn Compare<B>>> {
+        let taps = options.counts(TAPS)?.len();
+        let found = backend.buffer(Role::Nearest, taps * slots * cells)?;
+        Ok(Box::new(Comparer::<B> { shared: self, taps, found }))
+    }
+}
+
+impl<B: SpadeOps> Compare<B> for Comparer<B> {
+    fn record(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        out: &mut Outputs<B>,
+        after: &mut AfterStep<'_, B>,
+    ) -> Result<()> {
+        let (features, cells) = (batch.features, batch.cells());
+        for run in batch.runs {
+            let (at, bank) = (batch.search(run, ROWS), batch.banks[run.bank]);
+            backend.nearest_distance(&features.taps, &at, bank, &mut self.found, 1.0, batch.judged, &mut out.map)?;
+        }
+        after(backend, "nearest neighbour")?;
+        for run in batch.runs {
+            let at = ImageDistance {
+                views: run.views.clone(),
+                first_slot: run.first_slot,
+                images: IMAGES,
+                embedding: self.shared.embedding,
+                out_pitch: OUTPUTS,
+                column: 0,
+            };
+            backend.image_distance(
+                &self.shared.images,
+                &features.class,
+                &at,
+                batch.banks[run.bank],
+                &mut out.values,
+            )?;
+        }
+        let largest = Largest { maps: batch.slots(), cells, one_in: cells + 1, out_pitch: OUTPUTS, column: 1 };
+        backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
+        after(backend, "score")
+    }
+
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+        let mut taps = memory::zeros("the features of a prompt", self.taps * features.grid.cells() * features.width)?;
+        let embedding = self.shared.embedding;
+        let mut class = vec![0.0; embedding];
+        backend.download(&features.taps, &mut taps)?;
+        backend.download(&features.class, &mut class)?;
+        if !taps.iter().chain(&class).all(|x| x.is_finite()) {
+            return Err(not_finite("the features of a prompt"));
+        }
+        let length = class.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        let class: Vec<f32> = class.iter().map(|x| (f64::from(*x) / length) as f32).collect();
+        let (values, rows) = judged_rows(&taps, judged, features.width)?;
+        Ok(vec![
+            NamedTensor { name: PATCHES, shape: vec![self.taps, rows, features.width], values: values.into() },
+            NamedTensor { name: CLASSES, shape: vec![1, embedding], values: class.into() },
+        ])
+    }
+}

@@ -1,0 +1,87 @@
+//! From features to residuals, and from their map to the score.
+
+use std::sync::Arc;
+
+use super::{OUTPUTS, TAPS, TOKENS};
+use crate::backend::{Backend, Largest, Subspace};
+use crate::encoder::vision::Features;
+use crate::error::Result;
+use crate::memory;
+use crate::methods::pixels::{Blur, Pixels};
+use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, judged_rows, not_finite};
+use crate::weights::Weights;
+
+/// Places of the bank's tensors on a device.
+const MEAN: usize = 0;
+const COMPONENTS: usize = 1;
+
+/// The blur takes in one pixel on either side: with a deviation of 4 almost a mean.
+const RADIUS: i32 = 1;
+/// One of so many pixels makes the score.
+const ONE_IN: usize = 100;
+
+/// What all scorers share.
+struct Shared<B: Backend>(Arc<Blur<B>>);
+
+pub(super) fn load<B: Backend>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
+    Ok(Arc::new(Shared(Arc::new(Blur::new(backend, RADIUS, true, weights.arch().vision.patch_size)?))))
+}
+
+/// One scorer's memory.
+struct Comparer<B: Backend> {
+    taps: usize,
+    pixels: Pixels<B>,
+}
+
+impl<B: Backend> Loaded<B> for Shared<B> {
+    fn compare(
+        self: Arc<Self>,
+        backend: &B,
+        options: &Options,
+        _: usize,
+        _: usize,
+        cells: usize,
+    ) -> Result<Box<dyn Compare<B>>> {
+        let pixels = Pixels::new(backend, Arc::clone(&self.0), cells)?;
+        Ok(Box::new(Comparer { taps: options.counts(TAPS)?.len(), pixels }))
+    }
+}
+
+impl<B: Backend> Compare<B> for Comparer<B> {
+    fn record(
+        &mut self,
+        backend: &mut B,
+        batch: &Batch<'_, B>,
+        out: &mut Outputs<B>,
+        after: &mut AfterStep<'_, B>,
+    ) -> Result<()> {
+        let (features, cells) = (batch.features, batch.cells());
+        let by = Subspace { mean: MEAN, weights: None, channels: None, outside: 1.0, root: false };
+        for run in batch.runs {
+            let (at, shape) = (batch.search(run, COMPONENTS), [self.taps, cells, features.width]);
+            let bank = batch.banks[run.bank];
+            backend.subspace_distance(&features.taps, shape, &at, &by, bank, batch.judged, &mut out.map)?;
+        }
+        after(backend, "residual")?;
+        self.pixels.mean_of_largest(backend, batch, Some(ONE_IN), out, [OUTPUTS, 0])?;
+        let largest = Largest { maps: batch.slots(), cells, one_in: cells + 1, out_pitch: OUTPUTS, column: 1 };
+        backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
+        after(backend, "score")
+    }
+
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+        let len = features.grid.cells() * features.width;
+        let mut taps = memory::zeros("the features of a prompt", self.taps * len)?;
+        backend.download(&features.taps, &mut taps)?;
+        if !taps.iter().all(|x| x.is_finite()) {
+            return Err(not_finite("the features of a prompt"));
+        }
+        let (tokens, others) = taps.split_at_mut(len);
+        for tap in others.chunks_exact(len) {
+            tokens.iter_mut().zip(tap).for_each(|(x, y)| *x += y);
+        }
+        tokens.iter_mut().for_each(|x| *x /= self.taps as f32);
+        let (values, rows) = judged_rows(tokens, judged, features.width)?;
+        Ok(vec![NamedTensor { name: TOKENS, shape: vec![rows, features.width], values: values.into() }])
+    }
+}
