@@ -16,6 +16,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Whether a file holds tests alone: `tests.rs`, `memory_tests.rs`.
+fn is_test(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with("tests.rs"))
+}
+
 /// The code of a file, without comments and the tests at its end.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
@@ -31,7 +36,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
         let mut files = Vec::new();
         sources(&folder, &mut files);
-        let named = files.iter().filter(|path| !path.ends_with("tests.rs")).flat_map(|path| {
+        let named = files.iter().filter(|path| !is_test(path)).flat_map(|path| {
             let code = code(path);
             let names = code.split("crate::").skip(1);
             let name = |rest: &str| rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().map(str::to_owned);
