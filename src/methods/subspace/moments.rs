@@ -50,7 +50,7 @@ impl Moments {
         }
         // Long lines beside short ones.
         let half = width / 2;
-        let mut order: Vec<_> = lines.drain(..).collect();
+        let mut order = std::mem::take(&mut lines);
         let later = order.split_off(half);
         let mut pairs: Vec<_> =
             later.into_iter().rev().map(Some).zip(order.into_iter().map(Some).chain([None])).collect();

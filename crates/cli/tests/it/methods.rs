@@ -200,7 +200,7 @@ fn every_method_scores_a_folder() {
             rows.succeeded().stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [query, prompt] = [&rows[0], &rows[1]].map(|row| row["score"].as_f64().unwrap());
         assert!(query > prompt && prompt >= 0.0, "{method}: {query} and {prompt}");
-        assert!(rows[0]["patch_max"].is_number() && bench.path(&format!("{method}/query.overlay.png")).exists());
+        assert!(rows[0]["patch_max"].is_number() && bench.path(format!("{method}/query.overlay.png")).exists());
         let csv = bench.score(&["--bank", &bank, "--format", "csv", "query.png"]).succeeded().stdout;
         assert!(csv.starts_with("path,score,patch_max,width,height"), "{csv}");
         let info = bench.run(&["bank", "info", &bank]).succeeded().stdout;
