@@ -79,7 +79,13 @@ def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored):
 
 
 # Layers, rows, width, cells, means, directions, channels compared, rows of a block.
-SUBSPACES = [(1, 1, 64, 1, 1, 1, 64, 4), (2, 43, 384, 43, 1, 70, 384, 4), (3, 18, 64, 9, 9, 3, 100, 1), (1, 9, 128, 9, 9, 40, 40, 1), (1, 7, 1344, 7, 1, 60, 1344, 4)]
+SUBSPACES = [
+    (1, 1, 64, 1, 1, 1, 64, 4),
+    (2, 43, 384, 43, 1, 70, 384, 4),
+    (3, 18, 64, 9, 9, 3, 100, 1),
+    (1, 9, 128, 9, 9, 40, 40, 1),
+    (1, 7, 1344, 7, 1, 60, 1344, 4),
+]
 
 
 @case("subspace_distance", shapes=[(*shape, mirrored) for shape, mirrored in zip(SUBSPACES, (False, True, True, False, True))])
@@ -169,7 +175,13 @@ def enlarge(kernel, rows, cols, patch, radius, mirrored):
 @case(
     "patchcore_reweight_f16",
     "patchcore_reweight_f32",
-    shapes=[(1, 1, 1, 1, 64, False), (3, 43, 30, 9, 128, True), (2, 300, 410, 9, 384, True), (2, 9, 5, 5, 64, False), (1, 9, 20, 9, 1344, True)],
+    shapes=[
+        (1, 1, 1, 1, 64, False),
+        (3, 43, 30, 9, 128, True),
+        (2, 300, 410, 9, 384, True),
+        (2, 9, 5, 5, 64, False),
+        (1, 9, 20, 9, 1344, True),
+    ],
 )
 def reweight(kernel, images, cells, rows, around, width, mirrored):
     dtype, random, pitch, column = operand_type(kernel), np.random.default_rng(cells), 3, 1

@@ -95,8 +95,10 @@ def mask_of(components, rows, cols):
     if middle.sum() <= middle.size * 0.35:
         mask = -first > THRESHOLD
     for fold in (np.any, np.any, np.all):
-        near = lambda r, c: mask[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2]
-        mask = np.array([[fold(near(r, c)) for c in range(cols)] for r in range(rows)])
+        before = mask
+        mask = np.array(
+            [[fold(before[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2]) for c in range(cols)] for r in range(rows)]
+        )
     return mask
 
 
