@@ -917,13 +917,12 @@ int32_t inctrl_bank_append(const struct inctrl_engine *engine,
 int32_t inctrl_bank_open(const char *file, struct inctrl_bank **bank);
 
 /**
- * Reads a bank from a file without the thresholds that it has, whatever they are: for files that inctrl_bank_open refuses because of
- * them, and that are to get others by inctrl_bank_with_thresholds. The identity is that of a bank without thresholds.
+ * Reads a bank from a file and ignores its thresholds, for files that inctrl_bank_open refuses because of them;
+ * inctrl_bank_with_thresholds then sets others. The identity is that of a bank without thresholds.
  *
  * @param bank receives the bank, NULL after an error
  */
-int32_t inctrl_bank_open_without_thresholds(const char *file,
-                                            struct inctrl_bank **bank);
+int32_t inctrl_bank_open_without_thresholds(const char *file, struct inctrl_bank **bank);
 
 /**
  * Reads a bank from the bytes of its file.
