@@ -37,8 +37,10 @@ impl Origin {
 
 /// The process in which something global began, set once and read without a lock, so that a fork at any moment leaves
 /// nothing half done in the child.
+#[cfg(any(feature = "cuda", test))]
 pub(crate) struct Began(AtomicUsize);
 
+#[cfg(any(feature = "cuda", test))]
 impl Began {
     /// Not yet.
     pub const fn new() -> Self {
@@ -126,6 +128,7 @@ pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Runs `work`: this platform has no signals to block.
 #[cfg(not(unix))]
 pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     work()

@@ -63,7 +63,8 @@ pub fn model_bytes_on_device(arch: &Arch, operand: usize) -> usize {
     let table = table(arch);
     let numbers = table.iter().filter(|spec| spec.tower == Tower::Vision).map(|spec| {
         let matrix = longer_side(spec).is_some() && spec.name != names.positions;
-        elements(spec).saturating_mul(if matrix { operand } else { 4 })
+        // A device gives memory in pieces of 256 bytes; one more covers its small tables.
+        elements(spec).saturating_mul(if matrix { operand } else { 4 }).saturating_add(511) / 256 * 256
     });
     numbers.fold(0, usize::saturating_add)
 }

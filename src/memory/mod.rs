@@ -66,7 +66,7 @@ pub(crate) fn reserve<T>(what: &str, memory: &mut Vec<T>, len: usize) -> Result<
 /// Makes `memory` hold at least `len` elements.
 ///
 /// # Errors
-/// As [`reserve`].
+/// As `reserve`.
 pub(crate) fn grow<T: Default>(what: &str, memory: &mut Vec<T>, len: usize) -> Result<()> {
     if memory.len() < len {
         reserve(what, memory, len)?;
@@ -78,7 +78,7 @@ pub(crate) fn grow<T: Default>(what: &str, memory: &mut Vec<T>, len: usize) -> R
 /// `len` times `value`.
 ///
 /// # Errors
-/// As [`reserve`].
+/// As `reserve`.
 pub(crate) fn filled<T: Clone>(what: &str, value: T, len: usize) -> Result<Vec<T>> {
     let mut memory = Vec::new();
     reserve(what, &mut memory, len)?;
@@ -89,7 +89,7 @@ pub(crate) fn filled<T: Clone>(what: &str, value: T, len: usize) -> Result<Vec<T
 /// The `len` values of `all`, or fewer where it ends before.
 ///
 /// # Errors
-/// As [`reserve`].
+/// As `reserve`.
 pub fn collected<T>(what: &str, len: usize, all: impl IntoIterator<Item = T>) -> Result<Vec<T>> {
     let mut memory = Vec::new();
     reserve(what, &mut memory, len)?;
@@ -100,7 +100,7 @@ pub fn collected<T>(what: &str, len: usize, all: impl IntoIterator<Item = T>) ->
 /// `len` zeros, whose pages are taken when they are first written to.
 ///
 /// # Errors
-/// As [`reserve`].
+/// As `reserve`.
 pub(crate) fn zeros<T: bytemuck::Zeroable>(what: &str, len: usize) -> Result<Vec<T>> {
     let bytes = len.saturating_mul(size_of::<T>());
     check(what, bytes, REMEDY)?;

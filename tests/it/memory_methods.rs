@@ -165,8 +165,8 @@ fn what_padim_cannot_do_is_said() {
     assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("knows each place of 5 x 7"), "{error}");
     assert_eq!(scorer.score(wide).unwrap().score.to_bits(), before.to_bits());
     // A bank of other channels is another scorer's.
-    let other = bank(&engine, &fixture, &spec("padim", &["seed=1"]), 2);
-    assert!(scorer.set_bank(other).unwrap_err().to_string().contains("seed=1"));
+    let other = bank(&engine, &fixture, &spec("padim", &["method-seed=1"]), 2);
+    assert!(scorer.set_bank(other).unwrap_err().to_string().contains("method-seed=1"));
 }
 
 /// Prompts can be taken out of a bank and added to it, with the bits of a bank of these prompts; and banks of several numbers of
@@ -327,9 +327,9 @@ fn the_coreset_is_the_oracle_s_whatever_the_order_and_the_threads() {
         // A number in place of a share, and a first row that is drawn.
         let three = patches(&of(&["taps=2,3", "rows=3"]));
         assert_eq!(three[..], expected[..3]);
-        let drawn = patches(&of(&["taps=2,3", "rows=3", "seed=8"]));
+        let drawn = patches(&of(&["taps=2,3", "rows=3", "method-seed=8"]));
         assert!(drawn != three && drawn.iter().all(|row| all.contains(row)));
-        assert_eq!(drawn, patches(&of(&["taps=2,3", "rows=3", "seed=8"])));
+        assert_eq!(drawn, patches(&of(&["taps=2,3", "rows=3", "method-seed=8"])));
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use clap::{ArgMatches, FromArgMatches, Subcommand};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use inctrl::backend::cpu::{InstructionPeak, roofline};
@@ -19,9 +20,45 @@ use super::depth::{DepthArgs, Doubts};
 use super::model::ModelArgs;
 use super::{Outcome, bench_op};
 
+#[derive(clap::Subcommand)]
+enum Part {
+    Op(bench_op::Args),
+}
+
+/// A model's times, or those of one operation.
+pub enum Command {
+    Op(bench_op::Args),
+    Model(Args),
+}
+
+impl FromArgMatches for Command {
+    fn from_arg_matches(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        if matches.subcommand_name().is_some() {
+            let Part::Op(args) = Part::from_arg_matches(matches)?;
+            return Ok(Command::Op(args));
+        }
+        Args::from_arg_matches(matches).map(Command::Model)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Command {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = Part::augment_subcommands(<Args as clap::Args>::augment_args(command)).subcommand_required(false);
+        command.arg_required_else_help(false).args_conflicts_with_subcommands(true).subcommand_negates_reqs(true)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
 /// Times every operation, the steps of a score, latency and throughput on this machine
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Latency is from a frame in host memory to its score in host memory, one frame after the other. After a gap the
 machine is at rest, as between the parts on a conveyor. The steps are timed in separate passes,
@@ -32,19 +69,6 @@ Examples:
   inctrl bench --weights W.safetensors --deadline-ms 20
   inctrl bench --weights W.safetensors --device cuda:0 --batches 1,8,64 --json bench.json
   inctrl bench op patch_nn --q 1024 --rows 32768 --width 384 --rivals product,faiss")]
-pub struct Command {
-    #[command(subcommand)]
-    part: Option<Part>,
-    #[command(flatten)]
-    whole: Option<Args>,
-}
-
-#[derive(clap::Subcommand)]
-enum Part {
-    Op(bench_op::Args),
-}
-
-#[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -91,10 +115,8 @@ fn parse_size(text: &str) -> Result<(usize, usize), String> {
 
 pub fn run(command: Command) -> Result<Outcome> {
     match command {
-        Command { part: Some(Part::Op(args)), .. } => bench_op::run(args),
-        Command { whole: Some(args), .. } => model(args),
-        // Without a subcommand, the model is a required argument.
-        Command { .. } => bail!("--weights: none given"),
+        Command::Op(args) => bench_op::run(args),
+        Command::Model(args) => model(args),
     }
 }
 

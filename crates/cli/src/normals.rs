@@ -8,6 +8,9 @@ use inctrl_lab::normals::{self, Normal};
 
 use super::console::{Progress, say};
 
+/// Bytes for building a bank from which on they are reported beforehand.
+const LARGE: usize = 32 << 20;
+
 /// The name of a class, for methods that read one.
 pub const CLASS_HELP: &str = "The class in words, such as 'metal nut'; only a label for methods that do not read it \
     [default: object, for methods that read it]";
@@ -48,7 +51,8 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
     }
 }
 
-/// Reports how large a bank of `normals` becomes if all are like the first picture, before any is encoded. Nothing is
+/// Reports how large a bank of `normals` becomes if all are like the first picture, before any is encoded, where it is
+/// large. Nothing is
 /// known of a prompt list or of a file that is not a picture. Fails if there is not enough memory.
 pub fn say_size(
     builder: &BankBuilder<'_>,
@@ -64,6 +68,9 @@ pub fn say_size(
         Err(_) => return Ok(()),
         Ok(size) => size,
     };
+    if building < LARGE {
+        return Ok(());
+    }
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
     let text = format!(
         "note: {} normal images like the first make {rows} rows, a bank of {:.1} MB; building it takes up to {:.1} MB",

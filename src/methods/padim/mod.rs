@@ -39,7 +39,7 @@ const WEIGHTS: &str = "weights";
 
 /// Options.
 const DIMS: &str = "dims";
-const SEED: &str = "seed";
+const SEED: &str = "method-seed";
 const SINGLE: &str = "single";
 
 /// Numbers of an image: score, largest distance.

@@ -35,7 +35,7 @@ const NEIGHBOURS: &str = "neighbours";
 /// Options.
 const CORESET: &str = "coreset";
 const ROWS: &str = "rows";
-const SEED: &str = "seed";
+const SEED: &str = "method-seed";
 const REWEIGHT: &str = "reweight";
 
 /// Numbers of an image: score, largest distance.

@@ -36,7 +36,7 @@ const COMPONENTS: &str = "components";
 const VALUES: &str = "values";
 
 /// Options.
-const SEED: &str = "seed";
+const SEED: &str = "method-seed";
 const VARIANCE: &str = "variance";
 
 /// Numbers of an image: score, largest distance.
