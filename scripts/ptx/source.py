@@ -27,7 +27,7 @@ def registered():
         raise Fault(f"{REGISTRY} holds no table of kernels")
     # A method looks its own kernels up by name.
     methods = (path.read_text(encoding="utf-8") for path in sorted(METHODS.rglob("*.rs")))
-    own = [name for text in methods for name in re.findall(r'\.method_kernel\("(\w+)"\)', text)]
+    own = [name for text in methods for name in re.findall(r'"(\w+)"', " ".join(re.findall(r"\.method_kernel\((.*?)\)", text)))]
     return [f"{name}_{dtype}" for name in by_type for dtype in ("f16", "f32")] + single + own
 
 

@@ -197,7 +197,9 @@ fn a_picture_that_is_timed_is_shown_as_it_is_declared() {
     let timed = |picture: &str, more: &[&str]| {
         let first = ["bench", "--weights", "w.safetensors", "--threads", "1", "--no-operations", "--image", picture];
         let short = ["--batches", "1", "--prompts", "1", "--gaps", "0", "--frames", "1", "--seconds", "1"];
-        bench.run(&[&first[..], &short, more].concat()).succeeded().stderr
+        let run = bench.run(&[&first[..], &short, more].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr
     };
     let warned = timed("12/query.png", &[]);
     for part in ["warning: 12/query.png", "12-bit", "--white-level", "4095"] {

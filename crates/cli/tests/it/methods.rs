@@ -15,11 +15,7 @@ fn build(bench: &Bench, options: &[&str]) -> Run {
 #[test]
 fn a_bank_of_another_method_is_built_looked_at_and_scored() {
     let bench = Bench::new();
-    let built = build(&bench, &["--size", "48", "--rotations", "2"]);
-    // 36 patches of a quarter of a hundred numbers; the size is said before anything is encoded.
-    let size = "note: 3 normal images like the first make 216 rows, a bank of ";
-    assert!(built.stderr.contains(size), "{}", built.stderr);
-    let told = built.succeeded().stdout;
+    let told = build(&bench, &["--size", "48", "--rotations", "2"]).succeeded().stdout;
     assert!(told.contains("method   anomaly-dino") && told.contains("size=48 rotations=2 mask=off"), "{told}");
     let info = bench.run(&["bank", "info", "dino.bank", "--format", "json"]).succeeded().stdout;
     let info: Value = serde_json::from_str(&info).unwrap();
@@ -95,7 +91,8 @@ fn an_evaluation_of_another_method_scores_as_its_bank_does() {
     }
     let method = ["--method", "anomaly-dino", "--size", "48", "--rotations", "2", "--fit", "crop"];
     let eval = ["eval", "--weights", "w.safetensors", "--dataset", "set", "--shots", "1,3", "-o", "out"];
-    bench.run(&[&eval[..], &method].concat()).succeeded();
+    let run = bench.run(&[&eval[..], &method].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
     let results: Value = serde_json::from_slice(&bench.read("out/results.json")).unwrap();
     let text = results.to_string();
     assert!(text.contains("anomaly-dino") && text.contains("rotations"), "{text}");
@@ -226,5 +223,7 @@ fn what_the_other_methods_cannot_do_is_said_by_name() {
     let run = bench.run(&[&one[..], &["--method", "padim"]].concat());
     assert!(run.code == 1 && run.stderr.contains("at least two") && run.stderr.contains("single=on"), "{}", run.stderr);
     assert!(!bench.path("x.bank").exists());
-    bench.run(&[&one[..], &["--method", "padim", "--single", "on"]].concat()).succeeded();
+    let run = bench.run(&[&one[..], &["--method", "padim", "--single", "on"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("36 places of 64 channels"), "its size is said beforehand: {}", run.stderr);
 }

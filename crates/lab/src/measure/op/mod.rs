@@ -139,6 +139,18 @@ fn maker<B: HeadOps>(operation: &Operation) -> Make<B> {
 /// with the worst element and its tolerance.
 pub fn prepare<B: HeadOps>(backend: &mut B, sizes: &Sizes) -> Result<Checked<B>> {
     let operation = sizes.operation();
+    if !B::IN_HOST_MEMORY {
+        // Kernels read whole pieces of a row, as the engine's models have them.
+        for (name, value) in sizes.named() {
+            let whole = match name {
+                "width" | "inputs" | "outputs" | "embed" | "head-width" => 64,
+                _ => 1,
+            };
+            if value % whole != 0 {
+                return Err(sizes::unfit(sizes, &format!("on a GPU {name} is a multiple of {whole}: give another")));
+            }
+        }
+    }
     let mut case = maker::<B>(operation)(backend, sizes)?;
     case.run(backend)?;
     let mut comparison = Comparison::new(operation.name);
