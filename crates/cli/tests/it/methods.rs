@@ -105,11 +105,12 @@ fn an_evaluation_of_another_method_scores_as_its_bank_does() {
         &[&method[..], &["--normals", "set/nut/train/good", "--format", "jsonl", "set/nut/test/bent/1.png"]].concat(),
     );
     let direct: Value = serde_json::from_str(direct.succeeded().stdout.trim()).unwrap();
-    let rows = scores.lines().skip(1).filter(|row| row.contains("bent/1.png"));
+    let of = |row: &&str| row.contains("bent/1.png") && row.split(',').nth(place("shots")) == Some("3");
+    let rows = scores.lines().skip(1).filter(of);
     let rows: Vec<f64> = rows.map(|row| row.split(',').nth(place("score")).unwrap().parse().unwrap()).collect();
-    assert_eq!(rows.len(), 2, "{scores}");
+    assert!(!rows.is_empty(), "{scores}");
     let away = rows.iter().map(|score| (score - direct["score"].as_f64().unwrap()).abs());
-    assert!(away.fold(f64::INFINITY, f64::min) <= 1e-6, "{rows:?} and {direct}");
+    assert!(away.fold(0.0, f64::max) <= 1e-6, "{rows:?} and {direct}");
     assert!(rows.iter().all(|score| (1e-4..=2.0).contains(score)), "{rows:?}");
 }
 

@@ -143,7 +143,8 @@ pub fn prepare<B: HeadOps>(backend: &mut B, sizes: &Sizes) -> Result<Checked<B>>
         // Kernels read whole pieces of a row, as the engine's models have them.
         for (name, value) in sizes.named() {
             let whole = match name {
-                "width" | "inputs" | "outputs" | "embed" | "head-width" => 64,
+                "width" | "head-width" => 64,
+                "inputs" | "outputs" | "embed" => 4,
                 _ => 1,
             };
             if value % whole != 0 {
