@@ -96,7 +96,7 @@ def test_arguments_that_make_no_sense(engine, weights, bank, good, scorer, bad):
         (lambda: inctrl.Engine(weights, precision="f8"), "f8"),
         (lambda: engine.scorer(bank, capacity=0), "capacity"),
         (lambda: engine.scorer(bank, capacity=5000), "5000"),
-        (lambda: engine.build_bank(good, method="padim"), "padim"),
+        (lambda: engine.build_bank(good, method="no-such-method"), "no-such-method"),
         (lambda: engine.build_bank(good, fit="zoom"), "zoom"),
         (lambda: scorer.score(bad, format="rgb"), "rgb8"),
         (lambda: scorer.score(bad, format="grey8"), "8 bits a pixel.*3 channels"),
