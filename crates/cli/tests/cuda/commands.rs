@@ -192,7 +192,9 @@ fn cuda_two_processes_score_on_one_device() {
         let found = run.rows()[0]["score"].as_f64().unwrap() as f32;
         assert_eq!(found.to_bits(), expected.to_bits(), "{found} and {expected}");
     }
-    assert_eq!(engine.device(), Engine::with(&options).unwrap().device());
+    // The first may have compiled the kernels that the second finds.
+    let name = |engine: &Engine| engine.device().split(", kernels").next().map(str::to_owned);
+    assert_eq!(name(&engine), name(&Engine::with(&options).unwrap()));
 }
 
 #[test]
