@@ -68,24 +68,25 @@ impl Largest {
     }
 }
 
-/// By what of a bank [`Backend::subspace_distance`] measures. Tensors are named by their places; that of the directions is
+/// The parts of a bank for [`Backend::subspace_distance`]. Tensors are named by their index; that of the directions is
 /// [`Search::tensor`].
 #[derive(Clone, Copy, Debug)]
 pub struct Subspace {
     /// `[P, D]`: one mean for all cells (P = 1), or one for each (P = N).
     pub mean: usize,
-    /// What a squared coordinate along each direction counts, `[P, M]`; nothing where there are none.
+    /// The weight of the squared coordinate along each direction, `[P, M]`; without weights it counts nothing.
     pub weights: Option<usize>,
-    /// Which D of the `L W` channels of the tokens side by side are compared; without them the mean over layers is.
+    /// The D channels to compare, of the `L W` channels of the concatenated tokens. Without them, the mean over layers
+    /// is compared.
     pub channels: Option<usize>,
-    /// What the squared length outside all directions counts.
+    /// The weight of the squared length outside all directions.
     pub outside: f32,
     /// Whether the root is taken.
     pub root: bool,
 }
 
 impl Subspace {
-    /// An error where the bank's tensors do not fit one another.
+    /// Returns an error if the bank's tensors do not fit each other.
     pub(crate) fn check(
         &self,
         op: &'static str,
@@ -103,18 +104,19 @@ impl Subspace {
     }
 }
 
-/// Which map [`Backend::enlarge`] makes an image of.
+/// The map that [`Backend::enlarge`] turns into an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Enlarge {
-    /// Which of the maps.
+    /// Index of the map.
     pub map: usize,
-    /// Cells below one another.
+    /// Rows of cells.
     pub rows: usize,
-    /// Cells beside one another.
+    /// Columns of cells.
     pub cols: usize,
-    /// Pixels of a cell, in either direction.
+    /// Pixels of a cell, in each direction.
     pub patch: usize,
-    /// What lies beyond the border: `d c b | a b c`, otherwise `c b a | a b c`; as often as it takes.
+    /// How the image continues beyond the border: `d c b | a b c` if set, otherwise `c b a | a b c`; repeated if
+    /// necessary.
     pub mirrored: bool,
 }
 
@@ -124,14 +126,14 @@ impl Enlarge {
         self.rows * self.cols * self.patch * self.patch
     }
 
-    /// The pixel that stands for pixel `at` of a line of `pixels`.
+    /// The pixel inside a line of `pixels` for position `at`, which may be outside.
     pub(crate) fn reflected(&self, at: isize, pixels: usize) -> usize {
         let (period, last) = if self.mirrored { ((2 * pixels).saturating_sub(2).max(1), 2) } else { (2 * pixels, 1) };
         let at = at.rem_euclid(period as isize) as usize;
         if at < pixels { at } else { 2 * pixels - last - at }
     }
 
-    /// The two cells, of `cells`, between which a pixel lies, and how far it is from the first to the second.
+    /// The two cells, of `cells`, on either side of a pixel, and its relative distance from the first.
     pub(crate) fn between(&self, pixel: usize, cells: usize) -> ((usize, usize), f32) {
         let place = ((pixel as f32 + 0.5) / self.patch as f32 - 0.5).max(0.0);
         let low = place as usize;
@@ -139,7 +141,7 @@ impl Enlarge {
     }
 }
 
-/// A device with one lane of execution. Weights are shared between lanes, activations never.
+/// A device with one lane of execution. Lanes share weights but not activations.
 ///
 /// Shapes use these letters: `B` images in the batch, `T` token rows, `W` width, `P` prefix tokens and `N` patches of
 /// an image, `L` layers, `R` rows of a bank, `E` joint embedding. Buffers may be longer than an operation needs; it
@@ -356,7 +358,7 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// As [`Backend::unit_patches`], of the length that they have: `out` is a stream, `[L, B, N, W]`.
+    /// As [`Backend::unit_patches`], but without scaling to unit length: `out` is a stream, `[L, B, N, W]`.
     #[expect(clippy::too_many_arguments, reason = "shapes and two tensors")]
     fn plain_patches(
         &mut self,
@@ -369,12 +371,12 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The rows of all layers side by side, times `scale`: `x` is `[L, rows, W]`, as `shape` says, `out` `[rows, L W]`, both operands. Unit rows of `L`
-    /// layers are unit rows again at a scale of `1 / sqrt(L)`.
+    /// Concatenates the rows of all layers, times `scale`: `x` is `[L, rows, W]`, given by `shape`, and `out` is
+    /// `[rows, L W]`; both are operands. With a scale of `1 / sqrt(L)`, unit rows of `L` layers give unit rows again.
     fn join_layers(&mut self, x: &Self::Buffer, shape: [usize; 3], scale: f32, out: &mut Self::Buffer) -> Result<()>;
 
-    /// [`Backend::layer_norm`] of all token rows of `images` images into `normalised`, and [`Backend::unit_patches`] of the
-    /// same rows into `taps`: the norm that follows a tapped block.
+    /// [`Backend::layer_norm`] of all token rows of `images` images into `normalised`, and [`Backend::unit_patches`] of
+    /// the same rows into `taps`: for the norm after a tapped block.
     #[expect(clippy::too_many_arguments, reason = "the two operations' arguments")]
     fn layer_norm_unit_patches(
         &mut self,
@@ -402,10 +404,11 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The Euclidean distance of each query row to the row that [`Backend::patch_nn`] finds for it, by differences, so that equal
-    /// rows have none: `map[at.first_out + i] = judged * mean over L of scale |query - row|`. `found` is a buffer of
-    /// [`Role::Nearest`], `[L, out_pitch]`, and tells afterwards which rows were found, as the device keeps it; of rows that are
-    /// equally near the first. `judged` and `map` are `[out_pitch]`, `judged` as in [`Backend::residual_mean`].
+    /// The Euclidean distance between each query row and its nearest row by [`Backend::patch_nn`], computed from
+    /// differences, so that equal rows have distance 0: `map[at.first_out + i] = judged * mean over L of scale |query -
+    /// row|`. `found` is a buffer of [`Role::Nearest`], `[L, out_pitch]`, which receives the rows that were found, in
+    /// the device's format; among equally near rows, the first. `judged` and `map` are `[out_pitch]`, `judged` as in
+    /// [`Backend::residual_mean`].
     #[expect(clippy::too_many_arguments, reason = "those of a search, and of what is made of it")]
     fn nearest_distance(
         &mut self,
@@ -430,10 +433,11 @@ pub trait Backend: Send + Sized + 'static {
         map: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// How far patch tokens lie from a subspace: `d = x - mean`, `z = directions d`, `rest = d - directionsᵀ z`;
-    /// `map[at.first_out + i] = judged * (outside |rest|² + Σ weights z²)`, or its root. The residual is formed: a difference of
-    /// squares cancels. `tokens` are those of [`Backend::plain_patches`], `[L, query_pitch, W]`, `shape` is L, the cells N of an
-    /// image, and W; the bank has orthonormal directions `[P, M, D]`, or zeros, at `at.tensor`.
+    /// The distance of patch tokens from a subspace: `d = x - mean`, `z = directions d`, `rest = d - directionsᵀ z`;
+    /// `map[at.first_out + i] = judged * (outside |rest|² + Σ weights z²)`, or its root. The residual is computed
+    /// explicitly, because a difference of squares cancels. `tokens` are those of [`Backend::plain_patches`], `[L,
+    /// query_pitch, W]`, `shape` is L, the cells N of an image, and W; the bank has orthonormal directions `[P, M, D]`,
+    /// or zeros, at `at.tensor`.
     #[expect(clippy::too_many_arguments, reason = "where from, by what, and where to")]
     fn subspace_distance(
         &mut self,
@@ -446,9 +450,10 @@ pub trait Backend: Send + Sized + 'static {
         map: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// A map of cells at the size of the image: bilinear between the cells' middles, edges clamped, then blurred along both axes by
-    /// the odd number of weights `blur`. `map` and `judged` are `[maps, rows cols]`, `out` and `out_judged` `[pixels]`, the latter the
-    /// `judged` of each pixel's cell; `columns` is memory for `rows patch cols` elements.
+    /// Enlarges a map of cells to the size of the image: bilinear between the centres of the cells, clamped at the
+    /// edges, then blurred along both axes with the weights `blur`, an odd number of them. `map` and `judged` are
+    /// `[maps, rows cols]`, `out` and `out_judged` `[pixels]`, the latter the `judged` of each pixel's cell; `columns`
+    /// is memory for `rows patch cols` elements.
     #[expect(clippy::too_many_arguments, reason = "two maps, two images, and what is between them")]
     fn enlarge(
         &mut self,
@@ -461,8 +466,8 @@ pub trait Backend: Send + Sized + 'static {
         out_judged: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The mean of the largest judged cells of each map, `max(1, floor(judged cells / one_in))` of them, and 0 where none is
-    /// judged; NaN where a cell of the map is NaN. `map` and `judged` are `[maps, cells]`, `judged` as in
+    /// The mean of the largest judged cells of each map, `max(1, floor(judged cells / one_in))` of them, or 0 if none
+    /// is judged, and NaN if a cell of the map is NaN. `map` and `judged` are `[maps, cells]`, `judged` as in
     /// [`Backend::residual_mean`].
     fn mean_of_largest(
         &mut self,

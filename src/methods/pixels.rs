@@ -1,4 +1,4 @@
-//! Scores of maps at the size of the image, for methods that take theirs from blurred pixels.
+//! Scores of maps at the size of the image, for methods that score blurred pixels.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::tensor::{DType, TensorView};
 /// The standard deviation of the blur, in pixels.
 const SIGMA: f64 = 4.0;
 
-/// How a map becomes pixels, on a device: shared by all scorers.
+/// Converts a map to pixels on a device; shared by all scorers.
 pub(crate) struct Blur<B: Backend> {
     weights: B::Constant,
     mirrored: bool,
@@ -19,7 +19,8 @@ pub(crate) struct Blur<B: Backend> {
 }
 
 impl<B: Backend> Blur<B> {
-    /// Weights `exp(-i² / 2σ²)` over `|i| <= radius` that sum to 1, for cells of `patch` pixels; `mirrored` as in [`Enlarge`].
+    /// Weights `exp(-i² / 2σ²)` over `|i| <= radius` that sum to 1, for cells of `patch` pixels; `mirrored` as in
+    /// [`Enlarge`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no memory.
@@ -39,7 +40,7 @@ pub(crate) fn bytes(cells: usize, patch: usize) -> usize {
     cells.saturating_mul(4 * patch * (2 * patch + 1))
 }
 
-/// One scorer's memory: one image at a time, whatever the batch.
+/// One scorer's memory: one image at a time, for any batch.
 pub(crate) struct Pixels<B: Backend> {
     blur: Arc<Blur<B>>,
     columns: B::Buffer,
@@ -62,7 +63,8 @@ impl<B: Backend> Pixels<B> {
         })
     }
 
-    /// The mean of the largest pixels of each map, one in `one_in` (none: the largest alone), to `column` of `outputs` numbers.
+    /// The mean of the largest pixels of each map, one in `one_in` (none: the largest alone), to `column` of `outputs`
+    /// numbers.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device fails.

@@ -1,4 +1,4 @@
-//! Tensors of patch rows, `[R, W]` or `[L, R, W]`: the rows of one prompt after those of another in every layer.
+//! Tensors of patch rows, `[R, W]` or `[L, R, W]`: in every layer, the rows of one prompt follow those of another.
 
 use super::{Fitted, NamedTensor, Prompt};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! What methods that take any vision transformer have in common: which blocks they read, and how they see a picture.
+//! Shared by methods for any vision transformer: the blocks that they read, and the view of a picture.
 
 use super::options::{Opt, OptKind, Options, Setting};
 use crate::encoder::Wants;
@@ -20,7 +20,7 @@ const DINO_SIZE: usize = 448;
 pub(crate) const fn taps(default: &'static str) -> Opt {
     Opt {
         name: TAPS,
-        help: "blocks of the encoder whose patch tokens are compared, counted from 1, such as 6,12",
+        help: "encoder blocks whose patch tokens are compared, counted from 1, such as 6,12",
         kind: OptKind::ModelCounts { low: 1, high: 1024, default },
         of_prompts: false,
     }
@@ -30,20 +30,20 @@ pub(crate) const fn taps(default: &'static str) -> Opt {
 pub(crate) const fn size(default: &'static str) -> Opt {
     Opt {
         name: SIZE,
-        help: "pixels of the shorter side that pictures are resized to",
+        help: "length in pixels that the shorter side of pictures is resized to",
         kind: OptKind::ModelCount { low: 1, high: 4096, default },
         of_prompts: false,
     }
 }
 
-/// The default of [`size`] where the method says no more.
-pub(crate) const USUAL_SIZE: &str = "448 for DINOv2, else that of the model";
+/// The default of [`size`] unless the method has its own.
+pub(crate) const USUAL_SIZE: &str = "448 for DINOv2, otherwise the model's";
 
 /// The option `rotations`, by equal steps.
 pub(crate) const fn rotations(default: usize) -> Opt {
     Opt {
         name: ROTATIONS,
-        help: "views of each normal image, turned by equal parts of a circle: 8 are every 45 degrees, 1 is the image alone",
+        help: "views of each normal image, rotated in equal steps: 8 means every 45 degrees, 1 only the image itself",
         kind: OptKind::Count { low: 1, high: 64, default },
         of_prompts: true,
     }

@@ -1,18 +1,20 @@
-//! PaDiM (Defard et al., ICPR 2020, arXiv 2011.08785): a Gaussian of the normal patches at each place of the image, and how far a
-//! patch is from that of its own place, by Mahalanobis.
+//! PaDiM (Defard et al., ICPR 2020, arXiv 2011.08785): a Gaussian of the normal patches at each position in the image,
+//! and the Mahalanobis distance of a patch from the Gaussian of its position.
 //!
 //! | What | Where |
 //! |---|---|
-//! | features: tokens of the tapped blocks after the final norm, of the length that they have, side by side; of their channels some that are drawn | `compare.rs` |
-//! | a Gaussian for each place: covariance by the number of images less one, plus 0.01 I | `gaussian.rs` |
+//! | features: concatenated tokens of the tapped blocks after the final norm, without scaling; a random subset of their channels | `compare.rs` |
+//! | a Gaussian for each position: covariance with divisor n - 1, plus 0.01 I | `gaussian.rs` |
 //! | distance of a patch: `sqrt((x - mean)ᵀ covariance⁻¹ (x - mean))` | `compare.rs` |
 //! | score of an image: the largest pixel of its blurred map | `compare.rs` |
 //!
-//! With n images the covariance has at most n - 1 directions beside the ridge, so that a Gaussian is its mean, these directions, and
-//! their weights: `1 / (variance + ridge)` along them, `1 / ridge` outside. No square matrix is kept.
+//! With n images, the covariance has at most n - 1 directions besides the ridge. So a Gaussian is stored as its mean,
+//! these directions and their weights: `1 / (variance + ridge)` along them, `1 / ridge` outside. No square matrix is
+//! stored.
 //!
-//! A bank holds `mean` `[N, D]`, `directions` `[N, M, D]`, `weights` `[N, M]`, `channels` `[D]`, `grid` `[2]`, and `tokens` `[K N, D]`, of
-//! which the others are made: prompts can be taken out, and others added. It is bound to one grid.
+//! A bank holds `mean` `[N, D]`, `directions` `[N, M, D]`, `weights` `[N, M]`, `channels` `[D]`, `grid` `[2]`, and
+//! `tokens` `[K N, D]`, of which the others are made: prompts can be taken out, and others added. It is bound to one
+//! grid.
 
 use super::sees::{self, SIZE, TAPS};
 use super::{
@@ -44,7 +46,7 @@ const SINGLE: &str = "single";
 
 /// Numbers of an image: score, largest distance.
 const OUTPUTS: usize = 2;
-/// What is added to each variance.
+/// Added to each variance.
 const RIDGE: f64 = 0.01;
 
 /// The method.
@@ -74,19 +76,19 @@ impl Method for Padim {
                 sees::taps("the last"),
                 Opt {
                     name: DIMS,
-                    help: "channels of the tokens that are compared, drawn among all; all where there are no more",
+                    help: "number of randomly drawn channels of the tokens to compare; all channels if there are no more",
                     kind: OptKind::Count { low: 1, high: 65_536, default: 100 },
                     of_prompts: false,
                 },
                 Opt {
                     name: SEED,
-                    help: "another number draws other channels",
+                    help: "seed for the choice of channels",
                     kind: OptKind::Count { low: 0, high: u32::MAX as usize, default: 0 },
                     of_prompts: false,
                 },
                 Opt {
                     name: SINGLE,
-                    help: "allow a bank of one normal image, which has no variance: distances are then ten times Euclidean",
+                    help: "allow a bank of one normal image, which has no variance: distances are then ten times the Euclidean ones",
                     kind: OptKind::Switch { default: false },
                     of_prompts: true,
                 },
@@ -244,7 +246,8 @@ fn channels(arch: &Arch, options: &Options) -> Result<Vec<f32>> {
     Ok(channels.into_iter().map(|channel| channel as f32).collect())
 }
 
-/// Directions that are kept of the Gaussians of `prompts` images: those in which so many can vary, and one zero for a single image.
+/// Directions that are kept of the Gaussians of `prompts` images: those in which so many can vary, and one zero for a
+/// single image.
 fn directions(prompts: usize, depth: usize) -> usize {
     prompts.saturating_sub(1).clamp(1, depth.max(1))
 }

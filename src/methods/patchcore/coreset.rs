@@ -1,9 +1,10 @@
-//! The coreset: greedy k-centre in f64 by differences. Each step takes the row that is farthest from all that were taken before, of
-//! equals the first; the first of all is the one farthest from the mean, or drawn.
+//! The coreset: greedy k-centre in f64 by differences. Each step takes the row that is farthest from all rows taken
+//! before, the first one of equals. The very first row is the one farthest from the mean, or drawn at random.
 //!
-//! What a row is away from those that were taken can only shrink. So a distance to some of them is a bound, and of most rows the
-//! bound is all that is ever needed: rows wait in a heap by their bounds, and only those on top are measured against what was
-//! taken since, in f32 where that tells that they are too far to shrink it. The choice is that of the plain algorithm, on any number of threads, in memory that grows with the rows.
+//! The distance of a row to the taken rows can only shrink. So the distance to some of them is an upper bound, and for
+//! most rows this bound is enough: rows wait in a heap by their bounds, and only those on top are compared with the
+//! rows taken since, in f32 if that shows that they are too far to shrink it. The choice is the same as that of the
+//! plain algorithm, on any number of threads, in memory that grows with the rows.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -47,8 +48,8 @@ impl PartialEq for Bound {
 
 impl Eq for Bound {}
 
-/// The places of `count` of the rows `[n, width]`, in the order in which they are taken. `count` is from 1 to n. `seed` 0 begins
-/// with the row that is farthest from the mean of all.
+/// The places of `count` of the rows `[n, width]`, in the order in which they are taken. `count` is from 1 to n. `seed`
+/// 0 begins with the row that is farthest from the mean of all.
 pub(super) fn choose(
     cpu: &mut Cpu,
     rows: &[f32],
@@ -71,7 +72,8 @@ pub(super) fn choose(
         .collect();
     let squares: Vec<f64> =
         rows.chunks_exact(width).map(|row| row.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
-    // A product in f32 errs by as many roundings as a lane has elements, of which there are at least four, and a few more.
+    // A product in f32 errs by as many roundings as a lane has elements, of which there are at least four, and a few
+    // more.
     let error = (width as f64 / 4.0 + 32.0) * f64::from(f32::EPSILON);
     let measure = |cpu: &mut Cpu, bounds: &mut [Bound], taken: &[usize]| {
         cpu.each_item(bounds, |bound, arithmetic| {
@@ -131,7 +133,8 @@ fn farthest_from_mean(cpu: &mut Cpu, rows: &[f32], width: usize) -> usize {
     bounds.iter().max().map_or(0, |bound| bound.row as usize)
 }
 
-/// The places of the `count` rows nearest to each row, itself the first of equals, `[n, count]`; [`NOBODY`] where there are fewer.
+/// The places of the `count` rows nearest to each row, itself the first of equals, `[n, count]`; [`NOBODY`] where there
+/// are fewer.
 pub(super) fn neighbours(cpu: &mut Cpu, rows: &[f32], width: usize, count: usize) -> Vec<f32> {
     let n = rows.len() / width;
     let mut found: Vec<Vec<f32>> = vec![Vec::new(); n];

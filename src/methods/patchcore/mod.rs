@@ -1,16 +1,16 @@
-//! PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265): the distance of each patch of an image to the nearest of a few patches
-//! that stand for all those of the normal images.
+//! PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265): the distance between each patch of an image and the nearest of
+//! a few patches that represent those of the normal images.
 //!
 //! | What | Where |
 //! |---|---|
-//! | features: tokens of the tapped blocks after the final norm, each to unit length, side by side, over the root of their number | [`PatchCore`], `compare.rs` |
+//! | features: tokens of the tapped blocks after the final norm, each scaled to unit length, concatenated, and divided by the root of their number | [`PatchCore`], `compare.rs` |
 //! | the bank: a coreset of all patches of the prompts, by greedy k-centre | `coreset.rs` |
 //! | distance of a patch: Euclidean, to the nearest row; of an image: the largest | `compare.rs` |
-//! | optional weight of the image's distance, from the neighbours of the row that it is to | `reweight/` |
+//! | optional weight of the image's distance, from the neighbours of the nearest row | `reweight/` |
 //!
-//! A bank holds `patches` `[M, W]`, in the order in which they were chosen, and `neighbours` `[M, 9]`, the rows nearest to each
-//! (-1 where there are fewer) where the option `reweight` is on, and one zero where it is not. Distances are those of the unit tokens side by side: the root
-//! of the number of tapped blocks is multiplied back.
+//! A bank holds `patches` `[M, W]`, in the order in which they were chosen, and `neighbours` `[M, 9]`, the rows nearest
+//! to each (-1 if there are fewer) if the option `reweight` is on, and a single zero if it is off. Distances are those
+//! of the unit tokens side by side: the root of the number of tapped blocks is multiplied back.
 
 use super::sees::{self, ROTATIONS, SIZE, TAPS};
 use super::{
@@ -75,19 +75,19 @@ impl Method for PatchCore {
                 },
                 Opt {
                     name: ROWS,
-                    help: "number of patches that the bank keeps, in place of a share; 0 leaves it to the share",
+                    help: "number of patches that the bank keeps, instead of a share; 0 means use the share",
                     kind: OptKind::Count { low: 0, high: 1 << 24, default: 0 },
                     of_prompts: true,
                 },
                 Opt {
                     name: SEED,
-                    help: "which patch is chosen first: 0 for the one farthest from the mean of all, another number draws one",
+                    help: "the first chosen patch: 0 for the one farthest from the mean of all, another number draws one at random",
                     kind: OptKind::Count { low: 0, high: u32::MAX as usize, default: 0 },
                     of_prompts: true,
                 },
                 Opt {
                     name: REWEIGHT,
-                    help: "multiply an image's distance by how far its patch is from the neighbours of the nearest one",
+                    help: "weigh an image's distance by the neighbours of the nearest patch",
                     kind: OptKind::Switch { default: false },
                     of_prompts: false,
                 },

@@ -1,5 +1,5 @@
-//! SPADE (Cohen and Hoshen 2020, arXiv 2005.02357): the distance of each patch of an image to the nearest patch of its nearest
-//! normal images, and of the image as a whole to these images.
+//! SPADE (Cohen and Hoshen 2020, arXiv 2005.02357): the distance between each patch of an image and the nearest patch
+//! of its nearest normal images, and between the whole image and these images.
 //!
 //! | What | Where |
 //! |---|---|
@@ -27,7 +27,7 @@ pub use image::{ImageDistance, SpadeOps};
 const PATCHES: &str = "patches";
 const CLASSES: &str = "classes";
 
-/// Most normal images of a bank: the neighbours that the paper takes.
+/// The largest number of normal images in a bank: the number of neighbours in the paper.
 pub const MOST: usize = 50;
 
 /// Numbers of an image: score, largest distance of a patch.

@@ -1,15 +1,16 @@
-//! SubspaceAD (Lendering et al., CVPR 2026): how much of a patch the principal components of the normal patches leave.
+//! SubspaceAD (Lendering et al., CVPR 2026): the part of a patch that the principal components of the normal patches do
+//! not explain.
 //!
 //! | What | Where |
 //! |---|---|
 //! | feature of a patch: the mean of the raw outputs of some blocks in the middle | [`Subspace`], `compare.rs` |
-//! | each normal image, also turned by any angles, with black corners | `views` |
+//! | each normal image, also rotated by random angles, with black corners | `views` |
 //! | principal components that hold 99 % of the variance, in f64 | `moments.rs` |
 //! | distance of a patch: the squared length of `x - mean - C Cᵀ (x - mean)` | `compare.rs` |
 //! | score of an image: the mean of the largest hundredth of the map's pixels, blurred a little | `compare.rs` |
 //!
-//! A bank holds `mean` `[W]`, `components` `[M, W]`, the variances along all axes `values` `[W]`, and of each prompt what they are
-//! made of, `moments` `[K, 2, T]`: prompts can be taken out, and others added.
+//! A bank holds `mean` `[W]`, `components` `[M, W]`, the variances along all axes `values` `[W]`, and of each prompt
+//! what they are made of, `moments` `[K, 2, T]`: prompts can be taken out, and others added.
 
 use super::sees::{self, ROTATIONS, SIZE, TAPS};
 use super::{
@@ -67,8 +68,8 @@ impl Method for Subspace {
     fn options(&self) -> &'static [Opt] {
         const {
             &[
-                sees::size("672 for DINOv2's ViT-g, 448 for its others, else that of the model"),
-                sees::taps("8,9 of 12, 14 to 18 of 24, 23 to 29 of 40, else about the same part"),
+                sees::size("672 for DINOv2's ViT-g, 448 for other DINOv2 models, otherwise the model's"),
+                sees::taps("8,9 of 12, 14 to 18 of 24, 23 to 29 of 40, otherwise about the same part"),
                 Opt {
                     name: ROTATIONS,
                     help: "further views of each normal image, turned by angles that are drawn, with black corners; 0 for parts that \
@@ -78,7 +79,7 @@ impl Method for Subspace {
                 },
                 Opt {
                     name: SEED,
-                    help: "another number draws other angles",
+                    help: "seed for the angles",
                     kind: OptKind::Count { low: 0, high: u32::MAX as usize, default: 0 },
                     of_prompts: true,
                 },

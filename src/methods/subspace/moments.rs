@@ -1,4 +1,4 @@
-//! What principal components are made of, in f64: how many rows there were, their mean, and the sum of products about it. Moments
+//! Moments for principal components, in f64: the number of rows, their mean, and the sum of products about it. Moments
 //! of several images add up to those of all of them.
 
 use nalgebra::DMatrix;
