@@ -14,16 +14,18 @@ use crate::memory;
 use crate::methods::{Fitting, NamedTensor, Prompt, Setup};
 use crate::view::{Fit, Grid, Normalised, Preprocessing, judged, rotate, rotate_mask};
 
-/// What a bank will hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The size of a bank before it is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BankSize {
     /// Patches of all views of all normal images, at most: cells that a mask ignores are left out.
     pub rows: usize,
-    /// Bytes that the bank takes.
+    /// Bytes of these patches. A method that keeps fewer says so in `note`.
     pub bytes: usize,
-    /// Bytes that building it takes at most, the bank among them.
+    /// Bytes that building the bank takes at most.
     pub building: usize,
+    /// What the method makes of them, in words, if its bank is not these rows.
+    pub note: Option<String>,
 }
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
@@ -108,26 +110,30 @@ impl<'e> BankBuilder<'e> {
         Ok(())
     }
 
-    /// Checks that there is enough memory for `images` more normal images.
+    /// Checks that the method makes a bank of `images` more normal images, and that there is enough memory for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] if there is not enough memory for a bank of all of them.
+    /// [`ErrorKind::Argument`] for too many or too few images for the method, [`ErrorKind::Device`] if there is not enough
+    /// memory for a bank of all of them.
     pub fn expect(&self, images: usize) -> Result<()> {
+        let prompts = self.prompts.len().saturating_add(images);
+        self.setup.method().check_prompts(prompts, self.setup.options())?;
         self.expect_of(images, self.setup.grid(&self.engine.arch().vision)?)
     }
 
-    /// How large the bank becomes by `images` more normal images of `width` x `height` pixels.
+    /// How large the bank of `images` more normal images of `width` x `height` pixels becomes.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where there is no memory for it, [`ErrorKind::Argument`] for frames that cannot be resized.
     pub fn size_with(&self, images: usize, width: usize, height: usize) -> Result<BankSize> {
-        let vision = &self.engine.arch().vision;
-        let grid = self.setup.plan(vision, width, height, self.fit)?.grid(vision.patch_size);
+        let (arch, method, options) = (self.engine.arch(), self.setup.method(), self.setup.options());
+        let prompts = self.prompts.len().saturating_add(images);
+        let grid = self.setup.plan(&arch.vision, width, height, self.fit)?.grid(arch.vision.patch_size);
         self.expect_of(images, grid)?;
-        let turns = self.setup.method().turns(self.setup.options())?;
-        let rows = turns.saturating_mul(grid.cells()).saturating_mul(images);
+        let rows = method.turns(options)?.saturating_mul(grid.cells()).saturating_mul(images);
         let (bytes, here) = self.bytes_with(images, grid);
-        Ok(BankSize { rows, bytes, building: bytes.saturating_mul(2) - here })
+        let note = method.announce(arch, options, prompts, grid.cells());
+        Ok(BankSize { rows, bytes, building: bytes.saturating_mul(2) - here, note })
     }
 
     /// Bytes of the bank with `images` more images whose views are of `grid`, and of the prompts that are here.
@@ -136,20 +142,6 @@ impl<'e> BankBuilder<'e> {
         let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&tensor.values[..]));
         let here: usize = here.sum();
         (here.saturating_add(each.saturating_mul(images)), here)
-    }
-
-    /// What the bank of `images` more normal images takes and gives, in words, where the method has something to say; of square
-    /// images, as others are not known yet.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`] for so many images that the method makes no bank of them; as [`BankBuilder::expect`].
-    pub fn announce(&self, images: usize) -> Result<Option<String>> {
-        let prompts = self.prompts.len().saturating_add(images);
-        self.setup.method().check_prompts(prompts, self.setup.options())?;
-        self.expect(images)?;
-        let arch = self.engine.arch();
-        let cells = self.setup.grid(&arch.vision)?.cells();
-        Ok(self.setup.method().announce(arch, self.setup.options(), prompts, cells))
     }
 
     /// [`BankBuilder::expect`] for images whose views are of `grid`.

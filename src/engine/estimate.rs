@@ -63,8 +63,15 @@ pub fn model_bytes_on_device(arch: &Arch, operand: usize) -> usize {
     let table = table(arch);
     let numbers = table.iter().filter(|spec| spec.tower == Tower::Vision).map(|spec| {
         let matrix = longer_side(spec).is_some() && spec.name != names.positions;
-        // A device gives memory in pieces of 256 bytes; one more covers its small tables.
-        elements(spec).saturating_mul(if matrix { operand } else { 4 }).saturating_add(511) / 256 * 256
+        // The table of positions stays beside the positions of the model's own grid.
+        let each = if spec.name == names.positions {
+            2 * 4
+        } else if matrix {
+            operand
+        } else {
+            4
+        };
+        elements(spec).saturating_mul(each)
     });
     numbers.fold(0, usize::saturating_add)
 }

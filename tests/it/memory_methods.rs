@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
-use inctrl::{BankSpec, Engine, ErrorKind, Fit, Frame, PixelFormat, PromptBank};
+use inctrl::{BankBuilder, BankSpec, Engine, ErrorKind, Fit, Frame, PixelFormat, PromptBank};
 use safetensors::SafeTensors;
 
 use crate::common::root;
@@ -56,6 +56,11 @@ impl Fixture {
 
 fn frame((pixels, [width, height]): &(Vec<u8>, [usize; 2])) -> Frame<'_> {
     Frame::packed(pixels, *width, *height, PixelFormat::Rgb8).unwrap()
+}
+
+/// What the method says of a bank of this many square images.
+fn size(builder: &BankBuilder<'_>, images: usize) -> String {
+    builder.size_with(images, 64, 64).unwrap().note.unwrap()
 }
 
 fn spec(method: &str, options: &[&str]) -> BankSpec {
@@ -133,7 +138,7 @@ fn spade_is_the_oracle_s() {
     let fixture = Fixture::open();
     let engine = on_the_processor(&fixture.weights);
     let mut builder = engine.bank_builder_of(&spec("spade", &[])).unwrap();
-    assert!(builder.announce(51).unwrap_err().to_string().contains("at most 50"));
+    assert!(builder.expect(51).unwrap_err().to_string().contains("at most 50"));
     let picture = fixture.picture("good");
     (0..51).for_each(|_| builder.add(frame(&picture)).unwrap());
     let error = builder.finish().unwrap_err();
@@ -145,8 +150,8 @@ fn what_padim_cannot_do_is_said() {
     let fixture = Fixture::open();
     let engine = on_the_processor(&fixture.weights);
     let mut builder = engine.bank_builder_of(&spec("padim", &[])).unwrap();
-    assert!(builder.announce(1).unwrap_err().to_string().contains("at least two"));
-    let told = builder.announce(3).unwrap().unwrap();
+    assert!(builder.expect(1).unwrap_err().to_string().contains("at least two"));
+    let told = size(&builder, 3);
     assert!(told.contains("25 places of 64 channels, each with a mean and 2 directions"), "{told}");
     builder.add(frame(&fixture.picture(PROMPTS[0]))).unwrap();
     let error = builder.finish_with(|_, _| ()).unwrap_err();
@@ -338,8 +343,11 @@ fn what_patchcore_cannot_do_is_said() {
     let fixture = Fixture::open();
     let engine = on_the_processor(&fixture.weights);
     let mut builder = engine.bank_builder_of(&spec("patchcore", &["rows=36"])).unwrap();
-    let told = builder.announce(2).unwrap().unwrap();
-    assert!(told.contains("2 square images leave 50 patches of 64 numbers") && told.contains("keeps 36"), "{told}");
+    let told = size(&builder, 2);
+    assert!(
+        told.contains("2 images of this shape leave 50 patches of 64 numbers") && told.contains("keeps 36"),
+        "{told}"
+    );
     builder.add(frame(&fixture.picture("good"))).unwrap();
     let error = builder.finish().unwrap_err();
     assert!(error.kind() == ErrorKind::Argument && error.chain().contains("than the 35 of"), "{}", error.chain());

@@ -120,7 +120,6 @@ fn build(args: BuildArgs) -> Result<()> {
     let engine = args.model.open()?;
     progress.step("beginning the bank");
     let builder = engine.bank_builder_of(&args.method.spec(args.class.as_deref(), args.fit))?;
-    normals::say_size(&builder, &files, args.depth.white_level, &progress)?;
     let bank = normals::finish(builder, &files, args.depth.white_level, &[], &progress)?;
     bank.save(&args.output)?;
     drop(progress);

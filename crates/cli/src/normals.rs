@@ -51,34 +51,43 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
     }
 }
 
-/// Reports how large a bank of `normals` becomes if all are like the first picture, before any is encoded, where it is
-/// large. Nothing is
-/// known of a prompt list or of a file that is not a picture. Fails if there is not enough memory.
-pub fn say_size(
+/// Reports how large a bank of `normals` becomes if all are like the first picture, before any is encoded: where the
+/// method has something to say about it, or building it takes much memory. Nothing is known of a prompt list or of a file
+/// that is not a picture. Fails if the method makes no bank of so many images, or there is not enough memory.
+fn say_size(
     builder: &BankBuilder<'_>,
     normals: &[Normal<'_>],
     white: Option<WhiteLevel>,
     progress: &Progress,
-) -> anyhow::Result<()> {
-    let Some(Normal::File(first)) = normals.first() else { return Ok(()) };
-    let Ok(image) = Image::open_with(first, white) else { return Ok(()) };
-    let BankSize { rows, bytes, building, .. } = match builder.size_with(normals.len(), image.width(), image.height()) {
-        Err(error) if error.kind() == ErrorKind::Device => return Err(error.into()),
-        // Every other error is reported with those of all files.
-        Err(_) => return Ok(()),
-        Ok(size) => size,
-    };
-    if building < LARGE {
+) -> inctrl::Result<()> {
+    // Only the reader of a prompt list knows how many images it has.
+    if normals.iter().any(Normal::is_prompt_list) {
         return Ok(());
     }
+    builder.expect(normals.len())?;
+    let Some(Normal::File(first)) = normals.first() else { return Ok(()) };
+    let Ok(image) = Image::open_with(first, white) else { return Ok(()) };
+    let BankSize { rows, bytes, building, note, .. } =
+        match builder.size_with(normals.len(), image.width(), image.height()) {
+            Err(error) if error.kind() == ErrorKind::Device => return Err(error),
+            // Every other error is reported with those of all files.
+            Err(_) => return Ok(()),
+            Ok(size) => size,
+        };
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
-    let text = format!(
-        "note: {} normal images like the first make {rows} rows, a bank of {:.1} MB; building it takes up to {:.1} MB",
-        normals.len(),
-        megabytes(bytes),
-        megabytes(building)
-    );
-    progress.aside(|| say(&text));
+    let text = note.or_else(|| {
+        (building >= LARGE).then(|| {
+            format!(
+                "{} images like the first make {rows} rows, a bank of {:.1} MB; building it takes up to {:.1} MB",
+                normals.len(),
+                megabytes(bytes),
+                megabytes(building)
+            )
+        })
+    });
+    if let Some(text) = text {
+        progress.aside(|| say(&format!("note: {text}")));
+    }
     Ok(())
 }
 
@@ -90,13 +99,7 @@ pub fn finish(
     before: &[String],
     progress: &Progress,
 ) -> anyhow::Result<PromptBank> {
-    // Only the reader of a prompt list knows how many images it has.
-    let is_list = |normal: &Normal<'_>| matches!(normal, Normal::File(path) if path.extension().is_some_and(|extension| extension == "pt" || extension == "pth"));
-    if !normals.iter().any(is_list)
-        && let Some(text) = builder.announce(normals.len())?
-    {
-        progress.aside(|| say(&format!("note: {text}")));
-    }
+    say_size(&builder, normals, white, progress)?;
     let next = |i| progress.step(format!("encoding normal image {} of {}", i + 1, normals.len()));
     let making = |done, of| progress.step(format!("making the bank: {done} of {of}"));
     let (bank, copies) = normals::build_with(builder, normals, white, before, next, making)?;

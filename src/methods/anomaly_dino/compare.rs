@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::foreground::{CutOut, Foreground, ForegroundOps, Tokens};
-use super::{MASK, ONE_IN, OUTPUTS, PATCHES};
+use super::{MASK, ONE_IN, PATCHES};
 use crate::backend::{ImageTokens, Largest, Role};
 use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
+use crate::methods::distances::OUTPUTS;
 use crate::methods::{
     AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
 };

@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 
+use super::distances::{self, FARTHEST};
 use super::{
     Fitted, Fitting, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device,
     rows,
@@ -39,14 +40,8 @@ const SIZE: &str = "size";
 const ROTATIONS: &str = "rotations";
 const MASK: &str = "mask";
 
-/// The largest possible distance, between opposite patches.
-const FARTHEST: f32 = 2.0;
-
 /// The score is the mean of one in this many cells.
 const ONE_IN: usize = 100;
-
-/// Outputs for an image: score, largest distance.
-const OUTPUTS: usize = 2;
 
 /// The method.
 pub struct AnomalyDino;
@@ -57,15 +52,11 @@ impl Method for AnomalyDino {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUT: &[Output; OUTPUTS] = &[
-            Output { name: "score", low: 0.0, high: FARTHEST },
-            Output { name: "patch_max", low: 0.0, high: FARTHEST },
-        ];
-        OUT
+        const { &distances::outputs(FARTHEST) }
     }
 
     fn cells(&self) -> Output {
-        Output { name: "map", low: 0.0, high: FARTHEST }
+        distances::cells(FARTHEST)
     }
 
     fn options(&self) -> &'static [Opt] {

@@ -16,7 +16,8 @@
 //! `tokens` `[K N, D]`, of which the others are made: prompts can be taken out, and others added. It is bound to one
 //! grid.
 
-use super::sees::{self, SIZE, TAPS};
+use super::distances;
+use super::vit_options::{self, SIZE, TAPS};
 use super::{
     Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, pixels,
     rows,
@@ -44,8 +45,6 @@ const DIMS: &str = "dims";
 const SEED: &str = "method-seed";
 const SINGLE: &str = "single";
 
-/// Numbers of an image: score, largest distance.
-const OUTPUTS: usize = 2;
 /// Added to each variance.
 const RIDGE: f64 = 0.01;
 
@@ -58,22 +57,18 @@ impl Method for Padim {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUT: &[Output; OUTPUTS] = &[
-            Output { name: "score", low: 0.0, high: f32::INFINITY },
-            Output { name: "patch_max", low: 0.0, high: f32::INFINITY },
-        ];
-        OUT
+        const { &distances::outputs(f32::INFINITY) }
     }
 
     fn cells(&self) -> Output {
-        Output { name: "map", low: 0.0, high: f32::INFINITY }
+        distances::cells(f32::INFINITY)
     }
 
     fn options(&self) -> &'static [Opt] {
         const {
             &[
-                sees::size(sees::USUAL_SIZE),
-                sees::taps("the last"),
+                vit_options::size(vit_options::USUAL_SIZE),
+                vit_options::taps("the last"),
                 Opt {
                     name: DIMS,
                     help: "number of randomly drawn channels of the tokens to compare; all channels if there are no more",
@@ -97,11 +92,11 @@ impl Method for Padim {
     }
 
     fn settle(&self, arch: &Arch, options: &mut Options) {
-        sees::settle(arch, options);
+        vit_options::settle(arch, options);
     }
 
     fn usual_fit(&self, arch: &Arch) -> Option<Fit> {
-        sees::usual_fit(arch)
+        vit_options::usual_fit(arch)
     }
 
     fn size(&self, options: &Options) -> Result<Option<usize>> {
@@ -109,7 +104,7 @@ impl Method for Padim {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
-        Ok(Wants { taps: sees::tapped(arch, options)?, norm: true, class: false, unit: false, tokens: false })
+        Ok(Wants { taps: vit_options::tapped(arch, options)?, norm: true, class: false, unit: false, tokens: false })
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
@@ -125,7 +120,7 @@ impl Method for Padim {
         let depth = depth(arch, options);
         let directions = directions(prompts, depth);
         Some(format!(
-            "{prompts} square images give {cells} places of {depth} channels, each with a mean and {directions} directions; the bank \
+            "{prompts} images of this shape give {cells} places of {depth} channels, each with a mean and {directions} directions; the bank \
              takes {:.1} MB",
             (cells * (depth * (1 + directions + prompts) + directions) * 4) as f64 / 1e6
         ))

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::reweight::{ReweightOps, Reweighted};
-use super::{OUTPUTS, PATCHES, REWEIGHT, TAPS};
-use crate::backend::{Largest, Role, Search};
+use super::{PATCHES, REWEIGHT, TAPS};
+use crate::backend::{Role, Search};
 use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
+use crate::methods::distances::{OUTPUTS, largest_cell};
 use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, Run, judged_rows, not_finite};
 use crate::weights::Weights;
 
@@ -83,7 +84,7 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
         after(backend, "nearest neighbour")?;
         // No map has so many cells that the largest of them would be two.
         for column in 0..OUTPUTS {
-            let at = Largest { maps: slots, cells, one_in: cells + 1, out_pitch: OUTPUTS, column };
+            let at = largest_cell(slots, cells, column);
             backend.mean_of_largest(&out.map, batch.judged, &at, &mut out.values)?;
         }
         if self.reweight {

@@ -12,7 +12,8 @@
 //! to each (-1 if there are fewer) if the option `reweight` is on, and a single zero if it is off. Distances are those
 //! of the unit tokens side by side: the root of the number of tapped blocks is multiplied back.
 
-use super::sees::{self, ROTATIONS, SIZE, TAPS};
+use super::distances;
+use super::vit_options::{self, ROTATIONS, SIZE, TAPS};
 use super::{
     Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, rows,
 };
@@ -38,9 +39,6 @@ const ROWS: &str = "rows";
 const SEED: &str = "method-seed";
 const REWEIGHT: &str = "reweight";
 
-/// Numbers of an image: score, largest distance.
-const OUTPUTS: usize = 2;
-
 /// The method.
 pub struct PatchCore;
 
@@ -50,23 +48,19 @@ impl Method for PatchCore {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUT: &[Output; OUTPUTS] = &[
-            Output { name: "score", low: 0.0, high: f32::INFINITY },
-            Output { name: "patch_max", low: 0.0, high: f32::INFINITY },
-        ];
-        OUT
+        const { &distances::outputs(f32::INFINITY) }
     }
 
     fn cells(&self) -> Output {
-        Output { name: "map", low: 0.0, high: f32::INFINITY }
+        distances::cells(f32::INFINITY)
     }
 
     fn options(&self) -> &'static [Opt] {
         const {
             &[
-                sees::size(sees::USUAL_SIZE),
-                sees::taps("the last"),
-                sees::rotations(1),
+                vit_options::size(vit_options::USUAL_SIZE),
+                vit_options::taps("the last"),
+                vit_options::rotations(1),
                 Opt {
                     name: CORESET,
                     help: "share of the patches of the normal images that the bank keeps; 1 keeps all, in their order",
@@ -96,11 +90,11 @@ impl Method for PatchCore {
     }
 
     fn settle(&self, arch: &Arch, options: &mut Options) {
-        sees::settle(arch, options);
+        vit_options::settle(arch, options);
     }
 
     fn usual_fit(&self, arch: &Arch) -> Option<Fit> {
-        sees::usual_fit(arch)
+        vit_options::usual_fit(arch)
     }
 
     fn size(&self, options: &Options) -> Result<Option<usize>> {
@@ -112,7 +106,7 @@ impl Method for PatchCore {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
-        sees::unit_tokens(arch, options, false)
+        vit_options::unit_tokens(arch, options, false)
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
@@ -131,7 +125,7 @@ impl Method for PatchCore {
         let width = width(arch, options);
         let megabytes = |rows: usize| rows.saturating_mul(4 * width) as f64 / 1e6;
         let mut text = format!(
-            "{prompts} square images leave {all} patches of {width} numbers, {:.1} MB; the bank keeps {kept} of them, {:.1} MB",
+            "{prompts} images of this shape leave {all} patches of {width} numbers, {:.1} MB; the bank keeps {kept} of them, {:.1} MB",
             megabytes(all),
             megabytes(kept)
         );

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::image::{ImageDistance, SpadeOps};
-use super::{CLASSES, OUTPUTS, PATCHES, TAPS};
-use crate::backend::{Largest, Role};
+use super::{CLASSES, PATCHES, TAPS};
+use crate::backend::Role;
 use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
+use crate::methods::distances::{OUTPUTS, largest_cell};
 use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, judged_rows, not_finite};
 use crate::weights::Weights;
 
@@ -80,7 +81,7 @@ impl<B: SpadeOps> Compare<B> for Comparer<B> {
                 &mut out.values,
             )?;
         }
-        let largest = Largest { maps: batch.slots(), cells, one_in: cells + 1, out_pitch: OUTPUTS, column: 1 };
+        let largest = largest_cell(batch.slots(), cells, 1);
         backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
         after(backend, "score")
     }

@@ -10,7 +10,8 @@
 //!
 //! A bank holds `patches` `[L, R, W]` and `classes` `[K, E]`.
 
-use super::sees::{self, SIZE, TAPS};
+use super::distances::{self, FARTHEST};
+use super::vit_options::{self, SIZE, TAPS};
 use super::{Fitted, Fitting, Method, NamedTensor, Opt, Options, Output, Prompt, find, load_on_every_device, rows};
 use crate::backend::BankRole;
 use crate::encoder::Wants;
@@ -30,11 +31,6 @@ const CLASSES: &str = "classes";
 /// The largest number of normal images in a bank: the number of neighbours in the paper.
 pub const MOST: usize = 50;
 
-/// Numbers of an image: score, largest distance of a patch.
-const OUTPUTS: usize = 2;
-/// The largest distance of unit vectors.
-const FARTHEST: f32 = 2.0;
-
 /// The method.
 pub struct Spade;
 
@@ -44,27 +40,23 @@ impl Method for Spade {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUT: &[Output; OUTPUTS] = &[
-            Output { name: "score", low: 0.0, high: FARTHEST },
-            Output { name: "patch_max", low: 0.0, high: FARTHEST },
-        ];
-        OUT
+        const { &distances::outputs(FARTHEST) }
     }
 
     fn cells(&self) -> Output {
-        Output { name: "map", low: 0.0, high: FARTHEST }
+        distances::cells(FARTHEST)
     }
 
     fn options(&self) -> &'static [Opt] {
-        const { &[sees::size(sees::USUAL_SIZE), sees::taps("the last")] }
+        const { &[vit_options::size(vit_options::USUAL_SIZE), vit_options::taps("the last")] }
     }
 
     fn settle(&self, arch: &Arch, options: &mut Options) {
-        sees::settle(arch, options);
+        vit_options::settle(arch, options);
     }
 
     fn usual_fit(&self, arch: &Arch) -> Option<Fit> {
-        sees::usual_fit(arch)
+        vit_options::usual_fit(arch)
     }
 
     fn size(&self, options: &Options) -> Result<Option<usize>> {
@@ -72,7 +64,7 @@ impl Method for Spade {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
-        sees::unit_tokens(arch, options, true)
+        vit_options::unit_tokens(arch, options, true)
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {

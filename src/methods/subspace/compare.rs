@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{OUTPUTS, TAPS, TOKENS};
-use crate::backend::{Backend, Largest, Subspace};
+use super::{TAPS, TOKENS};
+use crate::backend::{Backend, Subspace};
 use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
+use crate::methods::distances::{OUTPUTS, largest_cell};
 use crate::methods::pixels::{Blur, Pixels};
 use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, judged_rows, not_finite};
 use crate::weights::Weights;
@@ -64,7 +65,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         }
         after(backend, "residual")?;
         self.pixels.mean_of_largest(backend, batch, Some(ONE_IN), out, [OUTPUTS, 0])?;
-        let largest = Largest { maps: batch.slots(), cells, one_in: cells + 1, out_pitch: OUTPUTS, column: 1 };
+        let largest = largest_cell(batch.slots(), cells, 1);
         backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
         after(backend, "score")
     }

@@ -12,7 +12,8 @@
 //! A bank holds `mean` `[W]`, `components` `[M, W]`, the variances along all axes `values` `[W]`, and of each prompt
 //! what they are made of, `moments` `[K, 2, T]`: prompts can be taken out, and others added.
 
-use super::sees::{self, ROTATIONS, SIZE, TAPS};
+use super::distances;
+use super::vit_options::{self, ROTATIONS, SIZE, TAPS};
 use super::{
     Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find, load_on_every_device,
     pixels, rows,
@@ -40,8 +41,6 @@ const VALUES: &str = "values";
 const SEED: &str = "method-seed";
 const VARIANCE: &str = "variance";
 
-/// Numbers of an image: score, largest distance.
-const OUTPUTS: usize = 2;
 /// Angles are drawn below this.
 const MOST_DEGREES: f64 = 345.0;
 
@@ -54,22 +53,18 @@ impl Method for Subspace {
     }
 
     fn outputs(&self) -> &'static [Output] {
-        const OUT: &[Output; OUTPUTS] = &[
-            Output { name: "score", low: 0.0, high: f32::INFINITY },
-            Output { name: "patch_max", low: 0.0, high: f32::INFINITY },
-        ];
-        OUT
+        const { &distances::outputs(f32::INFINITY) }
     }
 
     fn cells(&self) -> Output {
-        Output { name: "map", low: 0.0, high: f32::INFINITY }
+        distances::cells(f32::INFINITY)
     }
 
     fn options(&self) -> &'static [Opt] {
         const {
             &[
-                sees::size("672 for DINOv2's ViT-g, 448 for other DINOv2 models, otherwise the model's"),
-                sees::taps("8,9 of 12, 14 to 18 of 24, 23 to 29 of 40, otherwise about the same part"),
+                vit_options::size("672 for DINOv2's ViT-g, 448 for other DINOv2 models, otherwise the model's"),
+                vit_options::taps("8,9 of 12, 14 to 18 of 24, 23 to 29 of 40, otherwise about the same part"),
                 Opt {
                     name: ROTATIONS,
                     help: "further views of each normal image, turned by angles that are drawn, with black corners; 0 for parts that \
@@ -105,7 +100,7 @@ impl Method for Subspace {
         if arch.family == Family::Dinov2 && layers == 40 {
             options.settle(SIZE, Setting::Count(672));
         }
-        sees::settle(arch, options);
+        vit_options::settle(arch, options);
     }
 
     fn usual_fit(&self, _: &Arch) -> Option<Fit> {
@@ -138,7 +133,7 @@ impl Method for Subspace {
                            are: ask for less, such as 0.99";
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        Ok(Wants { taps: sees::tapped(arch, options)?, norm: false, class: false, unit: false, tokens: false })
+        Ok(Wants { taps: vit_options::tapped(arch, options)?, norm: false, class: false, unit: false, tokens: false })
     }
 
     fn prompt_bytes(&self, arch: &Arch, _: &Options, _: usize) -> usize {
@@ -153,7 +148,7 @@ impl Method for Subspace {
         let (views, width) = (self.turns(options).ok()?, arch.vision.width);
         let megabytes = |bytes: usize| bytes as f64 / 1e6;
         Some(format!(
-            "{prompts} square images are encoded in {views} views each; the bank takes {:.1} MB, and while an image is encoded its \
+            "{prompts} images of this shape are encoded in {views} views each; the bank takes {:.1} MB, and while an image is encoded its \
              {} patches take {:.1} MB",
             megabytes(prompts * self.prompt_bytes(arch, options, cells) + 4 * width * width),
             views * cells,

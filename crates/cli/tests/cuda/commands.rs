@@ -102,9 +102,8 @@ fn cuda_every_operation_agrees_with_its_formula() {
         for operation in measure::op::OPERATIONS {
             // Counts that no tile divides; rows are whole pieces.
             let odd = |size: &measure::op::Size| {
-                let is_row = ["width", "inputs", "outputs", "embed", "head-width"].contains(&size.name);
-                let value = if is_row { 64 } else { size.usual.min(size.most).min(37).max(size.least) };
-                (size.name.to_owned(), value)
+                let count = size.usual.min(size.most).min(37).max(size.least);
+                (size.name.to_owned(), count.next_multiple_of(size.gpu_multiple))
             };
             let given: Vec<(String, usize)> = operation.sizes.iter().map(odd).collect();
             let sizes = measure::op::Sizes::new(operation, &given).unwrap();

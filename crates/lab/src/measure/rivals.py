@@ -39,8 +39,7 @@ def torch_operation(name, s, device, dtype):
         return x * torch.sigmoid(1.702 * x) if s.get("quick") else F.gelu(x)
 
     def heads(x, parts):
-        rows, heads, size = s["tokens"], s["heads"], s["head-width"]
-        return x.view(s["images"], -1, parts, heads, size).permute(2, 0, 3, 1, 4) if rows else x
+        return x.view(s["images"], -1, parts, s["heads"], s["head-width"]).permute(2, 0, 3, 1, 4)
 
     if name in ("linear", "linear_add", "linear_gelu"):
         x, w, b = numbers(s["rows"], s["inputs"]), numbers(s["outputs"], s["inputs"]), numbers(s["outputs"])

@@ -27,6 +27,13 @@ pub enum Normal<'a> {
 
 impl Normal<'_> {
     /// What messages call it.
+    /// Whether it is a few-shot prompt list of PyTorch, which holds several images: by the file's extension.
+    pub fn is_prompt_list(&self) -> bool {
+        let Normal::File(path) = self else { return false };
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
+    }
+
     fn name(&self) -> &Path {
         match self {
             Normal::File(path) => path,
@@ -153,7 +160,7 @@ fn add(
     };
     let file = match normal {
         Normal::Frame(_, frame) => return add_frame(*frame),
-        Normal::File(file) if !is_prompt_list(file) => return add_frame(Image::open_with(file, white)?.frame()),
+        Normal::File(file) if !normal.is_prompt_list() => return add_frame(Image::open_with(file, white)?.frame()),
         Normal::File(file) => file,
     };
     let list = PromptList::open(file)?;
@@ -167,10 +174,4 @@ fn add(
         }
     }
     Ok(())
-}
-
-/// Whether a file is a few-shot prompt list of PyTorch: by its extension.
-fn is_prompt_list(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
 }

@@ -12,7 +12,7 @@ use super::{Case, Operation, Size, Sizes, Work};
 const IMAGES: Size = Size::new("images", 1, "sequences of the batch");
 const TOKENS: Size = Size::new("tokens", 226, "tokens of a sequence");
 const HEADS: Size = Size { most: 256, ..Size::new("heads", 14, "heads") };
-const HEAD_WIDTH: Size = Size { most: 128, ..Size::new("head-width", 64, "width of a head") };
+const HEAD_WIDTH: Size = Size { most: 128, ..Size::row("head-width", 64, 64, "width of a head") };
 
 pub const ATTENTION: Operation = Operation {
     name: "attention",

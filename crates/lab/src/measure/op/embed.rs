@@ -16,7 +16,7 @@ const SIZES: &[Size] = &[
     Size::new("images", 1, "images of the batch"),
     Size::new("prefix", 1, "tokens before the patches"),
     Size::new("patches", 225, "patches of an image"),
-    Size::new("width", 896, "width of a token"),
+    Size::row("width", 896, 64, "width of a token"),
 ];
 pub const EMBED: Operation =
     Operation { name: "embed", formula: "out = layer_norm(prefix; patches + position)", sizes: SIZES };
@@ -52,11 +52,11 @@ impl<B: HeadOps> Embed<B> {
         let tokens = ImageTokens { prefix: sizes.get("prefix"), patches: sizes.get("patches") };
         let patches = Input::numbers(backend, Role::Stream, 1, images * tokens.patches * width)?;
         let (prefix, position) = (numbers(2, tokens.prefix * width), numbers(3, tokens.patches * width));
-        let norm = NormInput::new(backend, 4, width)?.norm;
+        let first = NormInput::new(backend, 4, width)?;
         let embedding = Embedding {
             prefix: Arc::new(constant(backend, &prefix)?),
             position: constant(backend, &position)?,
-            norm: Some(Arc::new(norm)),
+            norm: Some(Arc::clone(&first.norm)),
             tokens,
         };
         let rows = images * tokens.count();
@@ -72,7 +72,7 @@ impl<B: HeadOps> Embed<B> {
             patches,
             prefix,
             position,
-            first: NormInput::new(backend, 4, width)?,
+            first,
             embedding,
             out: backend.buffer(Role::Stream, rows * width)?,
             next,

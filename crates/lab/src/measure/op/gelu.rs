@@ -15,7 +15,7 @@ pub const GELU: Operation = Operation {
     formula: "x = x Φ(x)",
     sizes: &[
         Size::new("rows", 226, "token rows"),
-        Size::new("width", 3584, "width of a row"),
+        Size::row("width", 3584, 64, "width of a row"),
         Size::switch("quick", "1: x σ(1.702 x) in place of x Φ(x)"),
     ],
 };

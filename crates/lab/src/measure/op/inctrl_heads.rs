@@ -12,7 +12,7 @@ use super::inputs::{Input, dot, exact, numbers, output, sigmoid, unit_rows};
 use super::{Case, Operation, Size, Sizes, Work};
 
 const IMAGES: Size = Size::new("images", 1, "images of the batch");
-const EMBED: Size = Size { least: 4, ..Size::new("embed", 640, "width of the joint embedding") };
+const EMBED: Size = Size { least: 4, ..Size::row("embed", 640, 4, "width of the joint embedding") };
 const CELLS: Size = Size::new("cells", 225, "cells of a map");
 
 pub const INCTRL_ADAPTER: Operation = Operation {

@@ -1,5 +1,7 @@
 //! Numbers without a pattern, on the host and on the device.
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 use inctrl::Result;
 use inctrl::backend::{Backend, Norm, Role};
@@ -94,14 +96,14 @@ pub fn constant<B: Backend>(backend: &mut B, values: &[f32]) -> Result<B::Consta
 pub struct NormInput<B: Backend> {
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
-    pub norm: Norm<B>,
+    pub norm: Arc<Norm<B>>,
 }
 
 impl<B: Backend> NormInput<B> {
     pub fn new(backend: &mut B, seed: u64, width: usize) -> Result<Self> {
         let (weight, bias) = (numbers(seed, width), numbers(seed + 1, width));
         let norm = Norm { weight: constant(backend, &weight)?, bias: constant(backend, &bias)?, epsilon: 1e-5 };
-        Ok(NormInput { weight, bias, norm })
+        Ok(NormInput { weight, bias, norm: Arc::new(norm) })
     }
 
     /// The layer norm of a row, in f64.

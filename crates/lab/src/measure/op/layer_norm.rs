@@ -11,7 +11,7 @@ use super::{Case, Operation, Size, Sizes, Work};
 pub const LAYER_NORM: Operation = Operation {
     name: "layer_norm",
     formula: "out = (x - mean) / sqrt(variance + epsilon) * weight + bias",
-    sizes: &[Size::new("rows", 226, "token rows"), Size::new("width", 896, "width of a row")],
+    sizes: &[Size::new("rows", 226, "token rows"), Size::row("width", 896, 64, "width of a row")],
 };
 
 /// Relative to the largest of a row: what the sums of a row in f32 may cost.

@@ -11,8 +11,8 @@ use super::{Case, Operation, Size, Sizes, Work};
 
 const SIZES: &[Size] = &[
     Size::new("rows", 226, "token rows"),
-    Size::new("inputs", 896, "width of a row"),
-    Size::new("outputs", 2688, "width of the result"),
+    Size::row("inputs", 896, 4, "width of a row"),
+    Size::row("outputs", 2688, 4, "width of the result"),
 ];
 pub const LINEAR: Operation = Operation { name: "linear", formula: "out = x Wᵀ + b", sizes: SIZES };
 pub const LINEAR_ADD: Operation = Operation { name: "linear_add", formula: "out += x Wᵀ + b", sizes: SIZES };

@@ -111,8 +111,8 @@ pub fn named(name: &str) -> Result<&'static Operation> {
     })
 }
 
-fn maker<B: HeadOps>(operation: &Operation) -> Make<B> {
-    match operation.name {
+fn maker<B: HeadOps>(operation: &Operation) -> Result<Make<B>> {
+    Ok(match operation.name {
         "preprocess" => preprocess::Preprocess::case,
         "linear" | "linear_add" | "linear_gelu" => linear::Linear::case,
         "gelu" => gelu::Activation::case,
@@ -127,9 +127,9 @@ fn maker<B: HeadOps>(operation: &Operation) -> Make<B> {
         "residual_mean" => residual_mean::ResidualMean::case,
         "mean_of_largest" => mean_of_largest::MeanOfLargest::case,
         "inctrl_adapter" => inctrl_heads::Adapter::case,
-        // The last of the table; a test prepares each of them.
-        _ => inctrl_heads::InctrlHeads::case,
-    }
+        "inctrl_heads" => inctrl_heads::InctrlHeads::case,
+        name => return Err(Error::new(ErrorKind::Internal, format!("the operation {name} has no case"))),
+    })
 }
 
 /// Makes the case of these sizes on a device, runs it once, and compares the result with its formula in f64.
@@ -140,19 +140,9 @@ fn maker<B: HeadOps>(operation: &Operation) -> Make<B> {
 pub fn prepare<B: HeadOps>(backend: &mut B, sizes: &Sizes) -> Result<Checked<B>> {
     let operation = sizes.operation();
     if !B::IN_HOST_MEMORY {
-        // Kernels read whole pieces of a row, as the engine's models have them.
-        for (name, value) in sizes.named() {
-            let whole = match name {
-                "width" | "head-width" => 64,
-                "inputs" | "outputs" | "embed" => 4,
-                _ => 1,
-            };
-            if value % whole != 0 {
-                return Err(sizes::unfit(sizes, &format!("on a GPU {name} is a multiple of {whole}: give another")));
-            }
-        }
+        sizes.check_gpu()?;
     }
-    let mut case = maker::<B>(operation)(backend, sizes)?;
+    let mut case = maker::<B>(operation)?(backend, sizes)?;
     case.run(backend)?;
     let mut comparison = Comparison::new(operation.name);
     case.compare(backend, &mut comparison)?;
@@ -222,7 +212,7 @@ mod tests {
         for operation in OPERATIONS {
             // The output of an operation that was never run.
             let sizes = small(operation);
-            let mut never_run = Wrong(maker::<Cpu>(operation)(&mut cpu, &sizes).unwrap());
+            let mut never_run = Wrong(maker::<Cpu>(operation).unwrap()(&mut cpu, &sizes).unwrap());
             never_run.run(&mut cpu).unwrap();
             let mut comparison = Comparison::new(operation.name);
             never_run.compare(&mut cpu, &mut comparison).unwrap();

@@ -17,7 +17,7 @@ pub const PATCH_NN: Operation = Operation {
         Size::new("taps", 1, "layers, each with its own queries and rows"),
         Size::new("q", 225, "query rows of a layer"),
         Size::new("rows", 1800, "bank rows of a layer"),
-        Size::new("width", 896, "width of a row"),
+        Size::row("width", 896, 64, "width of a row"),
     ],
 };
 

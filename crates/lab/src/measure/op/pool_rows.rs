@@ -14,7 +14,7 @@ pub const POOL_ROWS: Operation = Operation {
     sizes: &[
         Size::new("images", 8, "sequences of the batch"),
         Size::new("tokens", 226, "tokens of a sequence"),
-        Size::new("width", 896, "width of a row"),
+        Size::row("width", 896, 64, "width of a row"),
         Size::switch("last", "1: the last row, as of a text; 0: the first, as of an image"),
     ],
 };

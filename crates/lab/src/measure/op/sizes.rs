@@ -13,6 +13,8 @@ pub struct Size {
     pub least: usize,
     /// The largest valid value.
     pub most: usize,
+    /// On a GPU it must be a multiple of this: kernels read whole pieces of a row.
+    pub gpu_multiple: usize,
     /// Its meaning.
     pub meaning: &'static str,
 }
@@ -20,12 +22,17 @@ pub struct Size {
 impl Size {
     /// A size from 1 to 2^24.
     pub(super) const fn new(name: &'static str, usual: usize, meaning: &'static str) -> Self {
-        Size { name, usual, least: 1, most: 1 << 24, meaning }
+        Size { name, usual, least: 1, most: 1 << 24, gpu_multiple: 1, meaning }
+    }
+
+    /// The width of a row, of which kernels read `gpu_multiple` numbers at once.
+    pub(super) const fn row(name: &'static str, usual: usize, gpu_multiple: usize, meaning: &'static str) -> Self {
+        Size { gpu_multiple, ..Size::new(name, usual, meaning) }
     }
 
     /// A size that is 0 or 1.
     pub(super) const fn switch(name: &'static str, meaning: &'static str) -> Self {
-        Size { name, usual: 0, least: 0, most: 1, meaning }
+        Size { name, usual: 0, least: 0, most: 1, gpu_multiple: 1, meaning }
     }
 }
 
@@ -68,6 +75,20 @@ impl Sizes {
             values[at] = *value;
         }
         Ok(Sizes { operation, values })
+    }
+
+    /// Checks that a GPU's kernels take them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a row that is not of whole pieces.
+    pub(super) fn check_gpu(&self) -> Result<()> {
+        for (size, value) in self.operation.sizes.iter().zip(&self.values) {
+            if !value.is_multiple_of(size.gpu_multiple) {
+                let why = format!("on a GPU {} must be a multiple of {}", size.name, size.gpu_multiple);
+                return Err(unfit(self, &why));
+            }
+        }
+        Ok(())
     }
 
     /// The operation of these sizes.

@@ -11,7 +11,7 @@ use super::{Case, Operation, Size, Sizes, Work};
 pub const SWIGLU: Operation = Operation {
     name: "swiglu",
     formula: "out = a σ(a) b, a and b the halves of a row",
-    sizes: &[Size::new("rows", 1025, "token rows"), Size::new("width", 4096, "width of a result row")],
+    sizes: &[Size::new("rows", 1025, "token rows"), Size::row("width", 4096, 64, "width of a result row")],
 };
 
 pub struct SwiGlu<B: Backend> {

@@ -13,7 +13,7 @@ const SIZES: &[Size] = &[
     Size::new("images", 1, "images of the batch"),
     Size::new("prefix", 1, "tokens before the patches"),
     Size::new("patches", 225, "patches of an image"),
-    Size::new("width", 896, "width of a token"),
+    Size::row("width", 896, 64, "width of a token"),
 ];
 pub const UNIT_PATCHES: Operation =
     Operation { name: "unit_patches", formula: "taps = x / |x|, prefix tokens left out", sizes: SIZES };
