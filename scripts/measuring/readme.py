@@ -1,5 +1,5 @@
-"""The README's table of other encoders, made from `benches/results/cpu_trimmed.json` and `cpu.json` between two comments. Needs
-only Python."""
+"""The README's table of other encoders, made from `benches/results/cpu_trimmed.json`, `cpu.json` and `dinov2_cpu.json` between two
+comments. Needs only Python."""
 
 import json
 
@@ -7,7 +7,8 @@ from .machine import RESULTS, ROOT
 
 BEGIN = "<!-- made by scripts/bench_rivals.py --readme -->\n"
 END = "<!-- end of the table -->\n"
-FIGURES, TRIMMED = RESULTS / "cpu.json", RESULTS / "cpu_trimmed.json"
+FIGURES, TRIMMED, DINOV2 = RESULTS / "cpu.json", RESULTS / "cpu_trimmed.json", RESULTS / "dinov2_cpu.json"
+FILES = [("as exported", FIGURES), ("trimmed", TRIMMED), ("DINOv2", DINOV2)]
 WORDS = {
     "inctrl": "**inctrl**, frame to score; rivals as exported",
     "inctrl score -": "`inctrl score -`: file to row",
@@ -18,8 +19,26 @@ WORDS = {
 }
 
 
-def table(figures, trimmed):
-    """Lines of Markdown: first beside encoders that are trimmed to what is read of them, then as they are exported."""
+def dinov2_rows(figures, sizes):
+    """Rows of AnomalyDINO: (words, cells)."""
+    rows, _ = figures["bank"]
+    what = f"`anomaly-dino`, {figures['arch']} at {figures['size']} pixels, {rows:,} rows"
+    fastest = max(figures["fastest_rivals"], key=figures["fastest_rivals"].count)
+    rival = WORDS[fastest].format(figures["versions"][fastest]).removesuffix(", encoder alone")
+    both = f"{rival}'s encoder and faiss {figures['versions']['faiss']}"
+
+    def row(words, ratio, name):
+        cells = [f"{figures['ratio'][ratio]:.2f} ({figures['median_ms'][name]:.0f} ms)"] + [""] * (len(sizes) - 1)
+        return "| " + " | ".join([words, *cells]) + " |"
+
+    return [
+        row(f"{what}: **inctrl**, frame to score, over {both}", "frame over fastest and faiss", "inctrl"),
+        row(f"{what}: inctrl's encoder over {rival}'s", "encoder over the fastest", "inctrl, encoder"),
+    ]
+
+
+def table(figures, trimmed, dinov2):
+    """Lines of Markdown: first beside encoders that are trimmed to what is read of them, then as they are exported, then of DINOv2."""
     sizes = list(figures["batches"])
     heads = ["one frame per call" if size == "1" else f"batches of {size}, per frame" for size in sizes]
     lines = ["| " + " | ".join(["time relative to the fastest encoder alone", *heads]) + " |", "|---" * (1 + len(sizes)) + "|"]
@@ -36,23 +55,25 @@ def table(figures, trimmed):
     first = figures["batches"][sizes[0]]["ratio"]
     for name in sorted(first, key=first.get):
         row(WORDS[name].format(figures["versions"].get(name, "")), name, figures["batches"])
+    lines += dinov2_rows(dinov2, sizes)
     machine, repeats, threads = figures["machine"], figures["repeats"], figures["threads"]
     threads = "one thread" if threads == 1 else f"{threads} threads"
     what = f"{machine['cpu']}, {machine['system']}, {threads}, f32, {figures['arch']}"
     runs = "one repeat" if repeats == 1 else f"{repeats} repeats"
     lines += ["", f"{what}; inctrl with a bank of K = {figures['prompts']}; medians of paired ratios over {runs}, in shuffled order"]
-    lines += [f"([as exported]({FIGURES.relative_to(ROOT)}), [trimmed]({TRIMMED.relative_to(ROOT)}), [how](docs/cpu.md))."]
+    files = [f"[{words}]({path.relative_to(ROOT)})" for words, path in FILES]
+    lines += [f"({', '.join(files)}, [how](docs/cpu.md))."]
     return lines
 
 
-def readme(text, figures, trimmed):
+def readme(text, *figures):
     """The README with the table of these figures."""
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    return before + BEGIN + "\n" + "\n".join(table(figures, trimmed)) + "\n\n" + END + after
+    return before + BEGIN + "\n" + "\n".join(table(*figures)) + "\n\n" + END + after
 
 
-def unfit(figures, trimmed):
+def unfit(figures, trimmed, dinov2):
     """Why these figures would flatter, or None: a rival is missing, or the encoders are not those that the text says."""
     first, second = FIGURES.relative_to(ROOT), TRIMMED.relative_to(ROOT)
     if figures["trimmed"] or not trimmed["trimmed"]:
@@ -63,6 +84,10 @@ def unfit(figures, trimmed):
         for file, missing in (first, rivals - batch["ratio"].keys()), (second, set(batch["fastest_rivals"]) - there.keys()):
             if missing:
                 return f"{file} lacks {', '.join(sorted(missing))} in batches of {size}"
+    if missing := rivals - dinov2["versions"].keys():
+        return f"{DINOV2.relative_to(ROOT)} lacks {', '.join(sorted(missing))}"
+    if dinov2["machine"] != figures["machine"] or dinov2["threads"] != figures["threads"]:
+        return f"{DINOV2.relative_to(ROOT)} is of another machine or number of threads than {first}"
     return None
 
 
@@ -70,14 +95,14 @@ def update(check):
     """Writes the table, or says whether it is the one that the figures give."""
     target = ROOT / "README.md"
     text = target.read_text()
-    for path, option in ((FIGURES, ""), (TRIMMED, " --trimmed")):
+    for path, option in ((FIGURES, ""), (TRIMMED, " --trimmed"), (DINOV2, " --arch dinov2-vit-s-14")):
         file = path.relative_to(ROOT)
         if not path.exists():
             return f"{file} is not there: run scripts/bench_rivals.py{option} --json {file}"
-    figures, trimmed = json.loads(FIGURES.read_text()), json.loads(TRIMMED.read_text())
-    if reason := unfit(figures, trimmed):
+    figures = [json.loads(path.read_text()) for _, path in FILES]
+    if reason := unfit(*figures):
         return reason
-    wanted = readme(text, figures, trimmed)
+    wanted = readme(text, *figures)
     if check and wanted != text:
         return f"README.md's table is not that of {FIGURES.relative_to(ROOT)}: run scripts/bench_rivals.py --readme"
     if not check:
