@@ -837,7 +837,8 @@ void inctrl_set_log_callback(inctrl_log_callback callback, void *user);
 /**
  * Opens a model. This takes seconds. All scorers share one copy of the weights.
  *
- * @param options what to open; may be freed afterwards @param engine receives the engine, NULL after an error
+ * @param options what to open; may be freed afterwards
+ * @param engine receives the engine, NULL after an error
  */
 int32_t inctrl_engine_open(const struct inctrl_engine_options *options, struct inctrl_engine **engine);
 
@@ -873,10 +874,12 @@ int32_t inctrl_engine_close(struct inctrl_engine **engine);
  * Builds a bank for the method "inctrl" from normal images. This takes seconds. inctrl_bank_build_with builds banks
  * for other methods.
  *
- * @param class_name the class in words, such as "metal nut", in UTF-8 @param fit one of the fits; queries are fitted
- * in the same way @param frames normal images: an array of `count` structures, at least one, all with the first one's
- * struct_size @param mask pixels to ignore: INCTRL_MONO8 in host memory, not 0 where ignored, or NULL; all frames and
- * queries must have its size @param bank receives the bank, NULL after an error
+ * @param class_name the class in words, such as "metal nut", in UTF-8
+ * @param fit one of the fits; queries are fitted in the same way
+ * @param frames normal images: an array of `count` structures, at least one, all with the first one's struct_size
+ * @param mask pixels to ignore: INCTRL_MONO8 in host memory, not 0 where ignored, or NULL; all frames and queries must
+ * have its size
+ * @param bank receives the bank, NULL after an error
  */
 int32_t inctrl_bank_build(const struct inctrl_engine *engine,
                           const char *class_name,
@@ -902,8 +905,8 @@ int32_t inctrl_bank_build_with(const struct inctrl_engine *engine,
 /**
  * A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change.
  *
- * @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change @param longer
- * receives the longer bank, NULL after an error
+ * @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change
+ * @param longer receives the longer bank, NULL after an error
  */
 int32_t inctrl_bank_append(const struct inctrl_engine *engine,
                            const struct inctrl_bank *bank,
@@ -995,7 +998,8 @@ int32_t inctrl_slot_close(struct inctrl_slot **slot);
  * Makes a scorer for the bank in `slot`. Late results are only marked: INCTRL_LATE_MARK.
  *
  * @param capacity the largest number of frames that are encoded at once: 1 for the shortest latency, more for
- * throughput. Scores do not depend on it. @param scorer receives the scorer, NULL after an error
+ * throughput. Scores do not depend on it.
+ * @param scorer receives the scorer, NULL after an error
  */
 int32_t inctrl_scorer_create(const struct inctrl_engine *engine,
                              const struct inctrl_slot *slot,
@@ -1020,8 +1024,8 @@ int32_t inctrl_scorer_create_with(const struct inctrl_engine *engine,
  * or output.
  *
  * @param deadline_us microseconds from the start of the call after which the result is marked late, or 0. The call is
- * not cut short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW. @param
- * result receives the result; after any error its verdict is INCTRL_VERDICT_REVIEW
+ * not cut short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW.
+ * @param result receives the result; after any error its verdict is INCTRL_VERDICT_REVIEW
  */
 int32_t inctrl_scorer_score(const struct inctrl_scorer *scorer,
                             const struct inctrl_frame *frame,
@@ -1031,9 +1035,9 @@ int32_t inctrl_scorer_score(const struct inctrl_scorer *scorer,
 /**
  * Scores frames, as many at a time as the scorer has capacity for. A failing frame does not affect the others.
  *
- * @param frames an array of `count` structures, all with the first one's struct_size; may be empty @param results an
- * array of `count` structures, all with the first one's struct_size @return INCTRL_OK, or the status of the first
- * frame that failed
+ * @param frames an array of `count` structures, all with the first one's struct_size; may be empty
+ * @param results an array of `count` structures, all with the first one's struct_size
+ * @return INCTRL_OK, or the status of the first frame that failed
  */
 int32_t inctrl_scorer_score_batch(const struct inctrl_scorer *scorer,
                                   const struct inctrl_frame *frames,
@@ -1045,8 +1049,9 @@ int32_t inctrl_scorer_score_batch(const struct inctrl_scorer *scorer,
  * Scores several regions of one frame, each like a frame. Maps and regions of results are in pixels of the whole
  * frame. If the bank has an ignore mask, each region must have the mask's size.
  *
- * @param rois `count` rectangles inside the frame @param results an array of `count` structures, all with the first
- * one's struct_size @return INCTRL_OK, or the status of the first region that failed
+ * @param rois `count` rectangles inside the frame
+ * @param results an array of `count` structures, all with the first one's struct_size
+ * @return INCTRL_OK, or the status of the first region that failed
  */
 int32_t inctrl_scorer_score_regions(const struct inctrl_scorer *scorer,
                                     const struct inctrl_frame *frame,
@@ -1060,8 +1065,8 @@ int32_t inctrl_scorer_score_regions(const struct inctrl_scorer *scorer,
  * and "patch_max"; some have more. An unknown name is an error here; the fields of inctrl_result are NaN for outputs
  * that the method does not have.
  *
- * @param result which result of the last call, counted from 0 @param value receives the number; NaN after an error, or
- * if that result has no score
+ * @param result which result of the last call, counted from 0
+ * @param value receives the number; NaN after an error, or if that result has no score
  */
 int32_t inctrl_scorer_output(const struct inctrl_scorer *scorer, size_t result, const char *name, float *value);
 

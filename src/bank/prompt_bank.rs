@@ -276,6 +276,11 @@ impl PromptBank {
         &self.header.class
     }
 
+    /// " of class `nut`" for messages; nothing if it was built without a class.
+    pub(crate) fn of_class(&self) -> String {
+        of_class(&self.header.class)
+    }
+
     /// How its images were fitted to the model's input. Queries are fitted in the same way.
     pub fn fit(&self) -> Fit {
         self.header.fit
@@ -392,9 +397,10 @@ impl PromptBank {
         Err(Error::new(
             ErrorKind::Bank,
             format!(
-                "the bank of class `{}` was built with model {}, but the weights are model {model}: build the bank \
+                "the bank{} was built with model {}, but the weights are model {model}: build the bank \
                 again with these weights",
-                self.header.class, self.header.model
+                self.of_class(),
+                self.header.model
             ),
         ))
     }
@@ -408,9 +414,9 @@ impl PromptBank {
         Err(Error::new(
             ErrorKind::Bank,
             format!(
-                "the limits of the bank of class `{}` were calibrated on scores in {other}, the engine computes in {precision}: \
+                "the limits of the bank{} were calibrated on scores in {other}, the engine computes in {precision}: \
                  calibrate the bank again with an engine in {precision}, or open the engine in {other}",
-                self.header.class
+                self.of_class()
             ),
         ))
     }
@@ -479,4 +485,9 @@ impl std::fmt::Debug for PromptBank {
 
 fn hex(hash: &[u8; 32]) -> String {
     blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// " of class `nut`" for messages; nothing if the class has no name.
+pub(crate) fn of_class(class: &str) -> String {
+    if class.is_empty() { String::new() } else { format!(" of class `{class}`") }
 }

@@ -6,7 +6,7 @@ use super::device::Session;
 use super::shared::Engine;
 use super::shown::FramePrep;
 use crate::bank::PromptBank;
-use crate::bank::prompt_bank::BankFacts;
+use crate::bank::prompt_bank::{BankFacts, of_class};
 use crate::bank::prompt_facts::PromptFacts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DepthDoubt, IgnoreMask, WhiteLevel};
@@ -301,7 +301,7 @@ impl<'e> BankBuilder<'e> {
 
     fn bank_of_places(&self, places: Vec<usize>, progress: &mut dyn FnMut(usize, usize)) -> Result<PromptBank> {
         if places.is_empty() {
-            let message = format!("no normal image of class `{}`: a bank needs at least one", self.class);
+            let message = format!("no normal image{}: a bank needs at least one", of_class(&self.class));
             return Err(Error::new(ErrorKind::Argument, message));
         }
         let facts = BankFacts {

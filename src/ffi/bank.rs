@@ -104,11 +104,11 @@ fn warn_of_unseen(bank: &PromptBank) {
     let cut = bank.unseen().filter(|unseen| *unseen > 0.0).count();
     if cut > 0 {
         let most = 100.0 * bank.unseen().fold(0.0, f64::max);
-        let (class, all, fit) = (bank.class(), bank.prompt_hashes().len(), bank.fit());
+        let (class, all, fit) = (bank.of_class(), bank.prompt_hashes().len(), bank.fit());
         log(
             INCTRL_LOG_WARNING,
             &format!(
-                "bank of class `{class}`: fit {fit} cuts the ends off {cut} of {all} normal images, up to {most:.0} \
+                "bank{class}: fit {fit} cuts the ends off {cut} of {all} normal images, up to {most:.0} \
                 % of the area, and off queries of the same shape: pixels there are not inspected; letterbox and \
                 stretch use the whole image"
             ),
@@ -119,10 +119,12 @@ fn warn_of_unseen(bank: &PromptBank) {
 /// Builds a bank for the method "inctrl" from normal images. This takes seconds. inctrl_bank_build_with builds banks
 /// for other methods.
 ///
-/// @param class_name the class in words, such as "metal nut", in UTF-8 @param fit one of the fits; queries are fitted
-/// in the same way @param frames normal images: an array of `count` structures, at least one, all with the first one's
-/// struct_size @param mask pixels to ignore: INCTRL_MONO8 in host memory, not 0 where ignored, or NULL; all frames and
-/// queries must have its size @param bank receives the bank, NULL after an error
+/// @param class_name the class in words, such as "metal nut", in UTF-8
+/// @param fit one of the fits; queries are fitted in the same way
+/// @param frames normal images: an array of `count` structures, at least one, all with the first one's struct_size
+/// @param mask pixels to ignore: INCTRL_MONO8 in host memory, not 0 where ignored, or NULL; all frames and queries must
+/// have its size
+/// @param bank receives the bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_build(
     engine: *const inctrl_engine,
@@ -242,8 +244,8 @@ pub unsafe extern "C" fn inctrl_bank_build_with(
 
 /// A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change.
 ///
-/// @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change @param longer
-/// receives the longer bank, NULL after an error
+/// @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change
+/// @param longer receives the longer bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_append(
     engine: *const inctrl_engine,

@@ -66,7 +66,8 @@ pub(super) fn c_string(text: &str) -> CString {
 
 /// Opens a model. This takes seconds. All scorers share one copy of the weights.
 ///
-/// @param options what to open; may be freed afterwards @param engine receives the engine, NULL after an error
+/// @param options what to open; may be freed afterwards
+/// @param engine receives the engine, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_engine_open(
     options: *const inctrl_engine_options,

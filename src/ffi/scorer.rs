@@ -69,7 +69,8 @@ unsafe fn create(
 /// Makes a scorer for the bank in `slot`. Late results are only marked: INCTRL_LATE_MARK.
 ///
 /// @param capacity the largest number of frames that are encoded at once: 1 for the shortest latency, more for
-/// throughput. Scores do not depend on it. @param scorer receives the scorer, NULL after an error
+/// throughput. Scores do not depend on it.
+/// @param scorer receives the scorer, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_create(
     engine: *const inctrl_engine,
@@ -117,8 +118,8 @@ pub unsafe extern "C" fn inctrl_scorer_create_with(
 /// or output.
 ///
 /// @param deadline_us microseconds from the start of the call after which the result is marked late, or 0. The call is
-/// not cut short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW. @param
-/// result receives the result; after any error its verdict is INCTRL_VERDICT_REVIEW
+/// not cut short, and a late pass is still a pass: test `late`, or make the scorer with INCTRL_LATE_REVIEW.
+/// @param result receives the result; after any error its verdict is INCTRL_VERDICT_REVIEW
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score(
     scorer: *const inctrl_scorer,
@@ -132,9 +133,9 @@ pub unsafe extern "C" fn inctrl_scorer_score(
 
 /// Scores frames, as many at a time as the scorer has capacity for. A failing frame does not affect the others.
 ///
-/// @param frames an array of `count` structures, all with the first one's struct_size; may be empty @param results an
-/// array of `count` structures, all with the first one's struct_size @return INCTRL_OK, or the status of the first
-/// frame that failed
+/// @param frames an array of `count` structures, all with the first one's struct_size; may be empty
+/// @param results an array of `count` structures, all with the first one's struct_size
+/// @return INCTRL_OK, or the status of the first frame that failed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score_batch(
     scorer: *const inctrl_scorer,
@@ -157,8 +158,9 @@ pub unsafe extern "C" fn inctrl_scorer_score_batch(
 /// Scores several regions of one frame, each like a frame. Maps and regions of results are in pixels of the whole
 /// frame. If the bank has an ignore mask, each region must have the mask's size.
 ///
-/// @param rois `count` rectangles inside the frame @param results an array of `count` structures, all with the first
-/// one's struct_size @return INCTRL_OK, or the status of the first region that failed
+/// @param rois `count` rectangles inside the frame
+/// @param results an array of `count` structures, all with the first one's struct_size
+/// @return INCTRL_OK, or the status of the first region that failed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_score_regions(
     scorer: *const inctrl_scorer,
@@ -187,8 +189,8 @@ pub unsafe extern "C" fn inctrl_scorer_score_regions(
 /// and "patch_max"; some have more. An unknown name is an error here; the fields of inctrl_result are NaN for outputs
 /// that the method does not have.
 ///
-/// @param result which result of the last call, counted from 0 @param value receives the number; NaN after an error, or
-/// if that result has no score
+/// @param result which result of the last call, counted from 0
+/// @param value receives the number; NaN after an error, or if that result has no score
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_output(
     scorer: *const inctrl_scorer,

@@ -151,8 +151,8 @@ impl ScorerState {
     /// Logs that a call took memory for a map with a new number of rows and columns.
     pub(super) fn tell_of_memory(&self, scorer: &Scorer) {
         if let Some(grid) = scorer.grown() {
-            let class = self.slot.current().0.class().to_owned();
-            log(INCTRL_LOG_INFO, &format!("a scorer of class `{class}` took memory for the first map of {grid} cells"));
+            let class = self.slot.current().0.of_class();
+            log(INCTRL_LOG_INFO, &format!("a scorer{class} took memory for the first map of {grid} cells"));
         }
     }
 
@@ -174,7 +174,7 @@ impl ScorerState {
         if let Some(doubt) = score.depth_doubt
             && !self.doubted.swap(true, Ordering::Relaxed)
         {
-            log(INCTRL_LOG_WARNING, &format!("a frame of class `{}`: {doubt}", self.slot.current().0.class()));
+            log(INCTRL_LOG_WARNING, &format!("a frame{}: {doubt}", self.slot.current().0.of_class()));
         }
     }
 

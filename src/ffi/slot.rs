@@ -54,10 +54,7 @@ pub unsafe extern "C" fn inctrl_slot_swap(
         // SAFETY: handles of the caller's.
         let (slot, bank) = unsafe { (object(slot)?, object(bank)?) };
         let number = slot.slot.swap(Arc::clone(&bank.bank))?;
-        log(
-            INCTRL_LOG_INFO,
-            &format!("bank {} of class `{}` is generation {number}", bank.bank.id(), bank.bank.class()),
-        );
+        log(INCTRL_LOG_INFO, &format!("bank {}{} is generation {number}", bank.bank.id(), bank.bank.of_class()));
         if !generation.is_null() {
             // SAFETY: a variable of the caller's.
             unsafe { generation.write(number) };
