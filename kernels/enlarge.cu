@@ -2,11 +2,11 @@
 // border c b a | a b c, or d c b | a b c where `mirrored`. Down the columns first, then along the rows.
 //
 //   map         [rows, cols]                 f32, in
-//   judged      [rows, cols]                 f32, in: 1, or 0 where a cell is ignored
+//   valid       [rows, cols]                 f32, in: 1, or 0 where a cell is ignored
 //   blur        [2 radius + 1]               f32, in: weights
 //   columns     [rows patch, cols]           f32, out of the first kernel, in of the second
 //   out         [rows patch, cols patch]     f32, out
-//   out_judged  [rows patch, cols patch]     f32, out: that of the pixel's cell
+//   out_valid   [rows patch, cols patch]     f32, out: that of the pixel's cell
 //
 // LAUNCH: grid ceil(elements of the output / 256), block 256, no shared memory.
 // NUMERICS: f32, in the order of the weights.
@@ -52,9 +52,9 @@ extern "C" __global__ void __launch_bounds__(256)
 CU_EXPORT(enlarge_columns);
 
 extern "C" __global__ void __launch_bounds__(256)
-    enlarge_rows(const float* __restrict__ columns, const float* __restrict__ judged, int rows, int cols, int patch,
+    enlarge_rows(const float* __restrict__ columns, const float* __restrict__ valid, int rows, int cols, int patch,
                  const float* __restrict__ blur, int radius, int mirrored, float* __restrict__ out,
-                 float* __restrict__ out_judged) {
+                 float* __restrict__ out_valid) {
     const int at = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     const int width = cols * patch;
     if (at >= rows * patch * width) return;
@@ -62,6 +62,6 @@ extern "C" __global__ void __launch_bounds__(256)
     const int x = at % width;
     const float* line = columns + static_cast<size_t>(y) * cols;
     out[at] = enlarge::blurred(line, cols, 1, patch, x, blur, radius, mirrored);
-    out_judged[at] = judged[y / patch * cols + x / patch];
+    out_valid[at] = valid[y / patch * cols + x / patch];
 }
 CU_EXPORT(enlarge_rows);

@@ -5,8 +5,8 @@
 //   out         [images, W, W]                 f32, out: the covariance `Σ (x - mean)(x - mean)^T`, or `(c / trace c)^2`
 //   components  [images, patches]              f32, out of `foreground_component`: `x . v`, v the column of c with the largest
 //               element of the diagonal, the first of several, to unit length
-//   judged      [images, rows * cols]          f32, in: 1, or 0 where a cell is ignored
-//   maps        [images, rows * cols]          f32, in and out: 0 where the mask is 0; infinite everywhere where no judged cell
+//   valid       [images, rows * cols]          f32, in: 1, or 0 where a cell is ignored
+//   maps        [images, rows * cols]          f32, in and out: 0 where the mask is 0; infinite everywhere where no valid cell
 //               is left; NaN stays, and is everywhere where a component is not finite
 //   mirror      as maps, out, may be null: the same in the host's memory
 //
@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(256)
 CU_EXPORT(foreground_component);
 
 extern "C" __global__ void __launch_bounds__(256)
-    foreground_cut_out(const float* __restrict__ components, const float* __restrict__ judged, int rows, int cols,
+    foreground_cut_out(const float* __restrict__ components, const float* __restrict__ valid, int rows, int cols,
                        int top, int bottom, int left, int right, int few, float* __restrict__ maps,
                        float* __restrict__ mirror) {
     using namespace foreground;
@@ -227,7 +227,7 @@ extern "C" __global__ void __launch_bounds__(256)
     uint32_t* room = mask + (cells + 31) / 32;
     const size_t first = static_cast<size_t>(blockIdx.x) * cells;
     components += first;
-    judged += first;
+    valid += first;
     maps += first;
 
     float own = 0.0f;
@@ -274,7 +274,7 @@ extern "C" __global__ void __launch_bounds__(256)
     spread(mask, room, rows, cols, false);
 
     uint32_t kept = 0;
-    for (int cell = thread(); cell < cells; cell += THREADS) kept += is_set(room, cell) && judged[cell] != 0.0f ? 1 : 0;
+    for (int cell = thread(); cell < cells; cell += THREADS) kept += is_set(room, cell) && valid[cell] != 0.0f ? 1 : 0;
     const bool left_over = reduce::block_sum<WARPS>(kept, counts) != 0;
 #pragma unroll 1
     for (int cell = thread(); cell < cells; cell += THREADS) {

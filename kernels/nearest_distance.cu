@@ -1,10 +1,10 @@
 // The distance of each query row to the bank row that `patch_nn` found for it, by differences:
-// map = judged * mean over layers of scale ||query - row||.
+// map = valid * mean over layers of scale ||query - row||.
 //
 //   queries  [layers, query_pitch, width]  T, in: the first `count` rows of each layer
 //   bank     one BankTensor in device memory, in: [layers, bank->rows, width], T
 //   keys     [layers, key_pitch]           u64, in: what `patch_nn` leaves, the row in the lower half (ordered.cuh)
-//   judged   [count]                       f32, in: 1, or 0 where a cell is ignored
+//   valid    [count]                       f32, in: 1, or 0 where a cell is ignored
 //   map      [count]                       f32, out
 //   mirror   [count]                       f32, out, may be null: the same in the host's memory
 //
@@ -26,7 +26,7 @@ template <class T>
 __device__ __forceinline__ void one_query(const T* __restrict__ queries, int query_pitch, int count,
                                           const BankTensor* __restrict__ bank, int layers, int width,
                                           const unsigned long long* __restrict__ keys, int key_pitch, float scale,
-                                          const float* __restrict__ judged, float* __restrict__ map,
+                                          const float* __restrict__ valid, float* __restrict__ map,
                                           float* __restrict__ mirror) {
     const int thread = static_cast<int>(threadIdx.x);
     const int query = static_cast<int>(blockIdx.x) * WARPS + thread / reduce::WARP;
@@ -52,7 +52,7 @@ __device__ __forceinline__ void one_query(const T* __restrict__ queries, int que
         sum += scale * sqrtf(reduce::sum(squares));
     }
     if (lane != 0) return;
-    const float distance = judged[query] * (sum / static_cast<float>(layers));
+    const float distance = valid[query] * (sum / static_cast<float>(layers));
     map[query] = distance;
     if (mirror != nullptr) mirror[query] = distance;
 }
@@ -63,8 +63,8 @@ extern "C" __global__ void __launch_bounds__(256)
     nearest_distance_f16(const half_t* __restrict__ queries, int query_pitch, int count,
                          const BankTensor* __restrict__ bank, int layers, int width,
                          const unsigned long long* __restrict__ keys, int key_pitch, float scale,
-                         const float* __restrict__ judged, float* __restrict__ map, float* __restrict__ mirror) {
-    nearest_distance::one_query(queries, query_pitch, count, bank, layers, width, keys, key_pitch, scale, judged, map,
+                         const float* __restrict__ valid, float* __restrict__ map, float* __restrict__ mirror) {
+    nearest_distance::one_query(queries, query_pitch, count, bank, layers, width, keys, key_pitch, scale, valid, map,
                                 mirror);
 }
 CU_EXPORT(nearest_distance_f16);
@@ -73,8 +73,8 @@ extern "C" __global__ void __launch_bounds__(256)
     nearest_distance_f32(const float* __restrict__ queries, int query_pitch, int count,
                          const BankTensor* __restrict__ bank, int layers, int width,
                          const unsigned long long* __restrict__ keys, int key_pitch, float scale,
-                         const float* __restrict__ judged, float* __restrict__ map, float* __restrict__ mirror) {
-    nearest_distance::one_query(queries, query_pitch, count, bank, layers, width, keys, key_pitch, scale, judged, map,
+                         const float* __restrict__ valid, float* __restrict__ map, float* __restrict__ mirror) {
+    nearest_distance::one_query(queries, query_pitch, count, bank, layers, width, keys, key_pitch, scale, valid, map,
                                 mirror);
 }
 CU_EXPORT(nearest_distance_f32);

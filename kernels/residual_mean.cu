@@ -1,7 +1,7 @@
-// The residual map: map = judged * mean over taps of scale (1 - cosine).
+// The residual map: map = valid * mean over taps of scale (1 - cosine).
 //
 //   keys    [layers, cells]  u64, in: what `patch_nn` leaves, the largest cosine in the upper half (ordered.cuh)
-//   judged  [cells]          f32, in: 1, or 0 where a cell is ignored
+//   valid   [cells]          f32, in: 1, or 0 where a cell is ignored
 //   map     [cells]          f32, out
 //   mirror  [cells]          f32, out, may be null: the same in the host's memory
 //
@@ -11,7 +11,7 @@
 #include "ordered.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    residual_mean(const unsigned long long* __restrict__ keys, const float* __restrict__ judged, int layers, int cells,
+    residual_mean(const unsigned long long* __restrict__ keys, const float* __restrict__ valid, int layers, int cells,
                   float scale, float* __restrict__ map, float* __restrict__ mirror) {
     const int cell = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (cell >= cells) return;
@@ -20,7 +20,7 @@ extern "C" __global__ void __launch_bounds__(256)
         const unsigned long long key = keys[static_cast<size_t>(layer) * cells + cell];
         sum += scale * (1.0f - ordered::to_float(static_cast<uint32_t>(key >> 32)));
     }
-    const float residual = judged[cell] * (sum / static_cast<float>(layers));
+    const float residual = valid[cell] * (sum / static_cast<float>(layers));
     map[cell] = residual;
     if (mirror != nullptr) mirror[cell] = residual;
 }

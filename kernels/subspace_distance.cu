@@ -1,6 +1,6 @@
 // How far patch tokens lie from a mean, along a few directions and outside them:
 //   d = x - mean,  z = directions d,  rest = d - directions^T z
-//   map = judged * f(outside ||rest||^2 + sum of weights z^2),  f the identity, or the root
+//   map = valid * f(outside ||rest||^2 + sum of weights z^2),  f the identity, or the root
 //
 //   tokens      [layers, query_pitch, width]  f32, in: the first `count` rows of each layer
 //   mean        one BankTensor, in: [places, depth], f32
@@ -8,7 +8,7 @@
 //   weights     one BankTensor, in, may be null: [places, directions->rows], f32
 //   channels    one BankTensor, in, may be null: [depth], f32, places in the tokens side by side; then x are these, otherwise
 //               the mean over layers of the first depth channels
-//   judged      [count]                       f32, in: 1, or 0 where a cell is ignored
+//   valid       [count]                       f32, in: 1, or 0 where a cell is ignored
 //   map         [count]                       f32, out
 //   mirror      [count]                       f32, out, may be null: the same in the host's memory
 //
@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(256)
                       int places, int depth, const BankTensor* __restrict__ mean,
                       const BankTensor* __restrict__ directions, const BankTensor* __restrict__ weights,
                       const BankTensor* __restrict__ channels, int together, int most, float outside, int root,
-                      const float* __restrict__ judged, float* __restrict__ map, float* __restrict__ mirror) {
+                      const float* __restrict__ valid, float* __restrict__ map, float* __restrict__ mirror) {
     using namespace subspace;
     CU_SHARED(shared);
     // Other threads write these: not `__restrict__`.
@@ -127,7 +127,7 @@ extern "C" __global__ void __launch_bounds__(256)
             float total = 0.0f;
 #pragma unroll
             for (int w = 0; w < WARPS; w++) total += warps[w];
-            const float distance = judged[first + r] * (root != 0 ? sqrtf(total) : total);
+            const float distance = valid[first + r] * (root != 0 ? sqrtf(total) : total);
             map[first + r] = distance;
             if (mirror != nullptr) mirror[first + r] = distance;
         }

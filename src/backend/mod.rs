@@ -45,7 +45,7 @@ pub struct Largest {
     pub maps: usize,
     /// Cells per map.
     pub cells: usize,
-    /// One of this many judged cells counts, but at least one per map: 100 means the largest hundredth.
+    /// One of this many valid cells counts, but at least one per map: 100 means the largest hundredth.
     pub one_in: usize,
     /// Numbers per map in the output, `[maps, out_pitch]`.
     pub out_pitch: usize,
@@ -54,15 +54,15 @@ pub struct Largest {
 }
 
 impl Largest {
-    /// The number of cells that count if `judged` cells are judged.
-    pub(crate) fn count(&self, judged: usize) -> usize {
-        (judged / self.one_in.max(1)).max(1)
+    /// The number of cells that count if `valid` cells are valid.
+    pub(crate) fn count(&self, valid: usize) -> usize {
+        (valid / self.one_in.max(1)).max(1)
     }
 
     /// Returns an error if a buffer is too short.
-    pub(crate) fn check(&self, map: usize, judged: usize, out: usize) -> Result<()> {
+    pub(crate) fn check(&self, map: usize, valid: usize, out: usize) -> Result<()> {
         need("mean_of_largest", "map", map, self.maps * self.cells)?;
-        need("mean_of_largest", "judged", judged, self.maps * self.cells)?;
+        need("mean_of_largest", "valid", valid, self.maps * self.cells)?;
         need("mean_of_largest", "out_pitch", self.out_pitch, self.column + 1)?;
         need("mean_of_largest", "out", out, self.maps * self.out_pitch)
     }
@@ -405,9 +405,9 @@ pub trait Backend: Send + Sized + 'static {
     ) -> Result<()>;
 
     /// The Euclidean distance between each query row and its nearest row by [`Backend::patch_nn`], computed from
-    /// differences, so that equal rows have distance 0: `map[at.first_out + i] = judged * mean over L of scale |query -
+    /// differences, so that equal rows have distance 0: `map[at.first_out + i] = valid * mean over L of scale |query -
     /// row|`. `found` is a buffer of [`Role::Nearest`], `[L, out_pitch]`, which receives the rows that were found, in
-    /// the device's format; among equally near rows, the first. `judged` and `map` are `[out_pitch]`, `judged` as in
+    /// the device's format; among equally near rows, the first. `valid` and `map` are `[out_pitch]`, `valid` as in
     /// [`Backend::residual_mean`].
     #[expect(clippy::too_many_arguments, reason = "those of a search, and of what is made of it")]
     fn nearest_distance(
@@ -417,24 +417,24 @@ pub trait Backend: Send + Sized + 'static {
         bank: &Self::Bank,
         found: &mut Self::Buffer,
         scale: f32,
-        judged: &Self::Buffer,
+        valid: &Self::Buffer,
         map: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// Mean over layers of the cosine distance: `map = judged * mean over L of scale (1 - cosine)`, `[cells]`, from
-    /// cosines `[L, cells]`. `judged`, `[cells]`, is 1, or 0 for an ignored cell.
+    /// Mean over layers of the cosine distance: `map = valid * mean over L of scale (1 - cosine)`, `[cells]`, from
+    /// cosines `[L, cells]`. `valid`, `[cells]`, is 1, or 0 for an ignored cell.
     fn residual_mean(
         &mut self,
         cosines: &Self::Buffer,
         taps: usize,
         cells: usize,
         scale: f32,
-        judged: &Self::Buffer,
+        valid: &Self::Buffer,
         map: &mut Self::Buffer,
     ) -> Result<()>;
 
     /// The distance of patch tokens from a subspace: `d = x - mean`, `z = directions d`, `rest = d - directionsᵀ z`;
-    /// `map[at.first_out + i] = judged * (outside |rest|² + Σ weights z²)`, or its root. The residual is computed
+    /// `map[at.first_out + i] = valid * (outside |rest|² + Σ weights z²)`, or its root. The residual is computed
     /// explicitly, because a difference of squares cancels. `tokens` are those of [`Backend::plain_patches`], `[L,
     /// query_pitch, W]`, `shape` is L, the cells N of an image, and W; the bank has orthonormal directions `[P, M, D]`,
     /// or zeros, at `at.tensor`.
@@ -446,33 +446,33 @@ pub trait Backend: Send + Sized + 'static {
         at: &Search,
         by: &Subspace,
         bank: &Self::Bank,
-        judged: &Self::Buffer,
+        valid: &Self::Buffer,
         map: &mut Self::Buffer,
     ) -> Result<()>;
 
     /// Enlarges a map of cells to the size of the image: bilinear between the centres of the cells, clamped at the
-    /// edges, then blurred along both axes with the weights `blur`, an odd number of them. `map` and `judged` are
-    /// `[maps, rows cols]`, `out` and `out_judged` `[pixels]`, the latter the `judged` of each pixel's cell; `columns`
+    /// edges, then blurred along both axes with the weights `blur`, an odd number of them. `map` and `valid` are
+    /// `[maps, rows cols]`, `out` and `out_valid` `[pixels]`, the latter the `valid` of each pixel's cell; `columns`
     /// is memory for `rows patch cols` elements.
     #[expect(clippy::too_many_arguments, reason = "two maps, two images, and what is between them")]
     fn enlarge(
         &mut self,
         map: &Self::Buffer,
-        judged: &Self::Buffer,
+        valid: &Self::Buffer,
         at: &Enlarge,
         blur: &Self::Constant,
         columns: &mut Self::Buffer,
         out: &mut Self::Buffer,
-        out_judged: &mut Self::Buffer,
+        out_valid: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The mean of the largest judged cells of each map, `max(1, floor(judged cells / one_in))` of them, or 0 if none
-    /// is judged, and NaN if a cell of the map is NaN. `map` and `judged` are `[maps, cells]`, `judged` as in
+    /// The mean of the largest valid cells of each map, `max(1, floor(valid cells / one_in))` of them, or 0 if none
+    /// is valid, and NaN if a cell of the map is NaN. `map` and `valid` are `[maps, cells]`, `valid` as in
     /// [`Backend::residual_mean`].
     fn mean_of_largest(
         &mut self,
         map: &Self::Buffer,
-        judged: &Self::Buffer,
+        valid: &Self::Buffer,
         at: &Largest,
         out: &mut Self::Buffer,
     ) -> Result<()>;

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DepthDoubt, IgnoreMask, WhiteLevel};
 use crate::memory;
 use crate::methods::{Fitting, NamedTensor, Prompt, Setup};
-use crate::view::{Fit, Grid, Normalised, Preprocessing, judged, rotate, rotate_mask};
+use crate::view::{Fit, Grid, Normalised, Preprocessing, rotate, rotate_mask, valid_cells};
 
 /// The size of a bank before it is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,10 +199,10 @@ impl<'e> BankBuilder<'e> {
                     self.mask.as_ref().map(|mask| rotate_mask(mask, turn).map(Arc::new)).transpose()?,
                 ),
             };
-            let judged = judged(&plan, mask.as_deref(), vision.patch_size);
+            let valid = valid_cells(&plan, mask.as_deref(), vision.patch_size);
             self.session.place(shown.into(), &plan, 0)?;
             self.session.encode(1)?;
-            views.push(self.session.prompt(&judged)?);
+            views.push(self.session.prompt(&valid)?);
         }
         self.keep(hash, views, facts)?;
         self.white = self.white.max(white.filter(|_| facts.white > 0));

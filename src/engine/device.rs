@@ -76,9 +76,9 @@ pub trait Session: Send {
     /// [`crate::ErrorKind::Image`] for an image that does not have the model's size.
     fn place_normalised(&mut self, image: &Normalised) -> Result<()>;
 
-    /// Sets which cells of `slot` count in the next batches: `judged` is `[N]`, with 0 where a cell is ignored and 1
+    /// Sets which cells of `slot` count in the next batches: `valid` is `[N]`, with 0 where a cell is ignored and 1
     /// elsewhere. It holds for this slot until it is replaced. At first all cells count.
-    fn judge(&mut self, slot: usize, judged: &[f32]);
+    fn set_valid(&mut self, slot: usize, valid: &[f32]);
 
     /// Encodes the first `views` placed images.
     ///
@@ -119,11 +119,11 @@ pub trait Session: Send {
     /// As [`Session::score`].
     fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes>;
 
-    /// What the one encoded image contributes to a bank. `judged`, `[N]`, is 0 for patches that contribute nothing.
+    /// What the one encoded image contributes to a bank. `valid`, `[N]`, is 0 for patches that contribute nothing.
     ///
     /// # Errors
     /// As [`crate::methods::Compare::prompt`].
-    fn prompt(&mut self, judged: &[f32]) -> Result<Vec<NamedTensor>>;
+    fn prompt(&mut self, valid: &[f32]) -> Result<Vec<NamedTensor>>;
 
     /// Downloads the features of the one encoded image.
     ///

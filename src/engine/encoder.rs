@@ -7,8 +7,8 @@ use super::shared::Engine;
 use super::shown::shown;
 use crate::error::Result;
 use crate::image::Frame;
-use crate::methods::judged_rows;
-use crate::view::{Fit, judged};
+use crate::methods::valid_rows;
+use crate::view::{Fit, valid_cells};
 
 /// Encodes images one by one and compares the features. Made by [`Engine::encoder`].
 pub struct Encoder<'e> {
@@ -25,7 +25,7 @@ pub struct Features {
     /// Class embedding `[E]`, not normalised.
     pub class: Vec<f32>,
     /// Which patches count (1) and which are ignored (0), `[N]`.
-    pub judged: Vec<f32>,
+    pub valid: Vec<f32>,
     /// Unit patch tokens `[L, N, W]`.
     pub taps: Vec<f32>,
 }
@@ -62,7 +62,7 @@ impl Encoder<'_> {
         self.session.place(frame.into(), &plan, 0)?;
         self.session.encode(1)?;
         let found = self.session.features()?;
-        Ok(Features { class: found.class, judged: judged(&plan, None, vision.patch_size), taps: found.taps })
+        Ok(Features { class: found.class, valid: valid_cells(&plan, None, vision.patch_size), taps: found.taps })
     }
 
     /// Uploads a reference image, given its unit taps and which of its patches count.
@@ -70,9 +70,9 @@ impl Encoder<'_> {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] if no patch counts, [`crate::ErrorKind::Device`] where the device has not enough
     /// memory.
-    pub fn reference(&mut self, taps: &[f32], judged: &[f32]) -> Result<Reference> {
+    pub fn reference(&mut self, taps: &[f32], valid: &[f32]) -> Result<Reference> {
         let arch = self.engine.arch();
-        let (rows, count) = judged_rows(taps, judged, arch.vision.width)?;
+        let (rows, count) = valid_rows(taps, valid, arch.vision.width)?;
         let shape = [arch.taps.len(), count, arch.vision.width];
         Ok(Reference(self.session.rows_bank(&Arc::from(rows), shape)?))
     }

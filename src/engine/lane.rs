@@ -50,18 +50,18 @@ impl<B: Backend> Comparing<B> {
 /// A grid for which a lane is ready.
 pub(super) struct LaneGrid<B: Backend> {
     pub tokens: GridTokens<B>,
-    pub judged: B::Buffer,
-    /// The host copy of `judged`, `[slots, N]`.
-    pub host_judged: Vec<f32>,
-    pub judged_changed: bool,
+    pub valid: B::Buffer,
+    /// The host copy of `valid`, `[slots, N]`.
+    pub host_valid: Vec<f32>,
+    pub valid_changed: bool,
 }
 
 impl<B: Backend> LaneGrid<B> {
     /// Uploads which cells count, if they have changed.
-    pub fn upload_judged(&mut self, backend: &mut B) -> Result<()> {
-        if self.judged_changed {
-            backend.upload(&self.host_judged, &mut self.judged)?;
-            self.judged_changed = false;
+    pub fn upload_valid(&mut self, backend: &mut B) -> Result<()> {
+        if self.valid_changed {
+            backend.upload(&self.host_valid, &mut self.valid)?;
+            self.valid_changed = false;
         }
         Ok(())
     }
@@ -105,9 +105,9 @@ impl<B: Backend> LaneGrid<B> {
         let cells = slots * tokens.grid.cells();
         Ok(LaneGrid {
             tokens,
-            judged: backend.buffer(Role::Stream, cells)?,
-            host_judged: memory::filled("which cells of a batch count", 1.0, cells)?,
-            judged_changed: true,
+            valid: backend.buffer(Role::Stream, cells)?,
+            host_valid: memory::filled("which cells of a batch count", 1.0, cells)?,
+            valid_changed: true,
         })
     }
 }

@@ -129,7 +129,7 @@ impl MultiBankScorer {
     fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
         let mask = self.banks[0].mask();
         let at = fitted(&mut self.plans, &frame, &self.vision, &self.banks[0])?;
-        let ViewPlan { plan, judged } = &self.plans[at];
+        let ViewPlan { plan, valid } = &self.plans[at];
         let shown = self.shown.of(&mut *self.session, frame, mask)?;
         let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
         let grid = plan.grid(self.vision.patch_size);
@@ -138,12 +138,12 @@ impl MultiBankScorer {
         }
         self.regions.reserve(grid)?;
         self.session.place(shown, plan, 0)?;
-        (0..self.banks.len()).for_each(|slot| self.session.judge(slot, judged));
+        (0..self.banks.len()).for_each(|slot| self.session.set_valid(slot, valid));
         let placement = plan.placement_of_grid(self.vision.patch_size);
         for (score, doubt) in self.scores.iter_mut().zip(doubts) {
             score.depth_doubt = doubt;
             score.map.placement = placement;
-            score.begin(grid, judged, [frame.width(), frame.height()])?;
+            score.begin(grid, valid, [frame.width(), frame.height()])?;
         }
         self.session.encode(1)?;
         let MultiBankScorer { session, prepared, groups, members, regions, scores, .. } = self;

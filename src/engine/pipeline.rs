@@ -279,12 +279,12 @@ impl<B: Backend> Session for Pipeline<B> {
         self.encoder.place_normalised(&mut self.backend, &mut self.memory.vision, image)
     }
 
-    fn judge(&mut self, slot: usize, judged: &[f32]) {
-        let Some(LaneGrid { host_judged, judged_changed, .. }) = self.grids.last_mut() else { return };
-        let row = &mut host_judged[slot * judged.len()..][..judged.len()];
-        if row != judged {
-            row.copy_from_slice(judged);
-            *judged_changed = true;
+    fn set_valid(&mut self, slot: usize, valid: &[f32]) {
+        let Some(LaneGrid { host_valid, valid_changed, .. }) = self.grids.last_mut() else { return };
+        let row = &mut host_valid[slot * valid.len()..][..valid.len()];
+        if row != valid {
+            row.copy_from_slice(valid);
+            *valid_changed = true;
         }
     }
 
@@ -306,11 +306,11 @@ impl<B: Backend> Session for Pipeline<B> {
         let Memory { vision, comparing, .. } = memory;
         let Comparing { compare, out } = Comparing::of(comparing)?;
         let at = current(grids)?;
-        at.upload_judged(backend)?;
-        let LaneGrid { tokens, judged, .. } = &*at;
+        at.upload_valid(backend)?;
+        let LaneGrid { tokens, valid, .. } = &*at;
         backend.replay(recordings, layout, banks, |backend| {
             encoder.encode(backend, vision, tokens, views, |_, _| ())?;
-            let batch = Batch { features: &vision.features, judged, runs, banks };
+            let batch = Batch { features: &vision.features, valid, runs, banks };
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))
         })?;
         self.read(slots, each)
@@ -322,9 +322,9 @@ impl<B: Backend> Session for Pipeline<B> {
         let Pipeline { backend, memory, grids, .. } = self;
         let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
         let at = current(grids)?;
-        at.upload_judged(backend)?;
+        at.upload_valid(backend)?;
         let features = &memory.vision.features;
-        let batch = Batch { features, judged: &at.judged, runs, banks: banks.as_slice() };
+        let batch = Batch { features, valid: &at.valid, runs, banks: banks.as_slice() };
         compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
         self.read(slots, each)
     }
@@ -342,8 +342,8 @@ impl<B: Backend> Session for Pipeline<B> {
         let Pipeline { backend, memory, grids, .. } = self;
         let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
         let at = current(grids)?;
-        at.upload_judged(backend)?;
-        let batch = Batch { features: &memory.vision.features, judged: &at.judged, runs: &runs, banks: &own_banks };
+        at.upload_valid(backend)?;
+        let batch = Batch { features: &memory.vision.features, valid: &at.valid, runs: &runs, banks: &own_banks };
         if groups.is_empty() {
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
         } else {
@@ -358,8 +358,8 @@ impl<B: Backend> Session for Pipeline<B> {
         let Memory { vision, comparing, .. } = memory;
         let Comparing { compare, out } = Comparing::of(comparing)?;
         let at = current(grids)?;
-        at.upload_judged(backend)?;
-        let LaneGrid { tokens, judged, .. } = &*at;
+        at.upload_valid(backend)?;
+        let LaneGrid { tokens, valid, .. } = &*at;
         backend.wait()?;
         let mut last = Instant::now();
         let mut lap = |backend: &mut B| -> Result<Duration> {
@@ -377,7 +377,7 @@ impl<B: Backend> Session for Pipeline<B> {
         let encode = lap(backend)?;
         let mut steps = Vec::new();
         let runs = [Run { views: 0..1, first_slot: 0, bank: 0 }];
-        let batch = Batch { features: &vision.features, judged, runs: &runs, banks: banks.as_slice() };
+        let batch = Batch { features: &vision.features, valid, runs: &runs, banks: banks.as_slice() };
         compare.record(backend, &batch, out, &mut |backend, step| {
             steps.push((step, lap(backend)?));
             Ok(())
@@ -385,9 +385,9 @@ impl<B: Backend> Session for Pipeline<B> {
         Ok(StageTimes { upload, preprocess, encode, compare: steps })
     }
 
-    fn prompt(&mut self, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let Memory { vision, comparing, .. } = &mut self.memory;
-        Comparing::of(comparing)?.compare.prompt(&mut self.backend, &vision.features, judged)
+        Comparing::of(comparing)?.compare.prompt(&mut self.backend, &vision.features, valid)
     }
 
     fn features(&mut self) -> Result<HostFeatures> {

@@ -96,16 +96,16 @@ impl Score {
         memory::reserve(WHAT, &mut self.regions, Regions::most(grid))
     }
 
-    /// Prepares for a map of `grid` over an image of `width` x `height` pixels. `judged` says which cells count.
+    /// Prepares for a map of `grid` over an image of `width` x `height` pixels. `valid` says which cells count.
     ///
     /// # Errors
     /// As [`Score::reserve`].
-    pub(super) fn begin(&mut self, grid: Grid, judged: &[f32], [width, height]: [usize; 2]) -> Result<()> {
+    pub(super) fn begin(&mut self, grid: Grid, valid: &[f32], [width, height]: [usize; 2]) -> Result<()> {
         self.reserve(grid)?;
         self.map.grid = grid;
         self.map.cells.resize(grid.cells(), 0.0);
         self.ignored.clear();
-        self.ignored.extend(judged.iter().map(|judged| *judged == 0.0));
+        self.ignored.extend(valid.iter().map(|valid| *valid == 0.0));
         (self.width, self.height) = (width, height);
         Ok(())
     }

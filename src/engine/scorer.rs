@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, Frame, PixelFormat};
 use crate::memory;
 use crate::methods::Run;
-use crate::view::{Grid, Plan, judged};
+use crate::view::{Grid, Plan, valid_cells};
 use crate::weights::{Arch, VisionArch};
 
 /// How many frame sizes have their plans kept, such as the regions cut from one camera's frames.
@@ -45,7 +45,7 @@ pub struct Scorer {
 pub(super) struct ViewPlan {
     pub plan: Plan,
     /// 0 where a cell is ignored, else 1, `[N]`.
-    pub judged: Vec<f32>,
+    pub valid: Vec<f32>,
 }
 
 impl Scorer {
@@ -239,17 +239,17 @@ impl Scorer {
             self.grids[image] = None;
             let frame = (*frame).into();
             let at = fitted(&mut self.plans, &frame, &self.vision, &self.prepared.bank)?;
-            let ViewPlan { plan, judged } = &self.plans[at];
+            let ViewPlan { plan, valid } = &self.plans[at];
             let slot = self.together.len();
             self.together.push(image);
             let shown = self.shown.of(&mut *self.session, frame, mask)?;
             let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
             self.session.place(shown, plan, slot)?;
-            self.session.judge(slot, judged);
+            self.session.set_valid(slot, valid);
             let score = &mut self.scores[image];
             score.depth_doubt = doubt;
             score.map.placement = plan.placement_of_grid(self.vision.patch_size);
-            score.begin(grid, judged, [frame.width(), frame.height()])?;
+            score.begin(grid, valid, [frame.width(), frame.height()])?;
         }
         let Scorer { scores, prepared, regions, together, .. } = self;
         let run = Run { views: 0..together.len(), first_slot: 0, bank: 0 };
@@ -283,11 +283,11 @@ pub(super) fn fitted(
         Some(at) => kept[at..].rotate_left(1),
         None => {
             let plan = bank.plan(vision, width, height)?;
-            let judged = judged(&plan, mask, vision.patch_size);
+            let valid = valid_cells(&plan, mask, vision.patch_size);
             if kept.len() == PLANS {
                 kept.remove(0);
             }
-            kept.push(ViewPlan { plan, judged });
+            kept.push(ViewPlan { plan, valid });
         }
     }
     Ok(kept.len() - 1)

@@ -75,7 +75,7 @@ pub struct Batch<'a, B: Backend> {
     /// The encoded views.
     pub features: &'a Features<B>,
     /// 0 where a cell is ignored, else 1, `[slots, N]`.
-    pub judged: &'a B::Buffer,
+    pub valid: &'a B::Buffer,
     /// Views with their banks. Together they fill the first slots without gaps.
     pub runs: &'a [Run],
     /// The banks on the device.
@@ -174,9 +174,9 @@ pub trait Compare<B: Backend>: Send {
         self.record(backend, batch, out, &mut |_, _| Ok(()))
     }
 
-    /// What the encoded view 0 contributes to a bank. Patches whose `judged`, `[N]`, is 0 contribute nothing.
+    /// What the encoded view 0 contributes to a bank. Patches whose `valid`, `[N]`, is 0 contribute nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Numeric`] where the features are not finite, [`ErrorKind::Argument`] where no patch counts.
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>>;
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>>;
 }

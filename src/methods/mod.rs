@@ -360,21 +360,21 @@ macro_rules! load_on_every_device {
 }
 pub(crate) use load_on_every_device;
 
-/// Selects the rows of `taps`, `[layers, judged.len(), width]`, whose patch counts. Returns them, `[layers, rows,
+/// Selects the rows of `taps`, `[layers, valid.len(), width]`, whose patch counts. Returns them, `[layers, rows,
 /// width]`, and the number of rows.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] if no patch counts.
-pub(crate) fn judged_rows(taps: &[f32], judged: &[f32], width: usize) -> Result<(Vec<f32>, usize)> {
-    let rows = judged.iter().filter(|judged| **judged > 0.0).count();
+pub(crate) fn valid_rows(taps: &[f32], valid: &[f32], width: usize) -> Result<(Vec<f32>, usize)> {
+    let rows = valid.iter().filter(|valid| **valid > 0.0).count();
     if rows == 0 {
         let message = "the ignore mask leaves no cell of this image: ignore less of it";
         return Err(Error::new(ErrorKind::Argument, message));
     }
-    let kept = taps.chunks_exact(width).zip(judged.iter().cycle()).filter(|(_, judged)| **judged > 0.0);
-    let layers = taps.len() / width.max(1) / judged.len().max(1);
+    let kept = taps.chunks_exact(width).zip(valid.iter().cycle()).filter(|(_, valid)| **valid > 0.0);
+    let layers = taps.len() / width.max(1) / valid.len().max(1);
     let kept = kept.flat_map(|(row, _)| row).copied();
-    Ok((memory::collected("the judged patches of an image", layers * rows * width, kept)?, rows))
+    Ok((memory::collected("the valid patches of an image", layers * rows * width, kept)?, rows))
 }
 
 /// The error for numbers that overflowed.

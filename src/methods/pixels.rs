@@ -45,7 +45,7 @@ pub(crate) struct Pixels<B: Backend> {
     blur: Arc<Blur<B>>,
     columns: B::Buffer,
     pixels: B::Buffer,
-    judged: B::Buffer,
+    valid: B::Buffer,
 }
 
 impl<B: Backend> Pixels<B> {
@@ -58,7 +58,7 @@ impl<B: Backend> Pixels<B> {
         Ok(Pixels {
             columns: backend.buffer(Role::Stream, cells * blur.patch)?,
             pixels: backend.buffer(Role::Stream, pixels)?,
-            judged: backend.buffer(Role::Stream, pixels)?,
+            valid: backend.buffer(Role::Stream, pixels)?,
             blur,
         })
     }
@@ -77,11 +77,11 @@ impl<B: Backend> Pixels<B> {
         [outputs, column]: [usize; 2],
     ) -> Result<()> {
         let (slots, grid) = (batch.slots(), batch.features.grid);
-        let Pixels { blur, columns, pixels, judged } = self;
+        let Pixels { blur, columns, pixels, valid } = self;
         for slot in 0..slots {
             let at =
                 Enlarge { map: slot, rows: grid.rows, cols: grid.cols, patch: blur.patch, mirrored: blur.mirrored };
-            backend.enlarge(&out.map, batch.judged, &at, &blur.weights, columns, pixels, judged)?;
+            backend.enlarge(&out.map, batch.valid, &at, &blur.weights, columns, pixels, valid)?;
             let largest = Largest {
                 maps: 1,
                 cells: at.pixels(),
@@ -89,7 +89,7 @@ impl<B: Backend> Pixels<B> {
                 out_pitch: slots * outputs,
                 column: slot * outputs + column,
             };
-            backend.mean_of_largest(pixels, judged, &largest, &mut out.values)?;
+            backend.mean_of_largest(pixels, valid, &largest, &mut out.values)?;
         }
         Ok(())
     }

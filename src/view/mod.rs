@@ -16,7 +16,6 @@
 
 mod fit;
 mod grid;
-mod judged;
 mod normalised;
 pub mod patches;
 mod plan;
@@ -25,13 +24,14 @@ mod resize;
 mod rotate;
 #[cfg(test)]
 pub(crate) mod tests;
+mod valid;
 
 pub use fit::{Fit, Placement};
 pub use grid::Grid;
-pub use judged::judged;
 pub use normalised::Normalised;
 pub use plan::Plan;
 pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::FilterWeights;
 pub use rotate::{Corners, Turn};
 pub(crate) use rotate::{rotate, rotate_mask};
+pub use valid::valid_cells;

@@ -251,20 +251,19 @@ pub fn cut_outs<B: ForegroundOps>(backend: &mut B) {
         };
         let components: Vec<f32> = (0..6 * cells).map(|i| component(i / cells, i % cells)).collect();
         let host: Vec<f32> = random(13, 8 * cells, 1.0).iter().map(|x| x.abs()).collect();
-        let judged: Vec<f32> = (0..8 * cells).map(|cell| if cell % 7 == 3 { 0.0 } else { 1.0 }).collect();
-        let (components_, judged_) = (filled(backend, &components), filled(backend, &judged));
+        let valid: Vec<f32> = (0..8 * cells).map(|cell| if cell % 7 == 3 { 0.0 } else { 1.0 }).collect();
+        let (components_, valid_) = (filled(backend, &components), filled(backend, &valid));
         for (images, first_slot) in [(0..6, 0), (1..4, 5), (5..6, 7)] {
             let mut maps = backend.buffer(Role::Result, 8 * cells).unwrap();
             backend.upload(&host, &mut maps).unwrap();
-            let cut = CutOut { components: &components_, images: images.clone(), first_slot, grid, judged: &judged_ };
+            let cut = CutOut { components: &components_, images: images.clone(), first_slot, grid, valid: &valid_ };
             backend.cut_out(&kernels, &cut, &mut maps).unwrap();
             let found = read(backend, &maps, 8 * cells);
             for (slot, (found, host)) in found.chunks_exact(cells).zip(host.chunks_exact(cells)).enumerate() {
                 let expected: Vec<f32> = match slot.checked_sub(first_slot).map(|i| images.start + i) {
                     Some(image) if image < images.end => {
                         let mask = mask(&components[image * cells..][..cells], grid);
-                        let left =
-                            mask.iter().zip(&judged[slot * cells..]).any(|(mask, judged)| *mask && *judged > 0.0);
+                        let left = mask.iter().zip(&valid[slot * cells..]).any(|(mask, valid)| *mask && *valid > 0.0);
                         let cut = |(x, mask): (&f32, &bool)| if *mask { *x } else { 0.0 };
                         if left { host.iter().zip(&mask).map(cut).collect() } else { vec![f32::INFINITY; cells] }
                     }
@@ -274,11 +273,11 @@ pub fn cut_outs<B: ForegroundOps>(backend: &mut B) {
             }
         }
         // What is broken stays so.
-        let mut run = |components: &[f32], map: &[f32], judged: &[f32]| {
+        let mut run = |components: &[f32], map: &[f32], valid: &[f32]| {
             let mut maps = backend.buffer(Role::Result, cells).unwrap();
             backend.upload(map, &mut maps).unwrap();
-            let (components, judged) = (filled(backend, components), filled(backend, judged));
-            let cut = CutOut { components: &components, images: 0..1, first_slot: 0, grid, judged: &judged };
+            let (components, valid) = (filled(backend, components), filled(backend, valid));
+            let cut = CutOut { components: &components, images: 0..1, first_slot: 0, grid, valid: &valid };
             backend.cut_out(&kernels, &cut, &mut maps).unwrap();
             read(backend, &maps, cells)
         };

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use inctrl::checkpoint::{ConvertOptions, PromptList, convert};
 use inctrl::ffi::{inctrl_bank_close, inctrl_bank_from_bytes};
-use inctrl::view::{Plan, judged};
+use inctrl::view::{Plan, valid_cells};
 use inctrl::weights::{Arch, LoadOptions, Weights};
 use inctrl::{Fit, Frame, IgnoreMask, Image, PixelFormat, PromptBank, Roi, Thresholds};
 
@@ -213,7 +213,7 @@ fn frames() {
     });
 }
 
-/// A mask from the input's first bytes and a picture of its size from the rest: which cells are judged for every fit;
+/// A mask from the input's first bytes and a picture of its size from the rest: which cells are valid for every fit;
 /// for some, a bank is built with it, saved, read again, and a frame scored.
 #[test]
 fn masks() {
@@ -237,7 +237,7 @@ fn masks() {
             let Ok(mask) = mask else { continue };
             assert!(mask.ignored() <= width * height);
             let Ok(plan) = Plan::new(width, height, vision.image_size, fit) else { continue };
-            let cells = judged(&plan, Some(&mask), vision.patch_size);
+            let cells = valid_cells(&plan, Some(&mask), vision.patch_size);
             assert!(cells.iter().all(|cell| [0.0, 1.0].contains(cell)));
             count += 1;
             // The text tower takes most of a bank's time.
@@ -252,8 +252,8 @@ fn masks() {
             assert_eq!(again.mask(), bank.mask());
             let score = engine.scorer(again.into()).unwrap().score(frame).unwrap().clone();
             assert!(score.score.is_finite());
-            for ((cell, ignored), judged) in score.map.cells.iter().zip(&score.ignored).zip(&cells) {
-                assert!(*ignored == (*judged == 0.0) && (!*ignored || *cell == 0.0));
+            for ((cell, ignored), valid) in score.map.cells.iter().zip(&score.ignored).zip(&cells) {
+                assert!(*ignored == (*valid == 0.0) && (!*ignored || *cell == 0.0));
             }
         }
     });

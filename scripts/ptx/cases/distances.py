@@ -64,15 +64,15 @@ def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored):
     # The first query is the row that it is nearest to.
     queries[:, 0] = bank[:, rows - 1]
     keys = launch.input(key_of(np.full(places.shape, 0.5, np.float32), places), "keys")
-    judged = (np.arange(count) % 7 != 3).astype(np.float32)
+    valid = (np.arange(count) % 7 != 3).astype(np.float32)
     table = launch.table(launch.input(bank, "bank"), rows)
-    source, counts = launch.input(queries, "queries"), launch.input(judged, "judged")
+    source, counts = launch.input(queries, "queries"), launch.input(valid, "valid")
     outputs = [launch.output(count, np.float32, name) for name in ("map", "mirror")[: 1 + mirrored]]
     launch.arguments = [source, pitch, count, table, layers, width, keys, pitch, 1.5, counts]
     launch.arguments += [outputs[0], outputs[1] if mirrored else None]
     near = np.take_along_axis(bank, places[:, :count, None], axis=1)
     lengths, errors = difference(queries[:, :count], near)
-    exact, tolerance = judged * 1.5 * lengths.mean(axis=0), 1.5 * (errors + 8 * U32 * lengths).mean(axis=0)
+    exact, tolerance = valid * 1.5 * lengths.mean(axis=0), 1.5 * (errors + 8 * U32 * lengths).mean(axis=0)
     for out in outputs:
         launch.expect(out, exact, tolerance, launch.rows_near(count))
     return launch
@@ -97,9 +97,9 @@ def subspace_distance(kernel, layers, count, width, cells, places, number, depth
     axes = np.stack([np.linalg.qr(random.standard_normal((depth, number)))[0].T for _ in range(places)]).astype(np.float32)
     weights = random.uniform(0, 2, (places, number)).astype(np.float32)
     channels = random.permutation(layers * width)[:depth].astype(np.float32)
-    judged = (np.arange(count) % 7 != 3).astype(np.float32)
+    valid = (np.arange(count) % 7 != 3).astype(np.float32)
     table = lambda host, rows, name: launch.table(launch.input(host, name), rows)
-    source, counts = launch.input(tokens, "tokens"), launch.input(judged, "judged")
+    source, counts = launch.input(tokens, "tokens"), launch.input(valid, "valid")
     tables = [table(mean, places, "mean"), table(axes, number, "directions")]
     tables += [table(weights, places, "weights"), table(channels, 1, "channels")] if own else [None, None]
     outputs = [launch.output(count, np.float32, name) for name in ("map", "mirror")[: 1 + mirrored]]
@@ -120,7 +120,7 @@ def subspace_distance(kernel, layers, count, width, cells, places, number, depth
         error += 2 * (2 * np.linalg.norm(z, axis=1) * off + off**2)
     exact, error = (np.sqrt(total), error / np.sqrt(total)) if own else (total, error)
     for out in outputs:
-        launch.expect(out, judged * exact, error, launch.rows_near(count, together))
+        launch.expect(out, valid * exact, error, launch.rows_near(count, together))
     return launch
 
 
@@ -160,13 +160,13 @@ def enlarge(kernel, rows, cols, patch, radius, mirrored):
         sums = blurred(np.abs(cells).astype(np.float64), patch, blur, mirrored)
     else:
         cells = random.standard_normal((rows * patch, cols)).astype(np.float32)
-        judged = (np.arange(rows * cols) % 3 != 1).astype(np.float32).reshape(rows, cols)
-        counted = launch.output(shape, np.float32, "out_judged")
-        source, counts = launch.input(cells, "columns"), launch.input(judged, "judged")
+        valid = (np.arange(rows * cols) % 3 != 1).astype(np.float32).reshape(rows, cols)
+        counted = launch.output(shape, np.float32, "out_valid")
+        source, counts = launch.input(cells, "columns"), launch.input(valid, "valid")
         launch.arguments = [source, counts, rows, cols, patch, weights, radius, int(mirrored), out, counted]
         exact = blurred(cells.astype(np.float64).T, patch, blur, mirrored).T
         sums = blurred(np.abs(cells).astype(np.float64).T, patch, blur, mirrored).T
-        launch.expect(counted, np.repeat(np.repeat(judged, patch, axis=0), patch, axis=1), 0.0, chosen)
+        launch.expect(counted, np.repeat(np.repeat(valid, patch, axis=0), patch, axis=1), 0.0, chosen)
     # The place of a pixel is rounded too: by as much as it counts cells.
     launch.expect(out, exact, (len(blur) + 8 + 4 * max(rows, cols)) * U32 * (sums + np.abs(cells).max() * blur.sum()), chosen)
     return launch

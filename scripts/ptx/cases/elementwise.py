@@ -79,12 +79,12 @@ def residual_mean(kernel, layers, cells, scale):
     random = np.random.default_rng(layers)
     cosines = random.uniform(-1, 1, (layers, cells)).astype(np.float32)
     cosines[0, 0] = -0.0
-    judged = (np.arange(cells) % 7 != 3).astype(np.float32)
+    valid = (np.arange(cells) % 7 != 3).astype(np.float32)
     keys = launch.input(key_of(cosines, random.integers(0, 1000, cosines.shape)), "keys")
-    weights = launch.input(judged, "judged")
+    weights = launch.input(valid, "valid")
     outputs = [launch.output(cells, np.float32, name) for name in ("map", "mirror")]
     launch.arguments = [keys, weights, layers, cells, scale, *outputs]
-    exact = judged * (scale * (1 - cosines.astype(np.float64))).mean(axis=0)
+    exact = valid * (scale * (1 - cosines.astype(np.float64))).mean(axis=0)
     for out in outputs:
         launch.expect(out, exact, 2 * scale * (layers + 3) * U32, launch.rows_near(cells, 256))
     return launch

@@ -122,16 +122,16 @@ def cut_out(kernel, rows, cols, mirrored):
     images, cells = len(components), rows * cols
     launch = Launch(kernel, (images,), 256, 32 + 8 * -(-cells // 32))
     maps = random.uniform(0.1, 1, (images, rows, cols)).astype(np.float32)
-    judged = (random.uniform(0, 1, (images, rows, cols)) > 0.2).astype(np.float32)
+    valid = (random.uniform(0, 1, (images, rows, cols)) > 0.2).astype(np.float32)
     buffers = [launch.changed(maps, "maps")]
     if mirrored:
         buffers.append(launch.output(maps.shape, np.float32, "mirror"))
     (top, bottom), (left, right) = middle_of(rows), middle_of(cols)
     few = int((bottom - top) * (right - left) * 0.35)
-    launch.arguments = [launch.input(components, "components"), launch.input(judged, "judged"), rows, cols]
+    launch.arguments = [launch.input(components, "components"), launch.input(valid, "valid"), rows, cols]
     launch.arguments += [top, bottom, left, right, few, buffers[0], buffers[1] if mirrored else None]
     masks = np.stack([mask_of(each, rows, cols) for each in components])
-    empty = ~(masks & (judged != 0)).any(axis=(1, 2))
+    empty = ~(masks & (valid != 0)).any(axis=(1, 2))
     assert empty[-1]
 
     def check():
@@ -155,7 +155,7 @@ def keeps_nan(kernel, rows, cols, place, mirrored):
         buffers.append(launch.output(maps.shape, np.float32, "mirror"))
     (top, bottom), (left, right) = middle_of(rows), middle_of(cols)
     few = int((bottom - top) * (right - left) * 0.35)
-    sources = launch.input(components, "components"), launch.input(np.ones_like(maps), "judged")
+    sources = launch.input(components, "components"), launch.input(np.ones_like(maps), "valid")
     launch.arguments = [*sources, rows, cols, top, bottom, left, right, few]
     launch.arguments += [buffers[0], buffers[1] if mirrored else None]
 

@@ -69,19 +69,19 @@ impl Cpu {
     pub(super) fn run_enlarge(
         &mut self,
         map: &[f32],
-        judged: &[f32],
+        valid: &[f32],
         at: &Enlarge,
         blur: &[f32],
         out: &mut [f32],
-        out_judged: &mut [f32],
+        out_valid: &mut [f32],
     ) -> Result<()> {
         let Enlarge { rows, cols, patch, .. } = *at;
         let first = at.map * rows * cols;
         need(OP, "map", map.len(), first + rows * cols)?;
-        need(OP, "judged", judged.len(), first + rows * cols)?;
+        need(OP, "valid", valid.len(), first + rows * cols)?;
         need(OP, "out", out.len(), at.pixels())?;
-        need(OP, "out_judged", out_judged.len(), at.pixels())?;
-        let (map, judged) = (&map[first..][..rows * cols], &judged[first..][..rows * cols]);
+        need(OP, "out_valid", out_valid.len(), at.pixels())?;
+        let (map, valid) = (&map[first..][..rows * cols], &valid[first..][..rows * cols]);
         self.reserve(cols)?;
         let [down, across] = &mut self.enlarge.axes;
         down.be(rows, at, blur)?;
@@ -100,9 +100,9 @@ impl Cpu {
                 *out = line[used].iter().zip(weights).map(|(cell, weight)| cell * weight).sum();
             }
         });
-        self.pool.run_chunks(&mut out_judged[..at.pixels()], width, |y, out, _| {
+        self.pool.run_chunks(&mut out_valid[..at.pixels()], width, |y, out, _| {
             for (x, out) in out.iter_mut().enumerate() {
-                *out = judged[y / patch * cols + x / patch];
+                *out = valid[y / patch * cols + x / patch];
             }
         });
         Ok(())

@@ -8,28 +8,28 @@ impl Cpu {
     pub(super) fn run_mean_of_largest(
         &mut self,
         map: &[f32],
-        judged: &[f32],
+        valid: &[f32],
         at: &Largest,
         out: &mut [f32],
     ) -> Result<()> {
-        at.check(map.len(), judged.len(), out.len())?;
+        at.check(map.len(), valid.len(), out.len())?;
         let cells = at.cells;
         let out = &mut out[..at.maps * at.out_pitch];
         self.each_row(out, at.out_pitch, cells, |row, out, room, _| {
             let own = row * cells..(row + 1) * cells;
-            out[at.column] = largest_of(&map[own.clone()], &judged[own], at, room);
+            out[at.column] = largest_of(&map[own.clone()], &valid[own], at, room);
         })
     }
 }
 
 /// The number of one map; `room` is memory for its cells.
-fn largest_of(map: &[f32], judged: &[f32], at: &Largest, room: &mut [f32]) -> f32 {
+fn largest_of(map: &[f32], valid: &[f32], at: &Largest, room: &mut [f32]) -> f32 {
     // What is broken must reach the score, whether it counts or not.
     if map.iter().any(|x| x.is_nan()) {
         return f32::NAN;
     }
     let mut found = 0;
-    for (x, _) in map.iter().zip(judged).filter(|(_, judged)| **judged != 0.0) {
+    for (x, _) in map.iter().zip(valid).filter(|(_, valid)| **valid != 0.0) {
         room[found] = *x;
         found += 1;
     }

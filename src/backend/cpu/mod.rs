@@ -471,10 +471,10 @@ impl Backend for Cpu {
         bank: &Bank,
         found: &mut Vec<f32>,
         scale: f32,
-        judged: &Vec<f32>,
+        valid: &Vec<f32>,
         map: &mut Vec<f32>,
     ) -> Result<()> {
-        self.run_nearest_distance(queries, at, bank, found, scale, judged, map)
+        self.run_nearest_distance(queries, at, bank, found, scale, valid, map)
     }
 
     fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {
@@ -487,10 +487,10 @@ impl Backend for Cpu {
         taps: usize,
         cells: usize,
         scale: f32,
-        judged: &Vec<f32>,
+        valid: &Vec<f32>,
         map: &mut Vec<f32>,
     ) -> Result<()> {
-        self.run_residual_mean(cosines, taps, cells, scale, judged, map)
+        self.run_residual_mean(cosines, taps, cells, scale, valid, map)
     }
 
     fn subspace_distance(
@@ -500,26 +500,26 @@ impl Backend for Cpu {
         at: &Search,
         by: &Subspace,
         bank: &Bank,
-        judged: &Vec<f32>,
+        valid: &Vec<f32>,
         map: &mut Vec<f32>,
     ) -> Result<()> {
-        self.run_subspace_distance(tokens, shape, at, by, bank, judged, map)
+        self.run_subspace_distance(tokens, shape, at, by, bank, valid, map)
     }
 
     fn enlarge(
         &mut self,
         map: &Vec<f32>,
-        judged: &Vec<f32>,
+        valid: &Vec<f32>,
         at: &Enlarge,
         blur: &Vec<f32>,
         _columns: &mut Vec<f32>,
         out: &mut Vec<f32>,
-        out_judged: &mut Vec<f32>,
+        out_valid: &mut Vec<f32>,
     ) -> Result<()> {
-        self.run_enlarge(map, judged, at, blur, out, out_judged)
+        self.run_enlarge(map, valid, at, blur, out, out_valid)
     }
 
-    fn mean_of_largest(&mut self, map: &Vec<f32>, judged: &Vec<f32>, at: &Largest, out: &mut Vec<f32>) -> Result<()> {
-        self.run_mean_of_largest(map, judged, at, out)
+    fn mean_of_largest(&mut self, map: &Vec<f32>, valid: &Vec<f32>, at: &Largest, out: &mut Vec<f32>) -> Result<()> {
+        self.run_mean_of_largest(map, valid, at, out)
     }
 }

@@ -12,16 +12,16 @@ impl Cpu {
         taps: usize,
         cells: usize,
         scale: f32,
-        judged: &[f32],
+        valid: &[f32],
         map: &mut [f32],
     ) -> Result<()> {
         need("residual_mean", "cosines", cosines.len(), taps * cells)?;
-        need("residual_mean", "judged", judged.len(), cells)?;
+        need("residual_mean", "valid", valid.len(), cells)?;
         need("residual_mean", "map", map.len(), cells)?;
-        for (cell, (out, judged)) in map[..cells].iter_mut().zip(judged).enumerate() {
+        for (cell, (out, valid)) in map[..cells].iter_mut().zip(valid).enumerate() {
             let sum: f32 = (0..taps).map(|tap| scale * (1.0 - cosines[tap * cells + cell])).sum();
             // A product, not a branch: what is not finite stays so, and is found.
-            *out = judged * (sum / taps as f32);
+            *out = valid * (sum / taps as f32);
         }
         Ok(())
     }

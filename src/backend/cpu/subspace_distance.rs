@@ -18,7 +18,7 @@ impl Cpu {
         at: &Search,
         by: &Subspace,
         bank: &Bank,
-        judged: &[f32],
+        valid: &[f32],
         map: &mut [f32],
     ) -> Result<()> {
         let (mean, shape) = bank.any_numbers(OP, by.mean)?;
@@ -43,11 +43,11 @@ impl Cpu {
             Some(_) => {}
         }
         need(OP, "tokens", tokens.len(), at.query_len(layers) * width)?;
-        need(OP, "judged", judged.len(), at.first_out + at.queries.len())?;
+        need(OP, "valid", valid.len(), at.first_out + at.queries.len())?;
         need(OP, "map", map.len(), at.first_out + at.queries.len())?;
         let isa = self.isa;
         let together = if places == 1 { TOGETHER } else { 1 };
-        let (judged, map) = (&judged[at.first_out..], &mut map[at.first_out..][..at.queries.len()]);
+        let (valid, map) = (&valid[at.first_out..], &mut map[at.first_out..][..at.queries.len()]);
         let scratch = together * (depth + count);
         self.reserve(scratch)?;
         self.pool.run_chunks(map, together, |chunk, map, memory| {
@@ -87,7 +87,7 @@ impl Cpu {
                 let distance = outside + along;
                 let distance = if by.root { distance.sqrt() } else { distance };
                 // A product, not a branch: what is not finite stays so, and is found.
-                *cell = judged[first + r] * distance;
+                *cell = valid[first + r] * distance;
             }
         });
         Ok(())

@@ -14,12 +14,12 @@ impl Cuda {
     pub(super) fn launch_enlarge(
         &mut self,
         map: &Buffer,
-        judged: &Buffer,
+        valid: &Buffer,
         at: &Enlarge,
         blur: &Constant,
         columns: &mut Buffer,
         out: &mut Buffer,
-        out_judged: &mut Buffer,
+        out_valid: &mut Buffer,
     ) -> Result<()> {
         let Enlarge { rows, cols, patch, .. } = *at;
         let (cells, pixels) = (rows * cols, at.pixels());
@@ -45,7 +45,7 @@ impl Cuda {
             self.shared.kernels.enlarge_rows,
             Grid::over(pixels, THREADS as usize, THREADS),
             line,
-            judged.pointer(OP, "judged", Storage::F32, (at.map + 1) * cells)? + first,
+            valid.pointer(OP, "valid", Storage::F32, (at.map + 1) * cells)? + first,
             int(rows)?,
             int(cols)?,
             int(patch)?,
@@ -53,7 +53,7 @@ impl Cuda {
             radius,
             i32::from(at.mirrored),
             out.pointer(OP, "out", Storage::F32, pixels)?,
-            out_judged.pointer(OP, "out_judged", Storage::F32, pixels)?,
+            out_valid.pointer(OP, "out_valid", Storage::F32, pixels)?,
         )
     }
 }

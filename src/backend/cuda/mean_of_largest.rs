@@ -1,4 +1,4 @@
-//! Launches `kernels/mean_of_largest.cu`: the mean of the largest judged cells of each map.
+//! Launches `kernels/mean_of_largest.cu`: the mean of the largest valid cells of each map.
 
 use super::Cuda;
 use super::buffer::{Buffer, Storage};
@@ -14,7 +14,7 @@ impl Cuda {
     pub(super) fn launch_mean_of_largest(
         &mut self,
         map: &Buffer,
-        judged: &Buffer,
+        valid: &Buffer,
         at: &Largest,
         out: &mut Buffer,
     ) -> Result<()> {
@@ -27,7 +27,7 @@ impl Cuda {
             self.shared.kernels.mean_of_largest,
             Grid { blocks: [at.maps, 1, 1], threads: THREADS, shared: SHARED },
             map.pointer(OP, "map", Storage::F32, len)?,
-            judged.pointer(OP, "judged", Storage::F32, len)?,
+            valid.pointer(OP, "valid", Storage::F32, len)?,
             int(at.cells)?,
             int(at.one_in.max(1))?,
             int(at.out_pitch)?,

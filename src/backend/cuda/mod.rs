@@ -447,10 +447,10 @@ impl Backend for Cuda {
         bank: &Bank,
         found: &mut Buffer,
         scale: f32,
-        judged: &Buffer,
+        valid: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
-        self.launch_nearest_distance(queries, at, bank, found, scale, judged, map)
+        self.launch_nearest_distance(queries, at, bank, found, scale, valid, map)
     }
 
     fn layer_norm_unit_patches(
@@ -478,10 +478,10 @@ impl Backend for Cuda {
         taps: usize,
         cells: usize,
         scale: f32,
-        judged: &Buffer,
+        valid: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
-        self.launch_residual_mean(cosines, taps, cells, scale, judged, map)
+        self.launch_residual_mean(cosines, taps, cells, scale, valid, map)
     }
 
     fn subspace_distance(
@@ -491,26 +491,26 @@ impl Backend for Cuda {
         at: &Search,
         by: &Subspace,
         bank: &Bank,
-        judged: &Buffer,
+        valid: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
-        self.launch_subspace_distance(tokens, shape, at, by, bank, judged, map)
+        self.launch_subspace_distance(tokens, shape, at, by, bank, valid, map)
     }
 
     fn enlarge(
         &mut self,
         map: &Buffer,
-        judged: &Buffer,
+        valid: &Buffer,
         at: &Enlarge,
         blur: &Constant,
         columns: &mut Buffer,
         out: &mut Buffer,
-        out_judged: &mut Buffer,
+        out_valid: &mut Buffer,
     ) -> Result<()> {
-        self.launch_enlarge(map, judged, at, blur, columns, out, out_judged)
+        self.launch_enlarge(map, valid, at, blur, columns, out, out_valid)
     }
 
-    fn mean_of_largest(&mut self, map: &Buffer, judged: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {
-        self.launch_mean_of_largest(map, judged, at, out)
+    fn mean_of_largest(&mut self, map: &Buffer, valid: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {
+        self.launch_mean_of_largest(map, valid, at, out)
     }
 }

@@ -20,7 +20,7 @@ impl Cuda {
         bank: &Bank,
         found: &mut Buffer,
         scale: f32,
-        judged: &Buffer,
+        valid: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
         self.launch_patch_nn(queries, at, bank, found)?;
@@ -45,7 +45,7 @@ impl Cuda {
             found.pointer(OP, "found", Storage::Key, at.out_len(layers))? + first(Storage::Key.size()),
             int(at.out_pitch)?,
             scale,
-            judged.pointer(OP, "judged", Storage::F32, cells)? + first(4),
+            valid.pointer(OP, "valid", Storage::F32, cells)? + first(4),
             map.pointer(OP, "map", Storage::F32, cells)? + first(4),
             if mirror == 0 { 0 } else { mirror + first(4) },
         )

@@ -14,7 +14,7 @@ impl Cuda {
         taps: usize,
         cells: usize,
         scale: f32,
-        judged: &Buffer,
+        valid: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
         self.shared.bind()?;
@@ -23,7 +23,7 @@ impl Cuda {
             self.shared.kernels.residual_mean,
             Grid::over(cells, THREADS as usize, THREADS),
             nearest.pointer("residual_mean", "cosines", Storage::Key, taps * cells)?,
-            judged.pointer("residual_mean", "judged", Storage::F32, cells)?,
+            valid.pointer("residual_mean", "valid", Storage::F32, cells)?,
             int(taps)?,
             int(cells)?,
             scale,

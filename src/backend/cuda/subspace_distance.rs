@@ -22,7 +22,7 @@ impl Cuda {
         at: &Search,
         by: &Subspace,
         bank: &Bank,
-        judged: &Buffer,
+        valid: &Buffer,
         map: &mut Buffer,
     ) -> Result<()> {
         let (mean, directions) = (bank.numbers(OP, by.mean)?, bank.numbers(OP, at.tensor)?);
@@ -71,7 +71,7 @@ impl Cuda {
             int(most)?,
             by.outside,
             i32::from(by.root),
-            judged.pointer(OP, "judged", Storage::F32, end)? + first,
+            valid.pointer(OP, "valid", Storage::F32, end)? + first,
             map.pointer(OP, "map", Storage::F32, end)? + first,
             if mirror == 0 { 0 } else { mirror + first },
         )

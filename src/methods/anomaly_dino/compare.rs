@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::memory;
 use crate::methods::distances::OUTPUTS;
 use crate::methods::{
-    AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
+    AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, not_finite, valid_rows,
 };
 
 /// Index of the bank's rows on a device.
@@ -61,7 +61,7 @@ impl<B: ForegroundOps> Comparer<B> {
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
         let (slots, cells) = (batch.slots(), batch.cells());
-        backend.residual_mean(&self.cosines, TAPS, slots * cells, 1.0, batch.judged, &mut out.map)?;
+        backend.residual_mean(&self.cosines, TAPS, slots * cells, 1.0, batch.valid, &mut out.map)?;
         after(backend, "nearest neighbour")?;
         if let Some(foreground) = &mut self.foreground {
             let features = batch.features;
@@ -74,7 +74,7 @@ impl<B: ForegroundOps> Comparer<B> {
             let (components, kernels) = foreground.components(backend, &tokens)?;
             for run in batch.runs {
                 let (images, first_slot) = (run.views.clone(), run.first_slot);
-                let at = CutOut { components, images, first_slot, grid: features.grid, judged: batch.judged };
+                let at = CutOut { components, images, first_slot, grid: features.grid, valid: batch.valid };
                 backend.cut_out(kernels, &at, &mut out.map)?;
             }
             after(backend, "foreground")?;
@@ -82,7 +82,7 @@ impl<B: ForegroundOps> Comparer<B> {
         // A map has fewer than twice that many cells, so the second number is its single largest cell.
         for (column, one_in) in [ONE_IN, cells + 1].into_iter().enumerate() {
             let at = Largest { maps: slots, cells, one_in, out_pitch: OUTPUTS, column };
-            backend.mean_of_largest(&out.map, batch.judged, &at, &mut out.values)?;
+            backend.mean_of_largest(&out.map, batch.valid, &at, &mut out.values)?;
         }
         after(backend, "score")
     }
@@ -111,13 +111,13 @@ impl<B: ForegroundOps> Compare<B> for Comparer<B> {
         self.finish(backend, batch, out, &mut |_, _| Ok(()))
     }
 
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let mut taps = memory::zeros("the features of a prompt", features.grid.cells() * features.width)?;
         backend.download(&features.taps, &mut taps)?;
         if !taps.iter().all(|x| x.is_finite()) {
             return Err(not_finite("the features of a prompt"));
         }
-        let (values, rows) = judged_rows(&taps, judged, features.width)?;
+        let (values, rows) = valid_rows(&taps, valid, features.width)?;
         Ok(vec![NamedTensor { name: PATCHES, shape: vec![rows, features.width], values: values.into() }])
     }
 }

@@ -9,7 +9,7 @@ use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
 use crate::methods::{
-    AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, judged_rows, not_finite,
+    AfterStep, Batch, Compare, Groups, Loaded, NamedTensor, Nearest, Options, Outputs, not_finite, valid_rows,
 };
 use crate::weights::Weights;
 
@@ -73,7 +73,7 @@ impl<B: HeadOps> Comparer<B> {
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
         let [taps, _] = self.shared.sizes;
-        backend.residual_mean(&self.cosines, taps, batch.slots() * batch.cells(), SCALE, batch.judged, &mut out.map)?;
+        backend.residual_mean(&self.cosines, taps, batch.slots() * batch.cells(), SCALE, batch.valid, &mut out.map)?;
         after(backend, "nearest neighbour")?;
         for run in batch.runs {
             let at = Scored {
@@ -113,7 +113,7 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
         self.finish(backend, batch, out, &mut |_, _| Ok(()))
     }
 
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let ([layers, embedding], patches) = (self.shared.sizes, features.grid.cells());
         let mut taps = memory::zeros("the features of a prompt", layers * patches * features.width)?;
         let mut adapted = vec![0.0; embedding];
@@ -123,7 +123,7 @@ impl<B: HeadOps> Compare<B> for Comparer<B> {
         if !taps.iter().chain(&adapted).all(|x| x.is_finite()) {
             return Err(not_finite("the features of a prompt"));
         }
-        let (taps, rows) = judged_rows(&taps, judged, features.width)?;
+        let (taps, rows) = valid_rows(&taps, valid, features.width)?;
         let taps = NamedTensor { name: TAPS, shape: vec![layers, rows, features.width], values: taps.into() };
         Ok(vec![taps, vector(ADAPTED, adapted)])
     }

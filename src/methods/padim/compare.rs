@@ -65,16 +65,16 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         for run in batch.runs {
             let (at, shape) = (batch.search(run, DIRECTIONS), [self.taps, cells, features.width]);
             let bank = batch.banks[run.bank];
-            backend.subspace_distance(&features.taps, shape, &at, &BY, bank, batch.judged, &mut out.map)?;
+            backend.subspace_distance(&features.taps, shape, &at, &BY, bank, batch.valid, &mut out.map)?;
         }
         after(backend, "Mahalanobis")?;
         self.pixels.mean_of_largest(backend, batch, None, out, [OUTPUTS, 0])?;
         let largest = largest_cell(batch.slots(), cells, 1);
-        backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
+        backend.mean_of_largest(&out.map, batch.valid, &largest, &mut out.values)?;
         after(backend, "score")
     }
 
-    /// Every patch leaves its token, also those that are not judged: places are compared, and these are left out of every map.
+    /// Every patch leaves its token, also those that are not valid: places are compared, and these are left out of every map.
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, _: &[f32]) -> Result<Vec<NamedTensor>> {
         let (grid, width) = (features.grid, features.width);
         let mut taps = memory::zeros("the features of a prompt", self.taps * grid.cells() * width)?;

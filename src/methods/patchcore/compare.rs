@@ -9,7 +9,7 @@ use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
 use crate::methods::distances::{OUTPUTS, largest_cell};
-use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, Run, judged_rows, not_finite};
+use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, Run, not_finite, valid_rows};
 use crate::weights::Weights;
 
 /// Places of the bank's tensors on a device.
@@ -79,13 +79,13 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
         };
         for run in batch.runs {
             let (at, bank) = (search(batch, run), batch.banks[run.bank]);
-            backend.nearest_distance(queries, &at, bank, &mut self.found, taps.sqrt(), batch.judged, &mut out.map)?;
+            backend.nearest_distance(queries, &at, bank, &mut self.found, taps.sqrt(), batch.valid, &mut out.map)?;
         }
         after(backend, "nearest neighbour")?;
         // No map has so many cells that the largest of them would be two.
         for column in 0..OUTPUTS {
             let at = largest_cell(slots, cells, column);
-            backend.mean_of_largest(&out.map, batch.judged, &at, &mut out.values)?;
+            backend.mean_of_largest(&out.map, batch.valid, &at, &mut out.values)?;
         }
         if self.reweight {
             for run in batch.runs {
@@ -105,7 +105,7 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
         after(backend, "score")
     }
 
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let (cells, width) = (features.grid.cells(), features.width);
         let mut taps = memory::zeros("the features of a prompt", self.taps * cells * width)?;
         backend.download(&features.taps, &mut taps)?;
@@ -119,7 +119,7 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
         };
         // One tap is as it is: times one.
         let joined: Vec<f32> = (0..cells).flat_map(row).map(|x| scale * x).collect();
-        let (values, rows) = judged_rows(&joined, judged, self.taps * width)?;
+        let (values, rows) = valid_rows(&joined, valid, self.taps * width)?;
         Ok(vec![NamedTensor { name: PATCHES, shape: vec![rows, self.taps * width], values: values.into() }])
     }
 }

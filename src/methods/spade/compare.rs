@@ -9,7 +9,7 @@ use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
 use crate::methods::distances::{OUTPUTS, largest_cell};
-use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, judged_rows, not_finite};
+use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, not_finite, valid_rows};
 use crate::weights::Weights;
 
 /// Places of the bank's tensors on a device.
@@ -61,7 +61,7 @@ impl<B: SpadeOps> Compare<B> for Comparer<B> {
         let (features, cells) = (batch.features, batch.cells());
         for run in batch.runs {
             let (at, bank) = (batch.search(run, ROWS), batch.banks[run.bank]);
-            backend.nearest_distance(&features.taps, &at, bank, &mut self.found, 1.0, batch.judged, &mut out.map)?;
+            backend.nearest_distance(&features.taps, &at, bank, &mut self.found, 1.0, batch.valid, &mut out.map)?;
         }
         after(backend, "nearest neighbour")?;
         for run in batch.runs {
@@ -82,11 +82,11 @@ impl<B: SpadeOps> Compare<B> for Comparer<B> {
             )?;
         }
         let largest = largest_cell(batch.slots(), cells, 1);
-        backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
+        backend.mean_of_largest(&out.map, batch.valid, &largest, &mut out.values)?;
         after(backend, "score")
     }
 
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let mut taps = memory::zeros("the features of a prompt", self.taps * features.grid.cells() * features.width)?;
         let embedding = self.shared.embedding;
         let mut class = vec![0.0; embedding];
@@ -97,7 +97,7 @@ impl<B: SpadeOps> Compare<B> for Comparer<B> {
         }
         let length = class.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
         let class: Vec<f32> = class.iter().map(|x| (f64::from(*x) / length) as f32).collect();
-        let (values, rows) = judged_rows(&taps, judged, features.width)?;
+        let (values, rows) = valid_rows(&taps, valid, features.width)?;
         Ok(vec![
             NamedTensor { name: PATCHES, shape: vec![self.taps, rows, features.width], values: values.into() },
             NamedTensor { name: CLASSES, shape: vec![1, embedding], values: class.into() },

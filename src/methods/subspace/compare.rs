@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::memory;
 use crate::methods::distances::{OUTPUTS, largest_cell};
 use crate::methods::pixels::{Blur, Pixels};
-use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, judged_rows, not_finite};
+use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, not_finite, valid_rows};
 use crate::weights::Weights;
 
 /// Places of the bank's tensors on a device.
@@ -61,16 +61,16 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         for run in batch.runs {
             let (at, shape) = (batch.search(run, COMPONENTS), [self.taps, cells, features.width]);
             let bank = batch.banks[run.bank];
-            backend.subspace_distance(&features.taps, shape, &at, &by, bank, batch.judged, &mut out.map)?;
+            backend.subspace_distance(&features.taps, shape, &at, &by, bank, batch.valid, &mut out.map)?;
         }
         after(backend, "residual")?;
         self.pixels.mean_of_largest(backend, batch, Some(ONE_IN), out, [OUTPUTS, 0])?;
         let largest = largest_cell(batch.slots(), cells, 1);
-        backend.mean_of_largest(&out.map, batch.judged, &largest, &mut out.values)?;
+        backend.mean_of_largest(&out.map, batch.valid, &largest, &mut out.values)?;
         after(backend, "score")
     }
 
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let len = features.grid.cells() * features.width;
         let mut taps = memory::zeros("the features of a prompt", self.taps * len)?;
         backend.download(&features.taps, &mut taps)?;
@@ -82,7 +82,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
             tokens.iter_mut().zip(tap).for_each(|(x, y)| *x += y);
         }
         tokens.iter_mut().for_each(|x| *x /= self.taps as f32);
-        let (values, rows) = judged_rows(tokens, judged, features.width)?;
+        let (values, rows) = valid_rows(tokens, valid, features.width)?;
         Ok(vec![NamedTensor { name: TOKENS, shape: vec![rows, features.width], values: values.into() }])
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AfterStep, Batch, Compare, Fitted, Fitting, Loaded, Method, NamedTensor, Options, Output, Outputs, Prompt, find,
-    judged_rows, load_on_every_device, rows,
+    load_on_every_device, rows, valid_rows,
 };
 use crate::backend::{Backend, BankRole, Role};
 use crate::encoder::Wants;
@@ -110,7 +110,7 @@ impl<B: Backend> Compare<B> for Comparer<B> {
     ) -> Result<()> {
         let (patches, slots) = (batch.cells(), batch.slots());
         batch.nearest(backend, 0, &mut self.cosines)?;
-        backend.residual_mean(&self.cosines, self.taps, slots * patches, 0.5, batch.judged, &mut out.map)?;
+        backend.residual_mean(&self.cosines, self.taps, slots * patches, 0.5, batch.valid, &mut out.map)?;
         // Computed on the host. A real method uses a device operation instead.
         let mut map = vec![0.0; slots * patches];
         backend.download(&out.map, &mut map)?;
@@ -119,11 +119,11 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         after(backend, "mean")
     }
 
-    fn prompt(&mut self, backend: &mut B, features: &Features<B>, judged: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
         let (layers, patches) = (self.taps, features.grid.cells());
         let mut taps = vec![0.0; layers * patches * features.width];
         backend.download(&features.taps, &mut taps)?;
-        let (values, rows) = judged_rows(&taps, judged, features.width)?;
+        let (values, rows) = valid_rows(&taps, valid, features.width)?;
         Ok(vec![NamedTensor { name: ROWS, shape: vec![layers, rows, features.width], values: values.into() }])
     }
 }

@@ -73,12 +73,12 @@ fn cuda_nearest_distance_and_reweight() {
                     ])
                     .unwrap();
                 let queries = filled(backend, Role::UnitRows, &queries);
-                let judged: Vec<f32> = (0..count).map(|i| f32::from(i % 7 != 3)).collect();
-                let judged = filled(backend, Role::Stream, &judged);
+                let valid: Vec<f32> = (0..count).map(|i| f32::from(i % 7 != 3)).collect();
+                let valid = filled(backend, Role::Stream, &valid);
                 let mut found = backend.buffer(Role::Nearest, layers * count).unwrap();
                 let mut map = backend.buffer(Role::Result, count).unwrap();
                 let at = Search::all(count, 0);
-                backend.nearest_distance(&queries, &at, &bank, &mut found, 1.5, &judged, &mut map).unwrap();
+                backend.nearest_distance(&queries, &at, &bank, &mut found, 1.5, &valid, &mut map).unwrap();
                 results.push((format!("nearest_distance {what}"), read(backend, &map, count)));
                 // The views after the first, into slots after the first.
                 let part = Search {
@@ -89,10 +89,10 @@ fn cuda_nearest_distance_and_reweight() {
                     first_out: (images - 1) * cells,
                 };
                 let mut again = filled(backend, Role::Result, &vec![3.0; count]);
-                backend.nearest_distance(&queries, &part, &bank, &mut found, 1.5, &judged, &mut again).unwrap();
+                backend.nearest_distance(&queries, &part, &bank, &mut found, 1.5, &valid, &mut again).unwrap();
                 results.push((format!("a part of {what}"), read(backend, &again, count)));
                 if layers == 1 {
-                    backend.nearest_distance(&queries, &at, &bank, &mut found, 1.5, &judged, &mut map).unwrap();
+                    backend.nearest_distance(&queries, &at, &bank, &mut found, 1.5, &valid, &mut map).unwrap();
                     let mut out = filled(backend, Role::Result, &vec![7.0; 2 * images]);
                     for (search, cells) in [(at, cells), (part, cells)] {
                         let at = Reweighted { search, cells, neighbours: 1, scale: 1.5, out_pitch: 2, column: 1 };
@@ -142,8 +142,8 @@ fn cuda_subspace_distance() {
                 let views = images + 1;
                 let tokens = filled(backend, Role::Stream, &halves(4, layers * views * cells * width, 2.0));
                 let slots = views * cells;
-                let judged: Vec<f32> = (0..slots).map(|i| f32::from(i % 7 != 3)).collect();
-                let judged = filled(backend, Role::Stream, &judged);
+                let valid: Vec<f32> = (0..slots).map(|i| f32::from(i % 7 != 3)).collect();
+                let valid = filled(backend, Role::Stream, &valid);
                 let at = Search {
                     query_pitch: views * cells,
                     queries: cells..views * cells,
@@ -159,7 +159,7 @@ fn cuda_subspace_distance() {
                     root: own,
                 };
                 let mut map = filled(backend, Role::Result, &vec![7.0; slots]);
-                backend.subspace_distance(&tokens, [layers, cells, width], &at, &by, &bank, &judged, &mut map).unwrap();
+                backend.subspace_distance(&tokens, [layers, cells, width], &at, &by, &bank, &valid, &mut map).unwrap();
                 results.push((format!("subspace_distance {what}"), read(backend, &map, slots)));
             }
             results
@@ -179,18 +179,18 @@ fn cuda_enlarge() {
             {
                 let cells = rows * cols;
                 let map = filled(backend, Role::Result, &halves(1, maps * cells, 1.0));
-                let judged: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 5 != 3)).collect();
-                let judged = filled(backend, Role::Stream, &judged);
+                let valid: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 5 != 3)).collect();
+                let valid = filled(backend, Role::Stream, &valid);
                 let blur: Vec<f32> = halves(2, 2 * radius + 1, 0.1).iter().map(|x| x.abs() + 0.01).collect();
                 let blur = constant(backend, &blur);
                 let at = Enlarge { map: maps - 1, rows, cols, patch, mirrored };
                 let mut columns = backend.buffer(Role::Stream, cells * patch).unwrap();
                 let mut out = backend.buffer(Role::Stream, at.pixels()).unwrap();
                 let mut counted = backend.buffer(Role::Stream, at.pixels()).unwrap();
-                backend.enlarge(&map, &judged, &at, &blur, &mut columns, &mut out, &mut counted).unwrap();
+                backend.enlarge(&map, &valid, &at, &blur, &mut columns, &mut out, &mut counted).unwrap();
                 let what = format!("{rows} x {cols} x {patch}, radius {radius}");
                 results.push((format!("enlarge {what}"), read(backend, &out, at.pixels())));
-                results.push((format!("judged {what}"), read(backend, &counted, at.pixels())));
+                results.push((format!("valid {what}"), read(backend, &counted, at.pixels())));
             }
             results
         }

@@ -44,9 +44,9 @@ fn cuda_patch_nn_and_residual_mean() {
                 backend.patch_nn(&taps, &Search::all(queries, 0), &bank, &mut nearest).unwrap();
                 results.push((format!("patch_nn {what}"), read(backend, &nearest, layers * queries)));
                 let mut map = backend.buffer(Role::Result, queries).unwrap();
-                let judged: Vec<f32> = (0..queries).map(|i| f32::from(i % 7 != 3)).collect();
-                let judged = filled(backend, Role::Stream, &judged);
-                backend.residual_mean(&nearest, layers, queries, 0.5, &judged, &mut map).unwrap();
+                let valid: Vec<f32> = (0..queries).map(|i| f32::from(i % 7 != 3)).collect();
+                let valid = filled(backend, Role::Stream, &valid);
+                backend.residual_mean(&nearest, layers, queries, 0.5, &valid, &mut map).unwrap();
                 results.push((format!("residual_mean {what}"), read(backend, &map, queries)));
             }
             results
@@ -68,11 +68,11 @@ fn cuda_mean_of_largest() {
                 [(1, 1, 100), (3, 37, 100), (2, 300, 100), (1, 1024, 100), (2, 513, 7), (2, 90, 91)]
             {
                 let map: Vec<f32> = halves(1, maps * cells, 0.3).iter().map(|x| (x * 50.0).round() / 64.0).collect();
-                let judged: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 7 != 3 && i / cells != 2)).collect();
-                let (map, judged) = (filled(backend, Role::Result, &map), filled(backend, Role::Stream, &judged));
+                let valid: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 7 != 3 && i / cells != 2)).collect();
+                let (map, valid) = (filled(backend, Role::Result, &map), filled(backend, Role::Stream, &valid));
                 let mut out = filled(backend, Role::Result, &vec![7.0; maps * 3]);
                 let at = Largest { maps, cells, one_in, out_pitch: 3, column: 1 };
-                backend.mean_of_largest(&map, &judged, &at, &mut out).unwrap();
+                backend.mean_of_largest(&map, &valid, &at, &mut out).unwrap();
                 let numbers = read(backend, &out, maps * 3).into_iter().skip(1).step_by(3).collect();
                 results.push((format!("mean_of_largest {maps} x {cells}, one in {one_in}"), numbers));
             }
@@ -87,11 +87,11 @@ fn cuda_mean_of_largest_keeps_nan() {
     let Some(turn) = turn() else { return };
     turn.each_schedule(|schedule| {
         let mut cuda = turn.cuda(true);
-        for (nan, judged) in [(f32::NAN, 1.0), (-f32::NAN, 0.0)] {
+        for (nan, valid) in [(f32::NAN, 1.0), (-f32::NAN, 0.0)] {
             let mut cells = vec![0.5; 300];
             cells[299] = nan;
             let mut counts = vec![1.0; 300];
-            counts[299] = judged;
+            counts[299] = valid;
             let (map, counts) = (filled(&mut cuda, Role::Result, &cells), filled(&mut cuda, Role::Stream, &counts));
             let mut out = cuda.buffer(Role::Result, 1).unwrap();
             let at = Largest { maps: 1, cells: 300, one_in: 100, out_pitch: 1, column: 0 };

@@ -76,13 +76,13 @@ fn enlarge<B: Backend>(backends: &mut [B]) {
             let &Case { maps, rows, cols, patch, mirrored, .. } = case;
             let cells = rows * cols;
             let host = random(1, maps * cells, 1.0);
-            let judged: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 3 != 1)).collect();
+            let valid: Vec<f32> = (0..maps * cells).map(|i| f32::from(i % 3 != 1)).collect();
             let bytes: Vec<u8> = case.blur().iter().flat_map(|x| x.to_le_bytes()).collect();
             let shape = [case.blur().len()];
             let blur = backend
                 .constant(&TensorView { name: "blur", dtype: DType::F32, shape: &shape, bytes: (&bytes).into() })
                 .unwrap();
-            let (map, counts) = (input(backend, &host), input(backend, &judged));
+            let (map, counts) = (input(backend, &host), input(backend, &valid));
             for map_at in 0..maps {
                 let at = Enlarge { map: map_at, rows, cols, patch, mirrored };
                 let own = &host[map_at * cells..][..cells];
@@ -100,7 +100,7 @@ fn enlarge<B: Backend>(backends: &mut [B]) {
                 let expected: Vec<f32> = (0..at.pixels())
                     .map(|i| {
                         let (y, x) = (i / (cols * patch), i % (cols * patch));
-                        judged[map_at * cells + y / patch * cols + x / patch]
+                        valid[map_at * cells + y / patch * cols + x / patch]
                     })
                     .collect();
                 same_bits(&what, &finish(backend, &counted, at.pixels()), &expected);

@@ -10,8 +10,8 @@ on_every_backend! {
     maps_are_independent => mean_of_largest_alone_cpu,
 }
 
-fn formula<T: Real>(map: &[f32], judged: &[f32], one_in: usize) -> T {
-    let mut cells: Vec<f32> = map.iter().zip(judged).filter(|(_, j)| **j > 0.0).map(|(x, _)| *x).collect();
+fn formula<T: Real>(map: &[f32], valid: &[f32], one_in: usize) -> T {
+    let mut cells: Vec<f32> = map.iter().zip(valid).filter(|(_, j)| **j > 0.0).map(|(x, _)| *x).collect();
     cells.sort_by(|a, b| b.partial_cmp(a).unwrap());
     let count = (cells.len() / one_in).max(1).min(cells.len());
     real::<T>(&cells[..count]).into_iter().sum::<T>() / T::of(count.max(1) as f64)
@@ -39,14 +39,14 @@ fn mean_of_largest<B: Backend>(backends: &mut [B]) {
         (1, 17, 1),
     ] {
         let map = distances(cells as u64, maps * cells);
-        let judged: Vec<f32> = (0..maps * cells).map(|cell| f32::from(cell % 5 != 3 || cells < 3)).collect();
-        let each = || map.chunks(cells).zip(judged.chunks(cells));
-        let exact: Vec<f64> = each().map(|(map, judged)| formula(map, judged, one_in)).collect();
-        let naive: Vec<f32> = each().map(|(map, judged)| formula(map, judged, one_in)).collect();
+        let valid: Vec<f32> = (0..maps * cells).map(|cell| f32::from(cell % 5 != 3 || cells < 3)).collect();
+        let each = || map.chunks(cells).zip(valid.chunks(cells));
+        let exact: Vec<f64> = each().map(|(map, valid)| formula(map, valid, one_in)).collect();
+        let naive: Vec<f32> = each().map(|(map, valid)| formula(map, valid, one_in)).collect();
         for backend in &mut *backends {
-            let (map, judged) = (input(backend, &map), input(backend, &judged));
+            let (map, valid) = (input(backend, &map), input(backend, &valid));
             let mut out = output(backend, maps);
-            backend.mean_of_largest(&map, &judged, &all(maps, cells, one_in), &mut out).unwrap();
+            backend.mean_of_largest(&map, &valid, &all(maps, cells, one_in), &mut out).unwrap();
             let found = finish(backend, &out, maps);
             let what = format!("mean_of_largest, {}, {maps} x {cells}, one in {one_in}", backend.describe());
             accurate(&what, &found, &exact, &naive);
@@ -54,7 +54,7 @@ fn mean_of_largest<B: Backend>(backends: &mut [B]) {
             // Into one column of several: the others stay.
             let mut out = output(backend, maps * 3);
             let at = Largest { out_pitch: 3, column: 1, ..all(maps, cells, one_in) };
-            backend.mean_of_largest(&map, &judged, &at, &mut out).unwrap();
+            backend.mean_of_largest(&map, &valid, &at, &mut out).unwrap();
             for (row, found) in finish(backend, &out, maps * 3).chunks(3).zip(found) {
                 assert!(
                     row[1].to_bits() == found.to_bits() && is_marked(row[0]) && is_marked(row[2]),
@@ -67,10 +67,10 @@ fn mean_of_largest<B: Backend>(backends: &mut [B]) {
 
 fn cells_that_do_not_count<B: Backend>(backends: &mut [B]) {
     for backend in &mut *backends {
-        let mut of = |map: &[f32], judged: &[f32]| {
-            let (map_, judged_) = (input(backend, map), input(backend, judged));
+        let mut of = |map: &[f32], valid: &[f32]| {
+            let (map_, valid_) = (input(backend, map), input(backend, valid));
             let mut out = output(backend, 1);
-            backend.mean_of_largest(&map_, &judged_, &all(1, map.len(), 2), &mut out).unwrap();
+            backend.mean_of_largest(&map_, &valid_, &all(1, map.len(), 2), &mut out).unwrap();
             finish(backend, &out, 1)[0]
         };
         // A negative distance is still the largest of those that count.
@@ -91,9 +91,9 @@ fn maps_are_independent<B: Backend>(backends: &mut [B]) {
     let (host, ones) = (distances(9, maps * cells), vec![1.0; maps * cells]);
     for backend in &mut *backends {
         let mut run = |host: &[f32], maps| {
-            let (map, judged) = (input(backend, host), input(backend, &ones[..host.len()]));
+            let (map, valid) = (input(backend, host), input(backend, &ones[..host.len()]));
             let mut out = output(backend, maps);
-            backend.mean_of_largest(&map, &judged, &all(maps, cells, 100), &mut out).unwrap();
+            backend.mean_of_largest(&map, &valid, &all(maps, cells, 100), &mut out).unwrap();
             finish(backend, &out, maps)
         };
         let together = run(&host, maps);

@@ -49,11 +49,11 @@ fn nearest_distance<B: Backend>(backends: &mut [B]) {
         let exact = formula::<f64>(&queries, &host, [layers, count, width], scale);
         for backend in &mut *backends {
             let bank = bank(backend, &host, [layers, rows, width]);
-            let (taps, judged) = (input(backend, &queries), input(backend, &vec![1.0; count]));
+            let (taps, valid) = (input(backend, &queries), input(backend, &vec![1.0; count]));
             let mut found = backend.buffer(Role::Nearest, layers * count).unwrap();
             let mut map = output(backend, count);
             let at = Search::all(count, 0);
-            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, &judged, &mut map).unwrap();
+            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, &valid, &mut map).unwrap();
             let what = format!("nearest_distance, {}, {layers} x {count} in {rows} x {width}", backend.describe());
             // Squares of unit rows are summed in f32: the root halves their relative error. Where two rows are as near but for
             // the rounding of a cosine, 6e-8 for each of the products of a lane, either may be taken.
@@ -90,10 +90,10 @@ fn near_rows<B: Backend>(backends: &mut [B]) {
     assert!(exact[..exact_again].iter().all(|x| *x == 0.0) && exact[exact_again..].iter().all(|x| *x > 0.0));
     for backend in &mut *backends {
         let bank = bank(backend, &host, [1, rows, width]);
-        let (taps, judged) = (input(backend, &queries), input(backend, &vec![1.0; count]));
+        let (taps, valid) = (input(backend, &queries), input(backend, &vec![1.0; count]));
         let mut found = backend.buffer(Role::Nearest, count).unwrap();
         let mut map = output(backend, count);
-        backend.nearest_distance(&taps, &Search::all(count, 0), &bank, &mut found, 1.0, &judged, &mut map).unwrap();
+        backend.nearest_distance(&taps, &Search::all(count, 0), &bank, &mut found, 1.0, &valid, &mut map).unwrap();
         let map = finish(backend, &map, count);
         within("near rows", &map, &exact, |i| 2e-6 * exact[i]);
     }
@@ -108,10 +108,10 @@ fn parts_of_a_batch<B: Backend>(backends: &mut [B]) {
         let bank = bank(backend, &host, [layers, rows, width]);
         let taps = input(backend, &queries);
         let run = |backend: &mut B, at: &Search| {
-            let judged = input(backend, &vec![1.0; at.out_pitch]);
+            let valid = input(backend, &vec![1.0; at.out_pitch]);
             let mut found = backend.buffer(Role::Nearest, layers * at.out_pitch).unwrap();
             let mut map = output(backend, at.out_pitch);
-            backend.nearest_distance(&taps, at, &bank, &mut found, 1.0, &judged, &mut map).unwrap();
+            backend.nearest_distance(&taps, at, &bank, &mut found, 1.0, &valid, &mut map).unwrap();
             finish(backend, &map, at.out_pitch)
         };
         let whole = run(backend, &Search::all(views * cells, 0));

@@ -48,12 +48,12 @@ fn reweight<B: ReweightOps>(backends: &mut [B]) {
                 BankTensor { values: &near, shape: [1, rows, around], role: BankRole::Numbers },
             ];
             let bank = backend.bank(&tensors).unwrap();
-            let judged = input(backend, &vec![1.0; images * cells]);
+            let valid = input(backend, &vec![1.0; images * cells]);
             let taps = input(backend, &queries);
             let mut found = backend.buffer(Role::Nearest, images * cells).unwrap();
             let mut distances = output(backend, images * cells);
             let search = Search::all(images * cells, 0);
-            backend.nearest_distance(&taps, &search, &bank, &mut found, 1.0, &judged, &mut distances).unwrap();
+            backend.nearest_distance(&taps, &search, &bank, &mut found, 1.0, &valid, &mut distances).unwrap();
             let (map, mut out) = (input(backend, &host), output(backend, 2 * images));
             let at = Reweighted { search, cells, neighbours: 1, scale: 1.5, out_pitch: 2, column: 1 };
             let with = backend.reweight_ops().unwrap();

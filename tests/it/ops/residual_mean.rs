@@ -27,8 +27,8 @@ fn residual_mean<B: Backend>(backends: &mut [B]) {
             let found = finish(backend, &map, cells);
             accurate(&format!("residual_mean, {}, {taps} x {cells}", backend.describe()), &found, &exact, &naive);
 
-            let judged: Vec<f32> = (0..cells).map(|cell| if cell % 3 == 0 { 0.0 } else { 1.0 }).collect();
-            let some = input(backend, &judged);
+            let valid: Vec<f32> = (0..cells).map(|cell| if cell % 3 == 0 { 0.0 } else { 1.0 }).collect();
+            let some = input(backend, &valid);
             backend.residual_mean(&cosines, taps, cells, 0.5, &some, &mut map).unwrap();
             for (cell, (part, whole)) in finish(backend, &map, cells).iter().zip(&found).enumerate() {
                 assert_eq!(*part, if cell % 3 == 0 { 0.0 } else { *whole }, "cell {cell}");

@@ -123,18 +123,17 @@ fn subspace_distance<B: Backend>(backends: &mut [B]) {
                 root: case.own,
             };
             let tokens = input(backend, &case.tokens());
-            let judged: Vec<f32> = (0..2 * rows).map(|i| f32::from(i % 5 != 3)).collect();
-            let judged_ = input(backend, &judged);
+            let valid: Vec<f32> = (0..2 * rows).map(|i| f32::from(i % 5 != 3)).collect();
+            let valid_ = input(backend, &valid);
             let shape = [case.layers, case.cells, case.width];
             let mut run = |at: &Search| {
                 let mut map = output(backend, 2 * rows);
-                backend.subspace_distance(&tokens, shape, at, &by, &bank, &judged_, &mut map).unwrap();
+                backend.subspace_distance(&tokens, shape, at, &by, &bank, &valid_, &mut map).unwrap();
                 finish(backend, &map, 2 * rows)
             };
             let whole = run(&Search::all(rows, 1));
-            let counted = |values: &[f64]| {
-                values.iter().zip(&judged).map(|(x, judged)| x * f64::from(*judged)).collect::<Vec<_>>()
-            };
+            let counted =
+                |values: &[f64]| values.iter().zip(&valid).map(|(x, valid)| x * f64::from(*valid)).collect::<Vec<_>>();
             accurate(&format!("subspace_distance, {case:?}"), &whole[..rows], &counted(&exact), &naive);
             // One view of several into a later slot: the bits of the whole, and nothing else is written.
             let at = Search {
@@ -148,10 +147,10 @@ fn subspace_distance<B: Backend>(backends: &mut [B]) {
             let (before, rest) = part.split_at(5 * case.cells);
             assert!(before.iter().chain(&rest[case.cells..]).copied().all(is_marked));
             let again: Vec<f32> = (0..case.cells)
-                .map(|i| if judged[5 * case.cells + i] == 0.0 || judged[case.cells + i] == 0.0 { 0.0 } else { rest[i] })
+                .map(|i| if valid[5 * case.cells + i] == 0.0 || valid[case.cells + i] == 0.0 { 0.0 } else { rest[i] })
                 .collect();
             let before: Vec<f32> = (0..case.cells)
-                .map(|i| if judged[5 * case.cells + i] == 0.0 { 0.0 } else { whole[case.cells + i] })
+                .map(|i| if valid[5 * case.cells + i] == 0.0 { 0.0 } else { whole[case.cells + i] })
                 .collect();
             same_bits("a part", &again, &before);
         }

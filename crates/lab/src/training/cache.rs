@@ -3,7 +3,7 @@
 //! A file is a line of text that identifies the features, followed by records of one size:
 //!
 //! ```text
-//! hash [32] | class [E] f32 | judged [N] f32 | taps [L, N, W] f32 | blake3 of the record so far [32]
+//! hash [32] | class [E] f32 | valid [N] f32 | taps [L, N, W] f32 | blake3 of the record so far [32]
 //! ```
 //!
 //! `hash` is that of the image file's bytes. Features are the encoder's f32, so maps made from them equal the engine's.
@@ -28,19 +28,19 @@ const MAGIC: &str = "inctrl features 1";
 #[derive(Clone, Copy)]
 struct Lengths {
     class: usize,
-    judged: usize,
+    valid: usize,
     taps: usize,
 }
 
 impl Lengths {
     fn of(arch: &Arch) -> Self {
-        let judged = arch.vision.patches();
-        Lengths { class: arch.embed_dim, judged, taps: arch.taps.len() * judged * arch.vision.width }
+        let valid = arch.vision.patches();
+        Lengths { class: arch.embed_dim, valid, taps: arch.taps.len() * valid * arch.vision.width }
     }
 
     /// Bytes of a record.
     fn record(self) -> usize {
-        2 * HASH + 4 * (self.class + self.judged + self.taps)
+        2 * HASH + 4 * (self.class + self.valid + self.taps)
     }
 }
 
@@ -139,7 +139,7 @@ impl Cache {
     pub fn add(&mut self, hash: [u8; HASH], features: &Features) -> Result<()> {
         let mut bytes = Vec::with_capacity(self.lengths.record());
         bytes.extend_from_slice(&hash);
-        for part in [&features.class, &features.judged, &features.taps] {
+        for part in [&features.class, &features.valid, &features.taps] {
             part.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
         }
         let checksum = blake3::hash(&bytes);
@@ -186,16 +186,16 @@ impl Store {
         self.numbers(record, 0..self.0.lengths.class)
     }
 
-    /// Judged patches `[N]` of a record.
-    pub fn judged(&self, record: usize) -> Result<Vec<f32>> {
-        let Lengths { class, judged, .. } = self.0.lengths;
-        self.numbers(record, class..class + judged)
+    /// Valid patches `[N]` of a record.
+    pub fn valid(&self, record: usize) -> Result<Vec<f32>> {
+        let Lengths { class, valid, .. } = self.0.lengths;
+        self.numbers(record, class..class + valid)
     }
 
     /// Unit taps `[L, N, W]` of a record.
     pub fn taps(&self, record: usize) -> Result<Vec<f32>> {
-        let Lengths { class, judged, taps } = self.0.lengths;
-        self.numbers(record, class + judged..class + judged + taps)
+        let Lengths { class, valid, taps } = self.0.lengths;
+        self.numbers(record, class + valid..class + valid + taps)
     }
 
     fn numbers(&self, record: usize, range: Range<usize>) -> Result<Vec<f32>> {
@@ -238,7 +238,7 @@ mod tests {
         let lengths = Lengths::of(&arch);
         let features = |first: u8| {
             let numbers = |len: usize| (0..len).map(|i| f32::from(first) + i as f32 / 256.0).collect::<Vec<f32>>();
-            Features { class: numbers(lengths.class), judged: numbers(lengths.judged), taps: numbers(lengths.taps) }
+            Features { class: numbers(lengths.class), valid: numbers(lengths.valid), taps: numbers(lengths.taps) }
         };
         let folder = tempfile::tempdir().unwrap();
         let mut cache = Cache::open(folder.path(), "a test", &arch).unwrap();
@@ -259,11 +259,11 @@ mod tests {
         };
         other.set_len(whole - HASH as u64 - 2).unwrap();
         assert_eq!(store.class(second).unwrap(), features(1).class);
-        assert_eq!(store.judged(second).unwrap(), features(1).judged);
+        assert_eq!(store.valid(second).unwrap(), features(1).valid);
         refused(store.taps(second));
         other.set_len(begin + HASH as u64 + 4).unwrap();
         refused(store.class(second));
-        refused(store.judged(second));
+        refused(store.valid(second));
         assert_eq!(store.taps(first).unwrap(), features(0).taps);
         other.set_len(0).unwrap();
         refused(store.class(first));

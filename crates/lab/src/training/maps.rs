@@ -50,7 +50,7 @@ impl Maps {
         observe(Step::Pairs(missing.len()));
         for pairs in missing.chunk_by(|a, b| a.0 == b.0) {
             let record = set.members[pairs[0].0].record;
-            let reference = encoder.reference(&set.store.taps(record)?, &set.store.judged(record)?)?;
+            let reference = encoder.reference(&set.store.taps(record)?, &set.store.valid(record)?)?;
             for &(prompt, member) in pairs {
                 let mut cosines = vec![0.0; len].into_boxed_slice();
                 encoder.nearest(&set.store.taps(set.members[member].record)?, &reference, &mut cosines)?;
@@ -73,12 +73,12 @@ impl Maps {
                 best.iter_mut().zip(cosines).for_each(|(best, cosine)| *best = best.max(*cosine));
             }
         }
-        let judged = set.store.judged(set.members[sample.member].record)?;
-        let cell = |(cell, judged): (usize, f32)| {
+        let valid = set.store.valid(set.members[sample.member].record)?;
+        let cell = |(cell, valid): (usize, f32)| {
             let residuals = (0..self.taps).map(|tap| residual(f64::from(best[tap * self.cells + cell])));
-            f64::from(judged) * residuals.sum::<f64>() / self.taps as f64
+            f64::from(valid) * residuals.sum::<f64>() / self.taps as f64
         };
-        let map: Vec<f64> = judged.into_iter().enumerate().map(cell).collect();
+        let map: Vec<f64> = valid.into_iter().enumerate().map(cell).collect();
         let side = self.cells.isqrt();
         Ok((0..self.cells).map(|at| map[source(at, side, sample.form)]).collect())
     }

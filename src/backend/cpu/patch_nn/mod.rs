@@ -1,7 +1,7 @@
 //! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all prompt patches. The working memory
 //! depends on what `taps` has room for and on the threads, not on the images of a call nor on the prompts.
 //!
-//! Bytes screen the prompt patches and floats judge what remains (`screen`, `judge`), with the bits of a search by floats
+//! Bytes screen the prompt patches and floats rescore what remains (`screen`, `rescore`), with the bits of a search by floats
 //! alone (`full`), which serves where the processor's bytes are not faster, where a vector is not of unit length or not
 //! finite, and where too many patches are alike.
 
@@ -17,13 +17,13 @@ use crate::error::Result;
 use crate::memory::grow;
 
 mod full;
-mod judge;
 mod quantised;
+mod rescore;
 mod rows;
 mod screen;
 
 use full::Full;
-pub(super) use judge::Candidate;
+pub(super) use rescore::Candidate;
 pub(super) use screen::{Integers, scratch_floats, scratch_words};
 
 /// Tasks for each thread: enough that threads which began late finish together.
@@ -84,8 +84,8 @@ impl Cpu {
             let best = unsafe { found.slice((part.share * layers + part.layer) * rows + part.first, part.count) };
             let query = Rows::new(queries.from(part.layer, part.first), width, width);
             let prompts = Rows::new(&tensor.values[part.layer * prompts * width..][..prompts * width], width, width);
-            let judged = screened.as_ref().and_then(|screened| screened.search(&part, query, prompts, scratch, best));
-            if judged.is_none() {
+            let rescored = screened.as_ref().and_then(|screened| screened.search(&part, query, prompts, scratch, best));
+            if rescored.is_none() {
                 isa.run(Full {
                     query,
                     prompts,

@@ -1,12 +1,12 @@
 //! Screens the prompt patches by cosines that are estimated from bytes, of which one instruction takes four times as many: what is
 //! estimated further below the largest known cosine than the estimate can be off is not the nearest. The few that remain are
-//! judged by floats as they are found, which raises the largest known cosine for all that follow.
+//! rescored by floats as they are found, which raises the largest known cosine for all that follow.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
-use super::judge::{Candidate, Dot, Judge};
 use super::quantised::{self, Quantise, Quantised, chain_error};
+use super::rescore::{Candidate, Dot, Rescore};
 use super::{Part, Queries, WHAT, full};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{self, BLOCK_PANELS, BLOCK_ROWS, Panels, walk};
@@ -20,11 +20,11 @@ use crate::memory::{grow, zeros};
 
 /// Candidates that a thread keeps for the chain of multiply-adds.
 const CANDIDATES: usize = 2 * BLOCK_ROWS;
-/// Patches of the full product that cost what judging one costs.
-const JUDGED: usize = 10;
-/// Patches that are judged of a query patch before they are counted: the first ones raise the largest known cosine.
+/// Patches of the full product that cost what rescoring one costs.
+const RESCORED: usize = 10;
+/// Patches that are rescored of a query patch before they are counted: the first ones raise the largest known cosine.
 const FIRST: usize = 16;
-/// Patches of one panel that memory is asked for before they are judged.
+/// Patches of one panel that memory is asked for before they are rescored.
 const ASKED: u32 = 4;
 /// Floats of a cache line.
 const LINE: usize = 16;
@@ -273,7 +273,7 @@ pub(super) struct Screened<'a> {
 
 impl Screened<'_> {
     /// Finds the largest cosine of each query row of a part by the chain, or minus infinity where one of another part is larger.
-    /// Returns how many patches floats judged, or `None` where they were so many that the whole part costs less by floats.
+    /// Returns how many patches floats rescored, or `None` where they were so many that the whole part costs less by floats.
     pub(super) fn search(
         &self,
         part: &Part,
@@ -295,7 +295,7 @@ impl Screened<'_> {
             floors[row] = floor(scales[row], bases[row], largest[row]);
         }
         best.fill(f32::NEG_INFINITY);
-        let mut judged = None;
+        let mut rescored = None;
         isa.run(Screen {
             words: Rows::new(&self.words[first * words..], words, words),
             panels: part.panels(across),
@@ -314,15 +314,15 @@ impl Screened<'_> {
                 floors,
                 candidates,
                 found: 0,
-                judged: 0,
+                rescored: 0,
                 best,
             },
-            judged: &mut judged,
+            rescored: &mut rescored,
         });
         for (known, largest) in known.iter().zip(largest) {
             known.fetch_max(ordered(*largest), Ordering::Relaxed);
         }
-        judged
+        rescored
     }
 }
 
@@ -333,7 +333,7 @@ struct Screen<'a> {
     sums: &'a mut [i32],
     prompts: Prompts<'a>,
     /// The result of [`Screened::search`].
-    judged: &'a mut Option<usize>,
+    rescored: &'a mut Option<usize>,
 }
 
 impl ByteKernel for Screen<'_> {
@@ -346,12 +346,12 @@ impl ByteKernel for Screen<'_> {
             walk(bytes, self.words, rows, first..last, self.sums, &mut self.prompts);
             first = last;
             let seen = (first - self.panels.start) * 2 * B::LANES;
-            if self.prompts.judged * JUDGED > rows * (FIRST * JUDGED + seen) {
+            if self.prompts.rescored * RESCORED > rows * (FIRST * RESCORED + seen) {
                 return;
             }
         }
         self.prompts.settle();
-        *self.judged = Some(self.prompts.judged);
+        *self.rescored = Some(self.prompts.rescored);
     }
 }
 
@@ -375,7 +375,7 @@ struct Prompts<'a> {
     /// The first `found` may be nearest.
     candidates: &'a mut [Candidate],
     found: usize,
-    judged: usize,
+    rescored: usize,
     /// The largest cosines by the chain.
     best: &'a mut [f32],
 }
@@ -396,10 +396,10 @@ impl Prompts<'_> {
         Columns { scale, slope, offset }
     }
 
-    /// Judges the prompt patches of a panel whose bits are set, the largest estimate first.
+    /// Rescores the prompt patches of a panel whose bits are set, the largest estimate first.
     #[cold]
     #[inline(never)]
-    fn judge<B: Bytes>(&mut self, row: usize, panel: usize, mut above: u32, sums: &[i32]) {
+    fn rescore<B: Bytes>(&mut self, row: usize, panel: usize, mut above: u32, sums: &[i32]) {
         let first = panel * 2 * B::LANES;
         let Columns { scale, slope, offset } = self.columns::<B>(panel);
         let mut estimates = [0.0; MAX_PANEL];
@@ -420,7 +420,7 @@ impl Prompts<'_> {
             above &= !(1 << column);
             let prompt = first + column;
             let cosine = self.isa.run(Dot(self.query.row(row), self.prompts.row(prompt)));
-            self.judged += 1;
+            self.rescored += 1;
             if cosine > self.largest[row] {
                 self.largest[row] = cosine;
                 self.floors[row] = floor(self.scales[row], self.bases[row], cosine);
@@ -454,7 +454,7 @@ impl Prompts<'_> {
     /// The cosines of all candidates by the chain.
     fn chains(&mut self) {
         let candidates = &self.candidates[..self.found];
-        self.isa.run(Judge { query: self.query, prompts: self.prompts, candidates, best: self.best });
+        self.isa.run(Rescore { query: self.query, prompts: self.prompts, candidates, best: self.best });
         self.found = 0;
     }
 
@@ -480,14 +480,14 @@ impl<B: Bytes> Panels<B> for Prompts<'_> {
     #[inline(always)]
     fn finish(&mut self, bytes: B, panel: usize, sums: &[i32]) {
         let width = 2 * B::LANES;
-        // All rows first, so that what will be judged is on its way meanwhile.
+        // All rows first, so that what will be rescored is on its way meanwhile.
         let (mut found, mut count, mut next) = ([(0, 0); BLOCK_ROWS], 0, 0);
         while let Some((ahead, above)) =
             bytes.above(&sums[next * width..], self.columns::<B>(panel), &self.scales[next..], &self.floors[next..])
         {
             let row = next + ahead;
             (found[count], count, next) = ((row, above), count + 1, row + 1);
-            // Of many the first judged rules most out.
+            // Of many the first rescored rules most out.
             if above.count_ones() <= ASKED {
                 let mut columns = above;
                 while columns != 0 {
@@ -498,7 +498,7 @@ impl<B: Bytes> Panels<B> for Prompts<'_> {
             }
         }
         for &(row, above) in &found[..count] {
-            self.judge::<B>(row, panel, above, &sums[row * width..][..width]);
+            self.rescore::<B>(row, panel, above, &sums[row * width..][..width]);
         }
     }
 }

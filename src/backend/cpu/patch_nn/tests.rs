@@ -208,8 +208,8 @@ fn a_bank_that_is_not_of_unit_vectors_has_no_bytes() {
     }
 }
 
-/// How many patches floats judge in every part of a search, or `None` where all of it is left to the floats; within, for a part.
-fn judged(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
+/// How many patches floats rescore in every part of a search, or `None` where all of it is left to the floats; within, for a part.
+fn rescored(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
     let mut cpu = Cpu::new(2).unwrap();
     let bank = bank(&mut cpu, case, Some(bytes));
     let (rows, prompts) = (IMAGES * PATCHES, case.prompts * PATCHES);
@@ -233,20 +233,20 @@ fn judged(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
 #[test]
 fn few_are_judged_and_too_many_are_left_to_floats() {
     for bytes in ByteIsa::available() {
-        let ordinary = judged(&Case::new("random", 896, 12, centred), bytes).unwrap();
+        let ordinary = rescored(&Case::new("random", 896, 12, centred), bytes).unwrap();
         let found: usize = ordinary.iter().map(|found| found.unwrap()).sum();
         let rows = LAYERS * IMAGES * PATCHES;
-        assert!((rows..rows * 12 * PATCHES / 16).contains(&found), "{bytes:?}: {found} judged of {rows} patches");
-        let alike = judged(&Case::new("one colour", 16, 8, |_, _| 0.5), bytes).unwrap();
+        assert!((rows..rows * 12 * PATCHES / 16).contains(&found), "{bytes:?}: {found} rescored of {rows} patches");
+        let alike = rescored(&Case::new("one colour", 16, 8, |_, _| 0.5), bytes).unwrap();
         assert!(alike.iter().all(Option::is_none), "{alike:?}");
-        // Where this is judged by floats it says something about how far estimates can be off.
+        // Where this is rescored by floats it says something about how far estimates can be off.
         for case in [remainders_of_a_prompt(), remainders_of_the_query(), copies()] {
-            let apart = judged(&case, bytes).unwrap();
+            let apart = rescored(&case, bytes).unwrap();
             assert!(apart.iter().all(Option::is_some), "{}: {apart:?}", case.name);
         }
         for case in cases() {
             let unit = !case.name.starts_with("a query patch is");
-            assert_eq!(judged(&case, bytes).is_some(), unit, "{}", case.name);
+            assert_eq!(rescored(&case, bytes).is_some(), unit, "{}", case.name);
         }
     }
 }

@@ -68,7 +68,7 @@ impl ForegroundOps for Cpu {
         let cells = at.grid.cells();
         let slots = at.first_slot..at.first_slot + at.images.len();
         need(OP, "components", at.components.len(), at.images.end * cells)?;
-        need(OP, "judged", at.judged.len(), slots.end * cells)?;
+        need(OP, "valid", at.valid.len(), slots.end * cells)?;
         need(OP, "maps", maps.len(), slots.end * cells)?;
         if cells == 0 {
             return Ok(());
@@ -77,7 +77,7 @@ impl ForegroundOps for Cpu {
         let maps = &mut maps[slots.start * cells..slots.end * cells];
         self.each_row(maps, cells, 3 * cells, |row, map, scratch, _| {
             let components = &at.components[(at.images.start + row) * cells..][..cells];
-            let judged = &at.judged[(first + row) * cells..][..cells];
+            let valid = &at.valid[(first + row) * cells..][..cells];
             let (component, masks) = scratch.split_at_mut(cells);
             let (mask, room) = masks.split_at_mut(cells);
             centred(components, component);
@@ -86,7 +86,7 @@ impl ForegroundOps for Cpu {
             grow(room, mask, at.grid);
             shrink(mask, room, at.grid);
             let broken = component[0].is_nan();
-            let is_left = broken || room.iter().zip(judged).any(|(mask, judged)| mask * judged != 0.0);
+            let is_left = broken || room.iter().zip(valid).any(|(mask, valid)| mask * valid != 0.0);
             for (cell, mask) in map.iter_mut().zip(&*room) {
                 *cell = match (broken || cell.is_nan(), is_left) {
                     (true, _) => f32::NAN,

@@ -111,7 +111,7 @@ impl ForegroundOps for Cuda {
             kernels.cut_out.function(),
             Grid { blocks: [at.images.len(), 1, 1], threads: THREADS, shared },
             at.components.pointer(OP, "components", Storage::F32, at.images.end * cells)? + first(at.images.start),
-            at.judged.pointer(OP, "judged", Storage::F32, slots * cells)? + first(at.first_slot),
+            at.valid.pointer(OP, "valid", Storage::F32, slots * cells)? + first(at.first_slot),
             int(at.grid.rows)?,
             int(at.grid.cols)?,
             int(middle.rows.start)?,

@@ -55,7 +55,7 @@ pub struct CutOut<'a, B: Backend> {
     /// How the cells of a map lie, N of them.
     pub grid: Grid,
     /// 1, or 0 where a cell is ignored, `[slots, N]`.
-    pub judged: &'a B::Buffer,
+    pub valid: &'a B::Buffer,
 }
 
 /// A device that tells a part from its background.
@@ -100,7 +100,7 @@ pub trait ForegroundOps: Backend {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// Maps times their masks, in place: `[slots, N]`. Of a map of which the mask leaves no judged cell all cells are
+    /// Maps times their masks, in place: `[slots, N]`. Of a map of which the mask leaves no valid cell all cells are
     /// infinite. A map keeps its NaN, and is NaN where the components are.
     fn cut_out(
         &mut self,
@@ -176,7 +176,7 @@ impl Middle {
 /// The error of a picture of which a mask leaves nothing, by the score that [`ForegroundOps::cut_out`] makes of it.
 pub fn nothing_left(score: f32) -> Option<Error> {
     (score == f32::INFINITY).then(|| {
-        let message = "mask=on finds no part before a background in this picture, so that nothing is left to be judged: use a bank \
+        let message = "mask=on finds no part before a background in this picture, so that nothing is left to score: use a bank \
                        with mask=off, or an ignore mask";
         Error::new(ErrorKind::Argument, message)
     })

@@ -8,7 +8,7 @@ use crate::image::IgnoreMask;
 
 /// Which cells of the grid of `patch` pixels count, `[N]`: 0 where at least half of the cell's input pixels are padding
 /// or ignored pixels of the picture, else 1.
-pub fn judged(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> {
+pub fn valid_cells(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> {
     let (grid, place) = (plan.grid(patch), plan.placement());
     let (width, height) = (plan.width() as f64, plan.height() as f64);
     let (columns, rows) = (plan.columns(), plan.rows());
@@ -41,10 +41,10 @@ mod tests {
     fn cells_that_are_half_covered_are_ignored() {
         // A grid of 4 x 4 cells of 8 pixels over a picture of twice that size.
         let plan = Plan::new(64, 64, 32, Fit::Crop).unwrap();
-        assert_eq!(judged(&plan, None, 8), [1.0; 16]);
+        assert_eq!(valid_cells(&plan, None, 8), [1.0; 16]);
         let of = |x, width| {
             let mask = IgnoreMask::from_rectangles(64, 64, &[Roi { x, y: 16, width, height: 16 }]).unwrap();
-            judged(&plan, Some(&mask), 8)[4..8].to_vec()
+            valid_cells(&plan, Some(&mask), 8)[4..8].to_vec()
         };
         assert_eq!(of(16, 16), [1.0, 0.0, 1.0, 1.0]);
         assert_eq!(of(16, 24), [1.0, 0.0, 0.0, 1.0]);
@@ -56,7 +56,7 @@ mod tests {
         // A picture twice as wide as high: one row of cells above and one below are padding.
         let plan = Plan::new(100, 50, 32, Fit::Letterbox).unwrap();
         let rows = [0.0, 1.0, 1.0, 0.0].map(|row| [row; 4]).concat();
-        assert_eq!(judged(&plan, None, 8), rows);
-        assert_eq!(judged(&Plan::new(100, 50, 32, Fit::Stretch).unwrap(), None, 8), [1.0; 16]);
+        assert_eq!(valid_cells(&plan, None, 8), rows);
+        assert_eq!(valid_cells(&Plan::new(100, 50, 32, Fit::Stretch).unwrap(), None, 8), [1.0; 16]);
     }
 }

@@ -49,7 +49,7 @@ impl Kernel for Dot<'_> {
 }
 
 /// Raises the largest cosine of each query patch to the largest among its candidates.
-pub(super) struct Judge<'a> {
+pub(super) struct Rescore<'a> {
     pub query: Rows<'a>,
     pub prompts: Rows<'a>,
     pub candidates: &'a [Candidate],
@@ -57,7 +57,7 @@ pub(super) struct Judge<'a> {
     pub best: &'a mut [f32],
 }
 
-impl Kernel for Judge<'_> {
+impl Kernel for Rescore<'_> {
     type Output = ();
 
     #[inline(always)]
