@@ -131,7 +131,7 @@ impl Calls {
 fn measure(engine: &Engine, arguments: &Arguments, count: usize, pixels: &[u8]) -> Value {
     let frame = Frame::packed(pixels, WIDTH, HEIGHT, PixelFormat::Grey8).expect("a frame");
     let bank = Arc::new(engine.build_bank("object", Fit::Crop, &[frame]).expect("the frame is normal"));
-    let slot = Arc::new(engine.bank_slot(bank).expect("memory for a bank"));
+    let slot = Arc::new(engine.shared_bank(bank).expect("memory for a bank"));
     let scorers: Vec<_> =
         (0..count).map(|_| engine.scorer_of(&slot, NonZeroUsize::MIN).expect("memory for a scorer")).collect();
     let (ready, stop, turns) = (Barrier::new(count + 1), AtomicBool::new(false), Turns::default());

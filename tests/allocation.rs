@@ -119,7 +119,7 @@ fn batches_after_single_frames(weights: &Path, precision: Precision) {
     let bytes: Vec<u8> = (0..width * height).map(|i| (i * 37 % 251) as u8).collect();
     let frames = [Frame::packed(&bytes, width, height, PixelFormat::Grey8).unwrap(); 128];
     let bank = |prompts: usize| Arc::new(engine.build_bank("cat", Fit::Crop, &frames[..prompts]).unwrap());
-    let slot = Arc::new(engine.bank_slot(bank(1)).unwrap());
+    let slot = Arc::new(engine.shared_bank(bank(1)).unwrap());
     let mut scorer = engine.scorer_of(&slot, NonZeroUsize::new(frames.len()).unwrap()).unwrap();
     scorer.warm_up(width, height, PixelFormat::Grey8, 2).unwrap();
     for prompts in [1, 8] {
@@ -248,8 +248,8 @@ const SIZES: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// What a model, its text tower and its scorers take is at most what is asked for beforehand, and that at most half as much
-/// again.
+/// What a model, its text tower and its scorers take is at most what is asked for beforehand, and that at most half as
+/// much again.
 fn memory_is_what_is_estimated(folder: &Path) {
     let weights = folder.join("sized.safetensors");
     let mut wrong = Vec::new();
@@ -289,7 +289,7 @@ fn memory_is_what_is_estimated(folder: &Path) {
         let mut builder = engine.bank_builder_of(&spec).unwrap();
         builder.add(frame).unwrap();
         let bank = Arc::new(builder.finish().unwrap());
-        let slot = Arc::new(engine.bank_slot(Arc::clone(&bank)).unwrap());
+        let slot = Arc::new(engine.shared_bank(Arc::clone(&bank)).unwrap());
         for capacity in [1, 4, 24] {
             let images = NonZeroUsize::new(capacity).unwrap();
             let frames = vec![frame; capacity];

@@ -1,5 +1,5 @@
 use criterion::{Criterion, Throughput};
-use inctrl::text::{Tokeniser, prompts};
+use inctrl::text::{Tokeniser, ensemble};
 
 use super::common::bench;
 
@@ -7,7 +7,7 @@ const CONTEXT: usize = 77;
 
 /// The sentences of one class.
 pub fn sentences() -> Vec<String> {
-    let ensemble = prompts::ensemble("metal nut").expect("a class name");
+    let ensemble = ensemble::sentences("metal nut").expect("a class name");
     ensemble.normal.into_iter().chain(ensemble.anomaly).collect()
 }
 

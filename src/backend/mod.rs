@@ -141,7 +141,7 @@ impl Enlarge {
     }
 }
 
-/// A device with one lane of execution. Lanes share weights but not activations.
+/// A device with one queue of operations. Queues share weights but not activations.
 ///
 /// Shapes use these letters: `B` images in the batch, `T` token rows, `W` width, `P` prefix tokens and `N` patches of
 /// an image, `L` layers, `R` rows of a bank, `E` joint embedding. Buffers may be longer than an operation needs; it
@@ -164,12 +164,12 @@ pub trait Backend: Send + Sized + 'static {
     /// Whether buffers are in host memory.
     const IN_HOST_MEMORY: bool;
 
-    /// Threads of the host that work for a lane, each with memory of its own.
+    /// Threads of the host that work for a queue, each with memory of its own.
     fn threads(&self) -> usize {
         1
     }
 
-    /// Another lane on the same device, which can use the same weights and banks.
+    /// Another queue on the same device, which can use the same weights and banks.
     fn fork(&self) -> Result<Self>;
 
     /// A description in one line: device, instruction set, threads.
@@ -187,7 +187,7 @@ pub trait Backend: Send + Sized + 'static {
     /// Copies the beginning of a buffer to the host, after all operations that write to it.
     fn download(&mut self, buffer: &Self::Buffer, out: &mut [f32]) -> Result<()>;
 
-    /// Waits for all operations of this lane.
+    /// Waits for all operations of this queue.
     fn wait(&mut self) -> Result<()>;
 
     /// A stored tensor without changes.
@@ -236,7 +236,7 @@ pub trait Backend: Send + Sized + 'static {
 
     /// The first half of [`Backend::preprocess`]: copies the pixels that `plan` needs to memory that the device reads.
     /// Returns whether a copy was necessary. A frame in device memory must stay valid until the next wait for this
-    /// lane.
+    /// queue.
     fn upload_frame(&mut self, _frame: AnyFrame<'_>, _plan: &Plan) -> Result<bool> {
         Ok(false)
     }

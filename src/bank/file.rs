@@ -13,7 +13,7 @@ use super::prompt_bank::{Header, PromptBank};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::IgnoreMask;
 use crate::memory;
-use crate::methods::{self, Fitted, NamedTensor, Options, Setup};
+use crate::methods::{self, BankContent, NamedTensor, Options, Setup};
 use crate::tensor::shape_text;
 
 /// Version of the file format that is written. Files of a later version are refused.
@@ -78,7 +78,7 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
     let (content, found) = if version.version == 1 {
         first_version(&mut header, tensors, mask.as_deref())?
     } else {
-        let content = Fitted { tensors, rows: header.rows.clone() };
+        let content = BankContent { tensors, rows: header.rows.clone() };
         let found = identity(&header, &content, mask.as_deref())?;
         (content, found)
     };
@@ -122,7 +122,7 @@ pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
 }
 
 /// The identity of a bank: a hash of its header, of each tensor with its name and shape, and of its mask.
-pub(super) fn identity(header: &Header, content: &Fitted, mask: Option<&IgnoreMask>) -> Result<String> {
+pub(super) fn identity(header: &Header, content: &BankContent, mask: Option<&IgnoreMask>) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header_json(header)?.as_bytes());
     for tensor in &content.tensors {
@@ -141,7 +141,7 @@ fn first_version(
     header: &mut Header,
     mut tensors: Vec<NamedTensor>,
     mask: Option<&IgnoreMask>,
-) -> Result<(Fitted, String)> {
+) -> Result<(BankContent, String)> {
     let prompts = header.prompts.len();
     let [taps, adapted, cls_mean, text] = &tensors[..] else {
         return Err(Error::new(ErrorKind::Internal, "version 1 has four tensors"));
@@ -167,7 +167,7 @@ fn first_version(
     let id = finish(hasher, mask);
     tensors[0].shape = vec![layers, prompts * patches, width];
     header.rows = vec![patches; prompts];
-    Ok((Fitted { tensors, rows: header.rows.clone() }, id))
+    Ok((BankContent { tensors, rows: header.rows.clone() }, id))
 }
 
 fn hash_values(hasher: &mut blake3::Hasher, values: &[f32]) {

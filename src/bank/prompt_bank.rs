@@ -16,7 +16,7 @@ use crate::calibration::{Calibration, Thresholds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
-use crate::methods::{Fitted, Fitting, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
+use crate::methods::{BankContent, Fitting, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
 use crate::view::{Fit, Grid, Plan};
 use crate::weights::{Arch, VisionArch};
 
@@ -29,7 +29,7 @@ pub struct PromptBank {
     pub(super) header: Header,
     pub(super) id: String,
     setup: Setup,
-    pub(super) content: Fitted,
+    pub(super) content: BankContent,
     pub(super) mask: Option<Arc<IgnoreMask>>,
 }
 
@@ -134,7 +134,7 @@ impl PromptBank {
     }
 
     /// A bank of the current version. Its identity follows from its content.
-    fn new(setup: Setup, mut header: Header, content: Fitted, mask: Option<Arc<IgnoreMask>>) -> Result<Self> {
+    fn new(setup: Setup, mut header: Header, content: BankContent, mask: Option<Arc<IgnoreMask>>) -> Result<Self> {
         header.version = file::VERSION;
         header.method = Some(setup.method().name().to_owned());
         header.options = setup.options().to_header();
@@ -148,7 +148,7 @@ impl PromptBank {
         setup: Setup,
         header: Header,
         id: String,
-        content: Fitted,
+        content: BankContent,
         mask: Option<Arc<IgnoreMask>>,
     ) -> Self {
         PromptBank { header, id, setup, content, mask }

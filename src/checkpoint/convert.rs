@@ -56,7 +56,7 @@ pub struct Converted {
 }
 
 /// A tensor of the output.
-struct Job<'a> {
+struct Conversion<'a> {
     spec: TensorSpec,
     dtype: DType,
     from: &'a Checkpoint,
@@ -110,21 +110,25 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
     }
     let inputs = [Some((&source, &tensors)), heads.as_ref().map(|heads| (heads, &extra))];
     let inputs: Vec<_> = inputs.into_iter().flatten().collect();
-    let jobs = plan(&arch, &inputs, options.dtype).map_err(|error| error.at(&source.path))?;
+    let conversions = plan(&arch, &inputs, options.dtype).map_err(|error| error.at(&source.path))?;
 
-    let rows = jobs.iter().map(|job| (job.spec.name.clone(), stored_as(job.dtype), job.spec.shape.clone()));
+    let rows = conversions
+        .iter()
+        .map(|conversion| (conversion.spec.name.clone(), stored_as(conversion.dtype), conversion.spec.shape.clone()));
     let header = header_for(rows, &arch)?;
-    let size = |job: &Job<'_>| (job.spec.shape.iter().product::<usize>() * job.dtype.size()) as u64;
-    let total = header.len() as u64 + jobs.iter().map(size).sum::<u64>();
+    let size = |conversion: &Conversion<'_>| {
+        (conversion.spec.shape.iter().product::<usize>() * conversion.dtype.size()) as u64
+    };
+    let total = header.len() as u64 + conversions.iter().map(size).sum::<u64>();
     write_atomically(output, |out| {
         let put = |out: &mut dyn Write, bytes: &[u8]| {
             out.write_all(bytes).map_err(|source| Error::io("write", output, source))
         };
         put(out, &header)?;
         let mut done = header.len() as u64;
-        for job in &jobs {
-            for part in &job.source.parts {
-                write_part(job, part, &mut |bytes| {
+        for conversion in &conversions {
+            for part in &conversion.source.parts {
+                write_part(conversion, part, &mut |bytes| {
                     done += bytes.len() as u64;
                     put(out, bytes)?;
                     progress(done, total);
@@ -134,7 +138,8 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
         }
         Ok(())
     })?;
-    let doubles = jobs.iter().filter(|job| job.source.dtypes().any(|dtype| dtype == Dtype::F64)).count();
+    let doubles =
+        conversions.iter().filter(|conversion| conversion.source.dtypes().any(|dtype| dtype == Dtype::F64)).count();
     if doubles > 0 {
         notes.push(format!("{doubles} tensors were f64; their numbers were rounded to f32"));
     }
@@ -143,8 +148,8 @@ pub fn convert(options: &ConvertOptions, output: &Path, mut progress: impl FnMut
     if !left_out.is_empty() {
         notes.push(format!("left out, because nothing here uses it: {}", names_of(&left_out)));
     }
-    let heads = jobs.iter().any(|job| job.spec.tower == Tower::Heads);
-    Ok(Converted { arch, heads, tensors: jobs.len(), bytes: total, notes })
+    let heads = conversions.iter().any(|conversion| conversion.spec.tower == Tower::Heads);
+    Ok(Converted { arch, heads, tensors: conversions.len(), bytes: total, notes })
 }
 
 /// The names on one line, the last of very many counted only.
@@ -219,7 +224,7 @@ fn plan<'a>(
     arch: &Arch,
     inputs: &[(&'a Checkpoint, &'a BTreeMap<String, Source>)],
     dtype: Option<DType>,
-) -> Result<Vec<Job<'a>>> {
+) -> Result<Vec<Conversion<'a>>> {
     let has_heads = inputs.iter().any(|(_, tensors)| tensors.keys().any(|name| is_head(name)));
     let mut specs = table(arch);
     specs.retain(|spec| has_heads || spec.tower != Tower::Heads);
@@ -233,7 +238,7 @@ fn plan<'a>(
         unexpected.push(format!("{} {}", name.escape_debug(), shape_text(&source.shape())));
     }
     let (mut missing, mut misshaped, mut wrong_type, mut duplicate) = (vec![], vec![], vec![], vec![]);
-    let mut jobs = Vec::new();
+    let mut conversions = Vec::new();
     for spec in specs {
         let holders: Vec<_> =
             inputs.iter().filter_map(|(from, tensors)| Some((*from, tensors.get(&spec.name)?))).collect();
@@ -259,7 +264,7 @@ fn plan<'a>(
         match types.as_deref() {
             Some([first, rest @ ..]) => {
                 let kept = if rest.iter().all(|other| other == first) { *first } else { DType::F32 };
-                jobs.push(Job { spec, dtype: dtype.unwrap_or(kept), from, source });
+                conversions.push(Conversion { spec, dtype: dtype.unwrap_or(kept), from, source });
             }
             _ => {
                 first.get_or_insert_with(|| spec.name.clone());
@@ -283,10 +288,10 @@ fn plan<'a>(
             (None, None) => error,
         });
     }
-    distinct(&jobs)?;
+    distinct(&conversions)?;
     // Wide elements first, so that every tensor is aligned to its element size.
-    jobs.sort_by_key(|job| Reverse(job.dtype.size()));
-    Ok(jobs)
+    conversions.sort_by_key(|conversion| Reverse(conversion.dtype.size()));
+    Ok(conversions)
 }
 
 /// The type in which numbers of this type are stored; f64 is rounded.
@@ -295,10 +300,15 @@ fn readable(dtype: Dtype) -> Option<DType> {
 }
 
 /// Refuses two tensors of the model in the same bytes of a file. No trained model has this.
-fn distinct(jobs: &[Job<'_>]) -> Result<()> {
-    let mut spans: Vec<_> = jobs
+fn distinct(conversions: &[Conversion<'_>]) -> Result<()> {
+    let mut spans: Vec<_> = conversions
         .iter()
-        .flat_map(|job| job.source.tensors().map(|part| ((&job.from.path, part.file), &part.range, &job.spec.name)))
+        .flat_map(|conversion| {
+            conversion
+                .source
+                .tensors()
+                .map(|part| ((&conversion.from.path, part.file), &part.range, &conversion.spec.name))
+        })
         .collect();
     spans.sort_unstable_by_key(|(path, range, _)| (*path, range.start, range.end));
     match spans.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1.end > pair[1].1.start) {
@@ -311,22 +321,25 @@ fn distinct(jobs: &[Job<'_>]) -> Result<()> {
 }
 
 /// Writes a part of a tensor in the output's type, row-major.
-fn write_part(job: &Job<'_>, part: &Part, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn write_part(conversion: &Conversion<'_>, part: &Part, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     match part {
-        Part::Stored(tensor) => copy(job, tensor, put),
-        Part::Zeros(shape, _) => put(&memory::zeros("a tensor", shape.iter().product::<usize>() * job.dtype.size())?),
+        Part::Stored(tensor) => copy(conversion, tensor, put),
+        Part::Zeros(shape, _) => {
+            put(&memory::zeros("a tensor", shape.iter().product::<usize>() * conversion.dtype.size())?)
+        }
         Part::Sum([first, second]) => {
-            let sums: Vec<f32> = values(job, first)?.iter().zip(values(job, second)?).map(|(a, b)| a + b).collect();
-            let bytes = stored(job.dtype, &sums);
-            check(job, job.dtype, &bytes)?;
+            let sums: Vec<f32> =
+                values(conversion, first)?.iter().zip(values(conversion, second)?).map(|(a, b)| a + b).collect();
+            let bytes = stored(conversion.dtype, &sums);
+            check(conversion, conversion.dtype, &bytes)?;
             put(&bytes)
         }
     }
 }
 
 /// The numbers of a small tensor.
-fn values(job: &Job<'_>, tensor: &Tensor) -> Result<Vec<f32>> {
-    let single = Job { spec: job.spec.clone(), dtype: DType::F32, ..*job };
+fn values(conversion: &Conversion<'_>, tensor: &Tensor) -> Result<Vec<f32>> {
+    let single = Conversion { spec: conversion.spec.clone(), dtype: DType::F32, ..*conversion };
     let mut values = Vec::new();
     copy(&single, tensor, &mut |bytes| {
         values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
@@ -345,9 +358,9 @@ fn stored(dtype: DType, values: &[f32]) -> Vec<u8> {
 }
 
 /// Writes a stored tensor's elements in the output's type, row-major.
-fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn copy(conversion: &Conversion<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let size = part.dtype.bitsize() / 8;
-    let file = &job.from.files[part.file];
+    let file = &conversion.from.files[part.file];
     let total: usize = part.shape.iter().product();
     // A tensor that is not row-major is gathered from its whole range.
     let scattered = if part.is_dense() { None } else { Some(file.read(part.range.clone())?) };
@@ -370,8 +383,8 @@ fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) 
             }
         }
         let values = match storage(part.dtype) {
-            Some(from) if from == job.dtype => {
-                check(job, from, &chunk)?;
+            Some(from) if from == conversion.dtype => {
+                check(conversion, from, &chunk)?;
                 put(&chunk)?;
                 continue;
             }
@@ -380,12 +393,12 @@ fn copy(job: &Job<'_>, part: &Tensor, put: &mut dyn FnMut(&[u8]) -> Result<()>) 
                 chunk.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect()
             }
             None => {
-                let message = format!("tensor `{}` has no usable type", job.spec.name);
-                return Err(Error::new(ErrorKind::Internal, message).of_tensor(&job.spec.name));
+                let message = format!("tensor `{}` has no usable type", conversion.spec.name);
+                return Err(Error::new(ErrorKind::Internal, message).of_tensor(&conversion.spec.name));
             }
         };
-        let converted = stored(job.dtype, &values);
-        check(job, job.dtype, &converted)?;
+        let converted = stored(conversion.dtype, &values);
+        check(conversion, conversion.dtype, &converted)?;
         put(&converted)?;
     }
     Ok(())
@@ -403,8 +416,8 @@ fn advance(index: &mut [usize], shape: &[usize]) {
 }
 
 /// Checks that [`Weights::open`](crate::weights::Weights::open) will accept what is written.
-fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
-    let (name, tensor) = (&job.spec.name, TensorView { name: "", shape: &[], dtype, bytes: bytes.into() });
+fn check(conversion: &Conversion<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
+    let (name, tensor) = (&conversion.spec.name, TensorView { name: "", shape: &[], dtype, bytes: bytes.into() });
     let message = if tensor.first_non_finite().is_some() {
         format!(
             "tensor `{name}` holds a number that is not finite in {}: the source is damaged, or choose a type with a \
@@ -416,5 +429,5 @@ fn check(job: &Job<'_>, dtype: DType, bytes: &[u8]) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Weights, message).at(&job.from.path).of_tensor(name))
+    Err(Error::new(ErrorKind::Weights, message).at(&conversion.from.path).of_tensor(name))
 }

@@ -15,5 +15,5 @@ pub mod vision;
 mod wants;
 
 pub use text::encode_texts;
-pub use vision::{Stage, Vision};
+pub use vision::{HookPoint, Vision};
 pub use wants::Wants;

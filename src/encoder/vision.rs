@@ -15,7 +15,7 @@ use crate::weights::{Arch, Weights};
 
 /// A point of the forward pass whose residual stream `[B * (1 + N), W]` can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum HookPoint {
     /// After the embedding and, if there is one, the norm before the blocks.
     Embed,
     /// After this block, counted from 1. A last block that serves only the class token is not observed.
@@ -40,7 +40,7 @@ pub struct Vision<B: Backend> {
 /// Grids whose positions are kept on the device.
 const GRIDS: usize = 32;
 
-/// Activations and results of one lane, for up to `views` images of up to `cells` patches each.
+/// Activations and results of one pipeline, for up to `views` images of up to `cells` patches each.
 pub struct VisionWorkspace<B: Backend> {
     views: usize,
     cells: usize,
@@ -53,7 +53,7 @@ pub struct VisionWorkspace<B: Backend> {
     pub features: Features<B>,
 }
 
-/// A grid that a lane is ready to encode.
+/// A grid that a pipeline is ready to encode.
 pub struct GridTokens<B: Backend> {
     /// The grid.
     pub grid: Grid,
@@ -185,7 +185,7 @@ impl<B: Backend> Vision<B> {
         Ok(GridTokens { grid, embedding, ends })
     }
 
-    /// The embedding of a grid, computed once for all lanes.
+    /// The embedding of a grid, computed once for all pipelines.
     fn embedding(&self, backend: &mut B, grid: Grid) -> Result<Arc<Embedding<B>>> {
         let mut kept = process::lock(&self.embeddings, self.origin, "the engine")?;
         if let Some(at) = kept.iter().rposition(|(kept, _)| *kept == grid) {
@@ -229,18 +229,18 @@ impl<B: Backend> Vision<B> {
     /// Encodes the first `images` placed frames, which have the grid of `at`, into `ws.features`.
     ///
     /// Taps count blocks from 1. A tap is the residual stream, with or without the final norm; the class token is
-    /// dropped. `observe` sees the residual stream at each [`Stage`].
+    /// dropped. `observe` sees the residual stream at each [`HookPoint`].
     pub fn encode(
         &self,
         backend: &mut B,
         ws: &mut VisionWorkspace<B>,
         at: &GridTokens<B>,
         images: usize,
-        mut observe: impl FnMut(Stage, &B::Buffer),
+        mut observe: impl FnMut(HookPoint, &B::Buffer),
     ) -> Result<()> {
         let (width, tokens, layers) = (self.arch.vision.width, at.embedding.tokens, self.blocks.len());
         if images > ws.views.min(at.ends.len()) || at.grid.cells() > ws.cells {
-            let message = format!("{images} views of {} patches exceed the memory of the lane", at.grid);
+            let message = format!("{images} views of {} patches exceed the memory of the pipeline", at.grid);
             return Err(Error::new(ErrorKind::Internal, message));
         }
         let VisionWorkspace { wants, features, .. } = ws;
@@ -254,7 +254,7 @@ impl<B: Backend> Vision<B> {
             Some(first) => backend.embed_norm(&ws.embedded, images, &at.embedding, x, &first.ln_1, h)?,
             None => backend.embed(&ws.embedded, images, &at.embedding, x)?,
         }
-        observe(Stage::Embed, &ws.blocks.x);
+        observe(HookPoint::Embed, &ws.blocks.x);
         let mut tap = 0;
         for (i, block) in blocks.iter().enumerate() {
             let served = served(wants, i, layers);
@@ -262,7 +262,7 @@ impl<B: Backend> Vision<B> {
             if served == Served::Pooled {
                 break;
             }
-            observe(Stage::Block(i + 1), &ws.blocks.x);
+            observe(HookPoint::Block(i + 1), &ws.blocks.x);
             let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut features.taps);
             let tapped = wants.taps.get(tap) == Some(&(i + 1));
             match (blocks.get(i + 1), norm) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::device::Session;
+use super::frame_prep::FramePrep;
 use super::shared::Engine;
-use super::shown::FramePrep;
 use crate::bank::PromptBank;
 use crate::bank::prompt_bank::{BankFacts, of_class};
 use crate::bank::prompt_facts::PromptFacts;
@@ -40,7 +40,7 @@ pub struct BankBuilder<'e> {
     prompts: Vec<Prompt>,
     /// How each prompt was shown to the model.
     facts: Vec<PromptFacts>,
-    shown: FramePrep,
+    prep: FramePrep,
     /// A rotated prompt.
     turned: Vec<u8>,
     /// The white level declared for the prompts.
@@ -68,7 +68,7 @@ impl<'e> BankBuilder<'e> {
             mask: None,
             prompts: Vec::new(),
             facts: Vec::new(),
-            shown: FramePrep::default(),
+            prep: FramePrep::default(),
             turned: Vec::new(),
             white: None,
             undeclared: false,
@@ -88,7 +88,7 @@ impl<'e> BankBuilder<'e> {
             mask: bank.shared_mask(),
             facts: (0..prompts.len()).map(|k| bank.prompt_facts(k)).collect(),
             prompts,
-            shown: FramePrep::default(),
+            prep: FramePrep::default(),
             turned: Vec::new(),
             white: bank.white_level(),
             undeclared: false,
@@ -172,7 +172,7 @@ impl<'e> BankBuilder<'e> {
         let grid = plan.grid(vision.patch_size);
         self.expect_of(1, grid)?;
         let (width, height) = (frame.width(), frame.height());
-        let frame = self.shown.on_host(&mut *self.session, frame, self.mask.as_deref())?;
+        let frame = self.prep.on_host(&mut *self.session, frame, self.mask.as_deref())?;
         let (white, undeclared) = (frame.white_level(), frame.is_undeclared());
         if let Some(doubt) = frame.depth_doubt_beside(self.white) {
             return Err(doubt.refuse());
@@ -286,8 +286,8 @@ impl<'e> BankBuilder<'e> {
         self.bank_of_places((0..self.prompts.len()).collect(), &mut progress)
     }
 
-    /// The bank of those prompts whose content hashes, in hexadecimal, are `hashes`: its bits are those of a bank that is built
-    /// from these images alone.
+    /// The bank of those prompts whose content hashes, in hexadecimal, are `hashes`: its bits are those of a bank that
+    /// is built from these images alone.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a hash that no prompt has; otherwise as [`BankBuilder::finish`].

@@ -20,7 +20,7 @@ use crate::process::{self, Origin};
 use crate::view::{Grid, Normalised, Plan};
 use crate::weights::Weights;
 
-/// A bank on a device, in the form of that device's backend. Every lane of the device can use it.
+/// A bank on a device, in the form of that device's backend. Every pipeline of the device can use it.
 pub type DeviceBank = Box<dyn Any + Send + Sync>;
 
 /// A model's weights on a device.
@@ -31,10 +31,10 @@ pub(super) trait Model: Send + Sync {
     /// The arithmetic of the device.
     fn precision(&self) -> Precision;
 
-    /// Uploads a bank for all lanes of the device.
+    /// Uploads a bank for all pipelines of the device.
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank>;
 
-    /// Makes a lane with memory for `views` images of `grid` and, where it has a method, `slots` results.
+    /// Makes a pipeline with memory for `views` images of `grid` and, where it has a method, `slots` results.
     fn session(
         &self,
         setup: Option<&Setup>,
@@ -45,7 +45,7 @@ pub(super) trait Model: Send + Sync {
     ) -> Result<Box<dyn Session>>;
 }
 
-/// A lane of a device: one thread, one method.
+/// A pipeline on a device: one thread, one method.
 pub trait Session: Send {
     /// The largest number of images that are encoded at once.
     fn capacity(&self) -> usize;
@@ -53,18 +53,18 @@ pub trait Session: Send {
     /// The arithmetic behind the features: the kind of device and how it stores operands.
     fn arithmetic(&self) -> String;
 
-    /// Waits until the lane has no work left.
+    /// Waits until the pipeline has no work left.
     fn wait(&mut self) -> Result<()>;
 
     /// [`crate::backend::Backend::copy_to_host`].
     fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Sets the grid of the next batch. Returns whether this took memory: a new grid does, and the lane keeps the most
-    /// recent grids.
+    /// Sets the grid of the next batch. Returns whether this took memory: a new grid does, and the pipeline keeps the
+    /// most recent grids.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where memory is short, [`crate::ErrorKind::Argument`] for a grid for which the
-    /// encoder has no positions; the lane stays as it was.
+    /// encoder has no positions; the pipeline stays as it was.
     fn prepare(&mut self, grid: Grid) -> Result<bool>;
 
     /// Places a frame as number `view` of the next batch. Its plan must have the batch's grid.
@@ -83,14 +83,14 @@ pub trait Session: Send {
     /// Encodes the first `views` placed images.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for more images than the lane has memory for.
+    /// [`crate::ErrorKind::Argument`] for more images than the pipeline has memory for.
     fn encode(&mut self, views: usize) -> Result<()>;
 
     /// Encodes the first `views` placed images and compares them with banks. On a GPU this is one recorded graph.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Numeric`] where a result is not finite; [`crate::ErrorKind::Argument`] for more images or
-    /// results than the lane has memory for.
+    /// results than the pipeline has memory for.
     fn score(&mut self, views: usize, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()>;
 
     /// Compares images that [`Session::encode`] encoded.
@@ -238,7 +238,8 @@ impl<B: Runs> OnDevice<B> {
         Ok(OnDevice { backend, origin, description, precision, encoder, methods })
     }
 
-    /// A panic while the lock was held leaves the lane usable: every operation writes its inputs before it reads them.
+    /// A panic while the lock was held leaves the pipeline usable: every operation writes its inputs before it reads
+    /// them.
     fn lock<'m, T>(&self, mutex: &'m Mutex<T>) -> Result<MutexGuard<'m, T>> {
         process::lock(mutex, self.origin, "the engine")
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::device::{DeviceBank, Session};
+use super::frame_prep::prepare;
 use super::shared::Engine;
-use super::shown::shown;
 use crate::error::Result;
 use crate::image::Frame;
 use crate::methods::valid_rows;
@@ -56,7 +56,7 @@ impl Encoder<'_> {
     /// As [`super::BankBuilder::add`].
     pub fn encode(&mut self, frame: Frame<'_>) -> Result<Features> {
         let vision = &self.engine.arch().vision;
-        let frame = shown(frame, None, &mut self.memory)?;
+        let frame = prepare(frame, None, &mut self.memory)?;
         let plan = vision.plan(frame.width(), frame.height(), self.fit)?;
         self.session.prepare(plan.grid(vision.patch_size))?;
         self.session.place(frame.into(), &plan, 0)?;

@@ -4,10 +4,11 @@
 //! `N` is the patches, `T` the tokens, `W` the width, `M` the MLP's width (times three where it is gated), `P` the side
 //! of a patch, `E` the embedding's width and `L` the taps:
 //!
-//! - a lane: `4 (3 N P² + N W + T (5 W + M) + 4 W + E + L N W)` per image for the encoder and its features; `6 N P²` for
+//! - a pipeline: `4 (3 N P² + N W + T (5 W + M) + 4 W + E + L N W)` per image for the encoder and its features; `6 N
+//!   P²` for
 //!   resizing one picture; `4 N (L + 4)` per result, and the memory of its score; on the CPU, the scratch memory of
 //!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
-//! - a lane in bf16: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
+//! - a pipeline in bf16: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
 //! - where unscaled tokens are wanted, `4 (T W + 2 W² + N)` per image for them and their covariance;
 //! - a model: its encoder's weights in f32, each matrix padded to whole panels, and during loading its largest tensor
 //!   in the file's type, as f32, and, where it has a scale, multiplied by that;
@@ -86,9 +87,9 @@ pub(super) fn results_bytes(taps: usize, patches: usize, slots: usize) -> usize 
     slots.saturating_mul(patches).saturating_mul(4 * (taps + 4) + CELL_OF_SCORE)
 }
 
-/// The sizes that determine a lane's memory.
+/// The sizes that determine a pipeline's memory.
 #[derive(Clone, Copy)]
-pub(super) struct LaneSize<'a> {
+pub(super) struct PipelineSize<'a> {
     /// What the method wants from the encoder.
     pub wants: &'a Wants,
     /// Patches of a view.
@@ -101,9 +102,9 @@ pub(super) struct LaneSize<'a> {
     pub threads: usize,
 }
 
-/// Bytes of a lane on the CPU: encoder, search, results.
-pub(super) fn lane_bytes(arch: &Arch, size: LaneSize<'_>) -> usize {
-    let LaneSize { wants, patches, views, slots, threads } = size;
+/// Bytes of a pipeline on the CPU: encoder, search, results.
+pub(super) fn pipeline_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
+    let PipelineSize { wants, patches, views, slots, threads } = size;
     let vision = &arch.vision;
     let (taps, width) = (wants.taps.len(), vision.width);
     let (tokens, patch) = (vision.prefix() + patches, 3 * vision.patch_size.pow(2));
@@ -123,7 +124,7 @@ pub(super) fn lane_bytes(arch: &Arch, size: LaneSize<'_>) -> usize {
     large.saturating_add(large / 16)
 }
 
-/// Bytes of a lane's copy of a product's left operand, where products round it: that of its largest product.
+/// Bytes of a pipeline's copy of a product's left operand, where products round it: that of its largest product.
 pub(super) fn rounded_bytes(arch: &Arch, patches: usize, views: usize) -> usize {
     let vision = &arch.vision;
     let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);

@@ -1,15 +1,15 @@
-//! From frames to outputs on one lane of a device: all that one thread needs to score.
+//! From frames to outputs on one queue of a device: all that one thread needs to score.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::{DeviceBank, Session};
-use super::estimate::{self, LaneSize};
-use super::lane::{Comparing, GRIDS, LaneGrid, LaneMethod, Memory, all_own, current, own};
+use super::estimate::{self, PipelineSize};
+use super::workspace::{Comparing, GRIDS, Memory, PipelineMethod, ReadyGrid, all_own, current, own};
 use crate::backend::{Backend, BankRole, BankTensor, MAX_BANKS, Role, Search};
 use crate::bank::PromptBank;
 use crate::encoder::vision::Features;
-use crate::encoder::{Stage, Vision, Wants};
+use crate::encoder::{HookPoint, Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::memory;
@@ -42,18 +42,18 @@ pub struct HostFeatures {
     pub class: Vec<f32>,
 }
 
-/// A lane of the device, its activations, a method's memory, and host memory for the results.
+/// A queue of the device, its activations, a method's memory, and host memory for the results.
 pub struct Pipeline<B: Backend> {
     backend: B,
     encoder: Arc<Vision<B>>,
     wants: Wants,
-    /// Absent for a lane that only encodes.
-    method: Option<LaneMethod<B>>,
+    /// Absent for a pipeline that only encodes.
+    method: Option<PipelineMethod<B>>,
     /// The largest numbers of views and of slots of a batch.
     most: [usize; 2],
     memory: Memory<B>,
     /// The most recent grids, ready for batches. The last one is the next batch's.
-    grids: Vec<LaneGrid<B>>,
+    grids: Vec<ReadyGrid<B>>,
     recordings: B::Recordings,
     host_values: Vec<f32>,
     layout: Vec<usize>,
@@ -79,16 +79,16 @@ impl<B: Backend> Pipeline<B> {
     ) -> Result<Self> {
         let slots = if method.is_some() { slots } else { 0 };
         let wants = wants(method.as_ref().map(|(setup, _)| *setup), encoder.arch())?;
-        let method = method.map(|(setup, loaded)| LaneMethod { loaded, setup: setup.clone() });
+        let method = method.map(|(setup, loaded)| PipelineMethod { loaded, setup: setup.clone() });
         check_grid(method.as_ref(), encoder.arch(), grid)?;
         let tokens = encoder.tokens(&mut backend, grid, views)?;
         let held = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
         let mut grids = Vec::with_capacity(GRIDS);
-        grids.push(LaneGrid::new(&backend, tokens, slots)?);
+        grids.push(ReadyGrid::new(&backend, tokens, slots)?);
         Ok(Pipeline {
             host_values: memory::zeros(
                 "the results of a batch",
-                slots * method.as_ref().map_or(0, LaneMethod::values),
+                slots * method.as_ref().map_or(0, PipelineMethod::values),
             )?,
             layout: Vec::with_capacity(4 * MAX_BANKS + 3),
             recordings: B::Recordings::default(),
@@ -133,7 +133,7 @@ impl<B: Backend> Pipeline<B> {
         Ok(Box::new(self.backend.bank(&bank.device_tensors()?)?))
     }
 
-    /// The device lane, and the features of the last batch.
+    /// The device, and the features of the last batch.
     pub fn parts(&mut self) -> (&mut B, &Features<B>) {
         (&mut self.backend, &self.memory.vision.features)
     }
@@ -141,8 +141,8 @@ impl<B: Backend> Pipeline<B> {
     /// Encodes the first `views` placed images and calls `observe` with the residual stream at each stage.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for more images than the lane has memory for.
-    pub fn encode_observed(&mut self, views: usize, observe: impl FnMut(Stage, &B::Buffer)) -> Result<()> {
+    /// [`ErrorKind::Argument`] for more images than the pipeline has memory for.
+    pub fn encode_observed(&mut self, views: usize, observe: impl FnMut(HookPoint, &B::Buffer)) -> Result<()> {
         self.check(views)?;
         let Pipeline { backend, encoder, memory, grids, .. } = self;
         encoder.encode(backend, &mut memory.vision, &current(grids)?.tokens, views, observe)
@@ -157,7 +157,7 @@ impl<B: Backend> Pipeline<B> {
         let cells = self.grid().cells();
         let Memory { comparing, host_map, .. } = &mut self.memory;
         let Comparing { out, .. } = Comparing::of(comparing)?;
-        let Some(LaneMethod { setup, .. }) = &self.method else { return Ok(()) };
+        let Some(PipelineMethod { setup, .. }) = &self.method else { return Ok(()) };
         let count = setup.method().outputs().len();
         let values = &mut self.host_values[..slots * count];
         let map = &mut host_map[..slots * cells];
@@ -178,7 +178,7 @@ impl<B: Backend> Pipeline<B> {
         if views <= most {
             return Ok(());
         }
-        let message = format!("a batch of {views} images, but the lane has memory for {most}");
+        let message = format!("a batch of {views} images, but the pipeline has memory for {most}");
         Err(Error::new(ErrorKind::Argument, message))
     }
 
@@ -188,7 +188,7 @@ impl<B: Backend> Pipeline<B> {
         if slots <= most {
             return Ok(slots);
         }
-        let message = format!("{slots} results in one batch, but the lane has memory for {most}");
+        let message = format!("{slots} results in one batch, but the pipeline has memory for {most}");
         Err(Error::new(ErrorKind::Argument, message))
     }
 }
@@ -202,7 +202,7 @@ pub(super) fn wants(setup: Option<&Setup>, arch: &Arch) -> Result<Wants> {
 const MOST_CELLS: usize = 65_536;
 
 /// Refuses a grid that the encoder or the method does not support.
-fn check_grid<B: Backend>(method: Option<&LaneMethod<B>>, arch: &Arch, grid: Grid) -> Result<()> {
+fn check_grid<B: Backend>(method: Option<&PipelineMethod<B>>, arch: &Arch, grid: Grid) -> Result<()> {
     if !(1..=MOST_CELLS).contains(&grid.cells()) {
         let message = format!(
             "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, another fit (crop, \
@@ -240,8 +240,8 @@ impl<B: Backend> Session for Pipeline<B> {
         if grid.cells() > self.memory.cells {
             if B::IN_HOST_MEMORY {
                 let threads = self.backend.threads();
-                let size = LaneSize { wants: &self.wants, patches: grid.cells(), views, slots, threads };
-                let bytes = estimate::lane_bytes(self.encoder.arch(), size);
+                let size = PipelineSize { wants: &self.wants, patches: grid.cells(), views, slots, threads };
+                let bytes = estimate::pipeline_bytes(self.encoder.arch(), size);
                 let what = format!("work on {views} images of {grid} patches at once");
                 memory::check(&what, bytes, "use a smaller size or a smaller capacity")?;
             }
@@ -252,7 +252,7 @@ impl<B: Backend> Session for Pipeline<B> {
             self.memory = larger;
         }
         let tokens = self.encoder.tokens(&mut self.backend, grid, views)?;
-        let ready = LaneGrid::new(&self.backend, tokens, slots)?;
+        let ready = ReadyGrid::new(&self.backend, tokens, slots)?;
         if self.grids.len() == GRIDS {
             // So do the recordings of an evicted grid.
             self.recordings = B::Recordings::default();
@@ -280,7 +280,7 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn set_valid(&mut self, slot: usize, valid: &[f32]) {
-        let Some(LaneGrid { host_valid, valid_changed, .. }) = self.grids.last_mut() else { return };
+        let Some(ReadyGrid { host_valid, valid_changed, .. }) = self.grids.last_mut() else { return };
         let row = &mut host_valid[slot * valid.len()..][..valid.len()];
         if row != valid {
             row.copy_from_slice(valid);
@@ -307,7 +307,7 @@ impl<B: Backend> Session for Pipeline<B> {
         let Comparing { compare, out } = Comparing::of(comparing)?;
         let at = current(grids)?;
         at.upload_valid(backend)?;
-        let LaneGrid { tokens, valid, .. } = &*at;
+        let ReadyGrid { tokens, valid, .. } = &*at;
         backend.replay(recordings, layout, banks, |backend| {
             encoder.encode(backend, vision, tokens, views, |_, _| ())?;
             let batch = Batch { features: &vision.features, valid, runs, banks };
@@ -359,7 +359,7 @@ impl<B: Backend> Session for Pipeline<B> {
         let Comparing { compare, out } = Comparing::of(comparing)?;
         let at = current(grids)?;
         at.upload_valid(backend)?;
-        let LaneGrid { tokens, valid, .. } = &*at;
+        let ReadyGrid { tokens, valid, .. } = &*at;
         backend.wait()?;
         let mut last = Instant::now();
         let mut lap = |backend: &mut B| -> Result<Duration> {

@@ -1,6 +1,6 @@
 //! The result for one image.
 
-use super::slot::LoadedBank;
+use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
 use super::{Decision, Region};
 use crate::bank::BankId;

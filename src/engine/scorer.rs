@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::device::{HasSession, Session, on_lent};
+use super::frame_prep::FramePrep;
 use super::pipeline::StageTimes;
-use super::shown::FramePrep;
-use super::slot::LoadedBank;
+use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
 use super::{Score, SharedBank, estimate};
 use crate::bank::PromptBank;
@@ -31,7 +31,7 @@ pub struct Scorer {
     slot: Arc<SharedBank>,
     prepared: Arc<LoadedBank>,
     plans: Vec<ViewPlan>,
-    shown: FramePrep,
+    prep: FramePrep,
     regions: Regions,
     scores: Vec<Score>,
     /// The grid of each image of the batch, until it is scored.
@@ -66,7 +66,7 @@ impl Scorer {
             slot,
             prepared,
             plans: Vec::with_capacity(PLANS),
-            shown: FramePrep::default(),
+            prep: FramePrep::default(),
             regions,
         })
     }
@@ -110,11 +110,11 @@ impl Scorer {
         let bank = &self.prepared.bank;
         let at = fitted(&mut self.plans, &frame, &self.vision, bank)?;
         let began = Instant::now();
-        let shown = self.shown.of(&mut *self.session, frame, bank.mask())?;
+        let seen = self.prep.of(&mut *self.session, frame, bank.mask())?;
         let converted = began.elapsed();
         let plan = &self.plans[at].plan;
         self.session.prepare(plan.grid(self.vision.patch_size))?;
-        let mut times = self.session.stage_times(shown, plan, &self.prepared.device)?;
+        let mut times = self.session.stage_times(seen, plan, &self.prepared.device)?;
         times.preprocess += converted;
         Ok(times)
     }
@@ -174,7 +174,7 @@ impl Scorer {
     }
 
     /// The slot that it takes its bank from.
-    pub fn slot(&self) -> &Arc<SharedBank> {
+    pub fn shared_bank(&self) -> &Arc<SharedBank> {
         &self.slot
     }
 
@@ -242,9 +242,9 @@ impl Scorer {
             let ViewPlan { plan, valid } = &self.plans[at];
             let slot = self.together.len();
             self.together.push(image);
-            let shown = self.shown.of(&mut *self.session, frame, mask)?;
-            let doubt = shown.depth_doubt_beside(self.prepared.bank.white_level());
-            self.session.place(shown, plan, slot)?;
+            let seen = self.prep.of(&mut *self.session, frame, mask)?;
+            let doubt = seen.depth_doubt_beside(self.prepared.bank.white_level());
+            self.session.place(seen, plan, slot)?;
             self.session.set_valid(slot, valid);
             let score = &mut self.scores[image];
             score.depth_doubt = doubt;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::device::{self, Model, Session};
-use super::estimate::{self, LaneSize};
+use super::estimate::{self, PipelineSize};
 use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
 use crate::backend::cpu::Cpu;
@@ -307,7 +307,7 @@ impl Engine {
     /// [`crate::ErrorKind::Argument`] for a capacity over 1024, [`crate::ErrorKind::Bank`] if the bank was built with
     /// another model, [`crate::ErrorKind::Device`] where the device runs out of memory or threads.
     pub fn batch_scorer(&self, bank: Arc<PromptBank>, capacity: NonZeroUsize) -> Result<Scorer> {
-        self.scorer_of(&Arc::new(self.bank_slot(bank)?), capacity)
+        self.scorer_of(&Arc::new(self.shared_bank(bank)?), capacity)
     }
 
     /// Uploads a bank for several scorers. [`SharedBank::swap`] replaces it while they run.
@@ -315,7 +315,7 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Device`] where the
     /// device has not enough memory for it.
-    pub fn bank_slot(&self, bank: Arc<PromptBank>) -> Result<SharedBank> {
+    pub fn shared_bank(&self, bank: Arc<PromptBank>) -> Result<SharedBank> {
         SharedBank::new(Arc::clone(&self.model), self.model_hash(), self.arch(), bank)
     }
 
@@ -346,7 +346,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
-    pub fn panel(&self, banks: &[Arc<PromptBank>]) -> Result<MultiBankScorer> {
+    pub fn multi_bank_scorer(&self, banks: &[Arc<PromptBank>]) -> Result<MultiBankScorer> {
         let Some(first) = banks.first() else {
             return Err(Error::new(ErrorKind::Argument, "no banks were given: at least one is needed"));
         };
@@ -365,7 +365,7 @@ impl Engine {
     }
 
     pub(super) fn session(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<Box<dyn Session>> {
-        let (grid, bytes) = self.lane_of(setup, views, slots)?;
+        let (grid, bytes) = self.pipeline_of(setup, views, slots)?;
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");
         memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
@@ -378,11 +378,11 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] where the bank's options are not for this model.
     pub fn scorer_bytes(&self, bank: &PromptBank, capacity: NonZeroUsize) -> Result<usize> {
-        Ok(self.lane_of(Some(bank.setup()), capacity.get(), capacity.get())?.1)
+        Ok(self.pipeline_of(Some(bank.setup()), capacity.get(), capacity.get())?.1)
     }
 
-    /// The grid of a square picture, and the bytes of a lane for it.
-    fn lane_of(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<(Grid, usize)> {
+    /// The grid of a square picture, and the bytes of a pipeline for it.
+    fn pipeline_of(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<(Grid, usize)> {
         let own = Grid::square(self.arch().vision.grid());
         let grid = setup.map_or(Ok(own), |setup| setup.grid(&self.arch().vision))?;
         let wants = pipeline::wants(setup, self.arch())?;
@@ -391,7 +391,8 @@ impl Engine {
             return Ok((grid, estimate::results_bytes(wants.taps.len(), patches, slots)));
         }
         let threads = self.options.cpu_threads();
-        let bytes = estimate::lane_bytes(self.arch(), LaneSize { wants: &wants, patches, views, slots, threads });
+        let bytes =
+            estimate::pipeline_bytes(self.arch(), PipelineSize { wants: &wants, patches, views, slots, threads });
         let rounds = self.precision().stores(Role::Operand) != DType::F32;
         let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, views) } else { 0 };
         let own = setup.map_or(0, |setup| setup.method().slot_bytes(self.arch(), setup.options(), patches));

@@ -41,7 +41,7 @@ pub(super) struct Work {
     pub(super) scorer: Scorer,
     /// Empty between calls; kept for its memory.
     frames: Vec<AnyFrame<'static>>,
-    jobs: Vec<Job>,
+    pending: Vec<Pending>,
     /// The outputs of the scorer's method.
     pub(super) names: &'static [Output],
     /// The outputs of every result of the last call, `[results, names]`; NaN if there is none.
@@ -49,7 +49,7 @@ pub(super) struct Work {
 }
 
 /// One result of a call.
-struct Job {
+struct Pending {
     /// Index of the result in the call.
     index: usize,
     place: Place,
@@ -84,7 +84,7 @@ impl ScorerState {
         let work = Work {
             scorer: engine.scorer_of(slot, capacity)?,
             frames: Vec::with_capacity(capacity.get()),
-            jobs: Vec::with_capacity(capacity.get()),
+            pending: Vec::with_capacity(capacity.get()),
             names: slot.current().0.outputs(),
             outputs: Vec::new(),
         };
@@ -119,29 +119,29 @@ impl ScorerState {
 
     /// Scores the frames of `work`, up to the scorer's capacity at a time, into its places.
     fn run(&self, work: &mut Work, begin: Instant, deadline: Option<Deadline>, first: &mut First) {
-        let Work { scorer, frames, jobs, names, outputs } = work;
+        let Work { scorer, frames, pending, names, outputs } = work;
         let mut keep = |index: usize, score: &crate::Score| {
             let own = outputs.chunks_exact_mut(names.len()).nth(index);
             own.into_iter().flatten().zip(score.outputs()).for_each(|(own, (_, value))| *own = value);
         };
         let capacity = scorer.capacity();
-        for (frames, jobs) in frames.chunks(capacity).zip(jobs.chunks_mut(capacity)) {
+        for (frames, pending) in frames.chunks(capacity).zip(pending.chunks_mut(capacity)) {
             if let Ok(scores) = scorer.score_some(frames) {
-                for (score, job) in scores.iter().zip(jobs) {
-                    keep(job.index, score);
-                    self.deliver(score, job, begin, deadline, first);
+                for (score, pending) in scores.iter().zip(pending) {
+                    keep(pending.index, score);
+                    self.deliver(score, pending, begin, deadline, first);
                 }
                 self.tell_of_memory(scorer);
                 continue;
             }
             // One of them fails: scores each by itself, so that the others keep their scores. The bits are the same.
-            for (frame, job) in frames.iter().zip(jobs) {
+            for (frame, pending) in frames.iter().zip(pending) {
                 match scorer.score(*frame) {
                     Ok(score) => {
-                        keep(job.index, score);
-                        self.deliver(score, job, begin, deadline, first);
+                        keep(pending.index, score);
+                        self.deliver(score, pending, begin, deadline, first);
                     }
-                    Err(error) => self.failed(job.index, Ok(&mut job.place), error.into(), first),
+                    Err(error) => self.failed(pending.index, Ok(&mut pending.place), error.into(), first),
                 }
                 self.tell_of_memory(scorer);
             }
@@ -159,7 +159,7 @@ impl ScorerState {
     fn deliver(
         &self,
         score: &crate::Score,
-        job: &mut Job,
+        pending: &mut Pending,
         begin: Instant,
         deadline: Option<Deadline>,
         first: &mut First,
@@ -167,9 +167,9 @@ impl ScorerState {
         let latency = begin.elapsed();
         let (late, decision) =
             deadline.map_or((false, score.decision), |deadline| deadline.judge(latency, score.decision));
-        match job.place.fill(score, decision, job.origin, latency.as_micros() as u64, late) {
+        match pending.place.fill(score, decision, pending.origin, latency.as_micros() as u64, late) {
             Ok(()) => self.counts.scored(latency, late),
-            Err(failure) => self.failed(job.index, Ok(&mut job.place), failure, first),
+            Err(failure) => self.failed(pending.index, Ok(&mut pending.place), failure, first),
         }
         if let Some(doubt) = score.depth_doubt
             && !self.doubted.swap(true, Ordering::Relaxed)
@@ -211,7 +211,7 @@ struct Clear<'a>(&'a mut Work);
 impl Drop for Clear<'_> {
     fn drop(&mut self) {
         self.0.frames.clear();
-        self.0.jobs.clear();
+        self.0.pending.clear();
     }
 }
 
@@ -252,12 +252,12 @@ pub(super) unsafe fn call(
     };
     let clear = Clear(entered.work());
     let mut first = First::default();
-    let Work { frames, jobs, names, outputs, .. } = &mut *clear.0;
+    let Work { frames, pending, names, outputs, .. } = &mut *clear.0;
     outputs.clear();
     let numbers = count.saturating_mul(names.len());
     const WHAT: &str = "the list of a call's frames and results";
     let reserved = memory::reserve(WHAT, frames, count)
-        .and_then(|()| memory::reserve(WHAT, jobs, count))
+        .and_then(|()| memory::reserve(WHAT, pending, count))
         .and_then(|()| memory::reserve(WHAT, outputs, numbers));
     if let Err(error) = reserved {
         return refuse(error.into());
@@ -266,7 +266,7 @@ pub(super) unsafe fn call(
     let listed = list(&mut |index, given| match (given, places.get(index)) {
         (Ok((frame, origin)), Ok(place)) => {
             clear.0.frames.push(frame);
-            clear.0.jobs.push(Job { index, place, origin });
+            clear.0.pending.push(Pending { index, place, origin });
         }
         (Err(failure), Ok(mut place)) => state.failed(index, Ok(&mut place), failure, &mut first),
         (_, Err(failure)) => state.failed(index, Err(()), failure, &mut first),

@@ -11,15 +11,15 @@ use crate::engine::SharedBank;
 
 /// A bank that several scorers use and that can be replaced. Any number of threads may use it at once.
 pub struct inctrl_slot {
-    tagged: Tagged<Place>,
+    tagged: Tagged<SlotState>,
 }
 
 /// What the handle holds.
-pub(super) struct Place {
+pub(super) struct SlotState {
     pub(super) slot: Arc<SharedBank>,
 }
 
-handle!(inctrl_slot, Place, 3, "slot");
+handle!(inctrl_slot, SlotState, 3, "slot");
 
 /// Makes a slot with a bank of the engine's model, as generation 1. INCTRL_ERROR_BANK for a bank of another model.
 #[unsafe(no_mangle)]
@@ -32,8 +32,8 @@ pub unsafe extern "C" fn inctrl_slot_create(
         // SAFETY: handles and variable of the caller's.
         unsafe {
             hand_out(slot, || {
-                let slot = object(engine)?.engine.bank_slot(Arc::clone(&object(bank)?.bank))?;
-                Ok(Place { slot: Arc::new(slot) }.into())
+                let slot = object(engine)?.engine.shared_bank(Arc::clone(&object(bank)?.bank))?;
+                Ok(SlotState { slot: Arc::new(slot) }.into())
             })
         }
     })

@@ -122,14 +122,14 @@ pub struct Prompt {
 
 /// The content of a bank.
 #[derive(Clone, Debug)]
-pub struct Fitted {
+pub struct BankContent {
     /// The tensors of its file, in the file's order.
     pub tensors: Vec<NamedTensor>,
     /// How many rows each prompt has in the row tensors; empty where the bank does not keep prompts apart.
     pub rows: Vec<usize>,
 }
 
-impl Fitted {
+impl BankContent {
     /// The tensor with this name.
     ///
     /// # Errors
@@ -204,8 +204,8 @@ pub trait Method: Sync {
         Ok(1)
     }
 
-    /// How each of the [`Method::turns`] views of the prompt with this content hash is rotated. By default in equal steps over
-    /// the circle.
+    /// How each of the [`Method::turns`] views of the prompt with this content hash is rotated. By default in equal
+    /// steps over the circle.
     ///
     /// # Errors
     /// As [`Method::size`].
@@ -229,13 +229,14 @@ pub trait Method: Sync {
         0
     }
 
-    /// The size of a bank of `prompts` prompts, in words, for methods where people should know it before they build one.
+    /// The size of a bank of `prompts` prompts, in words, for methods where people should know it before they build
+    /// one.
     fn announce(&self, _arch: &Arch, _options: &Options, _prompts: usize, _cells: usize) -> Option<String> {
         None
     }
 
     /// The only grid that a bank can score, if there is one.
-    fn bound_grid(&self, _bank: &Fitted) -> Option<Grid> {
+    fn bound_grid(&self, _bank: &BankContent) -> Option<Grid> {
         None
     }
 
@@ -284,7 +285,7 @@ pub trait Method: Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] for prompts of another method, [`ErrorKind::Argument`] for prompts that do not make a bank.
-    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<Fitted>;
+    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<BankContent>;
 
     /// The inverse of [`Method::fit`]: the prompts of a bank at `places`, and the tensors of its class name. `hashes`
     /// are the hashes of all prompts.
@@ -293,7 +294,7 @@ pub trait Method: Sync {
     /// [`ErrorKind::Argument`] for a method whose banks do not keep prompts apart.
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)>;
@@ -302,7 +303,7 @@ pub trait Method: Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Bank`] with the tensor, its shape and the expected one.
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, options: &Options) -> Result<()>;
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, options: &Options) -> Result<()>;
 
     /// Whether [`Compare::record_groups`] uses the groups. If not, banks are not split for it.
     fn shares_prompts(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Tensors of patch rows, `[R, W]` or `[L, R, W]`: in every layer, the rows of one prompt follow those of another.
 
-use super::{Fitted, NamedTensor, Prompt};
+use super::{BankContent, NamedTensor, Prompt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::tensor::shape_text;
@@ -70,7 +70,7 @@ pub(crate) fn parts(tensor: &NamedTensor, counts: &[usize], places: &[usize]) ->
 ///
 /// # Errors
 /// As [`parts`].
-pub(crate) fn prompts(bank: &Fitted, name: &str, hashes: &[[u8; 32]], places: &[usize]) -> Result<Vec<Prompt>> {
+pub(crate) fn prompts(bank: &BankContent, name: &str, hashes: &[[u8; 32]], places: &[usize]) -> Result<Vec<Prompt>> {
     let parts = parts(bank.tensor(name)?, &bank.rows, places)?;
     let prompt = |(&place, part): (&usize, NamedTensor)| Prompt { hash: hashes[place], tensors: vec![part] };
     Ok(places.iter().zip(parts).map(prompt).collect())
@@ -80,7 +80,7 @@ pub(crate) fn prompts(bank: &Fitted, name: &str, hashes: &[[u8; 32]], places: &[
 ///
 /// # Errors
 /// [`ErrorKind::Bank`] with the tensor, its shape and the expected one.
-pub(crate) fn check_shape(bank: &Fitted, name: &str, expected: &[usize]) -> Result<()> {
+pub(crate) fn check_shape(bank: &BankContent, name: &str, expected: &[usize]) -> Result<()> {
     let found = &bank.tensor(name)?.shape;
     if found == expected {
         return Ok(());
@@ -97,7 +97,7 @@ pub(crate) fn check_shape(bank: &Fitted, name: &str, expected: &[usize]) -> Resu
 ///
 /// # Errors
 /// [`ErrorKind::Bank`].
-pub(crate) fn check_counts(bank: &Fitted, prompts: usize) -> Result<()> {
+pub(crate) fn check_counts(bank: &BankContent, prompts: usize) -> Result<()> {
     if bank.rows.len() == prompts && !bank.rows.contains(&0) {
         return Ok(());
     }

@@ -129,25 +129,25 @@ impl Plan {
     }
 
     /// Columns of the output that show the picture; the others are padding. Their number is the width of the
-    /// intermediate image and the number of outputs of [`Plan::horizontal_taps`].
+    /// intermediate image and the number of outputs of [`Plan::horizontal_weights`].
     pub fn columns(&self) -> Range<usize> {
         self.x.pad..self.x.pad + self.x.kept.len()
     }
 
     /// Rows of the output that show the picture; the others are padding. Their number is the number of outputs of
-    /// [`Plan::vertical_taps`].
+    /// [`Plan::vertical_weights`].
     pub fn rows(&self) -> Range<usize> {
         self.y.pad..self.y.pad + self.y.kept.len()
     }
 
     /// Weights from columns of the picture to columns of the intermediate image.
-    pub fn horizontal_taps(&self) -> &FilterWeights {
+    pub fn horizontal_weights(&self) -> &FilterWeights {
         &self.horizontal
     }
 
     /// Weights from rows of the *picture* to rows of the output: row `r` of the picture is row `r -
     /// source_rows().start` of the intermediate image.
-    pub fn vertical_taps(&self) -> &FilterWeights {
+    pub fn vertical_weights(&self) -> &FilterWeights {
         &self.vertical
     }
 

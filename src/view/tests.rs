@@ -138,9 +138,9 @@ fn only_rows_and_columns_that_survive_are_computed() {
     let plan = Plan::new(48, 83, 48, Fit::Crop).unwrap();
     // The width is kept, and of the height the middle: (83 - 48) / 2 = 17.5, to even 18.
     assert_eq!((plan.source_rows(), plan.columns(), plan.rows()), (18..66, 0..48, 0..48));
-    assert_eq!((plan.horizontal_taps().row_len(), plan.vertical_taps().row_len()), (1, 1));
+    assert_eq!((plan.horizontal_weights().row_len(), plan.vertical_weights().row_len()), (1, 1));
     let plan = Plan::new(1000, 100, 50, Fit::Crop).unwrap();
-    let taps = plan.horizontal_taps();
+    let taps = plan.horizontal_weights();
     assert_eq!(taps.first().len(), 50);
     assert!(taps.first()[0] >= 445 && taps.first()[49] + taps.count()[49] <= 555, "{taps:?}");
     let plan = Plan::new(200, 100, 50, Fit::Letterbox).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use inctrl::backend::Backend;
 use inctrl::backend::cpu::Cpu;
-use inctrl::encoder::{Stage, Vision, Wants};
+use inctrl::encoder::{HookPoint, Vision, Wants};
 use inctrl::tensor::DType;
 use inctrl::view::Grid;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
@@ -45,8 +45,9 @@ fn unit(row: &[f32]) -> impl Iterator<Item = f32> {
     row.iter().map(move |x| (f64::from(*x) / norm) as f32)
 }
 
-/// Holds the case called `name` against its goldens, each tensor within `tolerance` of its largest: the class embedding, the unit
-/// patch tokens after the final norm, and those of every block without it. The second image of a batch has the first's bits.
+/// Holds the case called `name` against its goldens, each tensor within `tolerance` of its largest: the class
+/// embedding, the unit patch tokens after the final norm, and those of every block without it. The second image of a
+/// batch has the first's bits.
 pub fn check<B: Backend>(backend: &mut B, name: &str, tolerance: f32) {
     let model = Model::open(backend, name);
     let layers = model.weights.arch().vision.layers;
@@ -63,7 +64,8 @@ pub fn check<B: Backend>(backend: &mut B, name: &str, tolerance: f32) {
     }
 }
 
-/// As [`check`], for the residual stream itself at every stage, which the processor's operations leave when they return.
+/// As [`check`], for the residual stream itself at every stage, which the processor's operations leave when they
+/// return.
 pub fn check_stream(cpu: &mut Cpu, name: &str, tolerance: f32) {
     let model = Model::open(cpu, name);
     let layers = model.weights.arch().vision.layers;
@@ -71,8 +73,8 @@ pub fn check_stream(cpu: &mut Cpu, name: &str, tolerance: f32) {
     let mut compared = 0;
     model.encode(cpu, &wants, |stage, x| {
         let stage = match stage {
-            Stage::Embed => "embed".to_owned(),
-            Stage::Block(i) => format!("block_{i}"),
+            HookPoint::Embed => "embed".to_owned(),
+            HookPoint::Block(i) => format!("block_{i}"),
         };
         let found = model.kept(&x[..x.len() / 2]);
         close_to_max(&format!("{name} {stage}"), &found, model.goldens.get(&stage), tolerance);
@@ -118,7 +120,7 @@ impl<B: Backend> Model<B> {
     }
 
     /// Encodes a batch of the same image twice.
-    fn encode(&self, backend: &mut B, wants: &Wants, observe: impl FnMut(Stage, &B::Buffer)) -> Found {
+    fn encode(&self, backend: &mut B, wants: &Wants, observe: impl FnMut(HookPoint, &B::Buffer)) -> Found {
         let (cells, vision) = (self.grid.cells(), &self.weights.arch().vision);
         self.vision.serve(backend, &self.weights, wants).unwrap();
         let mut ws = self.vision.workspace(backend, wants, 2, cells).unwrap();

@@ -64,7 +64,8 @@ fn bits(score: &Score) -> Vec<u32> {
     score.outputs().map(|(_, x)| x).chain(score.map.cells.iter().copied()).map(f32::to_bits).collect()
 }
 
-/// A cell whose component lies at the threshold may be on either side of it in half precision, with the cells around it.
+/// A cell whose component lies at the threshold may be on either side of it in half precision, with the cells around
+/// it.
 #[track_caller]
 fn near(what: &str, found: &Score, expected: &Score, tolerance: f32) {
     let cells = || found.map.cells.iter().zip(&expected.map.cells);
@@ -131,10 +132,10 @@ fn cuda_anomaly_dino_batches_and_banks_change_no_bit() {
             let found: Vec<Vec<u32>> = scorer.score_batch(&frames).unwrap().iter().map(bits).collect();
             assert_eq!(found, expected[i], "{what}, bank {i}");
         }
-        let mut panel = gpu.panel(&banks).unwrap();
+        let mut many = gpu.multi_bank_scorer(&banks).unwrap();
         for (frame, picture) in frames.iter().zip(0..) {
-            for (bank, found) in panel.score(*frame).unwrap().iter().enumerate() {
-                assert_eq!(bits(found), expected[bank][picture], "{what}, panel, bank {bank}, picture {picture}");
+            for (bank, found) in many.score(*frame).unwrap().iter().enumerate() {
+                assert_eq!(bits(found), expected[bank][picture], "{what}, many banks, bank {bank}, picture {picture}");
             }
         }
         // A bank with other options takes another scorer.

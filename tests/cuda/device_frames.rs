@@ -186,12 +186,12 @@ fn cuda_device_frames_make_the_same_banks_under_masks_and_fits() {
         let bank = build(false);
         assert_eq!(saved(&build(true)), saved(&bank), "{fit}");
         let mut scorer = gpu.scorer(Arc::clone(&bank)).unwrap();
-        let mut panel = gpu.panel(&[Arc::clone(&bank)]).unwrap();
+        let mut many = gpu.multi_bank_scorer(&[Arc::clone(&bank)]).unwrap();
         for both in queries {
             let expected = score(&mut scorer, both.host());
             same(&format!("{fit}, {:?}", both.format), scorer.score(both.device()).unwrap(), &expected);
-            let found = &panel.score(both.device()).unwrap()[0];
-            same(&format!("panel, {fit}, {:?}", both.format), found, &expected);
+            let found = &many.score(both.device()).unwrap()[0];
+            same(&format!("many banks, {fit}, {:?}", both.format), found, &expected);
         }
     }
     let host = gpu.build_bank("cat", Fit::Crop, &[prompts[0].host()]).unwrap();

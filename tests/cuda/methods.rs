@@ -1,5 +1,5 @@
-//! The methods beside InCTRL through the whole CUDA path: scores are the CPU's, bits depend on the image alone, and a recording
-//! meets banks of other sizes.
+//! The methods beside InCTRL through the whole CUDA path: scores are the CPU's, bits depend on the image alone, and a
+//! recording meets banks of other sizes.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -81,13 +81,13 @@ fn cuda_methods_score_as_the_cpu_does() {
                             near(&format!("{what}, exchanged"), scorer.score(*query).unwrap(), expected, tolerance);
                         }
                     }
-                    // A batch, and a panel.
+                    // A batch, and many banks.
                     let mut together = gpu.batch_scorer(Arc::clone(&on_cpu), NonZeroUsize::new(4).unwrap()).unwrap();
                     for (found, alone) in together.score_batch(&queries).unwrap().iter().zip(&first) {
                         assert_eq!(numbers(found), numbers(alone), "{what}: in a batch");
                     }
-                    let mut panel = gpu.panel(&[Arc::clone(&fewer), Arc::clone(&on_cpu)]).unwrap();
-                    assert_eq!(numbers(&panel.score(queries[0]).unwrap()[1]), numbers(&first[0]), "{what}: a panel");
+                    let mut many = gpu.multi_bank_scorer(&[Arc::clone(&fewer), Arc::clone(&on_cpu)]).unwrap();
+                    assert_eq!(numbers(&many.score(queries[0]).unwrap()[1]), numbers(&first[0]), "{what}: many banks");
                 });
                 // A bank that the GPU built.
                 let own = bank(&gpu, method, options, &prompts);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use inctrl::text::{Tokeniser, prompts};
+use inctrl::text::{Tokeniser, ensemble};
 use inctrl::view::Plan;
 use inctrl::{Fit, Image};
 use safetensors::SafeTensors;
@@ -62,8 +62,8 @@ fn external_prompts() {
         texts
     };
     for (class, expected) in goldens {
-        let ensemble = prompts::ensemble(&class).unwrap();
-        assert_eq!(sorted(ensemble.normal), sorted(expected["normal"].clone()), "{class}");
-        assert_eq!(sorted(ensemble.anomaly), sorted(expected["anomaly"].clone()), "{class}");
+        let found = ensemble::sentences(&class).unwrap();
+        assert_eq!(sorted(found.normal), sorted(expected["normal"].clone()), "{class}");
+        assert_eq!(sorted(found.anomaly), sorted(expected["anomaly"].clone()), "{class}");
     }
 }

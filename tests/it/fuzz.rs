@@ -136,7 +136,7 @@ fn banks() {
         let found = PromptBank::from_bytes(bytes);
         if let Ok(bank) = found {
             // What is accepted can be used or is refused.
-            let _ = engine.bank_slot(bank.into());
+            let _ = engine.shared_bank(bank.into());
         }
         let mut bank = std::ptr::null_mut();
         // SAFETY: the bytes are there, and the handle is this function's.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{Backend, BankRole, BankTensor, Role, Search};
-use inctrl::encoder::Stage;
+use inctrl::encoder::HookPoint;
 use inctrl::internals::{Pipeline, Session};
 use inctrl::methods::by_name;
 use inctrl::methods::inctrl::text_prototypes;
@@ -83,8 +83,8 @@ impl Case {
         let mut compared = 0;
         lane.encode_observed(queries.len(), |stage, x| {
             let name = match stage {
-                Stage::Embed => "embed".to_owned(),
-                Stage::Block(i) => format!("block_{}", i - 1),
+                HookPoint::Embed => "embed".to_owned(),
+                HookPoint::Block(i) => format!("block_{}", i - 1),
             };
             // Files of the whole stream are large: not every one has it.
             if self.goldens.find(&name).is_some() {

@@ -86,7 +86,7 @@ fn a_batch_of_several_shapes_has_the_bits_of_each_frame_alone() {
         assert_eq!((*grid, cells.len()), (SHAPES[i * 3 % 4].2, 2 + grid.cells()), "query {i}");
     }
     assert!(alone.windows(2).all(|pair| pair[0].1 != pair[1].1));
-    let mut panel = engine.panel(&[Arc::clone(&bank), Arc::clone(&bank)]).unwrap();
+    let mut many = engine.multi_bank_scorer(&[Arc::clone(&bank), Arc::clone(&bank)]).unwrap();
     for capacity in [1, 2, 4, 9] {
         let mut scorer = engine.batch_scorer(Arc::clone(&bank), NonZeroUsize::new(capacity).unwrap()).unwrap();
         for _ in 0..2 {
@@ -95,7 +95,7 @@ fn a_batch_of_several_shapes_has_the_bits_of_each_frame_alone() {
         }
     }
     for (query, alone) in queries.iter().zip(&alone) {
-        panel.score(*query).unwrap().iter().for_each(|score| assert_eq!(bits(score), *alone));
+        many.score(*query).unwrap().iter().for_each(|score| assert_eq!(bits(score), *alone));
     }
 }
 
@@ -151,7 +151,7 @@ fn ignored_pixels_are_ignored_in_a_wide_map() {
 fn an_unseen_grid_takes_memory_once_and_says_so() {
     let engine = model().engine(1);
     let pictures: Vec<Picture> = SHAPES.iter().map(|&(width, height, _)| Picture::new(width, height, 0)).collect();
-    let slot = Arc::new(engine.bank_slot(bank(&engine, &[pictures[0].frame()])).unwrap());
+    let slot = Arc::new(engine.shared_bank(bank(&engine, &[pictures[0].frame()])).unwrap());
     let mut scorer = engine.scorer_of(&slot, NonZeroUsize::MIN).unwrap();
     for round in 0..2 {
         for (picture, (width, height, grid)) in pictures.iter().zip(SHAPES) {

@@ -230,14 +230,14 @@ fn a_panel_scores_as_a_scorer_of_each_bank() {
         let subsets = [&[0][..], &[1, 2], &[0, 1, 2, 3], &[3, 1]];
         let banks: Vec<_> = subsets.iter().map(|places| Arc::new(all.subset(places).unwrap())).collect();
         assert_eq!(banks[2].id(), all.id());
-        let mut panel = engine.panel(&banks).unwrap();
+        let mut many = engine.multi_bank_scorer(&banks).unwrap();
         for frame in &frames {
-            let scores = panel.score(*frame).unwrap().to_vec();
+            let scores = many.score(*frame).unwrap().to_vec();
             for (i, (found, bank)) in scores.iter().zip(&banks).enumerate() {
                 let mut scorer = engine.scorer(Arc::clone(bank)).unwrap();
                 same(&format!("bank {i}"), found, &score(&mut scorer, *frame));
             }
         }
-        assert!(engine.panel(&[]).is_err() && all.subset(&[4]).is_err() && all.subset(&[]).is_err());
+        assert!(engine.multi_bank_scorer(&[]).is_err() && all.subset(&[4]).is_err() && all.subset(&[]).is_err());
     });
 }

@@ -1,5 +1,5 @@
-//! PatchCore and its kin on DINOv2 against the oracle in f64 (scripts/fixtures/memory_methods.py): distances, scores, what a bank
-//! holds.
+//! PatchCore and its kin on DINOv2 against the oracle in f64 (scripts/fixtures/memory_methods.py): distances, scores,
+//! what a bank holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -174,8 +174,8 @@ fn what_padim_cannot_do_is_said() {
     assert!(scorer.set_bank(other).unwrap_err().to_string().contains("method-seed=1"));
 }
 
-/// Prompts can be taken out of a bank and added to it, with the bits of a bank of these prompts; and banks of several numbers of
-/// prompts take turns in a scorer.
+/// Prompts can be taken out of a bank and added to it, with the bits of a bank of these prompts; and banks of several
+/// numbers of prompts take turns in a scorer.
 #[test]
 fn banks_shrink_grow_and_take_turns() {
     let fixture = Fixture::open();
@@ -251,9 +251,9 @@ fn bits_depend_on_the_image_alone() {
                 );
             }
             // And beside other banks.
-            let mut panel = engine.panel(&[Arc::clone(&bank), bank]).unwrap();
+            let mut many = engine.multi_bank_scorer(&[Arc::clone(&bank), bank]).unwrap();
             for (frame, expected) in frames.iter().zip(&expected.as_ref().unwrap().1) {
-                assert!(panel.score(*frame).unwrap().iter().all(|score| bits(score) == *expected), "{method}");
+                assert!(many.score(*frame).unwrap().iter().all(|score| bits(score) == *expected), "{method}");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Engines in bf16 on the CPU: how far from f32, and what must not matter. Without AVX512-BF16 there is an error to see.
+//! Engines in bf16 on the CPU: how far from f32, and what must not matter. Without AVX512-BF16 there is an error to
+//! see.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<E
     Engine::with(&options)
 }
 
-/// Runs a test on every model, with an engine in f32 and one in bf16; where the CPU has none, checks that it is said so.
+/// Runs a test on every model, with an engine in f32 and one in bf16; where the CPU has none, checks that it is said
+/// so.
 fn on_every_model(test: impl Fn(&str, &Model, &Engine, &Engine)) {
     for (name, config) in MODELS {
         let model = Model::new(config, 7);
@@ -80,7 +82,7 @@ fn batches_and_threads_change_no_bit_in_bf16() {
     });
 }
 
-/// Limits that come from scores in one precision are refused in the other, in a slot, in a swap and in a panel.
+/// Limits that come from scores in one precision are refused in the other, in a slot, in a swap and for many banks.
 #[test]
 fn limits_hold_in_the_precision_that_they_were_calibrated_in() {
     on_every_model(|_, _, single, engine| {
@@ -105,11 +107,11 @@ fn limits_hold_in_the_precision_that_they_were_calibrated_in() {
             calibrated.save(&path).unwrap();
             let calibrated = Arc::new(PromptBank::open(&path).unwrap());
             assert!(own.scorer(Arc::clone(&calibrated)).is_ok());
-            let slot = other.bank_slot(Arc::clone(&plain)).unwrap();
+            let slot = other.shared_bank(Arc::clone(&plain)).unwrap();
             let refusals = [
                 other.scorer(Arc::clone(&calibrated)).map(drop),
                 slot.swap(Arc::clone(&calibrated)).map(drop),
-                other.panel(&[Arc::clone(&calibrated)]).map(drop),
+                other.multi_bank_scorer(&[Arc::clone(&calibrated)]).map(drop),
             ];
             for refusal in refusals {
                 let error = refusal.unwrap_err();

@@ -12,7 +12,9 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use inctrl::backend::cpu::{InstructionPeak, roofline};
 use inctrl::{Device, Engine, Error, Fit, Frame, Image, PixelFormat, PromptBank};
-use inctrl_lab::measure::{Distribution, OperationTime, Peak, latency, operation_times, step_times, throughput};
+use inctrl_lab::measure::{
+    Distribution, OperationTime, Peak, latency, operation_times, stage_distributions, throughput,
+};
 use serde_json::{Value, json};
 
 use super::console::{Progress, result};
@@ -187,7 +189,9 @@ fn model(args: Args) -> Result<Outcome> {
         let pause = Duration::from_millis(gap);
         let Some(whole) = latency(&mut scorer, frame, pause, args.frames.get(), limit)? else { continue };
         progress.step(format!("timing steps, {gap} ms apart"));
-        let Some(steps) = step_times(&mut scorer, (&file, white), pause, args.frames.get(), limit)? else { continue };
+        let Some(steps) = stage_distributions(&mut scorer, (&file, white), pause, args.frames.get(), limit)? else {
+            continue;
+        };
         let name = if gap == 0 { "back to back".to_owned() } else { format!("{gap} ms apart") };
         progress.aside(|| {
             result(&row(&name, Some(whole)))?;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use inctrl::Fit;
 use inctrl_lab::datasets;
-use inctrl_lab::evaluation::{Draws, Options, Step};
+use inctrl_lab::evaluation::{self, Draws, Options};
 use inctrl_lab::report::markdown;
-use inctrl_lab::study::{self, Stage};
+use inctrl_lab::study::{self, Event};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
@@ -85,12 +85,12 @@ pub fn run(args: Args) -> Result<Outcome> {
     create_folder(&args.output)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    let results = study::run(&engine, &dataset, &checked, options, &args.output, |stage| match stage {
-        Stage::Prompts => progress.step("drawing prompts"),
-        Stage::Images(Step::Images(total)) => progress.count(total, "images encoded"),
-        Stage::Images(Step::Done) => progress.advance(),
-        Stage::Metrics => progress.step("computing metrics"),
-        Stage::Report => progress.step("writing the report"),
+    let results = study::run(&engine, &dataset, &checked, options, &args.output, |event| match event {
+        Event::Prompts => progress.step("drawing prompts"),
+        Event::Images(evaluation::Event::Images(total)) => progress.count(total, "images encoded"),
+        Event::Images(evaluation::Event::Done) => progress.advance(),
+        Event::Metrics => progress.step("computing metrics"),
+        Event::Report => progress.step("writing the report"),
     })?;
     drop(progress);
     result(markdown(&results).trim_end())?;

@@ -53,7 +53,7 @@ struct Record<'a> {
     height: Option<usize>,
     verdict: Option<&'static str>,
     reason: Option<&'static str>,
-    regions: Option<Vec<Place>>,
+    regions: Option<Vec<RegionRow>>,
     bank: &'a str,
     error: Option<&'a str>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ struct Calibrated {
 
 /// A region of a JSON line, in pixels of the image.
 #[derive(Serialize)]
-struct Place {
+struct RegionRow {
     x: usize,
     y: usize,
     width: usize,
@@ -101,10 +101,10 @@ struct Place {
     peak: f32,
 }
 
-impl Place {
+impl RegionRow {
     fn of(region: &Region) -> Self {
         let Region { x, y, width, height, area, peak, .. } = *region;
-        Place { x, y, width, height, area, peak }
+        RegionRow { x, y, width, height, area, peak }
     }
 }
 
@@ -210,7 +210,10 @@ impl Printer {
             height: numbers.ok().map(|n| n.height),
             verdict: decision.map(|decision| decision.verdict.name()),
             reason: decision.map(|decision| decision.reason.name()),
-            regions: numbers.ok().filter(|n| n.decision.is_some()).map(|n| n.regions.iter().map(Place::of).collect()),
+            regions: numbers
+                .ok()
+                .filter(|n| n.decision.is_some())
+                .map(|n| n.regions.iter().map(RegionRow::of).collect()),
             bank: &self.bank,
             error: numbers.err().map(String::as_str),
             calibrated: self.calibration.as_ref().map(|(calibration, limits)| Calibrated {

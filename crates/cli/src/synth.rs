@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use inctrl_lab::synth::{Family, Plan, Split};
+use inctrl_lab::synth::{Family, Recipe, Split};
 
 use super::Outcome;
 use super::console::{Progress, result};
@@ -58,7 +58,7 @@ fn parse<T: std::str::FromStr<Err = inctrl::Error>>(text: &str) -> Result<T, Str
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    let plan = Plan {
+    let recipe = Recipe {
         split: args.split,
         families: args.families,
         products: args.products.into(),
@@ -70,9 +70,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     };
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let progress = Progress::new();
-    progress.count(plan.images(), "images drawn");
-    plan.write(&args.output, threads, || progress.advance())?;
+    progress.count(recipe.images(), "images drawn");
+    recipe.write(&args.output, threads, || progress.advance())?;
     drop(progress);
-    result(&format!("{} images in {}", plan.images(), args.output.display()))?;
+    result(&format!("{} images in {}", recipe.images(), args.output.display()))?;
     Ok(Outcome::Done)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use inctrl::{Error, Fit};
 use inctrl_lab::render::{Panel, curves, write_png};
-use inctrl_lab::training::{self, Base, Epoch, Loss, LossInput, Options, Paths, Step};
+use inctrl_lab::training::{self, Base, Epoch, Event, Loss, LossInput, Options, Paths};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
@@ -131,14 +131,14 @@ pub fn run(args: Args) -> Result<Outcome> {
     options.fit = args.fit.unwrap_or(base.engine().trained_fit());
     let mut done = 0;
     let trained = training::train(&base, &dataset, &options, &paths, |step| match step {
-        Step::Checking(total) => progress.count(total, "images checked"),
-        Step::Images(total) => progress.count(total, "images encoded"),
-        Step::Pairs(total) => progress.count(total, "pairs of images compared"),
-        Step::Training { epoch, steps } => {
+        Event::Checking(total) => progress.count(total, "images checked"),
+        Event::Images(total) => progress.count(total, "images encoded"),
+        Event::Pairs(total) => progress.count(total, "pairs of images compared"),
+        Event::Training { epoch, steps } => {
             done = epoch + 1;
             progress.count(steps, "steps");
         }
-        Step::Epoch(epoch) => progress.aside(|| {
+        Event::Epoch(epoch) => progress.aside(|| {
             say(&format!(
                 "epoch {done} of {}: loss {:.5}, AUROC of the score {:.4}, of the patch maximum {:.4}",
                 options.epochs, epoch.loss, epoch.auroc, epoch.patch_auroc

@@ -5,24 +5,24 @@ use std::path::Path;
 use inctrl::{Engine, Result};
 
 use crate::datasets::{self, Dataset};
-use crate::evaluation::{self, Options, Results, Step};
+use crate::evaluation::{self, Options, Results};
 use crate::report::Report;
 
-/// How far an evaluation is.
+/// What a study reports while it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Event {
     /// Prompts are being drawn.
     Prompts,
     /// Images are being encoded.
-    Images(Step),
+    Images(evaluation::Event),
     /// Figures are being computed.
     Metrics,
     /// Files are being written.
     Report,
 }
 
-/// Evaluates `dataset`, of which `checked` is what [`check`](datasets::check) says, and writes the report's files into `folder`,
-/// which is there. A run that was ended goes on where it was.
+/// Evaluates `dataset`, of which `checked` is what [`check`](datasets::check) says, and writes the report's files into
+/// `folder`, which is there. A run that was ended goes on where it was.
 ///
 /// # Errors
 /// As [`Engine::settle`], [`evaluation::run`], [`evaluation::evaluate`] and [`Report::write`].
@@ -32,17 +32,17 @@ pub fn run(
     checked: &datasets::Report,
     mut options: Options,
     folder: &Path,
-    mut observe: impl FnMut(Stage),
+    mut observe: impl FnMut(Event),
 ) -> Result<Results> {
     options.spec = engine.settle(&options.spec)?;
     options.shots.sort_unstable();
     options.shots.dedup();
-    observe(Stage::Prompts);
+    observe(Event::Prompts);
     let (draws, entries, unusable) =
-        evaluation::run(engine, dataset, &options, folder, |step| observe(Stage::Images(step)))?;
-    observe(Stage::Metrics);
+        evaluation::run(engine, dataset, &options, folder, |event| observe(Event::Images(event)))?;
+    observe(Event::Metrics);
     let results = evaluation::evaluate(engine, dataset, &options, draws, &entries, unusable, checked)?;
-    observe(Stage::Report);
+    observe(Event::Report);
     Report { results: &results, dataset, options: &options, entries: &entries }.write(folder)?;
     Ok(results)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use inctrl_lab::datasets::{self, Dataset, Layout};
 use inctrl_lab::evaluation::{Draws, Options};
 use inctrl_lab::study;
-use inctrl_lab::synth::{Defect, Family, Fault, Plan, Severity, Split, sample};
+use inctrl_lab::synth::{Defect, Family, Fault, Recipe, Severity, Split, sample};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -15,15 +15,15 @@ use crate::arrays;
 use crate::engine::{Engine, spec};
 use crate::errors::OrRaise;
 
-/// Runs the command line with these arguments, the first of which is the program's name. Results go to the standard output of the
-/// process, past sys.stdout. Returns the exit code: 0 done, 2 some inputs failed, 1 anything else.
+/// Runs the command line with these arguments, the first of which is the program's name. Results go to the standard
+/// output of the process, past sys.stdout. Returns the exit code: 0 done, 2 some inputs failed, 1 anything else.
 #[pyfunction]
 pub fn run_cli(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     py.detach(|| inctrl_cli::run(arguments))
 }
 
-/// The weights of a small model for examples, as the bytes of a safetensors file: trained on procedural images, and of no help on
-/// real ones.
+/// The weights of a small model for examples, as the bytes of a safetensors file: trained on procedural images, and of
+/// no help on real ones.
 #[pyfunction]
 pub fn demo_weights() -> std::borrow::Cow<'static, [u8]> {
     inctrl_cli::demo_weights().into()
@@ -62,7 +62,8 @@ pub fn synth_sample<'py>(
     Ok((image, arrays::of_u8(py, &[side, side], &drawn.mask)?))
 }
 
-/// Writes a data set of procedural images with masks, in the layout of MVTec AD, as `inctrl synth` does; the number of its images.
+/// Writes a data set of procedural images with masks, in the layout of MVTec AD, as `inctrl synth` does; the number of
+/// its images.
 #[pyfunction]
 #[pyo3(signature = (folder, *, split = "held-out", families = None, products = 4, normals = 12, test_normals = 12, defective = 3,
                     side = 240, seed = 0))]
@@ -82,10 +83,10 @@ pub fn synth_dataset(
     let split: Split = split.parse().or_raise(py)?;
     let families =
         families.unwrap_or_default().iter().map(|name| name.parse()).collect::<inctrl::Result<_>>().or_raise(py)?;
-    let plan = Plan { split, families, products, normals, test_normals, defective, side, seed };
+    let recipe = Recipe { split, families, products, normals, test_normals, defective, side, seed };
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    py.detach(|| plan.write(&folder, threads, || ())).or_raise(py)?;
-    Ok(plan.images())
+    py.detach(|| recipe.write(&folder, threads, || ())).or_raise(py)?;
+    Ok(recipe.images())
 }
 
 /// How good a method is on a data set, as `inctrl eval` does it: the report's files go into output, and the content of

@@ -12,8 +12,8 @@ use crate::pictures::{Loaded, Picture, Understood};
 use crate::process::Here;
 use crate::score::Score;
 
-/// Scores images against a bank. Made by Engine.scorer: one for each thread that is to score beside others; a scorer that several
-/// threads call works for one after the other.
+/// Scores images against a bank. Made by Engine.scorer: one for each thread that is to score beside others; a scorer
+/// that several threads call works for one after the other.
 #[pyclass(frozen, module = "inctrl")]
 pub struct Scorer(Here<Mutex<inctrl::Scorer>>);
 
@@ -22,7 +22,8 @@ impl Scorer {
         Scorer(Here::new("scorer", Mutex::new(scorer)))
     }
 
-    /// The scorer, for this thread alone; to be called without the interpreter's lock, which another thread may need to finish.
+    /// The scorer, for this thread alone; to be called without the interpreter's lock, which another thread may need to
+    /// finish.
     fn lock(&self) -> inctrl::Result<MutexGuard<'_, inctrl::Scorer>> {
         Ok(self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -33,9 +34,10 @@ type Scored = (inctrl::Score, Arc<PromptBank>);
 
 #[pymethods]
 impl Scorer {
-    /// Scores one image: a path, the bytes of a file, an array (grey or RGB, uint8, or grey uint16), a picture of PIL, or anything with
-    /// __array_interface__, __dlpack__ or __cuda_array_interface__. format says how arrays are to be understood, such as "bgr8"
-    /// or "bayer_rg8"; white_level is the largest value of 16-bit pictures that hold fewer bits.
+    /// Scores one image: a path, the bytes of a file, an array (grey or RGB, uint8, or grey uint16), a picture of PIL,
+    /// or anything with __array_interface__, __dlpack__ or __cuda_array_interface__. format says how arrays are to be
+    /// understood, such as "bgr8" or "bayer_rg8"; white_level is the largest value of 16-bit pictures that hold fewer
+    /// bits.
     #[pyo3(signature = (image, *, format = None, white_level = None))]
     fn score(
         &self,
@@ -56,8 +58,8 @@ impl Scorer {
         told(py, Score::of(py, &score, &bank)?)
     }
 
-    /// Scores images in their order, of any sizes, as many at a time as the scorer's capacity. Each has the score that it has alone,
-    /// to the last bit. One that cannot be scored is an error, which says which.
+    /// Scores images in their order, of any sizes, as many at a time as the scorer's capacity. Each has the score that
+    /// it has alone, to the last bit. One that cannot be scored is an error, which says which.
     #[pyo3(signature = (images, *, format = None, white_level = None))]
     fn score_batch(
         &self,
@@ -119,7 +121,7 @@ impl Scorer {
     /// The bank that images are scored against.
     #[getter]
     fn bank(&self, py: Python<'_>) -> PyResult<Bank> {
-        py.detach(|| Ok(Bank(self.lock()?.slot().current().0))).or_raise(py)
+        py.detach(|| Ok(Bank(self.lock()?.shared_bank().current().0))).or_raise(py)
     }
 
     /// Scores against another bank of the same model and method from the next image on.

@@ -22,7 +22,7 @@ pub(crate) enum Level {
     Avx512Bf16,
 }
 
-/// The instruction sets of a lane.
+/// The instruction sets of a queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Instructions {
     pub f32: Isa,

@@ -2,8 +2,8 @@
 //! products in bf16 (`bf16/`).
 //!
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
-//! (`linear.rs`). Forked lanes share the threads (`crew.rs`), but each lane has its own scratch memory for each thread,
-//! so that lanes never wait for each other.
+//! (`linear.rs`). Forked queues share the threads (`crew.rs`), but each queue has its own scratch memory for each
+//! thread, so that queues never wait for each other.
 //!
 //! `unsafe` lives where a comment says why: in `simd` and `bytes` (intrinsics), `tile` (the innermost loop), `crew` and
 //! `pool` (work borrowed by threads), and for the strided outputs of `linear`, `attention` and `patch_nn`.
@@ -65,10 +65,10 @@ pub use roofline::{InstructionPeak, roofline};
 pub(crate) use rows::RowArithmetic;
 use simd::Isa;
 
-/// The largest number of threads of a lane.
+/// The largest number of threads of a queue.
 const MAX_THREADS: usize = 1024;
 
-/// One lane of the CPU: its threads and their instruction set.
+/// One queue of the CPU: its threads and their instruction set.
 pub struct Cpu {
     isa: Isa,
     /// What searches by bytes.
@@ -152,8 +152,8 @@ fn missing(op: &'static str, tensor: usize) -> Error {
         .in_operation(op)
 }
 
-/// Bytes that a lane takes beside its buffers: the scratch memory of its `threads` threads for a tower of `tokens` tokens
-/// and heads of width `head`, and that of searches with `rows` query rows in each of `layers` layers.
+/// Bytes that a queue takes beside its buffers: the scratch memory of its `threads` threads for a tower of `tokens`
+/// tokens and heads of width `head`, and that of searches with `rows` query rows in each of `layers` layers.
 pub(crate) fn working_bytes(tokens: usize, head: usize, [layers, rows, width]: [usize; 3], threads: usize) -> usize {
     // A variable of the environment that is not valid is an error elsewhere.
     let Ok(Instructions { f32: isa, bytes, .. }) = Instructions::chosen() else { return 0 };
@@ -164,7 +164,7 @@ pub(crate) fn working_bytes(tokens: usize, head: usize, [layers, rows, width]: [
 }
 
 impl Cpu {
-    /// A lane in f32 with `threads` threads, the caller's included.
+    /// A queue in f32 with `threads` threads, the caller's included.
     ///
     /// # Errors
     /// As [`Cpu::with_precision`].
@@ -172,7 +172,7 @@ impl Cpu {
         Self::with_precision(threads, Some(Precision::F32))
     }
 
-    /// A lane with `threads` threads, including the caller's; in f32 if no precision is given. It uses all instruction
+    /// A queue with `threads` threads, including the caller's; in f32 if no precision is given. It uses all instruction
     /// sets of the CPU, or those that the environment variable `INCTRL_CPU` allows.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Cpu {
         Self::of_instructions(threads, instructions, precision)
     }
 
-    /// A lane for each level of this CPU that supports `precision`, the lowest first, to compare them.
+    /// A queue for each level of this CPU that supports `precision`, the lowest first, to compare them.
     ///
     /// # Errors
     /// As [`Cpu::new`].
@@ -218,8 +218,8 @@ impl Cpu {
         })
     }
 
-    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run, and
-    /// one that first claims a large task late must not allocate then.
+    /// Gives every thread `floats` of scratch before it asks: which thread claims which task changes from run to run,
+    /// and one that first claims a large task late must not allocate then.
     fn reserve(&mut self, floats: usize) -> Result<()> {
         let mut all = self.pool.scratch_mut();
         all.try_for_each(|scratch| memory::grow("the working memory of a thread", &mut scratch.floats, floats))

@@ -1,8 +1,8 @@
-//! What a lane hands to the threads of its engine: no allocation, no lock, no work-dependent order of results.
+//! What a queue hands to the threads of its engine: no allocation, no lock, no work-dependent order of results.
 //!
 //! Tasks are numbered; threads claim the next number until none is left. Which thread runs a task never changes what it
-//! computes, so a result has the same bits for any number of threads, and whoever else they work for. The threads are those of
-//! [`Crew`]; a thread's scratch memory is the lane's.
+//! computes, so a result has the same bits for any number of threads, and whoever else they work for. The threads are
+//! those of [`Crew`]; a thread's scratch memory is the queue's.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::crew::Crew;
 
-/// A lane's hold on the threads of its engine, with scratch memory of type `S` for each of them. The caller is one of them, the
-/// first.
+/// A queue's hold on the threads of its engine, with scratch memory of type `S` for each of them. The caller is one of
+/// them, the first.
 pub(crate) struct Pool<S> {
     crew: Arc<Crew>,
     /// [`Crew::run`]'s.
@@ -28,7 +28,7 @@ impl<S: Send> Pool<S> {
         Ok(Self::on(Arc::new(Crew::new(threads)?), scratch))
     }
 
-    /// Another lane's hold on the same threads, with scratch of its own.
+    /// Another queue's hold on the same threads, with scratch of its own.
     pub(crate) fn beside(&self, scratch: impl Fn() -> S) -> Self {
         Self::on(Arc::clone(&self.crew), scratch)
     }
@@ -48,7 +48,8 @@ impl<S: Send> Pool<S> {
         self.scratch.iter_mut().map(UnsafeCell::get_mut)
     }
 
-    /// Runs `body(task, scratch)` for every task in `0..tasks`, on the threads that are free, and returns when all are done.
+    /// Runs `body(task, scratch)` for every task in `0..tasks`, on the threads that are free, and returns when all are
+    /// done.
     pub(crate) fn run(&mut self, tasks: usize, body: impl Fn(usize, &mut S) + Sync) {
         struct Cells<'a, S>(&'a [UnsafeCell<S>]);
         // SAFETY: each thread takes only the cell of its own index, see below.
@@ -60,8 +61,8 @@ impl<S: Send> Pool<S> {
         }
         let cells = Cells(&self.scratch);
         let body = |task: usize, thread: usize| {
-            // SAFETY: `thread` is the index of the running thread, every index belongs to one thread, a thread runs one task
-            // at a time, and `&mut self` excludes another run with this scratch.
+            // SAFETY: `thread` is the index of the running thread, every index belongs to one thread, a thread runs one
+            // task at a time, and `&mut self` excludes another run with this scratch.
             body(task, unsafe { &mut *cells.of(thread) });
         };
         self.crew.run(&mut self.callers, tasks, &body);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_share_threads_and_never_a_task() {
+    fn queues_share_threads_and_never_a_task() {
         let first = Pool::new(4, || 0usize).unwrap();
         let mut pools: Vec<_> = (0..6).map(|_| first.beside(|| 0usize)).collect();
         std::thread::scope(|scope| {
@@ -200,7 +201,8 @@ mod tests {
         }
     }
 
-    /// Eight callers on two threads: whoever calls has at least its own thread, so that none waits for the others to stop.
+    /// Eight callers on two threads: whoever calls has at least its own thread, so that none waits for the others to
+    /// stop.
     #[test]
     fn no_caller_starves() {
         const CALLERS: usize = 8;

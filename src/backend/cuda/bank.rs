@@ -1,4 +1,4 @@
-//! A bank on the device, and the lane's table of its tensors' addresses. Recordings read the table, so that another
+//! A bank on the device, and the queue's table of its tensors' addresses. Recordings read the table, so that another
 //! bank needs no new recording.
 
 use std::sync::atomic::{AtomicU64, Ordering};

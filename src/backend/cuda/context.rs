@@ -1,4 +1,4 @@
-//! The device: a check that it can be used, its context, and the data that all lanes share.
+//! The device: a check that it can be used, its context, and the data that all queues share.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const MIN_CAPABILITY: (i32, i32) = (8, 0);
 /// The process that started the driver, which does not work in its children by fork.
 static STARTED: Began = Began::new();
 
-/// A device and what is loaded on it once, for all lanes.
+/// A device and what is loaded on it once, for all queues.
 pub(super) struct Shared {
     pub context: Arc<CudaContext>,
     pub kernels: Kernels,
@@ -50,7 +50,7 @@ impl Shared {
         }
         let precision = Precision::choose(options.precision, "a GPU", &super::PRECISIONS)?;
         let context = driver("cuDevicePrimaryCtxRetain", without_signals(|| CudaContext::new(ordinal)))?;
-        // SAFETY: no memory of cudarc's own kind is allocated; all ordering is that of one stream a lane.
+        // SAFETY: no memory of cudarc's own kind is allocated; all ordering is that of one stream a queue.
         unsafe { context.disable_event_tracking() };
         // Waiting by spinning: a score takes less time than the system needs to wake a thread. A context that another
         // library made keeps its own flags.

@@ -14,7 +14,7 @@ use crate::error::Result;
 /// The largest number of recordings; each takes some device memory.
 const CAPACITY: usize = 64;
 
-/// The recordings of one lane's buffers.
+/// The recordings of one queue's buffers.
 #[derive(Default)]
 pub struct Recordings(Vec<Recording>);
 
@@ -24,7 +24,7 @@ struct Recording {
     graph: Owned,
 }
 
-/// A graph of one lane. A child process by fork does not destroy it, as that would call the driver.
+/// A graph of one queue. A child process by fork does not destroy it, as that would call the driver.
 pub(super) struct Owned(ManuallyDrop<CudaGraph>);
 
 impl Drop for Owned {
@@ -37,13 +37,13 @@ impl Drop for Owned {
 }
 
 impl Owned {
-    /// Queues the recorded work on the lane's stream.
+    /// Adds the recorded work to the queue's stream.
     pub fn launch(&self) -> Result<()> {
         driver("cuGraphLaunch", self.0.launch())
     }
 }
 
-// SAFETY: a graph may move between threads as long as one at a time uses it, which `&mut` of its lane ensures.
+// SAFETY: a graph may move between threads as long as one at a time uses it, which `&mut` of its queue ensures.
 unsafe impl Send for Owned {}
 
 impl Cuda {
@@ -51,7 +51,7 @@ impl Cuda {
     ///
     /// The first call runs without a recording, because libraries then load code, which is not possible while
     /// recording. The work is recorded right after. Kernels read the banks, which may change between calls, from the
-    /// lane's table.
+    /// queue's table.
     pub(super) fn replay_or_record(
         &mut self,
         recordings: &mut Recordings,

@@ -210,7 +210,7 @@ unsafe impl Sync for Kernels {}
 impl Drop for Kernels {
     fn drop(&mut self) {
         if super::context::bind(&self.context).is_ok() {
-            // SAFETY: loaded by `load`, unloaded once; lanes, which launch its functions, hold the owner.
+            // SAFETY: loaded by `load`, unloaded once; queues, which launch its functions, hold the owner.
             let _ = unsafe { result::module::unload(self.module) };
         }
     }

@@ -1,4 +1,4 @@
-//! Launching a kernel: its arguments by value, on the lane's stream, without allocating.
+//! Launching a kernel: its arguments by value, on the queue's stream, without allocating.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;

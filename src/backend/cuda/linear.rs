@@ -23,11 +23,11 @@ pub struct Linear {
     inputs: usize,
 }
 
-/// Problems and algorithms that a lane has set up.
+/// Problems and algorithms that a queue has set up.
 #[derive(Default)]
-pub(super) struct Plans(Vec<Plan>);
+pub(super) struct Products(Vec<Product>);
 
-struct Plan {
+struct Product {
     shape: Shape,
     rows: usize,
     problem: Problem,
@@ -89,7 +89,7 @@ impl Cuda {
         }
         let bias = bias.map(|bias| self.store_bias(name, bias)).transpose()?;
         // Fixed now and not at the first product, so that the device's report names the whole table; of no use to a
-        // lane that chooses anew for each number of rows.
+        // queue that chooses anew for each number of rows.
         let shape = Shape { outputs, inputs, half, half_out: half, bias: bias.is_some(), add: false };
         let shapes = [shape, Shape { half_out: false, ..shape }, Shape { half_out: false, add: true, ..shape }];
         for shape in shapes.into_iter().filter(|_| !self.free) {
@@ -143,16 +143,16 @@ impl Cuda {
             return Ok(());
         }
         self.shared.bind()?;
-        let at = self.plan(shape, rows)?;
-        let plan = &self.plans.0[at];
+        let at = self.product(shape, rows)?;
+        let product = &self.products.0[at];
         // SAFETY: the buffers hold what shape and rows ask for, checked above; weights and bias were stored with their
-        // sizes and outlive the lane's work, as buffers do; `out` is borrowed exclusively and is not `x`.
-        unsafe { plan.problem.run(&self.blas, &plan.algorithm, operands, add, self.stream.cu_stream()) }
+        // sizes and outlive the queue's work, as buffers do; `out` is borrowed exclusively and is not `x`.
+        unsafe { product.problem.run(&self.blas, &product.algorithm, operands, add, self.stream.cu_stream()) }
     }
 
-    /// Index of the plan for a shape and a number of rows, set up at its first use.
-    fn plan(&mut self, shape: Shape, rows: usize) -> Result<usize> {
-        if let Some(at) = self.plans.0.iter().position(|plan| (plan.shape, plan.rows) == (shape, rows)) {
+    /// Index of the product for a shape and a number of rows, set up at its first use.
+    fn product(&mut self, shape: Shape, rows: usize) -> Result<usize> {
+        if let Some(at) = self.products.0.iter().position(|product| (product.shape, product.rows) == (shape, rows)) {
             return Ok(at);
         }
         let problem = Problem::new(&self.blas, shape, rows)?;
@@ -170,8 +170,8 @@ impl Cuda {
             );
             return Err(Error::new(ErrorKind::Device, message));
         }
-        self.plans.0.push(Plan { shape, rows, problem, algorithm });
-        Ok(self.plans.0.len() - 1)
+        self.products.0.push(Product { shape, rows, problem, algorithm });
+        Ok(self.products.0.len() - 1)
     }
 }
 

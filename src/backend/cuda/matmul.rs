@@ -32,7 +32,7 @@ use super::error::blas;
 use super::memory::DeviceMemory;
 use crate::error::Result;
 
-/// Scratch memory of a lane, as much as the library asks for on the largest GPUs.
+/// Scratch memory of a queue, as much as the library asks for on the largest GPUs.
 const WORKSPACE: usize = 32 << 20;
 
 /// `CUBLAS_OP_N` and `CUBLAS_OP_T` of `cublasOperation_t`.
@@ -71,7 +71,7 @@ pub(super) struct Handle {
     context: Arc<CudaContext>,
 }
 
-// SAFETY: the library's handles may be used from any thread, one call at a time, which `&mut` of the lane ensures.
+// SAFETY: the library's handles may be used from any thread, one call at a time, which `&mut` of the queue ensures.
 unsafe impl Send for Handle {}
 
 impl Handle {

@@ -104,7 +104,7 @@ impl DeviceMemory {
     }
 }
 
-/// Synchronous copies and fills of the driver may return before the device has done them, and lanes' streams do not
+/// Synchronous copies and fills of the driver may return before the device has done them, and queues' streams do not
 /// wait for the null stream by themselves.
 fn wait_for_null_stream() -> Result<()> {
     // SAFETY: the null stream always exists.

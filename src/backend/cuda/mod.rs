@@ -5,7 +5,7 @@
 //! recording, and reads results that kernels wrote to host memory. Kernels and cuBLASLt algorithms do not depend on the
 //! number of rows, so a score does not depend on it either, to the last bit.
 //!
-//! Invariants: a [`Cuda`] is one lane, with its own stream, cuBLASLt handle and table of banks. All its work is in the
+//! Invariants: a [`Cuda`] is one queue, with its own stream, cuBLASLt handle and table of banks. All its work is in the
 //! order of that stream. Shared data (`context::Shared`, weights, banks) is not written after loading. No function of
 //! the driver runs without its context. The libraries are checked before any of their functions is called.
 //!
@@ -100,12 +100,12 @@ pub struct CudaOptions {
     pub algorithms: Option<PathBuf>,
 }
 
-/// One lane of a GPU.
+/// One queue of a GPU.
 pub struct Cuda {
     shared: Arc<Shared>,
     stream: Arc<CudaStream>,
     blas: matmul::Handle,
-    plans: linear::Plans,
+    products: linear::Products,
     table: bank::BankTable,
     pixels: preprocess::Pixels,
     /// Whether the library chooses the algorithm of a product for each number of rows.
@@ -137,21 +137,21 @@ impl Constant {
 }
 
 impl Cuda {
-    /// A lane on device `ordinal`, counted from 0.
+    /// A queue on device `ordinal`, counted from 0.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] if there is no such device, or a library is missing or too old, with what to install;
     /// [`ErrorKind::Io`] and [`ErrorKind::Argument`] for a table of algorithms that cannot be used.
     pub fn new(ordinal: usize, options: CudaOptions) -> Result<Self> {
-        Self::lane(Arc::new(Shared::new(ordinal, options)?))
+        Self::queue(Arc::new(Shared::new(ordinal, options)?))
     }
 
-    fn lane(shared: Arc<Shared>) -> Result<Self> {
+    fn queue(shared: Arc<Shared>) -> Result<Self> {
         shared.bind()?;
         let stream = driver("cuStreamCreate", shared.context.new_stream())?;
         Ok(Cuda {
             blas: matmul::Handle::new(&shared)?,
-            plans: linear::Plans::default(),
+            products: linear::Products::default(),
             table: bank::BankTable::new(&shared)?,
             pixels: preprocess::Pixels::default(),
             stream,
@@ -160,15 +160,16 @@ impl Cuda {
         })
     }
 
-    /// Another lane, whose products use the algorithm that the library prefers for each number of rows. This is faster,
-    /// but results depend on the batch. It is for measurements; [`CudaOptions::fast`] does the same for all lanes.
+    /// Another queue, whose products use the algorithm that the library prefers for each number of rows. This is
+    /// faster, but results depend on the batch. It is for measurements; [`CudaOptions::fast`] does the same for all
+    /// queues.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] if the device fails or is full.
     pub fn fork_free(&self) -> Result<Self> {
-        let mut lane = Self::lane(Arc::clone(&self.shared))?;
-        lane.free = true;
-        Ok(lane)
+        let mut queue = Self::queue(Arc::clone(&self.shared))?;
+        queue.free = true;
+        Ok(queue)
     }
 
     /// Checks that the kernels support this architecture.
@@ -219,7 +220,7 @@ impl Cuda {
         self.shared.bind()
     }
 
-    /// Waits for everything that the lane has queued.
+    /// Waits for all its work.
     fn synchronise(&self) -> Result<()> {
         context::here()?;
         driver("cuStreamSynchronize", self.stream.synchronize())
@@ -259,7 +260,7 @@ impl Backend for Cuda {
     const IN_HOST_MEMORY: bool = false;
 
     fn fork(&self) -> Result<Self> {
-        Self::lane(Arc::clone(&self.shared))
+        Self::queue(Arc::clone(&self.shared))
     }
 
     fn describe(&self) -> String {

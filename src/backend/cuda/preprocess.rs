@@ -226,7 +226,8 @@ impl Cuda {
                 })
             };
             let values = table(context, plan.values().as_flattened())?;
-            let geometry = Geometry { key, x: axis(plan.horizontal_taps())?, y: axis(plan.vertical_taps())?, values };
+            let geometry =
+                Geometry { key, x: axis(plan.horizontal_weights())?, y: axis(plan.vertical_weights())?, values };
             if pixels.geometries.len() == GEOMETRIES {
                 // Freed when queued work has read them: freeing waits.
                 pixels.geometries.remove(0);

@@ -11,10 +11,10 @@ const MAX_OPCODES: usize = 500_000;
 /// Overhead of an allocation in bytes.
 const ALLOCATION: usize = 32;
 
-type Step<T> = std::result::Result<T, String>;
+type Parsed<T> = std::result::Result<T, String>;
 
 /// Executes the opcodes at the start of `bytes`. Errors give the byte offset.
-pub(super) fn run<'a>(bytes: &'a [u8], subject: Subject, budget: &mut Budget) -> Step<Pickle<'a>> {
+pub(super) fn run<'a>(bytes: &'a [u8], subject: Subject, budget: &mut Budget) -> Parsed<Pickle<'a>> {
     let (stack, marks, memo, nodes) = (vec![], vec![], HashMap::new(), vec![]);
     let mut machine = Machine { bytes, at: 0, op: 0, subject, budget, stack, marks, memo, nodes };
     let root = machine.run().map_err(|message| format!("{message} at byte {} of its pickle", machine.op))?;
@@ -37,7 +37,7 @@ struct Machine<'a, 'b> {
 }
 
 impl Machine<'_, '_> {
-    fn run(&mut self) -> Step<Value> {
+    fn run(&mut self) -> Parsed<Value> {
         for _ in 0..MAX_OPCODES {
             self.op = self.at;
             let opcode = self.take(1)?[0];
@@ -193,7 +193,7 @@ impl Machine<'_, '_> {
         Err(format!("more than {MAX_OPCODES} opcodes"))
     }
 
-    fn call(&mut self, function: &Value, arguments: &Value, construct: bool) -> Step<()> {
+    fn call(&mut self, function: &Value, arguments: &Value, construct: bool) -> Parsed<()> {
         let Value::Global(function) = function else {
             return Err("refused call of something that is not a known function".into());
         };
@@ -226,7 +226,7 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
-    fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Step<()> {
+    fn global(&mut self, module: Range<usize>, name: Range<usize>) -> Parsed<()> {
         let text = |range: &Range<usize>| {
             let bytes = self.bytes.get(range.clone()).filter(|bytes| bytes.len() <= MAX_NAME);
             bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or("a global's name is not text, or is too long")
@@ -248,46 +248,46 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
-    fn put(&mut self, value: Value) -> Step<()> {
+    fn put(&mut self, value: Value) -> Parsed<()> {
         self.budget.elements::<Value>(1)?;
         self.stack.push(value);
         Ok(())
     }
 
-    fn push(&mut self, node: Node) -> Step<()> {
+    fn push(&mut self, node: Node) -> Parsed<()> {
         self.put(Value::Node(self.nodes.len()))?;
         self.budget.elements::<Node>(1)?;
         self.nodes.push(node);
         Ok(())
     }
 
-    fn pop(&mut self) -> Step<Value> {
+    fn pop(&mut self) -> Parsed<Value> {
         match self.stack.len() > self.marks.last().copied().unwrap_or(0) {
             true => self.stack.pop().ok_or_else(|| "the stack is empty".into()),
             false => Err("the stack is empty".into()),
         }
     }
 
-    fn pop_many(&mut self, count: usize) -> Step<Vec<Value>> {
+    fn pop_many(&mut self, count: usize) -> Parsed<Vec<Value>> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
         self.cut(from.ok_or("the stack is empty")?)
     }
 
-    fn pop_mark(&mut self) -> Step<Vec<Value>> {
+    fn pop_mark(&mut self) -> Parsed<Vec<Value>> {
         let mark = self.marks.pop().ok_or("no mark is set")?;
         // No opcode takes the stack below its last mark.
         self.cut(mark.min(self.stack.len()))
     }
 
     /// Removes and returns the values from `from` on.
-    fn cut(&mut self, from: usize) -> Step<Vec<Value>> {
+    fn cut(&mut self, from: usize) -> Parsed<Vec<Value>> {
         self.budget.charge(ALLOCATION + (self.stack.len() - from) * size_of::<Value>())?;
         Ok(self.stack.split_off(from))
     }
 
     /// The container on top of the stack.
-    fn top(&mut self) -> Step<&mut Node> {
+    fn top(&mut self) -> Parsed<&mut Node> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.last() {
             Some(Value::Node(at)) if self.stack.len() > floor => Ok(&mut self.nodes[*at]),
@@ -295,22 +295,22 @@ impl Machine<'_, '_> {
         }
     }
 
-    fn range(&self, length: usize) -> Step<Range<usize>> {
+    fn range(&self, length: usize) -> Parsed<Range<usize>> {
         let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len());
         Ok(self.at..end.ok_or("the file ends inside the value")?)
     }
 
-    fn take(&mut self, length: usize) -> Step<&[u8]> {
+    fn take(&mut self, length: usize) -> Parsed<&[u8]> {
         let range = self.range(length)?;
         self.at = range.end;
         Ok(&self.bytes[range])
     }
 
-    fn int<const N: usize>(&mut self) -> Step<u64> {
+    fn int<const N: usize>(&mut self) -> Parsed<u64> {
         Ok(self.take(N)?.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
     }
 
-    fn line(&mut self) -> Step<Range<usize>> {
+    fn line(&mut self) -> Parsed<Range<usize>> {
         let length = self.bytes[self.at..].iter().position(|&byte| byte == b'\n');
         let range = self.at..self.at + length.ok_or("a name has no end")?;
         self.at = range.end + 1;

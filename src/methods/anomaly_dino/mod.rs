@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use super::distances::{self, FARTHEST};
 use super::{
-    Fitted, Fitting, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device,
-    rows,
+    BankContent, Fitting, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find,
+    load_on_every_device, rows,
 };
 use crate::backend::BankRole;
 use crate::encoder::Wants;
@@ -115,15 +115,15 @@ impl Method for AnomalyDino {
         Ok(vec![rows::joined(&views)?])
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<BankContent> {
         let patches = prompts.iter().map(|prompt| find(&prompt.tensors, PATCHES)).collect::<Result<Vec<_>>>()?;
         let rows = patches.iter().map(|patches| patches.shape[0]).collect();
-        Ok(Fitted { tensors: vec![rows::joined(&patches)?], rows })
+        Ok(BankContent { tensors: vec![rows::joined(&patches)?], rows })
     }
 
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
@@ -134,7 +134,7 @@ impl Method for AnomalyDino {
         foreground::nothing_left(values[0]).map_or(Ok(()), Err)
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
         rows::check_counts(bank, prompts)?;
         rows::check_shape(bank, PATCHES, &[bank.rows.iter().sum(), arch.vision.width])
     }

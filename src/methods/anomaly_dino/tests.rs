@@ -149,9 +149,9 @@ fn prompts_are_told_apart_for_panels_files_and_more_prompts() {
     let parts: Vec<Arc<PromptBank>> = (0..3).map(|k| Arc::new(all.subset(&[k]).unwrap())).collect();
     let mut banks = vec![Arc::clone(&all), Arc::new(all.subset(&[0, 2]).unwrap())];
     banks.extend(parts);
-    let mut panel = engine.panel(&banks).unwrap();
+    let mut many = engine.multi_bank_scorer(&banks).unwrap();
     for query in &frames[3..] {
-        let found: Vec<Vec<u32>> = panel.score(*query).unwrap().iter().map(bits).collect();
+        let found: Vec<Vec<u32>> = many.score(*query).unwrap().iter().map(bits).collect();
         for (bank, found) in banks.iter().zip(found) {
             assert_eq!(bits(engine.scorer(Arc::clone(bank)).unwrap().score(*query).unwrap()), found);
         }
@@ -184,7 +184,7 @@ fn options_are_a_part_of_a_bank_and_scorers_are_of_one_size() {
     assert_eq!(error.kind(), ErrorKind::Bank);
     assert!(error.to_string().contains("`anomaly-dino`") && error.to_string().contains("`inctrl`"), "{error}");
     scorer.score(frame(&pixels)).unwrap();
-    let error = engine.panel(&[other, upright]).err().unwrap();
+    let error = engine.multi_bank_scorer(&[other, upright]).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Argument);
 
     for (options, expected) in [

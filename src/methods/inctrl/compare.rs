@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::heads::{HeadOps, Scored};
+use super::heads::{HeadInputs, HeadOps};
 use super::{ADAPTED, OUTPUTS, TAPS, head_layers, vector};
 use crate::backend::Role;
 use crate::encoder::vision::Features;
@@ -76,7 +76,7 @@ impl<B: HeadOps> Comparer<B> {
         backend.residual_mean(&self.cosines, taps, batch.slots() * batch.cells(), SCALE, batch.valid, &mut out.map)?;
         after(backend, "nearest neighbour")?;
         for run in batch.runs {
-            let at = Scored {
+            let at = HeadInputs {
                 views: run.views.clone(),
                 first_slot: run.first_slot,
                 cls_mean: CLS_MEAN,

@@ -12,7 +12,7 @@
 //! mean `class_mean` `[E]`, and `text_prototypes` `[2, E]`. Unlike in the published code, an image's score does not
 //! depend on the others of its batch.
 
-use super::{Fitted, Fitting, Method, NamedTensor, Options, Output, Prompt, find, load_on_every_device, rows};
+use super::{BankContent, Fitting, Method, NamedTensor, Options, Output, Prompt, find, load_on_every_device, rows};
 use crate::backend::BankRole;
 use crate::backend::cpu::Cpu;
 use crate::encoder::Wants;
@@ -29,7 +29,7 @@ mod prototypes;
 
 #[cfg(feature = "cuda")]
 pub use heads::CudaHeads;
-pub use heads::{HeadLayers, HeadOps, OUTPUTS, Scored};
+pub use heads::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 pub use layers::head_layers;
 pub use prototypes::{cls_mean, text_prototypes};
 
@@ -104,7 +104,7 @@ impl Method for Inctrl {
         Ok(vec![NamedTensor { name: TEXT_PROTOTYPES, shape, values: values.into() }])
     }
 
-    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<BankContent> {
         let parts = |name: &str| prompts.iter().map(|p| find(&p.tensors, name)).collect::<Result<Vec<_>>>();
         let (taps, adapted) = (parts(TAPS)?, parts(ADAPTED)?);
         if prompts.is_empty() {
@@ -120,12 +120,12 @@ impl Method for Inctrl {
             NamedTensor { name: CLS_MEAN, shape: vec![embedding], values: mean.into() },
         ];
         tensors.extend(class);
-        Ok(Fitted { tensors, rows })
+        Ok(BankContent { tensors, rows })
     }
 
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
@@ -138,7 +138,7 @@ impl Method for Inctrl {
         Ok((prompts, vec![bank.tensor(TEXT_PROTOTYPES)?.clone()]))
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
         let rows: usize = bank.rows.iter().sum();
         let (layers, width, embedding) = (arch.taps.len(), arch.vision.width, arch.embed_dim);
         let wanted: [(&str, &[usize]); 4] = [

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::encoder::encode_texts;
 use crate::error::Result;
 use crate::methods::not_finite;
-use crate::text::{Tokeniser, prompts};
+use crate::text::{Tokeniser, ensemble};
 use crate::weights::Weights;
 
 /// I_p of equation 3, the mean over prompts of ψ(f_v(x'_k)): `adapted` is `[K, E]`, the result `[E]`.
@@ -28,18 +28,18 @@ pub fn text_prototypes<B: Backend>(
     class: &str,
 ) -> Result<Vec<f32>> {
     let (width, context) = (weights.arch().embed_dim, weights.arch().text_tower()?.context_length);
-    let ensemble = prompts::ensemble(class)?;
-    let texts: Vec<Vec<u32>> = ensemble
+    let sentences = ensemble::sentences(class)?;
+    let texts: Vec<Vec<u32>> = sentences
         .normal
         .iter()
-        .chain(&ensemble.anomaly)
+        .chain(&sentences.anomaly)
         .map(|text| tokeniser.encode(text, context))
         .collect::<Result<_>>()?;
     let features = encode_texts(backend, weights, &texts)?;
     if !features.iter().all(|x| x.is_finite()) {
         return Err(not_finite("the embedding of a text"));
     }
-    let (normal, anomaly) = features.split_at(ensemble.normal.len() * width);
+    let (normal, anomaly) = features.split_at(sentences.normal.len() * width);
     Ok([normal, anomaly].iter().flat_map(|features| prototype(features, width)).collect())
 }
 

@@ -19,8 +19,8 @@
 use super::distances;
 use super::vit_options::{self, SIZE, TAPS};
 use super::{
-    Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, pixels,
-    rows,
+    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device,
+    pixels, rows,
 };
 use crate::backend::BankRole;
 use crate::encoder::Wants;
@@ -135,7 +135,7 @@ impl Method for Padim {
         Err(Error::new(ErrorKind::Argument, message))
     }
 
-    fn bound_grid(&self, bank: &Fitted) -> Option<Grid> {
+    fn bound_grid(&self, bank: &BankContent) -> Option<Grid> {
         bank.tensor(GRID).ok().and_then(grid_of)
     }
 
@@ -143,7 +143,7 @@ impl Method for Padim {
         Ok(())
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<BankContent> {
         let of = |name: &str| prompts.iter().map(|prompt| find(&prompt.tensors, name)).collect::<Result<Vec<_>>>();
         let (tokens, grids, channels) = (of(TOKENS)?, of(GRID)?, of(CHANNELS)?);
         let grid = grids.first().and_then(|grid| grid_of(grid)).unwrap_or_default();
@@ -167,12 +167,12 @@ impl Method for Padim {
             (*grids[0]).clone(),
             all,
         ];
-        Ok(Fitted { tensors, rows: vec![cells; count] })
+        Ok(BankContent { tensors, rows: vec![cells; count] })
     }
 
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
@@ -183,7 +183,7 @@ impl Method for Padim {
         Ok((prompts, Vec::new()))
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
         let grid = bank.tensor(GRID).ok().and_then(grid_of);
         let Some(cells) = grid.map(Grid::cells).filter(|cells| *cells > 0) else {
             let message = format!("tensor `{GRID}` is no grid; build the bank again");

@@ -15,7 +15,7 @@
 use super::distances;
 use super::vit_options::{self, ROTATIONS, SIZE, TAPS};
 use super::{
-    Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, rows,
+    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, rows,
 };
 use crate::backend::BankRole;
 use crate::encoder::Wants;
@@ -145,7 +145,7 @@ impl Method for PatchCore {
         Ok(vec![rows::joined(&views)?])
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<BankContent> {
         let parts = prompts.iter().map(|prompt| find(&prompt.tensors, PATCHES)).collect::<Result<Vec<_>>>()?;
         let all = rows::joined(&parts)?;
         let &[count, width] = &all.shape[..] else {
@@ -170,12 +170,12 @@ impl Method for PatchCore {
         };
         let shape = if neighbours.len() == 1 { vec![1, 1] } else { vec![patches.shape[0], AROUND] };
         let neighbours = NamedTensor { name: NEIGHBOURS, shape, values: neighbours.into() };
-        Ok(Fitted { tensors: vec![patches, neighbours], rows: counts })
+        Ok(BankContent { tensors: vec![patches, neighbours], rows: counts })
     }
 
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
@@ -185,7 +185,7 @@ impl Method for PatchCore {
         Ok((rows::prompts(bank, PATCHES, hashes, places)?, Vec::new()))
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
         let rows = bank.tensor(PATCHES)?.shape.first().copied().unwrap_or(0).max(1);
         rows::check_shape(bank, PATCHES, &[rows, width(arch, options)])?;
         if !bank.rows.is_empty() {

@@ -12,7 +12,9 @@
 
 use super::distances::{self, FARTHEST};
 use super::vit_options::{self, SIZE, TAPS};
-use super::{Fitted, Fitting, Method, NamedTensor, Opt, Options, Output, Prompt, find, load_on_every_device, rows};
+use super::{
+    BankContent, Fitting, Method, NamedTensor, Opt, Options, Output, Prompt, find, load_on_every_device, rows,
+};
 use crate::backend::BankRole;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,16 +93,16 @@ impl Method for Spade {
         Ok(())
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<BankContent> {
         let of = |name: &str| prompts.iter().map(|prompt| find(&prompt.tensors, name)).collect::<Result<Vec<_>>>();
         let (patches, classes) = (of(PATCHES)?, of(CLASSES)?);
         let counts = patches.iter().map(|patches| patches.shape[1]).collect();
-        Ok(Fitted { tensors: vec![rows::joined(&patches)?, rows::joined(&classes)?], rows: counts })
+        Ok(BankContent { tensors: vec![rows::joined(&patches)?, rows::joined(&classes)?], rows: counts })
     }
 
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
@@ -110,7 +112,7 @@ impl Method for Spade {
         Ok((prompts, Vec::new()))
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
         rows::check_counts(bank, prompts)?;
         let taps = options.counts(TAPS)?.len();
         rows::check_shape(bank, PATCHES, &[taps, bank.rows.iter().sum(), arch.vision.width])?;

@@ -15,8 +15,8 @@
 use super::distances;
 use super::vit_options::{self, ROTATIONS, SIZE, TAPS};
 use super::{
-    Fitted, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find, load_on_every_device,
-    pixels, rows,
+    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find,
+    load_on_every_device, pixels, rows,
 };
 use crate::backend::BankRole;
 use crate::encoder::Wants;
@@ -167,7 +167,7 @@ impl Method for Subspace {
         Ok(vec![moments.to_tensor(MOMENTS)])
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<BankContent> {
         let tensors = prompts.iter().map(|prompt| find(&prompt.tensors, MOMENTS)).collect::<Result<Vec<_>>>()?;
         let each = tensors.iter().map(|tensor| Moments::from_values(&tensor.values)).collect::<Result<Vec<_>>>()?;
         let rows = each.iter().map(Moments::count).collect();
@@ -185,12 +185,12 @@ impl Method for Subspace {
             NamedTensor { name: VALUES, shape: vec![width], values: narrow(&found.values) },
             NamedTensor { name: MOMENTS, shape, values: moments.into() },
         ];
-        Ok(Fitted { tensors, rows })
+        Ok(BankContent { tensors, rows })
     }
 
     fn take_apart(
         &self,
-        bank: &Fitted,
+        bank: &BankContent,
         hashes: &[[u8; 32]],
         places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
@@ -207,7 +207,7 @@ impl Method for Subspace {
         Ok((places.iter().map(prompt).collect(), Vec::new()))
     }
 
-    fn check_bank(&self, bank: &Fitted, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
         let width = arch.vision.width;
         let components = bank.tensor(COMPONENTS)?.shape.first().copied().unwrap_or(0).clamp(1, width);
         rows::check_counts(bank, prompts)?;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    AfterStep, Batch, Compare, Fitted, Fitting, Loaded, Method, NamedTensor, Options, Output, Outputs, Prompt, find,
-    load_on_every_device, rows, valid_rows,
+    AfterStep, BankContent, Batch, Compare, Fitting, Loaded, Method, NamedTensor, Options, Output, Outputs, Prompt,
+    find, load_on_every_device, rows, valid_rows,
 };
 use crate::backend::{Backend, BankRole, Role};
 use crate::encoder::Wants;
@@ -40,21 +40,21 @@ impl Method for MeanNearest {
         Ok(())
     }
 
-    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<Fitted> {
+    fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<BankContent> {
         let rows = prompts.iter().map(|prompt| find(&prompt.tensors, ROWS)).collect::<Result<Vec<_>>>()?;
-        Ok(Fitted { tensors: vec![rows::joined(&rows)?], rows: Vec::new() })
+        Ok(BankContent { tensors: vec![rows::joined(&rows)?], rows: Vec::new() })
     }
 
     fn take_apart(
         &self,
-        _bank: &Fitted,
+        _bank: &BankContent,
         _hashes: &[[u8; 32]],
         _places: &[usize],
     ) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
         Err(rows::inseparable(self.name()))
     }
 
-    fn check_bank(&self, bank: &Fitted, _prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
+    fn check_bank(&self, bank: &BankContent, _prompts: usize, arch: &Arch, _: &Options) -> Result<()> {
         match bank.tensor(ROWS)?.shape[..] {
             [layers, _, width] if layers == arch.taps.len() && width == arch.vision.width => Ok(()),
             _ => {

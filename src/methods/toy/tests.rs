@@ -54,8 +54,8 @@ fn another_method_needs_its_folder_and_one_line() {
     assert!(scores[2].score > 1e-3 && scores[3].score > 1e-3, "{scores:?}");
 
     // Prompts that cannot be told apart are not shared between banks, which changes no bit.
-    let mut panel = engine.panel(&[Arc::clone(&bank), Arc::clone(&bank)]).unwrap();
-    for score in panel.score(frames[2]).unwrap() {
+    let mut many = engine.multi_bank_scorer(&[Arc::clone(&bank), Arc::clone(&bank)]).unwrap();
+    for score in many.score(frames[2]).unwrap() {
         assert_eq!(score.score.to_bits(), scores[2].score.to_bits());
     }
     assert_eq!(engine.append_to(&bank).err().unwrap().kind(), ErrorKind::Argument);

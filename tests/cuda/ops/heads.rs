@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inctrl::backend::{Backend, BankRole, BankTensor, Role};
-use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
+use inctrl::methods::inctrl::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 use inctrl::tensor::Dense;
 
 use super::patch_nn::unit_rows;
@@ -17,8 +17,8 @@ fn heads_bank<B: Backend>(backend: &mut B, mean: &[f32], text: &[f32]) -> B::Ban
     backend.bank(&[numbers(&cls_mean, 1), numbers(&text, 2)]).unwrap()
 }
 
-fn images_at(images: usize) -> Scored {
-    Scored { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 }
+fn images_at(images: usize) -> HeadInputs {
+    HeadInputs { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 }
 }
 
 fn dense(seed: u64, rows: usize, cols: usize, biased: bool) -> Dense {

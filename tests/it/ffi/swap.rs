@@ -30,7 +30,7 @@ fn every_result_is_that_of_its_bank_while_banks_are_exchanged() {
         })
         .collect();
     let expected: Vec<Vec<_>> = banks.iter().map(|bank| alone(&engine, bank, &frames(&queries))).collect();
-    let slot = Arc::new(engine.bank_slot(Arc::clone(&banks[0])).unwrap());
+    let slot = Arc::new(engine.shared_bank(Arc::clone(&banks[0])).unwrap());
     let (taken, done, seen) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
 
     let last = thread::scope(|scope| {
@@ -74,7 +74,7 @@ fn every_result_is_that_of_its_bank_while_banks_are_exchanged() {
         let last = swaps.join().unwrap();
         scorers.iter_mut().for_each(|scorer| {
             scorer.score(queries[0].frame()).unwrap();
-            assert_eq!(scorer.slot().current().1, last);
+            assert_eq!(scorer.shared_bank().current().1, last);
         });
         // All scorers have the last bank: the next swap frees every other.
         let current = Arc::clone(scorers[0].bank());

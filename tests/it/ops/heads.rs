@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inctrl::backend::{BankRole, BankTensor};
-use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
+use inctrl::methods::inctrl::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 use inctrl::tensor::Dense;
 
 use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
@@ -83,8 +83,8 @@ impl Case {
     }
 }
 
-fn images_at(images: usize) -> Scored {
-    Scored { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 }
+fn images_at(images: usize) -> HeadInputs {
+    HeadInputs { views: 0..images, first_slot: 0, cls_mean: 0, text_prototypes: 1 }
 }
 
 /// `W x + b`

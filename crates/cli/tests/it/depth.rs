@@ -243,8 +243,8 @@ fn rust_refuses_in_a_bank_and_tells_with_a_score() {
     assert_eq!(doubt(bright), Some(DepthDoubt::Undeclared { prompts: level }));
     assert_eq!([doubt(eight.frame()), doubt(declared.frame())], [None, None]);
     assert_eq!(doubt(bright.with_white_level(WhiteLevel::FULL).unwrap()), None);
-    let mut panel = engine.panel(&[bank]).unwrap();
-    assert!(panel.score(twelve.frame()).unwrap()[0].depth_doubt.is_some());
+    let mut many = engine.multi_bank_scorer(&[bank]).unwrap();
+    assert!(many.score(twelve.frame()).unwrap()[0].depth_doubt.is_some());
     // A warm-up of any format is grey, and no doubt is left of it.
     for format in PixelFormat::ALL {
         scorer.warm_up(13, 5, format, 1).unwrap();

@@ -15,7 +15,7 @@ use inctrl::{AnomalyMap, Error, ErrorKind, Result, Score};
 
 /// What is kept of an image's score against one bank.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scored {
+pub struct BankResult {
     /// [`Score::score`].
     pub score: f32,
     /// The largest residual of the map.
@@ -32,7 +32,7 @@ pub struct Entry {
     /// The class that it was scored as.
     pub class: String,
     /// The scores against each bank (shots within runs), or the error.
-    pub scores: Result<Vec<Scored>, String>,
+    pub scores: Result<Vec<BankResult>, String>,
     /// Hash of the pixels, in hexadecimal; empty where the image could not be read.
     pub hash: String,
     /// Sides of the image in pixels.
@@ -62,7 +62,7 @@ struct Line {
 impl Entry {
     /// What is kept of an image's scores.
     pub fn of(name: &str, class: &str, hash: String, scores: &[Score]) -> Self {
-        let kept = |s: &Score| Scored { score: s.score, patch_max: s.map.largest(), cells: s.map.cells.clone() };
+        let kept = |s: &Score| BankResult { score: s.score, patch_max: s.map.largest(), cells: s.map.cells.clone() };
         let first = scores.first();
         let place = first.map_or([0.0; 4], |s| {
             let p = s.map.placement;
@@ -103,7 +103,7 @@ impl Entry {
     }
 
     fn line(&self) -> Line {
-        let digits = |s: &Scored| {
+        let digits = |s: &BankResult| {
             let numbers = [s.score, s.patch_max].into_iter().chain(s.cells.iter().copied());
             numbers.map(|x| format!("{:08x}", x.to_bits())).collect()
         };
@@ -128,7 +128,7 @@ impl Entry {
         let scored = |text: &String| {
             let mut numbers = text.as_bytes().chunks(8).map(number);
             let [score, patch_max] = [numbers.next()??, numbers.next()??];
-            Some(Scored { score, patch_max, cells: numbers.collect::<Option<_>>()? })
+            Some(BankResult { score, patch_max, cells: numbers.collect::<Option<_>>()? })
         };
         let scores = match line.error {
             Some(error) => Err(error),
@@ -136,7 +136,7 @@ impl Entry {
         };
         let place = line.place.map(f64::from_bits);
         let cells =
-            scores.as_ref().map_or(0, |scores: &Vec<Scored>| scores.first().map_or(0, |first| first.cells.len()));
+            scores.as_ref().map_or(0, |scores: &Vec<BankResult>| scores.first().map_or(0, |first| first.cells.len()));
         let grid = line.grid.unwrap_or(Grid::square(cells.isqrt()));
         Some(Entry { name: line.name, class: line.class, scores, hash: line.hash, size: line.size, place, grid })
     }
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str) -> Entry {
-        let scored = Scored { score: 0.1, patch_max: f32::MIN_POSITIVE, cells: vec![0.3, 1e-9, 0.0, 0.7] };
+        let scored = BankResult { score: 0.1, patch_max: f32::MIN_POSITIVE, cells: vec![0.3, 1e-9, 0.0, 0.7] };
         Entry {
             name: name.to_owned(),
             class: "nut".to_owned(),

@@ -21,7 +21,7 @@ mod run;
 
 pub use chance::Chance;
 pub use draws::{Draw, Draws, Prompt};
-pub use journal::{Entry, Journal, Scored};
+pub use journal::{BankResult, Entry, Journal};
 pub use paper::{PAPER_METHOD, PaperRow, paper_rows};
 pub use results::{Cell, ClassResults, MetricName, Results, Spread, Summary, evaluate};
-pub use run::{Failure, Options, Step, run};
+pub use run::{Event, Failure, Options, run};

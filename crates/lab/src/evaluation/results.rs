@@ -6,7 +6,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::chance::{Chance, Counts};
-use super::{Draws, Entry, Failure, Options, PAPER_METHOD, PaperRow, Scored, paper_rows};
+use super::{BankResult, Draws, Entry, Failure, Options, PAPER_METHOD, PaperRow, paper_rows};
 use crate::datasets::{self, ClassCounts, Dataset, Item, Label, Layout, Problem, Split};
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
 use crate::render::upsample;
@@ -231,7 +231,7 @@ pub fn evaluate(
         }
         classes.push(class_results(class, dataset.text(class), options, &judged, &mut failures)?);
     }
-    let differs = |scored: &Scored| scored.score.to_bits() != scored.patch_max.to_bits();
+    let differs = |scored: &BankResult| scored.score.to_bits() != scored.patch_max.to_bits();
     Ok(Results {
         version: env!("CARGO_PKG_VERSION"),
         model: engine.model_hash().to_owned(),
@@ -303,7 +303,7 @@ fn class_results(
     let bytes = Pixels::bytes(pixel_count(&masks)).saturating_mul(threads);
     check_memory(&what, bytes, "use a smaller --mask-side")?;
     let bank = |bank: usize| -> Result<_> {
-        let images = |figure: fn(&Scored) -> f32| -> [Metric; 3] {
+        let images = |figure: fn(&BankResult) -> f32| -> [Metric; 3] {
             let score = |(_, entry): &(&Item, &Entry)| entry.scores.as_ref().map_or(f32::NAN, |s| figure(&s[bank]));
             let scores: Vec<f32> = judged.iter().map(score).collect();
             let ranking = Ranking::new(&scores, &truth);

@@ -33,9 +33,9 @@ pub struct Options {
     pub draws: Option<Draws>,
 }
 
-/// Progress of a run.
+/// What a run reports while it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Event {
     /// The number of images to encode.
     Images(usize),
     /// One more image is done.
@@ -89,7 +89,7 @@ pub fn run(
     dataset: &Dataset,
     options: &Options,
     folder: &Path,
-    mut observe: impl FnMut(Step),
+    mut observe: impl FnMut(Event),
 ) -> Result<(Draws, Vec<Entry>, Vec<Failure>)> {
     let classes = options.classes(dataset)?;
     let (draws, failures) = draws(dataset, &classes, options)?;
@@ -105,13 +105,13 @@ pub fn run(
     }
     work.retain(|(_, items)| !items.is_empty());
     let prompts = |class: &str| unique(&draws, class).len();
-    observe(Step::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()));
+    observe(Event::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()));
     for (class, items) in work {
-        let banks = banks(engine, dataset, class, options, &draws, || observe(Step::Done))?;
-        let mut panel = engine.panel(&banks)?;
-        score(&mut panel, class, &items, |entry| {
+        let banks = banks(engine, dataset, class, options, &draws, || observe(Event::Done))?;
+        let mut many = engine.multi_bank_scorer(&banks)?;
+        score(&mut many, class, &items, |entry| {
             journal.add(entry)?;
-            observe(Step::Done);
+            observe(Event::Done);
             Ok(())
         })?;
     }
@@ -273,7 +273,7 @@ fn banks(
 
 /// Scores `items` while the next ones are decoded.
 fn score(
-    panel: &mut MultiBankScorer,
+    many: &mut MultiBankScorer,
     class: &str,
     items: &[&Item],
     mut each: impl FnMut(Entry) -> Result<()>,
@@ -292,7 +292,7 @@ fn score(
         for (item, image) in decoded {
             let scored = image.and_then(|image| {
                 let hash = blake3::Hash::from_bytes(image.frame().content_hash()?).to_hex().to_string();
-                Ok(Entry::of(&item.name, class, hash, panel.score(image.frame())?))
+                Ok(Entry::of(&item.name, class, hash, many.score(image.frame())?))
             });
             let entry = match scored {
                 Ok(entry) => entry,

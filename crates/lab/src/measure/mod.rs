@@ -19,7 +19,7 @@ mod distribution;
 pub mod op;
 mod operations;
 mod rival;
-mod steps;
+mod stages;
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub use contest::{OpReport, RivalTimes, Times, Turns, contest};
 pub use distribution::Distribution;
 pub use operations::{OperationTime, Peak, op_report, operation_times, operations, peak};
 pub use rival::Rival;
-pub use steps::{StepTimes, step_times};
+pub use stages::{StageDistributions, stage_distributions};
 
 use inctrl::internals::write_atomically;
 use inctrl::{Error, Result};

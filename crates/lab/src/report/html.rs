@@ -9,7 +9,7 @@ use super::charts::{Curve, curves, histogram};
 use super::mistakes::pictures;
 use super::tables::{NOTE, chance, paper, percent, shown_metrics};
 use crate::datasets::{Item, Label};
-use crate::evaluation::{Cell, Chance, ClassResults, Entry, MetricName, PaperRow, Scored};
+use crate::evaluation::{BankResult, Cell, Chance, ClassResults, Entry, MetricName, PaperRow};
 use crate::metrics::{Best, Confusion, Ranking};
 use crate::render::ColourScale;
 
@@ -207,7 +207,7 @@ fn score(entry: &Entry, bank: usize) -> f32 {
     scored(entry, bank).map_or(f32::NAN, |scored| scored.score)
 }
 
-fn scored(entry: &Entry, bank: usize) -> Option<&Scored> {
+fn scored(entry: &Entry, bank: usize) -> Option<&BankResult> {
     entry.scores.as_ref().ok()?.get(bank)
 }
 

@@ -22,7 +22,7 @@ use inctrl::{Error, ErrorKind, Result};
 ///
 /// The defects are small, medium and large in turn, from image 000 on. No specimen occurs twice.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Recipe {
     /// The split of families and defects.
     pub split: Split,
     /// Families of the split; all of them if empty.
@@ -80,7 +80,7 @@ struct Class {
     defects: Vec<&'static str>,
 }
 
-impl Plan {
+impl Recipe {
     /// How many images the data set has, masks not counted.
     pub fn images(&self) -> usize {
         let of = |family: Family| self.normals + self.test_normals + self.split.defects(family).len() * self.defective;

@@ -6,7 +6,7 @@
 //! twice, without and with its defect, from the same random numbers: the mask is where the two photographs differ
 //! visibly.
 //!
-//! A [`Split`] separates families and defects for training from those for testing; [`Plan`] writes a data set of
+//! A [`Split`] separates families and defects for training from those for testing; [`Recipe`] writes a data set of
 //! either.
 //!
 //! Invariants: equal arguments give equal bytes, on every machine whose floating point is that of IEEE 754, because
@@ -31,7 +31,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub use dataset::Plan;
+pub use dataset::Recipe;
 pub use defect::{Defect, Fault, Severity};
 pub use family::Family;
 pub use split::Split;

@@ -177,8 +177,8 @@ mod plans {
     use super::*;
     use crate::datasets::{self, Dataset, Label, Layout};
 
-    fn plan() -> Plan {
-        Plan {
+    fn recipe() -> Recipe {
+        Recipe {
             split: Split::HeldOut,
             families: vec![Family::HexNut, Family::Cable],
             products: 2,
@@ -206,22 +206,22 @@ mod plans {
         let bench = tempfile::tempdir().unwrap();
         let [first, second] = ["deep/first", "second"].map(|name| bench.path().join(name));
         let drawn = AtomicUsize::new(0);
-        plan()
+        recipe()
             .write(&first, threads(1), || {
                 drawn.fetch_add(1, Ordering::Relaxed);
             })
             .unwrap();
-        assert_eq!(drawn.into_inner(), plan().images());
+        assert_eq!(drawn.into_inner(), recipe().images());
         // An empty folder is no obstacle.
         fs::create_dir(&second).unwrap();
-        plan().write(&second, threads(5), || {}).unwrap();
+        recipe().write(&second, threads(5), || {}).unwrap();
         assert_eq!(names(bench.path()), ["deep", "second"]);
         let classes = ["cable_00", "cable_01", "class_texts.json", "hex_nut_00", "hex_nut_01", "synth.json"];
         assert_eq!(names(&first), classes);
 
         let data = Dataset::open(&first, None, 0).unwrap();
         assert_eq!(data.layout, Layout::Mvtec);
-        assert_eq!(data.items.len(), plan().images());
+        assert_eq!(data.items.len(), recipe().images());
         let report = datasets::check(&data, &[], || {});
         assert!(report.problems.iter().all(|problem| !problem.fault), "{:?}", report.problems);
         for item in &data.items {
@@ -255,7 +255,7 @@ mod plans {
         fs::write(folder.join("mine"), "kept").unwrap();
         fs::write(bench.path().join("file"), "kept").unwrap();
         for name in ["set", "file", "file/below"] {
-            let error = plan().write(&bench.path().join(name), threads(1), || panic!("drawn")).unwrap_err();
+            let error = recipe().write(&bench.path().join(name), threads(1), || panic!("drawn")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Io);
             assert!(error.to_string().contains(name), "{error}");
         }
@@ -268,16 +268,16 @@ mod plans {
         let bench = tempfile::tempdir().unwrap();
         let folder = bench.path().join("set");
         let cases = [
-            ("washer", Plan { families: vec![Family::Cable, Family::Washer], ..plan() }),
-            ("family 2 is hex_nut again", Plan { families: vec![Family::HexNut; 2], ..plan() }),
-            ("0 products", Plan { products: 0, ..plan() }),
-            ("0 normals", Plan { normals: 0, ..plan() }),
-            ("0 test normals", Plan { test_normals: 0, ..plan() }),
-            ("31 pixels", Plan { side: 31, ..plan() }),
-            ("4097 pixels", Plan { side: 4097, ..plan() }),
+            ("washer", Recipe { families: vec![Family::Cable, Family::Washer], ..recipe() }),
+            ("family 2 is hex_nut again", Recipe { families: vec![Family::HexNut; 2], ..recipe() }),
+            ("0 products", Recipe { products: 0, ..recipe() }),
+            ("0 normals", Recipe { normals: 0, ..recipe() }),
+            ("0 test normals", Recipe { test_normals: 0, ..recipe() }),
+            ("31 pixels", Recipe { side: 31, ..recipe() }),
+            ("4097 pixels", Recipe { side: 4097, ..recipe() }),
         ];
-        for (part, plan) in cases {
-            let error = plan.write(&folder, threads(1), || panic!("drawn")).unwrap_err();
+        for (part, recipe) in cases {
+            let error = recipe.write(&folder, threads(1), || panic!("drawn")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Argument);
             assert!(error.to_string().contains(part), "{part}: {error}");
         }

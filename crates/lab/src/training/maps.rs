@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Step;
+use super::Event;
 use super::draws::Sample;
 use super::set::Set;
 use inctrl::Result;
@@ -36,7 +36,7 @@ impl Maps {
         encoder: &mut Encoder<'_>,
         set: &Set,
         samples: &[Sample],
-        observe: &mut impl FnMut(Step),
+        observe: &mut impl FnMut(Event),
     ) -> Result<()> {
         // By prompt, so that each is brought to the device once.
         let wanted: BTreeSet<(usize, usize)> =
@@ -47,7 +47,7 @@ impl Maps {
         }
         let missing: Vec<(usize, usize)> =
             wanted.into_iter().filter(|&(prompt, member)| !self.pairs.contains_key(&(member, prompt))).collect();
-        observe(Step::Pairs(missing.len()));
+        observe(Event::Pairs(missing.len()));
         for pairs in missing.chunk_by(|a, b| a.0 == b.0) {
             let record = set.members[pairs[0].0].record;
             let reference = encoder.reference(&set.store.taps(record)?, &set.store.valid(record)?)?;
@@ -55,7 +55,7 @@ impl Maps {
                 let mut cosines = vec![0.0; len].into_boxed_slice();
                 encoder.nearest(&set.store.taps(set.members[member].record)?, &reference, &mut cosines)?;
                 self.pairs.insert((member, prompt), cosines);
-                observe(Step::Compared);
+                observe(Event::Compared);
             }
         }
         Ok(())

@@ -49,10 +49,10 @@ pub use run::{Base, Epoch, Paths, Trained, finish, train};
 
 use serde::Serialize;
 
-/// Progress of a run.
+/// What a run reports while it works.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Step {
+pub enum Event {
     /// The number of images to read, to find copies.
     Checking(usize),
     /// One more is.

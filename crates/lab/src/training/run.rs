@@ -13,7 +13,7 @@ use super::files::{State, state_path, write_heads, write_merged};
 use super::maps::Maps;
 use super::network::{Batch, Network};
 use super::set::Set;
-use super::{Failure, Options, Step};
+use super::{Event, Failure, Options};
 use crate::datasets::Dataset;
 use crate::metrics::auroc;
 use inctrl::internals::check_memory;
@@ -102,7 +102,7 @@ pub fn train(
     dataset: &Dataset,
     options: &Options,
     paths: &Paths,
-    mut observe: impl FnMut(Step),
+    mut observe: impl FnMut(Event),
 ) -> Result<Trained> {
     options.check()?;
     let (engine, arch) = (&base.engine, base.engine.arch());
@@ -138,7 +138,7 @@ pub fn train(
         maps.prepare(&mut encoder, &set, &samples, &mut observe)?;
         let batches: Vec<Batch> =
             samples.chunks(options.batch).map(|step| batch(&set, &maps, &text_priors, step)).collect::<Result<_>>()?;
-        observe(Step::Training { epoch, steps: batches.len() });
+        observe(Event::Training { epoch, steps: batches.len() });
         let mut gradient = vec![0.0; state.network.parameters.len()];
         let mut total = 0.0;
         for (step, batch) in batches.iter().enumerate() {
@@ -156,13 +156,13 @@ pub fn train(
             state.optimiser.rate = options.rate_at(epoch * options.steps + step);
             state.optimiser.step(&mut state.network.parameters, &gradient);
             total += loss;
-            observe(Step::Stepped);
+            observe(Event::Stepped);
         }
         let [auroc, patch_auroc] = judge(&state.network, &set, &samples, &batches);
         let figures = Epoch { loss: total / batches.len() as f64, auroc, patch_auroc };
         state.history.push(figures);
         state.save(&state_file, &identity)?;
-        observe(Step::Epoch(figures));
+        observe(Event::Epoch(figures));
     }
     state.history.truncate(options.epochs);
     write_heads(&paths.output, &state.network, arch)?;

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::cache::{Cache, Store};
-use super::{Failure, Options, Step};
+use super::{Event, Failure, Options};
 use crate::datasets::{self, Dataset, Item, Label};
 use inctrl::internals::Encoder;
 use inctrl::internals::without_signals;
@@ -37,9 +37,11 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// Encodes the images of the wanted classes that `cache` does not hold yet: normal and anomalous ones of both splits.
+    /// Encodes the images of the wanted classes that `cache` does not hold yet: normal and anomalous ones of both
+    /// splits.
     ///
-    /// An image that cannot be used is left out, and is in the list; so is one that is normal and anomalous in one class.
+    /// An image that cannot be used is left out, and is in the list; so is one that is normal and anomalous in one
+    /// class.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for classes with too few usable images, [`ErrorKind::Io`] where the cache cannot be written,
@@ -49,12 +51,12 @@ impl Set {
         dataset: &Dataset,
         options: &Options,
         mut cache: Cache,
-        observe: &mut impl FnMut(Step),
+        observe: &mut impl FnMut(Event),
     ) -> Result<(Set, Vec<Failure>)> {
         let classes = options.classes(dataset)?;
         let wanted = |item: &Item| classes.contains(&item.class.as_str());
-        observe(Step::Checking(dataset.items.iter().filter(|item| wanted(item)).count()));
-        let pictures = datasets::check(dataset, &classes, || observe(Step::Checked)).pictures;
+        observe(Event::Checking(dataset.items.iter().filter(|item| wanted(item)).count()));
+        let pictures = datasets::check(dataset, &classes, || observe(Event::Checked)).pictures;
         let seen: Vec<(&Item, Option<PictureId>)> =
             dataset.items.iter().zip(pictures).filter(|(item, _)| wanted(item)).collect();
         let (mut usable, mut failures) = (Vec::new(), Vec::new());
@@ -67,7 +69,7 @@ impl Set {
                 failures.push(Failure { name: item.name.clone(), error });
             }
         }
-        observe(Step::Images(items.len()));
+        observe(Event::Images(items.len()));
         let known = cache.hashes();
         thread::scope(|scope| {
             let (sender, read) = sync_channel(2);
@@ -102,7 +104,7 @@ impl Set {
                     (Err(error), _) if error.kind() == ErrorKind::Device => return Err(error),
                     (Err(error), _) => failures.push(Failure { name: item.name.clone(), error: error.chain() }),
                 }
-                observe(Step::Encoded);
+                observe(Event::Encoded);
             }
             Ok(())
         })?;
@@ -159,7 +161,8 @@ impl Set {
         self.members.iter().enumerate().filter(move |(_, member)| fits(member)).map(|(index, _)| index)
     }
 
-    /// Which images these are, in which order: a hash of names, classes and their words, labels and contents, in hexadecimal.
+    /// Which images these are, in which order: a hash of names, classes and their words, labels and contents, in
+    /// hexadecimal.
     pub fn identity(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for member in &self.members {

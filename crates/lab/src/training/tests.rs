@@ -9,7 +9,7 @@ use super::{Loss, LossInput};
 use inctrl::backend::cpu::Cpu;
 use inctrl::backend::{Backend, BankRole, BankTensor, Role};
 use inctrl::internals::TensorFile;
-use inctrl::methods::inctrl::{HeadOps, OUTPUTS, Scored, cls_mean, head_layers};
+use inctrl::methods::inctrl::{HeadInputs, HeadOps, OUTPUTS, cls_mean, head_layers};
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
 
@@ -111,7 +111,8 @@ fn three_steps_are_those_of_pytorch() {
             let found = network.step(&batch(step), loss, input, &mut gradient);
             optimiser.step(&mut network.parameters, &gradient);
             let expected = f64::from_le_bytes(*expected);
-            // AdamW divides by the size of the gradient, so that rounding of one that is nearly zero counts in the next step.
+            // AdamW divides by the size of the gradient, so that rounding of one that is nearly zero counts in the next
+            // step.
             assert!((found - expected).abs() <= 1e-8, "{name}, step {step}: loss {found}, PyTorch {expected}");
         }
         assert_eq!(losses.len(), 3);
@@ -169,7 +170,7 @@ fn the_engines_heads_score_alike() {
 
     let mut cpu = Cpu::new(1).unwrap();
     let heads = cpu.head_weights(&head_layers(&weights).unwrap()).unwrap();
-    let one = Scored { views: 0..1, first_slot: 0, cls_mean: 0, text_prototypes: 1 };
+    let one = HeadInputs { views: 0..1, first_slot: 0, cls_mean: 0, text_prototypes: 1 };
     let f32s = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
     let batch = batch(0);
     let scored = network.evaluate(&batch);

@@ -1,4 +1,4 @@
-//! The search by floats alone: the product of query patches and prompt patches, of which only the running maximum is kept.
+//! The search by floats alone: the product of query patches and bank rows, of which only the running maximum is kept.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use crate::backend::cpu::tile::{Lines, Rows};
 /// Floats of scratch that [`Full`] needs, at the widest instruction set.
 pub(super) const SCRATCH: usize = blocks::SCRATCH + BLOCK_ROWS * MAX_PANEL;
 
-/// One part: a block of query patches and some panels of the prompts.
+/// One part: a block of query patches and some panels of the bank.
 pub(super) struct Full<'a> {
     pub query: Rows<'a>,
     /// `[count, W]`.
-    pub prompts: Rows<'a>,
+    pub bank_rows: Rows<'a>,
     pub count: usize,
     pub panels: Range<usize>,
     /// [`SCRATCH`] uninitialised floats.
@@ -33,21 +33,21 @@ impl Kernel for Full<'_> {
         let (scratch, largest) = self.scratch.split_at_mut(blocks::SCRATCH);
         let largest = &mut largest[..rows * width];
         largest.fill(f32::NEG_INFINITY);
-        let mut prompts = Prompts { rows: self.prompts, count: self.count, largest };
+        let mut bank_rows = BankRows { rows: self.bank_rows, count: self.count, largest };
         let mut first = self.panels.start;
         while first < self.panels.end {
             let last = self.panels.end.min(first + BLOCK_PANELS);
-            walk(simd, self.query, rows, first..last, scratch, &mut prompts);
+            walk(simd, self.query, rows, first..last, scratch, &mut bank_rows);
             first = last;
         }
-        for (best, row) in self.best.iter_mut().zip(prompts.largest.chunks_exact(width)) {
+        for (best, row) in self.best.iter_mut().zip(bank_rows.largest.chunks_exact(width)) {
             *best = simd.max_lanes(simd.max(simd.load(row), simd.load(&row[S::LANES..])));
         }
     }
 }
 
 /// Prompt patches, packed as they are needed.
-pub(super) struct Prompts<'a> {
+pub(super) struct BankRows<'a> {
     /// `[count, W]`.
     pub rows: Rows<'a>,
     pub count: usize,
@@ -55,7 +55,7 @@ pub(super) struct Prompts<'a> {
     pub largest: &'a mut [f32],
 }
 
-impl<S: Simd> Panels<S> for Prompts<'_> {
+impl<S: Simd> Panels<S> for BankRows<'_> {
     #[inline(always)]
     fn piece<'a>(&'a self, simd: S, panel: usize, from: usize, length: usize, room: &'a mut [f32]) -> &'a [f32] {
         let first = panel * 2 * S::LANES;
@@ -79,7 +79,7 @@ impl<S: Simd> Panels<S> for Prompts<'_> {
                     simd.store(simd.max(simd.load(sums), simd.load(largest)), largest);
                 }
             } else {
-                // The columns beyond the last prompt patch are zero, which a cosine can lie below.
+                // The columns beyond the last bank row are zero, which a cosine can lie below.
                 sums[..columns].iter().zip(largest).for_each(|(x, largest)| *largest = largest.max(*x));
             }
         }

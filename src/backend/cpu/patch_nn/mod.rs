@@ -1,9 +1,9 @@
-//! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all prompt patches. The working memory
-//! depends on what `taps` has room for and on the threads, not on the images of a call nor on the prompts.
+//! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all bank rows. The working
+//! memory depends on what `taps` has room for and on the threads, not on the images of a call nor on the bank.
 //!
-//! Bytes screen the prompt patches and floats rescore what remains (`screen`, `rescore`), with the bits of a search by floats
-//! alone (`full`), which serves where the processor's bytes are not faster, where a vector is not of unit length or not
-//! finite, and where too many patches are alike.
+//! Bytes screen the bank rows and floats rescore what remains (`screen`, `rescore`), with the bits of a search by
+//! floats alone (`full`), which serves where the processor's bytes are not faster, where a vector is not of unit length
+//! or not finite, and where too many patches are alike.
 
 use std::ops::Range;
 
@@ -42,7 +42,8 @@ pub(super) struct Memory {
     screen: screen::Memory,
 }
 
-/// Bytes of [`Memory`] after searches of up to `rows` query rows, those of all `layers` layers, with or without `integers`.
+/// Bytes of [`Memory`] after searches of up to `rows` query rows, those of all `layers` layers, with or without
+/// `integers`.
 pub(super) fn bytes(integers: bool, rows: usize, layers: usize, width: usize, threads: usize) -> usize {
     let room = Room::new(rows, layers, TASKS * threads);
     let found = room.tasks.saturating_mul(BLOCK_ROWS * size_of::<f32>());
@@ -51,7 +52,7 @@ pub(super) fn bytes(integers: bool, rows: usize, layers: usize, width: usize, th
 }
 
 impl Cpu {
-    /// The bytes of unit vectors `[layers, prompts, width]`, if it pays to search by them.
+    /// The bytes of unit vectors `[layers, bank rows, width]`, if it pays to search by them.
     pub(super) fn integers(&mut self, taps: &[f32], shape: [usize; 3]) -> Result<Option<Integers>> {
         Integers::new(&mut self.pool, self.isa, self.bytes, taps, shape)
     }
@@ -59,13 +60,13 @@ impl Cpu {
     /// `out[l, i] = max_j queries[l, i] · bank[l, j]` for the rows that `at` names.
     pub(super) fn run_patch_nn(&mut self, queries: &[f32], at: &Search, bank: &Bank, out: &mut [f32]) -> Result<()> {
         let tensor = bank.rows("patch_nn", at.tensor)?;
-        let [layers, prompts, width] = tensor.shape;
+        let [layers, bank_rows, width] = tensor.shape;
         let rows = at.queries.len();
         need("patch_nn", "queries", queries.len(), at.query_len(layers) * width)?;
         need("patch_nn", "out", out.len(), at.out_len(layers))?;
         let tasks = TASKS * self.pool.threads();
         let queries = Queries { values: queries, pitch: at.query_pitch, first: at.queries.start, width };
-        let parts = Parts::new([layers, rows, prompts], tasks);
+        let parts = Parts::new([layers, rows, bank_rows], tasks);
         let room = Room::new(queries.values.len() / width.max(1), layers, tasks);
         screen::reserve(&mut self.pool, width)?;
         let Memory { found, screen, .. } = &mut self.nearest;
@@ -83,13 +84,15 @@ impl Cpu {
             #[allow(unsafe_code)]
             let best = unsafe { found.slice((part.share * layers + part.layer) * rows + part.first, part.count) };
             let query = Rows::new(queries.from(part.layer, part.first), width, width);
-            let prompts = Rows::new(&tensor.values[part.layer * prompts * width..][..prompts * width], width, width);
-            let rescored = screened.as_ref().and_then(|screened| screened.search(&part, query, prompts, scratch, best));
+            let bank_rows =
+                Rows::new(&tensor.values[part.layer * bank_rows * width..][..bank_rows * width], width, width);
+            let rescored =
+                screened.as_ref().and_then(|screened| screened.search(&part, query, bank_rows, scratch, best));
             if rescored.is_none() {
                 isa.run(Full {
                     query,
-                    prompts,
-                    count: parts.prompts,
+                    bank_rows,
+                    count: parts.bank_rows,
                     panels: part.panels(isa.panel_width()),
                     scratch: scratch.take(full::SCRATCH),
                     best,
@@ -141,11 +144,11 @@ impl Room {
     }
 }
 
-/// How a search is shared out: by layers, blocks of query rows, and shares of the prompts.
+/// How a search is shared out: by layers, blocks of query rows, and shares of the bank.
 struct Parts {
     layers: usize,
     rows: usize,
-    prompts: usize,
+    bank_rows: usize,
     blocks: usize,
     shares: usize,
 }
@@ -157,15 +160,15 @@ struct Part {
     first: usize,
     count: usize,
     share: usize,
-    prompts: Range<usize>,
+    bank_rows: Range<usize>,
 }
 
 impl Parts {
     /// In about `tasks` parts.
-    fn new([layers, rows, prompts]: [usize; 3], tasks: usize) -> Self {
+    fn new([layers, rows, bank_rows]: [usize; 3], tasks: usize) -> Self {
         let blocks = rows.div_ceil(BLOCK_ROWS);
-        let shares = tasks.div_ceil((layers * blocks).max(1)).min(prompts.div_ceil(MAX_PANEL));
-        Parts { layers, rows, prompts, blocks, shares }
+        let shares = tasks.div_ceil((layers * blocks).max(1)).min(bank_rows.div_ceil(MAX_PANEL));
+        Parts { layers, rows, bank_rows, blocks, shares }
     }
 
     fn tasks(&self) -> usize {
@@ -177,16 +180,16 @@ impl Parts {
             (task % self.shares, task / self.shares % self.blocks, task / self.shares / self.blocks);
         let first = block * BLOCK_ROWS;
         // Whole panels of every width.
-        let panels = self.prompts.div_ceil(MAX_PANEL);
-        let from = |share| self.prompts.min(share * panels / self.shares * MAX_PANEL);
-        Part { layer, first, count: BLOCK_ROWS.min(self.rows - first), share, prompts: from(share)..from(share + 1) }
+        let panels = self.bank_rows.div_ceil(MAX_PANEL);
+        let from = |share| self.bank_rows.min(share * panels / self.shares * MAX_PANEL);
+        Part { layer, first, count: BLOCK_ROWS.min(self.rows - first), share, bank_rows: from(share)..from(share + 1) }
     }
 }
 
 impl Part {
     /// Its panels of `width` columns.
     fn panels(&self, width: usize) -> Range<usize> {
-        self.prompts.start / width..self.prompts.end.div_ceil(width)
+        self.bank_rows.start / width..self.bank_rows.end.div_ceil(width)
     }
 }
 

@@ -7,12 +7,12 @@ use crate::backend::cpu::tile::Rows;
 /// Chains that run beside each other: a multiply-add takes four cycles.
 const CHAINS: usize = 8;
 
-/// A prompt patch that may be the nearest of a query patch.
+/// A bank row that may be the nearest of a query patch.
 #[derive(Clone, Copy, Default)]
 pub(in crate::backend::cpu) struct Candidate {
     /// Of the part's block of query patches.
     pub row: u32,
-    pub prompt: u32,
+    pub bank_row: u32,
     /// Within [`chain_error`](super::quantised::chain_error) of the exact one.
     pub cosine: f32,
 }
@@ -51,7 +51,7 @@ impl Kernel for Dot<'_> {
 /// Raises the largest cosine of each query patch to the largest among its candidates.
 pub(super) struct Rescore<'a> {
     pub query: Rows<'a>,
-    pub prompts: Rows<'a>,
+    pub bank_rows: Rows<'a>,
     pub candidates: &'a [Candidate],
     /// One for each query patch of the block.
     pub best: &'a mut [f32],
@@ -68,7 +68,7 @@ impl Kernel for Rescore<'_> {
             let cosines = chains(
                 simd,
                 std::array::from_fn(|i| self.query.row(candidate(i).row as usize)),
-                std::array::from_fn(|i| self.prompts.row(candidate(i).prompt as usize)),
+                std::array::from_fn(|i| self.bank_rows.row(candidate(i).bank_row as usize)),
             );
             for (candidate, cosine) in candidates.iter().zip(cosines) {
                 let best = &mut self.best[candidate.row as usize];

@@ -1,8 +1,8 @@
-//! The search that says which prompt patch is nearest, for methods that go on from there: by floats alone.
+//! The search that says which bank row is nearest, for methods that go on from there: by floats alone.
 
 use std::ops::Range;
 
-use super::full::{self, Prompts};
+use super::full::{self, BankRows};
 use super::{Parts, Queries, Room, TASKS, WHAT};
 use crate::backend::Search;
 use crate::backend::cpu::blocks::{self, BLOCK_PANELS, BLOCK_ROWS, Panels, walk};
@@ -20,8 +20,8 @@ const NOWHERE: i32 = i32::MAX;
 const WORDS: usize = BLOCK_ROWS * MAX_PANEL;
 
 impl Cpu {
-    /// The place of the row of the largest cosine, the first of equals, for each query row that `at` names, as the bits of
-    /// `found[l, first_out + i]`; the caller has checked the buffers.
+    /// The place of the row of the largest cosine, the first of equals, for each query row that `at` names, as the bits
+    /// of `found[l, first_out + i]`; the caller has checked the buffers.
     pub(in crate::backend::cpu) fn nearest_rows(
         &mut self,
         queries: &[f32],
@@ -29,12 +29,12 @@ impl Cpu {
         tensor: &Tensor,
         found: &mut [f32],
     ) -> Result<()> {
-        let [layers, prompts, width] = tensor.shape;
+        let [layers, bank_rows, width] = tensor.shape;
         let rows = at.queries.len();
         let tasks = TASKS * self.pool.threads();
         let room = Room::new(queries.len() / width.max(1), layers, tasks);
         let queries = Queries { values: queries, pitch: at.query_pitch, first: at.queries.start, width };
-        let parts = Parts::new([layers, rows, prompts], tasks);
+        let parts = Parts::new([layers, rows, bank_rows], tasks);
         self.reserve(full::SCRATCH)?;
         self.reserve_words(WORDS)?;
         let len = parts.shares * layers * rows;
@@ -55,8 +55,12 @@ impl Cpu {
             let (floats, words) = scratch.take_both(full::SCRATCH, WORDS);
             isa.run(FullRows {
                 query: Rows::new(queries.from(part.layer, part.first), width, width),
-                prompts: Rows::new(&tensor.values[part.layer * prompts * width..][..prompts * width], width, width),
-                count: parts.prompts,
+                bank_rows: Rows::new(
+                    &tensor.values[part.layer * bank_rows * width..][..bank_rows * width],
+                    width,
+                    width,
+                ),
+                count: parts.bank_rows,
                 panels: part.panels(isa.panel_width()),
                 scratch: floats,
                 words,
@@ -89,11 +93,11 @@ fn better(nearest: &mut (f32, i32), cosine: f32, place: i32) {
     }
 }
 
-/// One part: a block of query patches and some panels of the prompts.
+/// One part: a block of query patches and some panels of the bank.
 struct FullRows<'a> {
     query: Rows<'a>,
     /// `[count, W]`.
-    prompts: Rows<'a>,
+    bank_rows: Rows<'a>,
     count: usize,
     panels: Range<usize>,
     /// [`full::SCRATCH`] uninitialised floats, [`WORDS`] uninitialised words.
@@ -115,14 +119,15 @@ impl Kernel for FullRows<'_> {
         let (largest, words) = (&mut largest[..rows * width], &mut self.words[..rows * width]);
         largest.fill(f32::NEG_INFINITY);
         words.fill(NOWHERE);
-        let mut prompts = Placed { prompts: Prompts { rows: self.prompts, count: self.count, largest }, places: words };
+        let mut bank_rows =
+            Placed { bank_rows: BankRows { rows: self.bank_rows, count: self.count, largest }, places: words };
         let mut first = self.panels.start;
         while first < self.panels.end {
             let last = self.panels.end.min(first + BLOCK_PANELS);
-            walk(simd, self.query, rows, first..last, scratch, &mut prompts);
+            walk(simd, self.query, rows, first..last, scratch, &mut bank_rows);
             first = last;
         }
-        let lanes = prompts.prompts.largest.chunks_exact(width).zip(prompts.places.chunks_exact(width));
+        let lanes = bank_rows.bank_rows.largest.chunks_exact(width).zip(bank_rows.places.chunks_exact(width));
         for ((best, place), (largest, places)) in self.best.iter_mut().zip(self.places.iter_mut()).zip(lanes) {
             let mut nearest = (f32::NEG_INFINITY, NOWHERE);
             largest.iter().zip(places).for_each(|(cosine, place)| better(&mut nearest, *cosine, *place));
@@ -133,27 +138,27 @@ impl Kernel for FullRows<'_> {
 
 /// Prompt patches with the place of the largest cosine of each lane, `[rows, 2 * LANES]`.
 struct Placed<'a> {
-    prompts: Prompts<'a>,
+    bank_rows: BankRows<'a>,
     places: &'a mut [i32],
 }
 
 impl<S: Simd> Panels<S> for Placed<'_> {
     #[inline(always)]
     fn piece<'a>(&'a self, simd: S, panel: usize, from: usize, length: usize, room: &'a mut [f32]) -> &'a [f32] {
-        self.prompts.piece(simd, panel, from, length, room)
+        self.bank_rows.piece(simd, panel, from, length, room)
     }
 
     #[inline(always)]
     fn lines(&self, simd: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
-        self.prompts.lines(simd, panel, from, length)
+        self.bank_rows.lines(simd, panel, from, length)
     }
 
     #[inline(always)]
     fn finish(&mut self, _: S, panel: usize, sums: &[f32]) {
         let width = 2 * S::LANES;
         let first = panel * width;
-        let columns = width.min(self.prompts.count - first);
-        let lanes = self.prompts.largest.chunks_exact_mut(width).zip(self.places.chunks_exact_mut(width));
+        let columns = width.min(self.bank_rows.count - first);
+        let lanes = self.bank_rows.largest.chunks_exact_mut(width).zip(self.places.chunks_exact_mut(width));
         for (sums, (largest, places)) in sums.chunks_exact(width).zip(lanes) {
             for (c, ((sum, largest), place)) in sums[..columns].iter().zip(largest).zip(places).enumerate() {
                 // A later equal does not replace it.

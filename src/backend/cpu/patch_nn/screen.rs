@@ -1,6 +1,6 @@
-//! Screens the prompt patches by cosines that are estimated from bytes, of which one instruction takes four times as many: what is
-//! estimated further below the largest known cosine than the estimate can be off is not the nearest. The few that remain are
-//! rescored by floats as they are found, which raises the largest known cosine for all that follow.
+//! Screens the bank rows by cosines that are estimated from bytes, of which one instruction takes four times as many:
+//! what is estimated further below the largest known cosine than the estimate can be off is not the nearest. The few
+//! that remain are rescored by floats as they are found, which raises the largest known cosine for all that follow.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -35,7 +35,7 @@ const SAMPLE: usize = 1024;
 /// What single roundings of numbers of about 1 come to, beside the errors of sums.
 const ROUNDING: f64 = 2e-6;
 
-/// The prompt patches of a bank as bytes.
+/// The bank rows of a bank as bytes.
 pub(in crate::backend::cpu) struct Integers {
     isa: ByteIsa,
     /// `[layers, panels, words, panel_width]`.
@@ -46,7 +46,7 @@ pub(in crate::backend::cpu) struct Integers {
     layers: Vec<Layer>,
 }
 
-/// What prompt patches of a layer have in common.
+/// What bank rows of a layer have in common.
 struct Layer {
     centre: Vec<f32>,
     /// The largest [`Quantised::error`].
@@ -89,7 +89,7 @@ fn unordered(x: i32) -> f32 {
 }
 
 impl Integers {
-    /// Of unit vectors `[layers, prompts, width]`; `None` if they are not, or if bytes are not faster beside `isa`.
+    /// Of unit vectors `[layers, bank rows, width]`; `None` if they are not, or if bytes are not faster beside `isa`.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
@@ -98,16 +98,16 @@ impl Integers {
         isa: Isa,
         bytes: Option<ByteIsa>,
         taps: &[f32],
-        [layers, prompts, width]: [usize; 3],
+        [layers, bank_rows, width]: [usize; 3],
     ) -> Result<Option<Self>> {
         const WHAT: &str = "the search in a bank";
         let Some(bytes) = bytes.filter(|_| quantised::fits(width)) else { return Ok(None) };
         let (words, across) = (quantised::words(width), bytes.panel_width());
-        let panels = prompts.div_ceil(across);
+        let panels = bank_rows.div_ceil(across);
         let mut packed = Aligned::zeros(WHAT, layers * panels * words * across)?;
         let mut columns = zeros(WHAT, layers * panels * 3 * across)?;
         reserve(pool, width)?;
-        let layer = |layer| centre(&taps[layer * prompts * width..][..prompts * width], width);
+        let layer = |layer| centre(&taps[layer * bank_rows * width..][..bank_rows * width], width);
         let centres: Vec<Vec<f32>> = (0..layers).map(layer).collect();
         // Numbers that are not negative order as their bits do.
         let most: Vec<[AtomicU32; 3]> = (0..layers).map(|_| Default::default()).collect();
@@ -119,11 +119,11 @@ impl Integers {
             // SAFETY: each chunk has its own numbers, and is run once.
             #[allow(unsafe_code)]
             let numbers = unsafe { numbers.slice(chunk * 3 * across, 3 * across) };
-            // What lies beyond the last prompt patch is never above a floor.
+            // What lies beyond the last bank row is never above a floor.
             numbers[2 * across..].fill(f32::NEG_INFINITY);
             let centre = &centres[layer];
-            for column in 0..across.min(prompts - first) {
-                let row = &taps[(layer * prompts + first + column) * width..][..width];
+            for column in 0..across.min(bank_rows - first) {
+                let row = &taps[(layer * bank_rows + first + column) * width..][..width];
                 let found = isa.run(Quantise { row, centre, levels: 127, zero: 0, words: row_words, room });
                 if !found.unit {
                     all_unit.store(false, Ordering::Relaxed);
@@ -202,7 +202,8 @@ impl Integers {
         }))
     }
 
-    /// How far a cosine can lie above its estimate and yet be thought the smaller one, by the chain, of it and a known one.
+    /// How far a cosine can lie above its estimate and yet be thought the smaller one, by the chain, of it and a known
+    /// one.
     fn off(&self, layer: &Layer, query: Quantised, width: usize) -> f64 {
         let [length, error, step] = [query.length, query.error, query.step].map(f64::from);
         // Of the bytes, as `quantised` says.
@@ -272,13 +273,14 @@ pub(super) struct Screened<'a> {
 }
 
 impl Screened<'_> {
-    /// Finds the largest cosine of each query row of a part by the chain, or minus infinity where one of another part is larger.
-    /// Returns how many patches floats rescored, or `None` where they were so many that the whole part costs less by floats.
+    /// Finds the largest cosine of each query row of a part by the chain, or minus infinity where one of another part
+    /// is larger. Returns how many patches floats rescored, or `None` where they were so many that the whole part costs
+    /// less by floats.
     pub(super) fn search(
         &self,
         part: &Part,
         query: Rows<'_>,
-        prompts: Rows<'_>,
+        bank_rows: Rows<'_>,
         scratch: &mut Scratch,
         best: &mut [f32],
     ) -> Option<usize> {
@@ -300,13 +302,13 @@ impl Screened<'_> {
             words: Rows::new(&self.words[first * words..], words, words),
             panels: part.panels(across),
             sums: &mut sums[..blocks::SCRATCH],
-            prompts: Prompts {
+            bank_rows: BankRows {
                 isa: self.isa,
                 panels: &panels.as_slice()[part.layer * layer_panels * words * across..],
                 columns: &columns[part.layer * layer_panels * 3 * across..],
                 words,
                 query,
-                prompts,
+                bank_rows,
                 scales,
                 bases,
                 tie: 4.0 * chain_error(query.depth()) as f32,
@@ -326,12 +328,12 @@ impl Screened<'_> {
     }
 }
 
-/// One part: a block of query patches and a share of the prompts.
+/// One part: a block of query patches and a share of the bank.
 struct Screen<'a> {
     words: Rows<'a, i32>,
     panels: Range<usize>,
     sums: &'a mut [i32],
-    prompts: Prompts<'a>,
+    bank_rows: BankRows<'a>,
     /// The result of [`Screened::search`].
     rescored: &'a mut Option<usize>,
 }
@@ -339,24 +341,24 @@ struct Screen<'a> {
 impl ByteKernel for Screen<'_> {
     #[inline(always)]
     fn run<B: Bytes>(mut self, bytes: B) {
-        let rows = self.prompts.scales.len();
+        let rows = self.bank_rows.scales.len();
         let mut first = self.panels.start;
         while first < self.panels.end {
             let last = self.panels.end.min(first + BLOCK_PANELS);
-            walk(bytes, self.words, rows, first..last, self.sums, &mut self.prompts);
+            walk(bytes, self.words, rows, first..last, self.sums, &mut self.bank_rows);
             first = last;
             let seen = (first - self.panels.start) * 2 * B::LANES;
-            if self.prompts.rescored * RESCORED > rows * (FIRST * RESCORED + seen) {
+            if self.bank_rows.rescored * RESCORED > rows * (FIRST * RESCORED + seen) {
                 return;
             }
         }
-        self.prompts.settle();
-        *self.rescored = Some(self.prompts.rescored);
+        self.bank_rows.settle();
+        *self.rescored = Some(self.bank_rows.rescored);
     }
 }
 
-/// The prompt patches of a layer, and which of them may be nearest.
-struct Prompts<'a> {
+/// The bank rows of a layer, and which of them may be nearest.
+struct BankRows<'a> {
     isa: Isa,
     /// `[panels, words, 2 * LANES]`.
     panels: &'a [i32],
@@ -364,7 +366,7 @@ struct Prompts<'a> {
     columns: &'a [f32],
     words: usize,
     query: Rows<'a>,
-    prompts: Rows<'a>,
+    bank_rows: Rows<'a>,
     scales: &'a [f32],
     bases: &'a [f32],
     /// Cosines that differ by more are in the same order by the chain.
@@ -380,7 +382,7 @@ struct Prompts<'a> {
     best: &'a mut [f32],
 }
 
-impl Prompts<'_> {
+impl BankRows<'_> {
     #[inline(always)]
     fn strip<B: Bytes>(&self, panel: usize, from: usize, length: usize) -> &[i32] {
         let width = 2 * B::LANES;
@@ -396,7 +398,7 @@ impl Prompts<'_> {
         Columns { scale, slope, offset }
     }
 
-    /// Rescores the prompt patches of a panel whose bits are set, the largest estimate first.
+    /// Rescores the bank rows of a panel whose bits are set, the largest estimate first.
     #[cold]
     #[inline(never)]
     fn rescore<B: Bytes>(&mut self, row: usize, panel: usize, mut above: u32, sums: &[i32]) {
@@ -418,8 +420,8 @@ impl Prompts<'_> {
                 return;
             }
             above &= !(1 << column);
-            let prompt = first + column;
-            let cosine = self.isa.run(Dot(self.query.row(row), self.prompts.row(prompt)));
+            let bank_row = first + column;
+            let cosine = self.isa.run(Dot(self.query.row(row), self.bank_rows.row(bank_row)));
             self.rescored += 1;
             if cosine > self.largest[row] {
                 self.largest[row] = cosine;
@@ -430,7 +432,7 @@ impl Prompts<'_> {
             if self.found == self.candidates.len() {
                 self.forget();
             }
-            self.candidates[self.found] = Candidate { row: row as u32, prompt: prompt as u32, cosine };
+            self.candidates[self.found] = Candidate { row: row as u32, bank_row: bank_row as u32, cosine };
             self.found += 1;
         }
     }
@@ -454,7 +456,7 @@ impl Prompts<'_> {
     /// The cosines of all candidates by the chain.
     fn chains(&mut self) {
         let candidates = &self.candidates[..self.found];
-        self.isa.run(Rescore { query: self.query, prompts: self.prompts, candidates, best: self.best });
+        self.isa.run(Rescore { query: self.query, bank_rows: self.bank_rows, candidates, best: self.best });
         self.found = 0;
     }
 
@@ -465,7 +467,7 @@ impl Prompts<'_> {
     }
 }
 
-impl<B: Bytes> Panels<B> for Prompts<'_> {
+impl<B: Bytes> Panels<B> for BankRows<'_> {
     #[inline(always)]
     fn piece<'a>(&'a self, _: B, panel: usize, from: usize, length: usize, _: &'a mut [i32]) -> &'a [i32] {
         self.strip::<B>(panel, from, length)
@@ -491,8 +493,8 @@ impl<B: Bytes> Panels<B> for Prompts<'_> {
             if above.count_ones() <= ASKED {
                 let mut columns = above;
                 while columns != 0 {
-                    let prompt = self.prompts.row(panel * width + columns.trailing_zeros() as usize);
-                    prompt.iter().step_by(LINE).for_each(|x| bytes.prefetch(x));
+                    let bank_row = self.bank_rows.row(panel * width + columns.trailing_zeros() as usize);
+                    bank_row.iter().step_by(LINE).for_each(|x| bytes.prefetch(x));
                     columns &= columns - 1;
                 }
             }

@@ -9,25 +9,25 @@ const LAYERS: usize = 2;
 const IMAGES: usize = 3;
 const PATCHES: usize = 90;
 
-/// Query patches `[LAYERS, IMAGES * PATCHES, width]` and prompt patches `[LAYERS, prompts * PATCHES, width]`.
+/// Query patches `[LAYERS, IMAGES * PATCHES, width]` and bank rows `[LAYERS, bank_images * PATCHES, width]`.
 struct Case {
     name: &'static str,
     width: usize,
-    prompts: usize,
+    bank_images: usize,
     query: Vec<f32>,
     taps: Vec<f32>,
 }
 
 impl Case {
-    /// Rows of unit length; `value` makes an element from a number between 0 and 1, and whether it is a prompt's.
-    fn new(name: &'static str, width: usize, prompts: usize, value: impl Fn(f32, bool) -> f32) -> Self {
+    /// Rows of unit length; `value` makes an element from a number between 0 and 1, and whether it is of the bank.
+    fn new(name: &'static str, width: usize, bank_images: usize, value: impl Fn(f32, bool) -> f32) -> Self {
         let mut state = 0u64;
         let mut random = || {
             state = state.wrapping_add(STEP);
             (mix(state) >> 40) as f32 / (1 << 24) as f32
         };
-        let mut unit = |rows: usize, is_prompt: bool| {
-            let mut x: Vec<f32> = (0..rows * width).map(|_| value(random(), is_prompt)).collect();
+        let mut unit = |rows: usize, in_bank: bool| {
+            let mut x: Vec<f32> = (0..rows * width).map(|_| value(random(), in_bank)).collect();
             x.chunks_exact_mut(width).for_each(|row| {
                 let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
                 row.iter_mut().for_each(|x| *x /= length);
@@ -35,10 +35,11 @@ impl Case {
             x
         };
         let query = unit(LAYERS * IMAGES * PATCHES, false);
-        Case { name, width, prompts, query, taps: unit(LAYERS * prompts * PATCHES, true) }
+        Case { name, width, bank_images, query, taps: unit(LAYERS * bank_images * PATCHES, true) }
     }
 
-    /// Puts into every second query row a prompt row, a little off, so that prompts and their copies are nearly as near.
+    /// Puts into every second query row a bank row, a little off, so that bank rows and their copies are nearly as
+    /// near.
     fn near_ties(mut self) -> Self {
         let width = self.width;
         let rows = self.query.chunks_exact_mut(2 * width).zip(self.taps.chunks_exact_mut(2 * width));
@@ -52,18 +53,19 @@ impl Case {
     }
 }
 
-/// All query rows point one way, as does prompt row 31; the others lie alike, far off. Narrow panels find too many
+/// All query rows point one way, as does bank row 31; the others lie alike, far off. Narrow panels find too many
 /// candidates before they see the nearest.
 fn alike_then_nearer() -> Case {
-    let mut case = Case::new("alike, then nearer", 4, 1, |_, is_prompt| if is_prompt { 0.5 } else { 0.0 });
+    let mut case = Case::new("alike, then nearer", 4, 1, |_, in_bank| if in_bank { 0.5 } else { 0.0 });
     case.query.chunks_exact_mut(4).for_each(|row| row[0] = 1.0);
     let layers = case.taps.chunks_exact_mut(PATCHES * 4);
     layers.for_each(|layer| layer[31 * 4..][..4].copy_from_slice(&[1.0, 0.0, 0.0, 0.0]));
     case
 }
 
-/// To odd query rows most prompt rows are equally near, until a nearer one comes: by then there were too many candidates.
-/// Even ones have two near prompt rows, one before that and one meanwhile, of which the second is nearest in the first layer.
+/// To odd query rows most bank rows are equally near, until a nearer one comes: by then there were too many candidates.
+/// Even ones have two near bank rows, one before that and one meanwhile, of which the second is nearest in the first
+/// layer.
 fn forgotten_meanwhile() -> Case {
     let mut case = Case::new("forgotten meanwhile", 3, 8, |_, _| 0.0);
     case.query.chunks_exact_mut(6).for_each(|rows| rows.copy_from_slice(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]));
@@ -77,8 +79,8 @@ fn forgotten_meanwhile() -> Case {
     case
 }
 
-/// Prompt row 40 is nearest, by little, but remainders make its estimate as much too low as they can, and row 0, which is seen
-/// before, has an estimate that is right. Each row is followed by its opposite, so that the centre is zero.
+/// Prompt row 40 is nearest, by little, but remainders make its estimate as much too low as they can, and row 0, which
+/// is seen before, has an estimate that is right. Each row is followed by its opposite, so that the centre is zero.
 fn remainders(name: &'static str, [query, seen, nearest]: [&dyn Fn(usize) -> f64; 3]) -> Case {
     const WIDTH: usize = 896;
     let mut case = Case::new(name, WIDTH, 1, centred);
@@ -103,13 +105,14 @@ fn remainders(name: &'static str, [query, seen, nearest]: [&dyn Fn(usize) -> f64
     case
 }
 
-/// The nearest prompt row's elements are rounded down by nearly half a step of 1/640, of which the largest is 127.
-fn remainders_of_a_prompt() -> Case {
+/// The nearest bank row's elements are rounded down by nearly half a step of 1/640, of which the largest is 127.
+fn remainders_of_a_bank_row() -> Case {
     let nearest = |i: usize| (if i == 0 { 127.0 } else { 20.49 }) / 640.0;
-    remainders("remainders of a prompt", [&|_| 0.033, &|_| 0.033, &nearest])
+    remainders("remainders of a bank row", [&|_| 0.033, &|_| 0.033, &nearest])
 }
 
-/// The query's elements are rounded down by nearly half a step of 1/2700; what is seen before lies across its remainders.
+/// The query's elements are rounded down by nearly half a step of 1/2700; what is seen before lies across its
+/// remainders.
 fn remainders_of_the_query() -> Case {
     let element = |i: usize| if i.is_multiple_of(2) { 126.49 } else { 1.49 };
     let query = |i: usize| (if i == 0 { 127.0 } else { element(i) }) / 2700.0;
@@ -117,7 +120,7 @@ fn remainders_of_the_query() -> Case {
     remainders("remainders of the query", [&query, &across, &|_| 0.03])
 }
 
-/// Six copies of each prompt row that differ by roundings: which is nearest depends on the order of the sum.
+/// Six copies of each bank row that differ by roundings: which is nearest depends on the order of the sum.
 fn copies() -> Case {
     const WIDTH: usize = 64;
     let mut case = Case::new("copies but for roundings", WIDTH, 2, centred);
@@ -135,7 +138,7 @@ fn copies() -> Case {
 }
 
 /// As likely negative as positive.
-fn centred(x: f32, _is_prompt: bool) -> f32 {
+fn centred(x: f32, _in_bank: bool) -> f32 {
     x - 0.5
 }
 
@@ -144,14 +147,14 @@ fn cases() -> Vec<Case> {
         Case::new("random", 96, 3, centred),
         Case::new("odd width", 33, 2, centred),
         Case::new("one element", 1, 1, centred),
-        Case::new("all cosines negative", 24, 1, |x, is_prompt| if is_prompt { -x } else { x }),
+        Case::new("all cosines negative", 24, 1, |x, in_bank| if in_bank { -x } else { x }),
         Case::new("near ties", 64, 4, centred).near_ties(),
         Case::new("one colour", 16, 2, |_, _| 0.5),
         Case::new("nearly one colour", 48, 2, |x, _| 0.5 + 0.01 * x),
         Case::new("zero", 16, 1, |_, _| 0.0),
         alike_then_nearer(),
         forgotten_meanwhile(),
-        remainders_of_a_prompt(),
+        remainders_of_a_bank_row(),
         remainders_of_the_query(),
         copies(),
         Case::new("one element of the width", 16, 1, |x, _| if x < 0.1 { 1.0 } else { 0.0 }),
@@ -169,7 +172,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn bank(cpu: &mut Cpu, case: &Case, bytes: Option<ByteIsa>) -> Bank {
-    let shape = [LAYERS, case.prompts * PATCHES, case.width];
+    let shape = [LAYERS, case.bank_images * PATCHES, case.width];
     let integers = Integers::new(&mut cpu.pool, cpu.isa, bytes, &case.taps, shape).unwrap();
     Bank(vec![Tensor { values: case.taps.clone().into(), shape, role: BankRole::Rows, integers }])
 }
@@ -208,12 +211,13 @@ fn a_bank_that_is_not_of_unit_vectors_has_no_bytes() {
     }
 }
 
-/// How many patches floats rescore in every part of a search, or `None` where all of it is left to the floats; within, for a part.
+/// How many patches floats rescore in every part of a search, or `None` where all of it is left to the floats; within,
+/// for a part.
 fn rescored(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
     let mut cpu = Cpu::new(2).unwrap();
     let bank = bank(&mut cpu, case, Some(bytes));
-    let (rows, prompts) = (IMAGES * PATCHES, case.prompts * PATCHES);
-    let parts = Parts::new([LAYERS, rows, prompts], 12);
+    let (rows, bank_rows) = (IMAGES * PATCHES, case.bank_images * PATCHES);
+    let parts = Parts::new([LAYERS, rows, bank_rows], 12);
     let mut memory = screen::Memory::default();
     let integers = bank.0.into_iter().next().unwrap().integers.unwrap();
     let queries = Queries { values: &case.query, pitch: rows, first: 0, width: case.width };
@@ -223,9 +227,9 @@ fn rescored(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
     let part = |task| {
         let part = parts.part(task);
         let query = Rows::new(queries.from(part.layer, part.first), case.width, case.width);
-        let layer = &case.taps[part.layer * prompts * case.width..][..prompts * case.width];
-        let prompts = Rows::new(layer, case.width, case.width);
-        screened.search(&part, query, prompts, &mut scratch, &mut vec![0.0; part.count])
+        let layer = &case.taps[part.layer * bank_rows * case.width..][..bank_rows * case.width];
+        let bank_rows = Rows::new(layer, case.width, case.width);
+        screened.search(&part, query, bank_rows, &mut scratch, &mut vec![0.0; part.count])
     };
     Some((0..parts.tasks()).map(part).collect())
 }
@@ -240,7 +244,7 @@ fn few_are_judged_and_too_many_are_left_to_floats() {
         let alike = rescored(&Case::new("one colour", 16, 8, |_, _| 0.5), bytes).unwrap();
         assert!(alike.iter().all(Option::is_none), "{alike:?}");
         // Where this is rescored by floats it says something about how far estimates can be off.
-        for case in [remainders_of_a_prompt(), remainders_of_the_query(), copies()] {
+        for case in [remainders_of_a_bank_row(), remainders_of_the_query(), copies()] {
             let apart = rescored(&case, bytes).unwrap();
             assert!(apart.iter().all(Option::is_some), "{}: {apart:?}", case.name);
         }
@@ -253,18 +257,18 @@ fn few_are_judged_and_too_many_are_left_to_floats() {
 
 #[test]
 fn parts_cover_a_search_once() {
-    for [layers, rows, prompts] in [[1, 1, 1], [3, 225, 1800], [2, 500, 33], [1, 0, 5], [1, 5, 0]] {
+    for [layers, rows, bank_rows] in [[1, 1, 1], [3, 225, 1800], [2, 500, 33], [1, 0, 5], [1, 5, 0]] {
         for tasks in [1, 16, 300] {
-            let search = Parts::new([layers, rows, prompts], tasks);
-            let mut visits = vec![0; layers * rows * prompts];
+            let search = Parts::new([layers, rows, bank_rows], tasks);
+            let mut visits = vec![0; layers * rows * bank_rows];
             for part in (0..search.tasks()).map(|task| search.part(task)) {
-                assert_eq!(part.prompts.start % MAX_PANEL, 0);
+                assert_eq!(part.bank_rows.start % MAX_PANEL, 0);
                 for row in part.first..part.first + part.count {
-                    let at = (part.layer * rows + row) * prompts;
-                    part.prompts.clone().for_each(|prompt| visits[at + prompt] += 1);
+                    let at = (part.layer * rows + row) * bank_rows;
+                    part.bank_rows.clone().for_each(|bank_row| visits[at + bank_row] += 1);
                 }
             }
-            assert!(visits.iter().all(|&n| n == 1), "{layers} {rows} {prompts} {tasks}");
+            assert!(visits.iter().all(|&n| n == 1), "{layers} {rows} {bank_rows} {tasks}");
         }
     }
 }
@@ -276,8 +280,8 @@ fn memory_made_for_the_most_images_is_enough_for_fewer() {
             let tasks = TASKS * threads;
             let room = Room::new(3 * most * 225, 3, tasks);
             for images in 0..=most {
-                for prompts in [0, 1, 30, 225, 1800] {
-                    let search = Parts::new([3, images * 225, prompts], tasks);
+                for bank_rows in [0, 1, 30, 225, 1800] {
+                    let search = Parts::new([3, images * 225, bank_rows], tasks);
                     assert!(search.tasks() <= room.tasks && search.rows * search.layers <= room.rows);
                     assert!(search.shares * search.layers * search.rows <= room.tasks * BLOCK_ROWS);
                 }

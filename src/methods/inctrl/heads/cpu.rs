@@ -1,6 +1,6 @@
 //! Equations 3 to 7 for one image on the CPU: adapter, image-level head, text prior, holistic head, final score.
 
-use super::{HeadLayers, HeadOps, OUTPUTS, Scored};
+use super::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 use crate::backend::cpu::{Bank, Cpu, RowArithmetic};
 use crate::backend::need;
 use crate::error::Result;
@@ -27,7 +27,7 @@ impl HeadOps for Cpu {
         &mut self,
         class: &Vec<f32>,
         map: &Vec<f32>,
-        at: Scored,
+        at: HeadInputs,
         layers: &HeadLayers,
         bank: &Bank,
         out: &mut Vec<f32>,

@@ -1,6 +1,6 @@
 //! Launches `kernels/inctrl_heads.cu`: adapter, heads, text prior and final score, equations 3 to 7.
 
-use super::{HeadLayers, HeadOps, OUTPUTS, Scored};
+use super::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 use crate::backend::cuda::launch::{Argument, Grid, int, launch};
 use crate::backend::cuda::{Bank, Buffer, Cuda, MethodKernel, Numbers, Storage};
 use crate::error::{Error, ErrorKind, Result};
@@ -125,7 +125,7 @@ impl HeadOps for Cuda {
         &mut self,
         class: &Buffer,
         map: &Buffer,
-        at: Scored,
+        at: HeadInputs,
         heads: &Heads,
         bank: &Bank,
         out: &mut Buffer,

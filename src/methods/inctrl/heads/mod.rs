@@ -44,7 +44,7 @@ impl HeadLayers {
 
 /// Which images [`HeadOps::heads`] scores, and with which tensors of the bank.
 #[derive(Clone, Debug)]
-pub struct Scored {
+pub struct HeadInputs {
     /// Rows of the class embeddings.
     pub views: Range<usize>,
     /// First row of the maps and of the output. There are as many rows as views.
@@ -55,7 +55,7 @@ pub struct Scored {
     pub text_prototypes: usize,
 }
 
-impl Scored {
+impl HeadInputs {
     /// Rows of the maps and of the output.
     pub fn slots(&self) -> Range<usize> {
         self.first_slot..self.first_slot + self.views.len()
@@ -92,7 +92,7 @@ pub trait HeadOps: Backend {
         &mut self,
         class: &Self::Buffer,
         map: &Self::Buffer,
-        at: Scored,
+        at: HeadInputs,
         heads: &Self::Heads,
         bank: &Self::Bank,
         out: &mut Self::Buffer,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inctrl::Result;
 use inctrl::backend::{BankRole, BankTensor, Role};
-use inctrl::methods::inctrl::{HeadLayers, HeadOps, OUTPUTS, Scored};
+use inctrl::methods::inctrl::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 use inctrl::tensor::Dense;
 
 use super::comparison::{Comparison, places};
@@ -150,7 +150,7 @@ impl<B: HeadOps> InctrlHeads<B> {
 
 impl<B: HeadOps> Case<B> for InctrlHeads<B> {
     fn run(&mut self, backend: &mut B) -> Result<()> {
-        let at = Scored { views: 0..self.images, first_slot: 0, cls_mean: 0, text_prototypes: 1 };
+        let at = HeadInputs { views: 0..self.images, first_slot: 0, cls_mean: 0, text_prototypes: 1 };
         backend.heads(&self.class.buffer, &self.map.buffer, at, &self.heads, &self.bank, &mut self.out)
     }
 

@@ -14,11 +14,12 @@ use crate::weights::Arch;
 
 /// The bank of a group of scorers. [`SharedBank::swap`] replaces it for all of them, from their next image on.
 ///
-/// Made by [`crate::Engine::bank_slot`]; `Send` and `Sync`. An image is scored against one bank from beginning to end.
-/// Its [`crate::Score`] names that bank: its identity and its generation, which counts the slot's banks from 1.
+/// Made by [`crate::Engine::shared_bank`]; `Send` and `Sync`. An image is scored against one bank from beginning to
+/// end. Its [`crate::Score`] names that bank: its identity and its generation, which counts the slot's banks from 1.
 ///
-/// A swap uploads the new bank on a separate lane while the scorers run, and then exchanges one pointer. Scorers take
-/// no lock and never free a bank: the slot keeps a replaced bank until no scorer uses it, and a later swap frees it.
+/// A swap uploads the new bank on a separate queue of the device while the scorers run, and then exchanges one pointer.
+/// Scorers take no lock and never free a bank: the slot keeps a replaced bank until no scorer uses it, and a later swap
+/// frees it.
 pub struct SharedBank {
     current: ArcSwap<LoadedBank>,
     swaps: Mutex<Swaps>,

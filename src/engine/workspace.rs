@@ -1,5 +1,5 @@
-//! What a lane holds: a method's memory, buffers for the largest grid, the grids it is ready for, and a batch's banks
-//! in the device's own type.
+//! What a pipeline holds: a method's memory, buffers for the largest grid, the grids it is ready for, and a batch's
+//! banks in the device's own type.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::memory;
 use crate::methods::{Compare, Loaded, Outputs, Setup};
 
 /// A method and its own weights on the device.
-pub(super) struct LaneMethod<B: Backend> {
+pub(super) struct PipelineMethod<B: Backend> {
     pub loaded: Arc<dyn Loaded<B>>,
     pub setup: Setup,
 }
 
-impl<B: Backend> LaneMethod<B> {
+impl<B: Backend> PipelineMethod<B> {
     /// How many numbers it gives for an image.
     pub fn values(&self) -> usize {
         self.setup.method().outputs().len()
@@ -43,12 +43,14 @@ pub(super) struct Comparing<B: Backend> {
 
 impl<B: Backend> Comparing<B> {
     pub fn of(method: &mut Option<Self>) -> Result<&mut Self> {
-        method.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "a lane without a method was asked to compare"))
+        method
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a pipeline without a method was asked to compare"))
     }
 }
 
-/// A grid for which a lane is ready.
-pub(super) struct LaneGrid<B: Backend> {
+/// A grid for which a pipeline is ready.
+pub(super) struct ReadyGrid<B: Backend> {
     pub tokens: GridTokens<B>,
     pub valid: B::Buffer,
     /// The host copy of `valid`, `[slots, N]`.
@@ -56,7 +58,7 @@ pub(super) struct LaneGrid<B: Backend> {
     pub valid_changed: bool,
 }
 
-impl<B: Backend> LaneGrid<B> {
+impl<B: Backend> ReadyGrid<B> {
     /// Uploads which cells count, if they have changed.
     pub fn upload_valid(&mut self, backend: &mut B) -> Result<()> {
         if self.valid_changed {
@@ -67,12 +69,12 @@ impl<B: Backend> LaneGrid<B> {
     }
 }
 
-/// The largest number of grids that a lane keeps ready: as many as a scorer keeps plans.
+/// The largest number of grids that a pipeline keeps ready: as many as a scorer keeps plans.
 pub(super) const GRIDS: usize = 32;
 
 /// The grid of the next batch.
-pub(super) fn current<B: Backend>(grids: &mut [LaneGrid<B>]) -> Result<&mut LaneGrid<B>> {
-    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no grid was prepared for this lane"))
+pub(super) fn current<B: Backend>(grids: &mut [ReadyGrid<B>]) -> Result<&mut ReadyGrid<B>> {
+    grids.last_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no grid was prepared for this pipeline"))
 }
 
 impl<B: Backend> Memory<B> {
@@ -80,11 +82,11 @@ impl<B: Backend> Memory<B> {
         backend: &B,
         encoder: &Vision<B>,
         wants: &Wants,
-        method: Option<&LaneMethod<B>>,
+        method: Option<&PipelineMethod<B>>,
         cells: usize,
         [views, slots]: [usize; 2],
     ) -> Result<Self> {
-        let comparing = |method: &LaneMethod<B>| -> Result<Comparing<B>> {
+        let comparing = |method: &PipelineMethod<B>| -> Result<Comparing<B>> {
             Ok(Comparing {
                 compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), views, slots, cells)?,
                 out: Outputs::new(backend, slots, method.values(), slots * cells)?,
@@ -100,10 +102,10 @@ impl<B: Backend> Memory<B> {
     }
 }
 
-impl<B: Backend> LaneGrid<B> {
+impl<B: Backend> ReadyGrid<B> {
     pub fn new(backend: &B, tokens: GridTokens<B>, slots: usize) -> Result<Self> {
         let cells = slots * tokens.grid.cells();
-        Ok(LaneGrid {
+        Ok(ReadyGrid {
             tokens,
             valid: backend.buffer(Role::Stream, cells)?,
             host_valid: memory::filled("which cells of a batch count", 1.0, cells)?,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Score;
 use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
+use super::frame_prep::FramePrep;
 use super::scorer::{ViewPlan, fitted};
-use super::shown::FramePrep;
-use super::slot::LoadedBank;
+use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +17,7 @@ use crate::weights::{Arch, VisionArch};
 
 /// Scores each image against several banks. The image is encoded once and compared once with each prompt, even if
 /// several banks share the prompt. An evaluation over many draws of prompts then costs little more than one. Made by
-/// [`crate::Engine::panel`].
+/// [`crate::Engine::multi_bank_scorer`].
 ///
 /// Scores have the same bits as those of a [`crate::Scorer`] with the same bank.
 pub struct MultiBankScorer {
@@ -30,7 +30,7 @@ pub struct MultiBankScorer {
     /// The groups of each bank, as indices into `groups`.
     members: Vec<Vec<usize>>,
     plans: Vec<ViewPlan>,
-    shown: FramePrep,
+    prep: FramePrep,
     regions: Regions,
     scores: Vec<Score>,
 }
@@ -105,7 +105,7 @@ impl MultiBankScorer {
             groups,
             members,
             plans: Vec::new(),
-            shown: FramePrep::default(),
+            prep: FramePrep::default(),
             regions,
             scores: banks.iter().map(|_| Score::empty(names, grid)).collect::<Result<_>>()?,
         })
@@ -122,7 +122,7 @@ impl MultiBankScorer {
     /// As [`crate::Scorer::score`].
     pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<&[Score]> {
         let frame = frame.into();
-        on_lent(self, &[frame], |panel| panel.run(frame))?;
+        on_lent(self, &[frame], |scorer| scorer.run(frame))?;
         Ok(&self.scores)
     }
 
@@ -130,14 +130,14 @@ impl MultiBankScorer {
         let mask = self.banks[0].mask();
         let at = fitted(&mut self.plans, &frame, &self.vision, &self.banks[0])?;
         let ViewPlan { plan, valid } = &self.plans[at];
-        let shown = self.shown.of(&mut *self.session, frame, mask)?;
-        let doubts: Vec<_> = self.banks.iter().map(|bank| shown.depth_doubt_beside(bank.white_level())).collect();
+        let seen = self.prep.of(&mut *self.session, frame, mask)?;
+        let doubts: Vec<_> = self.banks.iter().map(|bank| seen.depth_doubt_beside(bank.white_level())).collect();
         let grid = plan.grid(self.vision.patch_size);
         if self.session.prepare(grid)? {
             self.scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
         }
         self.regions.reserve(grid)?;
-        self.session.place(shown, plan, 0)?;
+        self.session.place(seen, plan, 0)?;
         (0..self.banks.len()).for_each(|slot| self.session.set_valid(slot, valid));
         let placement = plan.placement_of_grid(self.vision.patch_size);
         for (score, doubt) in self.scores.iter_mut().zip(doubts) {

@@ -10,7 +10,7 @@ const WARM_UP: usize = 3;
 
 /// How long each step took over many frames.
 #[derive(Clone, Debug)]
-pub struct StepTimes {
+pub struct StageDistributions {
     /// The steps by name, in their order: decode, upload, resize, encode, then those of the method. `None` for a step
     /// without work on this device.
     pub steps: Vec<(&'static str, Option<Distribution>)>,
@@ -26,13 +26,13 @@ pub struct StepTimes {
 ///
 /// # Errors
 /// As [`Image::decode_with`] and [`Scorer::score`].
-pub fn step_times(
+pub fn stage_distributions(
     scorer: &mut Scorer,
     (file, white): (&[u8], Option<WhiteLevel>),
     gap: Duration,
     count: usize,
     limit: Duration,
-) -> Result<Option<StepTimes>> {
+) -> Result<Option<StageDistributions>> {
     let mut names = vec!["decode", "upload", "resize", "encode"];
     for _ in 0..WARM_UP {
         let found = scorer.stage_times(Image::decode_with(file, white)?.frame())?;
@@ -59,5 +59,5 @@ pub fn step_times(
     shares.sort_unstable_by(f64::total_cmp);
     let median = shares.get(shares.len().saturating_sub(1) / 2).copied();
     let steps = names.into_iter().zip(times.into_iter().map(Distribution::of)).collect();
-    Ok(median.map(|bank_over_encode| StepTimes { steps, bank_over_encode }))
+    Ok(median.map(|bank_over_encode| StageDistributions { steps, bank_over_encode }))
 }

@@ -6,7 +6,7 @@ use crate::image::{AnyFrame, Frame, IgnoreMask};
 use crate::memory::grow;
 
 /// What the model sees of a frame in host memory: 8-bit grey or RGB, without masked pixels.
-pub(super) fn shown<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
+pub(super) fn prepare<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
     if let Some(mask) = mask {
         mask.check(frame.width(), frame.height())?;
     }
@@ -31,8 +31,8 @@ pub(super) struct FramePrep {
 }
 
 impl FramePrep {
-    /// [`shown`] for a frame in any memory. A frame in device memory stays there unless it must be converted or masked,
-    /// which happens on the host.
+    /// [`prepare`] for a frame in any memory. A frame in device memory stays there unless it must be converted or
+    /// masked, which happens on the host.
     pub fn of<'a>(
         &'a mut self,
         session: &mut dyn Session,
@@ -45,7 +45,7 @@ impl FramePrep {
         }
     }
 
-    /// [`shown`] for a frame in any memory, with the result on the host.
+    /// [`prepare`] for a frame in any memory, with the result on the host.
     pub fn on_host<'a>(
         &'a mut self,
         session: &mut dyn Session,
@@ -62,6 +62,6 @@ impl FramePrep {
                 device.copied(&self.copied)?
             }
         };
-        shown(frame, mask, &mut self.converted)
+        prepare(frame, mask, &mut self.converted)
     }
 }

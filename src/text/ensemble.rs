@@ -58,7 +58,7 @@ pub struct Ensemble {
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] if the name holds only whitespace and underscores.
-pub fn ensemble(class_name: &str) -> Result<Ensemble> {
+pub fn sentences(class_name: &str) -> Result<Ensemble> {
     let name = class_name.replace('_', " ");
     if name.trim().is_empty() {
         return Err(Error::new(
@@ -93,7 +93,7 @@ mod tests {
         let expected: BTreeMap<String, BTreeMap<String, Vec<String>>> = serde_json::from_str(text).unwrap();
         assert!(expected.len() >= 3);
         for (name, sides) in expected {
-            let ours = ensemble(&name).unwrap();
+            let ours = sentences(&name).unwrap();
             assert_eq!(ours.normal, sides["normal"], "normal sentences of {name:?}");
             assert_eq!(ours.anomaly, sides["anomaly"], "anomaly sentences of {name:?}");
         }
@@ -102,16 +102,16 @@ mod tests {
     #[test]
     fn semantic_classes_have_one_sentence_a_side() {
         for name in SEMANTIC_CLASSES {
-            let Ensemble { normal, anomaly } = ensemble(name).unwrap();
+            let Ensemble { normal, anomaly } = sentences(name).unwrap();
             assert_eq!((normal.len(), anomaly.len()), (1, 1), "{name}");
         }
-        assert_eq!(ensemble("Cat").unwrap().normal.len(), 154, "the spelling is exact");
+        assert_eq!(sentences("Cat").unwrap().normal.len(), 154, "the spelling is exact");
     }
 
     #[test]
     fn a_name_without_a_word_is_an_argument_error() {
         for name in ["", " ", "\t\n", "_", " _ __"] {
-            assert_eq!(ensemble(name).unwrap_err().kind(), ErrorKind::Argument, "{name:?}");
+            assert_eq!(sentences(name).unwrap_err().kind(), ErrorKind::Argument, "{name:?}");
         }
     }
 }
