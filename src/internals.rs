@@ -7,6 +7,9 @@ pub use crate::disk::read_at;
 /// Pickled dictionaries of arrays, which are read and not run.
 pub use crate::checkpoint::pickle::{Column, read_table};
 
+/// The pixels that a file of a mask marks.
+pub use crate::image::marks::Marks;
+
 /// Features of images, for training and benches.
 pub use crate::engine::{DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};
 

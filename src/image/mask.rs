@@ -3,8 +3,12 @@
 //! Ignored pixels become neutral grey before the picture is resized, in both prompts and queries, so that no other
 //! patch sees them.
 
+use std::path::Path;
+
+use super::depth::DepthDoubt;
 use super::frame::{Frame, Roi};
 use super::layout::{MAX_SIDE, argument};
+use super::marks::Marks;
 use super::pixel_format::PixelFormat;
 use crate::error::Result;
 use crate::memory::{reserve, zeros};
@@ -26,8 +30,9 @@ impl IgnoreMask {
     /// A mask from a grey picture of the frames' size: pixels other than 0 are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a picture that is not [`PixelFormat::Grey8`] or longer
-    /// than [`MAX_SIDE`]; [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for a picture that is not [`PixelFormat::Grey8`], longer than
+    /// [`MAX_SIDE`], or made of a 16-bit file whose small values may have become 0 (read it with [`IgnoreMask::open`]);
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub fn from_frame(mask: Frame<'_>) -> Result<Self> {
         if mask.format() != PixelFormat::Grey8 {
             return Err(argument(format!(
@@ -35,21 +40,59 @@ impl IgnoreMask {
                 mask.format()
             )));
         }
-        check_sides(mask.width(), mask.height())?;
-        let alike = |y| mask.row(y).chunk_by(|a, b| (*a == 0) == (*b == 0));
-        let count = (0..mask.height()).flat_map(alike).filter(|same| same[0] != 0).count();
+        if let Some(DepthDoubt::Sliver { largest }) = mask.depth_doubt() {
+            return Err(argument(format!(
+                "the ignore mask is from a 16-bit file whose largest value is {largest}, and small values are 0 in 8 bits: \
+                 read the file with IgnoreMask::open"
+            )));
+        }
+        Self::of_rows(mask.width(), mask.height(), |y| mask.row(y), |value| *value != 0)
+    }
+
+    /// A mask from a picture file of the frames' size: pixels are ignored where any colour is over 0, at the file's own
+    /// depth, and not wholly transparent.
+    ///
+    /// # Errors
+    /// As [`Image::open`](super::Image::open).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::of_marks(&Marks::open(path.as_ref())?)
+    }
+
+    /// As [`IgnoreMask::open`], from the content of a file.
+    ///
+    /// # Errors
+    /// As [`Image::decode`](super::Image::decode).
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::of_marks(&Marks::decode(bytes)?)
+    }
+
+    fn of_marks(marks: &Marks) -> Result<Self> {
+        let row = |y: usize| &marks.marked[y * marks.width..][..marks.width];
+        Self::of_rows(marks.width, marks.height, row, |marked| *marked)
+    }
+
+    /// A mask of `height` rows of `width` pixels.
+    fn of_rows<'a, T: 'a>(
+        width: usize,
+        height: usize,
+        row: impl Fn(usize) -> &'a [T],
+        ignored: impl Fn(&T) -> bool,
+    ) -> Result<Self> {
+        check_sides(width, height)?;
+        let alike = |y| row(y).chunk_by(|a, b| ignored(a) == ignored(b));
+        let count = (0..height).flat_map(alike).filter(|same| ignored(&same[0])).count();
         let mut runs = Vec::new();
         reserve(&format!("an ignore mask of {count} runs of pixels"), &mut runs, count)?;
-        for y in 0..mask.height() {
+        for y in 0..height {
             let mut x = 0;
             for same in alike(y) {
-                if same[0] != 0 {
+                if ignored(&same[0]) {
                     runs.push([y as u32, x as u32, (x + same.len()) as u32]);
                 }
                 x += same.len();
             }
         }
-        Ok(IgnoreMask { width: mask.width(), height: mask.height(), runs })
+        Ok(IgnoreMask { width, height, runs })
     }
 
     /// A mask for frames of `width` x `height` pixels that ignores rectangles.
@@ -155,6 +198,7 @@ fn check_sides(width: usize, height: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Image;
 
     #[test]
     fn runs_are_those_of_the_picture() {
@@ -174,6 +218,24 @@ mod tests {
         {
             assert_eq!(IgnoreMask::from_runs(5, 3, runs).unwrap_err().kind(), crate::ErrorKind::Argument);
         }
+    }
+
+    /// Reduced to 8 bits such a mask would ignore nothing, without a word.
+    #[test]
+    fn a_sixteen_bit_file_of_zeros_and_ones_ignores_its_ones() {
+        let mut file = b"P5 3 1 65535\n".to_vec();
+        [0u16, 1, 0].iter().for_each(|value| file.extend(value.to_be_bytes()));
+        assert_eq!(IgnoreMask::decode(&file).unwrap().runs(), [[0, 1, 2]]);
+        let error = IgnoreMask::from_frame(Image::decode(&file).unwrap().frame()).unwrap_err();
+        assert!(error.to_string().contains("largest value is 1"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.pgm");
+        std::fs::write(&path, &file).unwrap();
+        assert_eq!(IgnoreMask::open(&path).unwrap(), IgnoreMask::decode(&file).unwrap());
+        std::fs::write(&path, &file[..15]).unwrap();
+        assert!(IgnoreMask::open(&path).unwrap_err().chain().contains("mask.pgm"));
+        // A colour is enough.
+        assert_eq!(IgnoreMask::decode(b"P3 2 1 255 0 0 0 0 0 9").unwrap().runs(), [[0, 1, 2]]);
     }
 
     #[test]

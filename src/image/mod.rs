@@ -17,6 +17,7 @@ mod device_frame;
 mod file_depth;
 mod frame;
 mod layout;
+pub(crate) mod marks;
 mod mask;
 mod pixel_format;
 pub mod sniff;

@@ -8,7 +8,7 @@ use inctrl::calibration::enough;
 use inctrl::methods::{able, by_name};
 use inctrl::pictures::{Depth, Found, summary};
 use inctrl::{Device, Engine, EngineOptions};
-use inctrl_lab::comparison::{self, Options, Picture};
+use inctrl_lab::comparison::{self, Distinct, Options, Picture};
 use inctrl_lab::normals::{self, no_pictures};
 
 use super::Outcome;
@@ -86,7 +86,12 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     let good = listed.files.into_iter().map(|path| Picture { path, defective: false });
     let bad = defects(&args.defects, &progress, &mut faults)?.into_iter().map(|path| Picture { path, defective: true });
-    let (pictures, copies) = comparison::distinct(good.chain(bad).collect(), args.depth.white_level);
+    let Distinct { pictures, copies, contradictions } = Distinct::of(good.chain(bad).collect(), args.depth.white_level);
+    for [good, bad] in &contradictions {
+        faults += 1;
+        let (good, bad) = (good.display(), bad.display());
+        progress.aside(|| say(&format!("error: {good} is good and {bad} defective, with the same pixels: left out")));
+    }
     if !copies.is_empty() {
         let first = copies[0].display();
         progress.aside(|| {

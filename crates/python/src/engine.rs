@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::bank::Bank;
 use crate::errors::{OrRaise, argument, not_pickled};
-use crate::pictures::{Loaded, Picture, Understood};
+use crate::pictures::{Picture, Understood};
 use crate::process::Here;
 use crate::score::Score;
 use crate::scorer::Scorer;
@@ -292,10 +292,11 @@ impl Given {
 
 /// The mask that a picture is.
 fn mask_of(picture: &Picture) -> inctrl::Result<IgnoreMask> {
-    match picture.load(None)? {
-        Loaded::Decoded(image) => IgnoreMask::from_frame(image.frame()),
-        Loaded::Borrowed(frame) => IgnoreMask::from_frame(frame),
-        Loaded::Device(_) => Err(inctrl::Error::new(
+    match picture {
+        Picture::File(path) => IgnoreMask::open(path),
+        Picture::Content(bytes) => IgnoreMask::decode(bytes),
+        Picture::Array(array) => IgnoreMask::from_frame(array.frame()?),
+        Picture::Device(..) => Err(inctrl::Error::new(
             inctrl::ErrorKind::Argument,
             "the ignore mask is in a GPU's memory: it is read on the host, bring it there",
         )),

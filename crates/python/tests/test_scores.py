@@ -199,6 +199,20 @@ def test_an_ignore_mask_takes_cells_out(engine, good, bad):
     assert not score.anomaly_map[:, :5].any() and score.anomaly_map[:, 5:].all()
 
 
+def test_a_mask_file_is_read_at_its_own_depth(engine, good, bad, tmp_path):
+    mask = numpy.zeros(bad.shape[:2], numpy.uint8)
+    mask[:, :32] = 255
+    bank = engine.build_bank(good[:2], class_name="label", ignore_mask=mask)
+    # In 8 bits the ones of 65535 would be 0, and nothing would be ignored.
+    path = tmp_path / "mask.pgm"
+    rows, columns = mask.shape
+    path.write_bytes(b"P5 %d %d 65535\n" % (columns, rows) + (mask // 255).astype(">u2").tobytes())
+    for given in (path, path.read_bytes()):
+        assert engine.build_bank(good[:2], class_name="label", ignore_mask=given) == bank
+    with pytest.raises(inctrl.ArgumentError, match="Grey8"):
+        engine.build_bank(good[:2], class_name="label", ignore_mask=mask.astype(numpy.uint16))
+
+
 def test_a_bank_is_exchanged(engine, scorer, bank, good, bad):
     other = engine.build_bank(good[5:7], class_name="label")
     before = scorer.score(bad)

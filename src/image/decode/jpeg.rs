@@ -1,7 +1,9 @@
 //! JPEG. Rust reads the frame header, so that errors can name an unsupported variant. libjpeg decodes the pixels, with
 //! Pillow's conversion of CMYK.
 
-use super::{Image, check_size, holds, multi_picture, not_supported, refuse};
+use image::DynamicImage;
+
+use super::{check_size, holds, multi_picture, not_supported, refuse};
 use crate::error::{Error, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,14 +14,14 @@ struct Header {
 }
 
 /// Decodes to the pixels of libjpeg-turbo and Pillow: grey or RGB, for every sampling, order of scans and coding.
-pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
+pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage> {
     let header = header(bytes)?;
     check_size((header.width, header.height))?;
     pixels(bytes, header)
 }
 
 #[cfg(not(feature = "libjpeg"))]
-fn pixels(_: &[u8], _: Header) -> Result<Image> {
+fn pixels(_: &[u8], _: Header) -> Result<DynamicImage> {
     Err(refuse(
         "this build cannot read JPEG, as it lacks the feature `libjpeg`: build with the feature, or convert the \
         picture to PNG",
@@ -27,10 +29,11 @@ fn pixels(_: &[u8], _: Header) -> Result<Image> {
 }
 
 #[cfg(feature = "libjpeg")]
-fn pixels(bytes: &[u8], header: Header) -> Result<Image> {
+fn pixels(bytes: &[u8], header: Header) -> Result<DynamicImage> {
+    use image::{GrayImage, RgbImage};
+
     use super::libjpeg::{self, Failure};
     use super::{check_memory, cmyk_to_rgb, memory_limit};
-    use crate::image::PixelFormat::{Grey8, Rgb8};
     use crate::memory;
 
     let Header { width, height, components } = header;
@@ -54,7 +57,11 @@ fn pixels(bytes: &[u8], header: Header) -> Result<Image> {
     if components == 4 {
         cmyk_to_rgb(&mut pixels);
     }
-    Image::from_pixels(pixels, width as usize, height as usize, if components == 1 { Grey8 } else { Rgb8 })
+    let picture = match components {
+        1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+    };
+    picture.ok_or_else(damaged)
 }
 
 /// Reads up to the frame header, which describes the entropy-coded data.
@@ -135,6 +142,7 @@ mod tests {
 
     use safetensors::SafeTensors;
 
+    use super::super::Image;
     use super::*;
 
     /// The committed table, or the whole product that the script's `--all` writes.

@@ -68,16 +68,7 @@ impl Image {
     /// As [`Image::open`].
     pub fn open_with(path: impl AsRef<Path>, white: Option<WhiteLevel>) -> Result<Self> {
         let path = path.as_ref();
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-        read.map_err(|error| Error::io("read", path, error))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(refuse(format!(
-                "the file is longer than {MAX_FILE} bytes: no supported picture is that large"
-            ))
-            .at(path));
-        }
-        Image::decode_with(&bytes, white).map_err(|error| error.at(path))
+        Image::decode_with(&read(path)?, white).map_err(|error| error.at(path))
     }
 
     /// Decodes a PNG, JPEG, BMP, TIFF, WebP or PNM file. The format is recognised by the content alone.
@@ -98,39 +89,8 @@ impl Image {
     /// # Errors
     /// As [`Image::decode`].
     pub fn decode_with(bytes: &[u8], white: Option<WhiteLevel>) -> Result<Self> {
-        if bytes.is_empty() {
-            return Err(refuse("the file is empty (0 bytes)"));
-        }
-        let format = recognise(bytes)?;
-        let mut bytes = Cow::Borrowed(bytes);
-        match format {
-            ImageFormat::Png => bytes = png::checked(&bytes)?.map_or(bytes, Cow::Owned),
-            ImageFormat::Jpeg => return jpeg::decode(&bytes),
-            ImageFormat::Tiff => {
-                let (picture, said) = tiff::decode(&bytes)?;
-                return Image::from_dynamic(picture, white.or(said));
-            }
-            ImageFormat::WebP => webp::check(&bytes)?,
-            _ => {}
-        }
-        let completed = matches!(bytes, Cow::Owned(_));
-        // Only the end was missing, or the data is now in the wrong place.
-        let fail = |error| if completed { truncated(&name(format)).because(error) } else { failure(format, error) };
-        let mut reader = Cursor::new(&*bytes);
-        let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder().map_err(fail)?;
-        check_size(decoder.dimensions())?;
-        if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
-            return Err(refuse(FLOAT));
-        }
-        check_memory(decoder.total_bytes(), decoder.dimensions())?;
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
-        decoder.set_limits(limits).map_err(fail)?;
-        let picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
-        if format == ImageFormat::Pnm && another_pnm(&bytes[reader.position() as usize..]) {
-            return Err(holds("PNM", "several pictures, one after the other"));
-        }
-        Image::from_dynamic(picture, declared(&bytes, format, white))
+        let (picture, white) = values(bytes, white)?;
+        Image::from_dynamic(picture, white)
     }
 
     /// Takes packed pixels, `width * height * bytes`, and [converts](Frame::convert) them if necessary.
@@ -180,7 +140,7 @@ impl Image {
             DynamicImage::ImageLumaA16(image) => (narrow::<2, 1>(&image, white, &mut depth)?, Grey8),
             DynamicImage::ImageRgb16(image) => (narrow::<3, 3>(&image, white, &mut depth)?, Rgb8),
             DynamicImage::ImageRgba16(image) => (narrow::<4, 3>(&image, white, &mut depth)?, Rgb8),
-            _ => return Err(refuse(FLOAT)),
+            _ => return Err(float()),
         };
         Ok(Image { depth, ..Image::from_pixels(pixels, width, height, format)? })
     }
@@ -215,6 +175,62 @@ const FLOAT: &str = "the pixels are 32-bit floating point, which has no fixed ra
 
 /// Whose memory it is, in words.
 const DECODED: &str = "the picture in 8-bit grey or colour";
+
+/// The content of a picture's file.
+///
+/// # Errors
+/// [`ErrorKind::Io`] where it cannot be read, [`ErrorKind::Image`] where it is too long; either names the file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::io("read", path, error))?;
+    if bytes.len() as u64 > MAX_FILE {
+        let message = format!("the file is longer than {MAX_FILE} bytes: no supported picture is that large");
+        return Err(refuse(message).at(path));
+    }
+    Ok(bytes)
+}
+
+/// The values of a file at their own depth, 8 or 16 bits, and their white level, which the file or the caller declares.
+///
+/// # Errors
+/// As [`Image::decode`].
+pub(super) fn values(bytes: &[u8], white: Option<WhiteLevel>) -> Result<(DynamicImage, Option<WhiteLevel>)> {
+    if bytes.is_empty() {
+        return Err(refuse("the file is empty (0 bytes)"));
+    }
+    let format = recognise(bytes)?;
+    let mut bytes = Cow::Borrowed(bytes);
+    match format {
+        ImageFormat::Png => bytes = png::checked(&bytes)?.map_or(bytes, Cow::Owned),
+        ImageFormat::Jpeg => return Ok((jpeg::decode(&bytes)?, None)),
+        ImageFormat::Tiff => {
+            let (picture, said) = tiff::decode(&bytes)?;
+            return Ok((picture, white.or(said)));
+        }
+        ImageFormat::WebP => webp::check(&bytes)?,
+        _ => {}
+    }
+    let completed = matches!(bytes, Cow::Owned(_));
+    // Only the end was missing, or the data is now in the wrong place.
+    let fail = |error| if completed { truncated(&name(format)).because(error) } else { failure(format, error) };
+    let mut reader = Cursor::new(&*bytes);
+    let mut decoder = ImageReader::with_format(&mut reader, format).into_decoder().map_err(fail)?;
+    check_size(decoder.dimensions())?;
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(float());
+    }
+    check_memory(decoder.total_bytes(), decoder.dimensions())?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(memory_limit(decoder.total_bytes()));
+    decoder.set_limits(limits).map_err(fail)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    if format == ImageFormat::Pnm && another_pnm(&bytes[reader.position() as usize..]) {
+        return Err(holds("PNM", "several pictures, one after the other"));
+    }
+    let white = declared(&bytes, format, white);
+    Ok((picture, white))
+}
 
 /// Drops the last channels of pixels of `FROM` samples, so that `TO` remain.
 fn convert<const FROM: usize, const TO: usize>(samples: &[u8]) -> Result<Vec<u8>> {
@@ -294,6 +310,11 @@ fn check_memory(bytes: u64, (width, height): (u32, u32)) -> Result<()> {
     let bytes = bytes.saturating_add(3 * u64::from(width) * u64::from(height));
     let what = format!("a picture of {width} x {height} pixels");
     memory::check(&what, usize::try_from(bytes).unwrap_or(usize::MAX), "cut it into parts or scale it down")
+}
+
+/// Values without a range.
+pub(super) fn float() -> Error {
+    refuse(FLOAT)
 }
 
 fn refuse(message: impl Into<String>) -> Error {

@@ -55,6 +55,45 @@ fn the_list_of_functions_is_known() {
     );
 }
 
+/// Whether `pattern` names a function; a `*` at its end stands for anything.
+fn names(pattern: &str, function: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => function.starts_with(beginning),
+        None => function == pattern,
+    }
+}
+
+#[test]
+fn the_tables_of_the_page_have_every_function_and_every_status() {
+    let page = fs::read_to_string(root().join("docs/embedding.md")).unwrap();
+    let section = |title: &str| page.split("\n## ").find_map(|text| text.strip_prefix(title)).unwrap();
+    let rows = |title: &str| section(title).lines().filter_map(|line| line.strip_prefix("| ")).collect::<Vec<_>>();
+    let threads = rows("Threads\n");
+    let in_ticks = |row: &&str| -> Vec<String> {
+        let first = row.split('|').next().unwrap();
+        first.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let patterns: Vec<String> = threads.iter().flat_map(in_ticks).collect();
+    for function in declared() {
+        let count = patterns.iter().filter(|pattern| names(pattern, &function)).count();
+        assert_eq!(count, 1, "the table of threads has {function} {count} times");
+    }
+    for pattern in &patterns {
+        assert!(declared().iter().any(|function| names(pattern, function)), "{pattern} is no function");
+    }
+    let statuses = rows("Errors\n");
+    let header = generated();
+    let mut count = 0;
+    for line in header.lines().filter_map(|line| line.strip_prefix("#define INCTRL_")) {
+        let Some((name, number)) = line.split_once(' ') else { continue };
+        let Some(name) = name.strip_prefix("ERROR_").or((name == "OK").then_some(name)) else { continue };
+        let row = format!("{number} `{name}` | ");
+        assert!(statuses.iter().any(|found| found.starts_with(&row)), "no row {row:?} in the table of statuses");
+        count += 1;
+    }
+    assert!(count > 10);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_library_exports_what_the_header_declares_under_a_versioned_name() {

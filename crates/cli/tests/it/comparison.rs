@@ -99,6 +99,15 @@ fn what_cannot_take_part_is_named_and_the_rest_goes_on() {
     assert_eq!(result["methods"].as_array().unwrap().len(), 1);
     assert_eq!(result["methods"][0]["figures"]["failed"], 1);
 
+    // A picture cannot be good and defective; it judges no method.
+    std::fs::copy(bench.path("parts/5.png"), bench.path("bad/deep/twin.png")).unwrap();
+    std::fs::remove_file(bench.path("parts/torn.png")).unwrap();
+    let run = compare(&bench, "twins", &["--normals", "parts", "--defects", "bad", "--method", "inctrl"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("5.png is good and ") && run.stderr.contains("twin.png defective"), "{}", run.stderr);
+    let table = String::from_utf8(bench.read("twins/scores.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 9 + 6, "{table}");
+
     compare(&bench, "no", &["--normals", "parts/0.png"]).refused(&["1 good images can be prompts", "two are needed"]);
     compare(&bench, "no", &["--normals", "parts", "--method", "magic"]).refused(&["no method `magic`"]);
     compare(&bench, "no", &["--normals", "parts", "--max-false-reject", "2"]).refused(&["must lie between 0 and 1"]);

@@ -17,4 +17,4 @@ mod run;
 
 pub use figures::{Figures, Ranked, Verdict, verdict};
 pub use page::{csv, markdown, write};
-pub use run::{Candidate, Comparison, Judged, Line, Options, Picture, Scored, candidates, compare, distinct};
+pub use run::{Candidate, Comparison, Distinct, Judged, Line, Options, Picture, Scored, candidates, compare};

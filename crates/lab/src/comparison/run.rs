@@ -1,5 +1,6 @@
 //! From images to scores, method by method.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -217,13 +218,43 @@ fn judge(
     })
 }
 
-/// The distinct pictures, and the files with the same pixels as an earlier one. Unreadable files are kept, so that they are
-/// reported.
-pub fn distinct(pictures: Vec<Picture>, white: Option<WhiteLevel>) -> (Vec<Picture>, Vec<PathBuf>) {
-    let mut seen = std::collections::HashSet::new();
-    let (kept, copies): (Vec<Picture>, Vec<Picture>) = pictures.into_iter().partition(|picture| {
-        let id = Image::open_with(&picture.path, white).and_then(|image| PictureId::of(image.frame()));
-        id.map_or(true, |id| seen.insert(id))
-    });
-    (kept, copies.into_iter().map(|picture| picture.path).collect())
+/// Pictures, told apart by their pixels.
+#[derive(Clone, Debug, Default)]
+pub struct Distinct {
+    /// One of each. Unreadable files are among them, so that they are reported.
+    pub pictures: Vec<Picture>,
+    /// Files with the pixels of another one.
+    pub copies: Vec<PathBuf>,
+    /// A good and a defective file with the same pixels. None of their pixels is among `pictures`.
+    pub contradictions: Vec<[PathBuf; 2]>,
+}
+
+impl Distinct {
+    /// Of `pictures`, with the value of white in those of 16 bits.
+    pub fn of(pictures: Vec<Picture>, white: Option<WhiteLevel>) -> Self {
+        let id = |picture: &Picture| {
+            Image::open_with(&picture.path, white).and_then(|image| PictureId::of(image.frame())).ok()
+        };
+        let ids: Vec<Option<PictureId>> = pictures.iter().map(id).collect();
+        // The first good and the first defective file of each.
+        let mut firsts: HashMap<PictureId, [Option<usize>; 2]> = HashMap::new();
+        for (at, (picture, id)) in pictures.iter().zip(&ids).enumerate() {
+            if let Some(id) = id {
+                firsts.entry(*id).or_default()[usize::from(picture.defective)].get_or_insert(at);
+            }
+        }
+        let mut distinct = Distinct::default();
+        for (at, (picture, id)) in pictures.iter().zip(&ids).enumerate() {
+            match id.as_ref().and_then(|id| firsts.get(id)) {
+                Some(&[Some(good), Some(bad)]) if at == good => {
+                    let both = [good, bad].map(|at| pictures[at].path.clone());
+                    distinct.contradictions.push(both);
+                }
+                Some([Some(_), Some(_)]) => {}
+                Some(firsts) if !firsts.contains(&Some(at)) => distinct.copies.push(picture.path.clone()),
+                _ => distinct.pictures.push(picture.clone()),
+            }
+        }
+        distinct
+    }
 }

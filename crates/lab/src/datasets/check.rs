@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::masks::Mask;
+use super::masks::{Mask, join};
 use super::{Dataset, Item, Label, Part, Problem, Published, Split};
 use inctrl::Image;
 use inctrl::pictures::PictureId;
@@ -264,7 +264,7 @@ fn look(item: &Item) -> Looked {
                 }
                 let (width, height) = (mask.width, mask.height);
                 let (all, width, height) = joined.get_or_insert_with(|| (vec![false; width * height], width, height));
-                mask.join(all, *width, *height);
+                join(&mask, all, *width, *height);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::masks::Mask;
+use super::masks::{Mask, join};
 use super::part::Part;
 use inctrl::{Error, ErrorKind, Image, Result, WhiteLevel};
 
@@ -142,7 +142,7 @@ impl Item {
         }
         let mut joined = vec![false; width * height];
         for path in &self.masks {
-            self.open_mask(path)?.join(&mut joined, width, height);
+            join(&self.open_mask(path)?, &mut joined, width, height);
         }
         Ok(Some(joined))
     }

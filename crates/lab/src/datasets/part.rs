@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::masks::Mask;
+use super::masks::{Mask, region};
 use inctrl::{Error, ErrorKind, Image, PixelFormat, Result, Roi};
 
 /// The part of its file that an image is. It follows the file name, as in `kos01/Part5.jpg#third=2`. Indices begin at 0.
@@ -66,7 +66,7 @@ impl Part {
             let why = Error::new(ErrorKind::Argument, "there are no pixels");
             return Err(self.missing(sides, why));
         }
-        Ok(mask.region(roi))
+        Ok(region(mask, roi))
     }
 
     fn missing(&self, [width, height]: [usize; 2], why: Error) -> Error {

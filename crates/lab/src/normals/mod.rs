@@ -26,7 +26,6 @@ pub enum Normal<'a> {
 }
 
 impl Normal<'_> {
-    /// What messages call it.
     /// Whether it is a few-shot prompt list of PyTorch, which holds several images: by the file's extension.
     pub fn is_prompt_list(&self) -> bool {
         let Normal::File(path) = self else { return false };
@@ -34,6 +33,7 @@ impl Normal<'_> {
         extension.is_some_and(|e| e.eq_ignore_ascii_case("pt") || e.eq_ignore_ascii_case("pth"))
     }
 
+    /// What messages call it.
     fn name(&self) -> &Path {
         match self {
             Normal::File(path) => path,

@@ -1,9 +1,13 @@
 //! Each layout against a miniature with the quirks of the real ones: found or named, never passed over in silence.
 
 use std::fs;
+use std::io::Cursor;
 
 use image::{GrayImage, ImageBuffer, Luma};
 use inctrl_lab::datasets::{Dataset, Label, Layout, Split, check};
+use tiff::encoder::TiffEncoder;
+use tiff::encoder::colortype::Gray8;
+use tiff::tags::Tag;
 
 use crate::data_folder::{Folder, counts, names, says};
 
@@ -89,6 +93,40 @@ fn masks_at_any_depth_and_several_of_one_image_are_joined() {
     assert_eq!(report.faults(), 0, "{:#?}", report.problems);
     says(&report, false, "000/001.png", "the value 238 in place of 255");
     says(&report, false, "001_mask.png", "the value 1 in place of 65535");
+}
+
+/// A grey TIFF file, with a page for each of `pages`, turned by half.
+fn upside_down(pages: &[GrayImage]) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    let mut encoder = TiffEncoder::new(&mut file).unwrap();
+    for page in pages {
+        let mut image = encoder.new_image::<Gray8>(page.width(), page.height()).unwrap();
+        image.encoder().write_tag(Tag::Orientation, 3u16).unwrap();
+        image.write_data(page).unwrap();
+    }
+    file.into_inner()
+}
+
+#[test]
+fn a_mask_is_turned_with_its_picture_and_one_of_two_pages_is_a_fault() {
+    let f = Folder::new();
+    f.pictures(&["nut/train/good/0.png", "nut/test/good/0.png"]);
+    let picture = GrayImage::from_fn(12, 10, |x, y| Luma([(7 * x + y) as u8]));
+    let mask = GrayImage::from_fn(12, 10, |x, y| Luma([u8::from(x == 0 && y == 0)]));
+    for name in ["0", "1"] {
+        let shade = picture.pixels().map(|pixel| pixel.0[0] + name.as_bytes()[0]).collect();
+        std::fs::write(f.path(&format!("nut/test/bad/{name}.tif")), upside_down(&[GrayImage::from_raw(12, 10, shade).unwrap()]))
+            .unwrap();
+    }
+    std::fs::write(f.path("nut/ground_truth/bad/0_mask.tif"), upside_down(std::slice::from_ref(&mask))).unwrap();
+    std::fs::write(f.path("nut/ground_truth/bad/1_mask.tif"), upside_down(&[mask.clone(), mask])).unwrap();
+    let dataset = f.open();
+    let item = dataset.items.iter().find(|item| item.name.ends_with("bad/0.tif")).unwrap();
+    let marked = item.read_mask(12, 10).unwrap().unwrap();
+    assert_eq!((0..120).filter(|&pixel| marked[pixel]).collect::<Vec<_>>(), [119]);
+    let report = check(&dataset, &[], || ());
+    assert_eq!(report.faults(), 1, "{:#?}", report.problems);
+    says(&report, true, "1_mask.tif", "2 pages");
 }
 
 #[test]
