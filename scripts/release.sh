@@ -3,7 +3,7 @@
 #
 #     scripts/release.sh OUT
 #
-# OUT/inctrl-VERSION-TARGET.tar.gz          program, libraries, headers and licences
+# OUT/inctrl-VERSION-TARGET.tar.gz          program, libraries, headers, licences and pages
 # OUT/inctrl-VERSION-TARGET-symbols.tar.gz  the debug information, for debuggers and profilers
 # OUT/SHA256SUMS                            checksums of both
 #
@@ -53,7 +53,7 @@ sh scripts/install.sh --libraries "$work/libraries" --prefix "$package" > /dev/n
 # The package can be unpacked anywhere: pkg-config and CMake find the prefix from their files' own places.
 sed -i -e "s|^prefix=.*|prefix=\${pcfiledir}/../..|" "$package/lib/pkgconfig/inctrl.pc"
 sed -i -e "s| \"$package/include\"||" "$package/lib/cmake/inctrl/inctrlConfig.cmake"
-cp README.md CHANGELOG.md "$package/"
+cp -R README.md CHANGELOG.md docs "$package/"
 python3 scripts/third_party.py "$package/share/licenses/inctrl/THIRD-PARTY"
 
 for folder in "$name" "$name-symbols"; do

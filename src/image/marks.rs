@@ -137,7 +137,8 @@ mod tests {
     /// A grey TIFF of one row, with its orientation.
     fn tiff(values: &[u8], turn: u16) -> Vec<u8> {
         let count = values.len() as u32;
-        let tags = [(256, count), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (274, u32::from(turn)), (279, count)];
+        let tags =
+            [(256, count), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (274, u32::from(turn)), (279, count)];
         let mut file = b"II*\0".to_vec();
         file.extend((8 + count.next_multiple_of(2)).to_le_bytes());
         file.extend(values);
@@ -157,7 +158,8 @@ mod tests {
             let file = tiff(&[7, 0, 0], turn);
             let (mask, image) = (Marks::decode(&file).unwrap(), super::super::Image::decode(&file).unwrap());
             assert_eq!((mask.width, mask.height), (image.width(), image.height()), "{turn}");
-            let rows = (0..image.height()).flat_map(|y| image.frame().row(y).iter().map(|value| *value > 0).collect::<Vec<_>>());
+            let rows = (0..image.height())
+                .flat_map(|y| image.frame().row(y).iter().map(|value| *value > 0).collect::<Vec<_>>());
             assert_eq!(mask.marked, rows.collect::<Vec<_>>(), "{turn}");
         }
         assert_eq!(Marks::decode(&tiff(&[7, 0, 0], 3)).unwrap().marked, [false, false, true]);

@@ -145,6 +145,10 @@ mod tests {
     use super::super::Image;
     use super::*;
 
+    fn decode(bytes: &[u8]) -> Result<Image> {
+        Image::from_dynamic(super::decode(bytes)?, None)
+    }
+
     /// The committed table, or the whole product that the script's `--all` writes.
     fn table() -> Vec<u8> {
         let path = std::env::var_os("INCTRL_JPEG_TABLE").map(PathBuf::from);

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 
-use super::{check_size, holds};
+use super::{check_size, holds, not_supported};
 
 const SIGNATURE: usize = 8;
 /// Length and name come before the data, the checksum after it.
@@ -15,6 +15,9 @@ const END: [u8; 12] = *b"\0\0\0\0IEND\xaeB`\x82";
 /// data chunks but ends before the last chunk, returns it with that chunk added, as Pillow reads it. If more is
 /// missing, the decoder reports it.
 pub(super) fn checked(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    if bytes.get(12..16) == Some(b"CgBI") {
+        return Err(not_supported("PNG in Apple's form for its phones (CgBI)"));
+    }
     if let Some(size) = bytes.get(16..24) {
         check_size((number(size), number(&size[4..])))?;
     }

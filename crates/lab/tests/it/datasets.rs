@@ -115,8 +115,11 @@ fn a_mask_is_turned_with_its_picture_and_one_of_two_pages_is_a_fault() {
     let mask = GrayImage::from_fn(12, 10, |x, y| Luma([u8::from(x == 0 && y == 0)]));
     for name in ["0", "1"] {
         let shade = picture.pixels().map(|pixel| pixel.0[0] + name.as_bytes()[0]).collect();
-        std::fs::write(f.path(&format!("nut/test/bad/{name}.tif")), upside_down(&[GrayImage::from_raw(12, 10, shade).unwrap()]))
-            .unwrap();
+        std::fs::write(
+            f.path(&format!("nut/test/bad/{name}.tif")),
+            upside_down(&[GrayImage::from_raw(12, 10, shade).unwrap()]),
+        )
+        .unwrap();
     }
     std::fs::write(f.path("nut/ground_truth/bad/0_mask.tif"), upside_down(std::slice::from_ref(&mask))).unwrap();
     std::fs::write(f.path("nut/ground_truth/bad/1_mask.tif"), upside_down(&[mask.clone(), mask])).unwrap();

@@ -6,12 +6,13 @@
 mod directory;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer};
-use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::{TiffError, TiffUnsupportedError};
 
 use self::directory::{Directory, MOST_PAGES, pages, tag};
@@ -43,7 +44,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Option<WhiteLevel>)>
     let turn = pages[at].number(tag::ORIENTATION).and_then(|turn| Orientation::from_exif(turn.try_into().ok()?));
     let turn = turn.unwrap_or(Orientation::NoTransforms);
     let copies = if turn == Orientation::NoTransforms { 1 } else { 2 };
-    let mut picture = read(decoder, pages[at].size(), &layout, copies)?;
+    let mut picture = read(decoder, &pages[at], &layout, copies)?;
     picture.apply_orientation(turn);
     Ok((picture, white))
 }
@@ -182,37 +183,38 @@ fn compression(code: u64) -> Option<String> {
 }
 
 /// The pixels, which are to be there `copies` times.
-fn read(
-    mut decoder: Decoder<Cursor<&[u8]>>,
-    (width, height): (u32, u32),
-    layout: &Layout,
-    copies: u64,
-) -> Result<DynamicImage> {
+fn read(mut decoder: Decoder<Cursor<&[u8]>>, page: &Directory, layout: &Layout, copies: u64) -> Result<DynamicImage> {
+    let (width, height) = page.size();
     if decoder.dimensions().map_err(failure)? != (width, height) {
         return Err(damaged());
     }
     let mut limits = Limits::unlimited();
-    let whole = decoder.image_buffer_layout().map_err(failure)?.complete_len;
+    let plan = decoder.image_buffer_layout().map_err(failure)?;
+    let whole = plan.complete_len;
     check_memory((whole as u64).saturating_mul(copies), (width, height))?;
     limits.decoding_buffer_size = whole;
     let rest = memory_limit(whole as u64).saturating_sub(whole as u64);
     limits.intermediate_buffer_size = usize::try_from(rest).unwrap_or(usize::MAX);
     limits.ifd_value_size = limits.intermediate_buffer_size;
-    let mut decoder = decoder.with_limits(limits);
-
-    let mut values = DecodingResult::U8(Vec::new());
-    let read = decoder.read_image_to_buffer(&mut values).map_err(failure)?;
+    let (values, planes) = match decoder.get_chunk_type() {
+        ChunkType::Tile => tiles::read(decoder, page, &plan, limits)?,
+        ChunkType::Strip => {
+            let mut values = DecodingResult::U8(Vec::new());
+            let read = decoder.with_limits(limits).read_image_to_buffer(&mut values).map_err(failure)?;
+            (values, read.planes)
+        }
+    };
     let area = width as usize * height as usize;
     let picture = match values {
         DecodingResult::U8(values) if layout.bits == 1 => expand(&values, width as usize)
             .filter(|pixels| pixels.len() == area)
             .and_then(|pixels| ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8)),
         DecodingResult::U8(values) => {
-            let (samples, values) = packed(values, read.planes, area);
+            let (samples, values) = packed(values, planes, area);
             eight_bits(layout, samples, values, (width, height))
         }
         DecodingResult::U16(values) => {
-            let (samples, values) = packed(values, read.planes, area);
+            let (samples, values) = packed(values, planes, area);
             sixteen_bits(samples, values, (width, height))
         }
         _ => None,
@@ -288,12 +290,14 @@ fn failure(error: TiffError) -> Error {
             not_supported("TIFF without a photometric interpretation")
         }
         TiffError::UnsupportedError(_) => not_supported("this variant of TIFF"),
-        TiffError::LimitsExceeded => {
-            refuse("the TIFF data takes more memory than a picture of its size should: save it again")
-        }
+        TiffError::LimitsExceeded => oversized(),
         _ => damaged(),
     };
     message.because(error)
+}
+
+fn oversized() -> Error {
+    refuse("the TIFF data takes more memory than a picture of its size should: save it again")
 }
 
 fn truncated() -> Error {
