@@ -124,6 +124,16 @@ pub fn say_problems(dataset: &Dataset, problems: &[Problem], whole: &str) -> usi
     faults.len()
 }
 
+/// The faults as further lines of an error.
+pub fn list_faults(problems: &[Problem]) -> String {
+    let faults: Vec<&Problem> = problems.iter().filter(|problem| problem.fault).collect();
+    let mut list: String = faults.iter().take(SHOWN).map(|fault| format!("\nfault: {fault}")).collect();
+    if faults.len() > SHOWN {
+        list += &format!("\nand {} more faults, listed by inctrl data check", faults.len() - SHOWN);
+    }
+    list
+}
+
 #[derive(serde::Serialize)]
 struct Found<'a> {
     layout: Layout,

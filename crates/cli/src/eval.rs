@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use inctrl::Fit;
 use inctrl_lab::datasets;
 use inctrl_lab::evaluation::{self, Draws, Options};
@@ -12,7 +12,7 @@ use inctrl_lab::study::{self, Event};
 
 use super::Outcome;
 use super::console::{Progress, result, say};
-use super::data::{LayoutArgs, say_problems};
+use super::data::{LayoutArgs, list_faults, say_problems};
 use super::maps::create_folder;
 use super::method::MethodArgs;
 use super::model::ModelArgs;
@@ -91,8 +91,10 @@ pub fn run(args: Args) -> Result<Outcome> {
         Event::Images(evaluation::Event::Done) => progress.advance(),
         Event::Metrics => progress.step("computing metrics"),
         Event::Report => progress.step("writing the report"),
-    })?;
+    });
     drop(progress);
+    // What is wrong with the data set may be why it cannot be evaluated.
+    let results = results.map_err(|error| anyhow!("{}{}", error.chain(), list_faults(&checked.problems)))?;
     result(markdown(&results).trim_end())?;
     say(&format!("report: {}", args.output.join("report.html").display()));
     for leak in &results.leaks {

@@ -160,9 +160,12 @@ fn data_sets_evaluations_and_trainings_take_the_level_or_name_the_pictures() {
             ["eval", "--weights", "w.safetensors", "--threads", "1", "--shots", "2", "--runs", "1", "--dataset"];
         bench.run(&[&first[..], &[set, "-o", out], more].concat())
     };
-    let run = eval("twelve", "undeclared", &[]);
-    assert_eq!(run.code, 1);
-    assert!(run.stderr.contains("0 usable"), "{}", run.stderr);
+    // The reason comes with the refusal.
+    eval("twelve", "undeclared", &[]).refused(&["0 usable", "fault: ", "12-bit", "4095"]);
+    let compare =
+        ["compare", "--weights", "w.safetensors", "--threads", "1", "--normals", "twelve/nut/train/good", "-o", "c"];
+    bench.run(&compare).refused(&["0 good images can be prompts", "12-bit", "4095"]);
+    assert_eq!(bench.run(&[&compare[..], &["--white-level", "4095", "--method", "inctrl"]].concat()).code, 0);
     assert_eq!(eval("eight", "a", &[]).code, 0);
     assert_eq!(eval("twelve", "b", &["--white-level", "4095"]).code, 0);
     assert_eq!(bench.read("a/scores.csv"), bench.read("b/scores.csv"));

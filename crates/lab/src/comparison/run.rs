@@ -134,11 +134,13 @@ pub fn compare(
     let names: Vec<String> = good.iter().map(|&at| file_name(&pictures[at])).collect();
     let order = draw("compare", options.seed, names.iter().map(String::as_str)).into_iter().map(|at| good[at]);
     // An unreadable file is not a prompt. It is reported when it is scored.
-    let readable = order.filter(|&at| open(&pictures[at], &options).is_ok());
+    let mut unusable = Vec::new();
+    let readable = order.filter(|&at| open(&pictures[at], &options).map_err(|error| unusable.push(error)).is_ok());
     let mut prompts: Vec<usize> = readable.take(options.prompts).collect();
     if prompts.len() < 2 {
+        let others: String = unusable.iter().map(|error| format!("\n  {}", error.chain())).collect();
         let message = format!(
-            "{} good images can be prompts, and at most {} are used: each is scored against the others, so two are needed",
+            "{} good images can be prompts, and at most {} are used: each is scored against the others, so two are needed{others}",
             prompts.len(),
             options.prompts
         );
