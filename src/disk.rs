@@ -1,7 +1,7 @@
 //! Files that are read at offsets, when needed. If another process changes such a file, reads return other bytes or an
 //! error. A memory map could end this process by a signal instead.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -11,14 +11,16 @@ use crate::error::{Error, ErrorKind, Result};
 /// messages call it.
 pub(crate) fn open(path: &Path, expected: &str) -> Result<(File, u64)> {
     let broken = |message: &str| Error::new(ErrorKind::Weights, format!("{message}, expected {expected}")).at(path);
-    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
-    let found = file.metadata().map_err(|source| Error::io("read", path, source))?;
+    // First what it is: opening a pipe would wait for its other end.
+    let found = fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
     if found.is_dir() {
         return Err(broken("is a folder (for a checkpoint folder use `inctrl convert`)"));
     }
     if !found.is_file() {
         return Err(broken("is not a regular file"));
     }
+    let file = File::open(path).map_err(|source| Error::io("open", path, source))?;
+    let found = file.metadata().map_err(|source| Error::io("read", path, source))?;
     if found.len() == 0 {
         return Err(broken("is empty (0 bytes)"));
     }
@@ -49,4 +51,20 @@ pub fn read_at(file: &File, mut offset: u64, mut out: &mut [u8]) -> io::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        if !std::process::Command::new("mkfifo").arg(&path).status().is_ok_and(|status| status.success()) {
+            return;
+        }
+        let error = open(&path, "a bank").unwrap_err();
+        assert!(error.to_string().contains("is not a regular file, expected a bank"), "{error}");
+    }
 }
