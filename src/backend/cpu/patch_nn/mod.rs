@@ -1,9 +1,10 @@
 //! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all bank rows. The working
 //! memory depends on what `taps` has room for and on the threads, not on the images of a call nor on the bank.
 //!
-//! Bytes screen the bank rows and floats rescore what remains (`screen`, `rescore`), with the bits of a search by
-//! floats alone (`full`), which serves where the processor's bytes are not faster, where a vector is not of unit length
-//! or not finite, and where too many patches are alike.
+//! Bytes screen the bank rows (`integers`, `screen`), those of a large bank first along a few axes (`axes`, `sieve`), and
+//! floats rescore what remains (`rescore`). The bits are those of a search by floats alone (`full`), which serves where the
+//! processor's bytes are not faster, where a vector is not of unit length or not finite, and where too many patches are
+//! alike.
 
 use std::ops::Range;
 
@@ -16,15 +17,19 @@ use crate::backend::{Search, need};
 use crate::error::Result;
 use crate::memory::grow;
 
+mod axes;
 mod full;
+mod integers;
 mod quantised;
 mod rescore;
 mod rows;
 mod screen;
+mod sieve;
 
 use full::Full;
+pub(super) use integers::Integers;
 pub(super) use rescore::Candidate;
-pub(super) use screen::{Integers, scratch_floats, scratch_words};
+pub(super) use screen::{scratch_floats, scratch_words};
 
 /// Tasks for each thread: enough that threads which began late finish together.
 const TASKS: usize = 24;
@@ -39,7 +44,7 @@ pub(super) struct Memory {
     found: Vec<f32>,
     /// Where they were found, where that is asked for.
     places: Vec<i32>,
-    screen: screen::Memory,
+    screen: integers::Memory,
 }
 
 /// Bytes of [`Memory`] after searches of up to `rows` query rows, those of all `layers` layers, with or without
@@ -47,7 +52,7 @@ pub(super) struct Memory {
 pub(super) fn bytes(integers: bool, rows: usize, layers: usize, width: usize, threads: usize) -> usize {
     let room = Room::new(rows, layers, TASKS * threads);
     let found = room.tasks.saturating_mul(BLOCK_ROWS * size_of::<f32>());
-    let screen = if integers { screen::Memory::bytes(rows, width) } else { 0 };
+    let screen = if integers { integers::Memory::bytes(rows, width) } else { 0 };
     found.saturating_add(screen).saturating_add(threads.saturating_mul(screen::CANDIDATE_BYTES))
 }
 

@@ -53,8 +53,8 @@ pub(super) struct Quantised {
 /// Writes a vector's distance from the centre as bytes.
 pub(super) struct Quantise<'a> {
     pub row: &'a [f32],
-    /// As long as the row.
-    pub centre: &'a [f32],
+    /// As long as the row; `None` is zero.
+    pub centre: Option<&'a [f32]>,
     /// The largest integer.
     pub levels: i32,
     /// The byte that stands for 0.
@@ -74,8 +74,9 @@ impl Kernel for Quantise<'_> {
         const MAGIC: f32 = 12_582_912.0;
         let (width, room) = (self.row.len(), self.room);
         room[width..].fill(0.0);
-        for (room, (x, centre)) in room.iter_mut().zip(self.row.iter().zip(self.centre)) {
-            *room = x - centre;
+        match self.centre {
+            Some(centre) => room.iter_mut().zip(self.row.iter().zip(centre)).for_each(|(room, (x, c))| *room = x - c),
+            None => room[..width].copy_from_slice(self.row),
         }
         let length = f64::from(reduce::squares(simd, room, 0.0)).sqrt();
         let scale = self.levels as f32 / largest(simd, room).max(NEAREST);
@@ -127,7 +128,7 @@ mod tests {
     fn quantise(isa: Isa, row: &[f32], centre: &[f32], levels: i32, zero: i32) -> (Quantised, Vec<i32>) {
         let mut words = vec![0; super::words(row.len())];
         let mut room = vec![f32::NAN; 4 * words.len()];
-        let found = isa.run(Quantise { row, centre, levels, zero, words: &mut words, room: &mut room });
+        let found = isa.run(Quantise { row, centre: Some(centre), levels, zero, words: &mut words, room: &mut room });
         (found, words.iter().flat_map(|word| word.to_le_bytes()).map(i32::from).collect())
     }
 

@@ -142,6 +142,39 @@ fn centred(x: f32, _in_bank: bool) -> f32 {
     x - 0.5
 }
 
+/// So many bank rows along few directions that bounds along these come first. Query rows lie alike, or `elsewhere`.
+fn along_few(name: &'static str, elsewhere: bool) -> Case {
+    const WIDTH: usize = 80;
+    let place = std::cell::Cell::new(0);
+    let value = |x: f32, in_bank: bool| {
+        let i = place.replace(place.get() + 1) % WIDTH;
+        let even = elsewhere && !in_bank;
+        (x - 0.5) / if even { 1.0 } else { (1 + i) as f32 } + 0.01
+    };
+    Case::new(name, WIDTH, 48, value)
+}
+
+/// The nearest bank row of every third query row lies across the axes with it, and others are nearer along them.
+fn nearest_across() -> Case {
+    let mut case = along_few("nearest across the axes", false);
+    let (width, layer) = (case.width, case.taps.len() / LAYERS);
+    for (i, query) in case.query.chunks_exact_mut(3 * width).enumerate() {
+        let query = &mut query[..width];
+        query.iter_mut().for_each(|x| *x *= 0.6);
+        query[width - 1 - i % 20] += 0.8;
+        let length = query.iter().map(|x| x * x).sum::<f32>().sqrt();
+        query.iter_mut().for_each(|x| *x /= length);
+    }
+    for taps in case.taps.chunks_exact_mut(layer) {
+        for i in 0..20 {
+            let row = &mut taps[(4000 - 190 * i) * width..][..width];
+            row.fill(0.0);
+            row[width - 1 - i] = 1.0;
+        }
+    }
+    case
+}
+
 fn cases() -> Vec<Case> {
     let mut out = vec![
         Case::new("random", 96, 3, centred),
@@ -158,6 +191,10 @@ fn cases() -> Vec<Case> {
         remainders_of_the_query(),
         copies(),
         Case::new("one element of the width", 16, 1, |x, _| if x < 0.1 { 1.0 } else { 0.0 }),
+        along_few("along few directions", false),
+        along_few("queries elsewhere", true),
+        along_few("ties along few directions", false).near_ties(),
+        nearest_across(),
     ];
     let mut broken = Case::new("a query patch is not a number", 32, 2, centred);
     broken.query[5 * 32 + 1] = f32::NAN;
@@ -192,7 +229,8 @@ fn bytes_change_no_bit() {
                 let expected = nearest(&mut cpu, &case, &alone);
                 for bytes in ByteIsa::available() {
                     let bank = bank(&mut cpu, &case, Some(bytes));
-                    assert!(bank.0[0].integers.is_some());
+                    let integers = bank.0[0].integers.as_ref().unwrap();
+                    assert_eq!(integers.has_axes(), case.bank_images == 48, "{}", case.name);
                     let found = nearest(&mut cpu, &case, &bank);
                     assert_eq!(found, expected, "{}, {threads} threads, {}, {bytes:?}", case.name, cpu.isa.name());
                 }
@@ -218,7 +256,7 @@ fn rescored(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
     let bank = bank(&mut cpu, case, Some(bytes));
     let (rows, bank_rows) = (IMAGES * PATCHES, case.bank_images * PATCHES);
     let parts = Parts::new([LAYERS, rows, bank_rows], 12);
-    let mut memory = screen::Memory::default();
+    let mut memory = integers::Memory::default();
     let integers = bank.0.into_iter().next().unwrap().integers.unwrap();
     let queries = Queries { values: &case.query, pitch: rows, first: 0, width: case.width };
     screen::reserve(&mut cpu.pool, case.width).unwrap();
