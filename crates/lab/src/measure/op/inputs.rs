@@ -20,8 +20,15 @@ pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
 
 /// Rows of length 1, as a search for the nearest expects them.
 pub fn unit_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
+    unit_rows_along(seed, rows, width, width)
+}
+
+/// Rows of length 1 of which the elements after the first `directions` are a tenth as large: the features of real images lie along
+/// few directions, too.
+pub fn unit_rows_along(seed: u64, rows: usize, width: usize, directions: usize) -> Vec<f32> {
     let mut values = numbers(seed, rows * width);
     for row in values.chunks_exact_mut(width) {
+        row.iter_mut().skip(directions).for_each(|x| *x *= 0.1);
         let length = dot(row, row).sqrt() as f32;
         row.iter_mut().for_each(|x| *x /= length);
     }

@@ -7,7 +7,7 @@ use inctrl::backend::{Backend, BankRole, BankTensor, Role, Search};
 use inctrl::methods::inctrl::HeadOps;
 
 use super::comparison::{Comparison, places, sum_error};
-use super::inputs::{Input, dot, output, stored_as, unit_rows};
+use super::inputs::{Input, dot, output, stored_as, unit_rows_along};
 use super::{Case, Operation, Size, Sizes, Work};
 
 pub const PATCH_NN: Operation = Operation {
@@ -18,6 +18,7 @@ pub const PATCH_NN: Operation = Operation {
         Size::new("q", 225, "query rows of a layer"),
         Size::new("rows", 1800, "bank rows of a layer"),
         Size::row("width", 896, 64, "width of a row"),
+        Size::or_none("directions", "directions that most of every row lies along; 0 for all alike"),
     ],
 };
 
@@ -39,8 +40,9 @@ pub struct PatchNn<B: Backend> {
 impl<B: HeadOps> PatchNn<B> {
     pub fn case(backend: &mut B, sizes: &Sizes) -> Result<Box<dyn Case<B>>> {
         let (taps, queries, rows, width) = (sizes.get("taps"), sizes.get("q"), sizes.get("rows"), sizes.get("width"));
-        let query = Input::new(backend, Role::UnitRows, unit_rows(1, taps * queries, width))?;
-        let mut values = unit_rows(2, taps * rows, width);
+        let directions = Some(sizes.get("directions")).filter(|count| *count > 0).unwrap_or(width);
+        let query = Input::new(backend, Role::UnitRows, unit_rows_along(1, taps * queries, width, directions))?;
+        let mut values = unit_rows_along(2, taps * rows, width, directions);
         stored_as(backend.precision().stores(Role::UnitRows), &mut values);
         let values: Arc<Vec<f32>> = values.into();
         let bank = backend.bank(&[BankTensor { values: &values, shape: [taps, rows, width], role: BankRole::Rows }])?;

@@ -30,6 +30,11 @@ impl Size {
         Size { gpu_multiple, ..Size::new(name, usual, meaning) }
     }
 
+    /// A size that may be 0.
+    pub(super) const fn or_none(name: &'static str, meaning: &'static str) -> Self {
+        Size { usual: 0, least: 0, ..Size::new(name, 0, meaning) }
+    }
+
     /// A size that is 0 or 1.
     pub(super) const fn switch(name: &'static str, meaning: &'static str) -> Self {
         Size { name, usual: 0, least: 0, most: 1, gpu_multiple: 1, meaning }
