@@ -42,8 +42,8 @@ HOST_FAULTS = [
     (
         "preprocess.rs",
         "short buffer",
-        "grow(context, what, plan.intermediate_len(frame.format().channels()), &mut pixels.intermediate)?;",
-        "grow(context, what, plan.intermediate_len(frame.format().channels()) - 1, &mut pixels.intermediate)?;",
+        "grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;",
+        "grow(context, what, plan.intermediate_len(channels) - 1, &mut pixels.intermediate)?;",
     ),
     (
         "attention.rs",
@@ -97,17 +97,18 @@ HOST_FAULTS = [
         "        self.replay_or_record",
     ),
     # Strides, leading dimensions, offsets, types.
-    ("preprocess.rs", "wrong stride", "int(uploaded.stride)?,", "int(frame.width())?,"),
+    ("preprocess.rs", "wrong stride", "int(stride)?,", "int(plan.source()[0])?,"),
+    ("preprocess.rs", "wrong first pixel of a view", "(row * stride + column * channels) as u64;", "(row * stride) as u64;"),
     (
         "preprocess.rs",
         "wrong stride of a device frame",
-        "(address + (plan.source_rows().start * device.stride()) as u64, device.stride())",
-        "(address + (plan.source_rows().start * device.stride()) as u64, device.width() * device.format().channels())",
+        "(address + (rows.start * device.stride() + columns.start * channels) as u64, device.stride())",
+        "(address + (rows.start * device.stride() + columns.start * channels) as u64, device.width() * channels)",
     ),
     (
         "preprocess.rs",
         "wrong first row of a device frame",
-        "(address + (plan.source_rows().start * device.stride()) as u64, device.stride())",
+        "(address + (rows.start * device.stride() + columns.start * channels) as u64, device.stride())",
         "(address, device.stride())",
     ),
     ("device_frame.rs", "length not checked", "if left < frame.bytes() {", "if left == 0 {"),

@@ -11,7 +11,7 @@ pub use crate::checkpoint::pickle::{Column, read_table};
 pub use crate::image::marks::Marks;
 
 /// Features of images, for training and benches.
-pub use crate::engine::{DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};
+pub use crate::engine::{Batch, DeviceBank, Encoder, Features, HostFeatures, Pipeline, Reference, Session};
 
 /// Estimates of memory, and the refusal of what is not there.
 pub use crate::encoder::text::text_bytes;

@@ -12,7 +12,7 @@ use inctrl::internals::{DeviceBank, Pipeline, Session};
 use inctrl::methods::{Run, by_name};
 use inctrl::tensor::DType;
 use inctrl::text::Tokeniser;
-use inctrl::view::Plan;
+use inctrl::view::{Plan, View};
 use inctrl::weights::{Arch, LoadOptions, Weights, random, table};
 use inctrl::{Device, Engine, EngineOptions, Fit, Frame, PixelFormat};
 use tempfile::TempDir;
@@ -43,9 +43,9 @@ impl Model {
         Model { _folder: folder, file, weights }
     }
 
-    fn lane(&self, capacity: usize) -> Pipeline<Cpu> {
+    fn pipeline(&self, capacity: usize) -> Pipeline<Cpu> {
         let method = by_name("inctrl").expect("a method");
-        Pipeline::open(cpu(), &self.weights, method, capacity, capacity).expect("memory for a lane")
+        Pipeline::open(cpu(), &self.weights, method, capacity, capacity).expect("memory for a pipeline")
     }
 
     fn engine(&self) -> Engine {
@@ -67,8 +67,9 @@ fn frame(pixels: &[u8]) -> Frame<'_> {
     Frame::packed(pixels, SIDE, SIDE, PixelFormat::Grey8).expect("a frame")
 }
 
-fn plan() -> Plan {
-    Plan::new(SIDE, SIDE, arch().vision.image_size, Fit::Crop).expect("a plan")
+fn view() -> View {
+    let vision = arch().vision;
+    View::whole(Plan::new(SIDE, SIDE, vision.image_size, Fit::Crop).expect("a plan"), None, vision.patch_size)
 }
 
 /// Multiplications and additions to encode one image, of the last block only what the class token needs.
@@ -104,20 +105,20 @@ pub fn pipeline(c: &mut Criterion) {
 fn encode(c: &mut Criterion, model: &LazyCell<Model>) {
     for images in [1, 8] {
         bench(c, "encode", format!("{images}x{ARCH}"), flop(images * encode_flop()), || {
-            let mut lane = model.lane(images);
-            let (plan, pictures): (Plan, Vec<_>) = (plan(), (0..images).map(picture).collect());
+            let mut pipeline = model.pipeline(images);
+            let (views, pictures): (_, Vec<_>) = ([view()], (0..images).map(picture).collect());
             for (image, pixels) in pictures.iter().enumerate() {
-                lane.place(frame(pixels).into(), &plan, image).expect("patches");
+                pipeline.place(frame(pixels).into(), &views, image).expect("patches");
             }
-            lane.encode(images).expect("an encoding");
+            pipeline.encode(images).expect("an encoding");
             // The last of the batch.
-            let (_, found) = lane.parts();
+            let (_, found) = pipeline.parts();
             let (class, taps) = (&found.class, &found.taps);
             let class = class[(images - 1) * EMBED..images * EMBED].to_vec();
             let image = |tap: usize| &taps[(tap * images + images - 1) * PATCHES * WIDTH..][..PATCHES * WIDTH];
             let taps: Vec<f32> = (0..TAPS).flat_map(image).copied().collect();
             let mut rows = vec![0.0; PATCHES * 3 * 16 * 16];
-            cpu().preprocess(frame(&pictures[images - 1]), &plan, 16, 0, &mut rows).expect("patches");
+            cpu().preprocess(frame(&pictures[images - 1]), &views, 16, 0, &mut rows, |_, _| Ok(())).expect("patches");
             let plain = plain_tower::encode(&model.weights, &rows);
             for (name, found, expected) in [("class", &class, &plain.class), ("taps", &taps, &plain.taps)] {
                 assert_eq!(found.len(), expected.len(), "{name}");
@@ -127,7 +128,7 @@ fn encode(c: &mut Criterion, model: &LazyCell<Model>) {
                     assert!(error <= TOLERANCE * largest, "encode, {name}[{i}]: {found}, expected {expected}");
                 }
             }
-            move || lane.encode(images).expect("an encoding")
+            move || pipeline.encode(images).expect("an encoding")
         });
     }
 }
@@ -137,8 +138,8 @@ fn score(c: &mut Criterion, model: &LazyCell<Model>) {
     for prompts in [1, 2, 4, 8, 64, 256] {
         let work = encode_flop() + 2 * TAPS * PATCHES * PATCHES * prompts * WIDTH;
         bench(c, "score", format!("1x{ARCH} K={prompts}"), flop(work), || {
-            let mut lane = model.lane(1);
-            let (plan, pixels) = (plan(), picture(0));
+            let mut pipeline = model.pipeline(1);
+            let (views, pixels) = ([view()], picture(0));
             let prompt_taps: Arc<Vec<f32>> = unit_rows(numbers(2, TAPS * prompts * PATCHES * WIDTH), WIDTH).into();
             let (mean, texts) = (numbers(3, EMBED), unit_rows(numbers(4, 2 * EMBED), EMBED));
             let tensor = |values, rows| BankTensor { values, shape: [1, rows, EMBED], role: BankRole::Numbers };
@@ -146,21 +147,21 @@ fn score(c: &mut Criterion, model: &LazyCell<Model>) {
             let taps = BankTensor { values: &prompt_taps, shape, role: BankRole::Rows };
             let (mean, texts) = (mean.into(), texts.into());
             let tensors = [taps, tensor(&mean, 1), tensor(&texts, 2)];
-            let bank: DeviceBank = Box::new(lane.parts().0.bank(&tensors).expect("a bank"));
-            let run = move |lane: &mut Pipeline<Cpu>, each: &mut dyn FnMut(&[f32], &[f32])| {
-                lane.place(frame(&pixels).into(), &plan, 0).expect("patches");
+            let bank: DeviceBank = Box::new(pipeline.parts().0.bank(&tensors).expect("a bank"));
+            let run = move |pipeline: &mut Pipeline<Cpu>, each: &mut dyn FnMut(&[f32], &[f32])| {
+                pipeline.place(frame(&pixels).into(), &views, 0).expect("patches");
                 let all = [Run { views: 0..1, first_slot: 0, bank: 0 }];
-                lane.score(1, &all, &[&bank], &mut |_, outputs, map| each(outputs, map)).expect("a score");
+                pipeline.score(1, &all, &[&bank], &mut |_, outputs, map| each(outputs, map)).expect("a score");
             };
             let mut map = Vec::new();
-            run(&mut lane, &mut |outputs, cells| {
+            run(&mut pipeline, &mut |outputs, cells| {
                 map = cells.to_vec();
                 let largest = cells.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let &[score, holistic, patch_max, ..] = outputs else { panic!("{outputs:?}") };
                 check("patch_max", patch_max, largest.into());
                 check("score", score, (f64::from(holistic) + f64::from(patch_max)) / 2.0);
             });
-            let taps = lane.features().expect("features").taps;
+            let taps = pipeline.features().expect("features").taps;
             for cell in [0, PATCHES - 1] {
                 let residual = |tap: usize| {
                     let query = &taps[(tap * PATCHES + cell) * WIDTH..][..WIDTH];
@@ -171,7 +172,7 @@ fn score(c: &mut Criterion, model: &LazyCell<Model>) {
                 check("map", map[cell], (0..TAPS).map(residual).sum::<f64>() / TAPS as f64);
             }
             move || {
-                run(&mut lane, &mut |outputs, _| {
+                run(&mut pipeline, &mut |outputs, _| {
                     std::hint::black_box(outputs[0]);
                 });
             }

@@ -16,16 +16,18 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::tensor::TensorView;
-use crate::view::Plan;
+use crate::view::View;
 
 mod bank;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod maps;
 mod precision;
 mod tokens;
 
 pub use bank::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, Search};
+pub use maps::{Enlarge, Largest, Subspace};
 pub use precision::{Precision, Role};
 pub use tokens::{AttentionShape, ImageTokens, PoolToken, Sequences};
 
@@ -36,109 +38,6 @@ pub enum Gelu {
     Exact,
     /// `x σ(1.702 x)`, OpenAI's approximation, for weights that were trained with it.
     Quick,
-}
-
-/// The cells whose mean [`Backend::mean_of_largest`] takes, and where it writes the result.
-#[derive(Clone, Copy, Debug)]
-pub struct Largest {
-    /// Number of maps.
-    pub maps: usize,
-    /// Cells per map.
-    pub cells: usize,
-    /// One of this many valid cells counts, but at least one per map: 100 means the largest hundredth.
-    pub one_in: usize,
-    /// Numbers per map in the output, `[maps, out_pitch]`.
-    pub out_pitch: usize,
-    /// The one of them that is written.
-    pub column: usize,
-}
-
-impl Largest {
-    /// The number of cells that count if `valid` cells are valid.
-    pub(crate) fn count(&self, valid: usize) -> usize {
-        (valid / self.one_in.max(1)).max(1)
-    }
-
-    /// Returns an error if a buffer is too short.
-    pub(crate) fn check(&self, map: usize, valid: usize, out: usize) -> Result<()> {
-        need("mean_of_largest", "map", map, self.maps * self.cells)?;
-        need("mean_of_largest", "valid", valid, self.maps * self.cells)?;
-        need("mean_of_largest", "out_pitch", self.out_pitch, self.column + 1)?;
-        need("mean_of_largest", "out", out, self.maps * self.out_pitch)
-    }
-}
-
-/// The parts of a bank for [`Backend::subspace_distance`]. Tensors are named by their index; that of the directions is
-/// [`Search::tensor`].
-#[derive(Clone, Copy, Debug)]
-pub struct Subspace {
-    /// `[P, D]`: one mean for all cells (P = 1), or one for each (P = N).
-    pub mean: usize,
-    /// The weight of the squared coordinate along each direction, `[P, M]`; without weights it counts nothing.
-    pub weights: Option<usize>,
-    /// The D channels to compare, of the `L W` channels of the concatenated tokens. Without them, the mean over layers
-    /// is compared.
-    pub channels: Option<usize>,
-    /// The weight of the squared length outside all directions.
-    pub outside: f32,
-    /// Whether the root is taken.
-    pub root: bool,
-}
-
-impl Subspace {
-    /// Returns an error if the bank's tensors do not fit each other.
-    pub(crate) fn check(
-        &self,
-        op: &'static str,
-        cells: usize,
-        [places, count, depth]: [usize; 3],
-        directions: usize,
-    ) -> Result<()> {
-        if [1, cells].contains(&places) && directions == places * count * depth {
-            return Ok(());
-        }
-        let message = format!(
-            "{op}: a mean of {places} x {depth} numbers and directions of {directions} in all, {count} at each place, for {cells} cells"
-        );
-        Err(Error::new(ErrorKind::Internal, message).in_operation(op))
-    }
-}
-
-/// The map that [`Backend::enlarge`] turns into an image.
-#[derive(Clone, Copy, Debug)]
-pub struct Enlarge {
-    /// Index of the map.
-    pub map: usize,
-    /// Rows of cells.
-    pub rows: usize,
-    /// Columns of cells.
-    pub cols: usize,
-    /// Pixels of a cell, in each direction.
-    pub patch: usize,
-    /// How the image continues beyond the border: `d c b | a b c` if set, otherwise `c b a | a b c`; repeated if
-    /// necessary.
-    pub mirrored: bool,
-}
-
-impl Enlarge {
-    /// Pixels of the image.
-    pub fn pixels(&self) -> usize {
-        self.rows * self.cols * self.patch * self.patch
-    }
-
-    /// The pixel inside a line of `pixels` for position `at`, which may be outside.
-    pub(crate) fn reflected(&self, at: isize, pixels: usize) -> usize {
-        let (period, last) = if self.mirrored { ((2 * pixels).saturating_sub(2).max(1), 2) } else { (2 * pixels, 1) };
-        let at = at.rem_euclid(period as isize) as usize;
-        if at < pixels { at } else { 2 * pixels - last - at }
-    }
-
-    /// The two cells, of `cells`, on either side of a pixel, and its relative distance from the first.
-    pub(crate) fn between(&self, pixel: usize, cells: usize) -> ((usize, usize), f32) {
-        let place = ((pixel as f32 + 0.5) / self.patch as f32 - 0.5).max(0.0);
-        let low = place as usize;
-        ((low, (low + 1).min(cells - 1)), place - low as f32)
-    }
 }
 
 /// A device with one queue of operations. Queues share weights but not activations.
@@ -218,37 +117,21 @@ pub trait Backend: Send + Sized + 'static {
         work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<()>;
 
-    /// 8-bit frame → the rows of the patch convolution: resized, cropped or padded as `plan` says, normalised, cut into
-    /// patches of `patch` x `patch`; writes rows `image * N ..` of `patches`, `[B * N, 3 * patch * patch]` in (channel,
-    /// y, x) order.
+    /// 8-bit frame → the rows of the patch convolution of each of its views: resized, cropped or padded as its plan
+    /// says, normalised, cut into patches of `patch` x `patch`. View `i` becomes rows `(first + i) * N ..` of `patches`,
+    /// `[B * N, 3 * patch * patch]` in (channel, y, x) order; all views have N patches, and none is turned.
+    ///
+    /// The pixels that the views need are copied once to memory that the device reads, if they are not there. Then
+    /// `uploaded` is called with whether a copy was necessary. A frame in device memory must stay valid until the next
+    /// wait for this queue.
     fn preprocess<'a>(
         &mut self,
         frame: impl Into<AnyFrame<'a>>,
-        plan: &Plan,
+        views: &[View],
         patch: usize,
-        image: usize,
+        first: usize,
         patches: &mut Self::Buffer,
-    ) -> Result<()> {
-        let frame = frame.into();
-        self.upload_frame(frame, plan)?;
-        self.patch_rows(frame, plan, patch, image, patches)
-    }
-
-    /// The first half of [`Backend::preprocess`]: copies the pixels that `plan` needs to memory that the device reads.
-    /// Returns whether a copy was necessary. A frame in device memory must stay valid until the next wait for this
-    /// queue.
-    fn upload_frame(&mut self, _frame: AnyFrame<'_>, _plan: &Plan) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// The second half of [`Backend::preprocess`], for the frame and the plan of the last [`Backend::upload_frame`].
-    fn patch_rows(
-        &mut self,
-        frame: AnyFrame<'_>,
-        plan: &Plan,
-        patch: usize,
-        image: usize,
-        patches: &mut Self::Buffer,
+        uploaded: impl FnOnce(&mut Self, bool) -> Result<()>,
     ) -> Result<()>;
 
     /// Copies the [`DeviceFrame::bytes`] of a frame in device memory to the beginning of `out`, which grows if
@@ -509,8 +392,15 @@ pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: u
     Err(Error::new(ErrorKind::Internal, message).in_operation(op).with_shapes(&[wanted], &[found]))
 }
 
-/// The error for a frame in a camera's format: [`Backend::preprocess`] takes only 8-bit grey and RGB.
-pub(crate) fn need_converted(frame: &AnyFrame<'_>) -> Result<()> {
+/// Returns an error for views that are outside the frame or still to be rotated, and for a frame in a camera's format:
+/// [`Backend::preprocess`] takes only 8-bit grey and RGB as they are.
+pub(crate) fn need_views(frame: &AnyFrame<'_>, views: &[View]) -> Result<()> {
+    if views.is_empty() || views.iter().any(|view| view.turn().is_some()) {
+        let message =
+            format!("preprocess: of {} views, at least one must be there, and all rotated before", views.len());
+        return Err(Error::new(ErrorKind::Internal, message));
+    }
+    views.iter().try_for_each(|view| frame.region(view.region()).map(drop))?;
     if frame.format() == frame.format().converted() {
         return Ok(());
     }

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
 use crate::methods::{BankContent, Fitting, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
-use crate::view::{Fit, Grid, Plan};
+use crate::view::{Fit, Grid, Plan, View};
 use crate::weights::{Arch, VisionArch};
 
 /// The prompts of one class for one model and method. It is immutable: put it in an [`Arc`] and share it between
@@ -250,6 +250,18 @@ impl PromptBank {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         Ok(plan)
+    }
+
+    /// What the bank is compared with of a frame of `width` x `height` pixels: all of it.
+    ///
+    /// # Errors
+    /// As [`PromptBank::plan`]; [`ErrorKind::Argument`] for a frame that does not have the ignore mask's size.
+    pub(crate) fn views(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Vec<View>> {
+        let mask = self.mask();
+        if let Some(mask) = mask {
+            mask.check(width, height)?;
+        }
+        Ok(vec![View::whole(self.plan(vision, width, height)?, mask, vision.patch_size)])
     }
 
     /// The one grid whose maps it judges, where it is bound to one.

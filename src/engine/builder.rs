@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::Session;
-use super::frame_prep::FramePrep;
+use super::frame_prep::{FramePrep, place};
 use super::shared::Engine;
 use crate::bank::PromptBank;
 use crate::bank::prompt_bank::{BankFacts, of_class};
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DepthDoubt, IgnoreMask, WhiteLevel};
 use crate::memory;
 use crate::methods::{Fitting, NamedTensor, Prompt, Setup};
-use crate::view::{Fit, Grid, Normalised, Preprocessing, rotate, rotate_mask, valid_cells};
+use crate::view::{Fit, Grid, Normalised, Preprocessing, View};
 
 /// The size of a bank before it is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,21 +190,18 @@ impl<'e> BankBuilder<'e> {
         let hash = frame.content_hash()?;
         self.session.prepare(grid)?;
         let turns = self.setup.method().views(self.setup.options(), &hash)?;
-        let mut views = Vec::with_capacity(turns.len());
+        let (mask, patch) = (self.mask.as_deref(), vision.patch_size);
+        let mut found = Vec::with_capacity(turns.len());
         for (i, &turn) in turns.iter().enumerate() {
-            let (shown, mask) = match i {
-                0 => (frame, self.mask.clone()),
-                _ => (
-                    rotate(&frame, turn, &mut self.turned)?,
-                    self.mask.as_ref().map(|mask| rotate_mask(mask, turn).map(Arc::new)).transpose()?,
-                ),
+            let view = match i {
+                0 => View::whole(plan.clone(), mask, patch),
+                _ => View::turned(turn, plan.clone(), mask, patch)?,
             };
-            let valid = valid_cells(&plan, mask.as_deref(), vision.patch_size);
-            self.session.place(shown.into(), &plan, 0)?;
+            place(&mut *self.session, frame.into(), std::slice::from_ref(&view), 0, &mut self.turned)?;
             self.session.encode(1)?;
-            views.push(self.session.prompt(&valid)?);
+            found.push(self.session.prompt(view.valid())?);
         }
-        self.keep(hash, views, facts)?;
+        self.keep(hash, found, facts)?;
         self.white = self.white.max(white.filter(|_| facts.white > 0));
         self.undeclared |= undeclared;
         Ok(())

@@ -17,7 +17,7 @@ use crate::image::{AnyFrame, DeviceFrame};
 use crate::memory;
 use crate::methods::{Loaded, Method, NamedTensor, Run, Runs, Setup};
 use crate::process::{self, Origin};
-use crate::view::{Grid, Normalised, Plan};
+use crate::view::{Grid, Normalised, View};
 use crate::weights::Weights;
 
 /// A bank on a device, in the form of that device's backend. Every pipeline of the device can use it.
@@ -67,8 +67,11 @@ pub trait Session: Send {
     /// encoder has no positions; the pipeline stays as it was.
     fn prepare(&mut self, grid: Grid) -> Result<bool>;
 
-    /// Places a frame as number `view` of the next batch. Its plan must have the batch's grid.
-    fn place(&mut self, frame: AnyFrame<'_>, plan: &Plan, view: usize) -> Result<()>;
+    /// Places the views of a frame as numbers `first ..` of the next batch. They must have the batch's grid.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for more views than the pipeline has memory for, or a frame on another device.
+    fn place(&mut self, frame: AnyFrame<'_>, views: &[View], first: usize) -> Result<()>;
 
     /// Places an image that is already normalised, as view 0.
     ///
@@ -78,7 +81,10 @@ pub trait Session: Send {
 
     /// Sets which cells of `slot` count in the next batches: `valid` is `[N]`, with 0 where a cell is ignored and 1
     /// elsewhere. It holds for this slot until it is replaced. At first all cells count.
-    fn set_valid(&mut self, slot: usize, valid: &[f32]);
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a slot for which the pipeline has no memory.
+    fn set_valid(&mut self, slot: usize, valid: &[f32]) -> Result<()>;
 
     /// Encodes the first `views` placed images.
     ///
@@ -112,12 +118,12 @@ pub trait Session: Send {
         each: &mut EachResult<'_>,
     ) -> Result<()>;
 
-    /// Scores one frame step by step, waits after each, and returns how long each took. The sum is larger than the time
+    /// Scores one view of a frame step by step, waits after each, and returns how long each took. The sum is larger than the time
     /// of [`Session::score`], which does not wait in between.
     ///
     /// # Errors
     /// As [`Session::score`].
-    fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes>;
+    fn stage_times(&mut self, frame: AnyFrame<'_>, view: &View, bank: &DeviceBank) -> Result<StageTimes>;
 
     /// What the one encoded image contributes to a bank. `valid`, `[N]`, is 0 for patches that contribute nothing.
     ///

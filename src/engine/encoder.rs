@@ -8,7 +8,7 @@ use super::shared::Engine;
 use crate::error::Result;
 use crate::image::Frame;
 use crate::methods::valid_rows;
-use crate::view::{Fit, valid_cells};
+use crate::view::{Fit, View};
 
 /// Encodes images one by one and compares the features. Made by [`Engine::encoder`].
 pub struct Encoder<'e> {
@@ -59,10 +59,11 @@ impl Encoder<'_> {
         let frame = prepare(frame, None, &mut self.memory)?;
         let plan = vision.plan(frame.width(), frame.height(), self.fit)?;
         self.session.prepare(plan.grid(vision.patch_size))?;
-        self.session.place(frame.into(), &plan, 0)?;
+        let view = View::whole(plan, None, vision.patch_size);
+        self.session.place(frame.into(), std::slice::from_ref(&view), 0)?;
         self.session.encode(1)?;
         let found = self.session.features()?;
-        Ok(Features { class: found.class, valid: valid_cells(&plan, None, vision.patch_size), taps: found.taps })
+        Ok(Features { class: found.class, valid: view.valid().to_vec(), taps: found.taps })
     }
 
     /// Uploads a reference image, given its unit taps and which of its patches count.

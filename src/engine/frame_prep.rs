@@ -1,9 +1,10 @@
 //! What the model sees of a frame, and the memory for it.
 
 use super::device::Session;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, Frame, IgnoreMask};
 use crate::memory::grow;
+use crate::view::{View, rotate};
 
 /// What the model sees of a frame in host memory: 8-bit grey or RGB, without masked pixels.
 pub(super) fn prepare<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &'a mut Vec<u8>) -> Result<Frame<'a>> {
@@ -19,6 +20,34 @@ pub(super) fn prepare<'a>(frame: Frame<'a>, mask: Option<&IgnoreMask>, memory: &
         None if frame.format() != frame.format().converted() => frame.convert(memory),
         None => Ok(frame),
     }
+}
+
+/// Places views of a frame as numbers `first ..` of a session's next batch. `turned` is memory for its rotations.
+///
+/// # Errors
+/// As [`Session::place`]; [`ErrorKind::Internal`] for a rotation of a frame in device memory.
+pub(super) fn place(
+    session: &mut dyn Session,
+    frame: AnyFrame<'_>,
+    views: &[View],
+    first: usize,
+    turned: &mut Vec<u8>,
+) -> Result<()> {
+    if views.iter().all(|view| view.turn().is_none()) {
+        return session.place(frame, views, first);
+    }
+    for (i, view) in views.iter().enumerate() {
+        match (view.turn(), frame) {
+            (None, _) => session.place(frame, std::slice::from_ref(view), first + i)?,
+            (Some(turn), AnyFrame::Host(frame)) => {
+                session.place(rotate(&frame, turn, turned)?.into(), &[view.upright()], first + i)?;
+            }
+            (Some(_), AnyFrame::Device(_)) => {
+                return Err(Error::new(ErrorKind::Internal, "a frame in device memory was to be rotated"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Memory that is reused from frame to frame.

@@ -6,11 +6,13 @@
 //! is built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads. It allocates
 //! nothing and takes no lock.
 
+mod batch;
 mod builder;
 mod device;
 mod encoder;
 mod estimate;
 mod frame_prep;
+mod kept_views;
 mod late;
 mod latency;
 mod multi_bank;
@@ -23,6 +25,7 @@ mod shared_bank;
 mod verdict;
 mod workspace;
 
+pub use batch::Batch;
 pub use builder::{BankBuilder, BankSize};
 pub use device::{DeviceBank, Session};
 pub use encoder::{Encoder, Features, Reference};

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Score;
+use super::batch::Batch;
 use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
-use super::frame_prep::FramePrep;
-use super::scorer::{ViewPlan, fitted};
+use super::kept_views::KeptViews;
 use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
-use crate::weights::{Arch, VisionArch};
+use crate::weights::Arch;
 
 /// Scores each image against several banks. The image is encoded once and compared once with each prompt, even if
 /// several banks share the prompt. An evaluation over many draws of prompts then costs little more than one. Made by
@@ -21,16 +21,14 @@ use crate::weights::{Arch, VisionArch};
 ///
 /// Scores have the same bits as those of a [`crate::Scorer`] with the same bank.
 pub struct MultiBankScorer {
-    session: Box<dyn Session>,
-    vision: VisionArch,
+    batch: Batch,
     banks: Vec<Arc<PromptBank>>,
-    prepared: Vec<LoadedBank>,
+    loaded: Vec<LoadedBank>,
     /// Prompts that belong to the same set of banks form a group. Each prompt is in exactly one group.
     groups: Vec<DeviceBank>,
     /// The groups of each bank, as indices into `groups`.
     members: Vec<Vec<usize>>,
-    plans: Vec<ViewPlan>,
-    prep: FramePrep,
+    views: KeptViews,
     regions: Regions,
     scores: Vec<Score>,
 }
@@ -51,7 +49,7 @@ impl MultiBankScorer {
         memory::check(&format!("scoring against {} banks at once", banks.len()), bytes, "use fewer banks")?;
         // For each prompt, the banks that contain it and its place in the first of them.
         let mut owners: BTreeMap<&str, (Vec<usize>, usize)> = BTreeMap::new();
-        let mut prepared = Vec::with_capacity(banks.len());
+        let mut loaded = Vec::with_capacity(banks.len());
         for (at, bank) in banks.iter().enumerate() {
             bank.check_model(model_hash, arch)?;
             bank.check_precision(model.precision())?;
@@ -79,7 +77,7 @@ impl MultiBankScorer {
                 }
             }
             let device = model.upload(&bank.device_tensors()?)?;
-            prepared.push(LoadedBank { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
+            loaded.push(LoadedBank { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
         }
         let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
         if first.has_separate_prompts() && first.method_entry().shares_prompts() {
@@ -98,14 +96,12 @@ impl MultiBankScorer {
         let mut regions = Regions::default();
         regions.reserve(grid)?;
         Ok(MultiBankScorer {
-            session,
-            vision: arch.vision.clone(),
+            batch: Batch::new(session),
             banks: banks.to_vec(),
-            prepared,
+            loaded,
             groups,
             members,
-            plans: Vec::new(),
-            prep: FramePrep::default(),
+            views: KeptViews::new(&arch.vision),
             regions,
             scores: banks.iter().map(|_| Score::empty(names, grid)).collect::<Result<_>>()?,
         })
@@ -127,36 +123,34 @@ impl MultiBankScorer {
     }
 
     fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
-        let mask = self.banks[0].mask();
-        let at = fitted(&mut self.plans, &frame, &self.vision, &self.banks[0])?;
-        let ViewPlan { plan, valid } = &self.plans[at];
-        let seen = self.prep.of(&mut *self.session, frame, mask)?;
-        let doubts: Vec<_> = self.banks.iter().map(|bank| seen.depth_doubt_beside(bank.white_level())).collect();
-        let grid = plan.grid(self.vision.patch_size);
-        if self.session.prepare(grid)? {
-            self.scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
+        let MultiBankScorer { batch, banks, loaded, groups, members, views, regions, scores } = self;
+        let (bank, patch, size) = (&banks[0], views.patch(), [frame.width(), frame.height()]);
+        let views = views.of(&frame, bank)?;
+        let grid = views[0].grid(patch);
+        if batch.begin(grid)? {
+            scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
         }
-        self.regions.reserve(grid)?;
-        self.session.place(seen, plan, 0)?;
-        (0..self.banks.len()).for_each(|slot| self.session.set_valid(slot, valid));
-        let placement = plan.placement_of_grid(self.vision.patch_size);
-        for (score, doubt) in self.scores.iter_mut().zip(doubts) {
-            score.depth_doubt = doubt;
-            score.map.placement = placement;
-            score.begin(grid, valid, [frame.width(), frame.height()])?;
-        }
-        self.session.encode(1)?;
-        let MultiBankScorer { session, prepared, groups, members, regions, scores, .. } = self;
-        let banks: Vec<&DeviceBank> = prepared.iter().map(|prepared| &prepared.device).collect();
+        regions.reserve(grid)?;
+        batch.place(
+            frame,
+            bank.mask(),
+            views,
+            |_| 0..banks.len(),
+            |slot, seen, view| {
+                scores[slot].depth_doubt = seen.depth_doubt_beside(banks[slot].white_level());
+                scores[slot].begin(view, patch, size)
+            },
+        )?;
+        let devices: Vec<&DeviceBank> = loaded.iter().map(|bank| &bank.device).collect();
         let groups: Vec<&DeviceBank> = groups.iter().collect();
-        session.compare_groups(&banks, &groups, members, &mut |slot, values, map| {
-            scores[slot].fill(values, map, &prepared[slot], regions);
+        batch.score_groups(&devices, &groups, members, &mut |slot, values, map| {
+            scores[slot].fill(values, map, &loaded[slot], regions);
         })
     }
 }
 
 impl HasSession for MultiBankScorer {
     fn session(&mut self) -> &mut dyn Session {
-        &mut *self.session
+        self.batch.session()
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::memory;
 use crate::methods::{Batch, Groups, Loaded, Method, NamedTensor, Run, Runs, Setup, not_finite};
-use crate::view::{Grid, Normalised, Plan};
+use crate::view::{Grid, Normalised, View};
 use crate::weights::{Arch, Weights};
 
 /// How long each step of a score took, in order.
@@ -182,11 +182,17 @@ impl<B: Backend> Pipeline<B> {
         Err(Error::new(ErrorKind::Argument, message))
     }
 
-    fn check_slots(&self, runs: &[Run]) -> Result<usize> {
+    /// The slots of `runs`, for which there must be memory.
+    fn slots_of(&self, runs: &[Run]) -> Result<usize> {
         let slots = runs.iter().map(|run| run.slots().end).max().unwrap_or(0);
+        self.check_slots(slots)?;
+        Ok(slots)
+    }
+
+    fn check_slots(&self, slots: usize) -> Result<()> {
         let most = self.most[1];
         if slots <= most {
-            return Ok(slots);
+            return Ok(());
         }
         let message = format!("{slots} results in one batch, but the pipeline has memory for {most}");
         Err(Error::new(ErrorKind::Argument, message))
@@ -262,15 +268,15 @@ impl<B: Backend> Session for Pipeline<B> {
         Ok(true)
     }
 
-    fn place(&mut self, frame: AnyFrame<'_>, plan: &Plan, view: usize) -> Result<()> {
+    fn place(&mut self, frame: AnyFrame<'_>, views: &[View], first: usize) -> Result<()> {
+        self.check(first + views.len())?;
         let current = self.grid();
         let (rows, patch) = self.encoder.patch_rows(&mut self.memory.vision);
-        let grid = plan.grid(patch);
-        if grid != current {
+        if let Some(grid) = views.iter().map(|view| view.grid(patch)).find(|grid| *grid != current) {
             let message = format!("a view of {grid} patches was placed in a batch of {current} patches");
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        self.backend.preprocess(frame, plan, patch, view, rows)
+        self.backend.preprocess(frame, views, patch, first, rows, |_, _| Ok(()))
     }
 
     fn place_normalised(&mut self, image: &Normalised) -> Result<()> {
@@ -279,13 +285,15 @@ impl<B: Backend> Session for Pipeline<B> {
         self.encoder.place_normalised(&mut self.backend, &mut self.memory.vision, image)
     }
 
-    fn set_valid(&mut self, slot: usize, valid: &[f32]) {
-        let Some(ReadyGrid { host_valid, valid_changed, .. }) = self.grids.last_mut() else { return };
+    fn set_valid(&mut self, slot: usize, valid: &[f32]) -> Result<()> {
+        self.check_slots(slot + 1)?;
+        let ReadyGrid { host_valid, valid_changed, .. } = current(&mut self.grids)?;
         let row = &mut host_valid[slot * valid.len()..][..valid.len()];
         if row != valid {
             row.copy_from_slice(valid);
             *valid_changed = true;
         }
+        Ok(())
     }
 
     fn encode(&mut self, views: usize) -> Result<()> {
@@ -294,7 +302,7 @@ impl<B: Backend> Session for Pipeline<B> {
 
     fn score(&mut self, views: usize, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()> {
         self.check(views)?;
-        let slots = self.check_slots(runs)?;
+        let slots = self.slots_of(runs)?;
         let banks = own::<B>(banks)?;
         let banks = banks.as_slice();
         let grid = self.grid();
@@ -317,7 +325,7 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn compare(&mut self, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()> {
-        let slots = self.check_slots(runs)?;
+        let slots = self.slots_of(runs)?;
         let banks = own::<B>(banks)?;
         let Pipeline { backend, memory, grids, .. } = self;
         let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
@@ -337,7 +345,7 @@ impl<B: Backend> Session for Pipeline<B> {
         each: &mut EachResult<'_>,
     ) -> Result<()> {
         let runs: Vec<Run> = (0..banks.len()).map(|bank| Run { views: 0..1, first_slot: bank, bank }).collect();
-        let slots = self.check_slots(&runs)?;
+        let slots = self.slots_of(&runs)?;
         let (own_banks, own_groups) = (all_own::<B>(banks)?, all_own::<B>(groups)?);
         let Pipeline { backend, memory, grids, .. } = self;
         let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
@@ -352,7 +360,7 @@ impl<B: Backend> Session for Pipeline<B> {
         self.read(slots, each)
     }
 
-    fn stage_times(&mut self, frame: AnyFrame<'_>, plan: &Plan, bank: &DeviceBank) -> Result<StageTimes> {
+    fn stage_times(&mut self, frame: AnyFrame<'_>, view: &View, bank: &DeviceBank) -> Result<StageTimes> {
         let banks = own::<B>(&[bank])?;
         let Pipeline { backend, encoder, memory, grids, .. } = self;
         let Memory { vision, comparing, .. } = memory;
@@ -367,11 +375,12 @@ impl<B: Backend> Session for Pipeline<B> {
             let now = Instant::now();
             Ok(now.duration_since(std::mem::replace(&mut last, now)))
         };
-        let uploaded = backend.upload_frame(frame, plan)?;
-        let upload = lap(backend)?;
-        let upload = uploaded.then_some(upload);
         let (rows, patch) = encoder.patch_rows(vision);
-        backend.patch_rows(frame, plan, patch, 0, rows)?;
+        let mut upload = None;
+        backend.preprocess(frame, std::slice::from_ref(view), patch, 0, rows, |backend, copied| {
+            upload = Some(lap(backend)?).filter(|_| copied);
+            Ok(())
+        })?;
         let preprocess = lap(backend)?;
         encoder.encode(backend, vision, tokens, 1, |_, _| ())?;
         let encode = lap(backend)?;

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::image::DepthDoubt;
 use crate::memory;
 use crate::methods::Output;
-use crate::view::{Grid, Placement};
+use crate::view::{Grid, Placement, View};
 
 /// How anomalous an image is, and why. Larger is more anomalous.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,12 +96,14 @@ impl Score {
         memory::reserve(WHAT, &mut self.regions, Regions::most(grid))
     }
 
-    /// Prepares for a map of `grid` over an image of `width` x `height` pixels. `valid` says which cells count.
+    /// Prepares for the map of a view, in cells of `patch` pixels, of an image of `width` x `height` pixels.
     ///
     /// # Errors
     /// As [`Score::reserve`].
-    pub(super) fn begin(&mut self, grid: Grid, valid: &[f32], [width, height]: [usize; 2]) -> Result<()> {
+    pub(super) fn begin(&mut self, view: &View, patch: usize, [width, height]: [usize; 2]) -> Result<()> {
+        let (grid, valid) = (view.grid(patch), view.valid());
         self.reserve(grid)?;
+        self.map.placement = view.placement(patch);
         self.map.grid = grid;
         self.map.cells.resize(grid.cells(), 0.0);
         self.ignored.clear();
@@ -122,15 +124,15 @@ impl Score {
 
     /// Copies the outputs and the map of an image. Rounding leaves some a little outside their ranges, such as ±1e-7
     /// for residuals of identical patches. They are clamped.
-    pub(super) fn fill(&mut self, values: &[f32], map: &[f32], prepared: &LoadedBank, regions: &mut Regions) {
+    pub(super) fn fill(&mut self, values: &[f32], map: &[f32], loaded: &LoadedBank, regions: &mut Regions) {
         for ((own, value), output) in self.values.iter_mut().zip(values).zip(self.names) {
             *own = value.max(output.low).min(output.high);
         }
         self.score = self.values.first().copied().unwrap_or(f32::NAN);
         self.map.cells.iter_mut().zip(map).for_each(|(cell, m)| *cell = m.max(0.0));
-        (self.bank, self.generation) = (prepared.id, prepared.generation);
+        (self.bank, self.generation) = (loaded.id, loaded.generation);
         self.regions.clear();
-        self.decision = prepared.bank.thresholds().map(|thresholds| {
+        self.decision = loaded.bank.thresholds().map(|thresholds| {
             let size = [self.width, self.height];
             regions.find(&self.map, &self.ignored, thresholds.cell, size, &mut self.regions);
             Decision::of(self.score, !self.regions.is_empty(), thresholds)

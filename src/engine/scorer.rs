@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::batch::Batch;
 use super::device::{HasSession, Session, on_lent};
-use super::frame_prep::FramePrep;
+use super::kept_views::KeptViews;
 use super::pipeline::StageTimes;
 use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
@@ -13,12 +14,8 @@ use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, Frame, PixelFormat};
 use crate::memory;
-use crate::methods::Run;
-use crate::view::{Grid, Plan, valid_cells};
-use crate::weights::{Arch, VisionArch};
-
-/// How many frame sizes have their plans kept, such as the regions cut from one camera's frames.
-const PLANS: usize = 32;
+use crate::view::Grid;
+use crate::weights::Arch;
 
 /// Scores images against a bank. Make one for each thread or camera with [`crate::Engine::scorer`]; it is `Send`.
 ///
@@ -26,12 +23,10 @@ const PLANS: usize = 32;
 /// does not depend on the other images. After one image of each size (up to 32 sizes) and pixel format,
 /// [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
-    session: Box<dyn Session>,
-    vision: VisionArch,
-    slot: Arc<SharedBank>,
-    prepared: Arc<LoadedBank>,
-    plans: Vec<ViewPlan>,
-    prep: FramePrep,
+    batch: Batch,
+    shared: Arc<SharedBank>,
+    loaded: Arc<LoadedBank>,
+    views: KeptViews,
     regions: Regions,
     scores: Vec<Score>,
     /// The grid of each image of the batch, until it is scored.
@@ -41,19 +36,12 @@ pub struct Scorer {
     grown: Option<Grid>,
 }
 
-/// Everything that follows from a frame's size and the bank's fit and ignore mask.
-pub(super) struct ViewPlan {
-    pub plan: Plan,
-    /// 0 where a cell is ignored, else 1, `[N]`.
-    pub valid: Vec<f32>,
-}
-
 impl Scorer {
-    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, slot: Arc<SharedBank>) -> Result<Self> {
-        let prepared = Arc::clone(&slot.load());
+    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, shared: Arc<SharedBank>) -> Result<Self> {
+        let loaded = Arc::clone(&shared.load());
         // The grid that the session was made for.
-        let grid = prepared.bank.setup().grid(&arch.vision)?;
-        let names = prepared.bank.outputs();
+        let grid = loaded.bank.setup().grid(&arch.vision)?;
+        let names = loaded.bank.outputs();
         let mut regions = Regions::default();
         regions.reserve(grid)?;
         Ok(Scorer {
@@ -61,12 +49,10 @@ impl Scorer {
             grids: Vec::with_capacity(session.capacity()),
             together: Vec::with_capacity(session.capacity()),
             grown: None,
-            session,
-            vision: arch.vision.clone(),
-            slot,
-            prepared,
-            plans: Vec::with_capacity(PLANS),
-            prep: FramePrep::default(),
+            batch: Batch::new(session),
+            shared,
+            loaded,
+            views: KeptViews::new(&arch.vision),
             regions,
         })
     }
@@ -88,7 +74,7 @@ impl Scorer {
     /// As [`Scorer::score`], for the first image that fails.
     pub fn score_batch<'a>(&mut self, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<Vec<Score>> {
         let mut scores = Vec::with_capacity(frames.len());
-        for frames in frames.chunks(self.session.capacity()) {
+        for frames in frames.chunks(self.capacity()) {
             scores.extend_from_slice(self.score_some(frames)?);
         }
         Ok(scores)
@@ -107,14 +93,13 @@ impl Scorer {
 
     fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
         self.follow();
-        let bank = &self.prepared.bank;
-        let at = fitted(&mut self.plans, &frame, &self.vision, bank)?;
+        let (bank, patch) = (&self.loaded.bank, self.views.patch());
+        let view = &self.views.of(&frame, bank)?[0];
         let began = Instant::now();
-        let seen = self.prep.of(&mut *self.session, frame, bank.mask())?;
+        let (seen, session) = self.batch.prepared(frame, bank.mask())?;
         let converted = began.elapsed();
-        let plan = &self.plans[at].plan;
-        self.session.prepare(plan.grid(self.vision.patch_size))?;
-        let mut times = self.session.stage_times(seen, plan, &self.prepared.device)?;
+        session.prepare(view.grid(patch))?;
+        let mut times = session.stage_times(seen, view, &self.loaded.device)?;
         times.preprocess += converted;
         Ok(times)
     }
@@ -142,7 +127,7 @@ impl Scorer {
     /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] if there is not enough memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refuses bad sizes before taking memory for them.
-        self.prepared.bank.plan(&self.vision, width, height)?;
+        self.loaded.bank.plan(self.views.vision(), width, height)?;
         // Sizes that have a plan do not overflow.
         let stride = format.row_bytes(width).unwrap_or(width);
         let (picture, converted) = (stride * height, estimate::conversion_bytes(width, height, format));
@@ -165,41 +150,41 @@ impl Scorer {
 
     /// The largest number of images that are encoded at once.
     pub fn capacity(&self) -> usize {
-        self.session.capacity()
+        self.batch.capacity()
     }
 
     /// The bank that the last image was scored against.
     pub fn bank(&self) -> &Arc<PromptBank> {
-        &self.prepared.bank
+        &self.loaded.bank
     }
 
-    /// The slot that it takes its bank from.
+    /// What it takes its bank from.
     pub fn shared_bank(&self) -> &Arc<SharedBank> {
-        &self.slot
+        &self.shared
     }
 
-    /// From the next image on, this scorer and all others of its slot score against `bank`, which must be of the same
+    /// From the next image on, this scorer and all others of its [`SharedBank`] score against `bank`, which must be of the same
     /// model.
     ///
     /// # Errors
     /// As [`SharedBank::swap`]; the old one stays in use.
     pub fn set_bank(&mut self, bank: Arc<PromptBank>) -> Result<()> {
-        self.slot.swap(bank)?;
+        self.shared.swap(bank)?;
         self.follow();
         Ok(())
     }
 
-    /// Switches to the bank that is in the slot now.
+    /// Switches to the bank that is shared now.
     fn follow(&mut self) {
-        let current = self.slot.load();
-        if current.generation == self.prepared.generation {
+        let current = self.shared.load();
+        if current.generation == self.loaded.generation {
             return;
         }
-        let (old, new) = (&self.prepared.bank, &current.bank);
+        let (old, new) = (&self.loaded.bank, &current.bank);
         if old.fit() != new.fit() || old.mask() != new.mask() || old.bound_grid() != new.bound_grid() {
-            self.plans.clear();
+            self.views.clear();
         }
-        self.prepared = Arc::clone(&current);
+        self.loaded = Arc::clone(&current);
     }
 
     /// Scores up to a batch into `self.scores`.
@@ -212,10 +197,9 @@ impl Scorer {
         self.follow();
         self.grown = None;
         self.grids.clear();
-        let bank = &self.prepared.bank;
+        let patch = self.views.patch();
         for frame in frames {
-            let at = fitted(&mut self.plans, &(*frame).into(), &self.vision, bank)?;
-            self.grids.push(Some(self.plans[at].plan.grid(self.vision.patch_size)));
+            self.grids.push(Some(self.views.of(&(*frame).into(), &self.loaded.bank)?[0].grid(patch)));
         }
         while let Some(grid) = self.grids.iter().find_map(|grid| *grid) {
             self.score_those_of(grid, frames)?;
@@ -225,70 +209,38 @@ impl Scorer {
 
     /// Scores the frames of the batch that have this grid.
     fn score_those_of<'a>(&mut self, grid: Grid, frames: &[impl Into<AnyFrame<'a>> + Copy]) -> Result<()> {
-        if self.session.prepare(grid)? {
+        if self.batch.begin(grid)? {
             self.grown = Some(grid);
             self.scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
         }
         self.regions.reserve(grid)?;
         self.together.clear();
-        let mask = self.prepared.bank.mask();
-        for (image, frame) in frames.iter().enumerate() {
-            if self.grids[image] != Some(grid) {
-                continue;
-            }
-            self.grids[image] = None;
+        let Scorer { batch, loaded, views, regions, scores, grids, together, .. } = self;
+        let (bank, patch) = (&loaded.bank, views.patch());
+        for (image, frame) in frames.iter().enumerate().filter(|(image, _)| grids[*image] == Some(grid)) {
             let frame = (*frame).into();
-            let at = fitted(&mut self.plans, &frame, &self.vision, &self.prepared.bank)?;
-            let ViewPlan { plan, valid } = &self.plans[at];
-            let slot = self.together.len();
-            self.together.push(image);
-            let seen = self.prep.of(&mut *self.session, frame, mask)?;
-            let doubt = seen.depth_doubt_beside(self.prepared.bank.white_level());
-            self.session.place(seen, plan, slot)?;
-            self.session.set_valid(slot, valid);
-            let score = &mut self.scores[image];
-            score.depth_doubt = doubt;
-            score.map.placement = plan.placement_of_grid(self.vision.patch_size);
-            score.begin(grid, valid, [frame.width(), frame.height()])?;
+            let size = [frame.width(), frame.height()];
+            together.push(image);
+            batch.place(
+                frame,
+                bank.mask(),
+                views.of(&frame, bank)?,
+                |_| 0..1,
+                |_, seen, view| {
+                    scores[image].depth_doubt = seen.depth_doubt_beside(bank.white_level());
+                    scores[image].begin(view, patch, size)
+                },
+            )?;
         }
-        let Scorer { scores, prepared, regions, together, .. } = self;
-        let run = Run { views: 0..together.len(), first_slot: 0, bank: 0 };
-        self.session.score(together.len(), &[run], &[&prepared.device], &mut |slot, values, map| {
-            scores[together[slot]].fill(values, map, prepared, regions);
+        together.iter().for_each(|image| grids[*image] = None);
+        batch.score(&[&loaded.device], &mut |slot, values, map| {
+            scores[together[slot]].fill(values, map, loaded, regions);
         })
     }
 }
 
 impl HasSession for Scorer {
     fn session(&mut self) -> &mut dyn Session {
-        &mut *self.session
+        self.batch.session()
     }
-}
-
-/// Index in `kept` of the plan for `frame`. Makes a missing plan and evicts the least recently used one.
-pub(super) fn fitted(
-    kept: &mut Vec<ViewPlan>,
-    frame: &AnyFrame<'_>,
-    vision: &VisionArch,
-    bank: &PromptBank,
-) -> Result<usize> {
-    let mask = bank.mask();
-    let (width, height) = (frame.width(), frame.height());
-    if let Some(mask) = mask {
-        mask.check(width, height)?;
-    }
-    let found = kept.iter().rposition(|fitted| fitted.plan.matches(width, height));
-    match found {
-        // The most recently used plan is last.
-        Some(at) => kept[at..].rotate_left(1),
-        None => {
-            let plan = bank.plan(vision, width, height)?;
-            let valid = valid_cells(&plan, mask, vision.patch_size);
-            if kept.len() == PLANS {
-                kept.remove(0);
-            }
-            kept.push(ViewPlan { plan, valid });
-        }
-    }
-    Ok(kept.len() - 1)
 }

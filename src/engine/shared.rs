@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::device::{self, Model, Session};
+use super::batch::Batch;
+use super::device::{self, DeviceBank, Model, Session};
 use super::estimate::{self, PipelineSize};
 use super::pipeline;
 use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
@@ -352,6 +353,26 @@ impl Engine {
         };
         let session = self.session(Some(first.setup()), 1, banks.len())?;
         MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
+    }
+
+    /// Batches of up to `views` views in up to `slots` comparisons with banks of the setup of `bank`.
+    ///
+    /// # Errors
+    /// As [`Engine::batch_scorer`].
+    #[doc(hidden)]
+    pub fn batch(&self, bank: &PromptBank, views: usize, slots: usize) -> Result<Batch> {
+        Ok(Batch::new(self.session(Some(bank.setup()), views, slots)?))
+    }
+
+    /// Uploads a bank for [`Batch::score`].
+    ///
+    /// # Errors
+    /// As [`Engine::shared_bank`].
+    #[doc(hidden)]
+    pub fn device_bank(&self, bank: &PromptBank) -> Result<DeviceBank> {
+        bank.check_model(self.model_hash(), self.arch())?;
+        bank.check_precision(self.precision())?;
+        self.model.upload(&bank.device_tensors()?)
     }
 
     #[doc(hidden)]

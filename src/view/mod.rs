@@ -6,7 +6,7 @@
 //!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
 //! ```
 //!
-//! A method may rotate its prompts (`rotate.rs`) before this.
+//! A [`View`] is a part of a frame with its plan. A method may rotate its prompts (`rotate.rs`) before this.
 //!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
 //!
@@ -25,6 +25,7 @@ mod rotate;
 #[cfg(test)]
 pub(crate) mod tests;
 mod valid;
+mod views;
 
 pub use fit::{Fit, Placement};
 pub use grid::Grid;
@@ -32,6 +33,7 @@ pub use normalised::Normalised;
 pub use plan::Plan;
 pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::FilterWeights;
+pub(crate) use rotate::rotate;
 pub use rotate::{Corners, Turn};
-pub(crate) use rotate::{rotate, rotate_mask};
 pub use valid::valid_cells;
+pub use views::View;

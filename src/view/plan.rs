@@ -123,9 +123,14 @@ impl Plan {
         Placement { width: input.width * width, height: input.height * height, ..input }
     }
 
+    /// Columns and rows of the pictures that the plan is for.
+    pub fn source(&self) -> [usize; 2] {
+        [self.x.source, self.y.source]
+    }
+
     /// Whether the plan is for pictures of `width` x `height` pixels.
     pub fn matches(&self, width: usize, height: usize) -> bool {
-        (self.x.source, self.y.source) == (width, height)
+        self.source() == [width, height]
     }
 
     /// Columns of the output that show the picture; the others are padding. Their number is the width of the

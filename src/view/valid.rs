@@ -9,6 +9,11 @@ use crate::image::IgnoreMask;
 /// Which cells of the grid of `patch` pixels count, `[N]`: 0 where at least half of the cell's input pixels are padding
 /// or ignored pixels of the picture, else 1.
 pub fn valid_cells(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<f32> {
+    valid_in(plan, mask, [0, 0], patch)
+}
+
+/// [`valid_cells`] of a picture whose first pixel is pixel `corner` of the mask.
+pub(super) fn valid_in(plan: &Plan, mask: Option<&IgnoreMask>, corner: [usize; 2], patch: usize) -> Vec<f32> {
     let (grid, place) = (plan.grid(patch), plan.placement());
     let (width, height) = (plan.width() as f64, plan.height() as f64);
     let (columns, rows) = (plan.columns(), plan.rows());
@@ -20,7 +25,7 @@ pub fn valid_cells(plan: &Plan, mask: Option<&IgnoreMask>, patch: usize) -> Vec<
         // The picture's pixel under the centre of the input pixel.
         let x = (place.x + (u as f64 + 0.5) * place.width / width).max(0.0) as usize;
         let y = (place.y + (v as f64 + 0.5) * place.height / height).max(0.0) as usize;
-        mask.covers(x.min(mask.width() - 1), y.min(mask.height() - 1))
+        mask.covers((corner[0] + x).min(mask.width() - 1), (corner[1] + y).min(mask.height() - 1))
     };
     (0..grid.cells())
         .map(|cell| {

@@ -16,6 +16,7 @@ use inctrl::methods::by_name;
 use inctrl::methods::inctrl::text_prototypes;
 use inctrl::tensor::DType;
 use inctrl::text::Tokeniser;
+use inctrl::view::View;
 use inctrl::weights::{Arch, LoadOptions, Weights, random};
 use inctrl::{Device, Engine, EngineOptions, Fit, Image};
 use serde::Deserialize;
@@ -62,41 +63,43 @@ impl Case {
 
         let queries = self.images(&self.queries);
         let method = by_name("inctrl").unwrap();
-        let mut lane = Pipeline::open(backend, &weights, method, queries.len(), queries.len()).unwrap();
-        let place = |lane: &mut Pipeline<Cpu>, image: &Image, at: usize| {
+        let mut pipeline = Pipeline::open(backend, &weights, method, queries.len(), queries.len()).unwrap();
+        let place = |pipeline: &mut Pipeline<Cpu>, image: &Image, at: usize| {
             let plan = arch.vision.plan(image.width(), image.height(), Fit::Crop).unwrap();
-            lane.place(image.frame().into(), &plan, at).unwrap();
+            let view = View::whole(plan, None, arch.vision.patch_size);
+            pipeline.place(image.frame().into(), &[view], at).unwrap();
         };
         let features: Vec<_> = self
             .images(&self.prompts)
             .iter()
             .map(|image| {
-                place(&mut lane, image, 0);
-                lane.encode(1).unwrap();
-                lane.features().unwrap().taps
+                place(&mut pipeline, image, 0);
+                pipeline.encode(1).unwrap();
+                pipeline.features().unwrap().taps
             })
             .collect();
 
         for (i, image) in queries.iter().enumerate() {
-            place(&mut lane, image, i);
+            place(&mut pipeline, image, i);
         }
         let mut compared = 0;
-        lane.encode_observed(queries.len(), |stage, x| {
-            let name = match stage {
-                HookPoint::Embed => "embed".to_owned(),
-                HookPoint::Block(i) => format!("block_{}", i - 1),
-            };
-            // Files of the whole stream are large: not every one has it.
-            if self.goldens.find(&name).is_some() {
-                self.compare(&name, x);
-                compared += 1;
-            }
-        })
-        .unwrap();
+        pipeline
+            .encode_observed(queries.len(), |stage, x| {
+                let name = match stage {
+                    HookPoint::Embed => "embed".to_owned(),
+                    HookPoint::Block(i) => format!("block_{}", i - 1),
+                };
+                // Files of the whole stream are large: not every one has it.
+                if self.goldens.find(&name).is_some() {
+                    self.compare(&name, x);
+                    compared += 1;
+                }
+            })
+            .unwrap();
         // A tapped last block runs in full and is seen; otherwise it serves the class token only.
         let blocks = arch.taps.last().map_or(0, |&last| last.max(arch.vision.layers - 1));
         assert!(!self.whole_stream || compared == 1 + blocks, "{compared} stages compared of {}", 1 + blocks);
-        let (backend, found) = lane.parts();
+        let (backend, found) = pipeline.parts();
         self.check_taps(arch, &found.taps);
         self.compare("class_query", &found.class);
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use inctrl::backend::cpu::Cpu;
 use inctrl::internals::{Pipeline, Session};
 use inctrl::methods::{Run, by_name};
+use inctrl::view::View;
 use inctrl::weights::{LoadOptions, Weights};
 use inctrl::{Fit, PromptBank, Score};
 
@@ -145,20 +146,22 @@ fn a_prompt_has_no_residual_against_itself_before_clamping() {
         let arch = weights.arch();
         let own = bank(&model.engine(2), &[Picture::new(1).frame()]);
         for backend in Cpu::of_each_instruction_set(2, inctrl::Precision::F32).unwrap() {
-            let mut lane = Pipeline::open(backend, &weights, by_name("inctrl").unwrap(), 1, 1).unwrap();
+            let mut pipeline = Pipeline::open(backend, &weights, by_name("inctrl").unwrap(), 1, 1).unwrap();
             let picture = Picture::new(1);
             let plan = arch.vision.plan(picture.width, picture.height, Fit::Crop).unwrap();
-            lane.place(picture.frame().into(), &plan, 0).unwrap();
-            lane.encode(1).unwrap();
-            let bank = lane.upload(&own).unwrap();
+            let view = View::whole(plan, None, arch.vision.patch_size);
+            pipeline.place(picture.frame().into(), &[view], 0).unwrap();
+            pipeline.encode(1).unwrap();
+            let bank = pipeline.upload(&own).unwrap();
             let run = Run { views: 0..1, first_slot: 0, bank: 0 };
             let mut seen = 0;
-            lane.compare(&[run], &[&bank], &mut |_, outputs, map| {
-                assert!(map.iter().all(|r| r.abs() < 1e-6), "{name}: {map:?}");
-                assert!(outputs[2].abs() < 1e-6, "{name}: {outputs:?}");
-                seen += 1;
-            })
-            .unwrap();
+            pipeline
+                .compare(&[run], &[&bank], &mut |_, outputs, map| {
+                    assert!(map.iter().all(|r| r.abs() < 1e-6), "{name}: {map:?}");
+                    assert!(outputs[2].abs() < 1e-6, "{name}: {outputs:?}");
+                    seen += 1;
+                })
+                .unwrap();
             assert_eq!(seen, 1);
         }
     }

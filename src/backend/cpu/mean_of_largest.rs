@@ -1,4 +1,4 @@
-//! The mean of the largest cells of each map: AnomalyDINO's score, and a map's maximum.
+//! The mean of the largest cells of each map: its maximum, if one cell counts.
 
 use super::Cpu;
 use crate::backend::Largest;

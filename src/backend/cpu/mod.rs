@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
 use crate::tensor::TensorView;
-use crate::view::Plan;
+use crate::view::View;
 
 mod attention;
 mod bf16;
@@ -339,15 +339,17 @@ impl Backend for Cpu {
         work(self)
     }
 
-    fn patch_rows(
+    fn preprocess<'a>(
         &mut self,
-        frame: AnyFrame<'_>,
-        plan: &Plan,
+        frame: impl Into<AnyFrame<'a>>,
+        views: &[View],
         patch: usize,
-        image: usize,
+        first: usize,
         patches: &mut Vec<f32>,
+        uploaded: impl FnOnce(&mut Self, bool) -> Result<()>,
     ) -> Result<()> {
-        self.run_patch_rows(frame, plan, patch, image, patches)
+        uploaded(self, false)?;
+        self.run_preprocess(frame.into(), views, patch, first, patches)
     }
 
     fn linear(&mut self, x: &Vec<f32>, rows: usize, w: &Linear, out: &mut Vec<f32>) -> Result<()> {

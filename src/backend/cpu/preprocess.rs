@@ -1,10 +1,10 @@
 //! From a frame to patch rows: the two resize passes of the plan, then normalisation and unfolding, rows shared out.
 
 use super::Cpu;
-use crate::backend::{need, need_converted, no_device_memory};
+use crate::backend::{need, need_views, no_device_memory};
 use crate::error::Result;
-use crate::image::AnyFrame;
-use crate::view::{Plan, patches};
+use crate::image::{AnyFrame, Frame};
+use crate::view::{Plan, View, patches};
 
 /// 8-bit memory between the passes, kept from frame to frame.
 #[derive(Default)]
@@ -19,19 +19,34 @@ const ROWS: usize = 16;
 const PATCHES: usize = 15;
 
 impl Cpu {
-    pub(super) fn run_patch_rows(
+    pub(super) fn run_preprocess(
         &mut self,
         frame: AnyFrame<'_>,
+        views: &[View],
+        patch: usize,
+        first: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        need_views(&frame, views)?;
+        let frame = match frame {
+            AnyFrame::Host(frame) => frame,
+            AnyFrame::Device(frame) => return Err(no_device_memory(&frame)),
+        };
+        for (i, view) in views.iter().enumerate() {
+            self.patch_rows(&frame.region(view.region())?, view.plan(), patch, first + i, out)?;
+        }
+        Ok(())
+    }
+
+    /// A picture of the plan's size to the patch rows of one image of the batch.
+    fn patch_rows(
+        &mut self,
+        frame: &Frame<'_>,
         plan: &Plan,
         patch: usize,
         image: usize,
         out: &mut [f32],
     ) -> Result<()> {
-        need_converted(&frame)?;
-        let frame = match frame {
-            AnyFrame::Host(frame) => frame,
-            AnyFrame::Device(frame) => return Err(no_device_memory(&frame)),
-        };
         let channels = frame.format().channels();
         let (width, height) = (plan.width(), plan.height());
         let count = plan.grid(patch).cells();
@@ -44,7 +59,7 @@ impl Cpu {
         intermediate.truncate(plan.intermediate_len(channels));
         self.pool.run_chunks(intermediate, ROWS * stride, |chunk, out, _| {
             let first = chunk * ROWS;
-            plan.horizontal(&frame, first..first + out.len() / stride, out);
+            plan.horizontal(frame, first..first + out.len() / stride, out);
         });
         crate::memory::grow("resizing a frame", resized, width * height * channels)?;
         resized.truncate(width * height * channels);

@@ -1,5 +1,4 @@
-//! The mean over taps of `scale (1 - cosine)`, 0 where a cell is ignored: InCTRL's equations 1 and 2 at the published code's scale
-//! of 0.5, AnomalyDINO's distances at 1.
+//! The mean over taps of `scale (1 - cosine)`, 0 where a cell is ignored.
 
 use super::Cpu;
 use crate::backend::need;

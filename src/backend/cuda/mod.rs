@@ -37,7 +37,7 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::tensor::TensorView;
-use crate::view::Plan;
+use crate::view::View;
 use crate::weights::Arch;
 
 mod algorithms;
@@ -322,24 +322,23 @@ impl Backend for Cuda {
         self.replay_or_record(recordings, layout, banks, work)
     }
 
-    fn upload_frame(&mut self, frame: AnyFrame<'_>, plan: &Plan) -> Result<bool> {
-        self.transfer(&frame, plan)?;
-        Ok(matches!(frame, AnyFrame::Host(_)))
-    }
-
     fn copy_to_host(&mut self, frame: &DeviceFrame, out: &mut Vec<u8>) -> Result<()> {
         self.copy_frame_to_host(frame, out)
     }
 
-    fn patch_rows(
+    fn preprocess<'a>(
         &mut self,
-        frame: AnyFrame<'_>,
-        plan: &Plan,
+        frame: impl Into<AnyFrame<'a>>,
+        views: &[View],
         patch: usize,
-        image: usize,
+        first: usize,
         patches: &mut Buffer,
+        uploaded: impl FnOnce(&mut Self, bool) -> Result<()>,
     ) -> Result<()> {
-        self.launch_patch_rows(frame, plan, patch, image, patches)
+        let frame = frame.into();
+        let source = self.upload_frame(&frame, views)?;
+        uploaded(self, matches!(frame, AnyFrame::Host(_)))?;
+        self.launch_preprocess(&source, views, patch, first, patches)
     }
 
     fn linear(&mut self, x: &Buffer, rows: usize, w: &Linear, out: &mut Buffer) -> Result<()> {

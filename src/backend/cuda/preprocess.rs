@@ -5,6 +5,7 @@
 //! transferred; an event tells when a buffer is free again.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use cudarc::driver::CudaContext;
@@ -15,10 +16,10 @@ use super::buffer::Buffer;
 use super::event::Event;
 use super::launch::{Grid, int, launch};
 use super::memory::{DeviceMemory, HostMemory, Plain};
-use crate::backend::need_converted;
+use crate::backend::need_views;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, Frame, PADDING};
-use crate::view::{FilterWeights, Fit, Plan, Preprocessing};
+use crate::view::{FilterWeights, Fit, Plan, Preprocessing, View};
 
 const THREADS: u32 = 256;
 /// Sizes of frames whose tables are kept: the regions that are cut from one camera's frames.
@@ -33,34 +34,40 @@ pub(super) struct Pixels {
     intermediate: Option<DeviceMemory>,
     /// Tables of the sizes seen last, the last one in use.
     geometries: Vec<Geometry>,
-    uploaded: Option<Uploaded>,
 }
 
-/// The frame that kernels read next.
-#[derive(Clone, Copy)]
-struct Uploaded {
-    key: Key,
+/// Pixels that kernels can read: the part of a frame that its views need.
+pub(super) struct Source {
+    /// Where the part begins in the frame.
+    columns: usize,
+    rows: usize,
     channels: usize,
-    /// What the caller called it, where it is in device memory of the caller's.
-    own: Option<u64>,
-    /// Address of the first row that the plan needs, and bytes to the next.
-    first_row: u64,
+    /// Address of its first pixel, and bytes to the next row.
+    address: u64,
     stride: usize,
 }
 
-/// Width, height, size, fit, preprocessing: what a plan depends on.
-type Key = (usize, usize, usize, Fit, Preprocessing);
-
-fn key_of(frame: &AnyFrame<'_>, plan: &Plan) -> Key {
-    (frame.width(), frame.height(), plan.size(), plan.fit(), *plan.preprocessing())
+/// The pixels of a frame that views need, as columns and rows.
+fn needed(views: &[View]) -> [Range<usize>; 2] {
+    let span = |of: fn(&View) -> Range<usize>| {
+        let start = views.iter().map(|view| of(view).start).min().unwrap_or(0);
+        start..views.iter().map(|view| of(view).end).max().unwrap_or(start)
+    };
+    let columns = |view: &View| view.region().x..view.region().x + view.region().width;
+    [span(columns), span(rows_of)]
 }
 
-/// The caller's address of a frame in device memory.
-fn own_address(frame: &AnyFrame<'_>) -> Option<u64> {
-    match frame {
-        AnyFrame::Host(_) => None,
-        AnyFrame::Device(frame) => Some(frame.address()),
-    }
+/// The rows of the frame that a view needs.
+fn rows_of(view: &View) -> Range<usize> {
+    let (first, rows) = (view.region().y, view.plan().source_rows());
+    first + rows.start..first + rows.end
+}
+
+/// Width, height, size, fit, preprocessing: what a plan depends on.
+type Key = ([usize; 2], usize, Fit, Preprocessing);
+
+fn key_of(plan: &Plan) -> Key {
+    (plan.source(), plan.size(), plan.fit(), *plan.preprocessing())
 }
 
 struct Staging {
@@ -85,18 +92,14 @@ struct Axis {
 }
 
 impl Cuda {
-    /// Takes the rows that `plan` needs to the device, if they are not there, which has memory and tables for them
-    /// afterwards.
-    pub(super) fn transfer(&mut self, frame: &AnyFrame<'_>, plan: &Plan) -> Result<()> {
-        need_converted(frame)?;
+    /// Takes the pixels that `views` need to memory that kernels read, if they are not there.
+    pub(super) fn upload_frame(&mut self, frame: &AnyFrame<'_>, views: &[View]) -> Result<Source> {
+        need_views(frame, views)?;
         self.shared.bind()?;
-        self.pixels.uploaded = None;
-        let (first_row, stride) = match frame {
-            AnyFrame::Host(host) => {
-                self.prepare_staging(host, plan)?;
-                self.prepare_tables(frame, plan)?;
-                self.upload_pixels(host, plan)?
-            }
+        let channels = frame.format().channels();
+        let [columns, rows] = needed(views);
+        let (address, stride) = match frame {
+            AnyFrame::Host(host) => self.upload_pixels(host, [&columns, &rows])?,
             AnyFrame::Device(device) => {
                 let address = self.readable(device)?;
                 if i32::try_from(device.stride()).is_err() {
@@ -107,46 +110,57 @@ impl Cuda {
                     );
                     return Err(Error::new(ErrorKind::Argument, message));
                 }
-                self.prepare_tables(frame, plan)?;
-                (address + (plan.source_rows().start * device.stride()) as u64, device.stride())
+                (address + (rows.start * device.stride() + columns.start * channels) as u64, device.stride())
             }
         };
-        let (key, channels) = (key_of(frame, plan), frame.format().channels());
-        self.pixels.uploaded = Some(Uploaded { key, channels, own: own_address(frame), first_row, stride });
+        Ok(Source { columns: columns.start, rows: rows.start, channels, address, stride })
+    }
+
+    /// The views of an uploaded frame, resized and cut into patch rows.
+    pub(super) fn launch_preprocess(
+        &mut self,
+        source: &Source,
+        views: &[View],
+        patch: usize,
+        first: usize,
+        patches: &mut Buffer,
+    ) -> Result<()> {
+        for (i, view) in views.iter().enumerate() {
+            self.prepare_tables(source.channels, view.plan())?;
+            self.launch_view(source, view, patch, first + i, patches)?;
+        }
         Ok(())
     }
 
-    /// The frame that [`Cuda::transfer`] took over, resized and cut into patch rows.
-    pub(super) fn launch_patch_rows(
+    /// One view, whose tables are ready, as image `image` of the batch.
+    fn launch_view(
         &mut self,
-        frame: AnyFrame<'_>,
-        plan: &Plan,
+        source: &Source,
+        view: &View,
         patch: usize,
         image: usize,
         patches: &mut Buffer,
     ) -> Result<()> {
+        let plan = view.plan();
         let (cells, storage) = (plan.grid(patch), self.operand());
         let len = cells.cells() * 3 * patch * patch;
         let out = patches.pointer("preprocess", "patches", storage, (image + 1) * len)?;
         let out = out + (image * len * storage.size()) as u64;
-        self.shared.bind()?;
-        let channels = frame.format().channels();
+        let &Source { channels, stride, .. } = source;
+        let (row, column) = (rows_of(view).start - source.rows, view.region().x - source.columns);
+        let first_row = source.address + (row * stride + column * channels) as u64;
         let (rows, columns) = (plan.rows(), plan.columns());
-        let Pixels { uploaded: Some(uploaded), intermediate: Some(intermediate), geometries, .. } = &self.pixels else {
+        let Pixels { intermediate: Some(intermediate), geometries, .. } = &self.pixels else {
             return Err(unprepared());
         };
-        let found = (uploaded.key, uploaded.channels, uploaded.own);
-        if found != (key_of(&frame, plan), channels, own_address(&frame)) {
-            return Err(unprepared());
-        }
         let geometry = geometries.last().ok_or_else(unprepared)?;
         let kernels = &self.shared.kernels;
         launch!(
             self,
             kernels.resize_horizontal,
             Grid::over(plan.intermediate_len(channels), THREADS as usize, THREADS),
-            uploaded.first_row,
-            int(uploaded.stride)?,
+            first_row,
+            int(stride)?,
             int(channels)?,
             0i32,
             int(plan.intermediate_rows())?,
@@ -181,10 +195,10 @@ impl Cuda {
         )
     }
 
-    /// Memory through which a frame of the host goes. What was there stays where the new cannot be had.
-    fn prepare_staging(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<()> {
+    /// Memory of `bytes` bytes through which a part of a frame of the host goes. What was there stays where the new
+    /// cannot be had.
+    fn prepare_staging(&mut self, frame: &Frame<'_>, bytes: usize) -> Result<()> {
         let context = &self.shared.context;
-        let bytes = plan.source_rows().len() * frame.width() * frame.format().channels();
         let (width, height) = (frame.width(), frame.height());
         // Text only where there is an error.
         let what = format_args!("a frame of {width} x {height} pixels");
@@ -205,14 +219,14 @@ impl Cuda {
         grow(context, what, bytes, &mut self.pixels.frame)
     }
 
-    /// Memory between the passes and tables for frames of this size. What was there stays where the new cannot be had.
-    fn prepare_tables(&mut self, frame: &AnyFrame<'_>, plan: &Plan) -> Result<()> {
+    /// Memory between the passes and tables for pictures of this size. What was there stays where the new cannot be had.
+    fn prepare_tables(&mut self, channels: usize, plan: &Plan) -> Result<()> {
         let context = &self.shared.context;
-        let (width, height) = (frame.width(), frame.height());
+        let [width, height] = plan.source();
         let what = format_args!("a frame of {width} x {height} pixels");
         let pixels = &mut self.pixels;
-        grow(context, what, plan.intermediate_len(frame.format().channels()), &mut pixels.intermediate)?;
-        let key = key_of(frame, plan);
+        grow(context, what, plan.intermediate_len(channels), &mut pixels.intermediate)?;
+        let key = key_of(plan);
         if let Some(at) = pixels.geometries.iter().rposition(|geometry| geometry.key == key) {
             // The last is the one used last.
             pixels.geometries[at..].rotate_left(1);
@@ -237,16 +251,17 @@ impl Cuda {
         Ok(())
     }
 
-    /// Copies the rows that are needed into page-locked memory and queues their transfer: to where, and how long a row
-    /// is there.
-    fn upload_pixels(&mut self, frame: &Frame<'_>, plan: &Plan) -> Result<(u64, usize)> {
-        let row_bytes = frame.width() * frame.format().channels();
-        let rows = plan.source_rows();
+    /// Copies the pixels of `columns` and `rows` into page-locked memory and queues their transfer: to where, and how
+    /// long a row is there.
+    fn upload_pixels(&mut self, frame: &Frame<'_>, [columns, rows]: [&Range<usize>; 2]) -> Result<(u64, usize)> {
+        let channels = frame.format().channels();
+        let row_bytes = columns.len() * channels;
         let bytes = rows.len() * row_bytes;
+        self.prepare_staging(frame, bytes)?;
         let Pixels { staging, turn, frame: Some(device), .. } = &mut self.pixels else { return Err(unprepared()) };
         let Some(staging) = &mut staging[*turn] else { return Err(unprepared()) };
-        for (row, out) in rows.zip(staging.memory.bytes_mut().chunks_exact_mut(row_bytes)) {
-            out.copy_from_slice(frame.row(row));
+        for (row, out) in rows.clone().zip(staging.memory.bytes_mut().chunks_exact_mut(row_bytes)) {
+            out.copy_from_slice(&frame.row(row)[columns.start * channels..columns.end * channels]);
         }
         let stream = self.stream.cu_stream();
         device.write_pinned(&staging.memory, bytes, stream)?;

@@ -2,8 +2,8 @@
 
 use inctrl::backend::{Backend, Role};
 use inctrl::methods::inctrl::HeadOps;
-use inctrl::view::Plan;
 use inctrl::view::patches::{MEAN, STD};
+use inctrl::view::{Plan, View};
 use inctrl::{Fit, Frame, PixelFormat, Result};
 
 use super::comparison::{Comparison, places, rounding};
@@ -28,7 +28,7 @@ pub struct Preprocess<B: Backend> {
     patch: usize,
     format: PixelFormat,
     pixels: Vec<u8>,
-    plan: Plan,
+    view: [View; 1],
     out: B::Buffer,
     operand: usize,
 }
@@ -46,11 +46,11 @@ impl<B: HeadOps> Preprocess<B> {
         }
         let channels = format.channels();
         let pixels = (0..side * side * channels).map(|i| ((i * 7) ^ (i / side * 13) ^ (i / 5)) as u8).collect();
-        let plan = Plan::new(side, side, size, Fit::Crop)?;
+        let view = [View::whole(Plan::new(side, side, size, Fit::Crop)?, None, patch)];
         let grid = (size / patch).pow(2);
         let out = backend.buffer(Role::Operand, grid * 3 * patch * patch)?;
         let operand = backend.precision().stores(Role::Operand).size();
-        Ok(Box::new(Preprocess { side, size, patch, format, pixels, plan, out, operand }))
+        Ok(Box::new(Preprocess { side, size, patch, format, pixels, view, out, operand }))
     }
 
     /// Numbers of the patch rows.
@@ -89,7 +89,7 @@ fn weights(source: usize, size: usize, i: usize) -> Vec<(usize, f64)> {
 impl<B: HeadOps> Case<B> for Preprocess<B> {
     fn run(&mut self, backend: &mut B) -> Result<()> {
         let frame = Frame::packed(&self.pixels, self.side, self.side, self.format)?;
-        backend.preprocess(frame, &self.plan, self.patch, 0, &mut self.out)
+        backend.preprocess(frame, &self.view, self.patch, 0, &mut self.out, |_, _| Ok(()))
     }
 
     fn compare(&mut self, backend: &mut B, found: &mut Comparison) -> Result<()> {

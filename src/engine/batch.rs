@@ -1,0 +1,150 @@
+//! [`Batch`]: views of frames that are encoded together, and the slots in which they are compared with banks.
+
+use std::ops::Range;
+
+use super::device::{DeviceBank, HasSession, Session};
+use super::frame_prep::{FramePrep, place};
+use super::pipeline::EachResult;
+use crate::error::Result;
+use crate::image::{AnyFrame, IgnoreMask};
+use crate::methods::Run;
+use crate::view::{Grid, View};
+
+/// Views of frames that are encoded together. Each is compared with one bank or more, and each comparison has a slot,
+/// numbered in the order in which they are placed. The whole frames of a [`crate::Scorer`], the many banks of a
+/// [`crate::MultiBankScorer`] and the rotations of a prompt are such batches.
+pub struct Batch {
+    session: Box<dyn Session>,
+    prep: FramePrep,
+    /// A rotated frame.
+    turned: Vec<u8>,
+    /// Views that are placed.
+    views: usize,
+    /// Their comparisons.
+    runs: Vec<Run>,
+}
+
+impl Batch {
+    /// Batches of this session, at first empty.
+    pub(super) fn new(session: Box<dyn Session>) -> Self {
+        let runs = Vec::with_capacity(session.capacity());
+        Batch { session, prep: FramePrep::default(), turned: Vec::new(), views: 0, runs }
+    }
+
+    /// Begins a batch of views of `grid`. Returns whether this took memory ([`Session::prepare`]).
+    ///
+    /// # Errors
+    /// As [`Session::prepare`].
+    pub fn begin(&mut self, grid: Grid) -> Result<bool> {
+        self.views = 0;
+        self.runs.clear();
+        self.session.prepare(grid)
+    }
+
+    /// Places views of a frame, without the pixels that `mask` covers. View `i` of them is compared with the banks
+    /// `banks(i)`, which are numbers of those that [`Batch::score`] is given. `result` is called with each slot, the
+    /// frame as the model sees it, and the view.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for a frame that does not have the mask's size or more slots than there is memory
+    /// for, and as [`Session::place`]; what `result` returns.
+    pub fn place(
+        &mut self,
+        frame: AnyFrame<'_>,
+        mask: Option<&IgnoreMask>,
+        views: &[View],
+        banks: impl Fn(usize) -> Range<usize>,
+        mut result: impl FnMut(usize, &AnyFrame<'_>, &View) -> Result<()>,
+    ) -> Result<()> {
+        let session = &mut *self.session;
+        let seen = if views.iter().any(|view| view.turn().is_some()) {
+            self.prep.on_host(session, frame, mask)?.into()
+        } else {
+            self.prep.of(session, frame, mask)?
+        };
+        place(session, seen, views, self.views, &mut self.turned)?;
+        for (i, view) in views.iter().enumerate() {
+            for bank in banks(i) {
+                let slot = add(&mut self.runs, self.views + i, bank);
+                self.session.set_valid(slot, view.valid())?;
+                result(slot, &seen, view)?;
+            }
+        }
+        self.views += views.len();
+        Ok(())
+    }
+
+    /// Encodes the batch and compares it. `each` is called with each slot, the method's outputs, and the unclamped map.
+    ///
+    /// # Errors
+    /// As [`Session::score`].
+    pub fn score(&mut self, banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()> {
+        self.session.score(self.views, &self.runs, banks, each)
+    }
+
+    /// As [`Batch::score`], for one view against every bank, whose prompts are the `groups` listed in `members`.
+    ///
+    /// # Errors
+    /// As [`Session::compare_groups`].
+    pub(super) fn score_groups(
+        &mut self,
+        banks: &[&DeviceBank],
+        groups: &[&DeviceBank],
+        members: &[Vec<usize>],
+        each: &mut EachResult<'_>,
+    ) -> Result<()> {
+        self.session.encode(self.views)?;
+        self.session.compare_groups(banks, groups, members, each)
+    }
+
+    /// The frame as the model sees it, without the pixels that `mask` covers.
+    ///
+    /// # Errors
+    /// As [`Batch::place`].
+    pub(super) fn prepared<'a>(
+        &'a mut self,
+        frame: AnyFrame<'a>,
+        mask: Option<&IgnoreMask>,
+    ) -> Result<(AnyFrame<'a>, &'a mut dyn Session)> {
+        Ok((self.prep.of(&mut *self.session, frame, mask)?, &mut *self.session))
+    }
+
+    /// The largest number of views.
+    pub fn capacity(&self) -> usize {
+        self.session.capacity()
+    }
+}
+
+impl HasSession for Batch {
+    fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
+    }
+}
+
+/// Adds the comparison of a view with a bank, to the last run where it continues it. Returns its slot.
+fn add(runs: &mut Vec<Run>, view: usize, bank: usize) -> usize {
+    if let Some(last) = runs.last_mut()
+        && (last.bank, last.views.end) == (bank, view)
+    {
+        last.views.end += 1;
+        return last.slots().end - 1;
+    }
+    let first_slot = runs.last().map_or(0, |last| last.slots().end);
+    runs.push(Run { views: view..view + 1, first_slot, bank });
+    first_slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consecutive_views_of_one_bank_are_one_run() {
+        let mut runs = Vec::new();
+        let pairs = [(0, 0), (1, 0), (2, 0), (2, 1), (3, 1), (3, 0), (5, 0)];
+        let slots: Vec<usize> = pairs.iter().map(|&(view, bank)| add(&mut runs, view, bank)).collect();
+        assert_eq!(slots, [0, 1, 2, 3, 4, 5, 6]);
+        let run = |views, first_slot, bank| Run { views, first_slot, bank };
+        assert_eq!(runs, [run(0..3, 0, 0), run(2..4, 3, 1), run(3..4, 5, 0), run(5..6, 6, 0)]);
+    }
+}

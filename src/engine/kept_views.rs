@@ -1,0 +1,59 @@
+//! The views of frames of each size, made once.
+
+use crate::bank::PromptBank;
+use crate::error::Result;
+use crate::image::AnyFrame;
+use crate::view::View;
+use crate::weights::VisionArch;
+
+/// How many frame sizes have their views kept, such as the regions cut from one camera's frames.
+const SIZES: usize = 32;
+
+/// Views for the most recent frame sizes, for one fit and ignore mask.
+pub(super) struct KeptViews {
+    vision: VisionArch,
+    /// Width, height, and the views of such frames; the most recently used one is last.
+    kept: Vec<([usize; 2], Vec<View>)>,
+}
+
+impl KeptViews {
+    /// None yet, for frames that this encoder sees.
+    pub fn new(vision: &VisionArch) -> Self {
+        KeptViews { vision: vision.clone(), kept: Vec::with_capacity(SIZES) }
+    }
+
+    /// The encoder.
+    pub fn vision(&self) -> &VisionArch {
+        &self.vision
+    }
+
+    /// Side of a patch of the encoder.
+    pub fn patch(&self) -> usize {
+        self.vision.patch_size
+    }
+
+    /// Forgets all, as a bank with another fit or mask needs others.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+    }
+
+    /// The views of `frame`, of which there is at least one; all have one grid. Makes missing ones and evicts the least
+    /// recently used.
+    ///
+    /// # Errors
+    /// As [`PromptBank::views`].
+    pub fn of(&mut self, frame: &AnyFrame<'_>, bank: &PromptBank) -> Result<&[View]> {
+        let size = [frame.width(), frame.height()];
+        match self.kept.iter().rposition(|(kept, _)| *kept == size) {
+            Some(at) => self.kept[at..].rotate_left(1),
+            None => {
+                let views = bank.views(&self.vision, size[0], size[1])?;
+                if self.kept.len() == SIZES {
+                    self.kept.remove(0);
+                }
+                self.kept.push((size, views));
+            }
+        }
+        Ok(self.kept.last().map_or(&[], |(_, views)| views))
+    }
+}
