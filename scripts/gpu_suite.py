@@ -165,7 +165,7 @@ class Emulator(Machine):
         self.environment |= {"INCTRL_EMULATOR": folder, "LD_LIBRARY_PATH": folder} | cache
         self.model = ["--config", str(self.config(SMALL))]
         # The whole of them is what cargo test runs.
-        self.correct, self.invariance = ["ops::cuda_gelu"], ["ops::cuda_queued_work"]
+        self.correct, self.invariance = ["ops::gelu::"], ["queues::cuda_queued_work"]
         self.checked_commands = ["cuda_two_processes"]
         self.batches = ["--batches", "1"]
         self.bench = ["--batches", "1,2", "--prompts", "1", "--seconds", "1", "--frames", "2", "--size", "64x48"]

@@ -40,36 +40,17 @@ RESULTS = ROOT / "benches" / "results"
 # A run of the tests that takes so many times more processor time than that of the right program does not end. A clock on the
 # wall would count how busy the machine is.
 PATIENCE = 10
-# The test of the operation that a file is about, by its stem; others are seen by many.
+# The tests of the operation that a file is about, where it does not have the file's name; others are seen by many.
 OWN_TESTS = {
-    "attention": "attention",
-    "class_attention": "attention",
-    "embed": "embed_and_norms",
-    "enlarge": "enlarge",
-    "gelu": "gelu",
-    "inctrl_heads": "heads",
-    "cuda": "heads",
     "attention_tiles": "attention",
-    "join_layers": "join_layers",
-    "layer_norm": "embed_and_norms",
-    "linear": "linear",
+    "class_attention": "attention",
+    "cuda": "inctrl_heads",
     "matmul": "linear",
-    "mean_of_largest": "mean_of_largest",
-    "nearest_distance": "nearest_distance",
-    "patch_nn": "patch_nn",
-    "patchcore_reweight": "nearest_distance",
-    "plain_patches": "join_layers",
-    "pool_rows": "pool_rows",
-    "preprocess": "preprocess",
-    "residual_mean": "patch_nn",
-    "spade_image": "spade_image",
-    "subspace_distance": "subspace_distance",
-    "swiglu": "swiglu",
-    "unit_patches": "embed_and_norms",
 }
+OPERATIONS = sorted(path.stem for path in (ROOT / "tests" / "ops").glob("*.rs") if path.stem != "mod")
 OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")
 # What every mutant meets, until one sees it.
-STAGES = (["ops::"], ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"], ["faults::", "scores::", "device_frames::"])
+STAGES = (["ops::", "queues::"], ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"], ["faults::", "scores::", "device_frames::"])
 
 
 class Mutant:
@@ -215,7 +196,11 @@ def misfits():
     modules = {path: "::".join(path.relative_to(cuda).with_suffix("").parts).removesuffix("::mod") for path in cuda.rglob("*.rs")}
     tests = [f"{module}::{name}" for path, module in modules.items()
              for name in re.findall(r"fn (cuda_\w+)\(", path.read_text(encoding="utf-8"))]
-    wanted = {f"cuda_{name}" for name in OWN_TESTS.values()}.union(*STAGES)
+    for operation in OPERATIONS:
+        text = (ROOT / "tests" / "ops" / f"{operation}.rs").read_text(encoding="utf-8")
+        stamped = re.findall(r"\w+", "".join(re.findall(r"on_every_device! \{(.*?)\}", text, re.DOTALL)))
+        tests += [f"ops::{operation}::{name}::cuda_f16" for name in stamped]
+    wanted = {f"ops::{name}::" for name in OWN_TESTS.values()}.union(*STAGES)
     yield from (f"{name}: no test is called so" for name in sorted(wanted) if not any(name in test for test in tests))
 
 
@@ -239,7 +224,7 @@ class Program:
                 # The libraries for C take long to link, and no test here needs them.
                 content = re.sub(rb'crate-type = \[.*\]', b'crate-type = ["lib"]', content)
             # Mutants, and what sees them.
-            if name.startswith(("kernels/", "src/backend/cuda/", "src/methods/", "tests/cuda/", "tests/common/", "tests/emulator/")):
+            if name.startswith(("kernels/", "src/backend/cuda/", "src/methods/", "tests/cuda/", "tests/common/", "tests/ops/", "tests/emulator/")):
                 digest.update(f"{name} {len(content)}\n".encode() + content)
             place = self.root / name
             if not place.is_file() or place.read_bytes() != content:
@@ -297,7 +282,8 @@ class Program:
 
     def first_sign(self, program, mutant, **variables):
         stem = mutant.path.stem
-        own = [[f"cuda_{OWN_TESTS[stem]}"]] if stem in OWN_TESTS else []
+        operation = OWN_TESTS.get(stem, stem)
+        own = [[f"ops::{operation}::"]] if operation in OPERATIONS else []
         # Where nothing can be seen, the first stage is enough to show a proof that is wrong.
         stages = STAGES[:1] if proof_of(mutant) else STAGES
         for tests in [*own, *stages]:
@@ -307,7 +293,7 @@ class Program:
 
     def check(self, program):
         """Runs all tests without a fault, and sets how long those of a mutant may take."""
-        for tests in [[f"cuda_{name}"] for name in sorted(set(OWN_TESTS.values()))] + list(STAGES):
+        for tests in [[f"ops::{name}::"] for name in OPERATIONS] + list(STAGES):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             if (sign := self.run(program, tests)) is not None:
                 sys.exit(f"mutants: the tests fail without a fault: {sign}")

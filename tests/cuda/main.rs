@@ -2,9 +2,31 @@
 //! CPU, through an emulator of NVIDIA's libraries (`tests/emulator`). With `INCTRL_GPU=1` the same tests run on the
 //! first GPU.
 //!
-//! The reference is the CPU backend, which other tests compare with PyTorch. A GPU's operands are in half precision:
-//! the inputs of a test are exact in it, so that a tolerance covers only the roundings of the operation itself.
+//! Operations are compared with their formulas (`tests/ops`), whole scores with the CPU's, which other tests compare with
+//! PyTorch's.
 
+/// Stamps tests of operations for the device of this program, in each of its precisions.
+macro_rules! on_every_device {
+    ($($test:ident),+ $(,)?) => {
+        $(
+            #[allow(clippy::module_inception, reason = "an operation's main test has its name")]
+            mod $test {
+                #[test]
+                fn cuda_f32() {
+                    crate::on_the_gpu(inctrl::Precision::F32, |backends| super::$test(backends));
+                }
+
+                #[test]
+                fn cuda_f16() {
+                    crate::on_the_gpu(inctrl::Precision::F16, |backends| super::$test(backends));
+                }
+            }
+        )+
+    };
+}
+
+use inctrl::Precision;
+use inctrl::backend::cuda::{Cuda, CudaOptions};
 use inctrl::backend::{Backend, Role};
 
 mod anomaly_dino;
@@ -17,16 +39,19 @@ mod dinov2_cases;
 #[path = "../emulator/mod.rs"]
 mod emulator;
 mod faults;
-#[path = "../common/foreground.rs"]
-mod foreground_cases;
 #[path = "../common/larger.rs"]
 mod larger;
 mod methods;
+#[path = "../ops/mod.rs"]
 mod ops;
+mod queues;
 mod scores;
 #[path = "../emulator/selftest.rs"]
 mod selftest;
 mod turn;
+mod views;
+#[path = "../common/views.rs"]
+mod views_cases;
 
 use common::{compare, tiny};
 use turn::{Turn, turn};
@@ -50,10 +75,24 @@ pub fn halves(seed: u64, len: usize, scale: f32) -> Vec<f32> {
     common::numbers::random(seed, len, scale).into_iter().map(|x| half::f16::from_f32(x).to_f32()).collect()
 }
 
-/// The tolerance of an operation whose result passes through `roundings` to halves, relative to the largest element.
-///
-/// The rest is f32 rounding: sums of at most a few thousand products in another order than the reference's.
-pub fn tolerance(half: bool, roundings: f32) -> f32 {
-    const HALF_ULP: f32 = 1.0 / 2048.0;
-    1e-5 + if half { roundings * HALF_ULP } else { 0.0 }
+/// Multiplications of the largest case of an operation: as many as the emulator does in a blink.
+const MOST_WORK: usize = 2_000_000;
+
+/// Runs a test of an operation under every schedule of the emulator, or on the GPU.
+fn on_the_gpu(precision: Precision, mut test: impl FnMut(&mut [Cuda])) {
+    let Some(turn) = turn() else { return };
+    turn.each_schedule(|schedule| {
+        println!("{schedule}");
+        test(&mut [turn.cuda(precision == Precision::F16)]);
+    });
+}
+
+#[test]
+fn every_precision_of_the_gpu_is_stamped() {
+    let Some(_turn) = turn() else { return };
+    ops::missing_precisions(&[Precision::F32, Precision::F16], |precision| {
+        let mut options = CudaOptions::default();
+        options.precision = Some(precision);
+        Cuda::new(0, options).map(drop)
+    });
 }

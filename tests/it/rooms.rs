@@ -61,3 +61,54 @@ fn no_folder_uses_one_that_uses_it() {
         assert!(uses.len() < before, "folders use one another in a circle, among these: {uses:?}");
     }
 }
+
+/// Files below a folder of the package that end in `ending`.
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.to_str().is_some_and(|path| path.ends_with(ending)));
+    found.sort();
+    assert!(!found.is_empty(), "{folder} has no {ending}");
+    found
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem().unwrap().to_str().unwrap()
+}
+
+/// Devices have no method's name in code or comments. `inctrl` is the program, too, and `subspace_distance` is named
+/// after what it computes.
+#[test]
+fn devices_know_no_method() {
+    let methods = files("src/methods", "");
+    let folders = methods.iter().filter(|path| path.is_dir()).map(|path| stem(path).replace('_', ""));
+    let names: Vec<String> = folders.filter(|name| !["inctrl", "subspace", "toy"].contains(&name.as_str())).collect();
+    assert!(names.contains(&"anomalydino".to_owned()), "{names:?}");
+    let mut backend = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backend"), &mut backend);
+    for path in backend {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("InCTRL"), "{}", path.display());
+        let plain = text.to_lowercase().replace(['_', '-'], "");
+        let found = names.iter().find(|name| plain.contains(*name));
+        assert!(found.is_none(), "{} names {found:?}", path.display());
+    }
+}
+
+/// An operation has one name: that of its kernel, of its launcher or method, and of its test.
+#[test]
+fn an_operation_has_one_name() {
+    let tests: BTreeSet<String> = files("tests/ops", ".rs").iter().map(|path| stem(path).to_owned()).collect();
+    let launchers: BTreeSet<String> =
+        files("src/backend/cuda", ".rs").iter().map(|path| stem(path).to_owned()).collect();
+    let mut methods = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/methods"), &mut methods);
+    let of_methods: String = methods.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for path in files("kernels", ".cu") {
+        let kernel = stem(&path);
+        // Attention by one query is a row of attention by all.
+        assert!(kernel == "class_attention" || tests.contains(kernel), "{kernel}: tests/ops has no such file");
+        let launched = launchers.contains(kernel) || of_methods.contains(&format!("\"{kernel}"));
+        assert!(launched, "{kernel}: no launcher is called so");
+    }
+}

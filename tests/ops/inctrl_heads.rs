@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use inctrl::backend::{BankRole, BankTensor};
+use inctrl::backend::{BankRole, BankTensor, Role};
 use inctrl::methods::inctrl::{HeadInputs, HeadLayers, HeadOps, OUTPUTS};
 use inctrl::tensor::Dense;
 
 use super::{Real, accurate, dot, finish, input, output, random, real, same_bits};
 
-on_every_backend! {
-    adapter => adapter_cpu,
-    heads => heads_cpu,
-    nan_is_not_hidden => heads_nan_cpu,
+on_every_device! {
+    adapter,
+    heads,
+    nan_is_not_hidden,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -142,10 +142,10 @@ fn adapter<B: HeadOps>(backends: &mut [B]) {
         let naive: Vec<f32> = host.chunks(case.embedding).flat_map(|c| psi(&layers, c)).collect();
         for backend in &mut *backends {
             let heads = backend.head_weights(&layers).unwrap();
-            let (class, mut out) = (input(backend, &host), output(backend, exact.len()));
+            let (class, mut out) = (input(backend, Role::Stream, &host), output(backend, Role::Stream, exact.len()));
             backend.adapter(&class, IMAGES, &heads, &mut out).unwrap();
             let found = finish(backend, &out, exact.len());
-            accurate(&format!("adapter, {}, {case:?}", backend.describe()), &found, &exact, &naive);
+            accurate(&format!("adapter, {}, {case:?}", backend.describe()), &found, &exact, &naive, 0.0);
         }
     }
 }
@@ -157,9 +157,10 @@ fn heads<B: HeadOps>(backends: &mut [B]) {
         for backend in &mut *backends {
             let (heads, bank) = (backend.head_weights(&layers).unwrap(), case.bank(backend));
             let mut run = |images: std::ops::Range<usize>| {
-                let class = input(backend, &class[images.start * case.embedding..images.end * case.embedding]);
-                let map = input(backend, &map[images.start * case.cells..images.end * case.cells]);
-                let mut out = output(backend, images.len() * OUTPUTS);
+                let class =
+                    input(backend, Role::Stream, &class[images.start * case.embedding..images.end * case.embedding]);
+                let map = input(backend, Role::Stream, &map[images.start * case.cells..images.end * case.cells]);
+                let mut out = output(backend, Role::Result, images.len() * OUTPUTS);
                 backend.heads(&class, &map, images_at(images.len()), &heads, &bank, &mut out).unwrap();
                 finish(backend, &out, images.len() * OUTPUTS)
             };
@@ -172,7 +173,7 @@ fn heads<B: HeadOps>(backends: &mut [B]) {
                     x[part..].iter().step_by(OUTPUTS).copied().collect()
                 }
                 let (found, exact, naive) = (every(&found, part), every(&exact, part), every(&naive, part));
-                accurate(&format!("{name}, {what}"), &found, &exact, &naive);
+                accurate(&format!("{name}, {what}"), &found, &exact, &naive, 0.0);
             }
         }
     }
@@ -187,12 +188,12 @@ fn nan_is_not_hidden<B: HeadOps>(backends: &mut [B]) {
     class[7] = f32::NAN;
     for backend in &mut *backends {
         let (heads, bank) = (backend.head_weights(&layers).unwrap(), case.bank(backend));
-        let (class, map) = (input(backend, &class), input(backend, &map[..case.cells]));
-        let mut adapted = output(backend, case.embedding);
+        let (class, map) = (input(backend, Role::Stream, &class), input(backend, Role::Stream, &map[..case.cells]));
+        let mut adapted = output(backend, Role::Stream, case.embedding);
         backend.adapter(&class, 1, &heads, &mut adapted).unwrap();
         let adapted = finish(backend, &adapted, case.embedding);
         assert!(adapted.iter().all(|x| x.is_nan()), "{}: {adapted:?}", backend.describe());
-        let mut out = output(backend, OUTPUTS);
+        let mut out = output(backend, Role::Result, OUTPUTS);
         backend.heads(&class, &map, images_at(1), &heads, &bank, &mut out).unwrap();
         let [score, s_h, s_p, s_i, s_a] = finish(backend, &out, OUTPUTS)[..] else { panic!() };
         assert!([score, s_h, s_i, s_a].iter().all(|x| x.is_nan()) && s_p.is_finite(), "{}", backend.describe());

@@ -1,11 +1,11 @@
 //! The mean over taps of `0.5 (1 - cosine)`, and 0 where a cell is ignored.
 
-use inctrl::backend::Backend;
+use inctrl::backend::{Backend, Role};
 
 use super::{Real, accurate, finish, input, output, random, real};
 
-on_every_backend! {
-    residual_mean => residual_mean_cpu,
+on_every_device! {
+    residual_mean,
 }
 
 fn formula<T: Real>(cosines: &[f32], taps: usize, cells: usize) -> Vec<T> {
@@ -21,14 +21,14 @@ fn residual_mean<B: Backend>(backends: &mut [B]) {
         (host[0], host[taps * cells - 1]) = (1.0, -1.0);
         let (exact, naive) = (formula::<f64>(&host, taps, cells), formula::<f32>(&host, taps, cells));
         for backend in &mut *backends {
-            let (cosines, mut map) = (input(backend, &host), output(backend, cells));
-            let all = input(backend, &vec![1.0; cells]);
+            let (cosines, mut map) = (input(backend, Role::Nearest, &host), output(backend, Role::Result, cells));
+            let all = input(backend, Role::Stream, &vec![1.0; cells]);
             backend.residual_mean(&cosines, taps, cells, 0.5, &all, &mut map).unwrap();
             let found = finish(backend, &map, cells);
-            accurate(&format!("residual_mean, {}, {taps} x {cells}", backend.describe()), &found, &exact, &naive);
+            accurate(&format!("residual_mean, {}, {taps} x {cells}", backend.describe()), &found, &exact, &naive, 0.0);
 
             let valid: Vec<f32> = (0..cells).map(|cell| if cell % 3 == 0 { 0.0 } else { 1.0 }).collect();
-            let some = input(backend, &valid);
+            let some = input(backend, Role::Stream, &valid);
             backend.residual_mean(&cosines, taps, cells, 0.5, &some, &mut map).unwrap();
             for (cell, (part, whole)) in finish(backend, &map, cells).iter().zip(&found).enumerate() {
                 assert_eq!(*part, if cell % 3 == 0 { 0.0 } else { *whole }, "cell {cell}");

@@ -1,13 +1,13 @@
 //! The mean of the largest cells of a map that are not ignored: a percentage of them, and at least one.
 
-use inctrl::backend::{Backend, Largest};
+use inctrl::backend::{Backend, Largest, Role};
 
 use super::{Real, accurate, finish, input, is_marked, output, random, real, same_bits};
 
-on_every_backend! {
-    mean_of_largest => mean_of_largest_cpu,
-    cells_that_do_not_count => mean_of_largest_ignored_cpu,
-    maps_are_independent => mean_of_largest_alone_cpu,
+on_every_device! {
+    mean_of_largest,
+    cells_that_do_not_count,
+    maps_are_independent,
 }
 
 fn formula<T: Real>(map: &[f32], valid: &[f32], one_in: usize) -> T {
@@ -44,15 +44,15 @@ fn mean_of_largest<B: Backend>(backends: &mut [B]) {
         let exact: Vec<f64> = each().map(|(map, valid)| formula(map, valid, one_in)).collect();
         let naive: Vec<f32> = each().map(|(map, valid)| formula(map, valid, one_in)).collect();
         for backend in &mut *backends {
-            let (map, valid) = (input(backend, &map), input(backend, &valid));
-            let mut out = output(backend, maps);
+            let (map, valid) = (input(backend, Role::Result, &map), input(backend, Role::Stream, &valid));
+            let mut out = output(backend, Role::Result, maps);
             backend.mean_of_largest(&map, &valid, &all(maps, cells, one_in), &mut out).unwrap();
             let found = finish(backend, &out, maps);
             let what = format!("mean_of_largest, {}, {maps} x {cells}, one in {one_in}", backend.describe());
-            accurate(&what, &found, &exact, &naive);
+            accurate(&what, &found, &exact, &naive, 0.0);
 
             // Into one column of several: the others stay.
-            let mut out = output(backend, maps * 3);
+            let mut out = output(backend, Role::Result, maps * 3);
             let at = Largest { out_pitch: 3, column: 1, ..all(maps, cells, one_in) };
             backend.mean_of_largest(&map, &valid, &at, &mut out).unwrap();
             for (row, found) in finish(backend, &out, maps * 3).chunks(3).zip(found) {
@@ -68,8 +68,8 @@ fn mean_of_largest<B: Backend>(backends: &mut [B]) {
 fn cells_that_do_not_count<B: Backend>(backends: &mut [B]) {
     for backend in &mut *backends {
         let mut of = |map: &[f32], valid: &[f32]| {
-            let (map_, valid_) = (input(backend, map), input(backend, valid));
-            let mut out = output(backend, 1);
+            let (map_, valid_) = (input(backend, Role::Result, map), input(backend, Role::Stream, valid));
+            let mut out = output(backend, Role::Result, 1);
             backend.mean_of_largest(&map_, &valid_, &all(1, map.len(), 2), &mut out).unwrap();
             finish(backend, &out, 1)[0]
         };
@@ -91,8 +91,8 @@ fn maps_are_independent<B: Backend>(backends: &mut [B]) {
     let (host, ones) = (distances(9, maps * cells), vec![1.0; maps * cells]);
     for backend in &mut *backends {
         let mut run = |host: &[f32], maps| {
-            let (map, valid) = (input(backend, host), input(backend, &ones[..host.len()]));
-            let mut out = output(backend, maps);
+            let (map, valid) = (input(backend, Role::Result, host), input(backend, Role::Stream, &ones[..host.len()]));
+            let mut out = output(backend, Role::Result, maps);
             backend.mean_of_largest(&map, &valid, &all(maps, cells, 100), &mut out).unwrap();
             finish(backend, &out, maps)
         };

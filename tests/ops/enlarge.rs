@@ -1,12 +1,12 @@
 //! A map of cells at the size of the image, blurred.
 
-use inctrl::backend::{Backend, Enlarge};
+use inctrl::backend::{Backend, Enlarge, Role};
 use inctrl::tensor::{DType, TensorView};
 
 use super::{Real, ULP, finish, input, output, random, real, same_bits, within};
 
-on_every_backend! {
-    enlarge => enlarge_cpu,
+on_every_device! {
+    enlarge,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Case {
 
 fn enlarge<B: Backend>(backends: &mut [B]) {
     for backend in &mut *backends {
-        // Back and forth between grids, as a lane keeps what it has worked out.
+        // Back and forth between grids, as a device keeps what it has worked out.
         for case in CASES.iter().chain(CASES.iter().rev()) {
             let &Case { maps, rows, cols, patch, mirrored, .. } = case;
             let cells = rows * cols;
@@ -82,12 +82,13 @@ fn enlarge<B: Backend>(backends: &mut [B]) {
             let blur = backend
                 .constant(&TensorView { name: "blur", dtype: DType::F32, shape: &shape, bytes: (&bytes).into() })
                 .unwrap();
-            let (map, counts) = (input(backend, &host), input(backend, &valid));
+            let (map, counts) = (input(backend, Role::Result, &host), input(backend, Role::Stream, &valid));
             for map_at in 0..maps {
                 let at = Enlarge { map: map_at, rows, cols, patch, mirrored };
                 let own = &host[map_at * cells..][..cells];
-                let mut columns = output(backend, cells * patch);
-                let (mut out, mut counted) = (output(backend, at.pixels()), output(backend, at.pixels()));
+                let mut columns = output(backend, Role::Stream, cells * patch);
+                let (mut out, mut counted) =
+                    (output(backend, Role::Stream, at.pixels()), output(backend, Role::Stream, at.pixels()));
                 backend.enlarge(&map, &counts, &at, &blur, &mut columns, &mut out, &mut counted).unwrap();
                 let what = format!("enlarge, {}, {case:?}", backend.describe());
                 let found = finish(backend, &out, at.pixels());

@@ -1,13 +1,14 @@
 //! `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias`
 
-use inctrl::backend::{Backend, Norm};
+use inctrl::backend::{Backend, Norm, Role};
 
-use super::{Real, Stored, accurate, finish, input, output, random, real, same_bits};
+use super::{Real, Stored, accurate, cases, coarseness, finish, input, output, random, real, same_bits, unless};
 
-on_every_backend! {
-    layer_norm => layer_norm_cpu,
+on_every_device! {
+    layer_norm,
 }
 
+#[derive(Clone, Copy, Debug)]
 struct Case {
     rows: usize,
     width: usize,
@@ -37,6 +38,8 @@ const CASES: &[Case] = &[
     Case { scale: 1e-4, epsilon: 1e-12, ..case(3, 64) },
     // A mean that is large beside the deviation.
     Case { offset: 100.0, ..case(40, 300) },
+    Case { offset: 100.0, ..case(9, 1280) },
+    case(3, 2048),
     // Equal elements.
     Case { scale: 0.0, offset: 3.0, ..case(2, 64) },
 ];
@@ -68,21 +71,29 @@ pub fn norm<B: Backend>(backend: &mut B, (weight, bias): &(Vec<f32>, Vec<f32>), 
 }
 
 fn layer_norm<B: Backend>(backends: &mut [B]) {
-    for case in CASES {
+    let against = |case: &Case| unless(case.width, 64, 40 * case.rows * case.width);
+    for case in cases(backends, CASES, against) {
         let len = case.rows * case.width;
         let host: Vec<f32> = random(7, len, case.scale).iter().map(|x| x + case.offset).collect();
         let parameters = parameters(case.width);
         let exact = formula::<f64>(&real(&host), &parameters.0, &parameters.1, case.epsilon);
         let naive = formula::<f32>(&host, &parameters.0, &parameters.1, case.epsilon);
+        let coarse = coarseness(backends, Role::Operand);
         for backend in &mut *backends {
             let norm = norm(backend, &parameters, case.epsilon);
-            let (x, mut out) = (input(backend, &host), output(backend, len));
+            let (x, mut out) = (input(backend, Role::Stream, &host), output(backend, Role::Operand, len));
             backend.layer_norm(&x, case.rows, &norm, &mut out).unwrap();
             let found = finish(backend, &out, len);
             let what = format!("layer_norm, {}, {} x {}", backend.describe(), case.rows, case.width);
-            accurate(&what, &found, &exact, &naive);
+            accurate(&what, &found, &exact, &naive, coarse);
 
-            let (x, mut out) = (input(backend, &host[len - case.width..]), output(backend, case.width));
+            // As a result of the encoder it is a stream.
+            let mut out = output(backend, Role::Stream, len);
+            backend.layer_norm(&x, case.rows, &norm, &mut out).unwrap();
+            accurate(&format!("{what}: a stream"), &finish(backend, &out, len), &exact, &naive, 0.0);
+
+            let x = input(backend, Role::Stream, &host[len - case.width..]);
+            let mut out = output(backend, Role::Operand, case.width);
             backend.layer_norm(&x, 1, &norm, &mut out).unwrap();
             let alone = finish(backend, &out, case.width);
             same_bits(&format!("{what}: the last row alone"), &alone, &found[len - case.width..]);

@@ -6,15 +6,19 @@ use inctrl::backend::{BankRole, BankTensor, Role, Search};
 use inctrl::methods::patchcore::{ReweightOps, Reweighted};
 
 use super::nearest_distance::unit_rows;
-use super::{ULP, finish, input, is_marked, output, within};
+use super::{ULP, finish, input, is_marked, output, rounded, within};
 
-on_every_backend! {
-    reweight => patchcore_reweight_cpu,
+on_every_device! {
+    reweight,
 }
 
 fn reweight<B: ReweightOps>(backends: &mut [B]) {
-    for (images, cells, rows, around, width) in [(1, 1, 1, 1, 8), (3, 9, 40, 9, 24), (2, 50, 5, 5, 64)] {
+    for (images, cells, rows, around, width) in
+        [(1, 1, 1, 1, 64), (3, 9, 40, 9, 192), (2, 50, 5, 5, 64), (2, 43, 150, 9, 128), (1, 9, 5, 5, 64)]
+    {
         let (queries, bank_rows) = (unit_rows(1, images * cells, width), unit_rows(2, rows, width));
+        let (queries, bank_rows) =
+            (rounded(backends, Role::UnitRows, queries), rounded(backends, Role::UnitRows, bank_rows));
         // Any rows will do as neighbours.
         let gone = |i: usize| i % around > 1 && i % 5 == 2;
         let neighbours: Vec<f32> =
@@ -48,13 +52,13 @@ fn reweight<B: ReweightOps>(backends: &mut [B]) {
                 BankTensor { values: &near, shape: [1, rows, around], role: BankRole::Numbers },
             ];
             let bank = backend.bank(&tensors).unwrap();
-            let valid = input(backend, &vec![1.0; images * cells]);
-            let taps = input(backend, &queries);
+            let valid = input(backend, Role::Stream, &vec![1.0; images * cells]);
+            let taps = input(backend, Role::UnitRows, &queries);
             let mut found = backend.buffer(Role::Nearest, images * cells).unwrap();
-            let mut distances = output(backend, images * cells);
+            let mut distances = output(backend, Role::Result, images * cells);
             let search = Search::all(images * cells, 0);
             backend.nearest_distance(&taps, &search, &bank, &mut found, 1.0, &valid, &mut distances).unwrap();
-            let (map, mut out) = (input(backend, &host), output(backend, 2 * images));
+            let (map, mut out) = (input(backend, Role::Result, &host), output(backend, Role::Result, 2 * images));
             let at = Reweighted { search, cells, neighbours: 1, scale: 1.5, out_pitch: 2, column: 1 };
             let with = backend.reweight_ops().unwrap();
             backend.reweight(&with, &taps, &at, &bank, &found, &map, &mut out).unwrap();

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use inctrl::backend::{BankRole, BankTensor};
+use inctrl::backend::{BankRole, BankTensor, Role};
 use inctrl::methods::spade::{ImageDistance, SpadeOps};
 
 use super::nearest_distance::unit_rows;
 use super::{Real, accurate, finish, input, is_marked, output, random, real};
 
-on_every_backend! {
-    spade_image => spade_image_cpu,
+on_every_device! {
+    spade_image,
 }
 
 fn formula<T: Real>(class: &[f32], images: &[f32], width: usize) -> Vec<T> {
@@ -31,8 +31,8 @@ fn spade_image<B: SpadeOps>(backends: &mut [B]) {
             let values: Arc<Vec<f32>> = images.clone().into();
             let tensor = BankTensor { values: &values, shape: [1, count, width], role: BankRole::Numbers };
             let bank = backend.bank(&[tensor]).unwrap();
-            let class = input(backend, &class);
-            let mut out = output(backend, 3 * (views + 1));
+            let class = input(backend, Role::Stream, &class);
+            let mut out = output(backend, Role::Result, 3 * (views + 1));
             let at =
                 ImageDistance { views: 0..views, first_slot: 1, images: 0, embedding: width, out_pitch: 3, column: 2 };
             let with = backend.image_ops().unwrap();
@@ -44,6 +44,7 @@ fn spade_image<B: SpadeOps>(backends: &mut [B]) {
                 &found,
                 &exact,
                 &naive,
+                0.0,
             );
             assert!(all.iter().enumerate().all(|(i, x)| is_marked(*x) == (i < 3 || i % 3 != 2)));
         }

@@ -1,10 +1,18 @@
-//! AnomalyDINO's mask as operations of a device, against loops in f64 that read like its rules.
+//! AnomalyDINO's mask: covariance, its square, components, and maps cut out by them, against loops in f64 that read like
+//! its rules. All of it is f32 in every precision.
 
 use inctrl::backend::{ImageTokens, Role};
 use inctrl::methods::anomaly_dino::{CutOut, Foreground, ForegroundOps, Tokens};
 use inctrl::view::Grid;
 
-use crate::common::numbers::random;
+use super::random;
+
+on_every_device! {
+    covariances,
+    squares,
+    components,
+    cut_outs,
+}
 
 /// Half the distance from 1 to the next f32.
 const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
@@ -102,7 +110,11 @@ fn gram(rows: &[Vec<f64>]) -> impl Iterator<Item = (f64, f64)> + '_ {
     })
 }
 
-pub fn covariances<B: ForegroundOps>(backend: &mut B) {
+fn covariances<B: ForegroundOps>(backends: &mut [B]) {
+    backends.iter_mut().for_each(covariances_of);
+}
+
+fn covariances_of<B: ForegroundOps>(backend: &mut B) {
     let kernels = backend.foreground_kernels().unwrap();
     for case in Case::all() {
         let len = case.images * case.width * case.width;
@@ -124,7 +136,11 @@ pub fn covariances<B: ForegroundOps>(backend: &mut B) {
     }
 }
 
-pub fn squares<B: ForegroundOps>(backend: &mut B) {
+fn squares<B: ForegroundOps>(backends: &mut [B]) {
+    backends.iter_mut().for_each(squares_of);
+}
+
+fn squares_of<B: ForegroundOps>(backend: &mut B) {
     let kernels = backend.foreground_kernels().unwrap();
     for (images, width) in [(1, 64), (2, 128), (3, 192)] {
         let mut host = random(5, images * width * width, 1.0);
@@ -152,7 +168,11 @@ pub fn squares<B: ForegroundOps>(backend: &mut B) {
     }
 }
 
-pub fn components<B: ForegroundOps>(backend: &mut B) {
+fn components<B: ForegroundOps>(backends: &mut [B]) {
+    backends.iter_mut().for_each(components_of);
+}
+
+fn components_of<B: ForegroundOps>(backend: &mut B) {
     let kernels = backend.foreground_kernels().unwrap();
     for case in Case::all() {
         let (width, cells) = (case.width, case.grid.cells());
@@ -226,7 +246,11 @@ fn mask(components: &[f32], grid: Grid) -> Vec<bool> {
     mask
 }
 
-pub fn cut_outs<B: ForegroundOps>(backend: &mut B) {
+fn cut_outs<B: ForegroundOps>(backends: &mut [B]) {
+    backends.iter_mut().for_each(cut_outs_of);
+}
+
+fn cut_outs_of<B: ForegroundOps>(backend: &mut B) {
     let kernels = backend.foreground_kernels().unwrap();
     for grid in [Grid::new(9, 14), Grid::new(32, 32), Grid::new(1, 70), Grid::new(3, 2)] {
         let cells = grid.cells();

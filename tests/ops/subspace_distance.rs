@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use inctrl::backend::{Backend, BankRole, BankTensor, Search, Subspace};
+use inctrl::backend::{Backend, BankRole, BankTensor, Role, Search, Subspace};
 
-use super::{Real, accurate, finish, input, is_marked, output, random, real, same_bits};
+use super::{Real, accurate, cases, finish, input, is_marked, output, random, real, same_bits, unless};
 
-on_every_backend! {
-    subspace_distance => subspace_distance_cpu,
+on_every_device! {
+    subspace_distance,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ const CASES: &[Case] = &[
     Case { layers: 1, cells: 35, width: 130, count: 60, depth: 130, own: false },
     Case { layers: 2, cells: 9, width: 17, count: 3, depth: 20, own: true },
     Case { layers: 1, cells: 4, width: 33, count: 33, depth: 33, own: true },
+    Case { layers: 1, cells: 43, width: 320, count: 40, depth: 320, own: false },
+    Case { layers: 2, cells: 9, width: 64, count: 3, depth: 40, own: true },
 ];
 
 impl Case {
@@ -101,7 +103,9 @@ impl Case {
 }
 
 fn subspace_distance<B: Backend>(backends: &mut [B]) {
-    for case in CASES {
+    // Rows of any width.
+    let against = |case: &Case| unless(1, 1, VIEWS * case.cells * 2 * case.count * case.depth);
+    for case in cases(backends, CASES, against) {
         let (exact, naive) = (case.formula::<f64>(), case.formula::<f32>());
         let rows = VIEWS * case.cells;
         for backend in &mut *backends {
@@ -122,19 +126,19 @@ fn subspace_distance<B: Backend>(backends: &mut [B]) {
                 outside: 2.5,
                 root: case.own,
             };
-            let tokens = input(backend, &case.tokens());
+            let tokens = input(backend, Role::Stream, &case.tokens());
             let valid: Vec<f32> = (0..2 * rows).map(|i| f32::from(i % 5 != 3)).collect();
-            let valid_ = input(backend, &valid);
+            let valid_ = input(backend, Role::Stream, &valid);
             let shape = [case.layers, case.cells, case.width];
             let mut run = |at: &Search| {
-                let mut map = output(backend, 2 * rows);
+                let mut map = output(backend, Role::Result, 2 * rows);
                 backend.subspace_distance(&tokens, shape, at, &by, &bank, &valid_, &mut map).unwrap();
                 finish(backend, &map, 2 * rows)
             };
             let whole = run(&Search::all(rows, 1));
             let counted =
                 |values: &[f64]| values.iter().zip(&valid).map(|(x, valid)| x * f64::from(*valid)).collect::<Vec<_>>();
-            accurate(&format!("subspace_distance, {case:?}"), &whole[..rows], &counted(&exact), &naive);
+            accurate(&format!("subspace_distance, {case:?}"), &whole[..rows], &counted(&exact), &naive, 0.0);
             // One view of several into a later slot: the bits of the whole, and nothing else is written.
             let at = Search {
                 query_pitch: rows,
