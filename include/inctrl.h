@@ -487,7 +487,8 @@ typedef struct inctrl_bank_options {
      */
     const char *method;
     /**
-     * The class in words, in UTF-8. NULL means "object" for methods that read it, and none for others.
+     * The class in words, in UTF-8. NULL means "object" for methods that read it, and none for others; the method
+     * "winclip-zero" needs a name.
      */
     const char *class_name;
     /**
@@ -893,7 +894,7 @@ int32_t inctrl_bank_build(const struct inctrl_engine *engine,
  * Builds a bank for any method. This takes seconds.
  *
  * @param options may be freed afterwards
- * @param frames as for inctrl_bank_build
+ * @param frames as for inctrl_bank_build; the method "winclip-zero" takes none: NULL, with a `count` of 0
  * @param bank receives the bank, NULL after an error
  */
 int32_t inctrl_bank_build_with(const struct inctrl_engine *engine,

@@ -4,7 +4,7 @@
 //   queries  [layers, query_pitch, width]  T, in: the first `count` rows of each layer
 //   bank     one BankTensor in device memory, in: [layers, bank->rows, width], T
 //   keys     [layers, key_pitch]           u64, in: what `patch_nn` leaves, the row in the lower half (ordered.cuh)
-//   valid    [count]                       f32, in: 1, or 0 where a cell is ignored
+//   valid   [count]                       f32, in: 1, or 0 where a cell is ignored; may be null: every cell counts
 //   map      [count]                       f32, out
 //   mirror   [count]                       f32, out, may be null: the same in the host's memory
 //
@@ -52,7 +52,7 @@ __device__ __forceinline__ void one_query(const T* __restrict__ queries, int que
         sum += scale * sqrtf(reduce::sum(squares));
     }
     if (lane != 0) return;
-    const float distance = valid[query] * (sum / static_cast<float>(layers));
+    const float distance = (valid == nullptr ? 1.0f : valid[query]) * (sum / static_cast<float>(layers));
     map[query] = distance;
     if (mirror != nullptr) mirror[query] = distance;
 }

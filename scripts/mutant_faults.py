@@ -27,6 +27,14 @@ HOST_FAULTS = [
     ("nearest_distance.rs", "swapped arguments", "int(at.query_pitch)?,\n            int(count)?,", "int(count)?,\n            int(at.query_pitch)?,"),
     ("subspace_distance.rs", "swapped arguments", "int(cells)?,\n            int(places)?,", "int(places)?,\n            int(cells)?,"),
     ("subspace_distance.rs", "swapped arguments", "weights,\n            channels,", "channels,\n            weights,"),
+    ("window_tokens.rs", "swapped arguments", "int(at.grid.rows)?,\n            int(at.grid.cols)?,", "int(at.grid.cols)?,\n            int(at.grid.rows)?,"),
+    ("src/methods/winclip/scores/cuda.rs", "swapped arguments", "int(of.grid.rows)?,\n            int(of.grid.cols)?,", "int(of.grid.cols)?,\n            int(of.grid.rows)?,"),
+    (
+        "src/methods/winclip/scores/cuda.rs",
+        "swapped arguments",
+        "column(at.mean.map(|[with, _]| with))?,\n            column(at.mean.map(|[_, into]| into))?,",
+        "column(at.mean.map(|[_, into]| into))?,\n            column(at.mean.map(|[with, _]| with))?,",
+    ),
     ("enlarge.rs", "wrong map", "let first = (at.map * cells * 4) as u64;", "let first = (at.map * 4) as u64;"),
     ("src/methods/patchcore/reweight/cuda.rs", "swapped arguments", "tensor,\n            neighbours,", "neighbours,\n            tensor,"),
     # Buffers and shared memory that are too short, grids that are too small.

@@ -29,7 +29,7 @@ mod larger;
 
 use counting::ALLOCATIONS;
 
-const CONFIG: &str = r#"{"embed_dim": 32,
+const CONFIG: &str = r#"{"embed_dim": 64,
     "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
     "text_cfg": {"width": 16, "heads": 2, "layers": 1},
     "inctrl": {"taps": [1]}}"#;
@@ -182,12 +182,15 @@ fn every_method(weights: &Path, device: Device, count: usize) {
         ("subspace", &["taps=1,2", "rotations=1"]),
         ("padim", &["taps=1,2"]),
         ("spade", &["taps=1,2"]),
+        ("winclip", &["size=48"]),
+        ("winclip-zero", &["size=48"]),
     ] {
         let mut spec = BankSpec::default();
-        spec.method = Some(method.to_owned());
+        (spec.method, spec.class) = (Some(method.to_owned()), Some("cat".to_owned()));
         spec.options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut builder = engine.bank_builder_of(&spec).unwrap();
-        frames[..3].iter().for_each(|frame| builder.add(*frame).unwrap());
+        let prompts = if method == "winclip-zero" { 0 } else { 3 };
+        frames[..prompts].iter().for_each(|frame| builder.add(*frame).unwrap());
         let bank = Arc::new(builder.finish().unwrap());
         let mut scorer = engine.batch_scorer(bank, const { NonZeroUsize::new(3).unwrap() }).unwrap();
         let mut run = |count: usize| {
@@ -206,7 +209,7 @@ fn every_method(weights: &Path, device: Device, count: usize) {
 }
 
 /// A model of InCTRL's and one of DINOv2's, each with its method, at several widths, patches, and layers.
-const SIZES: [(&str, &str, &str); 6] = [
+const SIZES: [(&str, &str, &str); 7] = [
     (
         "inctrl",
         r#"{"embed_dim": 64,
@@ -227,6 +230,14 @@ const SIZES: [(&str, &str, &str); 6] = [
         "inctrl",
         r#"{"embed_dim": 256,
             "vision_cfg": {"image_size": 240, "patch_size": 32, "width": 768, "layers": 2},
+            "text_cfg": {"width": 128, "heads": 2, "layers": 1, "vocab_size": 49408},
+            "inctrl": {"taps": [1]}}"#,
+        "",
+    ),
+    (
+        "winclip",
+        r#"{"embed_dim": 320,
+            "vision_cfg": {"image_size": 160, "patch_size": 16, "width": 448, "layers": 2},
             "text_cfg": {"width": 128, "heads": 2, "layers": 1, "vocab_size": 49408},
             "inctrl": {"taps": [1]}}"#,
         "",

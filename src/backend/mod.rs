@@ -29,7 +29,7 @@ mod tokens;
 pub use bank::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, Search};
 pub use maps::{Enlarge, Largest, Subspace};
 pub use precision::{Precision, Role};
-pub use tokens::{AttentionShape, ImageTokens, PoolToken, Sequences};
+pub use tokens::{AttentionShape, ImageTokens, PoolToken, Sequences, Windows};
 
 /// The activation of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +227,10 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
+    /// The tokens of windows: `x` is `[B * (P + N), W]`, `out` `[windows * (P + S²), W]`, with the prefix of its image and
+    /// then its patches, row by row, for each window.
+    fn window_tokens(&mut self, x: &Self::Buffer, at: &Windows, width: usize, out: &mut Self::Buffer) -> Result<()>;
+
     /// The patch tokens of a tap, after `norm` if there is one, scaled to unit length (zero stays zero). `x` is `[B *
     /// (P + N), W]`; prefix tokens are dropped. Writes `[B, N, W]` at `out[tap * B * N * W ..]`.
     #[expect(clippy::too_many_arguments, reason = "shapes and two tensors")]
@@ -291,7 +295,7 @@ pub trait Backend: Send + Sized + 'static {
     /// differences, so that equal rows have distance 0: `map[at.first_out + i] = valid * mean over L of scale |query -
     /// row|`. `found` is a buffer of [`Role::Nearest`], `[L, out_pitch]`, which receives the rows that were found, in
     /// the device's format; among equally near rows, the first. `valid` and `map` are `[out_pitch]`, `valid` as in
-    /// [`Backend::residual_mean`].
+    /// [`Backend::residual_mean`]; without it every query counts.
     #[expect(clippy::too_many_arguments, reason = "those of a search, and of what is made of it")]
     fn nearest_distance(
         &mut self,
@@ -300,7 +304,7 @@ pub trait Backend: Send + Sized + 'static {
         bank: &Self::Bank,
         found: &mut Self::Buffer,
         scale: f32,
-        valid: &Self::Buffer,
+        valid: Option<&Self::Buffer>,
         map: &mut Self::Buffer,
     ) -> Result<()>;
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::view::Grid;
 
 /// Consecutive sequences in one matrix of token rows: `ends[s]` is the row after the last token of sequence `s`.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,57 @@ impl ImageTokens {
     /// All tokens of an image.
     pub fn count(self) -> usize {
         self.prefix + self.patches
+    }
+}
+
+/// Square windows of patches at every place of the images of a batch, as sequences of their own: the windows of an image
+/// row by row, the images one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Images of the batch, B.
+    pub images: usize,
+    /// Prefix tokens of an image, and of each of its windows, P.
+    pub prefix: usize,
+    /// The patches of an image, N.
+    pub grid: Grid,
+    /// Patches along a side of a window, S.
+    pub side: usize,
+    /// The first window.
+    pub first: usize,
+    /// Windows from there on. Numbers beyond the last window stand for the last.
+    pub count: usize,
+}
+
+impl Windows {
+    /// The number of windows of all images.
+    pub fn all(&self) -> usize {
+        self.images * self.grid.windows(self.side).cells()
+    }
+
+    /// Tokens of a window.
+    pub fn tokens(&self) -> usize {
+        self.prefix + self.side * self.side
+    }
+
+    /// The row of token `token` of window `window`, counted from the first, among the token rows of all images.
+    pub(crate) fn row(&self, window: usize, token: usize) -> usize {
+        let places = self.grid.windows(self.side);
+        let window = (self.first + window).min(self.all().saturating_sub(1));
+        let (image, window) = (window / places.cells(), window % places.cells());
+        let begin = image * (self.prefix + self.grid.cells());
+        let Some(patch) = token.checked_sub(self.prefix) else { return begin + token };
+        let (row, col) = (window / places.cols + patch / self.side, window % places.cols + patch % self.side);
+        begin + self.prefix + row * self.grid.cols + col
+    }
+
+    /// The error for windows that are not there: a bug above the backend.
+    pub(crate) fn check(&self, op: &'static str) -> Result<()> {
+        if self.side > 0 && self.all() > 0 {
+            return Ok(());
+        }
+        let Windows { images, grid, side, .. } = *self;
+        let message = format!("{op}: windows of {side} x {side} in {images} images of {grid} patches");
+        Err(Error::new(ErrorKind::Internal, message).in_operation(op))
     }
 }
 

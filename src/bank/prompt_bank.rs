@@ -101,7 +101,7 @@ pub struct BankInfo {
 }
 
 impl PromptBank {
-    /// Sorts the prompts and lets the method make a bank of them. There is at least one prompt.
+    /// Sorts the prompts and lets the method make a bank of them. There is at least one prompt, if the method takes any.
     pub(crate) fn assemble(
         setup: Setup,
         facts: BankFacts,

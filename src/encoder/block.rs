@@ -136,6 +136,11 @@ impl<B: Backend> Block<B> {
         Ok(())
     }
 
+    /// The width of a token, W.
+    pub fn width(&self) -> usize {
+        self.shape.attention.width()
+    }
+
     /// Runs the block on every token of `ws.x`, or only on the pooled tokens, with the result in `ws.pooled`.
     /// Precondition: `ws.h = ln_1(ws.x)`, which the previous step computes together with its own output. The block must
     /// have been loaded to serve these tokens.

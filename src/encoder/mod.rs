@@ -5,6 +5,9 @@
 //! [`block`]. If only the pooled token is wanted from the last block ([`Wants`]), that block computes keys and values
 //! of all tokens, but one query and one MLP row. This is exact and saves most of a block.
 //!
+//! Windows of an image, if they are wanted, are encoded before it by the same blocks, as many at once as a bounded
+//! workspace holds (`windows.rs`).
+//!
 //! The view decides how many patches an image has. A batch has one [`Grid`](crate::view::Grid), and the positions of
 //! each grid are computed once.
 
@@ -13,7 +16,10 @@ pub mod positions;
 pub mod text;
 pub mod vision;
 mod wants;
+mod windows;
 
 pub use text::encode_texts;
 pub use vision::{HookPoint, Vision};
 pub use wants::Wants;
+pub use windows::WindowFeatures;
+pub(crate) use windows::windows_at_once;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::positions::Positions;
 use super::wants::Wants;
+use super::windows::{self, Tower, WindowFeatures, WindowWorkspace};
 use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
@@ -49,6 +50,8 @@ pub struct VisionWorkspace<B: Backend> {
     embedded: B::Buffer,
     blocks: Workspace<B>,
     normalised: B::Buffer,
+    /// Where windows are wanted.
+    windows: Option<WindowWorkspace<B>>,
     /// The features of the last batch.
     pub features: Features<B>,
 }
@@ -79,6 +82,8 @@ pub struct Features<B: Backend> {
     pub prefix: usize,
     /// Tokens after the final norm, `[B, prefix + N, W]`; empty where they are not [wanted](Wants).
     pub tokens: B::Buffer,
+    /// The embeddings of windows, in the order in which they are [wanted](Wants).
+    pub windows: Vec<WindowFeatures<B>>,
 }
 
 impl<B: Backend> VisionWorkspace<B> {
@@ -140,9 +145,16 @@ impl<B: Backend> Vision<B> {
     /// # Errors
     /// As loading.
     pub fn serve(&self, backend: &mut B, weights: &Weights, wants: &Wants) -> Result<()> {
-        let blocks = self.blocks.iter().enumerate().take(wants.blocks(self.blocks.len()));
+        let layers = self.blocks.len();
+        let blocks = self.blocks.iter().enumerate().take(wants.blocks(layers));
         blocks.into_iter().try_for_each(|(i, block)| {
-            block.serve(backend, weights, &block_name(&self.arch, i), served(wants, i, self.blocks.len()))
+            block.serve(backend, weights, &block_name(&self.arch, i), served(wants, i, layers))
+        })?;
+        if wants.windows.is_empty() {
+            return Ok(());
+        }
+        self.blocks.iter().enumerate().try_for_each(|(i, block)| {
+            block.serve(backend, weights, &block_name(&self.arch, i), windows::served(i, layers))
         })
     }
 
@@ -152,12 +164,21 @@ impl<B: Backend> Vision<B> {
         let tokens = vision.prefix() + cells;
         let classes = if wants.class { views } else { 0 };
         let whole = if wants.tokens { views * tokens * vision.width } else { 0 };
+        let shape = block_shape(&self.arch);
+        let (windows, window_features) = if wants.windows.is_empty() {
+            (None, Vec::new())
+        } else {
+            let widths = [vision.prefix(), self.arch.embed_dim];
+            let (workspace, features) =
+                WindowWorkspace::new(backend, shape, widths, &wants.windows, wants.unit, [views, cells])?;
+            (Some(workspace), features)
+        };
         Ok(VisionWorkspace {
             views,
             cells,
             rows: backend.buffer(Role::Operand, views * cells * 3 * vision.patch_size * vision.patch_size)?,
             embedded: backend.buffer(Role::Stream, views * cells * vision.width)?,
-            blocks: Workspace::new(backend, block_shape(&self.arch), views * tokens, classes)?,
+            blocks: Workspace::new(backend, shape, views * tokens, classes)?,
             normalised: backend.buffer(Role::Operand, classes * vision.width)?,
             features: Features {
                 views: 0,
@@ -170,7 +191,9 @@ impl<B: Backend> Vision<B> {
                 )?,
                 prefix: vision.prefix(),
                 tokens: backend.buffer(Role::Stream, whole)?,
+                windows: window_features,
             },
+            windows,
             wants: wants.clone(),
         })
     }
@@ -255,6 +278,16 @@ impl<B: Backend> Vision<B> {
             None => backend.embed(&ws.embedded, images, &at.embedding, x)?,
         }
         observe(HookPoint::Embed, &ws.blocks.x);
+        if let Some(windows) = &mut ws.windows {
+            let tower = Tower {
+                blocks: &self.blocks,
+                final_norm: &self.final_norm,
+                projection: self.projection.as_ref(),
+                embedding: self.arch.embed_dim,
+            };
+            let extents = [images, tokens.prefix];
+            windows.encode(backend, &tower, &ws.blocks.x, extents, at.grid, &mut features.windows)?;
+        }
         let mut tap = 0;
         for (i, block) in blocks.iter().enumerate() {
             let served = served(wants, i, layers);

@@ -3,7 +3,7 @@
 use crate::weights::Arch;
 
 /// The wanted parts of the forward pass. Other parts are not computed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Blocks whose patch tokens are compared: counted from 1, ascending, without repeats.
     pub taps: Vec<usize>,
@@ -11,16 +11,18 @@ pub struct Wants {
     pub norm: bool,
     /// Whether the class embedding is wanted.
     pub class: bool,
-    /// Whether tokens are scaled to unit length; otherwise they come as they are, in f32.
+    /// Whether tokens and windows are scaled to unit length; otherwise they come as they are, in f32.
     pub unit: bool,
     /// Whether the tokens of the last block after the final norm are wanted as they are, those of the prefix among them.
     pub tokens: bool,
+    /// The sides, in patches, of the windows whose embeddings are wanted: each window is encoded by itself.
+    pub windows: Vec<usize>,
 }
 
 impl Wants {
     /// The taps of an architecture without the final norm, and the class embedding.
     pub fn of(arch: &Arch) -> Self {
-        Wants { taps: arch.taps.clone(), norm: false, class: true, unit: true, tokens: false }
+        Wants { taps: arch.taps.clone(), norm: false, class: true, unit: true, ..Wants::default() }
     }
 
     /// How many of a tower's `layers` blocks must run.

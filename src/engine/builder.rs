@@ -166,6 +166,7 @@ impl<'e> BankBuilder<'e> {
     /// without a white level after frames that have one, or the reverse); [`ErrorKind::Numeric`] where the model
     /// overflows on it.
     pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
+        self.takes_prompts()?;
         let frame = frame.into();
         let vision = &self.engine.arch().vision;
         let plan = self.setup.plan(vision, frame.width(), frame.height(), self.fit)?;
@@ -221,6 +222,7 @@ impl<'e> BankBuilder<'e> {
                 original pictures";
             return Err(Error::new(ErrorKind::Argument, message));
         }
+        self.takes_prompts()?;
         self.expect(1)?;
         // The numbers do not show which mean and deviation were used. All programs that write such images use CLIP's.
         let pixels = &self.engine.arch().vision.preprocessing;
@@ -245,6 +247,12 @@ impl<'e> BankBuilder<'e> {
         let all = vec![1.0; self.engine.arch().vision.patches()];
         let view = self.session.prompt(&all)?;
         self.keep(image.content_hash(), vec![view], PromptFacts::default())
+    }
+
+    /// An error where the method takes no normal images at all.
+    fn takes_prompts(&self) -> Result<()> {
+        let method = self.setup.method();
+        if method.takes_prompts() { Ok(()) } else { method.check_prompts(1, self.setup.options()) }
     }
 
     /// Keeps the features of an image's views.
@@ -297,7 +305,7 @@ impl<'e> BankBuilder<'e> {
     }
 
     fn bank_of_places(&self, places: Vec<usize>, progress: &mut dyn FnMut(usize, usize)) -> Result<PromptBank> {
-        if places.is_empty() {
+        if places.is_empty() && self.setup.method().takes_prompts() {
             let message = format!("no normal image{}: a bank needs at least one", of_class(&self.class));
             return Err(Error::new(ErrorKind::Argument, message));
         }

@@ -9,6 +9,8 @@
 //!   resizing one picture; `4 N (L + 4)` per result, and the memory of its score; on the CPU, the scratch memory of
 //!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
 //! - a pipeline in bf16: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
+//! - where windows of side `S` are wanted, `4 (C (P + S²) (5 W + M) + C (4 W + E))` for the `C` that are encoded at once,
+//!   and `4 N E` per image for their embeddings;
 //! - where unscaled tokens are wanted, `4 (T W + 2 W² + N)` per image for them and their covariance;
 //! - a model: its encoder's weights in f32, each matrix padded to whole panels, and during loading its largest tensor
 //!   in the file's type, as f32, and, where it has a scale, multiplied by that;
@@ -17,7 +19,7 @@
 //! - a frame that must be converted or masked: its copy.
 
 use crate::backend::cpu::working_bytes;
-use crate::encoder::Wants;
+use crate::encoder::{Wants, windows_at_once};
 use crate::image::PixelFormat;
 use crate::weights::{Arch, Mlp, TensorSpec, Tower, table};
 
@@ -117,18 +119,39 @@ pub(super) fn pipeline_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
     let encoder = patches * (patch + width + taps * width) + tokens * (5 * width + mlp) + class + unscaled;
     let buffers = views.saturating_mul(4 * encoder).saturating_add(results_bytes(taps, patches, slots));
     let picture = 2 * patch * patches;
-    let working =
-        working_bytes(tokens, width / vision.heads.max(1), [taps, views.saturating_mul(patches), width], threads);
-    let large = buffers.saturating_add(picture).saturating_add(working);
+    let rows = views.saturating_mul(patches);
+    let searched = if wants.windows.is_empty() { width } else { width.max(arch.embed_dim) };
+    let working = working_bytes(tokens, width / vision.heads.max(1), [taps, rows, searched], threads);
+    let windows = windows_bytes(arch, wants, rows, 5 * width + mlp);
+    let large = buffers.saturating_add(picture).saturating_add(working).saturating_add(windows);
     // Plans, lists and tables.
     large.saturating_add(large / 16)
 }
 
+/// Bytes for the windows of images of `rows` patches in total, and their embeddings; `each` is the numbers of a token.
+fn windows_bytes(arch: &Arch, wants: &Wants, rows: usize, each: usize) -> usize {
+    let (mut most, mut tokens, mut embeddings) = (0, 0, 0_usize);
+    for side in &wants.windows {
+        let window = arch.vision.prefix() + side * side;
+        let count = windows_at_once(window, rows);
+        (most, tokens) = (most.max(count), tokens.max(count * window));
+        embeddings = embeddings.saturating_add((rows + rows.div_ceil(count)).saturating_mul(arch.embed_dim));
+    }
+    let numbers = tokens * each + most * (4 * arch.vision.width + arch.embed_dim);
+    numbers.saturating_add(embeddings).saturating_mul(4)
+}
+
 /// Bytes of a pipeline's copy of a product's left operand, where products round it: that of its largest product.
-pub(super) fn rounded_bytes(arch: &Arch, patches: usize, views: usize) -> usize {
+pub(super) fn rounded_bytes(arch: &Arch, wants: &Wants, patches: usize, views: usize) -> usize {
     let vision = &arch.vision;
-    let tokens = (vision.prefix() + patches) * vision.width.max(vision.mlp_width);
-    views.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)))
+    let widest = vision.width.max(vision.mlp_width);
+    let tokens = (vision.prefix() + patches) * widest;
+    let images = views.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)));
+    let window = |side: &usize| {
+        let tokens = vision.prefix() + side * side;
+        2 * tokens * windows_at_once(tokens, views.saturating_mul(patches)) * widest
+    };
+    images.max(wants.windows.iter().map(window).max().unwrap_or(0))
 }
 
 /// Bytes of the converted copy of a frame.

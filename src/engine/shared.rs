@@ -134,7 +134,7 @@ pub struct BankSpec {
     /// The method's name. Default: the usual method, if it is the first that the model can serve.
     pub method: Option<String>,
     /// The name of the class in words, such as `metal nut`. Default: `object` for methods that read it; for the others
-    /// it is only a label, and there is none.
+    /// it is only a label, and there is none. Methods without normal images need it.
     pub class: Option<String>,
     /// How pictures are fitted to the encoder. Default: the method's usual fit, or the one the model was trained with.
     pub fit: Option<Fit>,
@@ -250,11 +250,29 @@ impl Engine {
     /// Begins a bank for `spec`.
     ///
     /// # Errors
-    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an unknown option or a value out of
-    /// range.
+    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an unknown option, a value out of range, or
+    /// no class name where the method has nothing else.
     pub fn bank_builder_of(&self, spec: &BankSpec) -> Result<BankBuilder<'_>> {
         let (setup, fit) = self.setup_of(spec)?;
-        let class = spec.class.as_deref().unwrap_or(if setup.method().reads_class() { "object" } else { "" });
+        let method = setup.method();
+        let class = match spec.class.as_deref() {
+            Some(class) => class,
+            None if !method.takes_prompts() => {
+                let message = format!(
+                    "the method `{}` knows a class by its name alone, and no class was named: name the object in the images, such as \
+                     \"metal nut\"",
+                    method.name()
+                );
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            None => {
+                if method.reads_class() {
+                    "object"
+                } else {
+                    ""
+                }
+            }
+        };
         BankBuilder::new(self, setup, class, fit)
     }
 
@@ -415,7 +433,7 @@ impl Engine {
         let bytes =
             estimate::pipeline_bytes(self.arch(), PipelineSize { wants: &wants, patches, views, slots, threads });
         let rounds = self.precision().stores(Role::Operand) != DType::F32;
-        let rounded = if rounds { estimate::rounded_bytes(self.arch(), patches, views) } else { 0 };
+        let rounded = if rounds { estimate::rounded_bytes(self.arch(), &wants, patches, views) } else { 0 };
         let own = setup.map_or(0, |setup| setup.method().slot_bytes(self.arch(), setup.options(), patches));
         Ok((grid, bytes.saturating_add(rounded).saturating_add(own.saturating_mul(slots))))
     }

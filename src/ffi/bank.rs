@@ -159,7 +159,8 @@ pub struct inctrl_bank_options {
     pub struct_size: usize,
     /// The method's name, such as "anomaly-dino". NULL means "inctrl", if the model can serve it.
     pub method: *const c_char,
-    /// The class in words, in UTF-8. NULL means "object" for methods that read it, and none for others.
+    /// The class in words, in UTF-8. NULL means "object" for methods that read it, and none for others; the method
+    /// "winclip-zero" needs a name.
     pub class_name: *const c_char,
     /// `option_count` texts "name=value", options of the method: the program's help and docs/embedding.md list them.
     pub options: *const *const c_char,
@@ -217,7 +218,7 @@ fn fit_of(fit: i32) -> Outcome<Fit> {
 /// Builds a bank for any method. This takes seconds.
 ///
 /// @param options may be freed afterwards
-/// @param frames as for inctrl_bank_build
+/// @param frames as for inctrl_bank_build; the method "winclip-zero" takes none: NULL, with a `count` of 0
 /// @param bank receives the bank, NULL after an error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_bank_build_with(

@@ -105,13 +105,17 @@ impl<B: Backend> Batch<'_, B> {
 
     /// The search for a run's patches in the bank's tensor `tensor`, with results in the run's slots.
     pub fn search(&self, run: &Run, tensor: usize) -> Search {
-        let patches = self.cells();
+        self.search_of(run, tensor, self.cells())
+    }
+
+    /// The search for the rows of a run's views, `each` of them in every view.
+    pub fn search_of(&self, run: &Run, tensor: usize, each: usize) -> Search {
         Search {
-            query_pitch: self.features.views * patches,
-            queries: run.views.start * patches..run.views.end * patches,
+            query_pitch: self.features.views * each,
+            queries: run.views.start * each..run.views.end * each,
             tensor,
-            out_pitch: self.slots() * patches,
-            first_out: run.first_slot * patches,
+            out_pitch: self.slots() * each,
+            first_out: run.first_slot * each,
         }
     }
 }

@@ -33,9 +33,11 @@ mod rows;
 mod setup;
 pub mod spade;
 pub mod subspace;
+mod texts;
 #[cfg(test)]
 mod toy;
 mod vit_options;
+pub mod winclip;
 
 pub use compare::{AfterStep, Batch, Compare, Groups, Loaded, Outputs, Run, Runs};
 pub(crate) use groups::Nearest;
@@ -51,6 +53,8 @@ pub static ALL: &[&dyn Method] = &[
     &subspace::Subspace,
     &padim::Padim,
     &spade::Spade,
+    &winclip::Winclip,
+    &winclip::WinclipZero,
     #[cfg(test)]
     &toy::MeanNearest,
 ];
@@ -178,6 +182,11 @@ pub trait Method: Sync {
     /// Whether it uses the class name. Otherwise the name is only a label.
     fn reads_class(&self) -> bool {
         false
+    }
+
+    /// Whether its banks are made from normal images. Otherwise a bank is made from the class name alone.
+    fn takes_prompts(&self) -> bool {
+        true
     }
 
     /// Sets the options whose defaults depend on the model.

@@ -82,5 +82,5 @@ pub(crate) fn tapped(arch: &Arch, options: &Options) -> Result<Vec<usize>> {
 /// # Errors
 /// As [`tapped`].
 pub(crate) fn unit_tokens(arch: &Arch, options: &Options, class: bool) -> Result<Wants> {
-    Ok(Wants { taps: tapped(arch, options)?, norm: true, class, unit: true, tokens: false })
+    Ok(Wants { taps: tapped(arch, options)?, norm: true, class, unit: true, ..Wants::default() })
 }

@@ -59,6 +59,26 @@ pub struct Ensemble {
 /// # Errors
 /// [`ErrorKind::Argument`] if the name holds only whitespace and underscores.
 pub fn sentences(class_name: &str) -> Result<Ensemble> {
+    let name = spoken(class_name)?;
+    if SEMANTIC_CLASSES.contains(&name.as_str()) {
+        return Ok(Ensemble {
+            normal: vec![format!("a photo of {name} for anomaly detection.")],
+            anomaly: vec![format!("a photo without {name} for anomaly detection.")],
+        });
+    }
+    Ok(compositional(&name))
+}
+
+/// The sentences for a class name as in WinCLIP, which has no semantic classes: always states times templates.
+///
+/// # Errors
+/// As [`sentences`].
+pub fn composed(class_name: &str) -> Result<Ensemble> {
+    Ok(compositional(&spoken(class_name)?))
+}
+
+/// The class name with spaces for `_`.
+fn spoken(class_name: &str) -> Result<String> {
     let name = class_name.replace('_', " ");
     if name.trim().is_empty() {
         return Err(Error::new(
@@ -66,13 +86,11 @@ pub fn sentences(class_name: &str) -> Result<Ensemble> {
             format!("the class name {class_name:?} is empty: name the object in the images, such as \"metal_nut\""),
         ));
     }
-    if SEMANTIC_CLASSES.contains(&name.as_str()) {
-        return Ok(Ensemble {
-            normal: vec![format!("a photo of {name} for anomaly detection.")],
-            anomaly: vec![format!("a photo without {name} for anomaly detection.")],
-        });
-    }
-    Ok(Ensemble { normal: compose(&NORMAL_STATES, &name), anomaly: compose(&ANOMALY_STATES, &name) })
+    Ok(name)
+}
+
+fn compositional(name: &str) -> Ensemble {
+    Ensemble { normal: compose(&NORMAL_STATES, name), anomaly: compose(&ANOMALY_STATES, name) }
 }
 
 /// Every state of the object in every template, states outermost.
@@ -106,12 +124,16 @@ mod tests {
             assert_eq!((normal.len(), anomaly.len()), (1, 1), "{name}");
         }
         assert_eq!(sentences("Cat").unwrap().normal.len(), 154, "the spelling is exact");
+        let Ensemble { normal, anomaly } = composed("cat").unwrap();
+        assert_eq!((normal.len(), anomaly.len()), (154, 88), "WinCLIP has no semantic classes");
+        assert_eq!(composed("metal_nut").unwrap(), sentences("metal_nut").unwrap());
     }
 
     #[test]
     fn a_name_without_a_word_is_an_argument_error() {
         for name in ["", " ", "\t\n", "_", " _ __"] {
             assert_eq!(sentences(name).unwrap_err().kind(), ErrorKind::Argument, "{name:?}");
+            assert_eq!(composed(name).unwrap_err().kind(), ErrorKind::Argument, "{name:?}");
         }
     }
 }

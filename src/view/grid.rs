@@ -29,6 +29,11 @@ impl Grid {
         self.rows.saturating_mul(self.cols)
     }
 
+    /// The places of windows of `side` x `side` cells that lie inside, by their upper left cells.
+    pub const fn windows(self, side: usize) -> Grid {
+        Grid { rows: (self.rows + 1).saturating_sub(side), cols: (self.cols + 1).saturating_sub(side) }
+    }
+
     /// Cells of a side, if the grid is square.
     pub fn side(self) -> Option<usize> {
         (self.rows == self.cols).then_some(self.rows)

@@ -21,7 +21,8 @@ pub struct Arch {
     pub text: Option<TextArch>,
     /// Whether GELUs are x * sigmoid(1.702 x) instead of exact.
     pub quick_gelu: bool,
-    /// Vision blocks whose patch tokens are compared (equation 1): counted from 1, ascending, without repeats.
+    /// Vision blocks whose patch tokens InCTRL compares (equation 1): counted from 1, ascending, without repeats. None where
+    /// neither the configuration nor the depth names any.
     pub taps: Vec<usize>,
     /// Weight of the maximum patch residual in the final score (after equation 7); 1 in the published code.
     pub alpha: f32,
@@ -161,6 +162,22 @@ impl Arch {
         })
     }
 
+    /// The blocks that InCTRL's heads were, or are to be, trained on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where neither the configuration nor the depth names any.
+    pub fn trained_taps(&self) -> Result<&[usize]> {
+        if !self.taps.is_empty() {
+            return Ok(&self.taps);
+        }
+        let layers = self.vision.layers;
+        let message = format!(
+            "no default taps for a vision tower of {layers} blocks (only for 12 and 24): add {{\"inctrl\": {{\"taps\": [..]}}}} \
+             with block numbers from 1 to {layers} to the model's JSON configuration"
+        );
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
     /// Checks that the numbers describe a model that can be built and that no shape derived from them overflows.
     ///
     /// # Errors
@@ -226,9 +243,6 @@ impl Arch {
         {
             wrong
                 .push(format!("a part that the family {} does not have, or lacks one that it has", self.family.name()));
-        }
-        if self.taps.is_empty() {
-            wrong.push("taps is empty, expected at least one block".into());
         }
         if self.taps.iter().any(|tap| !(1..=v.layers).contains(tap)) {
             wrong.push(format!("taps {:?}: expected blocks from 1 to {} (counted from 1)", self.taps, v.layers));
@@ -308,7 +322,7 @@ mod tests {
     #[test]
     fn every_kind_of_nonsense_is_refused_by_name() {
         type Change = fn(&mut Arch);
-        let cases: [(&str, Change); 16] = [
+        let cases: [(&str, Change); 15] = [
             ("embed_dim", |a| a.embed_dim = 0),
             ("vision layers", |a| a.vision.layers = usize::MAX),
             ("vision width", |a| a.vision.width = usize::MAX),
@@ -317,7 +331,6 @@ mod tests {
             ("multiple of its 5 heads", |a| a.vision.heads = 5),
             ("smaller than patch_size", |a| a.vision.patch_size = a.vision.image_size + 1),
             ("patches", |a| (a.vision.image_size, a.vision.patch_size) = (8192, 1)),
-            ("at least one", |a| a.taps.clear()),
             ("from 1 to", |a| a.taps = vec![0, 1]),
             ("from 1 to", |a| a.taps = vec![99]),
             ("without repeats", |a| a.taps = vec![2, 2]),

@@ -19,12 +19,12 @@ impl Arch {
     /// Reads a model's JSON: open_clip's with the optional section `inctrl: {"taps": [..], "alpha": 1}`, or the form of
     /// the family that it names (`"family": "dinov2"`).
     ///
-    /// Default taps of a CLIP tower are 7, 9, 11 for 12 blocks and 14, 18, 22 for 24 blocks. Taps are sorted and
-    /// repeats are removed.
+    /// Default taps of a CLIP tower are 7, 9, 11 for 12 blocks, 14, 18, 22 for 24 blocks, and none for other depths: only
+    /// InCTRL's heads need them ([`Arch::trained_taps`]). Taps are sorted and repeats are removed.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for malformed JSON, a missing or wrong value, an option that this engine does not support,
-    /// missing taps for another depth, and values that [`Arch::validate`] refuses.
+    /// and values that [`Arch::validate`] refuses.
     pub fn from_json(text: &str) -> Result<Arch> {
         Ok(read(text)?.0)
     }
@@ -249,7 +249,8 @@ fn whole(value: &Value) -> Option<usize> {
 
 /// The block numbers of the list `name`, sorted, without repeats.
 pub(super) fn taps_of(name: &str, value: &Value) -> Result<Vec<usize>> {
-    let taps = value.as_array().and_then(|list| list.iter().map(whole).collect::<Option<Vec<usize>>>());
+    let list = value.as_array().filter(|list| !list.is_empty());
+    let taps = list.and_then(|list| list.iter().map(whole).collect::<Option<Vec<usize>>>());
     let mut taps = taps.ok_or_else(|| {
         let message = format!("{name}: expected a list of block numbers counted from 1, found {value}");
         Error::new(ErrorKind::Config, message)

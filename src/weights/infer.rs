@@ -94,7 +94,9 @@ mod tests {
     fn a_depth_without_published_taps_says_what_to_add() {
         let mut arch = Arch::named("vit-b-32").unwrap();
         arch.vision.layers = 13;
-        let error = infer(&table(&arch)).unwrap_err();
+        let inferred = infer(&table(&arch)).unwrap();
+        assert_eq!((inferred.vision.layers, inferred.taps.len()), (13, 0));
+        let error = inferred.trained_taps().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("13 blocks") && error.to_string().contains("\"taps\""), "{error}");
     }

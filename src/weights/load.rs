@@ -94,6 +94,9 @@ impl Weights {
             );
             return Err(problems.told(Error::new(ErrorKind::Weights, message).at(&options.weights)));
         }
+        if entries.iter().any(|entry| entry.spec.tower == Tower::Heads) {
+            arch.trained_taps().map_err(|error| error.at(&options.weights))?;
+        }
         let scans = scan(&entries, &files)?;
         let non_finite = non_finite(&entries, &scans, &files)?;
         if let Some(first) = non_finite.first {

@@ -28,9 +28,11 @@ const CHUNK: usize = 1 << 16;
 /// away from 0 and 1. It needs little memory, and `path` appears only when complete.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] for an invalid architecture, [`ErrorKind::Io`] if the file cannot be written.
+/// [`ErrorKind::Config`] for an invalid architecture, or one without taps; [`ErrorKind::Io`] if the file cannot be written.
 pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Result<()> {
     arch.validate()?;
+    // With heads, which belong to taps.
+    arch.trained_taps()?;
     let path = path.as_ref();
     let mut tensors = Vec::new();
     for spec in table(arch).into_iter().chain(unused(arch)) {

@@ -51,13 +51,13 @@ fn unit(row: &[f32]) -> impl Iterator<Item = f32> {
 pub fn check<B: Backend>(backend: &mut B, name: &str, tolerance: f32) {
     let model = Model::open(backend, name);
     let layers = model.weights.arch().vision.layers;
-    let normed = Wants { taps: vec![layers], norm: true, class: true, unit: true, tokens: false };
+    let normed = Wants { taps: vec![layers], norm: true, class: true, unit: true, ..Wants::default() };
     let found = model.encode(backend, &normed, |_, _| ());
     let width = model.weights.arch().vision.width;
     let expected = &model.goldens.get("normed")[..width];
     close_to_max(&format!("{name} class"), &found.class, expected, tolerance);
     model.check_patches("normed", &found.taps, tolerance);
-    let raw = Wants { taps: (1..=layers).collect(), norm: false, class: false, unit: true, tokens: false };
+    let raw = Wants { taps: (1..=layers).collect(), norm: false, class: false, unit: true, ..Wants::default() };
     let found = model.encode(backend, &raw, |_, _| ());
     for (i, taps) in found.taps.chunks_exact(model.grid.cells() * width).enumerate() {
         model.check_patches(&format!("block_{}", i + 1), taps, tolerance);
@@ -69,7 +69,7 @@ pub fn check<B: Backend>(backend: &mut B, name: &str, tolerance: f32) {
 pub fn check_stream(cpu: &mut Cpu, name: &str, tolerance: f32) {
     let model = Model::open(cpu, name);
     let layers = model.weights.arch().vision.layers;
-    let wants = Wants { taps: vec![layers], norm: true, class: false, unit: true, tokens: false };
+    let wants = Wants { taps: vec![layers], norm: true, class: false, unit: true, ..Wants::default() };
     let mut compared = 0;
     model.encode(cpu, &wants, |stage, x| {
         let stage = match stage {

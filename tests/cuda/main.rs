@@ -52,6 +52,7 @@ mod turn;
 mod views;
 #[path = "../common/views.rs"]
 mod views_cases;
+mod winclip;
 
 use common::{compare, tiny};
 use turn::{Turn, turn};

@@ -48,6 +48,7 @@ mod verdicts;
 mod views;
 #[path = "../common/views.rs"]
 mod views_cases;
+mod winclip;
 
 use common::{compare, tiny};
 use inctrl::Precision;

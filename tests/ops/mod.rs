@@ -42,6 +42,8 @@ mod spade_image;
 mod subspace_distance;
 mod swiglu;
 mod unit_patches;
+mod winclip;
+mod window_tokens;
 
 /// The numbers that a formula is written over.
 pub trait Real:

@@ -69,7 +69,7 @@ fn nearest_distance<B: Backend>(backends: &mut [B]) {
             let mut found = backend.buffer(Role::Nearest, layers * count).unwrap();
             let mut map = output(backend, Role::Result, count);
             let at = Search::all(count, 0);
-            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, &valid, &mut map).unwrap();
+            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, Some(&valid), &mut map).unwrap();
             let what = format!("nearest_distance, {}, {layers} x {count} in {rows} x {width}", backend.describe());
             // Squares of unit rows are summed in f32: the root halves their relative error. Where two rows are as near but for
             // the rounding of a cosine, 6e-8 for each of the products of a chain, either may be taken.
@@ -79,10 +79,12 @@ fn nearest_distance<B: Backend>(backends: &mut [B]) {
             let some: Vec<f32> = (0..count).map(|i| f32::from(i % 3 != 0)).collect();
             let some = input(backend, Role::Stream, &some);
             let whole = finish(backend, &map, count);
-            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, &some, &mut map).unwrap();
-            for (i, (part, whole)) in finish(backend, &map, count).iter().zip(whole).enumerate() {
-                assert_eq!(*part, if i % 3 == 0 { 0.0 } else { whole }, "{what}: cell {i}");
+            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, Some(&some), &mut map).unwrap();
+            for (i, (part, whole)) in finish(backend, &map, count).iter().zip(&whole).enumerate() {
+                assert_eq!(*part, if i % 3 == 0 { 0.0 } else { *whole }, "{what}: cell {i}");
             }
+            backend.nearest_distance(&taps, &at, &bank, &mut found, scale, None, &mut map).unwrap();
+            same_bits(&format!("{what}: every cell counts"), &finish(backend, &map, count), &whole);
         }
     }
 }
@@ -113,7 +115,9 @@ fn near_rows<B: Backend>(backends: &mut [B]) {
         let (taps, valid) = (input(backend, Role::UnitRows, &queries), input(backend, Role::Stream, &vec![1.0; count]));
         let mut found = backend.buffer(Role::Nearest, count).unwrap();
         let mut map = output(backend, Role::Result, count);
-        backend.nearest_distance(&taps, &Search::all(count, 0), &bank, &mut found, 1.0, &valid, &mut map).unwrap();
+        backend
+            .nearest_distance(&taps, &Search::all(count, 0), &bank, &mut found, 1.0, Some(&valid), &mut map)
+            .unwrap();
         let map = finish(backend, &map, count);
         let slack = if B::IN_HOST_MEMORY { 0.0 } else { 4.0 * coarse + (2 * width + 8) as f64 * ULP };
         within("near rows", &map, &exact, |i| (exact[i].powi(2) + slack).sqrt() - exact[i] + 2e-6 * exact[i]);
@@ -132,7 +136,7 @@ fn parts_of_a_batch<B: Backend>(backends: &mut [B]) {
             let valid = input(backend, Role::Stream, &vec![1.0; at.out_pitch]);
             let mut found = backend.buffer(Role::Nearest, layers * at.out_pitch).unwrap();
             let mut map = output(backend, Role::Result, at.out_pitch);
-            backend.nearest_distance(&taps, at, &bank, &mut found, 1.0, &valid, &mut map).unwrap();
+            backend.nearest_distance(&taps, at, &bank, &mut found, 1.0, Some(&valid), &mut map).unwrap();
             finish(backend, &map, at.out_pitch)
         };
         let whole = run(backend, &Search::all(views * cells, 0));

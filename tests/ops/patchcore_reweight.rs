@@ -57,7 +57,7 @@ fn reweight<B: ReweightOps>(backends: &mut [B]) {
             let mut found = backend.buffer(Role::Nearest, images * cells).unwrap();
             let mut distances = output(backend, Role::Result, images * cells);
             let search = Search::all(images * cells, 0);
-            backend.nearest_distance(&taps, &search, &bank, &mut found, 1.0, &valid, &mut distances).unwrap();
+            backend.nearest_distance(&taps, &search, &bank, &mut found, 1.0, Some(&valid), &mut distances).unwrap();
             let (map, mut out) = (input(backend, Role::Result, &host), output(backend, Role::Result, 2 * images));
             let at = Reweighted { search, cells, neighbours: 1, scale: 1.5, out_pitch: 2, column: 1 };
             let with = backend.reweight_ops().unwrap();

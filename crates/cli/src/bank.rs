@@ -33,7 +33,8 @@ If an image is bad, nothing is written.
 Examples:
   inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
   inctrl bank build --weights W.safetensors --class candle --normals candle.pt -o candle.bank
-  inctrl bank build --weights dinov2.safetensors --method anomaly-dino --normals good/ -o nut.bank")]
+  inctrl bank build --weights dinov2.safetensors --method anomaly-dino --normals good/ -o nut.bank
+  inctrl bank build --weights clip.safetensors --method winclip-zero --class 'metal nut' -o nut.bank")]
 pub struct BuildArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -41,8 +42,9 @@ pub struct BuildArgs {
     method: MethodArgs,
     #[arg(long, value_name = "NAME", help = CLASS_HELP)]
     class: Option<String>,
-    /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt)
-    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt). Only the method
+    /// winclip-zero needs none
+    #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "method")]
     normals: Vec<PathBuf>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]
     fit: Option<Fit>,
@@ -115,6 +117,7 @@ pub fn run(command: Command) -> Result<Outcome> {
 
 fn build(args: BuildArgs) -> Result<()> {
     let progress = Progress::new();
+    normals::given(&args.normals, &args.method)?;
     let files = normals::list(&args.normals, &progress)?;
     progress.step("opening the model");
     let engine = args.model.open()?;

@@ -24,7 +24,7 @@ use super::normals::{FIT_HELP, parse_fit};
 Prompts are drawn from normal training images only. Each image is encoded once, for any
 number of shots and runs. OUT gets report.html, results.json, results.csv, results.md,
 scores.csv, prompts.json and journal.jsonl. A run that was killed continues where it stopped if it
-is started again with the same arguments.
+is started again with the same arguments. A method without prompts (winclip-zero) has one run of 0 shots.
 
 Faults, as in inctrl data check, such as an image that cannot be used or that is both in the training
 and the test set, are listed here and in the report. The exit code is then 2.

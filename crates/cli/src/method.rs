@@ -1,7 +1,7 @@
 //! Command-line options for methods: `--method`, and one for each entry of the methods' option tables.
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
-use inctrl::methods::{Opt, OptKind, all_options};
+use inctrl::methods::{Opt, OptKind, all_options, by_name};
 use inctrl::{BankSpec, Fit};
 
 /// A method and its options, as far as they were given.
@@ -20,6 +20,11 @@ impl MethodArgs {
         spec.fit = fit;
         spec.options = self.options.clone();
         spec
+    }
+
+    /// Whether the named method makes banks without normal images.
+    pub fn takes_none(&self) -> bool {
+        self.method.as_deref().and_then(|name| by_name(name).ok()).is_some_and(|method| !method.takes_prompts())
     }
 }
 

@@ -7,13 +7,14 @@ use inctrl::{BankBuilder, BankSize, Error, ErrorKind, Fit, Image, PromptBank, Wh
 use inctrl_lab::normals::{self, Normal};
 
 use super::console::{Progress, say};
+use super::method::MethodArgs;
 
 /// Bytes for building a bank from which on they are reported beforehand.
 const LARGE: usize = 32 << 20;
 
 /// The name of a class, for methods that read one.
 pub const CLASS_HELP: &str = "The class in words, such as 'metal nut'; only a label for methods that do not read it \
-    [default: object, for methods that read it]";
+    [default: object, for methods that read it; winclip-zero needs a name]";
 
 /// How images that are not square are fitted to the model's input.
 pub const FIT_HELP: &str = "How an image is fitted to the model: crop (the middle square, as published), letterbox \
@@ -24,6 +25,15 @@ pub const FIT_HELP: &str = "How an image is fitted to the model: crop (the middl
 /// Parses a fit, for clap.
 pub fn parse_fit(text: &str) -> Result<Fit, String> {
     text.parse().map_err(|error: Error| error.to_string())
+}
+
+/// An error where no normal images are given and the method needs some.
+pub fn given(paths: &[PathBuf], method: &MethodArgs) -> inctrl::Result<()> {
+    if !paths.is_empty() || method.takes_none() {
+        return Ok(());
+    }
+    let message = "no normal images are given: name them with --normals (only the method winclip-zero needs none)";
+    Err(Error::new(ErrorKind::Argument, message))
 }
 
 /// The files of `paths`: a file itself, or a folder's pictures sorted by name, without subfolders. Reports what is

@@ -65,6 +65,8 @@ The other methods have patch_max, the largest value of the heat map, and score:
   subspace        the mean of the largest 1 % of the pixels of the blurred heat map
   padim           the largest pixel of the blurred heat map
   spade           the mean distance of the whole image to the normal ones
+  winclip-zero    how much better texts about a damaged object match the image than texts about a flawless one
+  winclip         the mean of patch_max and text_prior, the score of winclip-zero
 A bank knows its method; the columns are those of the method.
 
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
@@ -80,15 +82,16 @@ later ones get -2, -3 and so on.
 
 Examples:
   inctrl score --weights W.safetensors --class 'metal nut' --normals good/ incoming/
+  inctrl score --weights W.safetensors --method winclip-zero --class 'metal nut' incoming/
   inctrl score --weights W.safetensors --bank nut.bank 'new/*.png' --format csv > new.csv
   camera | inctrl score --weights W.safetensors --bank nut.bank - --format jsonl";
 
 /// A finished bank, or the arguments to build one.
 #[derive(clap::Args)]
-#[command(group = ArgGroup::new("prompts").args(["bank", "normals"]).required(true))]
+#[command(group = ArgGroup::new("prompts").args(["bank", "normals", "method"]).multiple(true).required(true))]
 struct PromptArgs {
     /// A bank, made by inctrl bank build
-    #[arg(long, value_name = "B", conflicts_with_all = ["class", "fit", "method"])]
+    #[arg(long, value_name = "B", conflicts_with_all = ["normals", "class", "fit", "method"])]
     bank: Option<PathBuf>,
     #[command(flatten)]
     method: MethodArgs,
@@ -155,6 +158,7 @@ impl PromptArgs {
         Ok(match self.bank {
             Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
             None => {
+                normals::given(&self.normals, &self.method)?;
                 let normals = normals::list(&self.normals, progress)?;
                 Prompts::Normals { spec: self.method.spec(self.class.as_deref(), self.fit), normals }
             }

@@ -37,6 +37,9 @@ pub fn run(
     options.spec = engine.settle(&options.spec)?;
     options.shots.sort_unstable();
     options.shots.dedup();
+    if !options.takes_prompts() {
+        (options.shots, options.runs) = (vec![0], 1);
+    }
     observe(Event::Prompts);
     let (draws, entries, unusable) =
         evaluation::run(engine, dataset, &options, folder, |event| observe(Event::Images(event)))?;

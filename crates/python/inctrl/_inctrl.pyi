@@ -181,7 +181,7 @@ class Engine:
     def weights(self) -> os.PathLike[str]: ...
     def build_bank(
         self,
-        normals: _Normals,
+        normals: _Normals | None = None,
         *,
         method: str | None = None,
         class_name: str | None = None,

@@ -82,14 +82,14 @@ impl Engine {
 
     /// Builds a bank from images of good parts: a path, a folder, or a list of paths, arrays and pictures, mixed as they come. All are
     /// used or none. ignore_mask is a picture of the size of all others, not 0 where nothing is judged. Options of the method are
-    /// keywords as on the command line, such as size=448, rotations=8.
-    #[pyo3(signature = (normals, *, method = None, class_name = None, fit = None, ignore_mask = None, format = None,
+    /// keywords as on the command line, such as size=448, rotations=8. Only method="winclip-zero" takes no images, but a class_name.
+    #[pyo3(signature = (normals = None, *, method = None, class_name = None, fit = None, ignore_mask = None, format = None,
                         white_level = None, **options))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn build_bank(
         &self,
         py: Python<'_>,
-        normals: &Bound<'_, PyAny>,
+        normals: Option<&Bound<'_, PyAny>>,
         method: Option<String>,
         class_name: Option<String>,
         fit: Option<&str>,
@@ -100,7 +100,7 @@ impl Engine {
     ) -> PyResult<Bank> {
         let how = Understood::new(py, format, white_level)?;
         let spec = spec(py, method, class_name, fit, options)?;
-        let given = Given::of(normals, how)?;
+        let given = normals.map_or_else(|| Ok(Given(Vec::new())), |normals| Given::of(normals, how))?;
         let mask = ignore_mask.map(|mask| Picture::of(mask, Understood::new(py, None, None)?)).transpose()?;
         let built = py.detach(|| {
             let mut builder = self.get()?.bank_builder_of(&spec)?;

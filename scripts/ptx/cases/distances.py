@@ -52,9 +52,14 @@ def difference(a, b):
 @case(
     "nearest_distance_f16",
     "nearest_distance_f32",
-    shapes=[(1, 1, 1, 64, 1, False), (3, 43, 50, 128, 50, True), (2, 225, 410, 384, 300, True), (1, 9, 20, 1344, 9, True)],
+    shapes=[
+        (1, 1, 1, 64, 1, False, True),
+        (3, 43, 50, 128, 50, True, True),
+        (2, 225, 410, 384, 300, True, False),
+        (1, 9, 20, 1344, 9, True, True),
+    ],
 )
-def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored):
+def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored, some):
     dtype, random = operand_type(kernel), np.random.default_rng(count)
     launch = Launch(kernel, (ceil_div(count, 8),), 256)
     bank = unit_rows(random, layers, rows, width).astype(dtype)
@@ -64,9 +69,9 @@ def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored):
     # The first query is the row that it is nearest to.
     queries[:, 0] = bank[:, rows - 1]
     keys = launch.input(key_of(np.full(places.shape, 0.5, np.float32), places), "keys")
-    valid = (np.arange(count) % 7 != 3).astype(np.float32)
+    valid = (np.arange(count) % 7 != 3).astype(np.float32) if some else np.ones(count, np.float32)
     table = launch.table(launch.input(bank, "bank"), rows)
-    source, counts = launch.input(queries, "queries"), launch.input(valid, "valid")
+    source, counts = launch.input(queries, "queries"), launch.input(valid, "valid") if some else None
     outputs = [launch.output(count, np.float32, name) for name in ("map", "mirror")[: 1 + mirrored]]
     launch.arguments = [source, pitch, count, table, layers, width, keys, pitch, 1.5, counts]
     launch.arguments += [outputs[0], outputs[1] if mirrored else None]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::backend::{
     AttentionShape, Backend, BankRole, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken,
-    Precision, Role, Search, Sequences, Subspace, need,
+    Precision, Role, Search, Sequences, Subspace, Windows, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -52,6 +52,7 @@ mod subspace_distance;
 mod swiglu;
 mod tile;
 mod unit_patches;
+mod window_tokens;
 
 use attention::{Operands, Queries};
 use bf16::Bf16Isa;
@@ -436,6 +437,10 @@ impl Backend for Cpu {
         self.run_pool_rows(x, sequences, width, pool, out)
     }
 
+    fn window_tokens(&mut self, x: &Vec<f32>, at: &Windows, width: usize, out: &mut Vec<f32>) -> Result<()> {
+        self.run_window_tokens(x, at, width, out)
+    }
+
     fn unit_patches(
         &mut self,
         x: &Vec<f32>,
@@ -473,10 +478,10 @@ impl Backend for Cpu {
         bank: &Bank,
         found: &mut Vec<f32>,
         scale: f32,
-        valid: &Vec<f32>,
+        valid: Option<&Vec<f32>>,
         map: &mut Vec<f32>,
     ) -> Result<()> {
-        self.run_nearest_distance(queries, at, bank, found, scale, valid, map)
+        self.run_nearest_distance(queries, at, bank, found, scale, valid.map(Vec::as_slice), map)
     }
 
     fn patch_nn(&mut self, queries: &Vec<f32>, at: &Search, bank: &Bank, out: &mut Vec<f32>) -> Result<()> {

@@ -24,18 +24,20 @@ impl Cpu {
         bank: &Bank,
         found: &mut [f32],
         scale: f32,
-        valid: &[f32],
+        valid: Option<&[f32]>,
         map: &mut [f32],
     ) -> Result<()> {
         let tensor = bank.rows(OP, at.tensor)?;
         let [layers, rows, width] = tensor.shape;
         need(OP, "queries", queries.len(), at.query_len(layers) * width)?;
         need(OP, "found", found.len(), at.out_len(layers))?;
-        need(OP, "valid", valid.len(), at.first_out + at.queries.len())?;
+        if let Some(valid) = valid {
+            need(OP, "valid", valid.len(), at.first_out + at.queries.len())?;
+        }
         need(OP, "map", map.len(), at.first_out + at.queries.len())?;
         self.nearest_rows(queries, at, tensor, found)?;
         let isa = self.isa;
-        let (valid, map) = (&valid[at.first_out..], &mut map[at.first_out..][..at.queries.len()]);
+        let (valid, map) = (valid.map(|valid| &valid[at.first_out..]), &mut map[at.first_out..][..at.queries.len()]);
         let row = |layer: usize, i: usize| &queries[(layer * at.query_pitch + at.queries.start + i) * width..][..width];
         let bank = |layer: usize| &tensor.values[layer * rows * width..][..rows * width];
         // Where the screen was too coarse, another row than it found.
@@ -62,7 +64,7 @@ impl Cpu {
                 };
                 let sum: f32 = (0..layers).map(distance).sum();
                 // A product, not a branch: what is not finite stays so, and is found.
-                *cell = valid[i] * (sum / layers as f32);
+                *cell = valid.map_or(1.0, |valid| valid[i]) * (sum / layers as f32);
             }
         });
         Ok(())

@@ -177,6 +177,7 @@ kernels! {
         subspace_distance,
         enlarge_columns, enlarge_rows,
         mean_of_largest,
+        window_tokens,
     ]
 }
 

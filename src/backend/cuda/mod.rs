@@ -32,7 +32,7 @@ use cudarc::driver::CudaStream;
 
 use crate::backend::{
     AttentionShape, Backend, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision,
-    Role, Search, Sequences, Subspace, need,
+    Role, Search, Sequences, Subspace, Windows, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -72,6 +72,7 @@ mod subspace_distance;
 mod swiglu;
 mod tune;
 mod unit_patches;
+mod window_tokens;
 
 pub use bank::Bank;
 pub use buffer::Buffer;
@@ -410,6 +411,10 @@ impl Backend for Cuda {
         self.launch_pool_rows(x, sequences, width, pool, out)
     }
 
+    fn window_tokens(&mut self, x: &Buffer, at: &Windows, width: usize, out: &mut Buffer) -> Result<()> {
+        self.launch_window_tokens(x, at, width, out)
+    }
+
     fn unit_patches(
         &mut self,
         x: &Buffer,
@@ -447,7 +452,7 @@ impl Backend for Cuda {
         bank: &Bank,
         found: &mut Buffer,
         scale: f32,
-        valid: &Buffer,
+        valid: Option<&Buffer>,
         map: &mut Buffer,
     ) -> Result<()> {
         self.launch_nearest_distance(queries, at, bank, found, scale, valid, map)

@@ -20,7 +20,7 @@ impl Cuda {
         bank: &Bank,
         found: &mut Buffer,
         scale: f32,
-        valid: &Buffer,
+        valid: Option<&Buffer>,
         map: &mut Buffer,
     ) -> Result<()> {
         self.launch_patch_nn(queries, at, bank, found)?;
@@ -30,6 +30,10 @@ impl Cuda {
         let first = |size: usize| (at.first_out * size) as u64;
         let cells = at.first_out + count;
         let mirror = map.mirror();
+        let valid = match valid {
+            Some(valid) => valid.pointer(OP, "valid", Storage::F32, cells)? + first(4),
+            None => 0,
+        };
         let kernels = &self.shared.kernels;
         launch!(
             self,
@@ -45,7 +49,7 @@ impl Cuda {
             found.pointer(OP, "found", Storage::Key, at.out_len(layers))? + first(Storage::Key.size()),
             int(at.out_pitch)?,
             scale,
-            valid.pointer(OP, "valid", Storage::F32, cells)? + first(4),
+            valid,
             map.pointer(OP, "map", Storage::F32, cells)? + first(4),
             if mirror == 0 { 0 } else { mirror + first(4) },
         )

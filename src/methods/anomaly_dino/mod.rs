@@ -98,7 +98,7 @@ impl Method for AnomalyDino {
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
         let tokens = options.switch(MASK)?;
-        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false, unit: true, tokens })
+        Ok(Wants { taps: vec![arch.vision.layers], norm: true, class: false, unit: true, tokens, ..Wants::default() })
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {

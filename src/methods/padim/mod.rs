@@ -104,7 +104,13 @@ impl Method for Padim {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
-        Ok(Wants { taps: vit_options::tapped(arch, options)?, norm: true, class: false, unit: false, tokens: false })
+        Ok(Wants {
+            taps: vit_options::tapped(arch, options)?,
+            norm: true,
+            class: false,
+            unit: false,
+            ..Wants::default()
+        })
     }
 
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {

@@ -79,7 +79,15 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
         };
         for run in batch.runs {
             let (at, bank) = (search(batch, run), batch.banks[run.bank]);
-            backend.nearest_distance(queries, &at, bank, &mut self.found, taps.sqrt(), batch.valid, &mut out.map)?;
+            backend.nearest_distance(
+                queries,
+                &at,
+                bank,
+                &mut self.found,
+                taps.sqrt(),
+                Some(batch.valid),
+                &mut out.map,
+            )?;
         }
         after(backend, "nearest neighbour")?;
         // No map has so many cells that the largest of them would be two.

@@ -61,7 +61,15 @@ impl<B: SpadeOps> Compare<B> for Comparer<B> {
         let (features, cells) = (batch.features, batch.cells());
         for run in batch.runs {
             let (at, bank) = (batch.search(run, ROWS), batch.banks[run.bank]);
-            backend.nearest_distance(&features.taps, &at, bank, &mut self.found, 1.0, batch.valid, &mut out.map)?;
+            backend.nearest_distance(
+                &features.taps,
+                &at,
+                bank,
+                &mut self.found,
+                1.0,
+                Some(batch.valid),
+                &mut out.map,
+            )?;
         }
         after(backend, "nearest neighbour")?;
         for run in batch.runs {

@@ -133,7 +133,13 @@ impl Method for Subspace {
                            are: ask for less, such as 0.99";
             return Err(Error::new(ErrorKind::Argument, message));
         }
-        Ok(Wants { taps: vit_options::tapped(arch, options)?, norm: false, class: false, unit: false, tokens: false })
+        Ok(Wants {
+            taps: vit_options::tapped(arch, options)?,
+            norm: false,
+            class: false,
+            unit: false,
+            ..Wants::default()
+        })
     }
 
     fn prompt_bytes(&self, arch: &Arch, _: &Options, _: usize) -> usize {

@@ -111,11 +111,22 @@ fn options_that_change_the_computation_are_refused_by_name() {
 }
 
 #[test]
+fn a_depth_without_published_taps_is_a_model_without_heads() {
+    let mut json = plus_240();
+    json["vision_cfg"]["layers"] = json!(10);
+    let arch = read(&json).unwrap();
+    assert!(arch.taps.is_empty() && read(&serde_json::from_str(&arch.to_json()).unwrap()).unwrap() == arch);
+    let error = arch.trained_taps().unwrap_err().to_string();
+    assert!(error.contains("no default taps for a vision tower of 10 blocks"), "{error}");
+    json["inctrl"] = json!({"taps": [3, 1]});
+    assert_eq!(read(&json).unwrap().trained_taps().unwrap(), [1, 3]);
+}
+
+#[test]
 fn malformed_values_are_named() {
     for (pointer, value, part) in [
         ("/embed_dim", json!("640"), "embed_dim: expected a positive whole number, found \"640\""),
         ("/vision_cfg/layers", json!([3, 4, 6, 3]), "ResNet"),
-        ("/vision_cfg/layers", json!(10), "no default taps for a vision tower of 10 blocks"),
         ("/vision_cfg/image_size", json!([240, 320]), "vision_cfg.image_size"),
         ("/vision_cfg/image_size", json!(-1), "vision_cfg.image_size"),
         ("/vision_cfg/image_size", Value::Null, "vision_cfg.image_size is missing"),

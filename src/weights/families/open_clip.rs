@@ -11,7 +11,7 @@
 use serde::Serialize;
 
 use super::{BlockLayout, Family, VitLayout};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::weights::arch::{Arch, Mlp, TextArch, VisionArch};
 use crate::weights::config::{PixelsJson, Section, mlp_ratio, pixels_of, refuse, taps_of};
 use crate::weights::infer::{Shapes, unclear};
@@ -117,23 +117,17 @@ pub(super) fn named(name: &str) -> Option<Arch> {
             mlp_width: 4 * text_width,
         }),
         quick_gelu: false,
-        taps: default_taps(*layers).ok()?,
+        taps: published_taps(*layers),
         alpha: 1.0,
     })
 }
 
-/// The published taps of a vision tower of `layers` blocks.
-fn default_taps(layers: usize) -> Result<Vec<usize>> {
+/// The published taps of a vision tower of `layers` blocks; none for other depths.
+fn published_taps(layers: usize) -> Vec<usize> {
     match layers {
-        12 => Ok(vec![7, 9, 11]),
-        24 => Ok(vec![14, 18, 22]),
-        _ => {
-            let message = format!(
-                "no default taps for a vision tower of {layers} blocks (only for 12 and 24): add {{\"inctrl\": {{\"taps\": \
-                 [..]}}}} with block numbers from 1 to {layers} to the model's JSON configuration"
-            );
-            Err(Error::new(ErrorKind::Config, message))
-        }
+        12 => vec![7, 9, 11],
+        24 => vec![14, 18, 22],
+        _ => Vec::new(),
     }
 }
 
@@ -218,7 +212,7 @@ pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
             mlp_width: text_mlp,
         }),
         quick_gelu: false,
-        taps: default_taps(layers)?,
+        taps: published_taps(layers),
         alpha: 1.0,
     })
 }
@@ -257,7 +251,7 @@ pub(super) fn read_config(root: &Section<'_>) -> Result<Arch> {
     };
     let taps = match inctrl.as_ref().and_then(|section| section.optional("taps")) {
         Some(value) => taps_of("inctrl.taps", value)?,
-        None => default_taps(vision_arch.layers)?,
+        None => published_taps(vision_arch.layers),
     };
     let arch = Arch {
         family: Family::OpenClip,
@@ -336,6 +330,7 @@ struct TextJson {
 
 #[derive(Serialize)]
 struct InctrlJson<'a> {
+    #[serde(skip_serializing_if = "<[usize]>::is_empty")]
     taps: &'a [usize],
     alpha: f32,
 }

@@ -2,15 +2,16 @@
 //! one thread at a time.
 
 use std::num::NonZeroUsize;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use inctrl::ffi::*;
-use inctrl::{Fit, PromptBank};
+use inctrl::{BankSpec, Fit, PromptBank};
 
-use super::handles::{of, ok, open, sized};
+use super::handles::{of, ok, open, refused, sized};
 use crate::tiny::{MODELS, Model, Picture, alone, frames, pictures};
 
 const THREADS: usize = 8;
@@ -137,4 +138,55 @@ fn a_second_thread_is_refused() {
         other.join().unwrap()
     });
     assert!(busy > 0, "no call met another one");
+}
+
+/// The method `winclip-zero` takes a name and no frames; banks of two names take turns in a slot.
+#[test]
+fn a_bank_without_normal_images_is_built_scored_and_swapped() {
+    let model = Model::new(MODELS[0].1, 7);
+    let (normal, query) = (Picture::new(0), Picture::new(3));
+    let prompts = [of(&normal.frame())];
+    let all = open(&model, &prompts, 1);
+    let rust = model.engine(1);
+    let expected = |class: &str| {
+        let mut spec = BankSpec::default();
+        (spec.method, spec.class) = (Some("winclip-zero".to_owned()), Some(class.to_owned()));
+        let bank = Arc::new(rust.bank_builder_of(&spec).unwrap().finish().unwrap());
+        rust.scorer(bank).unwrap().score(query.frame()).unwrap().score
+    };
+    let mut options = sized!(inctrl_bank_options);
+    options.method = c"winclip-zero".as_ptr();
+    let (mut nut, mut cat, mut none) = (null_mut(), null_mut(), null_mut());
+    let (mut slot, mut scorer) = (null_mut(), null_mut());
+    let mut result = sized!(inctrl_result);
+    // SAFETY: handles and structures of this test.
+    unsafe {
+        let build = |options: &inctrl_bank_options, frames: &[inctrl_frame], bank: *mut *mut inctrl_bank| {
+            let first = if frames.is_empty() { null() } else { frames.as_ptr() };
+            inctrl_bank_build_with(all.engine, options, first, frames.len(), bank)
+        };
+        refused(build(&options, &[], &mut none), INCTRL_ERROR_ARGUMENT, &["no class was named"]);
+        options.class_name = c"metal nut".as_ptr();
+        ok(build(&options, &[], &mut nut));
+        assert_eq!(inctrl_bank_prompts(nut), 0);
+        refused(build(&options, &prompts, &mut none), INCTRL_ERROR_ARGUMENT, &["takes no normal images"]);
+        options.class_name = c"cat".as_ptr();
+        ok(build(&options, &[], &mut cat));
+        ok(inctrl_slot_create(all.engine, nut, &mut slot));
+        ok(inctrl_scorer_create(all.engine, slot, 1, &mut scorer));
+        for (bank, class) in [(nut, "metal nut"), (cat, "cat"), (nut, "metal nut")] {
+            ok(inctrl_slot_swap(slot, bank, null_mut()));
+            ok(inctrl_scorer_score(scorer, &of(&query.frame()), 0, &mut result));
+            assert_eq!(result.score.to_bits(), expected(class).to_bits(), "{class}");
+        }
+        options.method = c"winclip".as_ptr();
+        refused(build(&options, &[], &mut none), INCTRL_ERROR_ARGUMENT, &["at least one"]);
+        ok(build(&options, &prompts, &mut none));
+        refused(inctrl_slot_swap(slot, none, null_mut()), INCTRL_ERROR_BANK, &["another slot and scorer"]);
+        ok(inctrl_scorer_close(&mut scorer));
+        ok(inctrl_slot_close(&mut slot));
+        for mut bank in [nut, cat, none] {
+            ok(inctrl_bank_close(&mut bank));
+        }
+    }
 }

@@ -228,3 +228,87 @@ fn what_the_other_methods_cannot_do_is_said_by_name() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("36 places of 64 channels"), "its size is said beforehand: {}", run.stderr);
 }
+
+/// A method without normal images: from a name to rows, maps, limits, verdicts and an evaluation; and with a few images.
+#[test]
+fn winclip_needs_a_name_and_no_images() {
+    let bench = Bench::new();
+    let build = ["bank", "build", "--weights", "w.safetensors", "--class", "metal nut", "--method"];
+    let told = bench.run(&[&build[..], &["winclip-zero", "-o", "zero.bank"]].concat()).succeeded().stdout;
+    assert!(told.contains("method   winclip-zero") && told.contains("prompts  0"), "{told}");
+    let rows = bench.score(&["--bank", "zero.bank", "--format", "jsonl", "--maps", "maps", "query.png", "good/a.png"]);
+    let rows: Vec<Value> = rows.succeeded().stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(rows.iter().all(|row| (0.0..=1.0).contains(&row["score"].as_f64().unwrap())), "{rows:?}");
+    assert!(rows[0]["patch_max"].is_number() && bench.path("maps/query.overlay.png").exists());
+    // Without a file in between, the same scores.
+    let direct = ["--method", "winclip-zero", "--class", "metal nut", "--format", "jsonl", "query.png"];
+    let direct: Value = serde_json::from_str(bench.score(&direct).succeeded().stdout.trim()).unwrap();
+    assert_eq!((&direct["score"], &direct["bank"]), (&rows[0]["score"], &rows[0]["bank"]));
+
+    bench.run(&[&build[..], &["winclip", "--normals", "good", "-o", "few.bank"]].concat()).succeeded();
+    let few = bench.score(&["--bank", "few.bank", "--format", "jsonl", "query.png", "good/a.png"]).succeeded().stdout;
+    let few: Vec<Value> = few.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let number = |row: &Value, name: &str| row[name].as_f64().unwrap() as f32;
+    for (row, zero) in few.iter().zip(&rows) {
+        assert_eq!(row["text_prior"], zero["score"]);
+        assert_eq!(number(row, "score"), 0.5 * (number(row, "patch_max") + number(row, "text_prior")));
+    }
+    assert!(number(&few[0], "patch_max") > 0.0 && number(&few[1], "patch_max") == 0.0, "{few:?}");
+
+    // Good images are all held out, and the limit is that of their scores.
+    let calibrate = ["bank", "calibrate", "--weights", "w.safetensors", "--bank", "zero.bank", "--normals", "good"];
+    bench.run(&[&calibrate[..], &["--max-false-reject", "0.3", "--device", "cpu"]].concat()).succeeded();
+    let row = bench.score(&["--bank", "zero.bank", "--format", "jsonl", "query.png"]).stdout;
+    let row: Value = serde_json::from_str(row.trim()).unwrap();
+    assert!(row["verdict"].is_string() && row["p_value"].is_number(), "{row}");
+}
+
+#[test]
+fn an_evaluation_without_prompts_has_one_run_of_no_shots() {
+    let bench = Bench::new();
+    for i in 0..3 {
+        bench.picture(&format!("set/nut/train/good/{i}.png"), 48, 50, i);
+        bench.picture(&format!("set/nut/test/good/{i}.png"), 50, 48, 10 + i);
+        bench.picture(&format!("set/nut/test/bent/{i}.png"), 48, 48, 20 + i);
+    }
+    let eval = ["eval", "--weights", "w.safetensors", "--dataset", "set", "--method"];
+    let run = bench.run(&[&eval[..], &["winclip-zero", "-o", "zero"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let results: Value = serde_json::from_slice(&bench.read("zero/results.json")).unwrap();
+    let shots = results["classes"][0]["shots"].as_array().unwrap();
+    assert!(shots.len() == 1 && shots[0]["shots"] == 0 && results["runs"] == 1, "{results}");
+    // A bank of that name gives the same scores.
+    let direct = ["--method", "winclip-zero", "--class", "nut", "--format", "jsonl", "set/nut/test/bent/1.png"];
+    let direct: Value = serde_json::from_str(bench.score(&direct).succeeded().stdout.trim()).unwrap();
+    let scores = String::from_utf8(bench.read("zero/scores.csv")).unwrap();
+    let place = scores.lines().next().unwrap().split(',').position(|field| field == "score").unwrap();
+    let row = scores.lines().find(|row| row.contains("bent/1.png")).unwrap();
+    let score: f64 = row.split(',').nth(place).unwrap().parse().unwrap();
+    assert!((score - direct["score"].as_f64().unwrap()).abs() <= 1e-6, "{row} and {direct}");
+    let run = bench.run(&[&eval[..], &["winclip", "--shots", "1,3", "-o", "few"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
+#[test]
+fn what_winclip_cannot_do_is_said_by_name() {
+    let bench = Bench::new();
+    let build = ["bank", "build", "--weights", "w.safetensors", "-o", "x.bank", "--method"];
+    for (options, expected) in [
+        (&["winclip-zero"][..], "no class was named"),
+        (&["winclip-zero", "--class", "nut", "--normals", "good"], "takes no normal images"),
+        (&["winclip", "--class", "nut"], "no normal images are given"),
+        (&["anomaly-dino"], "no normal images are given"),
+        (&["winclip", "--class", "nut", "--normals", "good", "--size", "16"], "windows of up to 3 x 3 patches"),
+        (&["winclip", "--class", "nut", "--normals", "good", "--taps", "1"], "no option `taps`"),
+    ] {
+        let run = bench.run(&[&build[..], options].concat());
+        assert!(run.code == 1 && run.stderr.contains(expected), "{options:?}: {}", run.stderr);
+    }
+    assert!(!bench.path("x.bank").exists());
+    // A bank without normal images has none to add to, and none to report on.
+    bench.run(&[&build[..], &["winclip-zero", "--class", "nut"]].concat()).succeeded();
+    let append = ["bank", "append", "--weights", "w.safetensors", "--bank", "x.bank", "--normals", "good"];
+    bench.run(&append).refused(&["takes no normal images"]);
+    let report = ["bank", "report", "--weights", "w.safetensors", "--bank", "x.bank", "--normals", "good"];
+    assert_eq!(bench.run(&report).code, 1);
+}

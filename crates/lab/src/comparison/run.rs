@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::datasets::draw;
 use crate::prompt_check::without;
-use inctrl::methods::{able, all_options};
+use inctrl::methods::{able, all_options, by_name};
 use inctrl::pictures::PictureId;
 use inctrl::{BankSpec, Engine, Error, ErrorKind, Image, PromptBank, Result, Score, WhiteLevel};
 
@@ -65,6 +65,10 @@ pub fn candidates<'a>(
         };
         let mut own = spec.clone();
         own.method = Some(name.to_owned());
+        // Without a name the texts are about any object.
+        own.class = own
+            .class
+            .or_else(|| (!by_name(name).is_ok_and(|method| method.takes_prompts())).then(|| "object".to_owned()));
         own.options = spec.options.iter().filter(has).cloned().collect();
         Ok(Candidate { engine, model: model.to_owned(), spec: engine.settle(&own)? })
     };
@@ -177,6 +181,8 @@ fn judge(
     observe: &mut impl FnMut(),
 ) -> Result<Judged> {
     let open = |at: usize| open(&pictures[at], options);
+    let method = by_name(candidate.spec.method.as_deref().unwrap_or_default())?;
+    let prompts = if method.takes_prompts() { prompts } else { &[] };
     let build = |but: Option<usize>| -> Result<PromptBank> {
         let mut builder = candidate.engine.bank_builder_of(&candidate.spec)?;
         for &prompt in prompts.iter().filter(|prompt| Some(**prompt) != but) {

@@ -12,6 +12,7 @@ use super::draws::order;
 use super::{Draw, Draws, Entry, Journal, Prompt};
 use crate::datasets::{Dataset, Item, Label, Split};
 use inctrl::internals::{check_memory, without_signals};
+use inctrl::methods::by_name;
 use inctrl::{BankSpec, Engine, Error, ErrorKind, MultiBankScorer, PromptBank, Result};
 
 /// What to evaluate.
@@ -52,6 +53,11 @@ pub struct Failure {
 }
 
 impl Options {
+    /// Whether the method compares with normal images. Others have no shots, and nothing to draw.
+    pub fn takes_prompts(&self) -> bool {
+        self.spec.method.as_deref().and_then(|name| by_name(name).ok()).is_none_or(|method| method.takes_prompts())
+    }
+
     /// The banks of a class: run and shots of each, in the order of an entry's scores.
     pub fn banks(&self) -> Vec<(usize, usize)> {
         (0..self.runs).flat_map(|run| self.shots.iter().map(move |&shots| (run, shots))).collect()
@@ -63,7 +69,8 @@ impl Options {
     /// [`ErrorKind::Argument`] for an unknown class, and for numbers out of range.
     pub fn classes<'a>(&self, dataset: &'a Dataset) -> Result<Vec<&'a str>> {
         let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
-        if self.shots.is_empty() || self.shots.contains(&0) || self.runs == 0 {
+        let least = usize::from(self.takes_prompts());
+        if self.shots.is_empty() || self.shots.iter().any(|shots| *shots < least) || self.runs == 0 {
             return fail("the numbers of shots and runs must be at least 1".to_owned());
         }
         let all = dataset.classes();

@@ -94,7 +94,7 @@ pub struct Trained {
 /// started again with the same options, and its result has the same bytes.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for options out of range, classes with too few images, and a cache or state that is damaged
+/// [`ErrorKind::Config`] for a model without taps; [`ErrorKind::Argument`] for options out of range, classes with too few images, and a cache or state that is damaged
 /// or belongs to another run; [`ErrorKind::Io`] where a file cannot be written; [`ErrorKind::Numeric`] where the loss
 /// is no longer finite; [`ErrorKind::Device`].
 pub fn train(
@@ -106,6 +106,7 @@ pub fn train(
 ) -> Result<Trained> {
     options.check()?;
     let (engine, arch) = (&base.engine, base.engine.arch());
+    arch.trained_taps()?;
     let samples = options.steps.saturating_mul(options.batch);
     let what = format!("an epoch of {samples} samples");
     check_memory(
