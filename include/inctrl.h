@@ -269,6 +269,11 @@
 #define INCTRL_PRECISION_BF16 2
 
 /**
+ * Products of bytes, on a CPU with VNNI: about three times as fast as f32, scores within 5e-3 of it.
+ */
+#define INCTRL_PRECISION_INT8 3
+
+/**
  * Fit: the shorter side fills the model's input and the ends of the longer side are cut off, as published. Pixels
  * outside the middle square are not inspected; the log says how much of a bank's normal images that is.
  */

@@ -43,7 +43,7 @@ fn main() {
     random::write(&weights, &Arch::from_json(CONFIG).unwrap(), 1, DType::F32).unwrap();
     let frames = std::env::var("INCTRL_FRAMES").ok().map(|text| text.parse().unwrap());
     let on_cpu = frames.unwrap_or(10_000);
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         match Cpu::with_precision(1, Some(precision)) {
             Ok(_) => {
                 allocates_nothing(&weights, Device::Cpu, Some(precision), on_cpu);

@@ -419,15 +419,16 @@ impl PromptBank {
 
     /// An error where the bank's limits come from scores in another precision.
     pub(crate) fn check_precision(&self, precision: Precision) -> Result<()> {
-        if self.calibration().is_none_or(|calibration| calibration.holds_in(precision)) {
+        let Some(calibration) = self.calibration().filter(|calibration| !calibration.holds_in(precision)) else {
             return Ok(());
-        }
-        let other = if precision == Precision::Bf16 { "f32 or f16" } else { "bf16" };
+        };
+        let other = calibration.precision().map_or("f32 or f16", Precision::name);
         Err(Error::new(
             ErrorKind::Bank,
             format!(
                 "the limits of the bank{} were calibrated on scores in {other}, the engine computes in {precision}: \
-                 calibrate the bank again with an engine in {precision}, or open the engine in {other}",
+                 calibrate the bank again with an engine in {precision} (`inctrl verify` says what would change, and does it with -o), \
+                 or open the engine in {other}",
                 self.of_class()
             ),
         ))

@@ -116,13 +116,18 @@ impl Calibration {
 
     /// The same of scores that were computed in `precision`: [`crate::Engine::precision`] of the engine that scored them.
     pub fn computed_in(self, precision: Precision) -> Self {
-        Calibration { precision: (precision == Precision::Bf16).then_some(precision), ..self }
+        Calibration { precision: distinct(precision), ..self }
     }
 
-    /// Whether its limits hold for scores in `precision`. bf16 stands alone; f32 and f16, which earlier releases did not tell
-    /// apart, stand for each other.
+    /// Whether its limits hold for scores in `precision`. bf16 and int8 stand alone; f32 and f16, which earlier releases did not
+    /// tell apart, stand for each other.
     pub fn holds_in(&self, precision: Precision) -> bool {
-        (precision == Precision::Bf16) == (self.precision == Some(Precision::Bf16))
+        distinct(precision) == self.precision
+    }
+
+    /// The precision that its scores were computed in; `None` for f32 or f16.
+    pub fn precision(&self) -> Option<Precision> {
+        self.precision
     }
 
     /// Which good parts were scored.
@@ -177,6 +182,11 @@ pub fn scaled(score: f32, reject: f32, range: &Output) -> f32 {
     } else {
         0.5
     }
+}
+
+/// The precision, where limits hold in it alone.
+fn distinct(precision: Precision) -> Option<Precision> {
+    matches!(precision, Precision::Bf16 | Precision::Int8).then_some(precision)
 }
 
 fn fail<T>(message: impl Into<String>) -> Result<T> {

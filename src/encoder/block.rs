@@ -106,7 +106,7 @@ impl<B: Backend> Block<B> {
         let scale = |sublayer: usize| names.scales.map(|scales| format!("{prefix}{}", scales[sublayer]));
         let mut linear = |module: &str, rows, scale: Option<String>| {
             let names = [".weight", ".bias"].map(|field| format!("{prefix}{module}{field}"));
-            linear(backend, weights, &names, rows, scale.as_deref())
+            linear(backend, weights, &names, rows, scale.as_deref(), served)
         };
         let [expand, contract] = names.mlp(shape.mlp);
         let output = linear(names.output, 0..width, scale(0))?;
@@ -124,7 +124,7 @@ impl<B: Backend> Block<B> {
     pub fn serve(&self, backend: &mut B, weights: &Weights, prefix: &str, served: Served) -> Result<()> {
         let width = self.shape.attention.width();
         let names = weights.arch().family.vit().block.qkv.map(|name| format!("{prefix}{name}"));
-        let mut part = |rows| linear(backend, weights, &names, rows, None);
+        let mut part = |rows| linear(backend, weights, &names, rows, None, served);
         // If two threads load the same weights, one copy is kept.
         match served {
             Served::All if self.joint.get().is_none() => drop(self.joint.set(part(0..3 * width)?)),
@@ -202,7 +202,7 @@ impl<B: Backend> Block<B> {
 }
 
 /// The rows `rows` of a layer, given the names of its weight and bias, with each row multiplied by its element of
-/// `scale`: a LayerScale is folded into the layer before it.
+/// `scale`: a LayerScale is folded into the layer before it. Layers that serve all tokens may be stored in fewer bits.
 ///
 /// The products are computed in f32 for every storage type and are exact for halves. A device that stores halves rounds
 /// the products once. With a scale of 1e-5, the initial value in training, a weight then keeps few digits, but its
@@ -213,11 +213,17 @@ fn linear<B: Backend>(
     [weight, bias]: &[String; 2],
     rows: Range<usize>,
     scale: Option<&str>,
+    served: Served,
 ) -> Result<B::Linear> {
-    let (weight, bias) = (weights.tensor(weight)?, weights.tensor(bias)?);
-    let Some(scale) = scale else { return backend.linear_weights(&weight, rows, Some(&bias)) };
-    let scale = weights.tensor(scale)?.to_f32()?;
-    backend.linear_weights(&scaled(weight, &scale)?, rows, Some(&scaled(bias, &scale)?))
+    let (mut weight, mut bias) = (weights.tensor(weight)?, weights.tensor(bias)?);
+    if let Some(scale) = scale {
+        let scale = weights.tensor(scale)?.to_f32()?;
+        (weight, bias) = (scaled(weight, &scale)?, scaled(bias, &scale)?);
+    }
+    match served {
+        Served::All => backend.token_weights(&weight, rows, Some(&bias)),
+        Served::Pooled => backend.linear_weights(&weight, rows, Some(&bias)),
+    }
 }
 
 /// The tensor with each row multiplied by its element of `scale`, in f32.

@@ -40,6 +40,7 @@ mod foreign;
 mod infer;
 mod inspect;
 mod load;
+mod outliers;
 mod pixels;
 pub mod random;
 mod scan;

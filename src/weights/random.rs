@@ -13,6 +13,7 @@ use safetensors::Dtype;
 use super::arch::Arch;
 use super::families::Family;
 use super::file::{header_for, stored_as};
+use super::outliers::{Planted, planted};
 use super::table::{TensorSpec, table, unused};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,10 +31,28 @@ const CHUNK: usize = 1 << 16;
 /// # Errors
 /// [`ErrorKind::Config`] for an invalid architecture, or one without taps; [`ErrorKind::Io`] if the file cannot be written.
 pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Result<()> {
+    write_planted(path.as_ref(), arch, seed, dtype, |_| Vec::new())
+}
+
+/// As [`write()`], with outliers in the image tower, as they were measured in the published models: massive activations at a few
+/// tokens, and channels with large gains of norms.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_with_outliers(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Result<()> {
+    write_planted(path.as_ref(), arch, seed, dtype, |name| planted(arch, seed, name))
+}
+
+fn write_planted(
+    path: &Path,
+    arch: &Arch,
+    seed: u64,
+    dtype: DType,
+    planted: impl Fn(&str) -> Vec<Planted>,
+) -> Result<()> {
     arch.validate()?;
     // With heads, which belong to taps.
     arch.trained_taps()?;
-    let path = path.as_ref();
     let mut tensors = Vec::new();
     for spec in table(arch).into_iter().chain(unused(arch)) {
         let Some(values) = values(&spec, arch) else {
@@ -57,7 +76,8 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
             match *values {
                 Values::Count(count) => put(&count.to_le_bytes())?,
                 Values::Normal { mean, std } => {
-                    let generator = Generator::new(seed, &spec.name, mean, std);
+                    let mut generator = Generator::new(seed, &spec.name, mean, std);
+                    generator.planted = planted(&spec.name);
                     let elements: usize = spec.shape.iter().product();
                     for start in (0..elements).step_by(CHUNK) {
                         generator.fill(start..elements.min(start + CHUNK), dtype, &mut buffer);
@@ -142,6 +162,7 @@ struct Generator {
     key: u64,
     mean: f64,
     scale: f64,
+    planted: Vec<Planted>,
 }
 
 impl Generator {
@@ -152,15 +173,16 @@ impl Generator {
         hasher.finalize_xof().fill(&mut key);
         // The standard deviation of the sum of four uniform integers below 2^16, within a relative 1e-10.
         let unit = 65536.0 / 3.0_f64.sqrt();
-        Generator { key: u64::from_le_bytes(key), mean, scale: std / unit }
+        Generator { key: u64::from_le_bytes(key), mean, scale: std / unit, planted: Vec::new() }
     }
 
-    /// Element `index`: within 3.47 standard deviations of the mean.
+    /// Element `index`: within 3.47 standard deviations of the mean, unless an outlier is planted there.
     fn at(&self, index: usize) -> f32 {
         let x = mix(self.key.wrapping_add((index as u64).wrapping_mul(STEP)));
         let sum = (x & 0xffff) + ((x >> 16) & 0xffff) + ((x >> 32) & 0xffff) + (x >> 48);
         const MIDDLE: f64 = 4.0 * 65535.0 / 2.0;
-        (self.mean + (sum as f64 - MIDDLE) * self.scale) as f32
+        let x = (self.mean + (sum as f64 - MIDDLE) * self.scale) as f32;
+        self.planted.iter().fold(x, |x, planted| planted.apply(index, x))
     }
 
     /// Replaces `out` by the stored bytes of a range of elements.

@@ -1,5 +1,4 @@
-//! Engines in bf16 on the CPU: how far from f32, and what must not matter. Without AVX512-BF16 there is an error to
-//! see.
+//! Engines in bf16 and int8 on the CPU: how far from f32, and what must not matter. Without the instructions there is an error to see.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,11 +10,9 @@ use inctrl::{Device, Engine, EngineOptions, ErrorKind, Precision, PromptBank};
 use crate::compare::close;
 use crate::tiny::{MODELS, Model, alone, bank, frames, pictures, same};
 
-/// DESIGN's bound on scores in bf16.
-const TOLERANCE: f32 = 2e-3;
-
-/// A cell is a mean of a few cosines alone, of rows of 128 columns here, where a score averages over cells.
-const CELL: f32 = 1e-2;
+/// A precision, how far its scores may lie from f32, and how far a cell: that is a mean of a few cosines alone, of rows of
+/// 128 columns here, where a score averages over cells.
+const PRECISIONS: [(Precision, f32, f32); 2] = [(Precision::Bf16, 2e-3, 1e-2), (Precision::Int8, 5e-3, 2e-2)];
 
 fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<Engine> {
     let mut options = EngineOptions::new(&model.path);
@@ -25,51 +22,54 @@ fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<E
     Engine::with(&options)
 }
 
-/// Runs a test on every model, with an engine in f32 and one in bf16; where the CPU has none, checks that it is said
-/// so.
-fn on_every_model(test: impl Fn(&str, &Model, &Engine, &Engine)) {
+/// Runs a test on every model and precision, with an engine in f32 and one in the precision; where the CPU has none, checks that
+/// it is said so.
+fn on_every_model(test: impl Fn(&str, &Model, &Engine, &Engine, [f32; 2])) {
     for (name, config) in MODELS {
         let model = Model::new(config, 7);
         let single = open(&model, Precision::F32, 2).unwrap();
-        match open(&model, Precision::Bf16, 2) {
-            Ok(engine) => test(name, &model, &single, &engine),
-            Err(error) => {
-                println!("SKIP: {error}");
-                assert_eq!(error.kind(), ErrorKind::Device);
-                assert!(error.to_string().contains("does not compute in bf16; it has f32"), "{error}");
+        for (precision, score, cell) in PRECISIONS {
+            match open(&model, precision, 2) {
+                Ok(engine) => test(&format!("{name}, {precision}"), &model, &single, &engine, [score, cell]),
+                Err(error) => {
+                    println!("SKIP: {error}");
+                    assert_eq!(error.kind(), ErrorKind::Device);
+                    let text = format!("does not compute in {precision}; it has f32");
+                    assert!(error.to_string().contains(&text), "{error}");
+                }
             }
         }
     }
 }
 
 #[test]
-fn scores_in_bf16_are_near_those_in_f32() {
-    on_every_model(|name, _, single, engine| {
-        assert_eq!((engine.precision(), single.precision()), (Precision::Bf16, Precision::F32));
-        assert!(engine.device().contains("bf16"), "{}", engine.device());
+fn scores_are_near_those_in_f32() {
+    on_every_model(|name, _, single, engine, [tolerance, of_cell]| {
+        assert_eq!(single.precision(), Precision::F32);
+        assert!(engine.device().contains(engine.precision().name()), "{}", engine.device());
         let (prompts, queries) = (pictures(0..2), pictures(2..8));
         let (prompts, queries) = (frames(&prompts), frames(&queries));
         let expected = alone(single, &bank(single, &prompts), &queries);
         let found = alone(engine, &bank(engine, &prompts), &queries);
         let mut differ = false;
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            close(&format!("{name}, picture {i}"), &[found.score], &[expected.score], TOLERANCE, 1.0);
-            close(&format!("{name}, map {i}"), &found.map.cells, &expected.map.cells, CELL, 1.0);
+            close(&format!("{name}, picture {i}"), &[found.score], &[expected.score], tolerance, 1.0);
+            close(&format!("{name}, map {i}"), &found.map.cells, &expected.map.cells, of_cell, 1.0);
             differ |= found.map.cells != expected.map.cells;
         }
-        assert!(differ, "{name}: the engine in bf16 computes in f32");
+        assert!(differ, "{name}: the engine computes in f32");
     });
 }
 
 #[test]
-fn batches_and_threads_change_no_bit_in_bf16() {
-    on_every_model(|name, model, _, engine| {
+fn batches_and_threads_change_no_bit() {
+    on_every_model(|name, model, _, engine, _| {
         let (prompts, queries) = (pictures(0..2), pictures(2..9));
         let (prompts, queries) = (frames(&prompts), frames(&queries));
         let own = bank(engine, &prompts);
         let expected = alone(engine, &own, &queries);
         for (threads, batch) in [(1, 1), (3, 2), (2, 7)] {
-            let other = open(model, Precision::Bf16, threads).unwrap();
+            let other = open(model, engine.precision(), threads).unwrap();
             let again = bank(&other, &prompts);
             assert_eq!(again.id(), own.id(), "{name}: the bank with {threads} threads");
             let mut scorer = other.batch_scorer(again, NonZeroUsize::new(batch).unwrap()).unwrap();
@@ -85,7 +85,7 @@ fn batches_and_threads_change_no_bit_in_bf16() {
 /// Limits that come from scores in one precision are refused in the other, in a slot, in a swap and for many banks.
 #[test]
 fn limits_hold_in_the_precision_that_they_were_calibrated_in() {
-    on_every_model(|_, _, single, engine| {
+    on_every_model(|_, _, single, engine, _| {
         let (prompts, queries) = (pictures(0..2), pictures(2..4));
         let (prompts, queries) = (frames(&prompts), frames(&queries));
         for (own, other) in [(single, engine), (engine, single)] {

@@ -25,9 +25,9 @@ pub struct Args {
     /// Where to run
     #[arg(long, value_name = "cpu|cuda:N", default_value = "cpu")]
     device: Device,
-    /// The precision: f16 or f32 on a GPU; f32 on the CPU, or bf16 with AVX512-BF16 [default: f16 on a GPU, f32 on the
-    /// CPU]
-    #[arg(long, value_name = "f32|f16|bf16")]
+    /// The precision: f16 or f32 on a GPU; f32 on the CPU, or bf16 with AVX512-BF16, or int8 with VNNI [default: f16 on
+    /// a GPU, f32 on the CPU]
+    #[arg(long, value_name = "f32|f16|bf16|int8")]
     precision: Option<Precision>,
     /// Threads on the CPU; by default one per core
     #[arg(long, value_name = "N")]

@@ -17,6 +17,7 @@
 //! | `data.rs` | `inctrl data`: check |
 //! | `eval.rs` | `inctrl eval` |
 //! | `compare.rs` | `inctrl compare` |
+//! | `verify.rs` | `inctrl verify` |
 //! | `train.rs` | `inctrl train` |
 //! | `weights.rs` | `inctrl weights`: inspect, random |
 //! | `convert.rs` | `inctrl convert` |
@@ -48,6 +49,7 @@ mod synth;
 mod train;
 #[cfg(feature = "cuda")]
 mod tune;
+mod verify;
 mod weights;
 mod workers;
 
@@ -81,6 +83,7 @@ enum Command {
     Bank(bank::Command),
     Eval(eval::Args),
     Compare(compare::Args),
+    Verify(verify::Args),
     Train(train::Args),
     #[command(subcommand)]
     Data(data::Command),
@@ -127,6 +130,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Bank(command) => bank::run(command),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Train(args) => train::run(args),
         Command::Data(command) => data::run(command),
         Command::Weights(command) => weights::run(command),

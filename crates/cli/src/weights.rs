@@ -53,6 +53,9 @@ pub struct RandomArgs {
     /// Storage type of the weights
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DTypeName,
+    /// Plant outliers as trained models have them: massive activations at a few tokens, channels with large gains of norms
+    #[arg(long)]
+    outliers: bool,
     /// The file to write
     #[arg(short, long, value_name = "W")]
     output: PathBuf,
@@ -110,7 +113,8 @@ pub fn run(command: Command) -> Result<Outcome> {
             let arch = args.arch.read()?;
             let progress = Progress::new();
             progress.step("writing random weights");
-            random::write(&args.output, &arch, args.seed, args.dtype.into())?;
+            let write = if args.outliers { random::write_with_outliers } else { random::write };
+            write(&args.output, &arch, args.seed, args.dtype.into())?;
         }
     }
     Ok(Outcome::Done)

@@ -14,6 +14,7 @@
 //! | [`render`] | heat maps as pictures, sheets of many images, curves |
 //! | [`study`] | an evaluation from the data set to its report |
 //! | [`synth`] | procedural inspection images, good and defective |
+//! | [`verification`] | a bank in several precisions: scores, maps, and verdicts that change |
 //! | [`measure`] | timing |
 
 pub mod comparison;
@@ -28,3 +29,4 @@ pub mod report;
 pub mod study;
 pub mod synth;
 pub mod training;
+pub mod verification;

@@ -19,7 +19,7 @@ use crate::scorer::Scorer;
 
 /// A model on a device: open one, and share it between threads. weights is a safetensors file; device is "auto", "cpu", "cuda" or
 /// "cuda:N"; threads are those of all scorers together, one for each core where absent; precision is as on the command
-/// line ("f32", "bf16" or "f16", whichever the device supports), and so are fast and algorithms, for GPUs.
+/// line ("f32", "bf16", "int8" or "f16", whichever the device supports), and so are fast and algorithms, for GPUs.
 #[pyclass(frozen, module = "inctrl")]
 pub struct Engine {
     engine: Here<inctrl::Engine>,

@@ -4,7 +4,9 @@
 //! right one's signed; the product of two words is the sum of the products of their bytes, exact in 32 bits.
 #![allow(unsafe_code)]
 
-use super::simd::Isa;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
+use super::simd::{Isa, Portable, Simd};
 use super::tile::Arithmetic;
 
 /// The instruction sets that [`ByteKernel`]s are compiled for.
@@ -15,6 +17,9 @@ pub(crate) enum ByteIsa {
     /// 8 lanes; two multiplications and an addition.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2Bytes),
+    /// 8 lanes, fused.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnniBytes),
     /// 16 lanes, fused.
     #[cfg(target_arch = "x86_64")]
     Vnni(VnniBytes),
@@ -40,38 +45,60 @@ pub(crate) struct Columns<'a> {
 /// Bytes of the left operand lie within [`Bytes::LEVELS`] of it, so that none is 0 or below; those of the right operand lie within
 /// 127 of 0.
 pub(crate) trait Bytes: Arithmetic<Word = i32> {
+    /// Vectors of f32 with as many lanes.
+    type Floats: Simd;
+
     /// The byte of the left operand that stands for zero, and how far others are from it at most.
     const LEVELS: i32;
 
     /// The first row of `sums`, `[floors.len(), 2 * LANES]`, with a number above its floor, and bit `c` for each column `c` whose
     /// number is. `q` has one for each row.
     fn above(self, sums: &[i32], columns: Columns<'_>, q: &[f32], floors: &[f32]) -> Option<(usize, u32)>;
+
+    /// Arithmetic on f32.
+    fn floats(self) -> Self::Floats;
+
+    /// Integers as f32.
+    fn to_floats(self, integers: Self::V) -> FloatsOf<Self>;
+
+    /// Byte `place` of each word, which is signed, as f32.
+    fn byte(self, words: Self::V, place: usize) -> FloatsOf<Self>;
+
+    /// The elements of four vectors, which follow one another in memory, as unsigned bytes: word `i` holds the elements from `4 i`
+    /// on. They lie within 0 and 255, and are rounded to the nearest.
+    fn round_row(self, x: [FloatsOf<Self>; 4]) -> Self::V;
 }
+
+/// The vectors of f32 beside those of words.
+pub(crate) type FloatsOf<B> = <<B as Bytes>::Floats as Arithmetic>::V;
 
 impl ByteIsa {
     /// Every one of this processor, narrowest first.
+    #[cfg(test)]
     pub(crate) fn available() -> Vec<ByteIsa> {
-        #[allow(unused_mut)]
-        let mut found = vec![ByteIsa::Portable(PortableBytes)];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(ByteIsa::Avx2(Avx2Bytes(())));
-            }
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-                found.push(ByteIsa::Vnni(VnniBytes(())));
-            }
-        }
-        found
+        Isa::available().into_iter().flat_map(|isa| [ByteIsa::beside(isa), ByteIsa::fused(isa)]).flatten().collect()
     }
 
-    /// The one that multiplies faster than `isa` does f32, if there is one.
+    /// What multiplies bytes with the instructions of `isa` itself.
     pub(crate) fn beside(isa: Isa) -> Option<ByteIsa> {
-        ByteIsa::available().into_iter().find(|bytes| match (isa, bytes) {
+        match isa {
+            Isa::Portable(_) => Some(ByteIsa::Portable(PortableBytes)),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2(_), ByteIsa::Avx2(_)) | (Isa::Avx512(_), ByteIsa::Vnni(_)) => true,
-            _ => false,
-        })
+            Isa::Avx2(simd) => Some(ByteIsa::Avx2(Avx2Bytes(simd))),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => None,
+        }
+    }
+
+    /// The VNNI instructions that stand beside `isa`; `None` where it has none.
+    pub(crate) fn fused(isa: Isa) -> Option<ByteIsa> {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(simd) if is_x86_feature_detected!("avxvnni") => Some(ByteIsa::AvxVnni(AvxVnniBytes(simd))),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(simd) if is_x86_feature_detected!("avx512vnni") => Some(ByteIsa::Vnni(VnniBytes(simd))),
+            _ => None,
+        }
     }
 
     /// Columns of one packed panel: two vectors.
@@ -80,6 +107,8 @@ impl ByteIsa {
             ByteIsa::Portable(_) => 2 * PortableBytes::LANES,
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Avx2(_) => 2 * Avx2Bytes::LANES,
+            #[cfg(target_arch = "x86_64")]
+            ByteIsa::AvxVnni(_) => 2 * AvxVnniBytes::LANES,
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Vnni(_) => 2 * VnniBytes::LANES,
         }
@@ -91,6 +120,8 @@ impl ByteIsa {
             ByteIsa::Portable(_) => PortableBytes::LEVELS,
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Avx2(_) => Avx2Bytes::LEVELS,
+            #[cfg(target_arch = "x86_64")]
+            ByteIsa::AvxVnni(_) => AvxVnniBytes::LEVELS,
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Vnni(_) => VnniBytes::LEVELS,
         }
@@ -105,16 +136,24 @@ impl ByteIsa {
             kernel.run(bytes);
         }
         #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,avxvnni")]
+        fn avx_vnni(bytes: AvxVnniBytes, kernel: impl ByteKernel) {
+            kernel.run(bytes);
+        }
+        #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512vnni")]
         fn vnni(bytes: VnniBytes, kernel: impl ByteKernel) {
             kernel.run(bytes);
         }
         match self {
             ByteIsa::Portable(bytes) => kernel.run(bytes),
-            // SAFETY: an Avx2Bytes value exists only after detection of AVX2 and FMA in `available`.
+            // SAFETY: the Avx2 in an Avx2Bytes value proves AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Avx2(bytes) => unsafe { avx2(bytes, kernel) },
-            // SAFETY: a VnniBytes value exists only after detection of AVX-512F and VNNI in `available`.
+            // SAFETY: an AvxVnniBytes value exists only after detection of AVX-VNNI in `fused`; the Avx2 in it proves AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            ByteIsa::AvxVnni(bytes) => unsafe { avx_vnni(bytes, kernel) },
+            // SAFETY: a VnniBytes value exists only after detection of VNNI in `fused`; the Avx512 in it proves AVX-512F.
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Vnni(bytes) => unsafe { vnni(bytes, kernel) },
         }
@@ -160,6 +199,8 @@ impl Arithmetic for PortableBytes {
 }
 
 impl Bytes for PortableBytes {
+    type Floats = Portable;
+
     const LEVELS: i32 = 127;
 
     #[inline(always)]
@@ -172,23 +213,46 @@ impl Bytes for PortableBytes {
         });
         masks.enumerate().find(|(_, mask)| *mask != 0)
     }
+
+    #[inline(always)]
+    fn floats(self) -> Portable {
+        Portable
+    }
+    #[inline(always)]
+    fn to_floats(self, integers: [i32; 4]) -> [f32; 4] {
+        integers.map(|x| x as f32)
+    }
+    #[inline(always)]
+    fn byte(self, words: [i32; 4], place: usize) -> [f32; 4] {
+        words.map(|word| f32::from(word.to_le_bytes()[place] as i8))
+    }
+    #[inline(always)]
+    fn round_row(self, x: [[f32; 4]; 4]) -> [i32; 4] {
+        x.map(|x| i32::from_le_bytes(x.map(|x| x.round_ties_even() as u8)))
+    }
 }
 
 /// Proof of AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2Bytes(());
+pub(crate) struct Avx2Bytes(Avx2);
 
-/// Proof of AVX-512F and AVX-512 VNNI.
+/// Proof of AVX-VNNI, beside that of AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct VnniBytes(());
+pub(crate) struct AvxVnniBytes(Avx2);
+
+/// Proof of AVX-512 VNNI, beside that of AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VnniBytes(Avx512);
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
-    ($isa:ident, $vector:ident, $lanes:literal, $rows:literal, $levels:literal, $zero:ident, $splat:ident, $load:ident, $store:ident,
+    ($isa:ident, $simd:ident, $vector:ident, $lanes:literal, $rows:literal, $levels:literal, $zero:ident, $splat:ident, $load:ident, $store:ident,
      $floats:ident, $splat_f32:ident, $load_f32:ident, $to_f32:ident, $fma_f32:ident,
-     |$a:ident, $b:ident, $c:ident| $fma:expr, |$x:ident, $y:ident| $above:expr) => {
+     $move_up:ident, $move_down:ident, |$a:ident, $b:ident, $c:ident| $fma:expr, |$x:ident, $y:ident| $above:expr,
+     $pack:ident) => {
         impl Arithmetic for $isa {
             const LANES: usize = $lanes;
             const TILE_ROWS: usize = $rows;
@@ -226,7 +290,7 @@ macro_rules! x86 {
         impl $isa {
             /// The first twice `LANES` floats.
             #[inline(always)]
-            fn floats(self, x: &[f32]) -> [std::arch::x86_64::$floats; 2] {
+            fn both(self, x: &[f32]) -> [std::arch::x86_64::$floats; 2] {
                 let x = &x[..2 * Self::LANES];
                 // SAFETY: `self` proves the instruction set; the slice has twice LANES elements.
                 unsafe {
@@ -236,6 +300,8 @@ macro_rules! x86 {
         }
 
         impl Bytes for $isa {
+            type Floats = $simd;
+
             const LEVELS: i32 = $levels;
 
             #[inline(always)]
@@ -243,7 +309,7 @@ macro_rules! x86 {
                 use std::arch::x86_64::*;
                 let width = 2 * Self::LANES;
                 let (scale, slope, offset) =
-                    (self.floats(columns.scale), self.floats(columns.slope), self.floats(columns.offset));
+                    (self.both(columns.scale), self.both(columns.slope), self.both(columns.offset));
                 let rows = sums.chunks_exact(width).zip(q.iter().zip(floors));
                 for (row, (sums, (q, floor))) in rows.enumerate() {
                     let mut mask = 0;
@@ -262,8 +328,62 @@ macro_rules! x86 {
                 }
                 None
             }
+
+            #[inline(always)]
+            fn floats(self) -> $simd {
+                self.0
+            }
+            #[inline(always)]
+            fn to_floats(self, integers: Self::V) -> FloatsOf<Self> {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { std::arch::x86_64::$to_f32(integers) }
+            }
+            #[inline(always)]
+            fn byte(self, words: Self::V, place: usize) -> FloatsOf<Self> {
+                use std::arch::x86_64::*;
+                // SAFETY: `self` proves the instruction set.
+                unsafe { $to_f32($move_down::<24>($move_up(words, $splat(24 - 8 * place as i32)))) }
+            }
+            #[inline(always)]
+            fn round_row(self, x: [FloatsOf<Self>; 4]) -> Self::V {
+                // SAFETY: `self` proves the instruction set.
+                unsafe { $pack(x) }
+            }
         }
     };
+}
+
+/// [`Bytes::round_row`] of eight lanes.
+///
+/// # Safety
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn pack_256(x: [std::arch::x86_64::__m256; 4]) -> std::arch::x86_64::__m256i {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        let [a, b, c, d] = x.map(|x| _mm256_cvtps_epi32(x));
+        // Each pack works in the lower and the upper half for itself.
+        let packed = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+    }
+}
+
+/// [`Bytes::round_row`] of sixteen lanes.
+///
+/// # Safety
+/// The processor has AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn pack_512(x: [std::arch::x86_64::__m512; 4]) -> std::arch::x86_64::__m512i {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        let [a, b, c, d] = x.map(|x| _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+        let low = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(low, c), d)
+    }
 }
 
 // Products of two neighbours are added in 16 bits, which saturate: 2 x 127 x 127 fits, so the left operand has 7 bits.
@@ -271,6 +391,7 @@ macro_rules! x86 {
 #[cfg(target_arch = "x86_64")]
 x86!(
     Avx2Bytes,
+    Avx2,
     __m256i,
     8,
     5,
@@ -284,12 +405,39 @@ x86!(
     _mm256_loadu_ps,
     _mm256_cvtepi32_ps,
     _mm256_fmadd_ps,
+    _mm256_sllv_epi32,
+    _mm256_srai_epi32,
     |a, b, c| _mm256_add_epi32(c, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1))),
-    |x, y| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) as u32
+    |x, y| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) as u32,
+    pack_256
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    AvxVnniBytes,
+    Avx2,
+    __m256i,
+    8,
+    6,
+    127,
+    _mm256_setzero_si256,
+    _mm256_set1_epi32,
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    __m256,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_cvtepi32_ps,
+    _mm256_fmadd_ps,
+    _mm256_sllv_epi32,
+    _mm256_srai_epi32,
+    |a, b, c| _mm256_dpbusd_avx_epi32(c, a, b),
+    |x, y| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, y)) as u32,
+    pack_256
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
     VnniBytes,
+    Avx512,
     __m512i,
     16,
     12,
@@ -303,77 +451,12 @@ x86!(
     _mm512_loadu_ps,
     _mm512_cvtepi32_ps,
     _mm512_fmadd_ps,
+    _mm512_sllv_epi32,
+    _mm512_srai_epi32,
     |a, b, c| _mm512_dpbusd_epi32(c, a, b),
-    |x, y| u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, y))
+    |x, y| u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, y)),
+    pack_512
 );
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One vector times another, added to a third.
-    struct Fma<'a>([&'a [i32]; 3], &'a mut [i32]);
-
-    impl ByteKernel for Fma<'_> {
-        #[inline(always)]
-        fn run<B: Bytes>(self, bytes: B) {
-            let [a, b, c] = self.0.map(|x| bytes.load(x));
-            bytes.store(bytes.fma(a, b, c), self.1);
-        }
-    }
-
-    #[test]
-    fn products_of_bytes_are_exact() {
-        for isa in ByteIsa::available() {
-            let zero = isa.levels();
-            let left = [1, zero, 2 * zero, zero - 1].map(|x| x as u8);
-            let right = [-127i8, -1, 0, 1, 126, 127];
-            for i in 0..4usize.pow(4) {
-                let a: [u8; 4] = std::array::from_fn(|k| left[i / 4usize.pow(k as u32) % 4]);
-                for j in 0..6usize.pow(4) {
-                    let b: [i8; 4] = std::array::from_fn(|k| right[j / 6usize.pow(k as u32) % 6]);
-                    let words = [i32::from_le_bytes(a), i32::from_le_bytes(b.map(|x| x as u8)), -7].map(|x| [x; 16]);
-                    let mut sums = [0; 16];
-                    isa.run(Fma([&words[0], &words[1], &words[2]], &mut sums));
-                    let expected = a.into_iter().zip(b).map(|(a, b)| i32::from(a) * i32::from(b)).sum::<i32>() - 7;
-                    assert!(sums[..isa.panel_width() / 2].iter().all(|sum| *sum == expected), "{isa:?}: {a:?} {b:?}");
-                }
-            }
-        }
-    }
-
-    /// The first row with columns above.
-    struct Above<'a>(&'a [i32], Columns<'a>, [&'a [f32]; 2], &'a mut Option<(usize, u32)>);
-
-    impl ByteKernel for Above<'_> {
-        #[inline(always)]
-        fn run<B: Bytes>(self, bytes: B) {
-            *self.3 = bytes.above(self.0, self.1, self.2[0], self.2[1]);
-        }
-    }
-
-    #[test]
-    fn columns_above_the_floor_are_told() {
-        let sums: Vec<i32> = (0..32).map(|c| (c * 7 % 32 - 16) * 1000).collect();
-        let scale: Vec<f32> = (0..32).map(|c| 0.25 + c as f32).collect();
-        let slope: Vec<f32> = (0..32).map(|c| (c * 5 % 32) as f32 - 16.0).collect();
-        let mut offset: Vec<f32> = (0..32).map(|c| (c * 3 % 32) as f32).collect();
-        offset[3] = f32::NEG_INFINITY;
-        let columns = Columns { scale: &scale, slope: &slope, offset: &offset };
-        // Small numbers of quarters: exact.
-        for (q, floor) in [(0.0, 0.0), (2.0, 100.0), (-64.0, -3000.25), (1.0, f32::NEG_INFINITY), (1.0, f32::INFINITY)]
-        {
-            for isa in ByteIsa::available() {
-                let width = isa.panel_width();
-                let number = |c: usize| sums[c] as f32 * scale[c] + offset[c] + slope[c] * q;
-                let mask = (0..width).fold(0u32, |mask, c| mask | u32::from(number(c) > floor) << c);
-                // Two rows of which none is above, then this one.
-                let rows = [&sums[..width], &sums[..width], &sums[..width]].concat();
-                let mut found = None;
-                let floors = [f32::INFINITY, f32::INFINITY, floor];
-                isa.run(Above(&rows, columns, [&[q; 3], &floors], &mut found));
-                assert_eq!(found, (mask != 0).then_some((2, mask)), "{isa:?}: {q}, {floor}");
-            }
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 use super::bf16::Bf16Isa;
 use super::bytes::ByteIsa;
 use super::simd::Isa;
+use crate::backend::Precision;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The environment variable that names a level.
@@ -15,6 +16,8 @@ pub(crate) enum Level {
     /// Plain Rust.
     Portable,
     Avx2,
+    /// Sums of products of bytes, in vectors of AVX2.
+    AvxVnni,
     Avx512,
     /// Sums of products of bytes.
     Avx512Vnni,
@@ -30,15 +33,19 @@ pub(crate) struct Instructions {
     pub bytes: Option<ByteIsa>,
     /// For bf16 products.
     pub bf16: Option<Bf16Isa>,
+    /// For products of bytes in layers: only what multiplies all eight bits.
+    pub int8: Option<ByteIsa>,
 }
 
 impl Level {
-    const ALL: [Level; 5] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Vnni, Level::Avx512Bf16];
+    const ALL: [Level; 6] =
+        [Level::Portable, Level::Avx2, Level::AvxVnni, Level::Avx512, Level::Avx512Vnni, Level::Avx512Bf16];
 
     fn name(self) -> &'static str {
         match self {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
+            Level::AvxVnni => "avx-vnni",
             Level::Avx512 => "avx512",
             Level::Avx512Vnni => "avx512-vnni",
             Level::Avx512Bf16 => "avx512-bf16",
@@ -50,17 +57,18 @@ impl Level {
         let f32 = Isa::available().into_iter().find(|isa| match isa {
             Isa::Portable(_) => self == Level::Portable,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) => self == Level::Avx2,
+            Isa::Avx2(_) => matches!(self, Level::Avx2 | Level::AvxVnni),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => self >= Level::Avx512,
         })?;
-        let (bytes, bf16) = (ByteIsa::beside(f32), Bf16Isa::beside(f32));
+        let (vnni, bf16) = (ByteIsa::fused(f32), Bf16Isa::beside(f32));
+        let plain = Instructions { f32, bytes: None, bf16: None, int8: None };
         match self {
-            Level::Portable => Some(Instructions { f32, bytes: None, bf16 }),
-            Level::Avx2 => Some(Instructions { f32, bytes, bf16: None }),
-            Level::Avx512 => Some(Instructions { f32, bytes: None, bf16: None }),
-            Level::Avx512Vnni => Some(Instructions { f32, bytes: Some(bytes?), bf16: None }),
-            Level::Avx512Bf16 => Some(Instructions { f32, bytes, bf16: Some(bf16?) }),
+            Level::Portable => Some(Instructions { bf16, int8: ByteIsa::beside(f32), ..plain }),
+            Level::Avx2 => Some(Instructions { bytes: ByteIsa::beside(f32), ..plain }),
+            Level::Avx512 => Some(plain),
+            Level::AvxVnni | Level::Avx512Vnni => Some(Instructions { bytes: Some(vnni?), int8: vnni, ..plain }),
+            Level::Avx512Bf16 => Some(Instructions { bytes: vnni, bf16: Some(bf16?), int8: vnni, ..plain }),
         }
     }
 
@@ -71,7 +79,17 @@ impl Level {
 }
 
 impl Instructions {
-    /// The instruction sets of the level in `INCTRL_CPU`, or else all of this CPU. Plain Rust multiplies bf16 far
+    /// Whether they compute in `precision`.
+    pub(crate) fn support(&self, precision: Precision) -> bool {
+        match precision {
+            Precision::F32 => true,
+            Precision::Bf16 => self.bf16.is_some(),
+            Precision::Int8 => self.int8.is_some(),
+            Precision::F16 => false,
+        }
+    }
+
+    /// The instruction sets of the level in `INCTRL_CPU`, or else all of this CPU. Plain Rust multiplies bf16 and bytes
     /// slower than f32, so it does so only if it is requested by name.
     ///
     /// # Errors
@@ -86,13 +104,8 @@ impl Instructions {
     fn widest(available: &[(Level, Instructions)]) -> Self {
         match available.last() {
             Some((level, widest)) if *level > Level::Portable => *widest,
-            _ => Instructions { bf16: None, ..Self::portable() },
+            _ => Instructions { f32: Isa::portable(), bytes: None, bf16: None, int8: None },
         }
-    }
-
-    fn portable() -> Self {
-        let f32 = Isa::portable();
-        Instructions { f32, bytes: None, bf16: Bf16Isa::beside(f32) }
     }
 
     fn named(name: &str, available: &[(Level, Instructions)]) -> Result<Self> {
@@ -121,19 +134,25 @@ mod tests {
             let found = Instructions::named(level.name(), &available).unwrap();
             assert_eq!(found.f32.name(), instructions.f32.name(), "{level:?}");
             assert_eq!(found.bf16.is_some(), matches!(level, Level::Portable | Level::Avx512Bf16), "{level:?}");
+            // Bytes of 7 bits are for searches alone.
+            let none = matches!(level, Level::Avx2 | Level::Avx512);
+            assert!(found.int8.is_none() || !none, "{level:?}");
+            assert!(found.int8.is_some() || none || *level == Level::Avx512Bf16, "{level:?}");
         }
         let error = Instructions::named("avx9", &available).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Argument);
-        assert!(error.to_string().contains("portable, avx2, avx512"), "{error}");
+        assert!(error.to_string().contains("portable, avx2, avx-vnni, avx512"), "{error}");
         let error = Instructions::named("avx512-bf16", &available[..1]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Device);
         assert!(error.to_string().contains("it has portable"), "{error}");
     }
 
     #[test]
-    fn plain_rust_multiplies_bf16_only_where_it_is_named() {
+    fn plain_rust_multiplies_bf16_and_bytes_only_where_it_is_named() {
         let available = Level::available();
-        assert!(Instructions::widest(&available[..1]).bf16.is_none());
-        assert!(Instructions::named("portable", &available).unwrap().bf16.is_some());
+        let (unasked, named) =
+            (Instructions::widest(&available[..1]), Instructions::named("portable", &available).unwrap());
+        assert!(unasked.bf16.is_none() && unasked.int8.is_none());
+        assert!(named.bf16.is_some() && named.int8.is_some());
     }
 }

@@ -5,13 +5,16 @@ use std::ops::Range;
 
 use super::bf16::{self, Bf16Isa};
 use super::blocks::{BLOCK_ROWS, Panels, SCRATCH, Shares, walk};
+use super::bytes::ByteIsa;
+use super::int8;
 use super::packed::{Aligned, MAX_PANEL, pack_transposed, packed_len};
 use super::pool::Disjoint;
 use super::simd::{Kernel, Simd};
 use super::tile::{Lines, Rows};
 use super::{Cpu, math};
-use crate::backend::{Gelu, need};
+use crate::backend::{Gelu, Role, need};
 use crate::error::Result;
+use crate::tensor::TensorView;
 
 /// A linear layer, packed.
 pub struct Linear {
@@ -27,6 +30,7 @@ enum Weights {
     /// Panels of `[inputs, panel_width]`.
     F32(Aligned),
     Bf16(Bf16Isa, bf16::linear::Packed),
+    Int8(ByteIsa, int8::linear::Packed),
 }
 
 /// What happens to `x Wᵀ + b` before it is written.
@@ -38,14 +42,37 @@ pub(super) enum Epilogue {
 }
 
 impl Cpu {
-    /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one.
+    /// Packs the rows `rows` of a stored layer.
+    ///
+    /// # Errors
+    /// As [`Cpu::pack_linear`].
+    pub(super) fn pack_rows(
+        &mut self,
+        role: Role,
+        weight: &TensorView<'_>,
+        rows: Range<usize>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Linear> {
+        let inputs = weight.shape[1..].iter().product();
+        let bias = bias.map(|bias| {
+            let mut values = vec![0.0; rows.len()];
+            bias.read_f32(rows.start, &mut values);
+            values
+        });
+        self.pack_linear(role, [inputs, rows.len()], bias.as_deref(), |output, values| {
+            weight.read_f32((rows.start + output) * inputs, values);
+        })
+    }
+
+    /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one. `role` decides whether they may be
+    /// quantised.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
     pub(super) fn pack_linear(
         &mut self,
-        inputs: usize,
-        outputs: usize,
+        role: Role,
+        [inputs, outputs]: [usize; 2],
         bias: Option<&[f32]>,
         row: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<Linear> {
@@ -54,9 +81,11 @@ impl Cpu {
         if let Some(bias) = bias {
             padded.as_mut_slice()[..outputs].copy_from_slice(bias);
         }
-        let weights = match self.bf16 {
-            None => Weights::F32(self.pack_f32(&what, inputs, outputs, row)?),
-            Some(isa) => Weights::Bf16(isa, self.pack_bf16(isa, &what, [inputs, outputs], row)?),
+        let int8 = self.int8.filter(|_| role == Role::TokenWeight && int8::fits(inputs));
+        let weights = match (int8, self.bf16) {
+            (Some(isa), _) => Weights::Int8(isa, self.pack_int8(isa, &what, [inputs, outputs], row)?),
+            (None, Some(isa)) => Weights::Bf16(isa, self.pack_bf16(isa, &what, [inputs, outputs], row)?),
+            (None, None) => Weights::F32(self.pack_f32(&what, inputs, outputs, row)?),
         };
         Ok(Linear { inputs, outputs, weights, bias: padded })
     }
@@ -98,6 +127,7 @@ impl Cpu {
         match &w.weights {
             Weights::F32(panels) => self.multiply_f32(x, w.inputs, panels, finish),
             Weights::Bf16(isa, packed) => self.multiply_bf16(*isa, x, w.inputs, packed, finish),
+            Weights::Int8(isa, packed) => self.multiply_int8(*isa, x, w.inputs, packed, finish),
         }
     }
 
@@ -209,22 +239,29 @@ impl Finish<'_> {
     /// Takes the sums of a panel, `[rows, 2 * LANES]`.
     #[inline(always)]
     pub(super) fn panel<S: Simd>(&self, simd: S, panel: usize, sums: &[f32]) {
+        for (row, sums) in sums.chunks_exact(2 * S::LANES).enumerate().take(self.rows.len()) {
+            self.row(simd, panel, row, sums);
+        }
+    }
+
+    /// Takes the sums of a panel in row `row` of `rows`.
+    #[inline(always)]
+    pub(super) fn row<S: Simd>(&self, simd: S, panel: usize, row: usize, sums: &[f32]) {
         let width = 2 * S::LANES;
         let column = panel * width;
         let columns = width.min(self.outputs - column);
         let bias = &self.bias[column..][..width];
-        for (row, sums) in self.rows.clone().zip(sums.chunks_exact(width)) {
-            // SAFETY: tasks differ in rows or in panels, and a task writes each of its rows and panels once.
-            let out = unsafe { self.out.slice(row * self.outputs + column, columns) };
-            if columns == width {
-                self.epilogue.apply(simd, sums, bias, out);
-            } else {
-                // Columns beyond the edge exist in the panel only.
-                let mut edge = [0.0; MAX_PANEL];
-                edge[..columns].copy_from_slice(out);
-                self.epilogue.apply(simd, sums, bias, &mut edge);
-                out.copy_from_slice(&edge[..columns]);
-            }
+        let at = (self.rows.start + row) * self.outputs + column;
+        // SAFETY: tasks differ in rows or in panels, and a task writes each of its rows and panels once.
+        let out = unsafe { self.out.slice(at, columns) };
+        if columns == width {
+            self.epilogue.apply(simd, sums, bias, out);
+        } else {
+            // Columns beyond the edge exist in the panel only.
+            let mut edge = [0.0; MAX_PANEL];
+            edge[..columns].copy_from_slice(out);
+            self.epilogue.apply(simd, sums, bias, &mut edge);
+            out.copy_from_slice(&edge[..columns]);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The CPU backend. It has its own threads and uses the widest instruction set of the CPU. It computes in f32, or the
-//! products in bf16 (`bf16/`).
+//! products in bf16 (`bf16/`) or in bytes (`int8/`).
 //!
 //! It is also the reference of the other devices. Weights are packed once, at load, for the product kernel
 //! (`linear.rs`). Forked queues share the threads (`crew.rs`), but each queue has its own scratch memory for each
@@ -30,6 +30,7 @@ mod embed;
 mod enlarge;
 mod gelu;
 mod gram;
+mod int8;
 mod join_layers;
 mod layer_norm;
 mod level;
@@ -74,9 +75,12 @@ pub struct Cpu {
     isa: Isa,
     /// What searches by bytes.
     bytes: Option<ByteIsa>,
+    precision: Precision,
     /// What multiplies bf16, where weights and operands are rounded to it.
     bf16: Option<Bf16Isa>,
-    /// The rounded left operand of a product.
+    /// What multiplies bytes, where the weights of blocks are quantised.
+    int8: Option<ByteIsa>,
+    /// The rounded or quantised left operand of a product.
     rounded: Vec<i32>,
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
@@ -181,10 +185,12 @@ impl Cpu {
     /// cannot start a thread, or the CPU does not support the precision or `INCTRL_CPU`.
     pub fn with_precision(threads: usize, precision: Option<Precision>) -> Result<Self> {
         let instructions = Instructions::chosen()?;
-        let has = [Precision::F32, Precision::Bf16];
-        let has = if instructions.bf16.is_some() { &has[..] } else { &has[..1] };
-        let what = format!("this CPU ({}, without AVX512-BF16)", instructions.f32.name());
-        let precision = Precision::choose(precision, &what, has)?;
+        let has = [Precision::F32, Precision::Bf16, Precision::Int8];
+        let has: Vec<Precision> = has.into_iter().filter(|precision| instructions.support(*precision)).collect();
+        let lacks = |precision, name| if has.contains(&precision) { "" } else { name };
+        let (bf16, vnni) = (lacks(Precision::Bf16, ", without AVX512-BF16"), lacks(Precision::Int8, ", without VNNI"));
+        let what = format!("this CPU ({}{bf16}{vnni})", instructions.f32.name());
+        let precision = Precision::choose(precision, &what, &has)?;
         Self::of_instructions(threads, instructions, precision)
     }
 
@@ -193,7 +199,7 @@ impl Cpu {
     /// # Errors
     /// As [`Cpu::new`].
     pub fn of_each_instruction_set(threads: usize, precision: Precision) -> Result<Vec<Self>> {
-        let able = |instructions: &Instructions| precision != Precision::Bf16 || instructions.bf16.is_some();
+        let able = |instructions: &Instructions| instructions.support(precision);
         let available = Level::available().into_iter().map(|(_, instructions)| instructions).filter(able);
         available.map(|instructions| Self::of_instructions(threads, instructions, precision)).collect()
     }
@@ -206,11 +212,13 @@ impl Cpu {
         let pool = Pool::new(threads, Scratch::default).map_err(|error| {
             Error::new(ErrorKind::Device, format!("cannot start {threads} threads; ask for fewer")).because(error)
         })?;
-        let Instructions { f32: isa, bytes, bf16 } = instructions;
+        let Instructions { f32: isa, bytes, bf16, int8 } = instructions;
         Ok(Cpu {
             isa,
             bytes,
-            bf16: bf16.filter(|_| precision == Precision::Bf16),
+            precision,
+            bf16: bf16.filter(|_| precision != Precision::F32),
+            int8: int8.filter(|_| precision == Precision::Int8),
             rounded: Vec::new(),
             pool,
             preprocess: preprocess::Pixels::default(),
@@ -248,7 +256,9 @@ impl Backend for Cpu {
         Ok(Cpu {
             isa: self.isa,
             bytes: self.bytes,
+            precision: self.precision,
             bf16: self.bf16,
+            int8: self.int8,
             rounded: Vec::new(),
             pool: self.pool.beside(Scratch::default),
             preprocess: preprocess::Pixels::default(),
@@ -263,12 +273,17 @@ impl Backend for Cpu {
 
     fn describe(&self) -> String {
         let threads = self.pool.threads();
-        let precision = if self.bf16.is_some() { ", bf16" } else { "" };
+        let precision = match (self.precision, self.bf16) {
+            (Precision::Bf16, _) => ", bf16",
+            (Precision::Int8, Some(_)) => ", int8 beside bf16",
+            (Precision::Int8, None) => ", int8 beside f32",
+            _ => "",
+        };
         format!("CPU, {}{precision}, {threads} thread{}", self.isa.name(), if threads == 1 { "" } else { "s" })
     }
 
     fn precision(&self) -> Precision {
-        if self.bf16.is_some() { Precision::Bf16 } else { Precision::F32 }
+        self.precision
     }
 
     /// f32 for every role: a product rounds its operand itself, once for all columns.
@@ -302,21 +317,22 @@ impl Backend for Cpu {
         rows: Range<usize>,
         bias: Option<&TensorView<'_>>,
     ) -> Result<Linear> {
-        let inputs = weight.shape[1..].iter().product();
-        let bias = bias.map(|bias| {
-            let mut values = vec![0.0; rows.len()];
-            bias.read_f32(rows.start, &mut values);
-            values
-        });
-        self.pack_linear(inputs, rows.len(), bias.as_deref(), |output, values| {
-            weight.read_f32((rows.start + output) * inputs, values);
-        })
+        self.pack_rows(Role::Weight, weight, rows, bias)
+    }
+
+    fn token_weights(
+        &mut self,
+        weight: &TensorView<'_>,
+        rows: Range<usize>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Linear> {
+        self.pack_rows(Role::TokenWeight, weight, rows, bias)
     }
 
     fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Linear> {
         let (inputs, outputs) = (weight.shape[0], weight.shape[1]);
         let values = weight.to_f32()?;
-        self.pack_linear(inputs, outputs, None, |output, column| {
+        self.pack_linear(Role::Weight, [inputs, outputs], None, |output, column| {
             column.iter_mut().enumerate().for_each(|(input, x)| *x = values[input * outputs + output]);
         })
     }

@@ -41,7 +41,7 @@ pub struct InstructionPeak {
 /// As [`Cpu::new`].
 pub fn roofline(threads: usize) -> Result<Vec<InstructionPeak>> {
     let mut cpu = Cpu::new(threads)?;
-    let Instructions { f32, bytes, bf16 } = Instructions::chosen()?;
+    let Instructions { f32, bytes, bf16, .. } = Instructions::chosen()?;
     let mut peaks = Vec::new();
     let mut tell = |instruction, operands, operations: usize, task: &(dyn Fn() + Sync)| {
         let tasks = TASKS * threads;
@@ -62,7 +62,7 @@ pub fn roofline(threads: usize) -> Result<Vec<InstructionPeak>> {
         tell("vdpbf16ps", "bf16", 4 * lanes, &|| isa.run(Chains(0x3f00_3f00)));
     }
     #[cfg(target_arch = "x86_64")]
-    if let Some(isa @ ByteIsa::Vnni(_)) = bytes {
+    if let Some(isa @ (ByteIsa::AvxVnni(_) | ByteIsa::Vnni(_))) = bytes {
         tell("vpdpbusd", "i8", 8 * lanes, &|| isa.run(Chains(0x0101_0101)));
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -106,6 +106,12 @@ impl<'a, T: Copy> Rows<'a, T> {
         &self.data[row * self.stride..][..self.depth]
     }
 
+    /// Row `row` and what stands behind it, `stride` elements.
+    #[inline(always)]
+    pub(crate) fn whole(self, row: usize) -> &'a [T] {
+        &self.data[row * self.stride..][..self.stride]
+    }
+
     /// The rows from `row` on, and of each the elements `from .. from + depth`.
     #[inline(always)]
     pub(crate) fn part(self, row: usize, from: usize, depth: usize) -> Self {

@@ -14,10 +14,12 @@
 //! A [`Ranking`] sorts once and computes all metrics.
 
 mod pixels;
+mod rank_correlation;
 mod ranking;
 mod regions;
 
 pub use pixels::{PixelRanking, Pixels};
+pub use rank_correlation::rank_correlation;
 pub use ranking::{Best, Confusion, Ranking, Step};
 pub use regions::regions;
 

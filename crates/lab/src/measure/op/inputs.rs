@@ -123,7 +123,7 @@ impl<B: Backend> NormInput<B> {
     }
 }
 
-/// A linear layer, its weights as the device multiplies them.
+/// A linear layer of a block, its weights as the device multiplies them, or quantises them from.
 pub struct LayerInput<B: Backend> {
     /// `[outputs, inputs]`.
     pub weight: Vec<f32>,
@@ -137,7 +137,7 @@ impl<B: Backend> LayerInput<B> {
         let mut weight: Vec<f32> = numbers(seed, outputs * inputs).iter().map(|x| x * scale).collect();
         // A device may keep the bias as its operands.
         let mut bias = numbers(seed + 1, outputs);
-        let dtype = backend.precision().stores(Role::Weight);
+        let dtype = backend.precision().stores(Role::TokenWeight);
         stored_as(dtype, &mut weight);
         stored_as(dtype, &mut bias);
         let (weight_bytes, bias_bytes) = (bytes(&weight), bytes(&bias));
@@ -145,7 +145,7 @@ impl<B: Backend> LayerInput<B> {
         let view = TensorView { name: "weight", shape: &shape, dtype: DType::F32, bytes: (&weight_bytes).into() };
         let shape = [outputs];
         let view_bias = TensorView { name: "bias", shape: &shape, dtype: DType::F32, bytes: (&bias_bytes).into() };
-        let layer = backend.linear_weights(&view, 0..outputs, Some(&view_bias))?;
+        let layer = backend.token_weights(&view, 0..outputs, Some(&view_bias))?;
         Ok(LayerInput { weight, bias, layer })
     }
 }

@@ -1,8 +1,8 @@
 //! `x Wᵀ + b`, stored, added, or through GELU.
 
-use inctrl::Result;
 use inctrl::backend::{Backend, Gelu, Role};
 use inctrl::methods::inctrl::HeadOps;
+use inctrl::{Precision, Result};
 
 use super::comparison::{Comparison, places, rounding, sum_error};
 use super::gelu;
@@ -21,6 +21,17 @@ pub const LINEAR_GELU: Operation = Operation {
     formula: "out = gelu(x Wᵀ + b)",
     sizes: &[SIZES[0], SIZES[1], SIZES[2], Size::switch("quick", "1: x σ(1.702 x) in place of x Φ(x)")],
 };
+
+/// What a product can lose if both operands are rounded to bytes: half a step of each element. A row has 255 steps from its
+/// least element to its largest, a row of weights 127 from zero to its largest.
+fn quantisation_error(x: &[f32], w: &[f32]) -> f64 {
+    let (mut least, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
+    x.iter().for_each(|&x| (least, largest) = (least.min(x), largest.max(x)));
+    let weight = w.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+    // A thousandth more for the roundings of the steps themselves.
+    let [of_x, of_w] = [(largest - least) / 255.0, weight / 127.0].map(|step| 0.5005 * f64::from(step));
+    x.iter().zip(w).map(|(&x, &w)| f64::from(x.abs()) * of_w + (f64::from(w.abs()) + of_w) * of_x).sum()
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
@@ -58,7 +69,8 @@ impl<B: HeadOps> Linear<B> {
         };
         let operand = backend.precision().stores(Role::Operand).size();
         let out_bytes = if then == Then::Add { 2 * 4 } else { operand };
-        let bytes = (rows * inputs + inputs * outputs) * operand + rows * outputs * out_bytes;
+        let weight = if backend.precision() == Precision::Int8 { 1 } else { operand };
+        let bytes = rows * inputs * operand + inputs * outputs * weight + rows * outputs * out_bytes;
         Ok(Box::new(Linear { rows, inputs, outputs, then, x, weights, before, out, bytes }))
     }
 }
@@ -83,7 +95,10 @@ impl<B: HeadOps> Case<B> for Linear<B> {
                 let w = &self.weights.weight[column * self.inputs..][..self.inputs];
                 let bias = f64::from(self.weights.bias[column]);
                 let (sum, at) = (dot(x, w) + bias, row * self.outputs + column);
-                let error = sum_error(self.inputs + 1, magnitude(x, w) + bias.abs());
+                let mut error = sum_error(self.inputs + 1, magnitude(x, w) + bias.abs());
+                if backend.precision() == Precision::Int8 {
+                    error += quantisation_error(x, w);
+                }
                 let (expected, error) = match self.then {
                     Then::Store => (sum, error + stored * sum.abs()),
                     // What it is added to is f32.

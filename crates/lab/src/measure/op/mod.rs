@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_operation_agrees_with_its_formula() {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
             for mut cpu in Cpu::of_each_instruction_set(2, precision).unwrap() {
                 for operation in OPERATIONS {
                     let checked = prepare(&mut cpu, &small(operation)).unwrap();

@@ -1,0 +1,221 @@
+//! Products of bytes: an instruction multiplies four times as many of them as it does f32, and the sums are exact integers.
+//!
+//! A row of the left operand is `x ≈ least + scale u` with integers `u` from 0 to 255, and a row of weights `w ≈ step q` with
+//! integers `q` from -127 to 127, so that `x · w ≈ scale step Σ u q + least step Σ q`. Each row of either has a scale of its own: a
+//! result depends on its own row of `x` only.
+//!
+//! The published models have massive activations: at some tokens, a few of hundreds of columns are tens of times larger than
+//! the others (Sun et al. 2024; "Vision Transformers Need Registers", Darcet et al. 2024). A scale that covers them leaves few steps for
+//! the rest. So the range of a row ends [`FAR`] standard deviations from its mean, and what lies beyond is kept apart: such
+//! a column counts as the nearer end of the range, and its rest is multiplied in f32 with weights of 16 bits. These are the
+//! integers `q` and, in a second byte, what `q` has lost, in steps of 1/254.
+//!
+//! Layers that are not quantised, and attention, compute in bf16 where the CPU does, or else in f32.
+
+use super::bytes::{ByteKernel, Bytes};
+use super::simd::Simd;
+use super::tile::Arithmetic;
+
+pub(super) mod linear;
+
+/// Standard deviations from a row's mean to the ends of its range, at most.
+const FAR: f32 = 8.0;
+/// Columns of a row that are kept apart, at most: each costs about a twentieth of the row's product. With more, the range
+/// grows.
+const MOST_APART: usize = 16;
+/// The factor by which it grows.
+const GROWTH: f32 = 1.5;
+/// How often the range is narrowed: columns that are set apart no longer count for the mean and the deviation.
+const ROUNDS: usize = 3;
+/// The largest integer of a left operand.
+const LEVELS: f32 = 255.0;
+/// The largest integer of a weight.
+const WEIGHT_LEVELS: f32 = 127.0;
+/// Steps of the second byte in one of the first.
+const FINE: f32 = 254.0;
+/// A scale below this counts as none, so that its inverse is finite.
+const LEAST_SCALE: f32 = 1e-30;
+
+/// Whether sums of products of rows of `columns` elements fit in 32 bits.
+pub(super) fn fits(columns: usize) -> bool {
+    columns <= 1 << 16
+}
+
+/// The words of `columns` elements.
+fn words(columns: usize) -> usize {
+    columns.div_ceil(4)
+}
+
+/// The words of a quantised row of `columns` elements: those of its integers, then its [`Head`].
+fn row_words(columns: usize) -> usize {
+    const LINE: usize = 16;
+    (words(columns) + Head::WORDS).next_multiple_of(LINE)
+}
+
+/// What stands behind the integers of a row: scale, least, the number of columns kept apart, and for each of them its index and its
+/// rest.
+#[derive(Clone, Copy)]
+struct Head<'a>(&'a [i32]);
+
+impl<'a> Head<'a> {
+    const WORDS: usize = 3 + 2 * MOST_APART;
+
+    #[inline(always)]
+    fn of(row: &'a [i32], depth: usize) -> Self {
+        Head(&row[depth..][..Self::WORDS])
+    }
+
+    #[inline(always)]
+    fn scale(self) -> f32 {
+        f32::from_bits(self.0[0] as u32)
+    }
+
+    #[inline(always)]
+    fn least(self) -> f32 {
+        f32::from_bits(self.0[1] as u32)
+    }
+
+    /// Columns and rests.
+    #[inline(always)]
+    fn apart(self) -> impl Iterator<Item = (usize, f32)> + 'a {
+        let pairs = self.0[3..].chunks_exact(2).take(self.0[2] as usize);
+        pairs.map(|pair| (pair[0] as usize, f32::from_bits(pair[1] as u32)))
+    }
+}
+
+/// Quantises rows of `[rows, columns]` into [`row_words`] each.
+struct QuantiseRows<'a> {
+    x: &'a [f32],
+    columns: usize,
+    rows: &'a mut [i32],
+}
+
+impl ByteKernel for QuantiseRows<'_> {
+    #[inline(always)]
+    fn run<B: Bytes>(self, bytes: B) {
+        let rows = self.rows.chunks_exact_mut(row_words(self.columns));
+        self.x.chunks_exact(self.columns).zip(rows).for_each(|(x, row)| quantise(bytes, x, row));
+    }
+}
+
+/// The elements of a row that are near its centre.
+#[derive(Clone, Copy)]
+struct Near {
+    /// Whether an element counts: `|x - centre| <= limit`.
+    centre: f32,
+    limit: f32,
+    /// How many elements do not.
+    beyond: f32,
+    mean: f32,
+    deviation: f32,
+    least: f32,
+    largest: f32,
+}
+
+/// The range holds the centre, which is an element, or lies among elements that count.
+#[inline(always)]
+fn near<S: Simd>(simd: S, row: &[f32], centre: f32, limit: f32) -> Near {
+    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    let (centres, limits) = (simd.splat(centre), simd.splat(limit));
+    let (mut beyond, mut sum, mut squares, mut least, mut largest) = (zero, zero, zero, zero, zero);
+    let mut each = |x: S::V| {
+        let d = simd.sub(x, centres);
+        let room = simd.sub(limits, simd.max(d, simd.sub(zero, d)));
+        // What is beyond counts as the centre; it is taken off the count below.
+        let d = simd.where_negative(room, zero, d);
+        beyond = simd.add(beyond, simd.where_negative(room, one, zero));
+        sum = simd.add(sum, d);
+        squares = simd.fma(d, d, squares);
+        // Of two operands it is the second that NaN goes through; sums show NaN anyway.
+        least = simd.min(d, least);
+        largest = simd.max(d, largest);
+    };
+    let chunks = row.chunks_exact(S::LANES);
+    let tail = chunks.remainder();
+    chunks.for_each(|x| each(simd.load(x)));
+    if !tail.is_empty() {
+        let mut padded = [centre; 16];
+        padded[..tail.len()].copy_from_slice(tail);
+        each(simd.load(&padded));
+    }
+    let (beyond, sum, squares) = (simd.sum_lanes(beyond), simd.sum_lanes(sum), simd.sum_lanes(squares));
+    let count = (row.len() as f32 - beyond).max(1.0);
+    let mean = sum / count;
+    let least = -simd.max_lanes(simd.sub(zero, least));
+    Near {
+        centre,
+        limit,
+        beyond,
+        mean: centre + mean,
+        // `max` would hide NaN.
+        deviation: if squares.is_finite() { (squares / count - mean * mean).max(0.0).sqrt() } else { f32::NAN },
+        least: centre + least,
+        largest: centre + simd.max_lanes(largest),
+    }
+}
+
+/// The range of a row; `None` where it has NaN, or numbers whose squares are not finite.
+#[inline(always)]
+fn range<S: Simd>(simd: S, row: &[f32]) -> Option<Near> {
+    let first = row.first().copied().unwrap_or(0.0);
+    let mut found = near(simd, row, first, f32::INFINITY);
+    for _ in 0..ROUNDS {
+        let limit = FAR * found.deviation;
+        let farthest = (found.largest - found.mean).max(found.mean - found.least);
+        if limit > 0.0 && farthest > limit {
+            found = near(simd, row, found.mean, limit);
+        }
+    }
+    while found.beyond > MOST_APART as f32 {
+        found = near(simd, row, found.centre, GROWTH * found.limit);
+    }
+    found.deviation.is_finite().then_some(found)
+}
+
+/// Quantises a row into its words.
+#[inline(always)]
+fn quantise<B: Bytes>(bytes: B, row: &[f32], out: &mut [i32]) {
+    let simd = bytes.floats();
+    let (words, head) = out.split_at_mut(words(row.len()));
+    let Some(range) = range(simd, row) else {
+        // Every result of the row is NaN.
+        words.fill(0);
+        head[..3].copy_from_slice(&[f32::NAN.to_bits() as i32, f32::NAN.to_bits() as i32, 0]);
+        return;
+    };
+    let scale = (range.largest - range.least) / LEVELS;
+    let inverse = if scale >= LEAST_SCALE { 1.0 / scale } else { 0.0 };
+    let (least, inverses) = (simd.splat(range.least), simd.splat(inverse));
+    let (zero, most) = (simd.splat(0.0), simd.splat(LEVELS));
+    let lanes = B::LANES;
+    let round = |x: &[f32]| {
+        let level = |i: usize| {
+            let level = simd.mul(simd.sub(simd.load(&x[i * lanes..]), least), inverses);
+            simd.max(simd.min(level, most), zero)
+        };
+        bytes.round_row([level(0), level(1), level(2), level(3)])
+    };
+    let whole = row.chunks_exact(4 * lanes);
+    let (rest, (first, last)) = (whole.remainder(), words.split_at_mut(row.len() / (4 * lanes) * lanes));
+    whole.zip(first.chunks_exact_mut(lanes)).for_each(|(x, word)| bytes.store(round(x), word));
+    if !last.is_empty() {
+        // What stands beyond the end meets weights of zero.
+        let (mut padded, mut word) = ([range.least; 64], [0; 16]);
+        padded[..rest.len()].copy_from_slice(rest);
+        bytes.store(round(&padded), &mut word);
+        last.copy_from_slice(&word[..last.len()]);
+    }
+    let mut apart = 0;
+    if range.beyond > 0.0 {
+        for (column, x) in row.iter().enumerate().filter(|(_, x)| (*x - range.centre).abs() > range.limit) {
+            let end = if *x > range.centre { LEVELS * scale } else { 0.0 };
+            let pair = &mut head[3 + 2 * apart..][..2];
+            pair.copy_from_slice(&[column as i32, (x - (range.least + end)).to_bits() as i32]);
+            apart += 1;
+        }
+    }
+    head[..3].copy_from_slice(&[scale.to_bits() as i32, range.least.to_bits() as i32, apart as i32]);
+}
+
+#[cfg(test)]
+mod tests;
