@@ -136,6 +136,33 @@ fn random_numbers_are_the_same_at_each_precision_and_differ_by_seed_and_tensor()
     assert_ne!(first, full.tensor("visual.transformer.resblocks.1.mlp.c_fc.weight").unwrap().to_f32().unwrap());
 }
 
+/// Every tensor is that of the model without outliers but for the planted elements, in the image tower alone.
+#[test]
+fn outliers_are_planted_in_a_few_places() {
+    let (folder, path) = model(DType::F32);
+    let planted = folder.path().join("outliers.safetensors");
+    random::write_with_outliers(&planted, &tiny(), 7, DType::F32).unwrap();
+    let (plain, planted) = (open(&path).unwrap(), open(&planted).unwrap());
+    let width = tiny().vision.width;
+    for spec in table(&tiny()) {
+        let [a, b] = [&plain, &planted].map(|weights| weights.tensor(&spec.name).unwrap().to_f32().unwrap());
+        let differ: Vec<usize> = (0..a.len()).filter(|&i| a[i] != b[i]).collect();
+        let largest = |x: &[f32]| x.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let name = spec.name.as_str();
+        // A quarter of three blocks is none: the first one.
+        let expected = match name.strip_prefix("visual.transformer.resblocks.") {
+            Some(rest) if rest.ends_with("ln_1.weight") || rest.ends_with("ln_2.weight") => 1..=3,
+            Some("0.mlp.c_fc.weight") => width..=2 * width,
+            Some("0.mlp.c_fc.bias" | "0.mlp.c_proj.weight") => 1..=2,
+            _ => 0..=0,
+        };
+        assert!(expected.contains(&differ.len()), "{name}: {} elements differ", differ.len());
+        if !differ.is_empty() {
+            assert!(largest(&b) > largest(&a), "{name}: {}, with outliers {}", largest(&a), largest(&b));
+        }
+    }
+}
+
 #[test]
 fn random_numbers_have_the_intended_mean_and_spread() {
     let (_folder, path) = model(DType::F32);

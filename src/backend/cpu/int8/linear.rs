@@ -100,7 +100,7 @@ fn quantise_weights(row: &[f32], integers: &mut [i32], lost: &mut [i32]) -> (f32
     let step = largest / WEIGHT_LEVELS;
     let inverse = if step >= LEAST_SCALE { 1.0 / step } else { 0.0 };
     let mut sum = 0;
-    let planes: [&mut [i8]; 2] = [integers, lost].map(|plane| bytemuck::cast_slice_mut(plane));
+    let planes: [&mut [i8]; 2] = [integers, lost].map(bytemuck::cast_slice_mut);
     let [integers, lost] = planes;
     for (x, (integer, lost)) in row.iter().zip(integers.iter_mut().zip(lost.iter_mut())) {
         let scaled = x * inverse;

@@ -19,10 +19,10 @@ use super::tile::Arithmetic;
 pub(super) mod linear;
 
 /// Standard deviations from a row's mean to the ends of its range, at most.
-const FAR: f32 = 8.0;
-/// Columns of a row that are kept apart, at most: each costs about a twentieth of the row's product. With more, the range
+const FAR: f32 = 6.0;
+/// Columns of a row that are kept apart, at most: each costs up to a twentieth of the row's product. With more, the range
 /// grows.
-const MOST_APART: usize = 16;
+const MOST_APART: usize = 8;
 /// The factor by which it grows.
 const GROWTH: f32 = 1.5;
 /// How often the range is narrowed: columns that are set apart no longer count for the mean and the deviation.

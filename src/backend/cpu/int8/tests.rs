@@ -115,13 +115,13 @@ fn no_more_columns_are_kept_apart_than_there_is_room_for() {
     let columns = 1000;
     let mut row: Vec<f32> = random(3, columns).iter().map(|x| 0.01 * x).collect();
     for i in 0..40 {
-        row[i * 20] = if i < 10 { 100.0 } else { 1.0 + 0.01 * i as f32 };
+        row[i * 20] = if i < 6 { 100.0 } else { 1.0 + 0.01 * i as f32 };
     }
     for isa in isas() {
         let taken = Taken::of(isa, &row);
         let mut found: Vec<usize> = taken.apart.iter().map(|(column, _)| *column).collect();
         found.sort_unstable();
-        assert_eq!(found, (0..10).map(|i| i * 20).collect::<Vec<_>>(), "{isa:?}");
+        assert_eq!(found, (0..6).map(|i| i * 20).collect::<Vec<_>>(), "{isa:?}");
         assert!(taken.scale < 1.5 / 255.0, "{isa:?}: {}", taken.scale);
     }
 }
@@ -174,9 +174,9 @@ fn linear_is_the_product_of_quantised_operands() {
                     let fine = |c: usize| integer(c) + (254.0 * (scaled(c) - integer(c))).round_ties_even() / 254.0;
                     let step = f64::from(step);
                     let (mut sum, mut size) = (f64::from(bias[o]), f64::from(bias[o]).abs());
-                    for c in 0..inputs {
-                        sum += step * near[c] * integer(c);
-                        size += step * (taken.scale * taken.integers[c] * integer(c)).abs();
+                    for (c, (near, taken_as)) in near.iter().zip(&taken.integers).enumerate() {
+                        sum += step * near * integer(c);
+                        size += step * (taken.scale * taken_as * integer(c)).abs();
                     }
                     size += (step * taken.least * (0..inputs).map(integer).sum::<f64>()).abs();
                     for (column, rest) in &taken.apart {
