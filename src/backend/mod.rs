@@ -100,8 +100,8 @@ pub trait Backend: Send + Sized + 'static {
         bias: Option<&TensorView<'_>>,
     ) -> Result<Self::Linear>;
 
-    /// [`Backend::linear_weights`] of a layer that every token passes through, in a block of many: most of the work, and
-    /// errors that are independent of each other. A device may store it in fewer bits ([`Role::TokenWeight`]).
+    /// [`Backend::linear_weights`] of a layer that every token passes through, in a block of many: most of the work,
+    /// and errors that are independent of each other. A device may store it in fewer bits ([`Role::TokenWeight`]).
     fn token_weights(
         &mut self,
         weight: &TensorView<'_>,

@@ -32,8 +32,8 @@ pub enum Precision {
     F16,
     /// Brain floats, of CPUs with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
     Bf16,
-    /// Bytes, of CPUs with VNNI, for the layers that all tokens pass through: about three times as fast as f32, scores within
-    /// 5e-3 of it.
+    /// Bytes, of CPUs with VNNI, for the layers that all tokens pass through: about three times as fast as f32, scores
+    /// within 5e-3 of it.
     Int8,
     /// Single precision: what the CPU computes in; slow on a GPU, for diagnosis.
     F32,

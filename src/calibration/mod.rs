@@ -114,13 +114,14 @@ impl Calibration {
         fail("the calibration scores are not in order")
     }
 
-    /// The same of scores that were computed in `precision`: [`crate::Engine::precision`] of the engine that scored them.
+    /// The same of scores that were computed in `precision`: [`crate::Engine::precision`] of the engine that scored
+    /// them.
     pub fn computed_in(self, precision: Precision) -> Self {
         Calibration { precision: distinct(precision), ..self }
     }
 
-    /// Whether its limits hold for scores in `precision`. bf16 and int8 stand alone; f32 and f16, which earlier releases did not
-    /// tell apart, stand for each other.
+    /// Whether its limits hold for scores in `precision`. bf16 and int8 stand alone; f32 and f16, which earlier
+    /// releases did not tell apart, stand for each other.
     pub fn holds_in(&self, precision: Precision) -> bool {
         distinct(precision) == self.precision
     }

@@ -1,17 +1,19 @@
 //! Outliers for random models, as they were measured in trained ones.
 //!
-//! In the published CLIP and DINOv2 models a few fixed channels of the residual stream have values about a hundred times as large as
-//! the others, from a block in the first half on, at a few tokens of an image (Sun et al. 2024, "Massive Activations in Large
-//! Language Models"; Darcet et al. 2024, "Vision Transformers Need Registers"). The MLP of one block writes them: a hidden unit
-//! that responds to few tokens has a large weight. Beside these, some channels have gains of layer norms that are many times as large as
-//! the others', and so outliers at every token (Kovaleva et al. 2021, "BERT Busters"). Rounding to few bits fails on both.
+//! In the published CLIP and DINOv2 models a few fixed channels of the residual stream have values about a hundred
+//! times as large as the others, from a block in the first half on, at a few tokens of an image (Sun et al. 2024,
+//! "Massive Activations in Large Language Models"; Darcet et al. 2024, "Vision Transformers Need Registers"). The MLP
+//! of one block writes them: a hidden unit that responds to few tokens has a large weight. Beside these, some channels
+//! have gains of layer norms that are many times as large as the others', and so outliers at every token (Kovaleva et
+//! al. 2021, "BERT Busters"). Rounding to few bits fails on both.
 
 use super::arch::Arch;
 use crate::split_mix::{STEP, mix};
 
 /// Hidden units that write massive activations, each into a channel of its own.
 const MASSIVE: usize = 2;
-/// A unit's weights are so many times as large as others, and its bias is this: about one token in a hundred exceeds it.
+/// A unit's weights are so many times as large as others, and its bias is this: about one token in a hundred exceeds
+/// it.
 const SLOPE: f32 = 4.0;
 const BIAS: f32 = -10.0;
 /// The weight by which a unit writes.

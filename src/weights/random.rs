@@ -34,8 +34,8 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
     write_planted(path.as_ref(), arch, seed, dtype, |_| Vec::new())
 }
 
-/// As [`write()`], with outliers in the image tower, as they were measured in the published models: massive activations at a few
-/// tokens, and channels with large gains of norms.
+/// As [`write()`], with outliers in the image tower, as they were measured in the published models: massive activations
+/// at a few tokens, and channels with large gains of norms.
 ///
 /// # Errors
 /// As [`write()`].

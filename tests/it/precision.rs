@@ -1,4 +1,5 @@
-//! Engines in bf16 and int8 on the CPU: how far from f32, and what must not matter. Without the instructions there is an error to see.
+//! Engines in bf16 and int8 on the CPU: how far from f32, and what must not matter. Without the instructions there is
+//! an error to see.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use inctrl::{Device, Engine, EngineOptions, ErrorKind, Precision, PromptBank};
 use crate::compare::close;
 use crate::tiny::{MODELS, Model, alone, bank, frames, pictures, same};
 
-/// A precision, how far its scores may lie from f32, and how far a cell: that is a mean of a few cosines alone, of rows of
-/// 128 columns here, where a score averages over cells.
+/// A precision, how far its scores may lie from f32, and how far a cell: that is a mean of a few cosines alone, of rows
+/// of 128 columns here, where a score averages over cells.
 const PRECISIONS: [(Precision, f32, f32); 2] = [(Precision::Bf16, 2e-3, 1e-2), (Precision::Int8, 5e-3, 2e-2)];
 
 fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<Engine> {
@@ -22,8 +23,8 @@ fn open(model: &Model, precision: Precision, threads: usize) -> inctrl::Result<E
     Engine::with(&options)
 }
 
-/// Runs a test on every model and precision, with an engine in f32 and one in the precision; where the CPU has none, checks that
-/// it is said so.
+/// Runs a test on every model and precision, with an engine in f32 and one in the precision; where the CPU has none,
+/// checks that it is said so.
 fn on_every_model(test: impl Fn(&str, &Model, &Engine, &Engine, [f32; 2])) {
     for (name, config) in MODELS {
         let model = Model::new(config, 7);

@@ -24,8 +24,8 @@ pub struct ModelArgs {
     /// Where to run [default: auto, the first GPU if one can be used, otherwise the CPU]
     #[arg(long, value_name = "auto|cpu|cuda:N")]
     device: Option<Device>,
-    /// The arithmetic: f16 or f32 on a GPU; f32 on the CPU, or bf16 with AVX512-BF16, or int8 with VNNI [default: f16 on
-    /// a GPU, f32 on the CPU]
+    /// The arithmetic: f16 or f32 on a GPU; f32 on the CPU, or bf16 with AVX512-BF16, or int8 with VNNI [default: f16
+    /// on a GPU, f32 on the CPU]
     #[arg(long, value_name = "f32|f16|bf16|int8")]
     pub precision: Option<Precision>,
     /// Let a GPU choose its algorithms for each batch size: faster, but the last bits of scores then depend on the

@@ -15,6 +15,7 @@ use super::console::{Progress, result, say};
 use super::depth::DepthArgs;
 use super::model::ModelArgs;
 use super::queries::Queries;
+use super::workers::without_path;
 
 /// Compare precisions and devices on your own images: how far scores and heat maps differ, and which verdicts change
 #[derive(clap::Args)]
@@ -108,13 +109,11 @@ pub fn run(args: Args) -> Result<Outcome> {
     for engine in args.others(&described) {
         let engine = engine?;
         let judged = args.judge(&engine, &bank, &images, &progress)?;
-        // An image that the reference cannot score either is told once.
+        // An image that the reference cannot score either is reported once.
         let pairs = images.iter().zip(of_reference.scores.iter().zip(&judged.scores));
-        let errors =
+        let failures =
             pairs.filter_map(|(image, (first, score))| Some((image, first.as_ref().ok().and(score.as_ref().err())?)));
-        failed.extend(
-            errors.map(|(image, error)| format!("error: {}: in {}: {error}", image.path.display(), judged.precision)),
-        );
+        failed.extend(failures.map(|(image, error)| failure(image, error)));
         let agreement = Agreement::of(&images, &of_reference, &judged);
         let Judged { precision, device, milliseconds, .. } = judged;
         compared.push(Line { precision, device, milliseconds, agreement });
@@ -123,8 +122,8 @@ pub fn run(args: Args) -> Result<Outcome> {
         }
     }
     let Judged { precision, device, milliseconds, scores } = of_reference;
-    let errors = images.iter().zip(&scores).filter_map(|(image, score)| Some((image, score.as_ref().err()?)));
-    failed.extend(errors.map(|(image, error)| format!("error: {}: {error}", image.path.display())));
+    let failures = images.iter().zip(&scores).filter_map(|(image, score)| Some((image, score.as_ref().err()?)));
+    failed.extend(failures.map(|(image, error)| failure(image, error)));
     drop(progress);
     if compared.is_empty() {
         bail!("{device} in {precision} is the reference itself: give another --precision or --device");
@@ -135,8 +134,16 @@ pub fn run(args: Args) -> Result<Outcome> {
         ReportFormat::Json => serde_json::to_string(&report)?,
         ReportFormat::Text => report.text(&args.bank),
     })?;
+    let prompts = report.compared.first().map_or(0, |line| line.agreement.prompts);
+    if prompts > 0 {
+        say(&format!("note: {prompts} images are prompts of the bank and do not count"));
+    }
     failed.iter().for_each(|line| say(line));
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeInputsFailed })
+}
+
+fn failure(image: &Shown, error: &str) -> String {
+    format!("error: {}: {}", image.path.display(), without_path(error.to_owned(), &image.path))
 }
 
 impl Args {
@@ -160,8 +167,8 @@ impl Args {
         Ok(judge(engine, bank, images, self.depth.white_level, || progress.advance())?)
     }
 
-    /// The engines that are compared with the reference, which is `reference` in words: that of --precision, or one for each other
-    /// precision of the device.
+    /// The engines that are compared with the reference, which is `reference` in words: that of --precision, or one for
+    /// each other precision of the device.
     fn others<'a>(&'a self, reference: &'a [String; 2]) -> impl Iterator<Item = Result<Engine>> + 'a {
         let options = self.model.options();
         let precisions = options.precision.map_or(Precision::ALL.to_vec(), |precision| vec![precision]);
@@ -234,6 +241,7 @@ impl Line {
             worst_map,
             changes,
             auroc,
+            ..
         } = &self.agreement;
         let ranked = |x: &Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.5}"));
         let mut text = format!("\n{} on {}, {images} images", self.precision, self.device);

@@ -53,7 +53,8 @@ pub struct RandomArgs {
     /// Storage type of the weights
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DTypeName,
-    /// Plant outliers as trained models have them: massive activations at a few tokens, channels with large gains of norms
+    /// Plant outliers as trained models have them: massive activations at a few tokens, channels with large gains of
+    /// norms
     #[arg(long)]
     outliers: bool,
     /// The file to write

@@ -110,7 +110,7 @@ fn decode(
     while let Some((index, query, name)) = take() {
         let image = match query.problem {
             Some(problem) => Err(problem),
-            None => Image::open_with(&query.path, white).map_err(|error| without_path(&error, &query.path)),
+            None => Image::open_with(&query.path, white).map_err(|error| without_path(error.chain(), &query.path)),
         };
         if to_scorers.send(Job { index, path: query.path, name, image }).is_err() {
             return;
@@ -122,7 +122,7 @@ fn decode(
 fn row(scorer: &mut Scorer, job: Job, writer: Option<&MapWriter>) -> Result<Row> {
     let Job { path, name, image, .. } = job;
     let scored = image.and_then(|image| {
-        let score = scorer.score(image.frame()).map_err(|error| without_path(&error, &path))?;
+        let score = scorer.score(image.frame()).map_err(|error| without_path(error.chain(), &path))?;
         Ok((image, score))
     });
     let numbers = match scored {
@@ -151,7 +151,6 @@ fn numbers(score: &Score) -> Numbers {
 }
 
 /// The error's text without the path, which the row already has.
-fn without_path(error: &inctrl::Error, path: &Path) -> String {
-    let text = error.chain();
+pub fn without_path(text: String, path: &Path) -> String {
     text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text).to_owned()
 }

@@ -1,7 +1,8 @@
 //! Vectors of quadruples of bytes: an instruction multiplies four times as many of them as it does f32.
 //!
-//! A word holds four neighbours of the inner dimension, the first in its lowest byte. The left operand's bytes are unsigned, the
-//! right one's signed; the product of two words is the sum of the products of their bytes, exact in 32 bits.
+//! A word holds four neighbours of the inner dimension, the first in its lowest byte. The left operand's bytes are
+//! unsigned, the right one's signed; the product of two words is the sum of the products of their bytes, exact in 32
+//! bits.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -42,8 +43,8 @@ pub(crate) struct Columns<'a> {
 
 /// Sums of products of quadruples.
 ///
-/// Bytes of the left operand lie within [`Bytes::LEVELS`] of it, so that none is 0 or below; those of the right operand lie within
-/// 127 of 0.
+/// Bytes of the left operand lie within [`Bytes::LEVELS`] of it, so that none is 0 or below; those of the right operand
+/// lie within 127 of 0.
 pub(crate) trait Bytes: Arithmetic<Word = i32> {
     /// Vectors of f32 with as many lanes.
     type Floats: Simd;
@@ -51,8 +52,8 @@ pub(crate) trait Bytes: Arithmetic<Word = i32> {
     /// The byte of the left operand that stands for zero, and how far others are from it at most.
     const LEVELS: i32;
 
-    /// The first row of `sums`, `[floors.len(), 2 * LANES]`, with a number above its floor, and bit `c` for each column `c` whose
-    /// number is. `q` has one for each row.
+    /// The first row of `sums`, `[floors.len(), 2 * LANES]`, with a number above its floor, and bit `c` for each column
+    /// `c` whose number is. `q` has one for each row.
     fn above(self, sums: &[i32], columns: Columns<'_>, q: &[f32], floors: &[f32]) -> Option<(usize, u32)>;
 
     /// Arithmetic on f32.
@@ -64,8 +65,8 @@ pub(crate) trait Bytes: Arithmetic<Word = i32> {
     /// Byte `place` of each word, which is signed, as f32.
     fn byte(self, words: Self::V, place: usize) -> FloatsOf<Self>;
 
-    /// The elements of four vectors, which follow one another in memory, as unsigned bytes: word `i` holds the elements from `4 i`
-    /// on. They lie within 0 and 255, and are rounded to the nearest.
+    /// The elements of four vectors, which follow one another in memory, as unsigned bytes: word `i` holds the elements
+    /// from `4 i` on. They lie within 0 and 255, and are rounded to the nearest.
     fn round_row(self, x: [FloatsOf<Self>; 4]) -> Self::V;
 }
 
@@ -150,10 +151,12 @@ impl ByteIsa {
             // SAFETY: the Avx2 in an Avx2Bytes value proves AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Avx2(bytes) => unsafe { avx2(bytes, kernel) },
-            // SAFETY: an AvxVnniBytes value exists only after detection of AVX-VNNI in `fused`; the Avx2 in it proves AVX2 and FMA.
+            // SAFETY: an AvxVnniBytes value exists only after detection of AVX-VNNI in `fused`; the Avx2 in it proves
+            // AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             ByteIsa::AvxVnni(bytes) => unsafe { avx_vnni(bytes, kernel) },
-            // SAFETY: a VnniBytes value exists only after detection of VNNI in `fused`; the Avx512 in it proves AVX-512F.
+            // SAFETY: a VnniBytes value exists only after detection of VNNI in `fused`; the Avx512 in it proves
+            // AVX-512F.
             #[cfg(target_arch = "x86_64")]
             ByteIsa::Vnni(bytes) => unsafe { vnni(bytes, kernel) },
         }

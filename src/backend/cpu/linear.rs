@@ -64,8 +64,8 @@ impl Cpu {
         })
     }
 
-    /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one. `role` decides whether they may be
-    /// quantised.
+    /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one. `role` decides whether they
+    /// may be quantised.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.

@@ -242,7 +242,8 @@ fn tile<A: Arithmetic, const R: usize>(
         let whole = from + (to - from) / UNROLL * UNROLL;
         for p in (from..whole).step_by(UNROLL) {
             for q in 0..UNROLL {
-                // SAFETY: p + q < depth, so both vectors lie in the panel and the element in every row, as asserted above.
+                // SAFETY: p + q < depth, so both vectors lie in the panel and the element in every row, as asserted
+                // above.
                 unsafe { step(arithmetic, rows, a.stride, panel, p + q, &mut sums) };
             }
         }

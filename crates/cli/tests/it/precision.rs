@@ -1,4 +1,5 @@
-//! `--precision` and `INCTRL_CPU` as a user meets them. Plain Rust computes in bf16 on every machine, if it is asked for by name.
+//! `--precision` and `INCTRL_CPU` as a user meets them. Plain Rust computes in bf16 on every machine, if it is asked
+//! for by name.
 
 use serde_json::Value;
 
@@ -74,7 +75,8 @@ fn verify_tells_what_changes_and_writes_limits_that_hold() {
         for (line, (precision, tolerance)) in
             told["compared"].as_array().unwrap().iter().zip([("bf16", 2e-3), ("int8", 5e-3)])
         {
-            assert_eq!((&line["precision"], &line["images"]), (&precision.into(), &5.into()));
+            assert_eq!((&line["precision"], &line["images"]), (&precision.into(), &2.into()));
+            assert_eq!(line["prompts"], 3);
             let number = |name: &str| line[name].as_f64().unwrap();
             assert!(number("score_most") > 0.0 && number("score_most") <= tolerance, "{line}");
             assert!(number("score_mean") <= number("score_most") && number("cell_most") <= 0.02, "{line}");
@@ -109,7 +111,8 @@ fn verify_tells_what_changes_and_writes_limits_that_hold() {
     let score = |precision| ["score", "--bank", "c", "--precision", precision, "--format", "jsonl", "query.png"];
     numbers(&run(&bench, "portable", &score("int8")));
     run(&bench, "portable", &score("f32")).refused(&["calibrated on scores in int8"]);
-    // From a bank in int8 the others are told what it means to go back; without a file that can be read, the rest is there.
+    // From a bank in int8 the others are told what it means to go back; without a file that can be read, the rest is
+    // there.
     let back =
         ["verify", "--bank", "c", "--images", "query.png", "absent.png", "--precision", "f32", "--format", "json"];
     let told = run(&bench, "portable", &back);

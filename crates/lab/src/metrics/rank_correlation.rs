@@ -1,7 +1,7 @@
 //! Spearman's rank correlation: whether two lists of numbers have the same order.
 
-/// The rank correlation of two lists of the same length, with mean ranks for equal numbers. `None` where it is not defined: for lists
-/// of different lengths, for fewer than two numbers, or if all numbers of a list are equal.
+/// The rank correlation of two lists of the same length, with mean ranks for equal numbers. `None` where it is not
+/// defined: for lists of different lengths, for fewer than two numbers, or if all numbers of a list are equal.
 pub fn rank_correlation(a: &[f32], b: &[f32]) -> Option<f64> {
     if a.len() != b.len() {
         return None;

@@ -11,8 +11,10 @@ use crate::metrics::{auroc, rank_correlation};
 /// How far the scores of an engine lie from those of another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Agreement {
-    /// Images that both have scored.
+    /// Images that both have scored and that are not prompts of the bank.
     pub images: usize,
+    /// Images that are prompts of the bank, which do not count.
+    pub prompts: usize,
     /// The largest difference of two scores of an image.
     pub score_most: f64,
     /// The mean difference.
@@ -53,9 +55,11 @@ impl Agreement {
     /// That of `other` with `reference`, which scored the same `images`.
     pub fn of(images: &[Shown], reference: &Judged, other: &Judged) -> Self {
         let pairs = images.iter().zip(reference.scores.iter().zip(&other.scores));
+        let both = pairs.filter_map(|(image, (a, b))| Some((image, [a.as_ref().ok()?, b.as_ref().ok()?])));
+        let (prompts, both): (Vec<_>, Vec<_>) = both.partition(|(_, [scored, _])| scored.prompt);
         let both: Vec<(&Shown, [&Score; 2])> =
-            pairs.filter_map(|(image, (a, b))| Some((image, [a.as_ref().ok()?, b.as_ref().ok()?]))).collect();
-        let mut found = Agreement { images: both.len(), ..Agreement::default() };
+            both.into_iter().map(|(image, pair)| (image, pair.map(|scored| &scored.score))).collect();
+        let mut found = Agreement { images: both.len(), prompts: prompts.len(), ..Agreement::default() };
         if both.is_empty() {
             return found;
         }

@@ -1,5 +1,5 @@
-//! One bank on one's own images in several precisions and on several devices: how far scores and maps lie apart, and which
-//! verdicts change at the limits of the bank.
+//! One bank on one's own images in several precisions and on several devices: how far scores and maps lie apart, and
+//! which verdicts change at the limits of the bank.
 
 mod agreement;
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use inctrl::pictures::PictureId;
 use inctrl::{Engine, Image, Precision, PromptBank, Result, Score, WhiteLevel};
 
 pub use agreement::{Agreement, Change};
@@ -20,6 +21,14 @@ pub struct Shown {
     pub defective: bool,
 }
 
+/// The score of an image.
+pub struct Scored {
+    /// The score.
+    pub score: Score,
+    /// Whether the image is a prompt of the bank: its map is then nothing but rounding errors.
+    pub prompt: bool,
+}
+
 /// The scores of one engine.
 pub struct Judged {
     /// What computed them.
@@ -27,13 +36,13 @@ pub struct Judged {
     /// Its precision.
     pub precision: Precision,
     /// One for each image, or why there is none.
-    pub scores: Vec<std::result::Result<Score, String>>,
+    pub scores: Vec<std::result::Result<Scored, String>>,
     /// Median time to score a decoded picture, in milliseconds; absent where none was scored.
     pub milliseconds: Option<f64>,
 }
 
-/// Scores images against a bank, whose limits are applied in whatever precision the engine has. 16-bit pictures are white at
-/// `white`. `scored` is called after each image.
+/// Scores images against a bank, whose limits are applied in whatever precision the engine has. 16-bit pictures are
+/// white at `white`. `scored` is called after each image.
 ///
 /// # Errors
 /// As [`Engine::scorer`]. An image that cannot be scored is no error.
@@ -45,6 +54,7 @@ pub fn judge(
     mut scored: impl FnMut(),
 ) -> Result<Judged> {
     // Limits without a calibration hold in every precision.
+    let hashes = bank.prompt_hashes().to_vec();
     let bank = bank.with_thresholds(bank.thresholds().copied())?;
     let mut scorer = engine.scorer(Arc::new(bank))?;
     let mut times = Vec::new();
@@ -53,7 +63,7 @@ pub fn judge(
         let start = Instant::now();
         let score = scorer.score(image.frame())?.clone();
         times.push(start.elapsed().as_secs_f64() * 1e3);
-        Ok(score)
+        Ok(Scored { score, prompt: PictureId::is_prompt(image.frame(), &hashes)? })
     };
     let scores = images.iter().map(|image| {
         let score = score(&image.path).map_err(|error: inctrl::Error| error.chain());

@@ -16,8 +16,8 @@ use crate::memory;
 /// Rows that a task quantises.
 const ROWS: usize = 16;
 
-/// Weights in bytes. For each panel: the integers, `[depth, panel_width]` words of four inputs each; as much again for what
-/// they have lost; each column's step; and its step times the sum of its integers.
+/// Weights in bytes. For each panel: the integers, `[depth, panel_width]` words of four inputs each; as much again for
+/// what they have lost; each column's step; and its step times the sum of its integers.
 pub(crate) struct Packed {
     depth: usize,
     panels: Aligned<i32>,
@@ -29,7 +29,8 @@ fn panel_words(depth: usize, width: usize) -> usize {
 }
 
 impl Cpu {
-    /// Packs a layer of `outputs` rows in bytes; `row(output, values)` yields the weights of one. `what` names the layer.
+    /// Packs a layer of `outputs` rows in bytes; `row(output, values)` yields the weights of one. `what` names the
+    /// layer.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.

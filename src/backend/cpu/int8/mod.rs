@@ -1,14 +1,15 @@
-//! Products of bytes: an instruction multiplies four times as many of them as it does f32, and the sums are exact integers.
+//! Products of bytes: an instruction multiplies four times as many of them as it does f32, and the sums are exact
+//! integers.
 //!
-//! A row of the left operand is `x ≈ least + scale u` with integers `u` from 0 to 255, and a row of weights `w ≈ step q` with
-//! integers `q` from -127 to 127, so that `x · w ≈ scale step Σ u q + least step Σ q`. Each row of either has a scale of its own: a
-//! result depends on its own row of `x` only.
+//! A row of the left operand is `x ≈ least + scale u` with integers `u` from 0 to 255, and a row of weights `w ≈ step
+//! q` with integers `q` from -127 to 127, so that `x · w ≈ scale step Σ u q + least step Σ q`. Each row of either has a
+//! scale of its own: a result depends on its own row of `x` only.
 //!
-//! The published models have massive activations: at some tokens, a few of hundreds of columns are tens of times larger than
-//! the others (Sun et al. 2024; "Vision Transformers Need Registers", Darcet et al. 2024). A scale that covers them leaves few steps for
-//! the rest. So the range of a row ends [`FAR`] standard deviations from its mean, and what lies beyond is kept apart: such
-//! a column counts as the nearer end of the range, and its rest is multiplied in f32 with weights of 16 bits. These are the
-//! integers `q` and, in a second byte, what `q` has lost, in steps of 1/254.
+//! The published models have massive activations: at some tokens, a few of hundreds of columns are tens of times larger
+//! than the others (Sun et al. 2024; "Vision Transformers Need Registers", Darcet et al. 2024). A scale that covers
+//! them leaves few steps for the rest. So the range of a row ends [`FAR`] standard deviations from its mean, and what
+//! lies beyond is kept apart: such a column counts as the nearer end of the range, and its rest is multiplied in f32
+//! with weights of 16 bits. These are the integers `q` and, in a second byte, what `q` has lost, in steps of 1/254.
 //!
 //! Layers that are not quantised, and attention, compute in bf16 where the CPU does, or else in f32.
 
@@ -20,8 +21,8 @@ pub(super) mod linear;
 
 /// Standard deviations from a row's mean to the ends of its range, at most.
 const FAR: f32 = 6.0;
-/// Columns of a row that are kept apart, at most: each costs up to a twentieth of the row's product. With more, the range
-/// grows.
+/// Columns of a row that are kept apart, at most: each costs up to a twentieth of the row's product. With more, the
+/// range grows.
 const MOST_APART: usize = 8;
 /// The factor by which it grows.
 const GROWTH: f32 = 1.5;
@@ -52,8 +53,8 @@ fn row_words(columns: usize) -> usize {
     (words(columns) + Head::WORDS).next_multiple_of(LINE)
 }
 
-/// What stands behind the integers of a row: scale, least, the number of columns kept apart, and for each of them its index and its
-/// rest.
+/// What stands behind the integers of a row: scale, least, the number of columns kept apart, and for each of them its
+/// index and its rest.
 #[derive(Clone, Copy)]
 struct Head<'a>(&'a [i32]);
 

@@ -1,4 +1,5 @@
-//! Quantised rows against the rows themselves, and products of bytes against the exact sum of the quantised operands' products.
+//! Quantised rows against the rows themselves, and products of bytes against the exact sum of the quantised operands'
+//! products.
 
 use super::*;
 use crate::backend::cpu::Cpu;

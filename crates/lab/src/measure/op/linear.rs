@@ -22,8 +22,8 @@ pub const LINEAR_GELU: Operation = Operation {
     sizes: &[SIZES[0], SIZES[1], SIZES[2], Size::switch("quick", "1: x σ(1.702 x) in place of x Φ(x)")],
 };
 
-/// What a product can lose if both operands are rounded to bytes: half a step of each element. A row has 255 steps from its
-/// least element to its largest, a row of weights 127 from zero to its largest.
+/// What a product can lose if both operands are rounded to bytes: half a step of each element. A row has 255 steps from
+/// its least element to its largest, a row of weights 127 from zero to its largest.
 fn quantisation_error(x: &[f32], w: &[f32]) -> f64 {
     let (mut least, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
     x.iter().for_each(|&x| (least, largest) = (least.min(x), largest.max(x)));
