@@ -63,9 +63,10 @@ def sets(args, folder):
     weights = folder / "weights.safetensors"
     for arch in args.archs:
         for seed in range(1, args.models + 1):
-            words = [*arch_words(arch), "--seed", seed, "--dtype", "f16", "--outliers", "-o", weights]
+            outliers = ["--outliers"] if args.outliers else []
+            words = [*arch_words(arch), "--seed", seed, "--dtype", "f16", *outliers, "-o", weights]
             inctrl(args.program, "weights", "random", *words)
-            yield f"{arch}, seeded, with outliers", weights, products
+            yield f"{arch}, seeded, {'with' if args.outliers else 'without'} outliers", weights, products
     if args.demo:
         held_out = folder / "held-out"
         inctrl(args.program, "synth", "--split", "held-out", "--products", 1, "-o", held_out)
@@ -102,6 +103,7 @@ def main():
     parser.add_argument("--program", type=Path, default=PROGRAM)
     parser.add_argument("--archs", nargs="*", default=ARCHS)
     parser.add_argument("--models", type=int, default=8, help="seeds of each architecture")
+    parser.add_argument("--no-outliers", dest="outliers", action="store_false")
     parser.add_argument("--no-demo", dest="demo", action="store_false")
     parser.add_argument("--elpv", type=Path)
     parser.add_argument("--threads", type=int, default=1)

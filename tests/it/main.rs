@@ -41,6 +41,7 @@ mod larger;
 mod memory_methods;
 #[path = "../ops/mod.rs"]
 mod ops;
+mod outliers;
 mod precision;
 mod preprocessing;
 mod rooms;
