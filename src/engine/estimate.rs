@@ -8,7 +8,7 @@
 //!   P²` for
 //!   resizing one picture; `4 N (L + 4)` per result, and the memory of its score; on the CPU, the scratch memory of
 //!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
-//! - a pipeline in bf16: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
+//! - a pipeline in bf16 or int8: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
 //! - where windows of side `S` are wanted, `4 (C (P + S²) (5 W + M) + C (4 W + E))` for the `C` that are encoded at once,
 //!   and `4 N E` per image for their embeddings;
 //! - where unscaled tokens are wanted, `4 (T W + 2 W² + N)` per image for them and their covariance;

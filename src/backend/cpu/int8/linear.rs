@@ -54,9 +54,9 @@ impl Cpu {
             for (column, output) in rows.clone().enumerate() {
                 row(output, values);
                 let [integers, lost] = [&mut *integers, &mut *lost].map(|plane| &mut plane[column * depth..][..depth]);
-                let (step, sum) = quantise_weights(values, integers, lost);
-                columns[column] = step.to_bits() as i32;
-                columns[width + column] = (step * sum as f32).to_bits() as i32;
+                let (mut step, mut slope) = (0.0, 0.0);
+                isa.run(QuantiseWeights { row: values, planes: [integers, lost], step: &mut step, slope: &mut slope });
+                (columns[column], columns[width + column]) = (step.to_bits() as i32, slope.to_bits() as i32);
             }
             isa.run(Pack { rows: [integers, lost], depth, count: rows.len(), planes });
         });
@@ -95,26 +95,43 @@ impl Cpu {
     }
 }
 
-/// Writes a row of weights as words of integers, and what these have lost; the step, and the sum of the integers.
-fn quantise_weights(row: &[f32], integers: &mut [i32], lost: &mut [i32]) -> (f32, i32) {
-    let largest = row.iter().fold(0.0_f32, |most, x| if x.abs() <= most { most } else { x.abs() });
-    let step = largest / WEIGHT_LEVELS;
-    let inverse = if step >= LEAST_SCALE { 1.0 / step } else { 0.0 };
-    let mut sum = 0;
-    let planes: [&mut [i8]; 2] = [integers, lost].map(bytemuck::cast_slice_mut);
-    let [integers, lost] = planes;
-    for (x, (integer, lost)) in row.iter().zip(integers.iter_mut().zip(lost.iter_mut())) {
-        let scaled = x * inverse;
-        let nearest = scaled.round_ties_even();
-        (*integer, *lost) = (nearest as i8, (FINE * (scaled - nearest)).round_ties_even() as i8);
-        sum += i32::from(*integer);
+/// Writes a row of weights as words of integers, and what these have lost.
+struct QuantiseWeights<'a> {
+    row: &'a [f32],
+    planes: [&'a mut [i32]; 2],
+    step: &'a mut f32,
+    /// The step times the sum of the integers.
+    slope: &'a mut f32,
+}
+
+impl ByteKernel for QuantiseWeights<'_> {
+    #[inline(always)]
+    fn run<B: Bytes>(self, _: B) {
+        let mut largest = 0.0_f32;
+        for x in self.row {
+            largest = largest.max(x.abs());
+        }
+        let step = largest / WEIGHT_LEVELS;
+        let inverse = if step >= LEAST_SCALE { 1.0 / step } else { 0.0 };
+        let [integers, lost] = self.planes;
+        let (integers, lost): (&mut [i8], &mut [i8]) =
+            (bytemuck::cast_slice_mut(integers), bytemuck::cast_slice_mut(lost));
+        let mut sum = 0;
+        for (x, (integer, lost)) in self.row.iter().zip(integers.iter_mut().zip(lost.iter_mut())) {
+            let scaled = x * inverse;
+            let nearest = scaled.round_ties_even();
+            (*integer, *lost) = (nearest as i8, (FINE * (scaled - nearest)).round_ties_even() as i8);
+            sum += i32::from(*integer);
+        }
+        // The padding of the last word, and the order of bytes in a word.
+        for plane in [integers, lost] {
+            plane[self.row.len()..].fill(0);
+            for word in bytemuck::cast_slice_mut::<i8, i32>(plane) {
+                *word = i32::from_le(*word);
+            }
+        }
+        (*self.step, *self.slope) = (step, step * sum as f32);
     }
-    // The padding of the last word, and the order of bytes in a word.
-    for plane in [integers, lost] {
-        plane[row.len()..].fill(0);
-        bytemuck::cast_slice_mut::<i8, i32>(plane).iter_mut().for_each(|word| *word = i32::from_le(*word));
-    }
-    (step, sum)
 }
 
 /// Turns both planes of one panel.
@@ -192,7 +209,8 @@ impl<B: Bytes> Panels<B> for Layer<'_> {
         let (planes, columns) = self.panel::<B>(panel).split_at(2 * width * self.w.depth);
         let (integers, lost) = planes.split_at(width * self.w.depth);
         let columns: &[f32] = bytemuck::cast_slice(columns);
-        let [step, slope] = [&columns[..width], &columns[width..]].map(|x| [simd.load(x), simd.load(&x[lanes..])]);
+        let step = [simd.load(columns), simd.load(&columns[lanes..])];
+        let slope = [simd.load(&columns[width..]), simd.load(&columns[width + lanes..])];
         let fine = simd.splat(1.0 / FINE);
         let mut y = [0.0; MAX_PANEL];
         for (r, sums) in sums.chunks_exact(width).enumerate() {
@@ -202,9 +220,11 @@ impl<B: Bytes> Panels<B> for Layer<'_> {
                 let at = half * lanes;
                 let sum = bytes.to_floats(bytes.load(&sums[at..]));
                 let mut all = simd.fma(simd.mul(scale, step[half]), sum, simd.mul(least, slope[half]));
-                for (column, rest) in head.apart() {
-                    let word = |plane: &[i32]| bytes.byte(bytes.load(&plane[column / 4 * width + at..]), column % 4);
-                    let weight = simd.fma(word(lost), fine, word(integers));
+                for i in 0..head.count() {
+                    let (column, rest) = head.apart(i);
+                    let (word, place) = (column / 4 * width + at, column % 4);
+                    let whole = bytes.byte(bytes.load(&integers[word..]), place);
+                    let weight = simd.fma(bytes.byte(bytes.load(&lost[word..]), place), fine, whole);
                     all = simd.fma(simd.mul(simd.splat(rest), step[half]), weight, all);
                 }
                 simd.store(all, &mut y[at..]);

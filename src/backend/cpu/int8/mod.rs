@@ -76,11 +76,16 @@ impl<'a> Head<'a> {
         f32::from_bits(self.0[1] as u32)
     }
 
-    /// Columns and rests.
+    /// How many columns are kept apart.
     #[inline(always)]
-    fn apart(self) -> impl Iterator<Item = (usize, f32)> + 'a {
-        let pairs = self.0[3..].chunks_exact(2).take(self.0[2] as usize);
-        pairs.map(|pair| (pair[0] as usize, f32::from_bits(pair[1] as u32)))
+    fn count(self) -> usize {
+        self.0[2] as usize
+    }
+
+    /// One of them, and its rest.
+    #[inline(always)]
+    fn apart(self, i: usize) -> (usize, f32) {
+        (self.0[3 + 2 * i] as usize, f32::from_bits(self.0[4 + 2 * i] as u32))
     }
 }
 
@@ -95,7 +100,9 @@ impl ByteKernel for QuantiseRows<'_> {
     #[inline(always)]
     fn run<B: Bytes>(self, bytes: B) {
         let rows = self.rows.chunks_exact_mut(row_words(self.columns));
-        self.x.chunks_exact(self.columns).zip(rows).for_each(|(x, row)| quantise(bytes, x, row));
+        for (x, row) in self.x.chunks_exact(self.columns).zip(rows) {
+            quantise(bytes, x, row);
+        }
     }
 }
 
@@ -113,36 +120,53 @@ struct Near {
     largest: f32,
 }
 
+/// What [`near`] adds up, relative to the centre: loops and methods, as closures are not compiled for the instruction
+/// set.
+struct Sums<S: Simd> {
+    beyond: S::V,
+    sum: S::V,
+    squares: S::V,
+    least: S::V,
+    largest: S::V,
+}
+
+impl<S: Simd> Sums<S> {
+    #[inline(always)]
+    fn add(&mut self, simd: S, x: S::V, centre: S::V, limit: S::V) {
+        let zero = simd.splat(0.0);
+        let d = simd.sub(x, centre);
+        let room = simd.sub(limit, simd.max(d, simd.sub(zero, d)));
+        // What is beyond counts as the centre; it is taken off the count.
+        let d = simd.where_negative(room, zero, d);
+        self.beyond = simd.add(self.beyond, simd.where_negative(room, simd.splat(1.0), zero));
+        self.sum = simd.add(self.sum, d);
+        self.squares = simd.fma(d, d, self.squares);
+        // Of two operands it is the second that NaN goes through; sums show NaN anyway.
+        self.least = simd.min(d, self.least);
+        self.largest = simd.max(d, self.largest);
+    }
+}
+
 /// The range holds the centre, which is an element, or lies among elements that count.
 #[inline(always)]
 fn near<S: Simd>(simd: S, row: &[f32], centre: f32, limit: f32) -> Near {
-    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    let zero = simd.splat(0.0);
     let (centres, limits) = (simd.splat(centre), simd.splat(limit));
-    let (mut beyond, mut sum, mut squares, mut least, mut largest) = (zero, zero, zero, zero, zero);
-    let mut each = |x: S::V| {
-        let d = simd.sub(x, centres);
-        let room = simd.sub(limits, simd.max(d, simd.sub(zero, d)));
-        // What is beyond counts as the centre; it is taken off the count below.
-        let d = simd.where_negative(room, zero, d);
-        beyond = simd.add(beyond, simd.where_negative(room, one, zero));
-        sum = simd.add(sum, d);
-        squares = simd.fma(d, d, squares);
-        // Of two operands it is the second that NaN goes through; sums show NaN anyway.
-        least = simd.min(d, least);
-        largest = simd.max(d, largest);
-    };
+    let mut sums: Sums<S> = Sums { beyond: zero, sum: zero, squares: zero, least: zero, largest: zero };
     let chunks = row.chunks_exact(S::LANES);
     let tail = chunks.remainder();
-    chunks.for_each(|x| each(simd.load(x)));
+    for x in chunks {
+        sums.add(simd, simd.load(x), centres, limits);
+    }
     if !tail.is_empty() {
         let mut padded = [centre; 16];
         padded[..tail.len()].copy_from_slice(tail);
-        each(simd.load(&padded));
+        sums.add(simd, simd.load(&padded), centres, limits);
     }
+    let Sums { beyond, sum, squares, least, largest } = sums;
     let (beyond, sum, squares) = (simd.sum_lanes(beyond), simd.sum_lanes(sum), simd.sum_lanes(squares));
     let count = (row.len() as f32 - beyond).max(1.0);
     let mean = sum / count;
-    let least = -simd.max_lanes(simd.sub(zero, least));
     Near {
         centre,
         limit,
@@ -150,7 +174,7 @@ fn near<S: Simd>(simd: S, row: &[f32], centre: f32, limit: f32) -> Near {
         mean: centre + mean,
         // `max` would hide NaN.
         deviation: if squares.is_finite() { (squares / count - mean * mean).max(0.0).sqrt() } else { f32::NAN },
-        least: centre + least,
+        least: centre - simd.max_lanes(simd.sub(zero, least)),
         largest: centre + simd.max_lanes(largest),
     }
 }
@@ -173,12 +197,25 @@ fn range<S: Simd>(simd: S, row: &[f32]) -> Option<Near> {
     found.deviation.is_finite().then_some(found)
 }
 
+/// The integers of the elements of four vectors.
+#[inline(always)]
+fn round<B: Bytes>(bytes: B, x: &[f32], range: &Near, inverse: f32) -> B::V {
+    let simd = bytes.floats();
+    let (least, inverse) = (simd.splat(range.least), simd.splat(inverse));
+    let (zero, most) = (simd.splat(0.0), simd.splat(LEVELS));
+    let mut levels = [zero; 4];
+    for (i, level) in levels.iter_mut().enumerate() {
+        let scaled = simd.mul(simd.sub(simd.load(&x[i * B::LANES..]), least), inverse);
+        *level = simd.max(simd.min(scaled, most), zero);
+    }
+    bytes.round_row(levels)
+}
+
 /// Quantises a row into its words.
 #[inline(always)]
 fn quantise<B: Bytes>(bytes: B, row: &[f32], out: &mut [i32]) {
-    let simd = bytes.floats();
     let (words, head) = out.split_at_mut(words(row.len()));
-    let Some(range) = range(simd, row) else {
+    let Some(range) = range(bytes.floats(), row) else {
         // Every result of the row is NaN.
         words.fill(0);
         head[..3].copy_from_slice(&[f32::NAN.to_bits() as i32, f32::NAN.to_bits() as i32, 0]);
@@ -186,33 +223,28 @@ fn quantise<B: Bytes>(bytes: B, row: &[f32], out: &mut [i32]) {
     };
     let scale = (range.largest - range.least) / LEVELS;
     let inverse = if scale >= LEAST_SCALE { 1.0 / scale } else { 0.0 };
-    let (least, inverses) = (simd.splat(range.least), simd.splat(inverse));
-    let (zero, most) = (simd.splat(0.0), simd.splat(LEVELS));
     let lanes = B::LANES;
-    let round = |x: &[f32]| {
-        let level = |i: usize| {
-            let level = simd.mul(simd.sub(simd.load(&x[i * lanes..]), least), inverses);
-            simd.max(simd.min(level, most), zero)
-        };
-        bytes.round_row([level(0), level(1), level(2), level(3)])
-    };
     let whole = row.chunks_exact(4 * lanes);
     let (rest, (first, last)) = (whole.remainder(), words.split_at_mut(row.len() / (4 * lanes) * lanes));
-    whole.zip(first.chunks_exact_mut(lanes)).for_each(|(x, word)| bytes.store(round(x), word));
+    for (x, word) in whole.zip(first.chunks_exact_mut(lanes)) {
+        bytes.store(round(bytes, x, &range, inverse), word);
+    }
     if !last.is_empty() {
         // What stands beyond the end meets weights of zero.
         let (mut padded, mut word) = ([range.least; 64], [0; 16]);
         padded[..rest.len()].copy_from_slice(rest);
-        bytes.store(round(&padded), &mut word);
+        bytes.store(round(bytes, &padded, &range, inverse), &mut word);
         last.copy_from_slice(&word[..last.len()]);
     }
     let mut apart = 0;
     if range.beyond > 0.0 {
-        for (column, x) in row.iter().enumerate().filter(|(_, x)| (*x - range.centre).abs() > range.limit) {
-            let end = if *x > range.centre { LEVELS * scale } else { 0.0 };
-            let pair = &mut head[3 + 2 * apart..][..2];
-            pair.copy_from_slice(&[column as i32, (x - (range.least + end)).to_bits() as i32]);
-            apart += 1;
+        for (column, x) in row.iter().enumerate() {
+            if (x - range.centre).abs() > range.limit {
+                let end = if *x > range.centre { LEVELS * scale } else { 0.0 };
+                let pair = &mut head[3 + 2 * apart..][..2];
+                pair.copy_from_slice(&[column as i32, (x - (range.least + end)).to_bits() as i32]);
+                apart += 1;
+            }
         }
     }
     head[..3].copy_from_slice(&[scale.to_bits() as i32, range.least.to_bits() as i32, apart as i32]);

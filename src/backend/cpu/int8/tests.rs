@@ -71,7 +71,7 @@ impl Taken {
             scale: head.scale().into(),
             least: head.least().into(),
             integers: integers.map(f64::from).collect(),
-            apart: head.apart().map(|(column, rest)| (column, rest.into())).collect(),
+            apart: (0..head.count()).map(|i| head.apart(i)).map(|(column, rest)| (column, rest.into())).collect(),
         }
     }
 
