@@ -23,7 +23,7 @@ const CONFIGS: [(&str, &str); 2] = [
 fn streams(cpu: &mut Cpu, weights: &Weights) -> Vec<Vec<f32>> {
     let vision = Vision::load(cpu, weights).unwrap();
     let arch = &weights.arch().vision;
-    let wants = Wants { taps: vec![arch.layers], norm: false, class: false, unit: true, tokens: false };
+    let wants = Wants { taps: vec![arch.layers], unit: true, ..Wants::default() };
     vision.serve(cpu, weights, &wants).unwrap();
     let cells = vision.grid().cells();
     let mut ws = vision.workspace(cpu, &wants, 1, cells).unwrap();
