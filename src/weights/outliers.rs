@@ -18,7 +18,7 @@ const MASSIVE: usize = 2;
 const TOKENS: usize = 4;
 /// By so many neighbouring elements of this size; those of other rows are about 0.3.
 const MARKS: usize = 16;
-const MARK: f32 = 5.0;
+const MARK: f32 = 8.0;
 /// The weights with which a unit sums up these elements, and its bias: about five standard deviations below zero at
 /// other tokens, and about as far above at these.
 const READS: f32 = 0.75;
