@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::ArgGroup;
+use inctrl::internals::check_memory;
 use inctrl::{BankSpec, Engine, Fit, PromptBank, Scorer, WhiteLevel};
 use inctrl_lab::normals::Normal;
 
@@ -117,10 +118,13 @@ pub fn run(args: Args) -> Result<Outcome> {
     let engine = args.model.open()?;
     let white = args.depth.white_level;
     let (bank, source) = prompts.into_bank(&engine, white, &progress)?;
-    let scorers: Vec<Scorer> = (0..args.jobs.get())
-        .map(|_| engine.scorer(Arc::clone(&bank)))
-        .collect::<inctrl::Result<_>>()
-        .context(source)?;
+    // More than there are images would have nothing to do.
+    let jobs = args.jobs.get().min(queries.len().unwrap_or(usize::MAX)).max(1);
+    let each = engine.scorer_bytes(&bank, NonZeroUsize::MIN)?.saturating_add(workers::THREADS_BYTES);
+    let what = format!("scoring {jobs} images at the same time");
+    check_memory(&what, each.saturating_mul(jobs), "use fewer --jobs")?;
+    let scorers: Vec<Scorer> =
+        (0..jobs).map(|_| engine.scorer(Arc::clone(&bank))).collect::<inctrl::Result<_>>().context(source)?;
     drop(engine);
 
     let printer = Printer::new(args.format, &bank, queries.known_paths());

@@ -11,14 +11,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use inctrl::{Image, Score, Scorer, WhiteLevel};
 
 use super::maps::MapWriter;
 use super::queries::{Names, Query};
 use super::rows::{Numbers, Row};
+
+/// Stacks and bookkeeping of a scorer's two threads.
+pub const THREADS_BYTES: usize = 2 * (4 << 20);
 
 /// A query on its way from a decoder to a scorer.
 struct Job {
@@ -54,7 +57,7 @@ pub fn run(
     let mut threads = Vec::new();
     for scorer in scorers {
         let (jobs, to_caller, writer) = (Arc::clone(&jobs), to_caller.clone(), writer.clone());
-        threads.push(thread::spawn(move || {
+        threads.push(start(move || {
             let mut scorer = scorer;
             while let Some(job) = next_job(&jobs) {
                 let index = job.index;
@@ -62,9 +65,9 @@ pub fn run(
                     return;
                 }
             }
-        }));
+        })?);
         let (source, to_scorers) = (Arc::clone(&source), to_scorers.clone());
-        threads.push(thread::spawn(move || decode(&source, white, &to_scorers)));
+        threads.push(start(move || decode(&source, white, &to_scorers))?);
     }
     // Now only the threads hold ends of the channels, which close when the threads are done.
     drop((jobs, to_scorers, to_caller));
@@ -89,6 +92,11 @@ pub fn run(
         thread.join().map_err(|_| anyhow!("a thread panicked; this is a bug, please report it"))?;
     }
     Ok(())
+}
+
+/// Starts a thread; [`thread::spawn`] would panic where the system has no more.
+fn start(work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().spawn(work).context("cannot start a thread: use fewer --jobs")
 }
 
 fn next_job(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {

@@ -183,10 +183,13 @@ fn order_and_numbers_do_not_depend_on_jobs_and_threads() {
     let one = run(&[]);
     assert_eq!(one.column("path"), queries);
     assert_eq!((one.code, one.rows().iter().filter(|row| row["error"].is_string()).count()), (2, 1));
-    for more in [&["--jobs", "4"][..], &["--jobs", "3", "--threads", "6"], &["--threads", "1", "--device", "cpu"]] {
+    let (few, many) = (["--jobs", "3", "--threads", "6"], ["--jobs", "1000000000000"]);
+    for more in [&["--jobs", "4"][..], &few, &many, &["--threads", "1", "--device", "cpu"]] {
         let other = run(more);
         assert_eq!((other.stdout, other.code), (one.stdout.clone(), 2), "{more:?}");
     }
+    // Of a list nobody knows how many it has.
+    bench.score(&[&GOOD[..], &["-"], &many].concat()).refused(&["fewer --jobs", " needs ", " MB"]);
 }
 
 #[test]
