@@ -1,5 +1,6 @@
-// What the library does to the process around it: how many threads it has, which signals they take, and what is left in a child
-// after a fork. Arguments: weights, and one of threads, signals, fork, busy. Says nothing where all is as it should be.
+// What the library does to the process around it: how many threads it has, which signals they take, what is left in a child after
+// a fork, and how much stack a call needs. Arguments: weights, and one of threads, signals, fork, busy, stack. Says nothing where
+// all is as it should be.
 
 #include <inctrl.hpp>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fstream>
+#include <pthread.h>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -264,6 +266,33 @@ static void busy(const char *weights) {
     std::printf("of 30 children %d used the parent's scorer and %d made one\n", inherited, made);
 }
 
+// All that a program does, from the first call to the last, in the thread that calls it.
+static void *everything(void *weights) {
+    const auto good = picture(1), other = picture(2);
+    const inctrl::Engine engine(static_cast<const char *>(weights), "cpu", 2);
+    engine.self_test();
+    const auto bank = inctrl::Bank::build(engine, "metal nut", {view(good)}, INCTRL_FIT_LETTERBOX);
+    const inctrl::Slot slot(engine, bank.with_thresholds(.25F, .5F, .5F));
+    const inctrl::Scorer scorer(engine, slot, 2);
+    scorer.warm_up(SIDE, SIDE, INCTRL_BAYER_RG8, 1);
+    inctrl::Results results;
+    EXPECT(scorer.score_batch({view(good), view(other)}, results) == INCTRL_OK);
+    slot.swap(bank);
+    EXPECT(score(scorer, view(other)) > score(scorer, view(good)));
+    inctrl_bank *none = nullptr;
+    EXPECT(inctrl_bank_open("/absent", &none) == INCTRL_ERROR_IO);
+    return nullptr;
+}
+
+static void stack(char *weights) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    EXPECT(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, 64 << 10) == 0);
+    EXPECT(pthread_create(&thread, &attributes, everything, weights) == 0);
+    EXPECT(pthread_join(thread, nullptr) == 0);
+    pthread_attr_destroy(&attributes);
+}
+
 int main(int count, char **arguments) {
     EXPECT(count == 3);
     const std::string mode = arguments[2];
@@ -271,5 +300,6 @@ int main(int count, char **arguments) {
     else if (mode == "signals") signals(arguments[1]);
     else if (mode == "fork") forked(arguments[1]);
     else if (mode == "busy") busy(arguments[1]);
+    else if (mode == "stack") stack(arguments[1]);
     else EXPECT(!"a mode");
 }

@@ -42,3 +42,8 @@ fn a_child_scores_and_closes_what_it_inherited() {
 fn a_child_of_a_busy_process_is_refused_in_words_or_works() {
     client("busy");
 }
+
+#[test]
+fn a_stack_of_64_kilobytes_is_enough() {
+    client("stack");
+}
