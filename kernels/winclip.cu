@@ -61,7 +61,8 @@ __device__ __forceinline__ Sum covering(const float* __restrict__ windows, const
         for (int left = col - SIDE + 1; left <= col; left++) {
             if (left < 0 || left + SIDE > cols) continue;
             if (!counts<SIDE>(valid + top * cols + left, cols)) continue;
-            sum.reciprocals += 1.0f / value_of(windows[top * across + left], distances);
+            // The same bits as a division, which would call a function and spill registers for it.
+            sum.reciprocals += __frcp_rn(value_of(windows[top * across + left], distances));
             sum.windows += 1.0f;
         }
     }

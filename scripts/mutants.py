@@ -50,7 +50,11 @@ OWN_TESTS = {
 OPERATIONS = sorted(path.stem for path in (ROOT / "tests" / "ops").glob("*.rs") if path.stem != "mod")
 OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")
 # What every mutant meets, until one sees it.
-STAGES = (["ops::", "queues::"], ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"], ["faults::", "scores::", "device_frames::"])
+STAGES = (
+    ["ops::", "queues::"],
+    ["scores::cuda_banks", "scores::cuda_fits", "scores::cuda_frames"],
+    ["faults::", "scores::", "device_frames::"],
+)
 
 
 class Mutant:
@@ -224,7 +228,8 @@ class Program:
                 # The libraries for C take long to link, and no test here needs them.
                 content = re.sub(rb'crate-type = \[.*\]', b'crate-type = ["lib"]', content)
             # Mutants, and what sees them.
-            if name.startswith(("kernels/", "src/backend/cuda/", "src/methods/", "tests/cuda/", "tests/common/", "tests/ops/", "tests/emulator/")):
+            tests = ("tests/cuda/", "tests/common/", "tests/ops/", "tests/emulator/")
+            if name.startswith(("kernels/", "src/backend/cuda/", "src/methods/", *tests)):
                 digest.update(f"{name} {len(content)}\n".encode() + content)
             place = self.root / name
             if not place.is_file() or place.read_bytes() != content:

@@ -67,3 +67,4 @@ inline unsigned __float_as_uint(float value) { return emulator::bits_of_float(va
 inline float __int_as_float(int bits) { return emulator::float_of_bits(static_cast<unsigned>(bits)); }
 inline int __float_as_int(float value) { return static_cast<int>(emulator::bits_of_float(value)); }
 inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }
+inline float __frcp_rn(float value) { return 1.0f / value; }

@@ -26,8 +26,9 @@ fn share<T: Real>(x: &[f32], text: &[f32], width: usize) -> Vec<T> {
 }
 
 fn text_scores<B: WinclipOps>(backends: &mut [B]) {
-    let against = |(_, width): &(usize, usize)| unless(*width, 64, 0);
-    for (rows, width) in cases(backends, &[(1, 1), (3, 7), (40, 640), (9, 33), (17, 192), (8, 64)], against) {
+    // On a GPU rows of one block and of several, and widths around a warp's lanes.
+    let all = [(1, 1), (3, 7), (1, 64), (8, 128), (17, 192), (40, 640), (9, 33)];
+    for (rows, width) in cases(backends, &all, |&(_, width)| unless(width, 64, 0)) {
         let (x, text) = (random(1, (rows + 1) * width, 3.0), unit_rows(2, 2, width));
         let exact = share::<f64>(&x[width..], &text, width);
         for backend in &mut *backends {
@@ -35,6 +36,9 @@ fn text_scores<B: WinclipOps>(backends: &mut [B]) {
             let tensor = BankTensor { values: &values, shape: [1, 2, width], role: BankRole::Numbers };
             let bank = backend.bank(&[tensor]).unwrap();
             let kernels = backend.winclip_ops(width).unwrap();
+            let error = backend.winclip_ops(20).err();
+            assert!(B::IN_HOST_MEMORY == error.is_none());
+            assert!(error.is_none_or(|error| error.to_string().contains("a multiple of 64")));
             let rows_of = input(backend, Role::Stream, &x);
             let at = |mean| TextScores {
                 rows: 1..rows + 1,
@@ -50,8 +54,8 @@ fn text_scores<B: WinclipOps>(backends: &mut [B]) {
             let all = finish(backend, &out, 4 * (rows + 2));
             let found: Vec<f32> = all[8..].iter().skip(1).step_by(4).copied().collect();
             let what = format!("winclip_text {rows} x {width}, {}", backend.describe());
-            // A sum in f64, rounded once. On a GPU the sums of the product and of the length have the error of a lane's and a
-            // warp's additions, relative to at most 4, which the logit has a hundred times.
+            // On the CPU a sum in f64, rounded once. On a GPU the sums of the product and of the length have the error of a lane's
+            // and a warp's additions, relative to at most 4, which the logit has a hundred times.
             let logit = 200.0 * (width as f64 / 32.0 + 14.0) * ULP;
             within(&what, &found, &exact, |i| {
                 let rest = if B::IN_HOST_MEMORY { 1e-40 } else { exact[i] * (1.0 - exact[i]) * logit + 8.0 * ULP };
@@ -148,7 +152,7 @@ fn maps<B: WinclipOps>(backends: &mut [B]) {
                 }
                 for backend in &mut *backends {
                     let kernels = backend.winclip_ops(64).unwrap();
-                    let buffers = [0, 1].map(|i| input(backend, Role::Stream, &windows[i]));
+                    let buffers = [0, 1].map(|i: usize| input(backend, Role::Stream, &windows[i]));
                     let (third, valid) = (input(backend, Role::Stream, &third), input(backend, Role::Stream, &valid));
                     let mut map = output(backend, Role::Result, exact.len());
                     let windows = buffers.each_ref();
