@@ -15,6 +15,11 @@ macro_rules! on_every_device {
                 fn cpu_bf16() {
                     crate::on_the_cpu(inctrl::Precision::Bf16, |backends| super::$test(backends));
                 }
+
+                #[test]
+                fn cpu_int8() {
+                    crate::on_the_cpu(inctrl::Precision::Int8, |backends| super::$test(backends));
+                }
             }
         )+
     };
@@ -67,7 +72,7 @@ fn on_the_cpu(precision: Precision, test: impl FnOnce(&mut [Cpu])) {
 
 #[test]
 fn every_precision_of_the_cpu_is_stamped() {
-    ops::missing_precisions(&[Precision::F32, Precision::Bf16], |precision| {
+    ops::missing_precisions(&[Precision::F32, Precision::Bf16, Precision::Int8], |precision| {
         Cpu::with_precision(1, Some(precision)).map(drop)
     });
 }

@@ -71,13 +71,15 @@ fn a_few_tokens_have_massive_channels_and_int8_keeps_the_others() {
             let last = expected.len() - 1;
             let rows = found[last].chunks_exact(width).zip(expected[last].chunks_exact(width));
             for (token, (found, expected)) in rows.enumerate() {
-                // Without the massive channels, whose error is measured by their own size.
+                // Without the massive channels, whose error is measured by their own size. Bytes of 12 deviations in 254 steps err by
+                // a seventieth of a deviation, those of the weights by as much: each of 16 products by 2 % of its result, all by less
+                // than 4 % of a deviation, and the worst of 192 numbers in some hundred rows by 4 times that, of a largest of 3.
                 let rest = |row: &[f32]| -> Vec<f32> {
                     let small = row.iter().zip(expected).filter(|(_, x)| x.abs() < 20.0);
                     small.map(|(x, _)| *x).collect()
                 };
                 let what = format!("{name}, {}, token {token}", cpu.describe());
-                close_to_max(&what, &rest(found), &rest(expected), 0.1);
+                close_to_max(&what, &rest(found), &rest(expected), 0.15);
             }
         }
     }

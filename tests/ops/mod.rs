@@ -1,7 +1,7 @@
 //! Every operation of a device against a loop in f64 that reads like its formula: one suite for all devices.
 //!
 //! A test is a function over the backends of one kind and precision. The program that includes this folder stamps it by
-//! `on_every_device!`: `tests/it` for the CPU in f32 and bf16, with every instruction set of the machine, `tests/cuda`
+//! `on_every_device!`: `tests/it` for the CPU in f32, bf16 and int8, with every instruction set of the machine, `tests/cuda`
 //! for a GPU in f32 and f16, with every schedule of the emulator. What is missing has a reason: a device without a
 //! precision refuses it ([`missing_precisions`]), and a case that a GPU does not take is named by [`cases`].
 //!
