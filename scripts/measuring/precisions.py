@@ -30,11 +30,11 @@ def pictures(folder):
     return sorted((folder / "train/good").iterdir()), folder / "test/good", defects
 
 
-def verify(program, weights, folder, bank, threads):
+def verify(program, weights, method, folder, bank, threads):
     """What `inctrl verify` says of one product."""
     normals, good, defects = pictures(folder)
     model = ["--weights", weights, "--device", "cpu", "--threads", threads]
-    inctrl(program, "bank", "build", *model, "--class", folder.name, "--normals", *normals[:8], "-o", bank)
+    inctrl(program, "bank", "build", *model, *method, "--normals", *normals[:8], "-o", bank)
     words = [*model, "--bank", bank, "--images", good, "--defects", *defects, "--format", "json"]
     return json.loads(inctrl(program, "verify", *words))
 
@@ -114,15 +114,17 @@ def main():
         folder = Path(folder)
         for name, weights, products in sets(args, folder):
             for product in products:
-                told = verify(args.program, weights, product, folder / "bank", args.threads)
+                # A model of DINOv2's has no heads and no texts.
+                method = ["--method", "anomaly-dino"] if name.startswith("dinov2") else ["--class", product.name]
+                told = verify(args.program, weights, method, product, folder / "bank", args.threads)
                 rows += [row(name, product.name, compared) for compared in told["compared"]]
             print(f"{name}: {len(rows)}", flush=True)
     args.output.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
     table(rows)
     beyond = list(outside(rows))
     print(f"{len(beyond)} of {len(rows)} comparisons are beyond a bound")
-    for row in beyond:
-        print(json.dumps(row))
+    for far in beyond:
+        print(json.dumps(far))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 use super::need;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The cells whose mean [`Backend::mean_of_largest`] takes, and where it writes the result.
+/// The cells whose mean [`Backend::mean_of_largest`](super::Backend::mean_of_largest) takes, and where it writes the
+/// result.
 #[derive(Clone, Copy, Debug)]
 pub struct Largest {
     /// Number of maps.
@@ -33,8 +34,8 @@ impl Largest {
     }
 }
 
-/// The parts of a bank for [`Backend::subspace_distance`]. Tensors are named by their index; that of the directions is
-/// [`Search::tensor`].
+/// The parts of a bank for [`Backend::subspace_distance`](super::Backend::subspace_distance). Tensors are named by
+/// their index; that of the directions is [`Search::tensor`](super::Search::tensor).
 #[derive(Clone, Copy, Debug)]
 pub struct Subspace {
     /// `[P, D]`: one mean for all cells (P = 1), or one for each (P = N).
@@ -69,7 +70,7 @@ impl Subspace {
     }
 }
 
-/// The map that [`Backend::enlarge`] turns into an image.
+/// The map that [`Backend::enlarge`](super::Backend::enlarge) turns into an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Enlarge {
     /// Index of the map.

@@ -58,11 +58,11 @@ fn a_few_tokens_have_massive_channels_and_int8_keeps_the_others() {
         let weights = Weights::open(&LoadOptions { weights: path, heads: None, config: None }).unwrap();
         let width = weights.arch().vision.width;
         let expected = streams(&mut Cpu::new(2).unwrap(), &weights);
-        // A quarter of four blocks: the second writes them, and they stay.
+        // A quarter of four blocks: the second writes them, at the class token and a few patches, and they stay.
         for (block, stream) in expected.iter().enumerate() {
             let massive = |row: &[f32]| prominence(row) > 30.0;
             let tokens = stream.chunks_exact(width).filter(|row| massive(row)).count();
-            let range = if block < 1 { 0..=0 } else { 2..=4 };
+            let range = if block < 1 { 0..=0 } else { 1..=4 };
             assert!(range.contains(&tokens), "{name}, block {}: {tokens} massive tokens", block + 1);
             assert_eq!(massive(&stream[..width]), block >= 1, "{name}, block {}: the class token", block + 1);
         }

@@ -12,7 +12,7 @@ fn an_operation_is_checked_and_timed_without_weights() {
     let search = ["bench", "op", "patch_nn", "--q", "37", "--rows", "300", "--width", "48"];
     let found = bench.run(&[&search[..], &SHORT, &["--rivals", "product", "--json", "-o", "op.json"]].concat());
     let found: Value = serde_json::from_str(&found.succeeded().stdout).unwrap();
-    assert_eq!(found["sizes"], serde_json::json!({"taps": 1, "q": 37, "rows": 300, "width": 48}));
+    assert_eq!(found["sizes"], serde_json::json!({"taps": 1, "q": 37, "rows": 300, "width": 48, "directions": 0}));
     assert_eq!((&found["work"]["flop"], &found["dtype"]), (&(2 * 37 * 300 * 48).into(), &"f32".into()));
     assert_eq!(found["agreement"]["compared"], 37);
     assert_eq!(found["turns"].as_array().unwrap().len(), 3);
