@@ -33,7 +33,7 @@ pub enum Precision {
     /// Brain floats, of CPUs with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
     Bf16,
     /// Bytes, of CPUs with VNNI, for the layers that all tokens pass through: about three times as fast as f32, scores
-    /// within 5e-3 of it.
+    /// mostly within 5e-3 of it; maps of models with massive activations change more (`inctrl verify` tells).
     Int8,
     /// Single precision: what the CPU computes in; slow on a GPU, for diagnosis.
     F32,

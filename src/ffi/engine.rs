@@ -16,7 +16,7 @@ pub const INCTRL_PRECISION_F16: i32 = 0;
 pub const INCTRL_PRECISION_F32: i32 = 1;
 /// Products of bf16, on a CPU with AVX512-BF16: about twice as fast as f32, scores within 2e-3 of it.
 pub const INCTRL_PRECISION_BF16: i32 = 2;
-/// Products of bytes, on a CPU with VNNI: about three times as fast as f32, scores within 5e-3 of it.
+/// Products of bytes, on a CPU with VNNI: about three times as fast as f32, scores mostly within 5e-3 of it; check with inctrl verify.
 pub const INCTRL_PRECISION_INT8: i32 = 3;
 
 /// How to open an engine. Begin with `inctrl_engine_options options = {0}; options.struct_size = sizeof options;`.
