@@ -73,6 +73,10 @@ fn on_the_cpu(precision: Precision, test: impl FnOnce(&mut [Cpu])) {
 #[test]
 fn every_precision_of_the_cpu_is_stamped() {
     ops::missing_precisions(&[Precision::F32, Precision::Bf16, Precision::Int8], |precision| {
-        Cpu::with_precision(1, Some(precision)).map(drop)
+        // Plain Rust computes in each of them, if the machine's instructions do not.
+        match Cpu::of_each_instruction_set(1, precision)?.is_empty() {
+            true => Cpu::with_precision(1, Some(precision)).map(drop),
+            false => Ok(()),
+        }
     });
 }
