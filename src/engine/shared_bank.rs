@@ -112,7 +112,8 @@ impl SharedBank {
 
 /// Uploads a bank to the device.
 fn upload(model: &dyn Model, bank: &PromptBank) -> Result<DeviceBank> {
-    // The bytes of the search: a quarter of the floats, and three numbers a row.
+    // The bytes of the search: a quarter of the floats, at most an eighth for those along axes, and three numbers a row
+    // for each.
     let what = format!("the search in a bank of {} normal images", bank.prompt_hashes().len());
     memory::check(&what, bank.info().bytes / 2, "use fewer normal images")?;
     model.upload(&bank.device_tensors()?)

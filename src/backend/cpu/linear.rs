@@ -208,8 +208,7 @@ impl<S: Simd> Panels<S> for Layer<'_> {
 
     #[inline(always)]
     fn lines(&self, _: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
-        let strip = self.strip::<S>(panel, from, length);
-        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+        Lines::of(self.strip::<S>(panel, from, length))
     }
 
     #[inline(always)]

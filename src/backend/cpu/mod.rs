@@ -117,7 +117,8 @@ impl Scratch {
 /// The tensors of a bank.
 pub struct Bank(Vec<Tensor>);
 
-/// A tensor where the bank keeps it; unit rows with a quarter as much again for their bytes.
+/// A tensor where the bank keeps it; unit rows with a quarter as much again for their bytes, and of many rows up to an
+/// eighth for those along axes.
 struct Tensor {
     values: Arc<Vec<f32>>,
     /// Layers, rows of a layer, width.

@@ -148,6 +148,12 @@ impl<'a, T: Copy> Lines<'a, T> {
         Lines { rows, count, row: 0, column: 0 }
     }
 
+    /// Those of a slice.
+    #[inline(always)]
+    pub(crate) fn of(strip: &'a [T]) -> Self {
+        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+    }
+
     #[inline(always)]
     fn len(&self) -> usize {
         self.count * self.rows.depth.div_ceil(LINE)

@@ -157,8 +157,7 @@ impl<H: Bf16> Panels<H> for Layer<'_> {
 
     #[inline(always)]
     fn lines(&self, _: H, panel: usize, from: usize, length: usize) -> Lines<'_, i32> {
-        let strip = self.strip::<H>(panel, from, length);
-        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+        Lines::of(self.strip::<H>(panel, from, length))
     }
 
     #[inline(always)]

@@ -199,8 +199,7 @@ impl<B: Bytes> Panels<B> for Layer<'_> {
 
     #[inline(always)]
     fn lines(&self, _: B, panel: usize, from: usize, length: usize) -> Lines<'_, i32> {
-        let strip = self.strip::<B>(panel, from, length);
-        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+        Lines::of(self.strip::<B>(panel, from, length))
     }
 
     #[inline(always)]

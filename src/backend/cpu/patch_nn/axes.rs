@@ -1,11 +1,12 @@
 //! The few directions in which most of a layer's bank rows differ, and vectors cut to them.
 //!
-//! With orthonormal axes `V` and a centre `m`, a vector `x` becomes `x̃ = (V (x - m), r)`, where `r` is the length of what lies
-//! across the axes. Then `(x - m) · (y - m) <= x̃ · ỹ`: along the axes both are equal, and across them the Cauchy-Schwarz
-//! inequality holds. An estimate of `x̃ · ỹ` is a bound that costs a fraction of an estimate of the whole product.
+//! With orthonormal axes `V` and a centre `m`, a vector `x` becomes `x̃ = (V (x - m), r)`, where `r` is the length of
+//! what lies across the axes. Then `(x - m) · (y - m) <= x̃ · ỹ`: along the axes both are equal, and across them the
+//! Cauchy-Schwarz inequality holds. An estimate of `x̃ · ỹ` is a bound that costs a fraction of an estimate of the whole
+//! product.
 //!
-//! The axes need not be the best ones, and they are orthonormal up to roundings only. With `e` at least 0 and the largest eigenvalue
-//! of `V Vᵀ - 1`, `r² >= |x - m|² (1 + 2 e) - |V (x - m)|²` keeps the inequality.
+//! The axes need not be the best ones, and they are orthonormal up to roundings only. With `e` at least 0 and the
+//! largest eigenvalue of `V Vᵀ - 1`, `r² >= |x - m|² (1 + 2 e) - |V (x - m)|²` keeps the inequality.
 
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{self, Panels, walk};
@@ -56,8 +57,8 @@ pub(super) fn scratch_floats(width: usize) -> usize {
 }
 
 impl Axes {
-    /// Elements of vectors of `layers` layers of `rows` unit vectors each once they are shortened, and the axes of each layer;
-    /// `None` where that does not pay.
+    /// Elements of vectors of `layers` layers of `rows` unit vectors each once they are shortened, and the axes of each
+    /// layer; `None` where that does not pay.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
@@ -103,7 +104,8 @@ impl Axes {
         Ok(Some((short, axes.collect::<Result<_>>()?)))
     }
 
-    /// Writes vectors `rows`, `[count, width]`, as `[count, axes + 1]`. `scratch` is [`scratch_floats`] uninitialised floats.
+    /// Writes vectors `rows`, `[count, width]`, as `[count, axes + 1]`. `scratch` is [`scratch_floats`] uninitialised
+    /// floats.
     pub fn shorten(&self, isa: Isa, rows: &[f32], out: &mut [f32], scratch: &mut [f32]) {
         isa.run(Shorten { axes: self, rows, out, scratch });
     }
@@ -130,8 +132,8 @@ fn exact(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// Orthonormal axes of most of the squared lengths of `sample`, roughly the largest first: a power iteration from random
-/// directions.
+/// Orthonormal axes of most of the squared lengths of `sample`, roughly the largest first: a power iteration from
+/// random directions.
 fn principal(pool: &mut Pool<Scratch>, isa: Isa, sample: &[f32], axes: &mut [f32], width: usize) -> Result<()> {
     const CHUNK: usize = 8;
     let samples = sample.len() / width;
@@ -282,8 +284,7 @@ impl<S: Simd> Panels<S> for Coordinates<'_> {
 
     #[inline(always)]
     fn lines(&self, _: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
-        let strip = self.strip::<S>(panel, from, length);
-        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+        Lines::of(self.strip::<S>(panel, from, length))
     }
 
     #[inline(always)]

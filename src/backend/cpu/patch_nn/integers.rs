@@ -294,7 +294,8 @@ impl Integers {
         self.short.is_some()
     }
 
-    /// How far a cosine can lie above its estimate and yet be thought the smaller one, by the chain, of it and a known one.
+    /// How far a cosine can lie above its estimate and yet be thought the smaller one, by the chain, of it and a known
+    /// one.
     fn off(&self, layer: &Layer, query: Quantised, width: usize) -> f64 {
         let [length, error, step] = [query.length, query.error, query.step].map(f64::from);
         // Of the bytes, as `quantised` says.

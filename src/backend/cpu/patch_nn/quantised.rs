@@ -1,9 +1,9 @@
 //! Vectors as bytes, and how far a cosine that is estimated from bytes can lie from that of the floats.
 //!
-//! Cosines of one query `x` differ by `x · (y - m)` whatever the centre `m`, and that is `(x - m) · (y - m) + m · (y - m)`, where
-//! only the first product has to be estimated: what all vectors have in common costs no precision. With a step `s` of its
-//! own, `x - m = s (x̂ - a)` for integers `x̂` and a remainder `a` whose length is measured, as `y - m = t (ŷ - b)`. So
-//! `(x - m) · (y - m)` lies within `|x - m| t |b| + s |a| t |ŷ|` of `s t x̂ · ŷ`.
+//! Cosines of one query `x` differ by `x · (y - m)` whatever the centre `m`, and that is `(x - m) · (y - m) + m · (y -
+//! m)`, where only the first product has to be estimated: what all vectors have in common costs no precision. With a
+//! step `s` of its own, `x - m = s (x̂ - a)` for integers `x̂` and a remainder `a` whose length is measured, as `y - m =
+//! t (ŷ - b)`. So `(x - m) · (y - m)` lies within `|x - m| t |b| + s |a| t |ŷ|` of `s t x̂ · ŷ`.
 //!
 //! The f32 chain of multiply-adds that the search promises lies within [`chain_error`] of `x · y`.
 
@@ -16,8 +16,8 @@ const LONGEST: f64 = 1.0006;
 const LONGEST_SQUARE: f32 = 1.001;
 /// Vectors whose elements are all nearer to the centre have steps as if they were not: a step never vanishes.
 const NEAREST: f32 = 1e-20;
-/// Steps by which the remainder of an element errs: the roundings of its difference from the centre and of its product with the
-/// scale, each `127 · 2⁻²⁴`.
+/// Steps by which the remainder of an element errs: the roundings of its difference from the centre and of its product
+/// with the scale, each `127 · 2⁻²⁴`.
 const ELEMENT: f64 = 2e-5;
 
 /// Words of a vector of `width` elements.
@@ -30,8 +30,8 @@ pub(super) fn fits(width: usize) -> bool {
     width <= 1 << 15
 }
 
-/// How far a product of two vectors, summed up in f32 in any order and fused or not, can lie from the exact one: `2 W u n²`
-/// with `u = 2⁻²⁴` and vectors up to a length of `n`.
+/// How far a product of two vectors, summed up in f32 in any order and fused or not, can lie from the exact one: `2 W u
+/// n²` with `u = 2⁻²⁴` and vectors up to a length of `n`.
 pub(super) fn chain_error(width: usize) -> f64 {
     2.0 * width as f64 * 2f64.powi(-24) * 1.01 * LONGEST.powi(2)
 }

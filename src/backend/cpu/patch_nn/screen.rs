@@ -1,7 +1,7 @@
-//! Screens the bank rows by cosines that are estimated from bytes, of which one instruction takes four times as many: what is
-//! estimated further below the largest known cosine than the estimate can be off is not the nearest. The few that remain are
-//! rescored by floats as they are found, which raises the largest known cosine for all that follow. Where the bank has axes, bounds
-//! along them come first (`sieve`).
+//! Screens the bank rows by cosines that are estimated from bytes, of which one instruction takes four times as many:
+//! what is estimated further below the largest known cosine than the estimate can be off is not the nearest. The few
+//! that remain are rescored by floats as they are found, which raises the largest known cosine for all that follow.
+//! Where the bank has axes, bounds along them come first (`sieve`).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -141,8 +141,9 @@ pub(super) struct Screened<'a> {
 }
 
 impl<'a> Screened<'a> {
-    /// Finds the largest cosine of each query row of a part by the chain, or minus infinity where one of another part is larger.
-    /// Returns how many patches floats rescored, or `None` where they were so many that the whole part costs less by floats.
+    /// Finds the largest cosine of each query row of a part by the chain, or minus infinity where one of another part
+    /// is larger. Returns how many patches floats rescored, or `None` where they were so many that the whole part
+    /// costs less by floats.
     pub(super) fn search(
         &self,
         part: &Part,
@@ -262,8 +263,8 @@ pub(super) struct BankRows<'a> {
 }
 
 impl BankRows<'_> {
-    /// Asks for the memory of the patches of a panel whose bits are set, unless they are many: of many the first rescored rules most
-    /// out.
+    /// Asks for the memory of the patches of a panel whose bits are set, unless they are many: of many the first
+    /// rescored rules most out.
     #[inline(always)]
     pub(super) fn ask<B: Bytes>(&self, bytes: B, panel: usize, mut above: u32) {
         if above.count_ones() > ASKED {
@@ -353,8 +354,7 @@ impl<B: Bytes> Panels<B> for BankRows<'_> {
 
     #[inline(always)]
     fn lines(&self, _: B, panel: usize, from: usize, length: usize) -> Lines<'_, i32> {
-        let strip = self.table.strip::<B>(panel, from, length);
-        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+        Lines::of(self.table.strip::<B>(panel, from, length))
     }
 
     #[inline(always)]

@@ -1,5 +1,5 @@
-//! Rules out most panels of bank rows by bounds along a few axes, which cost a fraction of estimates of whole cosines. Of the
-//! query rows that a panel is not ruled out for, the cosines are estimated whole.
+//! Rules out most panels of bank rows by bounds along a few axes, which cost a fraction of estimates of whole cosines.
+//! Of the query rows that a panel is not ruled out for, the cosines are estimated whole.
 
 use super::quantised;
 use super::screen::{BankRows, Block};
@@ -71,8 +71,7 @@ impl<B: Bytes> Panels<B> for Sieve<'_, '_> {
 
     #[inline(always)]
     fn lines(&self, _: B, panel: usize, from: usize, length: usize) -> Lines<'_, i32> {
-        let strip = self.table.strip::<B>(panel, from, length);
-        Lines::new(Rows::new(strip, strip.len(), strip.len()), 1)
+        Lines::of(self.table.strip::<B>(panel, from, length))
     }
 
     #[inline(always)]

@@ -23,8 +23,8 @@ pub fn unit_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
     unit_rows_along(seed, rows, width, width)
 }
 
-/// Rows of length 1 of which the elements after the first `directions` are a tenth as large: the features of real images lie along
-/// few directions, too.
+/// Rows of length 1 of which the elements after the first `directions` are a tenth as large: the features of real
+/// images lie along few directions, too.
 pub fn unit_rows_along(seed: u64, rows: usize, width: usize, directions: usize) -> Vec<f32> {
     let mut values = numbers(seed, rows * width);
     for row in values.chunks_exact_mut(width) {
