@@ -136,7 +136,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     })?;
     let prompts = report.compared.first().map_or(0, |line| line.agreement.prompts);
     if prompts > 0 {
-        say(&format!("note: {prompts} images are prompts of the bank and do not count"));
+        let are = if prompts == 1 { "image is a prompt" } else { "images are prompts" };
+        say(&format!("note: {prompts} {are} of the bank, and left out"));
     }
     failed.iter().for_each(|line| say(line));
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::SomeInputsFailed })
@@ -217,8 +218,8 @@ impl Report<'_> {
         let limits = self.limits.map_or("no limits".to_owned(), |limits| {
             format!("limits review {:.4}, reject {:.4}, cell {:.4}", limits.review, limits.reject, limits.cell)
         });
-        let mut text =
-            format!("{}: class {}, {limits}\nreference: {precision} on {device}", path.display(), self.class);
+        let class = if self.class.is_empty() { String::new() } else { format!(" class {},", self.class) };
+        let mut text = format!("{}:{class} {limits}\nreference: {precision} on {device}", path.display());
         if let Some(milliseconds) = milliseconds {
             text += &format!(", {milliseconds:.1} ms an image");
         }
