@@ -497,7 +497,8 @@ typedef struct inctrl_bank_options {
      */
     const char *class_name;
     /**
-     * `option_count` texts "name=value", options of the method: the program's help and docs/embedding.md list them.
+     * `option_count` texts "name=value", options of the method or of tiles, such as "tile=448" and "scale=0.5": the
+     * program's help, docs/embedding.md and docs/tiles.md list them.
      */
     const char *const *options;
     /**
@@ -1077,8 +1078,8 @@ int32_t inctrl_scorer_score_regions(const struct inctrl_scorer *scorer,
 int32_t inctrl_scorer_output(const struct inctrl_scorer *scorer, size_t result, const char *name, float *value);
 
 /**
- * Rows and columns of the map of a frame of `width` x `height` pixels with the current bank of the scorer's slot. Any
- * thread may call this, even while another one scores.
+ * Rows and columns of the map of a frame of `width` x `height` pixels with the current bank of the scorer's slot: with
+ * tiles, of the whole frame's. Any thread may call this, even while another one scores.
  *
  * @param rows receives the rows
  * @param cols receives the columns

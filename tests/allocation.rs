@@ -56,6 +56,7 @@ fn main() {
     let dino = folder.path().join("dino.safetensors");
     larger::write(&dino, DINO, 1, 12.0);
     MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cpu, mask, on_cpu.min(2000)));
+    tiles(&dino, Device::Cpu, on_cpu.min(500));
     memory_is_what_is_estimated(folder.path());
     every_method(&weights, Device::Cpu, on_cpu.min(2000));
     #[cfg(feature = "cuda")]
@@ -64,6 +65,7 @@ fn main() {
             let emulated = frames.unwrap_or(400);
             allocates_nothing(&weights, Device::Cuda(0), None, emulated);
             MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cuda(0), mask, emulated));
+            tiles(&dino, Device::Cuda(0), emulated.min(40));
             every_method(&weights, Device::Cuda(0), emulated.min(100));
             through_c(&weights, Device::Cuda(0), emulated);
         }
@@ -166,6 +168,43 @@ fn grids_in_turn(weights: &Path, device: Device, mask: &str, count: usize) {
     let steady = run(count);
     println!("{device}, {mask}, two grids in turn: {warm_up} allocations at first, {steady} in {count} more");
     assert_eq!(steady, 0, "two grids in turn");
+}
+
+/// Frames of two sizes in turn, each of more tiles than are encoded at once; with a bank for all and one for each.
+fn tiles(weights: &Path, device: Device, count: usize) {
+    let mut options = EngineOptions::new(weights);
+    options.device = device;
+    options.threads = NonZeroUsize::new(2);
+    let engine = Engine::with(&options).unwrap();
+    let bytes: Vec<u8> = (0..160 * 160).map(|i| (i * i * 37 % 251) as u8).collect();
+    let frame = |width, height| Frame::packed(&bytes, width, height, PixelFormat::Grey8).unwrap();
+    for (per, sizes) in [("frame", [(160, 112), (96, 160)]), ("tile", [(160, 112), (160, 112)])] {
+        let mut spec = BankSpec::default();
+        spec.method = Some("anomaly-dino".to_owned());
+        let texts = ["tile=64", "overlap=32", "scale=1", "rotations=1", &format!("bank-per={per}")];
+        spec.options = texts.map(str::to_owned).to_vec();
+        let mut builder = engine.bank_builder_of(&spec).unwrap();
+        builder.add(frame(160, 112)).unwrap();
+        let bank = builder.finish().unwrap();
+        let limits = inctrl::Thresholds { review: 0.1, reject: 0.2, cell: 0.1 };
+        let bank = Arc::new(bank.with_thresholds(Some(limits)).unwrap());
+        let mut scorer = engine.batch_scorer(bank, const { NonZeroUsize::new(2).unwrap() }).unwrap();
+        let frames = sizes.map(|(width, height)| frame(width, height));
+        let mut run = |count: usize| {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for _ in 0..count / 4 {
+                for (frame, (width, height)) in frames.iter().zip(sizes) {
+                    assert_eq!(scorer.score(*frame).unwrap().map.grid.cells(), width / 16 * (height / 16));
+                }
+                assert_eq!(scorer.score_some(&frames).unwrap().len(), 2);
+            }
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        };
+        let warm_up = run(12);
+        let steady = run(count);
+        println!("{device}, tiles, a bank for each {per}: {warm_up} allocations at first, {steady} in {count} more");
+        assert_eq!(steady, 0, "tiles, a bank for each {per}");
+    }
 }
 
 /// The methods beside InCTRL and AnomalyDINO: single frames and batches.

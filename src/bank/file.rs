@@ -1,6 +1,9 @@
 //! A bank's file: one safetensors file. Its metadata hold a checksum of all content and the header as JSON.
 //!
-//! In version 2 the header names the method and, in `rows`, how many rows each prompt has; the method's tensors follow.
+//! From version 2 on the header names the method and, in `rows`, how many rows each prompt has; the method's tensors
+//! follow. Version 3 is for banks with a tiling; where each position of a tile has a bank of its own, the tensors of
+//! position `k`, counted from 0, are called `NAME.k`.
+//!
 //! Version 1 knew only InCTRL, had equally many rows for every prompt, and stored `taps` as `[L, K, N, W]`. Its files
 //! can be read, and are written as version 2.
 
@@ -9,15 +12,18 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
 
-use super::prompt_bank::{Header, PromptBank};
+use super::header::{Header, Positions};
+use super::prompt_bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::IgnoreMask;
 use crate::memory;
 use crate::methods::{self, BankContent, NamedTensor, Options, Setup};
 use crate::tensor::shape_text;
 
-/// Version of the file format that is written. Files of a later version are refused.
-pub(crate) const VERSION: u32 = 2;
+/// Version of the file format of banks with a tiling. Files of a later version are refused.
+pub(super) const VERSION: u32 = 3;
+/// Version of banks without one, which older programs read.
+pub(super) const UNTILED: u32 = 2;
 /// The method of version 1, whose header names none.
 const FIRST_METHOD: &str = "inctrl";
 /// The tensor of an ignore mask's runs, `[runs, 3]` u32: row, first column, end column.
@@ -73,48 +79,81 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
     }
 
     let stored = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
-    let tensors = method.file_tensors().iter().map(|name| read_tensor(&stored, name)).collect::<Result<Vec<_>>>()?;
+    let read = |content: Option<usize>| {
+        method.file_tensors().iter().map(|name| read_tensor(&stored, name, content)).collect::<Result<Vec<_>>>()
+    };
     let mask = header.mask.map(|size| read_mask(&stored, size)).transpose()?.map(Arc::new);
-    let (content, found) = if version.version == 1 {
-        first_version(&mut header, tensors, mask.as_deref())?
+    let (contents, found) = if version.version == 1 {
+        let (content, found) = first_version(&mut header, read(None)?, mask.as_deref())?;
+        (vec![content], found)
     } else {
-        let content = BankContent { tensors, rows: header.rows.clone() };
-        let found = identity(&header, &content, mask.as_deref())?;
-        (content, found)
+        let contents = match header.positions {
+            None => vec![BankContent { tensors: read(None)?, rows: header.rows.clone() }],
+            Some(Positions { tiles, .. }) => {
+                let each = header.rows.len() / tiles.max(1);
+                if tiles == 0 || each * tiles != header.rows.len() {
+                    return Err(damaged("the bank's rows are not those of its positions"));
+                }
+                let rows = |k: usize| header.rows[k * each..][..each].to_vec();
+                (0..tiles)
+                    .map(|k| Ok(BankContent { tensors: read(Some(k))?, rows: rows(k) }))
+                    .collect::<Result<Vec<_>>>()?
+            }
+        };
+        let found = identity(&header, &contents, mask.as_deref())?;
+        (contents, found)
     };
     if found != checksum {
         return Err(damaged(format!(
             "the header has checksum {checksum}, the content {found}: the file was changed or damaged"
         )));
     }
-    Ok(PromptBank::from_file(Setup::with(method, options), header, found, content, mask))
+    if let Some(tiling) = &header.tiling {
+        // The model's patch is checked when an engine takes the bank.
+        tiling.check(1).map_err(|error| damaged("the bank's tiles are not valid").because(error))?;
+    }
+    let setup = Setup::with(method, options, header.tiling);
+    if Header::version_of(&setup) == VERSION && header.version != VERSION
+        || setup.has_bank_per_tile() != header.positions.is_some()
+    {
+        return Err(damaged("the bank's version, its tiles and its positions contradict each other"));
+    }
+    Ok(PromptBank::from_file(setup, header, found, contents, mask))
 }
 
 /// The bytes of a bank's file.
 pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
     // A bank that was read from a version 1 file gets its version 2 identity with the new form.
     let method = Some(bank.method().to_owned());
-    let header = Header { version: VERSION, method, ..bank.header.clone() };
-    let id = identity(&header, &bank.content, bank.mask.as_deref())?;
+    let header = Header { version: Header::version_of(bank.setup()), method, ..bank.header.clone() };
+    let id = identity(&header, &bank.contents, bank.mask.as_deref())?;
     // The bytes of each tensor, and the file's.
     let runs = bank.mask.as_ref().map(|mask| mask.runs());
     let whole = bank.info().bytes + runs.map_or(0, size_of_val);
     memory::check(WRITING, whole.saturating_mul(2), "use a bank of fewer normal images")?;
-    let mut parts: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    for tensor in &bank.content.tensors {
-        let bytes = tensor.values.iter().flat_map(|x| x.to_le_bytes());
-        let bytes = memory::collected(WRITING, size_of_val(&tensor.values[..]), bytes)?;
-        parts.push((tensor.name, Dtype::F32, tensor.shape.clone(), bytes));
+    let mut parts: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (k, content) in bank.contents.iter().enumerate() {
+        let own = header.positions.map(|_| k);
+        for tensor in &content.tensors {
+            let bytes = tensor.values.iter().flat_map(|x| x.to_le_bytes());
+            let bytes = memory::collected(WRITING, size_of_val(&tensor.values[..]), bytes)?;
+            parts.push((name_of(tensor.name, own), Dtype::F32, tensor.shape.clone(), bytes));
+        }
     }
     if let Some(runs) = runs {
         let bytes = runs.as_flattened().iter().flat_map(|number| number.to_le_bytes());
-        parts.push((RUNS, Dtype::U32, vec![runs.len(), 3], memory::collected(WRITING, size_of_val(runs), bytes)?));
+        parts.push((
+            RUNS.to_owned(),
+            Dtype::U32,
+            vec![runs.len(), 3],
+            memory::collected(WRITING, size_of_val(runs), bytes)?,
+        ));
     }
     let internal = |error| Error::new(ErrorKind::Internal, "cannot serialise the bank").because(error);
     let views = parts
         .iter()
         .map(|(name, dtype, shape, bytes)| {
-            Ok((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(internal)?))
+            Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(internal)?))
         })
         .collect::<Result<Vec<_>>>()?;
     let metadata = [(KEY.to_owned(), format!("{id} {}", header_json(&header)?))].into();
@@ -122,10 +161,10 @@ pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
 }
 
 /// The identity of a bank: a hash of its header, of each tensor with its name and shape, and of its mask.
-pub(super) fn identity(header: &Header, content: &BankContent, mask: Option<&IgnoreMask>) -> Result<String> {
+pub(super) fn identity(header: &Header, contents: &[BankContent], mask: Option<&IgnoreMask>) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(header_json(header)?.as_bytes());
-    for tensor in &content.tensors {
+    for tensor in contents.iter().flat_map(|content| &content.tensors) {
         hasher.update(tensor.name.as_bytes()).update(b"\0");
         hasher.update(&(tensor.shape.len() as u64).to_le_bytes());
         tensor.shape.iter().for_each(|extent| {
@@ -188,18 +227,25 @@ fn header_json(header: &Header) -> Result<String> {
         .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the bank's header").because(error))
 }
 
-fn read_tensor(tensors: &SafeTensors<'_>, name: &'static str) -> Result<NamedTensor> {
+/// What the file calls the tensor of a content.
+fn name_of(name: &str, content: Option<usize>) -> String {
+    content.map_or_else(|| name.to_owned(), |k| format!("{name}.{k}"))
+}
+
+fn read_tensor(tensors: &SafeTensors<'_>, name: &'static str, content: Option<usize>) -> Result<NamedTensor> {
+    let stored = name_of(name, content);
     let tensor = tensors
-        .tensor(name)
-        .map_err(|error| damaged(format!("tensor `{name}` is missing")).of_tensor(name).because(error))?;
+        .tensor(&stored)
+        .map_err(|error| damaged(format!("tensor `{stored}` is missing")).of_tensor(&stored).because(error))?;
     if tensor.dtype() != Dtype::F32 {
-        return Err(damaged(format!("tensor `{name}` is stored as {:?}, expected F32", tensor.dtype())).of_tensor(name));
+        let message = format!("tensor `{stored}` is stored as {:?}, expected F32", tensor.dtype());
+        return Err(damaged(message).of_tensor(&stored));
     }
     let all = tensor.data().as_chunks::<4>().0;
     let values = all.iter().map(|b| f32::from_le_bytes(*b));
     let values = memory::collected("reading a bank", all.len(), values)?;
     if !values.iter().all(|x| x.is_finite()) {
-        return Err(damaged(format!("tensor `{name}` holds NaN or infinity")).of_tensor(name));
+        return Err(damaged(format!("tensor `{stored}` holds NaN or infinity")).of_tensor(&stored));
     }
     Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values: values.into() })
 }

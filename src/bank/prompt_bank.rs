@@ -1,23 +1,21 @@
 //! A class's normal images, reduced to what scoring needs.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::contents::fit_each;
 use super::file;
+use super::header::{BankFacts, Header};
 use super::prompt_facts::{PromptFacts, PromptsShown};
 use crate::atomic_file::write_atomically;
+use crate::backend::Precision;
 use crate::backend::cpu::Cpu;
-use crate::backend::{BankTensor, Precision};
 use crate::calibration::{Calibration, Thresholds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
-use crate::methods::{BankContent, Fitting, Method, NamedTensor, Options, Output, Prompt, Setting, Setup};
-use crate::view::{Fit, Grid, Plan, View};
+use crate::methods::{BankContent, Fitting, Method, NamedTensor, Options, Output, Prompt, Setup};
+use crate::view::{Fit, Grid, Layout, Look, Tiling};
 use crate::weights::{Arch, VisionArch};
 
 /// The prompts of one class for one model and method. It is immutable: put it in an [`Arc`] and share it between
@@ -28,52 +26,10 @@ use crate::weights::{Arch, VisionArch};
 pub struct PromptBank {
     pub(super) header: Header,
     pub(super) id: String,
-    setup: Setup,
-    pub(super) content: BankContent,
+    pub(super) setup: Setup,
+    /// What the method keeps: one content, or one for each position of a tile.
+    pub(super) contents: Vec<BankContent>,
     pub(super) mask: Option<Arc<IgnoreMask>>,
-}
-
-/// The header of a bank's file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Header {
-    pub version: u32,
-    /// Name of the method. Absent in version 1, which knew only one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// The values of the method's options. Absent where it has none, so that older banks keep their identity.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub options: BTreeMap<String, Setting>,
-    pub class: String,
-    pub fit: Fit,
-    pub model: String,
-    /// Content hash of each prompt image, in hexadecimal, ascending.
-    pub prompts: Vec<String>,
-    /// Absent from the file if there are none, so that older files keep their identity.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thresholds: Option<Thresholds>,
-    /// The scores that the thresholds were made from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration: Option<Calibration>,
-    /// Width and height of the frames that the ignore mask is for. Its runs are a tensor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mask: Option<[usize; 2]>,
-    /// Rows of each prompt in the row tensors, where the bank keeps prompts apart. In version 1 all prompts have
-    /// equally many.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rows: Vec<usize>,
-    /// How the prompts were shown to the model; absent where all values are defaults.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<PromptsShown>,
-}
-
-/// What a bank's header holds beside its method and prompts.
-pub(crate) struct BankFacts {
-    pub class: String,
-    pub fit: Fit,
-    pub model: String,
-    pub mask: Option<Arc<IgnoreMask>>,
-    /// How each prompt was shown to the model, in the order in which they were given.
-    pub shown: Vec<PromptFacts>,
 }
 
 /// Identity of a bank: the first 64 bits of a hash of all its content. Displayed as 16 hexadecimal digits.
@@ -94,53 +50,66 @@ pub struct BankInfo {
     pub prompts: usize,
     /// How many prompts are copies of another.
     pub duplicates: usize,
-    /// The tensors of the method: name and shape.
+    /// The tensors of the method: name and shape. Where each position of a tile has its own, those of the first.
     pub tensors: Vec<(&'static str, Vec<usize>)>,
-    /// Bytes of the tensors in memory.
+    /// How many positions of a tile have tensors of their own; 1 where all share them.
+    pub positions: usize,
+    /// Bytes of all tensors in memory.
     pub bytes: usize,
 }
 
 impl PromptBank {
     /// Sorts the prompts and lets the method make a bank of them. There is at least one prompt, if the method takes any.
+    /// Each is a list: what it contributes to each content.
     pub(crate) fn assemble(
         setup: Setup,
         facts: BankFacts,
         class_tensors: Vec<NamedTensor>,
-        prompts: Vec<Prompt>,
+        prompts: Vec<Vec<Prompt>>,
         cpu: &mut dyn FnMut() -> Result<Cpu>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         setup.method().check_prompts(prompts.len(), setup.options())?;
-        let mut prompts: Vec<(PromptFacts, Prompt)> = facts.shown.into_iter().zip(prompts).collect();
-        prompts.sort_by_key(|(shown, prompt)| (prompt.hash, *shown));
-        let (shown, prompts): (Vec<PromptFacts>, Vec<Prompt>) = prompts.into_iter().unzip();
+        let hash = |prompt: &[Prompt]| prompt.first().map_or([0; 32], |part| part.hash);
+        let mut prompts: Vec<(PromptFacts, Vec<Prompt>)> = facts.shown.into_iter().zip(prompts).collect();
+        prompts.sort_by_key(|(shown, prompt)| (hash(prompt), *shown));
+        let (shown, prompts): (Vec<PromptFacts>, Vec<Vec<Prompt>>) = prompts.into_iter().unzip();
+        let hashes = prompts.iter().map(|prompt| hex(&hash(prompt))).collect();
         let mut with = Fitting { options: setup.options(), cpu, progress };
-        let content = setup.method().fit(&prompts, class_tensors, &mut with)?;
+        let count = facts.positions.map_or(1, |positions| positions.tiles);
+        let contents = fit_each(setup.method(), count, prompts, &class_tensors, &mut with)?;
         let header = Header {
-            version: file::VERSION,
+            version: Header::version_of(&setup),
             method: Some(setup.method().name().to_owned()),
             options: setup.options().to_header(),
             class: facts.class,
             fit: facts.fit,
             model: facts.model,
-            prompts: prompts.iter().map(|prompt| hex(&prompt.hash)).collect(),
+            prompts: hashes,
             thresholds: None,
             calibration: None,
             mask: facts.mask.as_ref().map(|mask| [mask.width(), mask.height()]),
-            rows: content.rows.clone(),
+            rows: Vec::new(),
             shown: PromptsShown::of(&shown),
+            tiling: setup.tiling().copied(),
+            positions: facts.positions,
         };
-        Self::new(setup, header, content, facts.mask)
+        Self::new(setup, header, contents, facts.mask)
     }
 
     /// A bank of the current version. Its identity follows from its content.
-    fn new(setup: Setup, mut header: Header, content: BankContent, mask: Option<Arc<IgnoreMask>>) -> Result<Self> {
-        header.version = file::VERSION;
+    pub(super) fn new(
+        setup: Setup,
+        mut header: Header,
+        contents: Vec<BankContent>,
+        mask: Option<Arc<IgnoreMask>>,
+    ) -> Result<Self> {
+        header.version = Header::version_of(&setup);
         header.method = Some(setup.method().name().to_owned());
         header.options = setup.options().to_header();
-        header.rows.clone_from(&content.rows);
-        let id = file::identity(&header, &content, mask.as_deref())?;
-        Ok(PromptBank { header, id, setup, content, mask })
+        header.rows = contents.iter().flat_map(|content| content.rows.iter().copied()).collect();
+        let id = file::identity(&header, &contents, mask.as_deref())?;
+        Ok(PromptBank { header, id, setup, contents, mask })
     }
 
     /// A bank that was read from a file, with the file's identity.
@@ -148,10 +117,10 @@ impl PromptBank {
         setup: Setup,
         header: Header,
         id: String,
-        content: BankContent,
+        contents: Vec<BankContent>,
         mask: Option<Arc<IgnoreMask>>,
     ) -> Self {
-        PromptBank { header, id, setup, content, mask }
+        PromptBank { header, id, setup, contents, mask }
     }
 
     /// Reads a bank that [`PromptBank::save`] wrote, of this or an earlier version.
@@ -237,36 +206,67 @@ impl PromptBank {
         &self.setup
     }
 
-    /// The plan that fits frames of `width` x `height` pixels to the encoder in the same way as the prompts.
-    pub(crate) fn plan(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Plan> {
-        let plan = self.setup.plan(vision, width, height, self.header.fit)?;
-        let (bound, grid) = (self.bound_grid(), plan.grid(vision.patch_size));
-        if let Some(bound) = bound.filter(|bound| *bound != grid) {
-            let message = format!(
-                "a frame of {width} x {height} pixels has {grid} patches, and the bank of the method `{}` knows each place of {bound}: \
-                 give frames of the shape of its normal images, or build the bank with a fit that makes all alike, such as stretch",
-                self.method()
-            );
-            return Err(Error::new(ErrorKind::Argument, message));
-        }
-        Ok(plan)
+    /// How frames are cut into tiles; `None` where each is one view.
+    pub fn tiling(&self) -> Option<&Tiling> {
+        self.setup.tiling()
     }
 
-    /// What the bank is compared with of a frame of `width` x `height` pixels: all of it.
+    /// Rows and columns of the map of frames of `width` x `height` pixels, which are looked at in the same way as the
+    /// prompts.
     ///
     /// # Errors
-    /// As [`PromptBank::plan`]; [`ErrorKind::Argument`] for a frame that does not have the ignore mask's size.
-    pub(crate) fn views(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Vec<View>> {
-        let mask = self.mask();
-        if let Some(mask) = mask {
-            mask.check(width, height)?;
-        }
-        Ok(vec![View::whole(self.plan(vision, width, height)?, mask, vision.patch_size)])
+    /// [`ErrorKind::Argument`] for frames that cannot be resized or tiled, or whose map the bank cannot judge.
+    pub(crate) fn grid(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Grid> {
+        let patch = vision.patch_size;
+        let grid = match self.tiling() {
+            Some(tiling) => Layout::new(tiling, patch, width, height)?.grid(),
+            None => self.setup.plan(vision, width, height, self.header.fit)?.grid(patch),
+        };
+        self.check_grid(grid, width, height)?;
+        Ok(grid)
     }
 
-    /// The one grid whose maps it judges, where it is bound to one.
+    /// What the bank is compared with of a frame of `width` x `height` pixels: all of it, or its tiles.
+    ///
+    /// # Errors
+    /// As [`PromptBank::grid`]; [`ErrorKind::Argument`] for a frame that does not have the ignore mask's size,
+    /// [`ErrorKind::Device`] where there is no memory for so many tiles.
+    pub(crate) fn look(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Look> {
+        let look = self.setup.look(vision, width, height, self.header.fit, self.mask())?;
+        self.check_grid(look.grid(vision.patch_size), width, height)?;
+        if self.setup.has_bank_per_tile() && look.views.len() != self.positions() {
+            let message = format!(
+                "the bank has {} positions of a tile, and its frames have {}: build the bank again",
+                self.positions(),
+                look.views.len()
+            );
+            return Err(Error::new(ErrorKind::Bank, message));
+        }
+        Ok(look)
+    }
+
+    /// Refuses the map of a frame that the bank cannot judge.
+    fn check_grid(&self, grid: Grid, width: usize, height: usize) -> Result<()> {
+        let Some(bound) = self.bound_grid().filter(|bound| *bound != grid) else { return Ok(()) };
+        let remedy = match self.tiling() {
+            Some(_) => "or build the bank with bank-per=frame, where the method can share tiles",
+            None => "or build the bank with a fit that makes all alike, such as stretch",
+        };
+        let message = format!(
+            "a frame of {width} x {height} pixels has {grid} patches, and the bank of the method `{}` knows each place of {bound}: \
+             give frames of the shape of its normal images, {remedy}",
+            self.method()
+        );
+        Err(Error::new(ErrorKind::Argument, message))
+    }
+
+    /// The one grid whose maps it judges, where it is bound to one: that of a frame.
     pub(crate) fn bound_grid(&self) -> Option<Grid> {
-        self.method_entry().bound_grid(&self.content)
+        match (self.header.positions, self.tiling(), &self.contents[..]) {
+            (Some(positions), ..) => Some(positions.grid),
+            (None, None, [content]) => self.method_entry().bound_grid(content),
+            _ => None,
+        }
     }
 
     /// The method's options that it was built with.
@@ -344,7 +344,7 @@ impl PromptBank {
     }
 
     fn with_header(&self, header: Header) -> Result<Self> {
-        Self::new(self.setup.clone(), header, self.content.clone(), self.mask.clone())
+        Self::new(self.setup.clone(), header, self.contents.clone(), self.mask.clone())
     }
 
     /// Hash of the model that it was built with.
@@ -386,25 +386,40 @@ impl PromptBank {
     /// Sizes, for display.
     pub fn info(&self) -> BankInfo {
         let duplicates = self.header.prompts.windows(2).filter(|pair| pair[0] == pair[1]).count();
-        let tensors = &self.content.tensors;
+        let tensors = self.contents.iter().flat_map(|content| &content.tensors);
+        let first = self.contents.iter().take(1).flat_map(|content| &content.tensors);
         BankInfo {
             prompts: self.header.prompts.len(),
             duplicates,
-            tensors: tensors.iter().map(|tensor| (tensor.name, tensor.shape.clone())).collect(),
-            bytes: tensors.iter().map(|tensor| size_of_val(&tensor.values[..])).sum(),
+            tensors: first.map(|tensor| (tensor.name, tensor.shape.clone())).collect(),
+            positions: self.contents.len(),
+            bytes: tensors.map(|tensor| size_of_val(&tensor.values[..])).sum(),
         }
     }
 
-    /// The method's tensor of this name, with its shape.
+    /// The method's tensor of this name, with its shape. Where each position of a tile has its own, that of the first;
+    /// [`PromptBank::tensor_at`] gives the others.
     pub fn tensor(&self, name: &str) -> Option<(&[f32], &[usize])> {
-        let tensor = self.content.tensors.iter().find(|tensor| tensor.name == name)?;
+        self.tensor_at(0, name)
+    }
+
+    /// The method's tensor of this name at a position of a tile, counted row by row over the tiles that an ignore mask
+    /// does not cover.
+    pub fn tensor_at(&self, position: usize, name: &str) -> Option<(&[f32], &[usize])> {
+        let tensor = self.contents.get(position)?.tensors.iter().find(|tensor| tensor.name == name)?;
         Some((&tensor.values, &tensor.shape))
     }
 
     /// Checks that the bank belongs to this model.
     pub(crate) fn check_model(&self, model: &str, arch: &Arch) -> Result<()> {
         if self.header.model == model {
-            return self.method_entry().check_bank(&self.content, self.header.prompts.len(), arch, self.options());
+            self.setup.check_tile(&arch.vision).map_err(|error| {
+                Error::new(ErrorKind::Bank, "the bank's tiles are not for this model: build the bank again")
+                    .because(error)
+            })?;
+            let (method, prompts) = (self.method_entry(), self.header.prompts.len());
+            let mut contents = self.contents.iter();
+            return contents.try_for_each(|content| method.check_bank(content, prompts, arch, self.options()));
         }
         Err(Error::new(
             ErrorKind::Bank,
@@ -432,61 +447,6 @@ impl PromptBank {
                 self.of_class()
             ),
         ))
-    }
-
-    /// The tensors that go to a device, in the method's order.
-    pub(crate) fn device_tensors(&self) -> Result<Vec<BankTensor<'_>>> {
-        let tensor = |&(name, role)| {
-            let NamedTensor { values, shape, .. } = self.content.tensor(name)?;
-            let shape = match shape[..] {
-                [width] => [1, 1, width],
-                [rows, width] => [1, rows, width],
-                [layers, rows, width] => [layers, rows, width],
-                _ => {
-                    let message = format!("tensor `{name}` has too many dimensions");
-                    return Err(Error::new(ErrorKind::Internal, message).of_tensor(name));
-                }
-            };
-            Ok(BankTensor { values, shape, role })
-        };
-        self.method_entry().device_tensors().iter().map(tensor).collect()
-    }
-
-    /// A bank of some of the prompts, given by their indices in [`PromptBank::prompt_hashes`]. It has the same bits as
-    /// a bank built from these images, and no thresholds, as those hold for all prompts together.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`] for no indices, an index out of range, or a method whose banks do not keep prompts
-    /// apart.
-    pub fn subset(&self, places: &[usize]) -> Result<PromptBank> {
-        let mut places = places.to_vec();
-        places.sort_unstable();
-        let count = self.header.prompts.len();
-        if places.is_empty() || places.last() >= Some(&count) {
-            let message = format!("prompts {places:?} of a bank of {count}: at least one, counted from 0");
-            return Err(Error::new(ErrorKind::Argument, message));
-        }
-        let (chosen, class) = self.take_apart(&places)?;
-        self.method_entry().check_prompts(chosen.len(), self.options())?;
-        let mut cpu = || Cpu::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
-        let mut with = Fitting { options: self.options(), cpu: &mut cpu, progress: &mut |_, _| {} };
-        let content = self.method_entry().fit(&chosen, class, &mut with)?;
-        let prompts = places.iter().map(|&k| self.header.prompts[k].clone()).collect();
-        let shown = PromptsShown::of(&places.iter().map(|&k| self.prompt_facts(k)).collect::<Vec<_>>());
-        let header = Header { prompts, thresholds: None, calibration: None, shown, ..self.header.clone() };
-        Self::new(self.setup.clone(), header, content, self.mask.clone())
-    }
-
-    /// Whether it keeps prompts apart, so that [`PromptBank::subset`] works.
-    pub fn has_separate_prompts(&self) -> bool {
-        !self.content.rows.is_empty()
-    }
-
-    /// The prompts at `places`, separated again, and the tensors of the class name.
-    pub(crate) fn take_apart(&self, places: &[usize]) -> Result<(Vec<Prompt>, Vec<NamedTensor>)> {
-        let hash = |hash: &String| blake3::Hash::from_hex(hash).map_or([0; 32], |hash| *hash.as_bytes());
-        let hashes: Vec<[u8; 32]> = self.header.prompts.iter().map(hash).collect();
-        self.method_entry().take_apart(&self.content, &hashes, places)
     }
 }
 

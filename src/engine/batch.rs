@@ -5,14 +5,15 @@ use std::ops::Range;
 use super::device::{DeviceBank, HasSession, Session};
 use super::frame_prep::{FramePrep, place};
 use super::pipeline::EachResult;
-use crate::error::Result;
+use crate::backend::MAX_BANKS;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, IgnoreMask};
 use crate::methods::Run;
 use crate::view::{Grid, View};
 
 /// Views of frames that are encoded together. Each is compared with one bank or more, and each comparison has a slot,
-/// numbered in the order in which they are placed. The whole frames of a [`crate::Scorer`], the many banks of a
-/// [`crate::MultiBankScorer`] and the rotations of a prompt are such batches.
+/// numbered in the order in which they are placed. The whole frames and the tiles of a [`crate::Scorer`], the many banks
+/// of a [`crate::MultiBankScorer`] and the rotations of a prompt are such batches.
 pub struct Batch {
     session: Box<dyn Session>,
     prep: FramePrep,
@@ -23,6 +24,19 @@ pub struct Batch {
     /// Their comparisons.
     runs: Vec<Run>,
 }
+
+/// Banks that share prompts.
+pub(super) struct ManyBanks<'a> {
+    /// Those that a view is compared with.
+    pub of_view: &'a dyn Fn(usize) -> Vec<&'a DeviceBank>,
+    /// Groups of prompts, each as a bank; none where each bank is compared by itself.
+    pub groups: &'a [&'a DeviceBank],
+    /// The groups of each bank.
+    pub members: &'a [Vec<usize>],
+}
+
+/// Called with the index of a view, that of a bank, the method's outputs, and the unclamped map.
+pub(super) type EachBank<'a> = dyn FnMut(usize, usize, &[f32], &[f32]) + 'a;
 
 impl Batch {
     /// Batches of this session, at first empty.
@@ -82,19 +96,77 @@ impl Batch {
         self.session.score(self.views, &self.runs, banks, each)
     }
 
-    /// As [`Batch::score`], for one view against every bank, whose prompts are the `groups` listed in `members`.
+    /// Scores views of one frame, as many at a time as there is memory for, each against the one bank of `banks` or
+    /// against its own. The frame is prepared once and then given to `seen`. `each` is called with each view's index,
+    /// outputs and map.
     ///
     /// # Errors
-    /// As [`Session::compare_groups`].
-    pub(super) fn score_groups(
+    /// As [`Batch::begin`], [`Batch::place`] and [`Batch::score`].
+    pub(super) fn score_views(
         &mut self,
-        banks: &[&DeviceBank],
-        groups: &[&DeviceBank],
-        members: &[Vec<usize>],
+        frame: AnyFrame<'_>,
+        mask: Option<&IgnoreMask>,
+        views: &[View],
+        banks: &[DeviceBank],
+        seen: impl FnOnce(&AnyFrame<'_>),
         each: &mut EachResult<'_>,
     ) -> Result<()> {
-        self.session.encode(self.views)?;
-        self.session.compare_groups(banks, groups, members, each)
+        let Batch { session, prep, runs, .. } = self;
+        let session = &mut **session;
+        let one = banks.first().ok_or_else(|| Error::new(ErrorKind::Internal, "no bank to compare views with"))?;
+        let shared = banks.len() == 1;
+        if !shared && banks.len() != views.len() {
+            let message = format!("{} views and {} banks, one for each was expected", views.len(), banks.len());
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        let frame = prep.of(session, frame, mask)?;
+        seen(&frame);
+        let together = if shared { session.capacity() } else { session.capacity().min(MAX_BANKS) };
+        let mut own = [one; MAX_BANKS];
+        for (chunk, views) in views.chunks(together).enumerate() {
+            let first = chunk * together;
+            session.place(frame, views, 0)?;
+            runs.clear();
+            for (i, view) in views.iter().enumerate() {
+                let bank = if shared { 0 } else { i };
+                if !shared {
+                    own[i] = &banks[first + i];
+                }
+                session.set_valid(add(runs, i, bank), view.valid())?;
+            }
+            let count = if shared { 1 } else { views.len() };
+            session
+                .score(views.len(), runs, &own[..count], &mut |slot, values, map| each(first + slot, values, map))?;
+        }
+        Ok(())
+    }
+
+    /// Scores each view of a frame, without the pixels that a mask covers, against many banks. The frame is prepared once
+    /// and then given to `seen`. `each` is called with each view's index, each bank's, outputs and map.
+    ///
+    /// # Errors
+    /// As [`Batch::place`] and [`Session::compare_groups`].
+    pub(super) fn score_groups(
+        &mut self,
+        (frame, mask): (AnyFrame<'_>, Option<&IgnoreMask>),
+        views: &[View],
+        many: &ManyBanks<'_>,
+        seen: impl FnOnce(&AnyFrame<'_>),
+        each: &mut EachBank<'_>,
+    ) -> Result<()> {
+        let Batch { session, prep, .. } = self;
+        let session = &mut **session;
+        let frame = prep.of(session, frame, mask)?;
+        seen(&frame);
+        for (i, view) in views.iter().enumerate() {
+            let banks = (many.of_view)(i);
+            session.place(frame, std::slice::from_ref(view), 0)?;
+            (0..banks.len()).try_for_each(|slot| session.set_valid(slot, view.valid()))?;
+            session.encode(1)?;
+            let each = &mut |slot, values: &[f32], map: &[f32]| each(i, slot, values, map);
+            session.compare_groups(&banks, many.groups, many.members, each)?;
+        }
+        Ok(())
     }
 
     /// The frame as the model sees it, without the pixels that `mask` covers.

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::device::Session;
-use super::frame_prep::{FramePrep, place};
+use super::frame_prep::FramePrep;
 use super::shared::Engine;
 use crate::bank::PromptBank;
-use crate::bank::prompt_bank::{BankFacts, of_class};
+use crate::bank::header::{BankFacts, Positions};
+use crate::bank::prompt_bank::of_class;
 use crate::bank::prompt_facts::PromptFacts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{AnyFrame, DepthDoubt, IgnoreMask, WhiteLevel};
+use crate::image::{AnyFrame, DepthDoubt, Frame, IgnoreMask, WhiteLevel};
 use crate::memory;
 use crate::methods::{Fitting, NamedTensor, Prompt, Setup};
-use crate::view::{Fit, Grid, Normalised, Preprocessing, View};
+use crate::view::{Fit, Grid, Layout, Look, Normalised, Placement, Preprocessing, Tiling, rotate, rotate_mask};
 
 /// The size of a bank before it is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct BankSize {
     pub building: usize,
     /// What the method makes of them, in words, if its bank is not these rows.
     pub note: Option<String>,
+    /// Rows and columns of tiles of an image; 1 x 1 without tiles.
+    pub tiles: Grid,
+    /// How often the encoder runs for these images: their tiles and rotations.
+    pub encodings: usize,
 }
 
 /// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
@@ -37,7 +42,10 @@ pub struct BankBuilder<'e> {
     fit: Fit,
     class_tensors: Vec<NamedTensor>,
     mask: Option<Arc<IgnoreMask>>,
-    prompts: Vec<Prompt>,
+    /// What each normal image contributes to each content of the bank.
+    prompts: Vec<Vec<Prompt>>,
+    /// The frames of a bank for each position of a tile, once there is one.
+    positions: Option<Positions>,
     /// How each prompt was shown to the model.
     facts: Vec<PromptFacts>,
     prep: FramePrep,
@@ -67,6 +75,7 @@ impl<'e> BankBuilder<'e> {
             class_tensors,
             mask: None,
             prompts: Vec::new(),
+            positions: None,
             facts: Vec::new(),
             prep: FramePrep::default(),
             turned: Vec::new(),
@@ -88,6 +97,7 @@ impl<'e> BankBuilder<'e> {
             mask: bank.shared_mask(),
             facts: (0..prompts.len()).map(|k| bank.prompt_facts(k)).collect(),
             prompts,
+            positions: bank.frame_positions(),
             prep: FramePrep::default(),
             turned: Vec::new(),
             white: bank.white_level(),
@@ -128,19 +138,44 @@ impl<'e> BankBuilder<'e> {
     pub fn size_with(&self, images: usize, width: usize, height: usize) -> Result<BankSize> {
         let (arch, method, options) = (self.engine.arch(), self.setup.method(), self.setup.options());
         let prompts = self.prompts.len().saturating_add(images);
-        let grid = self.setup.plan(&arch.vision, width, height, self.fit)?.grid(arch.vision.patch_size);
-        self.expect_of(images, grid)?;
-        let rows = method.turns(options)?.saturating_mul(grid.cells()).saturating_mul(images);
-        let (bytes, here) = self.bytes_with(images, grid);
-        let note = method.announce(arch, options, prompts, grid.cells());
-        Ok(BankSize { rows, bytes, building: bytes.saturating_mul(2) - here, note })
+        let (tiles, grid) = self.views_of(width, height)?;
+        // All tiles of an image side by side.
+        let all = Grid::new(grid.rows, grid.cols * tiles.cells());
+        self.expect_of(images, all)?;
+        let turns = method.turns(options)?;
+        let rows = turns.saturating_mul(all.cells()).saturating_mul(images);
+        let (bytes, here) = self.bytes_with(images, all);
+        let note = method.announce(arch, options, prompts, all.cells());
+        let encodings = turns.saturating_mul(tiles.cells()).saturating_mul(images);
+        Ok(BankSize { rows, bytes, building: bytes.saturating_mul(2) - here, note, tiles, encodings })
+    }
+
+    /// Rows and columns of tiles of an image of `width` x `height` pixels, and the grid of each.
+    fn views_of(&self, width: usize, height: usize) -> Result<(Grid, Grid)> {
+        let vision = &self.engine.arch().vision;
+        let Some(tiling) = self.setup.tiling() else {
+            let grid = self.setup.plan(vision, width, height, self.fit)?.grid(vision.patch_size);
+            return Ok((Grid::square(1), grid));
+        };
+        let layout = Layout::new(tiling, vision.patch_size, width, height)?;
+        Ok((layout.tiles(), layout.tile_grid()))
+    }
+
+    /// How images are cut into tiles; `None` where each is one view.
+    pub fn tiling(&self) -> Option<&Tiling> {
+        self.setup.tiling()
+    }
+
+    /// How scale and overlap of tiles follow from the size of a defect, in words, where they do.
+    pub fn tiling_reason(&self) -> Option<String> {
+        self.setup.tiling()?.reason(self.engine.arch().vision.patch_size)
     }
 
     /// Bytes of the bank with `images` more images whose views are of `grid`, and of the prompts that are here.
     fn bytes_with(&self, images: usize, grid: Grid) -> (usize, usize) {
         let each = self.setup.method().prompt_bytes(self.engine.arch(), self.setup.options(), grid.cells());
-        let here = self.prompts.iter().flat_map(|prompt| &prompt.tensors).map(|tensor| size_of_val(&tensor.values[..]));
-        let here: usize = here.sum();
+        let here = self.prompts.iter().flatten().flat_map(|prompt| &prompt.tensors);
+        let here: usize = here.map(|tensor| size_of_val(&tensor.values[..])).sum();
         (here.saturating_add(each.saturating_mul(images)), here)
     }
 
@@ -168,17 +203,28 @@ impl<'e> BankBuilder<'e> {
     pub fn add<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<()> {
         self.takes_prompts()?;
         let frame = frame.into();
-        let vision = &self.engine.arch().vision;
-        let plan = self.setup.plan(vision, frame.width(), frame.height(), self.fit)?;
-        let grid = plan.grid(vision.patch_size);
-        self.expect_of(1, grid)?;
         let (width, height) = (frame.width(), frame.height());
-        let frame = self.prep.on_host(&mut *self.session, frame, self.mask.as_deref())?;
+        let (tiles, grid) = self.views_of(width, height)?;
+        self.expect_of(1, Grid::new(grid.rows, grid.cols * tiles.cells()))?;
+        let mut prep = std::mem::take(&mut self.prep);
+        let added = prep
+            .on_host(&mut *self.session, frame, self.mask.as_deref())
+            .and_then(|frame| self.add_prepared(frame, grid));
+        self.prep = prep;
+        added
+    }
+
+    /// Adds an image as the model sees it, whose views are of `grid`.
+    fn add_prepared(&mut self, frame: Frame<'_>, grid: Grid) -> Result<()> {
+        let (engine, mask) = (self.engine, self.mask.clone());
+        let (vision, mask) = (&engine.arch().vision, mask.as_deref());
+        let (width, height) = (frame.width(), frame.height());
         let (white, undeclared) = (frame.white_level(), frame.is_undeclared());
         if let Some(doubt) = frame.depth_doubt_beside(self.white) {
             return Err(doubt.refuse());
         }
-        let facts = PromptFacts::new(plan.placement_of_grid(vision.patch_size), width, height, white);
+        let look = self.setup.look(vision, width, height, self.fit, mask)?;
+        let facts = PromptFacts::new(seen_of(&look, vision.patch_size), width, height, white);
         if let Some(prompts) = white.filter(|_| self.undeclared && facts.white > 0) {
             return Err(Error::new(
                 ErrorKind::Argument,
@@ -190,22 +236,52 @@ impl<'e> BankBuilder<'e> {
         }
         let hash = frame.content_hash()?;
         self.session.prepare(grid)?;
+        let per_tile = self.setup.has_bank_per_tile();
+        if per_tile {
+            self.check_positions(&look, width, height)?;
+        }
         let turns = self.setup.method().views(self.setup.options(), &hash)?;
-        let (mask, patch) = (self.mask.as_deref(), vision.patch_size);
-        let mut found = Vec::with_capacity(turns.len());
+        // Of each content, its views of this image.
+        let mut found: Vec<Vec<Vec<NamedTensor>>> = vec![Vec::new(); if per_tile { look.views.len() } else { 1 }];
+        let mut keep = |view: usize, tensors| found[if per_tile { view } else { 0 }].push(tensors);
         for (i, &turn) in turns.iter().enumerate() {
-            let view = match i {
-                0 => View::whole(plan.clone(), mask, patch),
-                _ => View::turned(turn, plan.clone(), mask, patch)?,
-            };
-            place(&mut *self.session, frame.into(), std::slice::from_ref(&view), 0, &mut self.turned)?;
-            self.session.encode(1)?;
-            found.push(self.session.prompt(view.valid())?);
+            match i {
+                0 => encode(&mut *self.session, frame, &look, &mut keep)?,
+                _ => {
+                    let frame = rotate(&frame, turn, &mut self.turned)?;
+                    match mask {
+                        // The same views.
+                        None => encode(&mut *self.session, frame, &look, &mut keep)?,
+                        Some(mask) => {
+                            let mask = rotate_mask(mask, turn)?;
+                            let look = self.setup.look(vision, width, height, self.fit, Some(&mask))?;
+                            encode(&mut *self.session, frame, &look, &mut keep)?;
+                        }
+                    }
+                }
+            }
         }
         self.keep(hash, found, facts)?;
+        self.positions = if per_tile { Positions::of(&look, vision.patch_size) } else { None };
         self.white = self.white.max(white.filter(|_| facts.white > 0));
         self.undeclared |= undeclared;
         Ok(())
+    }
+
+    /// Refuses an image whose tiles are not those of the images before it, where each position has its own bank.
+    fn check_positions(&self, look: &Look, width: usize, height: usize) -> Result<()> {
+        let own = Positions::of(look, self.engine.arch().vision.patch_size);
+        if self.positions.is_none() || self.positions == own {
+            return Ok(());
+        }
+        let grid = |positions: Option<Positions>| positions.map_or_else(Grid::default, |positions| positions.grid);
+        let message = format!(
+            "an image of {width} x {height} pixels is tiled over {} patches, and the images before it over {}: with a bank for each \
+             position all images must have one shape; use bank-per=frame for others",
+            grid(own),
+            grid(self.positions)
+        );
+        Err(Error::new(ErrorKind::Argument, message))
     }
 
     /// Encodes one normal image that is already cropped and normalised, such as those of
@@ -223,6 +299,11 @@ impl<'e> BankBuilder<'e> {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         self.takes_prompts()?;
+        if self.setup.tiling().is_some() {
+            let message =
+                "tiles are cut from whole pictures, and this image is already cropped: give the original pictures";
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         self.expect(1)?;
         // The numbers do not show which mean and deviation were used. All programs that write such images use CLIP's.
         let pixels = &self.engine.arch().vision.preprocessing;
@@ -246,7 +327,7 @@ impl<'e> BankBuilder<'e> {
         self.session.encode(1)?;
         let all = vec![1.0; self.engine.arch().vision.patches()];
         let view = self.session.prompt(&all)?;
-        self.keep(image.content_hash(), vec![view], PromptFacts::default())
+        self.keep(image.content_hash(), vec![vec![view]], PromptFacts::default())
     }
 
     /// An error where the method takes no normal images at all.
@@ -255,12 +336,13 @@ impl<'e> BankBuilder<'e> {
         if method.takes_prompts() { Ok(()) } else { method.check_prompts(1, self.setup.options()) }
     }
 
-    /// Keeps the features of an image's views.
-    fn keep(&mut self, hash: [u8; 32], views: Vec<Vec<NamedTensor>>, facts: PromptFacts) -> Result<()> {
+    /// Keeps the features of an image's views: of each content its own.
+    fn keep(&mut self, hash: [u8; 32], found: Vec<Vec<Vec<NamedTensor>>>, facts: PromptFacts) -> Result<()> {
         let mut cpu = || self.engine.options().text_cpu();
         let mut with = Fitting { options: self.setup.options(), cpu: &mut cpu, progress: &mut |_, _| {} };
-        let tensors = self.setup.method().join_views(views, &mut with)?;
-        self.prompts.push(Prompt { hash, tensors });
+        let method = self.setup.method();
+        let prompt = |views| Ok(Prompt { hash, tensors: method.join_views(views, &mut with)? });
+        self.prompts.push(found.into_iter().map(prompt).collect::<Result<_>>()?);
         self.facts.push(facts);
         Ok(())
     }
@@ -298,7 +380,8 @@ impl<'e> BankBuilder<'e> {
     /// [`ErrorKind::Argument`] for a hash that no prompt has; otherwise as [`BankBuilder::finish`].
     pub fn bank_of(&self, hashes: &[&str]) -> Result<PromptBank> {
         let place = |hash: &&str| {
-            let found = self.prompts.iter().position(|prompt| blake3::Hash::from_bytes(prompt.hash).to_hex() == **hash);
+            let is = |prompt: &Prompt| blake3::Hash::from_bytes(prompt.hash).to_hex() == **hash;
+            let found = self.prompts.iter().position(|prompt| prompt.first().is_some_and(is));
             found.ok_or_else(|| Error::new(ErrorKind::Argument, format!("no prompt has the content hash {hash}")))
         };
         self.bank_of_places(hashes.iter().map(place).collect::<Result<_>>()?, &mut |_, _| {})
@@ -315,9 +398,34 @@ impl<'e> BankBuilder<'e> {
             model: self.engine.model_hash().to_owned(),
             mask: self.mask.clone(),
             shown: places.iter().map(|&place| self.facts[place]).collect(),
+            positions: self.positions,
         };
         let prompts = places.iter().map(|&place| self.prompts[place].clone()).collect();
         let mut cpu = || self.engine.options().text_cpu();
         PromptBank::assemble(self.setup.clone(), facts, self.class_tensors.clone(), prompts, &mut cpu, progress)
+    }
+}
+
+/// Encodes the views of a frame one by one; `keep` is called with each view's index and what it contributes to a bank.
+fn encode(
+    session: &mut dyn Session,
+    frame: Frame<'_>,
+    look: &Look,
+    keep: &mut impl FnMut(usize, Vec<NamedTensor>),
+) -> Result<()> {
+    for (i, view) in look.views.iter().enumerate() {
+        session.place(frame.into(), std::slice::from_ref(view), 0)?;
+        session.encode(1)?;
+        keep(i, session.prompt(view.valid())?);
+    }
+    Ok(())
+}
+
+/// The part of a frame that is looked at.
+fn seen_of(look: &Look, patch: usize) -> Placement {
+    match (&look.tiled, look.views.first()) {
+        (Some(tiled), _) => tiled.layout.placement(),
+        (None, Some(view)) => view.placement(patch),
+        (None, None) => Placement { x: 0.0, y: 0.0, width: 0.0, height: 0.0 },
     }
 }

@@ -1,9 +1,9 @@
 //! The views of frames of each size, made once.
 
 use crate::bank::PromptBank;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
-use crate::view::View;
+use crate::view::Look;
 use crate::weights::VisionArch;
 
 /// How many frame sizes have their views kept, such as the regions cut from one camera's frames.
@@ -13,7 +13,7 @@ const SIZES: usize = 32;
 pub(super) struct KeptViews {
     vision: VisionArch,
     /// Width, height, and the views of such frames; the most recently used one is last.
-    kept: Vec<([usize; 2], Vec<View>)>,
+    kept: Vec<([usize; 2], Look)>,
 }
 
 impl KeptViews {
@@ -37,23 +37,23 @@ impl KeptViews {
         self.kept.clear();
     }
 
-    /// The views of `frame`, of which there is at least one; all have one grid. Makes missing ones and evicts the least
-    /// recently used.
+    /// The views of `frame`. Makes missing ones and evicts the least recently used.
     ///
     /// # Errors
-    /// As [`PromptBank::views`].
-    pub fn of(&mut self, frame: &AnyFrame<'_>, bank: &PromptBank) -> Result<&[View]> {
+    /// As [`PromptBank::look`].
+    pub fn of(&mut self, frame: &AnyFrame<'_>, bank: &PromptBank) -> Result<&Look> {
         let size = [frame.width(), frame.height()];
         match self.kept.iter().rposition(|(kept, _)| *kept == size) {
             Some(at) => self.kept[at..].rotate_left(1),
             None => {
-                let views = bank.views(&self.vision, size[0], size[1])?;
+                let look = bank.look(&self.vision, size[0], size[1])?;
                 if self.kept.len() == SIZES {
                     self.kept.remove(0);
                 }
-                self.kept.push((size, views));
+                self.kept.push((size, look));
             }
         }
-        Ok(self.kept.last().map_or(&[], |(_, views)| views))
+        let kept = self.kept.last().map(|(_, look)| look);
+        kept.ok_or_else(|| Error::new(ErrorKind::Internal, "no views are kept of a frame"))
     }
 }

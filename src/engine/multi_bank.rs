@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Score;
-use super::batch::Batch;
+use super::batch::{Batch, ManyBanks};
 use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
 use super::kept_views::KeptViews;
-use super::shared_bank::LoadedBank;
+use super::shared_bank::{LoadedBank, upload};
 use super::verdict::Regions;
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
 use crate::memory;
+use crate::view::Look;
 use crate::weights::Arch;
 
 /// Scores each image against several banks. The image is encoded once and compared once with each prompt, even if
@@ -76,11 +77,12 @@ impl MultiBankScorer {
                     owners.push(at);
                 }
             }
-            let device = model.upload(&bank.device_tensors()?)?;
-            loaded.push(LoadedBank { bank: Arc::clone(bank), device, id: bank.bank_id(), generation: 1 });
+            let devices = upload(model, bank)?;
+            loaded.push(LoadedBank { bank: Arc::clone(bank), devices, id: bank.bank_id(), generation: 1 });
         }
         let mut places: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        if first.has_separate_prompts() && first.method_entry().shares_prompts() {
+        // Banks for each position of a tile would have groups for each of them: they are compared one by one.
+        if first.has_separate_prompts() && first.method_entry().shares_prompts() && !first.setup().has_bank_per_tile() {
             for (owners, place) in owners.into_values() {
                 places.entry(owners).or_default().push(place);
             }
@@ -89,7 +91,7 @@ impl MultiBankScorer {
         for (owners, places) in &places {
             let Some(&first) = owners.first() else { continue };
             owners.iter().for_each(|&bank| members[bank].push(groups.len()));
-            groups.push(model.upload(&banks[first].subset(places)?.device_tensors()?)?);
+            groups.push(model.upload(&banks[first].subset(places)?.device_tensors(0)?)?);
         }
         let grid = first.setup().grid(&arch.vision)?;
         let names = first.outputs();
@@ -125,27 +127,40 @@ impl MultiBankScorer {
     fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
         let MultiBankScorer { batch, banks, loaded, groups, members, views, regions, scores } = self;
         let (bank, patch, size) = (&banks[0], views.patch(), [frame.width(), frame.height()]);
-        let views = views.of(&frame, bank)?;
-        let grid = views[0].grid(patch);
+        let Look { views, tiled } = views.of(&frame, bank)?;
+        let Some(view) = views.first() else { return Ok(()) };
+        let grid = view.grid(patch);
         if batch.begin(grid)? {
             scores.iter_mut().try_for_each(|score| score.reserve(grid))?;
         }
-        regions.reserve(grid)?;
-        batch.place(
-            frame,
-            bank.mask(),
+        regions.reserve(tiled.as_ref().map_or(grid, |tiled| tiled.layout.grid()))?;
+        scores.iter_mut().try_for_each(|score| match tiled {
+            Some(tiled) => score.begin_tiles(tiled, views, size),
+            None => score.begin(view, patch, size),
+        })?;
+        let groups: Vec<&DeviceBank> = groups.iter().collect();
+        let devices = |view: usize| -> Vec<&DeviceBank> {
+            // Of one content, or of one for each view.
+            loaded.iter().map(|bank| &bank.devices[if bank.devices.len() == 1 { 0 } else { view }]).collect()
+        };
+        let mut doubts = Vec::with_capacity(banks.len());
+        batch.score_groups(
+            (frame, bank.mask()),
             views,
-            |_| 0..banks.len(),
-            |slot, seen, view| {
-                scores[slot].depth_doubt = seen.depth_doubt_beside(banks[slot].white_level());
-                scores[slot].begin(view, patch, size)
+            &ManyBanks { of_view: &devices, groups: &groups, members },
+            |seen| doubts.extend(banks.iter().map(|bank| seen.depth_doubt_beside(bank.white_level()))),
+            &mut |view, slot, values, map| match tiled {
+                Some(tiled) => scores[slot].add_tile(tiled, view, values, map),
+                None => scores[slot].fill(values, map, &loaded[slot], regions),
             },
         )?;
-        let devices: Vec<&DeviceBank> = loaded.iter().map(|bank| &bank.device).collect();
-        let groups: Vec<&DeviceBank> = groups.iter().collect();
-        batch.score_groups(&devices, &groups, members, &mut |slot, values, map| {
-            scores[slot].fill(values, map, &loaded[slot], regions);
-        })
+        for ((score, loaded), doubt) in scores.iter_mut().zip(loaded.iter()).zip(doubts) {
+            score.depth_doubt = doubt;
+            if tiled.is_some() {
+                score.finish_tiles(loaded, regions);
+            }
+        }
+        Ok(())
     }
 }
 

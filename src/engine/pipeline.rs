@@ -31,6 +31,20 @@ pub struct StageTimes {
     pub compare: Vec<(&'static str, Duration)>,
 }
 
+impl StageTimes {
+    /// Of two views, one after the other: the sum of each step.
+    pub(super) fn and(mut self, next: Self) -> Self {
+        let upload = [self.upload, next.upload].into_iter().flatten().reduce(|a, b| a + b);
+        self.compare.iter_mut().zip(&next.compare).for_each(|((_, all), (_, own))| *all += *own);
+        StageTimes {
+            upload,
+            preprocess: self.preprocess + next.preprocess,
+            encode: self.encode + next.encode,
+            compare: self.compare,
+        }
+    }
+}
+
 /// Features of one image in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFeatures {
@@ -130,7 +144,7 @@ impl<B: Backend> Pipeline<B> {
     /// # Errors
     /// [`ErrorKind::Device`] where the device has not enough memory.
     pub fn upload(&mut self, bank: &PromptBank) -> Result<DeviceBank> {
-        Ok(Box::new(self.backend.bank(&bank.device_tensors()?)?))
+        Ok(Box::new(self.backend.bank(&bank.device_tensors(0)?)?))
     }
 
     /// The device, and the features of the last batch.

@@ -8,9 +8,15 @@ use crate::error::Result;
 use crate::image::DepthDoubt;
 use crate::memory;
 use crate::methods::Output;
-use crate::view::{Grid, Placement, View};
+use crate::view::{Grid, Placement, Tiled, View};
+
+/// The output that is the largest cell of the map, in every method.
+const PATCH_MAX: &str = "patch_max";
 
 /// How anomalous an image is, and why. Larger is more anomalous.
+///
+/// With tiles the outputs are those of the tile with the largest score, the first of several, except `patch_max`, which
+/// is the largest cell of the whole map.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Score {
@@ -47,7 +53,8 @@ pub struct AnomalyMap {
     /// `rows * cols` residuals, row by row, in [0, 1]: 0 where a prompt contains the same patch.
     pub cells: Vec<f32>,
     /// The rectangle of the original image that the grid covers. With [`crate::Fit::Crop`] the ends of the longer side
-    /// lie outside it and are not scored. With [`crate::Fit::Letterbox`] it extends beyond the image.
+    /// lie outside it and are not scored. With [`crate::Fit::Letterbox`] it extends beyond the image. With tiles it is
+    /// the whole image.
     pub placement: Placement,
 }
 
@@ -122,14 +129,66 @@ impl Score {
         self.outputs().find(|(output, _)| output.name == name).map(|(_, value)| value)
     }
 
+    /// Prepares for the maps of tiles, which `views` show, of an image of `width` x `height` pixels. Until one is added
+    /// the score is that of no tile.
+    ///
+    /// # Errors
+    /// As [`Score::reserve`].
+    pub(super) fn begin_tiles(&mut self, tiled: &Tiled, views: &[View], [width, height]: [usize; 2]) -> Result<()> {
+        let Tiled { layout, tiles } = tiled;
+        let grid = layout.grid();
+        self.reserve(grid)?;
+        self.map.placement = layout.placement();
+        self.map.grid = grid;
+        // Cells of tiles that are not looked at stay so.
+        self.map.cells.clear();
+        self.map.cells.resize(grid.cells(), 0.0);
+        self.ignored.clear();
+        self.ignored.resize(grid.cells(), true);
+        for (tile, view) in tiles.iter().zip(views) {
+            layout.stitch(*tile, view.valid(), &mut self.ignored, |valid| *valid == 0.0);
+        }
+        (self.width, self.height) = (width, height);
+        self.score = f32::NEG_INFINITY;
+        Ok(())
+    }
+
     /// Copies the outputs and the map of an image. Rounding leaves some a little outside their ranges, such as ±1e-7
     /// for residuals of identical patches. They are clamped.
     pub(super) fn fill(&mut self, values: &[f32], map: &[f32], loaded: &LoadedBank, regions: &mut Regions) {
+        self.keep(values);
+        self.map.cells.iter_mut().zip(map).for_each(|(cell, m)| *cell = m.max(0.0));
+        self.judge(loaded, regions);
+    }
+
+    /// Takes the cells that the image's map has from the map of a tile, and the outputs of the tile if its score is the
+    /// largest so far: an image is as anomalous as its worst tile.
+    pub(super) fn add_tile(&mut self, tiled: &Tiled, view: usize, values: &[f32], map: &[f32]) {
+        tiled.layout.stitch(tiled.tiles[view], map, &mut self.map.cells, |m| m.max(0.0));
+        if values.first().is_some_and(|score| *score > self.score) {
+            self.keep(values);
+        }
+    }
+
+    /// Decides when all tiles are added. The largest cell of the map is that of the whole map, which may be of another
+    /// tile than the score.
+    pub(super) fn finish_tiles(&mut self, loaded: &LoadedBank, regions: &mut Regions) {
+        let largest = self.map.largest();
+        let own = self.values.iter_mut().zip(self.names).find(|(_, output)| output.name == PATCH_MAX);
+        if let Some((value, output)) = own {
+            *value = largest.max(output.low).min(output.high);
+        }
+        self.judge(loaded, regions);
+    }
+
+    fn keep(&mut self, values: &[f32]) {
         for ((own, value), output) in self.values.iter_mut().zip(values).zip(self.names) {
             *own = value.max(output.low).min(output.high);
         }
         self.score = self.values.first().copied().unwrap_or(f32::NAN);
-        self.map.cells.iter_mut().zip(map).for_each(|(cell, m)| *cell = m.max(0.0));
+    }
+
+    fn judge(&mut self, loaded: &LoadedBank, regions: &mut Regions) {
         (self.bank, self.generation) = (loaded.id, loaded.generation);
         self.regions.clear();
         self.decision = loaded.bank.thresholds().map(|thresholds| {

@@ -24,6 +24,8 @@ use crate::weights::Arch;
 /// [`Scorer::score`] allocates nothing and takes no lock.
 pub struct Scorer {
     batch: Batch,
+    /// The largest number of images of a call.
+    capacity: usize,
     shared: Arc<SharedBank>,
     loaded: Arc<LoadedBank>,
     views: KeptViews,
@@ -37,17 +39,24 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    pub(super) fn new(session: Box<dyn Session>, arch: &Arch, shared: Arc<SharedBank>) -> Result<Self> {
+    /// A scorer of up to `capacity` images at a time, with a session of at least as many views.
+    pub(super) fn new(
+        session: Box<dyn Session>,
+        arch: &Arch,
+        shared: Arc<SharedBank>,
+        capacity: usize,
+    ) -> Result<Self> {
         let loaded = Arc::clone(&shared.load());
-        // The grid that the session was made for.
+        // The grid that the session was made for: that of a square picture, or of a tile.
         let grid = loaded.bank.setup().grid(&arch.vision)?;
         let names = loaded.bank.outputs();
         let mut regions = Regions::default();
         regions.reserve(grid)?;
         Ok(Scorer {
-            scores: (0..session.capacity()).map(|_| Score::empty(names, grid)).collect::<Result<_>>()?,
-            grids: Vec::with_capacity(session.capacity()),
-            together: Vec::with_capacity(session.capacity()),
+            scores: (0..capacity).map(|_| Score::empty(names, grid)).collect::<Result<_>>()?,
+            grids: Vec::with_capacity(capacity),
+            together: Vec::with_capacity(capacity),
+            capacity,
             grown: None,
             batch: Batch::new(session),
             shared,
@@ -93,13 +102,21 @@ impl Scorer {
 
     fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
         self.follow();
-        let (bank, patch) = (&self.loaded.bank, self.views.patch());
-        let view = &self.views.of(&frame, bank)?[0];
+        let (bank, patch, devices) = (&self.loaded.bank, self.views.patch(), &self.loaded.devices);
+        let look = self.views.of(&frame, bank)?;
         let began = Instant::now();
         let (seen, session) = self.batch.prepared(frame, bank.mask())?;
         let converted = began.elapsed();
-        session.prepare(view.grid(patch))?;
-        let mut times = session.stage_times(seen, view, &self.loaded.device)?;
+        session.prepare(look.view_grid(patch))?;
+        let mut times: Option<StageTimes> = None;
+        for (view, device) in look.views.iter().zip(devices.iter().cycle()) {
+            let own = session.stage_times(seen, view, device)?;
+            times = Some(match times {
+                Some(times) => times.and(own),
+                None => own,
+            });
+        }
+        let mut times = times.ok_or_else(|| Error::new(ErrorKind::Internal, "a frame was looked at in no view"))?;
         times.preprocess += converted;
         Ok(times)
     }
@@ -127,7 +144,7 @@ impl Scorer {
     /// As [`Scorer::score`]; [`crate::ErrorKind::Device`] if there is not enough memory for such a picture.
     pub fn warm_up(&mut self, width: usize, height: usize, format: PixelFormat, count: u32) -> Result<()> {
         // Refuses bad sizes before taking memory for them.
-        self.loaded.bank.plan(self.views.vision(), width, height)?;
+        self.loaded.bank.grid(self.views.vision(), width, height)?;
         // Sizes that have a plan do not overflow.
         let stride = format.row_bytes(width).unwrap_or(width);
         let (picture, converted) = (stride * height, estimate::conversion_bytes(width, height, format));
@@ -142,15 +159,16 @@ impl Scorer {
     }
 
     /// The grid for which the last call took memory, because no call had used it before; none where no memory was
-    /// taken. With the fit [`Fit::Trim`](crate::Fit::Trim) each shape of frames has its own grid: warm up with each of
-    /// them.
+    /// taken. With the fit [`Fit::Trim`](crate::Fit::Trim) each shape of frames has its own grid, and with tiles each
+    /// size: warm up with each of them.
     pub fn grown(&self) -> Option<Grid> {
         self.grown
     }
 
-    /// The largest number of images that are encoded at once.
+    /// The largest number of images of a call of [`Scorer::score_some`], which are encoded at once. Images in tiles are
+    /// encoded one after another, several tiles at once.
     pub fn capacity(&self) -> usize {
-        self.batch.capacity()
+        self.capacity
     }
 
     /// The bank that the last image was scored against.
@@ -198,12 +216,44 @@ impl Scorer {
         self.grown = None;
         self.grids.clear();
         let patch = self.views.patch();
+        if self.loaded.bank.tiling().is_some() {
+            return frames.iter().enumerate().try_for_each(|(image, frame)| self.score_tiles(image, (*frame).into()));
+        }
         for frame in frames {
-            self.grids.push(Some(self.views.of(&(*frame).into(), &self.loaded.bank)?[0].grid(patch)));
+            self.grids.push(Some(self.views.of(&(*frame).into(), &self.loaded.bank)?.view_grid(patch)));
         }
         while let Some(grid) = self.grids.iter().find_map(|grid| *grid) {
             self.score_those_of(grid, frames)?;
         }
+        Ok(())
+    }
+
+    /// Scores one frame by its tiles.
+    fn score_tiles(&mut self, image: usize, frame: AnyFrame<'_>) -> Result<()> {
+        let Scorer { batch, loaded, views, regions, scores, grown, .. } = self;
+        let (bank, patch, score) = (&loaded.bank, views.patch(), &mut scores[image]);
+        let look = views.of(&frame, bank)?;
+        let Some(tiled) = &look.tiled else {
+            return Err(Error::new(ErrorKind::Internal, "a bank with tiles looks at a frame without them"));
+        };
+        let grid = tiled.layout.grid();
+        if score.map.cells.capacity() < grid.cells() {
+            *grown = Some(grid);
+        }
+        regions.reserve(grid)?;
+        score.begin_tiles(tiled, &look.views, [frame.width(), frame.height()])?;
+        batch.begin(look.view_grid(patch))?;
+        let mut doubt = None;
+        batch.score_views(
+            frame,
+            bank.mask(),
+            &look.views,
+            &loaded.devices,
+            |seen| doubt = seen.depth_doubt_beside(bank.white_level()),
+            &mut |view, values, map| score.add_tile(tiled, view, values, map),
+        )?;
+        score.depth_doubt = doubt;
+        score.finish_tiles(loaded, regions);
         Ok(())
     }
 
@@ -224,7 +274,7 @@ impl Scorer {
             batch.place(
                 frame,
                 bank.mask(),
-                views.of(&frame, bank)?,
+                &views.of(&frame, bank)?.views,
                 |_| 0..1,
                 |_, seen, view| {
                     scores[image].depth_doubt = seen.depth_doubt_beside(bank.white_level());
@@ -233,7 +283,7 @@ impl Scorer {
             )?;
         }
         together.iter().for_each(|image| grids[*image] = None);
-        batch.score(&[&loaded.device], &mut |slot, values, map| {
+        batch.score(&[&loaded.devices[0]], &mut |slot, values, map| {
             scores[together[slot]].fill(values, map, loaded, regions);
         })
     }

@@ -27,6 +27,9 @@ use crate::weights::{Arch, LoadOptions, Weights};
 /// The largest number of images that a scorer encodes at once. Larger batches are no faster.
 const MAX_CAPACITY: usize = 1024;
 
+/// How many tiles of an image a scorer encodes at once, at least.
+const TILES_AT_ONCE: usize = 8;
+
 /// Where an engine runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -138,7 +141,8 @@ pub struct BankSpec {
     pub class: Option<String>,
     /// How pictures are fitted to the encoder. Default: the method's usual fit, or the one the model was trained with.
     pub fit: Option<Fit>,
-    /// Options of the method, each `name=value`. Options not given have their defaults.
+    /// Options of the method, each `name=value`. Options not given have their defaults. Any option of
+    /// [`TILING`](crate::view::TILING) among them, such as `tile=448` or `scale=0.5`, asks for tiles.
     pub options: Vec<String>,
 }
 
@@ -282,12 +286,11 @@ impl Engine {
     /// As [`Engine::bank_builder_of`].
     pub fn settle(&self, spec: &BankSpec) -> Result<BankSpec> {
         let (setup, fit) = self.setup_of(spec)?;
-        let options = setup.options().texts().map(|(name, value)| format!("{name}={value}"));
         Ok(BankSpec {
             method: Some(setup.method().name().to_owned()),
             class: spec.class.clone(),
             fit: Some(fit),
-            options: options.collect(),
+            options: setup.texts(),
         })
     }
 
@@ -298,6 +301,14 @@ impl Engine {
         };
         method.check_model(&self.weights)?;
         let setup = Setup::parse(method, self.arch(), spec.options.iter().map(String::as_str))?;
+        if setup.tiling().is_some() {
+            // The region of a tile becomes its square; it is one already, but for a pixel.
+            if let Some(fit) = spec.fit.filter(|fit| *fit != Fit::Stretch) {
+                let message = format!("the fit {fit} and tiles: tiles cover the whole frame, leave the fit out");
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            return Ok((setup, Fit::Stretch));
+        }
         let fit = spec.fit.or(method.usual_fit(self.arch())).unwrap_or_else(|| self.trained_fit());
         Ok((setup, fit))
     }
@@ -320,7 +331,7 @@ impl Engine {
     }
 
     /// Makes a scorer that encodes up to `capacity` images at once. Speed and memory depend on `capacity`; scores do
-    /// not.
+    /// not. With tiles, an image's tiles are encoded eight at once, or `capacity` if that is more.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for a capacity over 1024, [`crate::ErrorKind::Bank`] if the bank was built with
@@ -357,8 +368,9 @@ impl Engine {
             return Err(Error::new(ErrorKind::Bank, message));
         }
         let (bank, _) = slot.current();
-        let session = self.session(Some(bank.setup()), capacity.get(), capacity.get())?;
-        Scorer::new(session, self.arch(), Arc::clone(slot))
+        let views = views_of(&bank, capacity);
+        let session = self.session(Some(bank.setup()), views, views)?;
+        Scorer::new(session, self.arch(), Arc::clone(slot), capacity.get())
     }
 
     /// Makes a scorer that scores each image against all of `banks`.
@@ -382,7 +394,7 @@ impl Engine {
         Ok(Batch::new(self.session(Some(bank.setup()), views, slots)?))
     }
 
-    /// Uploads a bank for [`Batch::score`].
+    /// Uploads a bank for [`Batch::score`]: where each position of a tile has its own, that of the first.
     ///
     /// # Errors
     /// As [`Engine::shared_bank`].
@@ -390,7 +402,7 @@ impl Engine {
     pub fn device_bank(&self, bank: &PromptBank) -> Result<DeviceBank> {
         bank.check_model(self.model_hash(), self.arch())?;
         bank.check_precision(self.precision())?;
-        self.model.upload(&bank.device_tensors()?)
+        self.model.upload(&bank.device_tensors(0)?)
     }
 
     #[doc(hidden)]
@@ -417,7 +429,8 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] where the bank's options are not for this model.
     pub fn scorer_bytes(&self, bank: &PromptBank, capacity: NonZeroUsize) -> Result<usize> {
-        Ok(self.pipeline_of(Some(bank.setup()), capacity.get(), capacity.get())?.1)
+        let views = views_of(bank, capacity);
+        Ok(self.pipeline_of(Some(bank.setup()), views, views)?.1)
     }
 
     /// The grid of a square picture, and the bytes of a pipeline for it.
@@ -437,4 +450,9 @@ impl Engine {
         let own = setup.map_or(0, |setup| setup.method().slot_bytes(self.arch(), setup.options(), patches));
         Ok((grid, bytes.saturating_add(rounded).saturating_add(own.saturating_mul(slots))))
     }
+}
+
+/// The views that a scorer of `capacity` images encodes at once.
+fn views_of(bank: &PromptBank, capacity: NonZeroUsize) -> usize {
+    if bank.tiling().is_some() { capacity.get().max(TILES_AT_ONCE) } else { capacity.get() }
 }

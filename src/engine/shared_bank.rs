@@ -32,7 +32,8 @@ pub struct SharedBank {
 /// A bank on the device.
 pub(super) struct LoadedBank {
     pub bank: Arc<PromptBank>,
-    pub device: DeviceBank,
+    /// Its contents: one, or one for each position of a tile.
+    pub devices: Vec<DeviceBank>,
     pub id: BankId,
     pub generation: u64,
 }
@@ -46,8 +47,8 @@ impl SharedBank {
     pub(super) fn new(model: Arc<dyn Model>, model_hash: &str, arch: &Arch, bank: Arc<PromptBank>) -> Result<Self> {
         bank.check_model(model_hash, arch)?;
         bank.check_precision(model.precision())?;
-        let device = upload(&*model, &bank)?;
-        let first = LoadedBank { id: bank.bank_id(), bank, device, generation: 1 };
+        let devices = upload(&*model, &bank)?;
+        let first = LoadedBank { id: bank.bank_id(), bank, devices, generation: 1 };
         Ok(SharedBank {
             current: ArcSwap::from_pointee(first),
             swaps: Mutex::new(Swaps { generation: 1, retired: Vec::new() }),
@@ -69,12 +70,12 @@ impl SharedBank {
         bank.check_model(&self.model_hash, &self.arch)?;
         bank.check_precision(self.model.precision())?;
         self.current.load().bank.setup().check_same(bank.setup(), "the slot's scorers")?;
-        let device = upload(&*self.model, &bank)?;
+        let devices = upload(&*self.model, &bank)?;
         // The guarded data is consistent between any two statements.
         let mut swaps = process::lock(&self.swaps, self.origin, "the slot")?;
         swaps.generation += 1;
         let generation = swaps.generation;
-        let replaced = self.current.swap(Arc::new(LoadedBank { id: bank.bank_id(), bank, device, generation }));
+        let replaced = self.current.swap(Arc::new(LoadedBank { id: bank.bank_id(), bank, devices, generation }));
         swaps.retired.push(replaced);
         // The slot holds the last reference: `current` hands out no more references to a bank that it no longer holds,
         // so the count can only fall.
@@ -85,12 +86,14 @@ impl SharedBank {
     /// Rows and columns of the map for a frame of `width` x `height` pixels with the current bank.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized, or whose map the method cannot use.
+    /// [`crate::ErrorKind::Argument`] for a frame that cannot be resized or tiled, or whose map the method cannot use.
     pub fn grid(&self, width: usize, height: usize) -> Result<Grid> {
         let (bank, _) = self.current();
-        let plan = bank.plan(&self.arch.vision, width, height)?;
-        let grid = plan.grid(self.arch.vision.patch_size);
-        bank.method_entry().check_grid(&self.arch, grid)?;
+        let grid = bank.grid(&self.arch.vision, width, height)?;
+        // The method sees tiles, not what they are put together to.
+        if bank.tiling().is_none() {
+            bank.method_entry().check_grid(&self.arch, grid)?;
+        }
         Ok(grid)
     }
 
@@ -110,11 +113,11 @@ impl SharedBank {
     }
 }
 
-/// Uploads a bank to the device.
-fn upload(model: &dyn Model, bank: &PromptBank) -> Result<DeviceBank> {
+/// Uploads the contents of a bank to the device.
+pub(super) fn upload(model: &dyn Model, bank: &PromptBank) -> Result<Vec<DeviceBank>> {
     // The bytes of the search: a quarter of the floats, at most an eighth for those along axes, and three numbers a row
     // for each.
     let what = format!("the search in a bank of {} normal images", bank.prompt_hashes().len());
     memory::check(&what, bank.info().bytes / 2, "use fewer normal images")?;
-    model.upload(&bank.device_tensors()?)
+    (0..bank.positions()).map(|position| model.upload(&bank.device_tensors(position)?)).collect()
 }

@@ -162,7 +162,8 @@ pub struct inctrl_bank_options {
     /// The class in words, in UTF-8. NULL means "object" for methods that read it, and none for others; the method
     /// "winclip-zero" needs a name.
     pub class_name: *const c_char,
-    /// `option_count` texts "name=value", options of the method: the program's help and docs/embedding.md list them.
+    /// `option_count` texts "name=value", options of the method or of tiles, such as "tile=448" and "scale=0.5": the
+    /// program's help, docs/embedding.md and docs/tiles.md list them.
     pub options: *const *const c_char,
     /// Number of options.
     pub option_count: usize,

@@ -227,8 +227,8 @@ pub unsafe extern "C" fn inctrl_scorer_output(
     })
 }
 
-/// Rows and columns of the map of a frame of `width` x `height` pixels with the current bank of the scorer's slot. Any
-/// thread may call this, even while another one scores.
+/// Rows and columns of the map of a frame of `width` x `height` pixels with the current bank of the scorer's slot: with
+/// tiles, of the whole frame's. Any thread may call this, even while another one scores.
 ///
 /// @param rows receives the rows
 /// @param cols receives the columns

@@ -224,6 +224,19 @@ pub trait Method: Sync {
         Ok((0..turns).map(turn).collect())
     }
 
+    /// Whether its bank is that of one place, or of a whole view, so that tiles of a frame cannot share it.
+    fn is_of_one_place(&self) -> bool {
+        false
+    }
+
+    /// Refuses options with which it cannot look at tiles.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`], with the reason.
+    fn check_tiled(&self, _options: &Options) -> Result<()> {
+        Ok(())
+    }
+
     /// The features that it wants from the encoder.
     ///
     /// # Errors
@@ -279,7 +292,8 @@ pub trait Method: Sync {
         Ok(Vec::new())
     }
 
-    /// Joins the tensors of one prompt's views, in the order of [`Method::turns`].
+    /// Joins the tensors of one prompt's views, in the order of [`Method::turns`]; where tiles share a bank, the tiles
+    /// of each.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] for a wrong number of views.

@@ -6,7 +6,8 @@
 //!          patches::write    [patches, 3 * patch * patch] f32         normalised, unfolded
 //! ```
 //!
-//! A [`View`] is a part of a frame with its plan. A method may rotate its prompts (`rotate.rs`) before this.
+//! A [`View`] is a part of a frame with its plan. A method may rotate its prompts (`rotate.rs`) before this, and a
+//! [`Tiling`] cuts frames into many views.
 //!
 //! An image that PyTorch code has already resized and normalised enters at the last step, as [`Normalised`].
 //!
@@ -24,6 +25,7 @@ mod resize;
 mod rotate;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tiling;
 mod valid;
 mod views;
 
@@ -33,7 +35,9 @@ pub use normalised::Normalised;
 pub use plan::Plan;
 pub use preprocessing::{Filter, Preprocessing, ResizeMode};
 pub use resize::FilterWeights;
-pub(crate) use rotate::rotate;
 pub use rotate::{Corners, Turn};
+pub(crate) use rotate::{rotate, rotate_mask};
+pub use tiling::{BankPer, Layout, TILING, Tiling, TilingOption};
+pub(crate) use tiling::{Look, Tiled, TilingOptions};
 pub use valid::valid_cells;
 pub use views::View;

@@ -17,6 +17,9 @@ pub(super) fn valid_in(plan: &Plan, mask: Option<&IgnoreMask>, corner: [usize; 2
     let (grid, place) = (plan.grid(patch), plan.placement());
     let (width, height) = (plan.width() as f64, plan.height() as f64);
     let (columns, rows) = (plan.columns(), plan.rows());
+    if mask.is_none() && columns == (0..plan.width()) && rows == (0..plan.height()) {
+        return vec![1.0; grid.cells()];
+    }
     let covered = |u: usize, v: usize| {
         if !columns.contains(&u) || !rows.contains(&v) {
             return true;

@@ -1,5 +1,7 @@
 //! [`View`]: what one place of a batch sees of a frame.
 
+use std::sync::Arc;
+
 use super::fit::Placement;
 use super::grid::Grid;
 use super::plan::Plan;
@@ -14,13 +16,14 @@ use crate::image::{IgnoreMask, Roi};
 pub struct View {
     region: Roi,
     turn: Option<Turn>,
-    plan: Plan,
+    plan: Arc<Plan>,
     valid: Vec<f32>,
 }
 
 impl View {
     /// The whole frame, of the size that `plan` is for. Cells that `mask` covers do not count.
-    pub fn whole(plan: Plan, mask: Option<&IgnoreMask>, patch: usize) -> Self {
+    pub fn whole(plan: impl Into<Arc<Plan>>, mask: Option<&IgnoreMask>, patch: usize) -> Self {
+        let plan = plan.into();
         let [width, height] = plan.source();
         let region = Roi { x: 0, y: 0, width, height };
         let valid = valid_in(&plan, mask, [0, 0], patch);
@@ -31,7 +34,8 @@ impl View {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a plan for another size, or a region outside the mask.
-    pub fn of_region(region: Roi, plan: Plan, mask: Option<&IgnoreMask>, patch: usize) -> Result<Self> {
+    pub fn of_region(region: Roi, plan: impl Into<Arc<Plan>>, mask: Option<&IgnoreMask>, patch: usize) -> Result<Self> {
+        let plan = plan.into();
         if !plan.matches(region.width, region.height) {
             let [width, height] = plan.source();
             let message =
@@ -57,7 +61,7 @@ impl View {
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where there is not enough memory for a copy of the mask.
-    pub fn turned(turn: Turn, plan: Plan, mask: Option<&IgnoreMask>, patch: usize) -> Result<Self> {
+    pub fn turned(turn: Turn, plan: impl Into<Arc<Plan>>, mask: Option<&IgnoreMask>, patch: usize) -> Result<Self> {
         let mask = mask.map(|mask| rotate_mask(mask, turn)).transpose()?;
         Ok(View { turn: Some(turn), ..View::whole(plan, mask.as_ref(), patch) })
     }

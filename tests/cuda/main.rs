@@ -48,6 +48,9 @@ mod queues;
 mod scores;
 #[path = "../emulator/selftest.rs"]
 mod selftest;
+mod tiles;
+#[path = "../common/tiles.rs"]
+mod tiles_cases;
 mod turn;
 mod views;
 #[path = "../common/views.rs"]

@@ -50,6 +50,9 @@ mod outliers;
 mod precision;
 mod preprocessing;
 mod rooms;
+mod tiles;
+#[path = "../common/tiles.rs"]
+mod tiles_cases;
 mod verdicts;
 mod views;
 #[path = "../common/views.rs"]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
+use inctrl::view::Tiling;
 use inctrl::{Fit, PromptBank, WhiteLevel};
 use serde::Serialize;
 
@@ -34,7 +35,9 @@ Examples:
   inctrl bank build --weights W.safetensors --class 'metal nut' --normals good/ -o nut.bank
   inctrl bank build --weights W.safetensors --class candle --normals candle.pt -o candle.bank
   inctrl bank build --weights dinov2.safetensors --method anomaly-dino --normals good/ -o nut.bank
-  inctrl bank build --weights clip.safetensors --method winclip-zero --class 'metal nut' -o nut.bank")]
+  inctrl bank build --weights clip.safetensors --method winclip-zero --class 'metal nut' -o nut.bank
+  inctrl bank build --weights dinov2.safetensors --method anomaly-dino --normals good/ --defect-size 20 -o nut.bank
+  inctrl bank build --weights dinov2.safetensors --method padim --normals good/ --tile 448 --overlap 56 --scale 0.5 -o nut.bank")]
 pub struct BuildArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -156,8 +159,12 @@ struct Info<'a> {
     method: &'a str,
     /// Values of the method's options.
     options: BTreeMap<&'static str, String>,
+    /// How images are cut into tiles; null where each is one view.
+    tiling: Option<&'a Tiling>,
     /// Shape of each tensor of the method.
     tensors: BTreeMap<&'static str, Vec<usize>>,
+    /// How many positions of a tile have such tensors of their own; 1 where all share them.
+    positions: usize,
     bytes: usize,
     duplicates: usize,
     prompts: &'a [String],
@@ -177,6 +184,8 @@ impl<'a> Info<'a> {
             model: bank.model_hash(),
             method: bank.method(),
             options: bank.options().texts().collect(),
+            tiling: bank.tiling(),
+            positions: sizes.positions,
             tensors: sizes.tensors.into_iter().collect(),
             bytes: sizes.bytes,
             duplicates: sizes.duplicates,
@@ -188,17 +197,40 @@ impl<'a> Info<'a> {
 }
 
 fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
-    let Info { id, class, fit, model, method, tensors, bytes, duplicates, prompts, unseen, white_level, .. } =
-        Info::of(bank);
+    let Info {
+        id,
+        class,
+        fit,
+        model,
+        method,
+        tiling,
+        tensors,
+        positions,
+        bytes,
+        duplicates,
+        prompts,
+        unseen,
+        white_level,
+        ..
+    } = Info::of(bank);
     let options = bank.options().to_string();
     let options = if options.is_empty() { options } else { format!("\n  options  {options}") };
+    // Tiles take the place of the fit.
+    let looked_at = tiling.map_or_else(
+        || format!("fit      {fit}"),
+        |tiling| {
+            let defect = tiling.defect.map(|defect| format!(", for defects of {defect} pixels")).unwrap_or_default();
+            format!("tiles    {tiling}{defect}")
+        },
+    );
+    let each = if positions > 1 { format!(" in the first of {positions} positions") } else { String::new() };
     // Methods that do not read the class leave it empty.
     let class = if class.is_empty() { String::new() } else { format!("\n  class    {class}") };
     let extents = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
     let tensors: Vec<String> = tensors.iter().map(|(name, shape)| format!("{name} {}", extents(shape))).collect();
     let copies = if duplicates > 0 { format!(", {duplicates} of them copies of others") } else { String::new() };
     let mut text = format!(
-        "{}: bank {id}\n  method   {method}{options}{class}\n  fit      {fit}\n  model    {model}\n  tensors  {}: {:.1} MB\n  prompts  {}{copies}",
+        "{}: bank {id}\n  method   {method}{options}{class}\n  {looked_at}\n  model    {model}\n  tensors  {}{each}: {:.1} MB\n  prompts  {}{copies}",
         path.display(),
         tensors.join(", "),
         bytes as f64 / 1e6,

@@ -1,8 +1,9 @@
-//! Command-line options for methods: `--method`, and one for each entry of the methods' option tables.
+//! Command-line options for methods: `--method`, and one for each entry of the methods' option tables and of the tiling's.
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use inctrl::methods::{Opt, OptKind, all_options, by_name};
-use inctrl::{BankSpec, Fit};
+use inctrl::view::TILING;
+use inctrl::{BankSpec, Error, ErrorKind, Fit};
 
 /// A method and its options, as far as they were given.
 pub struct MethodArgs {
@@ -20,6 +21,21 @@ impl MethodArgs {
         spec.fit = fit;
         spec.options = self.options.clone();
         spec
+    }
+
+    /// An error where options are given beside a bank, which has its own.
+    pub fn check_none_beside(&self, bank: &std::path::Path) -> inctrl::Result<()> {
+        if self.options.is_empty() {
+            return Ok(());
+        }
+        let given: Vec<String> =
+            self.options.iter().map(|option| format!("--{}", option.replacen('=', " ", 1))).collect();
+        let message = format!(
+            "{} given with --bank: images are looked at as when the bank was built (inctrl bank info shows how); leave it out, or build \
+             another bank",
+            given.join(" and ")
+        );
+        Err(Error::new(ErrorKind::Argument, message).at(bank))
     }
 
     /// Whether the named method makes banks without normal images.
@@ -75,7 +91,10 @@ impl clap::Args for MethodArgs {
         let options = table()
             .into_iter()
             .map(|(name, of)| Arg::new(name).long(name).value_name(value_name(of[0].1)).help(help(&of)));
-        command.arg(method).args(options)
+        let tiling = TILING
+            .iter()
+            .map(|option| Arg::new(option.name).long(option.name).value_name(option.value).help(option.help));
+        command.arg(method).args(options).args(tiling)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -86,7 +105,8 @@ impl clap::Args for MethodArgs {
 impl FromArgMatches for MethodArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let value = |name: &str| matches.get_one::<String>(name).cloned();
-        let given = table().into_iter().filter_map(|(name, _)| Some(format!("{name}={}", value(name)?)));
+        let names = table().into_iter().map(|(name, _)| name).chain(TILING.iter().map(|option| option.name));
+        let given = names.filter_map(|name| Some(format!("{name}={}", value(name)?)));
         Ok(MethodArgs { method: value("method"), options: given.collect() })
     }
 

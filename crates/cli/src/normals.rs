@@ -1,6 +1,7 @@
 //! From files and folders of normal images to a bank.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use inctrl::pictures::{NEAR, Thumbnail, different};
 use inctrl::{BankBuilder, BankSize, Error, ErrorKind, Fit, Image, PromptBank, WhiteLevel};
@@ -77,13 +78,27 @@ fn say_size(
     builder.expect(normals.len())?;
     let Some(Normal::File(first)) = normals.first() else { return Ok(()) };
     let Ok(image) = Image::open_with(first, white) else { return Ok(()) };
-    let BankSize { rows, bytes, building, note, .. } =
+    let BankSize { rows, bytes, building, note, tiles, encodings, .. } =
         match builder.size_with(normals.len(), image.width(), image.height()) {
             Err(error) if error.kind() == ErrorKind::Device => return Err(error),
             // Every other error is reported with those of all files.
             Err(_) => return Ok(()),
             Ok(size) => size,
         };
+    if builder.tiling().is_some() {
+        if let Some(reason) = builder.tiling_reason() {
+            progress.aside(|| say(&format!("note: {reason}")));
+        }
+        let text = format!(
+            "note: images like the first are looked at in {} x {} tiles; encoding {} of them runs the encoder {encodings} times, and scoring \
+             one {} times",
+            tiles.cols,
+            tiles.rows,
+            normals.len(),
+            tiles.cells()
+        );
+        progress.aside(|| say(&text));
+    }
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
     let text = note.or_else(|| {
         (building >= LARGE).then(|| {
@@ -101,6 +116,16 @@ fn say_size(
     Ok(())
 }
 
+/// How much longer `all` images take when `done` took `elapsed`, in words, if that is long.
+fn left(elapsed: Duration, done: usize, all: usize) -> String {
+    let seconds = elapsed.as_secs_f64() / done.max(1) as f64 * (all - done) as f64;
+    match (done, seconds) {
+        (0, _) | (_, ..20.0) => String::new(),
+        (_, ..120.0) => format!(", about {seconds:.0} seconds left"),
+        _ => format!(", about {:.0} minutes left", seconds / 60.0),
+    }
+}
+
 /// Encodes `normals` into the builder's bank, which already has the prompts `before`. The error lists every bad file.
 pub fn finish(
     builder: BankBuilder<'_>,
@@ -110,7 +135,9 @@ pub fn finish(
     progress: &Progress,
 ) -> anyhow::Result<PromptBank> {
     say_size(&builder, normals, white, progress)?;
-    let next = |i| progress.step(format!("encoding normal image {} of {}", i + 1, normals.len()));
+    let (began, all) = (Instant::now(), normals.len());
+    let next =
+        |i: usize| progress.step(format!("encoding normal image {} of {all}{}", i + 1, left(began.elapsed(), i, all)));
     let making = |done, of| progress.step(format!("making the bank: {done} of {of}"));
     let (bank, copies) = normals::build_with(builder, normals, white, before, next, making)?;
     if copies > 0 {

@@ -68,7 +68,8 @@ The other methods have patch_max, the largest value of the heat map, and score:
   spade           the mean distance of the whole image to the normal ones
   winclip-zero    how much better texts about a damaged object match the image than texts about a flawless one
   winclip         the mean of patch_max and text_prior, the score of winclip-zero
-A bank knows its method; the columns are those of the method.
+A bank knows its method; the columns are those of the method. With tiles (inctrl bank build --tile), the columns are those
+of the tile with the largest score, except patch_max, the largest value of the whole heat map.
 
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
 part scores this high or higher, and scaled, the score from 0 to 1 with 0.5 at the threshold.
@@ -160,7 +161,10 @@ enum Prompts {
 impl PromptArgs {
     fn read(self, progress: &Progress) -> Result<Prompts> {
         Ok(match self.bank {
-            Some(path) => Prompts::Bank(Box::new(PromptBank::open(&path)?), path),
+            Some(path) => {
+                self.method.check_none_beside(&path)?;
+                Prompts::Bank(Box::new(PromptBank::open(&path)?), path)
+            }
             None => {
                 normals::given(&self.normals, &self.method)?;
                 let normals = normals::list(&self.normals, progress)?;

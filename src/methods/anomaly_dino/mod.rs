@@ -21,7 +21,7 @@ use super::{
 };
 use crate::backend::BankRole;
 use crate::encoder::Wants;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::view::Fit;
 use crate::weights::{Arch, Weights};
 
@@ -94,6 +94,15 @@ impl Method for AnomalyDino {
 
     fn turns(&self, options: &Options) -> Result<usize> {
         options.count(ROTATIONS)
+    }
+
+    fn check_tiled(&self, options: &Options) -> Result<()> {
+        if !options.switch(MASK)? {
+            return Ok(());
+        }
+        let message = "mask=on tells a part from its background within one view, and a tile may show only one of them: leave it out \
+                       with tiles, or mask the background by an ignore mask";
+        Err(Error::new(ErrorKind::Argument, message))
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {

@@ -104,6 +104,18 @@ impl Method for Inctrl {
         Ok(vec![NamedTensor { name: TEXT_PROTOTYPES, shape, values: values.into() }])
     }
 
+    /// Tiles of one prompt: the patches of all, and the mean of their class embeddings.
+    fn join_views(&self, views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
+        let of = |name: &str| views.iter().map(|view| find(view, name)).collect::<Result<Vec<_>>>();
+        let (taps, adapted) = (of(TAPS)?, of(ADAPTED)?);
+        let [only] = &adapted[..] else {
+            let all: Vec<f32> = adapted.iter().flat_map(|adapted| adapted.values.iter().copied()).collect();
+            let mean = cls_mean(&all, all.len() / adapted.len().max(1));
+            return Ok(vec![rows::joined(&taps)?, vector(ADAPTED, mean)]);
+        };
+        Ok(vec![taps[0].clone(), (*only).clone()])
+    }
+
     fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<BankContent> {
         let parts = |name: &str| prompts.iter().map(|p| find(&p.tensors, name)).collect::<Result<Vec<_>>>();
         let (taps, adapted) = (parts(TAPS)?, parts(ADAPTED)?);
@@ -150,15 +162,7 @@ impl Method for Inctrl {
         for (name, expected) in wanted {
             rows::check_shape(bank, name, expected)?;
         }
-        let most = arch.vision.patches();
-        if bank.rows.len() != prompts || bank.rows.iter().any(|rows| !(1..=most).contains(rows)) {
-            let message = format!(
-                "the {prompts} prompts have {:?} patches, but the model gives 1 to {most} each: build the bank again",
-                bank.rows
-            );
-            return Err(Error::new(ErrorKind::Bank, message));
-        }
-        Ok(())
+        rows::check_counts(bank, prompts)
     }
 
     fn shares_prompts(&self) -> bool {

@@ -103,6 +103,10 @@ impl Method for Padim {
         options.count(SIZE).map(Some)
     }
 
+    fn is_of_one_place(&self) -> bool {
+        true
+    }
+
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
         Ok(Wants {
             taps: vit_options::tapped(arch, options)?,

@@ -65,6 +65,10 @@ impl Method for Spade {
         options.count(SIZE).map(Some)
     }
 
+    fn is_of_one_place(&self) -> bool {
+        true
+    }
+
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
         vit_options::unit_tokens(arch, options, true)
     }

@@ -201,6 +201,12 @@ impl Method for Winclip {
         class_tensors(cpu, weights, class)
     }
 
+    fn join_views(&self, views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
+        let joined =
+            |name: &&str| rows::joined(&views.iter().map(|view| find(view, name)).collect::<Result<Vec<_>>>()?);
+        [WINDOWS[0], WINDOWS[1], PATCHES].iter().map(joined).collect()
+    }
+
     fn fit(&self, prompts: &[Prompt], class: Vec<NamedTensor>, _: &mut Fitting<'_>) -> Result<BankContent> {
         let of = |name: &str| prompts.iter().map(|prompt| find(&prompt.tensors, name)).collect::<Result<Vec<_>>>();
         let (small, large, patches) = (of(WINDOWS[0])?, of(WINDOWS[1])?, of(PATCHES)?);

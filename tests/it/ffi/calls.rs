@@ -106,6 +106,59 @@ fn banks_of_any_method_are_built_by_name_and_read_by_name() {
 }
 
 #[test]
+fn banks_with_tiles_score_through_the_same_calls() {
+    let model = Model::new(MODELS[1].1, 7);
+    let (good, query) = (Picture::new(1), Picture::new(6));
+    let rust = model.engine(1);
+    let tiles = [c"tile=48", c"overlap=16", c"scale=1", c"rotations=1", c"bank-per=tile"];
+    let mut spec = BankSpec::default();
+    spec.method = Some("anomaly-dino".to_owned());
+    spec.options = tiles.iter().map(|text| text.to_str().unwrap().to_owned()).collect();
+    let mut builder = rust.bank_builder_of(&spec).unwrap();
+    builder.add(good.frame()).unwrap();
+    let expected = Arc::new(builder.finish().unwrap());
+    let score = rust.scorer(Arc::clone(&expected)).unwrap().score(query.frame()).unwrap().clone();
+    // 61 x 97 pixels: 4 x 6 cells, of which a tile has three.
+    let cells = score.map.cells.len();
+    assert_eq!((cells, expected.info().positions), (24, 2 * 3));
+
+    let prompts = [of(&good.frame())];
+    let all = open(&model, &prompts, 1);
+    let texts = tiles.map(CStr::as_ptr);
+    let mut options = sized!(inctrl_bank_options);
+    options.method = c"anomaly-dino".as_ptr();
+    (options.options, options.option_count) = (texts.as_ptr(), texts.len());
+    let (mut bank, mut slot, mut scorer) = (null_mut(), null_mut(), null_mut());
+    let mut map = vec![f32::NAN; cells];
+    let mut result = sized!(inctrl_result);
+    (result.map, result.map_capacity) = (map.as_mut_ptr(), cells);
+    let (mut rows, mut cols) = (0, 0);
+    // SAFETY: handles and structures of this test.
+    unsafe {
+        ok(inctrl_bank_build_with(all.engine, &options, prompts.as_ptr(), 1, &mut bank));
+        assert_eq!(CStr::from_ptr(inctrl_bank_id(bank)).to_str().unwrap(), expected.id());
+        ok(inctrl_slot_create(all.engine, bank, &mut slot));
+        ok(inctrl_scorer_create(all.engine, slot, 1, &mut scorer));
+        ok(inctrl_scorer_grid(scorer, query.width as u32, query.height as u32, &mut rows, &mut cols));
+        assert_eq!((rows, cols), (6, 4));
+        ok(inctrl_scorer_score(scorer, &of(&query.frame()), 0, &mut result));
+        assert_eq!((result.score.to_bits(), &map), (score.score.to_bits(), &score.map.cells));
+        assert_eq!((result.grid_rows, result.grid_cols, result.grid), (6, 4, 0));
+        assert_eq!((result.map_x, result.map_width, result.map_height), (0.0, 61.0, 97.0));
+        // Another shape has other positions, and a frame that is smaller than a tile has none.
+        let other = Picture::new(2);
+        let at = &of(&other.frame());
+        refused(inctrl_scorer_score(scorer, at, 0, &mut result), INCTRL_ERROR_ARGUMENT, &["knows each place of 6 x 4"]);
+        assert_eq!(result.verdict, INCTRL_VERDICT_REVIEW);
+        let small = inctrl_scorer_grid(scorer, 30, 97, &mut rows, &mut cols);
+        refused(small, INCTRL_ERROR_ARGUMENT, &["which has 30 x 97"]);
+        ok(inctrl_scorer_close(&mut scorer));
+        ok(inctrl_slot_close(&mut slot));
+        ok(inctrl_bank_close(&mut bank));
+    }
+}
+
+#[test]
 fn scores_have_the_bits_of_rust() {
     let model = Model::new(MODELS[0].1, 7);
     let (normals, queries) = (pictures(0..2), pictures(2..7));
