@@ -5,8 +5,8 @@
 #
 # --manylinux links with zig against the oldest C library that the toolchain knows (manylinux2014, glibc 2.17), for machines other
 # than this one. Needs Python 3.10 or newer (INCTRL_PYTHON names it) and maturin, which is fetched where pip can: without them it
-# says SKIP, or fails where INCTRL_REQUIRE_PYTHON=1. The tests need pytest, and take what there is of pillow, scikit-learn, mypy and
-# matplotlib.
+# says SKIP, or fails where INCTRL_REQUIRE_PYTHON=1. The tests need pytest, and take what there is of pillow, scikit-learn, mypy,
+# matplotlib and Ray. INCTRL_PYTHONS names further interpreters, each of which runs the tests in an environment of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
@@ -44,20 +44,29 @@ fi
 PATH="$work/build/bin:$PATH" "$work/build/bin/maturin" build "${build[@]}"
 wheel=$(echo "$work"/wheel/*.whl)
 
-"$python" -m venv "$work/fresh"
-pip=("$work/fresh/bin/pip" install --quiet --disable-pip-version-check)
-"${pip[@]}" "numpy>=1.23" || skip "numpy cannot be had"
-"${pip[@]}" "$wheel"
-site=$("$work/fresh/bin/python" -c 'import inctrl, os; print(os.path.dirname(inctrl.__file__))')
-du -sk "$site" | awk '{ printf "installed: %.1f MB beside numpy\n", $1 / 1000; exit $1 > 30000 }'
-
-"${pip[@]}" pytest || skip "pytest cannot be had"
-for extra in pillow scikit-learn mypy matplotlib; do
-    "${pip[@]}" "$extra" || echo "SKIP: $extra cannot be had, and what it tests is left out"
-done
 # From another folder: what is tested is what was installed.
 tests=$PWD/crates/python/tests
-(cd "$work" && "$work/fresh/bin/python" -m pytest -q -p no:cacheprovider -c "$tests/pytest.ini" "$tests")
+check() {
+    local fresh extra
+    fresh=$(mktemp -d -p "$work")
+    "$1" -m venv "$fresh"
+    local pip=("$fresh/bin/pip" install --quiet --disable-pip-version-check)
+    "${pip[@]}" "numpy>=1.23" || skip "numpy cannot be had"
+    "${pip[@]}" "$wheel"
+    site=$("$fresh/bin/python" -c 'import inctrl, os; print(os.path.dirname(inctrl.__file__))')
+    du -sk "$site" | awk '{ printf "installed: %.1f MB beside numpy\n", $1 / 1000; exit $1 > 30000 }'
+
+    "${pip[@]}" pytest || skip "pytest cannot be had"
+    # Wheels alone: nothing here is worth a compiler's time.
+    for extra in pillow scikit-learn mypy matplotlib "ray[data]" pandas; do
+        "${pip[@]}" --only-binary :all: "$extra" || echo "SKIP: $extra cannot be had, and what it tests is left out"
+    done
+    (cd "$work" && "$fresh/bin/python" -m pytest -q -rs -p no:cacheprovider -c "$tests/pytest.ini" "$tests")
+}
+for interpreter in "$python" ${INCTRL_PYTHONS:-}; do
+    "$interpreter" --version
+    check "$interpreter"
+done
 
 mkdir -p "$out"
 cp "$wheel" "$out"

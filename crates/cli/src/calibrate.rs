@@ -99,8 +99,10 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let engine = args.model.open()?;
     let mut scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(good.used.len(), "images scored");
-    let calibrated =
-        good.calibrate(&mut scorer, &bank, args.max_false_reject, engine.precision(), || progress.advance())?;
+    let calibrated = good.calibrate(&mut scorer, &bank, args.max_false_reject, engine.precision(), || {
+        progress.advance();
+        Ok(())
+    })?;
     let output = args.output.unwrap_or(args.bank);
     calibrated.save(&output)?;
     drop(progress);

@@ -85,12 +85,15 @@ pub fn run(args: Args) -> Result<Outcome> {
     create_folder(&args.output)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    let results = study::run(&engine, &dataset, &checked, options, &args.output, |event| match event {
-        Event::Prompts => progress.step("drawing prompts"),
-        Event::Images(evaluation::Event::Images(total)) => progress.count(total, "images encoded"),
-        Event::Images(evaluation::Event::Done) => progress.advance(),
-        Event::Metrics => progress.step("computing metrics"),
-        Event::Report => progress.step("writing the report"),
+    let results = study::run(&engine, &dataset, &checked, options, &args.output, |event| {
+        match event {
+            Event::Prompts => progress.step("drawing prompts"),
+            Event::Images(evaluation::Event::Images(total)) => progress.count(total, "images encoded"),
+            Event::Images(evaluation::Event::Done) => progress.advance(),
+            Event::Metrics => progress.step("computing metrics"),
+            Event::Report => progress.step("writing the report"),
+        }
+        Ok(())
     });
     drop(progress);
     // What is wrong with the data set may be why it cannot be evaluated.

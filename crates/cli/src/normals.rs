@@ -136,8 +136,10 @@ pub fn finish(
 ) -> anyhow::Result<PromptBank> {
     say_size(&builder, normals, white, progress)?;
     let (began, all) = (Instant::now(), normals.len());
-    let next =
-        |i: usize| progress.step(format!("encoding normal image {} of {all}{}", i + 1, left(began.elapsed(), i, all)));
+    let next = |i: usize| {
+        progress.step(format!("encoding normal image {} of {all}{}", i + 1, left(began.elapsed(), i, all)));
+        Ok(())
+    };
     let making = |done, of| progress.step(format!("making the bank: {done} of {of}"));
     let (bank, copies) = normals::build_with(builder, normals, white, before, next, making)?;
     if copies > 0 {

@@ -199,7 +199,10 @@ impl Args {
         parts.enough(rate)?;
         let mut scorer = engine.scorer(Arc::clone(&bank))?;
         progress.count(parts.used.len(), "good parts scored");
-        let calibrated = parts.calibrate(&mut scorer, &bank, rate, engine.precision(), || progress.advance())?;
+        let calibrated = parts.calibrate(&mut scorer, &bank, rate, engine.precision(), || {
+            progress.advance();
+            Ok(())
+        })?;
         calibrated.save(path)?;
         let (count, precision) = (parts.used.len(), engine.precision());
         progress.aside(|| {

@@ -22,17 +22,17 @@ pub enum Event {
 }
 
 /// Evaluates `dataset`, of which `checked` is what [`check`](datasets::check) says, and writes the report's files into
-/// `folder`, which is there. A run that was ended goes on where it was.
+/// `folder`, which is there. A run that was ended, as by an error of `observe`, goes on where it was.
 ///
 /// # Errors
-/// As [`Engine::settle`], [`evaluation::run`], [`evaluation::evaluate`] and [`Report::write`].
+/// As [`Engine::settle`], [`evaluation::run`], [`evaluation::evaluate`], [`Report::write`] and `observe`.
 pub fn run(
     engine: &Engine,
     dataset: &Dataset,
     checked: &datasets::Report,
     mut options: Options,
     folder: &Path,
-    mut observe: impl FnMut(Event),
+    mut observe: impl FnMut(Event) -> Result<()>,
 ) -> Result<Results> {
     options.spec = engine.settle(&options.spec)?;
     options.shots.sort_unstable();
@@ -40,12 +40,12 @@ pub fn run(
     if !options.takes_prompts() {
         (options.shots, options.runs) = (vec![0], 1);
     }
-    observe(Event::Prompts);
+    observe(Event::Prompts)?;
     let (draws, entries, unusable) =
         evaluation::run(engine, dataset, &options, folder, |event| observe(Event::Images(event)))?;
-    observe(Event::Metrics);
+    observe(Event::Metrics)?;
     let results = evaluation::evaluate(engine, dataset, &options, draws, &entries, unusable, checked)?;
-    observe(Event::Report);
+    observe(Event::Report)?;
     Report { results: &results, dataset, options: &options, entries: &entries }.write(folder)?;
     Ok(results)
 }

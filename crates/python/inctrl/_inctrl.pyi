@@ -33,7 +33,7 @@ class _HasDlpack(Protocol):
 
 _Path: TypeAlias = str | os.PathLike[str]
 _Picture: TypeAlias = _Path | bytes | npt.NDArray[Any] | _HasArrayInterface | _HasCudaArrayInterface | _HasDlpack
-_Normals: TypeAlias = _Path | Iterable[_Picture]
+_Normals: TypeAlias = _Picture | Iterable[_Picture]
 
 __VERSION__: str
 

@@ -1,6 +1,6 @@
 """The engine as an outlier detector of scikit-learn: ``fit`` on good parts, ``predict`` +1 for good and -1 for anomalous.
 
-Needs scikit-learn, which the package does not install.
+Needs scikit-learn 1.6 or newer, which the package does not install.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from . import ArgumentError, Engine, Scorer
+from ._pictures import is_one
 
 __all__ = ["AnomalyDetector"]
 
@@ -22,7 +23,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     Samples are images: a list of paths, arrays and pictures, or an array of shape (n, rows, columns) or (n, rows, columns, 3) of
     uint8, or of uint16 for grey. With ``image_shape`` samples are rows of a table instead, shape (n, features), each an image of
-    that shape, of which one side may be -1; values are rounded to pixels, and lie from 0 to 255.
+    that shape, of which one side may be -1; values are rounded to pixels, and lie from 0 to 255, which is otherwise warned of.
 
     Parameters
     ----------
@@ -137,10 +138,19 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _images(self, X: Any, *, fitting: bool = False) -> list[Any]:
         if self.image_shape is None:
+            if is_one(X):
+                raise ArgumentError("X is one picture: give a list of them, such as [picture]")
             return list(X)
         from sklearn.utils.validation import validate_data
 
         table = validate_data(self, X, reset=fitting, dtype=numpy.float64, ensure_min_samples=1)
+        low, high = table.min(), table.max()
+        if low < 0 or high > 255 or (high <= 1 and (table != numpy.rint(table)).any()):
+            warnings.warn(
+                f"the values of X lie from {low:.4g} to {high:.4g}, but pixels are whole numbers from 0, black, to 255, white: scale "
+                "them; what is outside is cut off",
+                stacklevel=3,
+            )
         pixels = numpy.clip(numpy.rint(table), 0, 255).astype(numpy.uint8)
         try:
             return [row.reshape(self.image_shape) for row in pixels]

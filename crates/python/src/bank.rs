@@ -8,6 +8,7 @@ use inctrl::{PromptBank, Thresholds, WhiteLevel};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::arguments::Whole;
 use crate::errors::OrRaise;
 
 /// The normal images of a class, encoded once. Made by Engine.build_bank; immutable, and it can be pickled.
@@ -140,7 +141,8 @@ impl Bank {
     }
 
     /// The bank of some of its normal images, by their places in prompt_hashes.
-    fn subset(&self, py: Python<'_>, places: Vec<usize>) -> PyResult<Self> {
+    fn subset(&self, py: Python<'_>, places: Vec<Whole>) -> PyResult<Self> {
+        let places = places.iter().map(|place| place.get(py, "a place")).collect::<PyResult<Vec<usize>>>()?;
         Ok(Bank(Arc::new(py.detach(|| self.0.subset(&places)).or_raise(py)?)))
     }
 

@@ -4,15 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use inctrl::{BankSpec, Device, EngineOptions, IgnoreMask, Precision, Scorer as RustScorer};
+use inctrl::{BankSpec, Device, EngineOptions, Precision, Scorer as RustScorer};
 use inctrl_lab::normals::{self, GoodParts, Normal};
 use inctrl_lab::prompt_check::{PromptCheck, outliers};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyList};
 
+use crate::arguments::{Whole, path_of};
 use crate::bank::Bank;
 use crate::errors::{OrRaise, argument, not_pickled};
-use crate::pictures::{Picture, Understood};
+use crate::interrupt::Interrupt;
+use crate::pictures::{self, Picture, Understood, is_one};
 use crate::process::Here;
 use crate::score::Score;
 use crate::scorer::Scorer;
@@ -45,7 +47,7 @@ impl Engine {
         heads: Option<PathBuf>,
         config: Option<PathBuf>,
         device: &str,
-        threads: Option<usize>,
+        threads: Option<Whole>,
         precision: Option<&str>,
         fast: bool,
         algorithms: Option<PathBuf>,
@@ -81,7 +83,7 @@ impl Engine {
     }
 
     /// Builds a bank from images of good parts: a path, a folder, or a list of paths, arrays and pictures, mixed as they come. All are
-    /// used or none. ignore_mask is a picture of the size of all others, not 0 where nothing is judged. Options of the method are
+    /// used or none. ignore_mask is a picture of the size of all others, not 0 (or True) where nothing is judged. Options of the method are
     /// keywords as on the command line, such as size=448, rotations=8. Only method="winclip-zero" takes no images, but a class_name.
     #[pyo3(signature = (normals = None, *, method = None, class_name = None, fit = None, ignore_mask = None, format = None,
                         white_level = None, **options))]
@@ -95,21 +97,22 @@ impl Engine {
         fit: Option<&str>,
         ignore_mask: Option<&Bound<'_, PyAny>>,
         format: Option<&str>,
-        white_level: Option<u32>,
+        white_level: Option<Whole>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Bank> {
         let how = Understood::new(py, format, white_level)?;
         let spec = spec(py, method, class_name, fit, options)?;
         let given = normals.map_or_else(|| Ok(Given(Vec::new())), |normals| Given::of(normals, how))?;
-        let mask = ignore_mask.map(|mask| Picture::of(mask, Understood::new(py, None, None)?)).transpose()?;
+        let mask = ignore_mask.map(Picture::of_mask).transpose()?;
+        let interrupt = Interrupt::default();
         let built = py.detach(|| {
             let mut builder = self.get()?.bank_builder_of(&spec)?;
             if let Some(mask) = &mask {
-                builder.set_mask(mask_of(mask)?)?;
+                builder.set_mask(mask.mask()?)?;
             }
-            given.with(|normals| normals::build(builder, normals, how.white, &[], |_| ()))
+            given.with(|normals| normals::build(builder, normals, how.white, &[], |_| interrupt.check()))
         });
-        finished(py, built)
+        finished(py, interrupt.or_raise(py, built)?)
     }
 
     /// The bank with more images of good parts, without its thresholds.
@@ -120,15 +123,17 @@ impl Engine {
         bank: &Bound<'_, Bank>,
         normals: &Bound<'_, PyAny>,
         format: Option<&str>,
-        white_level: Option<u32>,
+        white_level: Option<Whole>,
     ) -> PyResult<Bank> {
         let how = Understood::new(py, format, white_level)?;
         let (given, bank) = (Given::of(normals, how)?, Arc::clone(&bank.get().0));
+        let interrupt = Interrupt::default();
         let built = py.detach(|| {
             let builder = self.get()?.append_to(&bank)?;
-            given.with(|normals| normals::build(builder, normals, how.white, bank.prompt_hashes(), |_| ()))
+            let before = bank.prompt_hashes();
+            given.with(|normals| normals::build(builder, normals, how.white, before, |_| interrupt.check()))
         });
-        finished(py, built)
+        finished(py, interrupt.or_raise(py, built)?)
     }
 
     /// The bank with thresholds from images of good parts, of which at most the share max_false_reject is going to be rejected.
@@ -142,20 +147,21 @@ impl Engine {
         normals: &Bound<'_, PyAny>,
         max_false_reject: f64,
         format: Option<&str>,
-        white_level: Option<u32>,
+        white_level: Option<Whole>,
     ) -> PyResult<Bank> {
         let how = Understood::new(py, format, white_level)?;
         let (given, bank) = (Given::of(normals, how)?, Arc::clone(&bank.get().0));
+        let interrupt = Interrupt::default();
         let calibrated = py.detach(|| {
             let engine = self.get()?;
             given.with(|normals| {
                 let good = GoodParts::of(normals::open_all(normals, how.white, &bank)?);
                 good.enough(max_false_reject)?;
                 let mut scorer = engine.scorer(Arc::clone(&bank))?;
-                good.calibrate(&mut scorer, &bank, max_false_reject, engine.precision(), || ())
+                good.calibrate(&mut scorer, &bank, max_false_reject, engine.precision(), || interrupt.check())
             })
         });
-        Ok(Bank(Arc::new(calibrated.or_raise(py)?)))
+        Ok(Bank(Arc::new(interrupt.or_raise(py, calibrated)?)))
     }
 
     /// Judges each image that a bank was built from by the others: a list of (score, whether it sticks out), in the order of the
@@ -167,15 +173,17 @@ impl Engine {
         bank: &Bound<'_, Bank>,
         normals: &Bound<'_, PyAny>,
         format: Option<&str>,
-        white_level: Option<u32>,
+        white_level: Option<Whole>,
     ) -> PyResult<Vec<(Score, bool)>> {
         let how = Understood::new(py, format, white_level)?;
         let (given, bank) = (Given::of(normals, how)?, Arc::clone(&bank.get().0));
+        let interrupt = Interrupt::default();
         let checks = py.detach(|| {
             let engine = self.get()?;
             given.with(|normals| {
                 let mut scorer: RustScorer = engine.scorer(Arc::clone(&bank))?;
                 let check = |opened: &normals::Opened<'_>| {
+                    interrupt.check()?;
                     inctrl_lab::prompt_check::leave_one_out(&mut scorer, &bank, opened.frame())
                         .map_err(|error| error.at(&opened.path))
                 };
@@ -185,15 +193,15 @@ impl Engine {
                     .collect::<inctrl::Result<Vec<PromptCheck>>>()
             })
         });
-        let checks = checks.or_raise(py)?;
+        let checks = interrupt.or_raise(py, checks)?;
         let scores: Vec<f32> = checks.iter().map(|check| check.score.score).collect();
         let line = |(check, out): (&PromptCheck, bool)| Ok((Score::of(py, &check.score, &bank)?, out));
         checks.iter().zip(outliers(&scores)).map(line).collect()
     }
 
     /// A scorer: one for each thread. capacity is how many images it encodes at once, at most; scores do not depend on it.
-    #[pyo3(signature = (bank, *, capacity = 1))]
-    fn scorer(&self, py: Python<'_>, bank: &Bound<'_, Bank>, capacity: usize) -> PyResult<Scorer> {
+    #[pyo3(signature = (bank, *, capacity = Whole::from(1)), text_signature = "($self, bank, *, capacity=1)")]
+    fn scorer(&self, py: Python<'_>, bank: &Bound<'_, Bank>, capacity: Whole) -> PyResult<Scorer> {
         let capacity = at_least_one(py, "capacity", capacity)?;
         let bank = Arc::clone(&bank.get().0);
         Ok(Scorer::new(py.detach(|| self.get()?.batch_scorer(bank, capacity)).or_raise(py)?))
@@ -211,8 +219,8 @@ impl Engine {
     }
 }
 
-fn at_least_one(py: Python<'_>, what: &str, number: usize) -> PyResult<NonZeroUsize> {
-    NonZeroUsize::new(number).ok_or_else(|| argument(py, format!("{what} is 0: at least 1 is needed")))
+fn at_least_one(py: Python<'_>, what: &str, number: Whole) -> PyResult<NonZeroUsize> {
+    NonZeroUsize::new(number.get(py, what)?).ok_or_else(|| argument(py, format!("{what} is 0: at least 1 is needed")))
 }
 
 /// What a bank is to be built for. Options are words of Python: `True` is `on`, and an underscore a hyphen.
@@ -242,12 +250,13 @@ pub fn spec(
 struct Given(Vec<(Picture, Option<inctrl::Image>)>);
 
 impl Given {
-    /// One path, or several images; a folder stands for its pictures.
+    /// One path or image, or several; a folder stands for its pictures.
     fn of(normals: &Bound<'_, PyAny>, how: Understood) -> PyResult<Self> {
         let py = normals.py();
-        if normals.is_instance_of::<PyString>() || normals.hasattr("__fspath__")? {
-            return Ok(Given(vec![(Picture::File(normals.extract()?), None)]));
+        if let Some(path) = path_of(normals)? {
+            return Ok(Given(vec![(Picture::File(path), None)]));
         }
+        let normals = if is_one(normals)? { PyList::new(py, [normals])?.into_any() } else { normals.clone() };
         let mut pictures = Vec::new();
         for (i, normal) in normals.try_iter()?.enumerate() {
             let picture = Picture::of(&normal?, how).map_err(|error| crate::scorer::at_place(py, error, i))?;
@@ -259,7 +268,7 @@ impl Given {
             }
             let decoded = match &picture {
                 Picture::Content(bytes) => {
-                    let decoded = py.detach(|| inctrl::Image::decode_with(bytes, how.white));
+                    let decoded = py.detach(|| pictures::decoded(bytes, how.white));
                     Some(decoded.map_err(|error| crate::scorer::in_list(error, i)).or_raise(py)?)
                 }
                 _ => None,
@@ -290,22 +299,8 @@ impl Given {
     }
 }
 
-/// The mask that a picture is.
-fn mask_of(picture: &Picture) -> inctrl::Result<IgnoreMask> {
-    match picture {
-        Picture::File(path) => IgnoreMask::open(path),
-        Picture::Content(bytes) => IgnoreMask::decode(bytes),
-        Picture::Array(array) => IgnoreMask::from_frame(array.frame()?),
-        Picture::Device(..) => Err(inctrl::Error::new(
-            inctrl::ErrorKind::Argument,
-            "the ignore mask is in a GPU's memory: it is read on the host, bring it there",
-        )),
-    }
-}
-
 /// The bank; copies among its images are said aloud.
-fn finished(py: Python<'_>, built: inctrl::Result<(inctrl::PromptBank, usize)>) -> PyResult<Bank> {
-    let (bank, copies) = built.or_raise(py)?;
+fn finished(py: Python<'_>, (bank, copies): (inctrl::PromptBank, usize)) -> PyResult<Bank> {
     if copies > 0 {
         let text = format!("{copies} of the {} normal images are copies of others", bank.info().prompts);
         py.import("logging")?.call_method1("getLogger", ("inctrl",))?.call_method1("warning", (text,))?;

@@ -1,5 +1,7 @@
 //! The library's errors as exceptions: the classes are those of `inctrl._errors`, the texts those of the command line.
 
+use std::path::Path;
+
 use inctrl::{Error, ErrorKind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -28,9 +30,16 @@ fn is_missing(error: &Error) -> bool {
     causes.filter_map(|cause| cause.downcast_ref()).any(is)
 }
 
+/// The file that the error, or the first of its causes that names one, is about.
+fn path_of(error: &Error) -> Option<&Path> {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    error.path().or_else(|| causes.filter_map(|cause| cause.downcast_ref()).find_map(Error::path))
+}
+
 /// The exception for an error.
 pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
-    let path = error.path().map(|path| path.to_string_lossy().into_owned());
+    // As text of Python, which has also names that are no UTF-8.
+    let path = path_of(error).map(Path::as_os_str);
     let made = || -> PyResult<Bound<'_, PyAny>> {
         let exception = py.import("inctrl._errors")?.getattr(class_of(error))?.call1((error.chain(),))?;
         exception.setattr("path", path)?;

@@ -11,9 +11,12 @@ use inctrl_lab::synth::{Defect, Family, Fault, Recipe, Severity, Split, sample};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::arguments::Whole;
 use crate::arrays;
 use crate::engine::{Engine, spec};
 use crate::errors::OrRaise;
+use crate::interrupt::Interrupt;
+use crate::pictures::white_of;
 
 /// Runs the command line with these arguments, the first of which is the program's name. Results go to the standard
 /// output of the process, past sys.stdout. Returns the exit code: 0 done, 2 some inputs failed, 1 anything else.
@@ -43,16 +46,19 @@ pub fn synth_families(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// Draws a specimen of a product: the image, uint8 of shape (side, side, 3), and the mask of its defect, uint8 of shape
 /// (side, side), 255 where it is. The seed chooses the product, the index the specimen.
 #[pyfunction]
-#[pyo3(signature = (family, *, defect = None, severity = "medium", side = 240, seed = 0, index = 0))]
+#[pyo3(signature = (family, *, defect = None, severity = "medium", side = Whole::from(240), seed = Whole::from(0),
+                    index = Whole::from(0)),
+       text_signature = "(family, *, defect=None, severity='medium', side=240, seed=0, index=0)")]
 pub fn synth_sample<'py>(
     py: Python<'py>,
     family: &str,
     defect: Option<&str>,
     severity: &str,
-    side: usize,
-    seed: u64,
-    index: u64,
+    side: Whole,
+    seed: Whole,
+    index: Whole,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let (side, seed, index) = (side.get(py, "side")?, seed.get(py, "seed")?, index.get(py, "index")?);
     let family: Family = family.parse().or_raise(py)?;
     let severity: Severity = severity.parse().or_raise(py)?;
     let defect: Option<Defect> = defect.map(str::parse).transpose().or_raise(py)?;
@@ -65,32 +71,44 @@ pub fn synth_sample<'py>(
 /// Writes a data set of procedural images with masks, in the layout of MVTec AD, as `inctrl synth` does; the number of
 /// its images.
 #[pyfunction]
-#[pyo3(signature = (folder, *, split = "held-out", families = None, products = 4, normals = 12, test_normals = 12, defective = 3,
-                    side = 240, seed = 0))]
+#[pyo3(signature = (folder, *, split = "held-out", families = None, products = Whole::from(4), normals = Whole::from(12),
+                    test_normals = Whole::from(12), defective = Whole::from(3), side = Whole::from(240),
+                    seed = Whole::from(0)),
+       text_signature = "(folder, *, split='held-out', families=None, products=4, normals=12, test_normals=12, \
+                         defective=3, side=240, seed=0)")]
 #[expect(clippy::too_many_arguments, reason = "keywords")]
 pub fn synth_dataset(
     py: Python<'_>,
     folder: PathBuf,
     split: &str,
     families: Option<Vec<String>>,
-    products: usize,
-    normals: usize,
-    test_normals: usize,
-    defective: usize,
-    side: usize,
-    seed: u64,
+    products: Whole,
+    normals: Whole,
+    test_normals: Whole,
+    defective: Whole,
+    side: Whole,
+    seed: Whole,
 ) -> PyResult<usize> {
     let split: Split = split.parse().or_raise(py)?;
     let families =
         families.unwrap_or_default().iter().map(|name| name.parse()).collect::<inctrl::Result<_>>().or_raise(py)?;
-    let recipe = Recipe { split, families, products, normals, test_normals, defective, side, seed };
+    let recipe = Recipe {
+        split,
+        families,
+        products: products.get(py, "products")?,
+        normals: normals.get(py, "normals")?,
+        test_normals: test_normals.get(py, "test_normals")?,
+        defective: defective.get(py, "defective")?,
+        side: side.get(py, "side")?,
+        seed: seed.get(py, "seed")?,
+    };
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     py.detach(|| recipe.write(&folder, threads, || ())).or_raise(py)?;
     Ok(recipe.images())
 }
 
 /// How good a method is on a data set, as `inctrl eval` does it: the report's files go into output, and the content of
-/// results.json is returned, as text. A run that was ended goes on where it was.
+/// results.json is returned, as text. A run that was ended, as by Ctrl-C, goes on where it was.
 #[pyfunction]
 #[pyo3(signature = (engine, dataset, output, *, shots, runs, seed, layout, method, classes, fit, mask_side, prompts, white_level,
                     options))]
@@ -100,22 +118,24 @@ pub fn evaluate(
     engine: &Bound<'_, Engine>,
     dataset: PathBuf,
     output: PathBuf,
-    shots: Vec<usize>,
-    runs: usize,
-    seed: u64,
+    shots: Vec<Whole>,
+    runs: Whole,
+    seed: Whole,
     layout: Option<&str>,
     method: Option<String>,
     classes: Vec<String>,
     fit: Option<&str>,
-    mask_side: usize,
+    mask_side: Whole,
     prompts: Option<PathBuf>,
-    white_level: Option<u32>,
+    white_level: Option<Whole>,
     options: &Bound<'_, PyDict>,
 ) -> PyResult<String> {
     let layout = layout.filter(|name| *name != "auto").map(str::parse::<Layout>).transpose().or_raise(py)?;
     let spec = spec(py, method, None, fit, Some(options))?;
-    let white = white_level.map(inctrl::WhiteLevel::new).transpose().or_raise(py)?;
-    let engine = engine.get();
+    let white = white_of(py, white_level)?;
+    let shots = shots.iter().map(|shots| shots.get(py, "shots")).collect::<PyResult<_>>()?;
+    let (runs, seed, mask_side) = (runs.get(py, "runs")?, seed.get(py, "seed")?, mask_side.get(py, "mask_side")?);
+    let (engine, interrupt) = (engine.get(), Interrupt::default());
     let results = py.detach(|| {
         let engine = engine.get()?;
         let mut dataset = Dataset::open(&dataset, layout, seed)?;
@@ -123,9 +143,10 @@ pub fn evaluate(
         let draws = prompts.as_deref().map(Draws::read).transpose()?;
         let options = Options { shots, runs, seed, spec, classes, mask_side, draws };
         let checked = datasets::check(&dataset, &options.classes(&dataset)?, || ());
+        interrupt.check()?;
         std::fs::create_dir_all(&output).map_err(|error| inctrl::Error::io("create the folder", &output, error))?;
-        study::run(engine, &dataset, &checked, options, &output, |_| ())
+        study::run(engine, &dataset, &checked, options, &output, |_| interrupt.check())
     });
-    let results = results.or_raise(py)?;
+    let results = interrupt.or_raise(py, results)?;
     serde_json::to_string(&results).map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))
 }

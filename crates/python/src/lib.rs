@@ -6,16 +6,20 @@
 //! | file | job |
 //! |---|---|
 //! | `engine.rs`, `scorer.rs`, `bank.rs`, `score.rs` | the classes |
+//! | `arguments.rs` | numbers and paths |
 //! | `pictures.rs` | arrays, files and device memory to frames; all that is unsafe |
 //! | `arrays.rs` | results to arrays of numpy |
 //! | `laboratory.rs` | evaluation, procedural images, the command line |
 //! | `errors.rs` | the library's errors as exceptions |
+//! | `interrupt.rs` | Ctrl-C during long work |
 //! | `process.rs` | what a child by fork must not touch |
 
+mod arguments;
 mod arrays;
 mod bank;
 mod engine;
 mod errors;
+mod interrupt;
 mod laboratory;
 mod pictures;
 mod process;

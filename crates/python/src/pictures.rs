@@ -1,15 +1,18 @@
-//! What Python calls a picture, as a frame: a path, the bytes of a file, an array of numpy, whatever `inctrl._pictures` makes one of, or memory of a
-//! GPU. Pixels are read where they are, wherever their rows allow it.
+//! What Python calls a picture, as a frame: a path, the bytes of a file, an array of numpy, whatever `inctrl._pictures` makes one
+//! of, or memory of a GPU. Pixels are read where they are, wherever their rows allow it.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use inctrl::{AnyFrame, DeviceFrame, Frame, Image, PixelFormat, WhiteLevel};
+use inctrl::image::{MAX_PIXELS, MAX_SIDE};
+use inctrl::internals::check_memory;
+use inctrl::{AnyFrame, DeviceFrame, Error, Frame, IgnoreMask, Image, PixelFormat, WhiteLevel};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use crate::arguments::{Whole, path_of};
 use crate::arrays::ndarray;
 use crate::errors::{OrRaise, argument};
 
@@ -23,11 +26,24 @@ pub struct Understood {
 
 impl Understood {
     /// As the keywords `format` and `white_level` say.
-    pub fn new(py: Python<'_>, format: Option<&str>, white_level: Option<u32>) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, format: Option<&str>, white_level: Option<Whole>) -> PyResult<Self> {
         let format = format.map(str::parse).transpose().or_raise(py)?;
-        let white = white_level.map(WhiteLevel::new).transpose().or_raise(py)?;
-        Ok(Understood { format, white })
+        Ok(Understood { format, white: white_of(py, white_level)? })
     }
+}
+
+/// The white level that the keyword `white_level` gives.
+pub fn white_of(py: Python<'_>, white_level: Option<Whole>) -> PyResult<Option<WhiteLevel>> {
+    let Some(level) = white_level else { return Ok(None) };
+    Ok(Some(WhiteLevel::new(level.get(py, "white_level")?).or_raise(py)?))
+}
+
+/// Whether an object is one picture, and no list of several: an array of numpy can be both.
+pub fn is_one(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
+        return Ok(false);
+    }
+    object.py().import("inctrl._pictures")?.call_method1("is_one", (object,))?.extract()
 }
 
 /// A picture, which keeps the object alive that has the pixels.
@@ -76,20 +92,40 @@ impl Picture {
     /// The picture that `object` is.
     pub fn of(object: &Bound<'_, PyAny>, how: Understood) -> PyResult<Self> {
         let py = object.py();
-        if object.is_instance(ndarray(py)?)? {
+        // Of its own class: a subclass may hold more than pixels, such as which of them are valid.
+        if object.get_type().is(ndarray(py)?) {
             return Picture::of_array(object, how, true);
         }
-        if object.is_instance_of::<PyString>() || object.hasattr("__fspath__")? {
-            return Ok(Picture::File(object.extract()?));
+        if let Some(path) = path_of(object)? {
+            return Ok(Picture::File(path));
         }
         if object.is_instance_of::<PyBytes>() {
             return Ok(Picture::Content(object.extract()?));
         }
         let made = py.import("inctrl._pictures")?.call_method1("as_array", (object,))?;
-        if made.is_instance(ndarray(py)?)? {
+        if made.get_type().is(ndarray(py)?) {
             return Picture::of_array(&made, how, true);
         }
         Picture::of_device(&made, how)
+    }
+
+    /// The picture that is to be an ignore mask, which may be an array of bool.
+    pub fn of_mask(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mask = object.py().import("inctrl._pictures")?.call_method1("of_bool", (object,))?;
+        Picture::of(&mask, Understood { format: None, white: None })
+    }
+
+    /// The mask that it is.
+    pub fn mask(&self) -> inctrl::Result<IgnoreMask> {
+        match self {
+            Picture::File(path) => IgnoreMask::open(path),
+            Picture::Content(bytes) => IgnoreMask::decode(bytes).map_err(|error| of_content(bytes, error)),
+            Picture::Array(array) => IgnoreMask::from_frame(array.frame()?),
+            Picture::Device(..) => Err(Error::new(
+                inctrl::ErrorKind::Argument,
+                "the ignore mask is in a GPU's memory: it is read on the host, bring it there",
+            )),
+        }
     }
 
     /// An array of numpy; `copies` says whether one whose rows cannot be read as they are may be copied.
@@ -101,6 +137,14 @@ impl Picture {
             if !copies {
                 return Err(argument(py, "the array does not become contiguous"));
             }
+            let bytes = interface.shape.iter().product::<usize>().saturating_mul(interface.sample);
+            let (what, remedy) = (shape_text(&interface.shape), "give one in which the pixels of a row are contiguous");
+            // As many pixels as a file may have.
+            if interface.shape[..2].iter().product::<usize>() as u64 > MAX_PIXELS {
+                let message = format!("an array of shape {what}, too large to be copied: {remedy}");
+                return Err(argument(py, message));
+            }
+            check_memory(&format!("a copy of the array of shape {what}"), bytes, remedy).or_raise(py)?;
             // Steps that no row has, or the bytes of a sample the other way round.
             let dtype = if interface.sample == 2 { "<u2" } else { "|u1" };
             let copy = py.import("numpy")?.call_method1("ascontiguousarray", (array, dtype))?;
@@ -113,7 +157,11 @@ impl Picture {
     fn of_device(object: &Bound<'_, PyAny>, how: Understood) -> PyResult<Self> {
         let py = object.py();
         let interface = object.getattr("__cuda_array_interface__")?;
-        let interface = Interface::of(interface.cast::<PyDict>()?)?;
+        let interface = interface.cast::<PyDict>()?;
+        if interface.get_item("mask")?.is_some_and(|mask| !mask.is_none()) {
+            return Err(argument(py, "an array in a GPU's memory with a mask: every pixel counts, give one without"));
+        }
+        let interface = Interface::of(interface)?;
         let Some(layout) = interface.layout(py, how)? else {
             return Err(argument(
                 py,
@@ -133,11 +181,26 @@ impl Picture {
     pub fn load(&self, white: Option<WhiteLevel>) -> inctrl::Result<Loaded<'_>> {
         Ok(match self {
             Picture::File(path) => Loaded::Decoded(Image::open_with(path, white)?),
-            Picture::Content(bytes) => Loaded::Decoded(Image::decode_with(bytes, white)?),
+            Picture::Content(bytes) => Loaded::Decoded(decoded(bytes, white)?),
             Picture::Array(array) => Loaded::Borrowed(array.frame()?),
             Picture::Device(frame, _) => Loaded::Device(*frame),
         })
     }
+}
+
+/// The picture of a file whose bytes these are.
+pub fn decoded(bytes: &[u8], white: Option<WhiteLevel>) -> inctrl::Result<Image> {
+    Image::decode_with(bytes, white).map_err(|error| of_content(bytes, error))
+}
+
+/// The error, with a hint where the bytes may be meant as a path.
+fn of_content(bytes: &[u8], error: Error) -> Error {
+    let text = bytes.first().is_some_and(u8::is_ascii_graphic) && bytes.len() < 4096 && !bytes.contains(&0);
+    if !text {
+        return error;
+    }
+    let message = "bytes are read as what a picture file holds (a path is text: os.fsdecode(path))";
+    Error::new(error.kind(), message).because(error)
 }
 
 impl Array {
@@ -190,7 +253,8 @@ impl Interface {
             _ => return Err(argument(py, of_type(&kind))),
         };
         let data = get("data")?.ok_or_else(|| missing("data"))?;
-        let address = data.cast::<PyTuple>().map_err(|_| missing("address"))?.get_item(0)?.extract()?;
+        let address = data.cast::<PyTuple>().map_err(|_| missing("address"))?.get_item(0)?;
+        let address = address.extract().map_err(|_| missing("address"))?;
         let shape = get("shape")?.ok_or_else(|| missing("shape"))?.extract()?;
         let strides = get("strides")?.map(|strides| strides.extract()).transpose()?;
         Ok(Interface { shape, strides, address, sample, native })
@@ -203,6 +267,14 @@ impl Interface {
             [height, width, channels @ (1 | 3 | 4)] => (height, width, channels),
             _ => return Err(argument(py, of_shape(&self.shape))),
         };
+        // Before anything is computed from them, or copied.
+        if width > MAX_SIDE || height > MAX_SIDE {
+            let message = format!("the picture is {width} x {height} pixels: at most {MAX_SIDE} each way are read");
+            return Err(argument(py, message));
+        }
+        if width * height == 0 {
+            return Err(argument(py, format!("an empty array, of shape {}", shape_text(&self.shape))));
+        }
         let format = match (how.format, channels, self.sample) {
             (Some(format), ..) if format.bits() == 8 * channels * self.sample => format,
             (Some(format), ..) => {
@@ -240,10 +312,8 @@ impl Interface {
         let bytes = stride.saturating_mul(height.saturating_sub(1)).saturating_add(row);
         // A picture of 8 bits is what it is, as a file of 8 bits is.
         let white = how.white.filter(|_| format.depth() > 8);
-        // An empty array may have no memory at all: `Frame::new` refuses its sides.
-        let bytes = if width * height == 0 || self.address == 0 { 0 } else { bytes };
-        if bytes == 0 {
-            return Err(argument(py, format!("an empty array, of shape {}", shape_text(&self.shape))));
+        if self.address == 0 {
+            return Err(argument(py, format!("an array of shape {} without memory", shape_text(&self.shape))));
         }
         Ok(Some(Layout { width, height, stride, bytes, format, white }))
     }
@@ -268,10 +338,16 @@ fn of_type(kind: &str) -> String {
         "O" => "object",
         _ => kind,
     };
-    format!(
-        "an array of {found}: pixels are uint8, or uint16 for grey. Values from 0 to 1 become pixels by \
-         (255 * array).round().astype(numpy.uint8), once it is sure that none is NaN"
-    )
+    let hint = match kind.as_bytes().get(1) {
+        Some(b'f') => {
+            ". Values from 0 to 1 become pixels by (255 * array).round().astype(numpy.uint8), once it is sure that none is \
+             NaN"
+        }
+        Some(b'b') => ": 255 * array.astype(numpy.uint8) is black and white",
+        Some(b'i' | b'u') => ": array.astype(numpy.uint8), once it is sure that all values lie from 0 to 255",
+        _ => "",
+    };
+    format!("an array of {found}: pixels are uint8, or uint16 for grey{hint}")
 }
 
 fn of_shape(shape: &[usize]) -> String {

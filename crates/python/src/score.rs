@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::arguments::Whole;
 use crate::arrays;
 use crate::errors::OrRaise;
 
@@ -209,9 +210,11 @@ impl Score {
     fn map_in_pixels<'py>(
         &self,
         py: Python<'py>,
-        width: Option<usize>,
-        height: Option<usize>,
+        width: Option<Whole>,
+        height: Option<Whole>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let width = width.map(|width| width.get(py, "width")).transpose()?;
+        let height = height.map(|height| height.get(py, "height")).transpose()?;
         let map = self.anomaly_map.bind(py);
         let (rows, cols): (usize, usize) = map.getattr("shape")?.extract()?;
         let cells = arrays::to_f32(map)?;

@@ -6,9 +6,10 @@ use inctrl::{AnyFrame, PixelFormat, PromptBank};
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 
+use crate::arguments::Whole;
 use crate::bank::Bank;
-use crate::errors::{OrRaise, not_pickled};
-use crate::pictures::{Loaded, Picture, Understood};
+use crate::errors::{OrRaise, argument, not_pickled};
+use crate::pictures::{Loaded, Picture, Understood, is_one};
 use crate::process::Here;
 use crate::score::Score;
 
@@ -44,7 +45,7 @@ impl Scorer {
         py: Python<'_>,
         image: &Bound<'_, PyAny>,
         format: Option<&str>,
-        white_level: Option<u32>,
+        white_level: Option<Whole>,
     ) -> PyResult<Score> {
         let how = Understood::new(py, format, white_level)?;
         let picture = Picture::of(image, how)?;
@@ -59,25 +60,36 @@ impl Scorer {
     }
 
     /// Scores images in their order, of any sizes, as many at a time as the scorer's capacity. Each has the score that
-    /// it has alone, to the last bit. One that cannot be scored is an error, which says which.
+    /// it has alone, to the last bit. One that cannot be scored is an error, which says which. Of a generator no more
+    /// images are taken at once than are scored together.
     #[pyo3(signature = (images, *, format = None, white_level = None))]
     fn score_batch(
         &self,
         py: Python<'_>,
         images: &Bound<'_, PyAny>,
         format: Option<&str>,
-        white_level: Option<u32>,
+        white_level: Option<Whole>,
     ) -> PyResult<Vec<Score>> {
         let how = Understood::new(py, format, white_level)?;
-        let mut pictures = Vec::new();
-        for (i, image) in images.try_iter()?.enumerate() {
-            pictures.push(Picture::of(&image?, how).map_err(|error| at_place(py, error, i))?);
+        if is_one(images)? {
+            return Err(argument(
+                py,
+                "score_batch takes a list of pictures: use score for one, or score_batch([picture])",
+            ));
         }
-        let mut scores = Vec::with_capacity(pictures.len());
+        let (mut images, mut scores) = (images.try_iter()?, Vec::new());
         let capacity = py.detach(|| self.lock().map(|scorer| scorer.capacity())).or_raise(py)?;
-        for (chunk, pictures) in pictures.chunks(capacity).enumerate() {
+        loop {
             py.check_signals()?;
-            let first = chunk * capacity;
+            let first = scores.len();
+            let mut pictures = Vec::new();
+            for image in images.by_ref().take(capacity) {
+                let place = first + pictures.len();
+                pictures.push(Picture::of(&image?, how).map_err(|error| at_place(py, error, place))?);
+            }
+            if pictures.is_empty() {
+                return Ok(scores);
+            }
             let scored = py.detach(|| -> inctrl::Result<Vec<Scored>> {
                 let mut loaded: Vec<Loaded<'_>> = Vec::with_capacity(pictures.len());
                 for (i, picture) in pictures.iter().enumerate() {
@@ -102,13 +114,14 @@ impl Scorer {
                 scores.push(told(py, Score::of(py, &score, &bank)?)?);
             }
         }
-        Ok(scores)
     }
 
     /// Takes the memory for pictures of a size before the first one comes.
-    #[pyo3(signature = (width, height, *, format = "rgb8", count = 1))]
-    fn warm_up(&self, py: Python<'_>, width: usize, height: usize, format: &str, count: u32) -> PyResult<()> {
+    #[pyo3(signature = (width, height, *, format = "rgb8", count = Whole::from(1)),
+           text_signature = "($self, width, height, *, format='rgb8', count=1)")]
+    fn warm_up(&self, py: Python<'_>, width: Whole, height: Whole, format: &str, count: Whole) -> PyResult<()> {
         let format: PixelFormat = format.parse().or_raise(py)?;
+        let (width, height, count) = (width.get(py, "width")?, height.get(py, "height")?, count.get(py, "count")?);
         py.detach(|| self.lock()?.warm_up(width, height, format, count)).or_raise(py)
     }
 
@@ -160,8 +173,14 @@ pub fn in_list(error: inctrl::Error, place: usize) -> inctrl::Error {
 pub fn at_place(py: Python<'_>, error: PyErr, place: usize) -> PyErr {
     let value = error.value(py);
     let text = format!("image {place} of the list: {value}");
-    let renamed = value.get_type().call1((&text,)).map(|value| PyErr::from_value(value.into_any()));
-    renamed.unwrap_or(error)
+    match value.get_type().call1((&text,)) {
+        Ok(renamed) => {
+            let renamed = PyErr::from_value(renamed);
+            renamed.set_cause(py, Some(error));
+            renamed
+        }
+        Err(_) => error,
+    }
 }
 
 /// The score; a doubt about its brightness is said aloud.

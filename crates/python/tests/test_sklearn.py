@@ -11,7 +11,7 @@ import numpy
 import pytest
 from conftest import write_tiny_model
 
-pytest.importorskip("sklearn")
+pytest.importorskip("sklearn", minversion="1.6")
 
 from inctrl.sklearn import AnomalyDetector  # noqa: E402
 from sklearn.base import clone  # noqa: E402
@@ -39,6 +39,22 @@ def test_few_images_promise_what_they_can(good, weights):
     assert detector.max_false_reject_ == 0.25
     with pytest.raises(ValueError, match="at least 2"):
         AnomalyDetector(weights, device="cpu").fit(good[:1])
+
+
+def test_one_picture_is_no_list_of_samples(good):
+    detector = AnomalyDetector(TINY, device="cpu", max_false_reject=0.2)
+    with pytest.raises(inctrl.ArgumentError, match=r"one picture.*\[picture\]"):
+        detector.fit(good[0])
+    with pytest.raises(inctrl.ArgumentError, match="one picture"):
+        detector.fit(good[:4]).predict(good[0])
+
+
+def test_values_that_are_no_pixels_are_warned_of(good):
+    rows = numpy.stack([part[..., 0].ravel() for part in good[:4]]).astype(float)
+    detector = AnomalyDetector(TINY, device="cpu", image_shape=(96, 96), max_false_reject=0.2).fit(rows)
+    for wrong, text in ((rows / 255, "from 0.* to (0|1)"), (rows * 257, r"from .* to .*e\+04"), (rows - 300, "from -")):
+        with pytest.warns(UserWarning, match="the values of X lie " + text):
+            detector.predict(wrong)
 
 
 def test_parameters_are_those_of_scikit_learn(good):

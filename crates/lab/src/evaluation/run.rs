@@ -86,17 +86,18 @@ impl Options {
 /// all test images, in the order of the data set. The draws are written to `prompts.json` in `folder` before the first
 /// image is scored.
 ///
-/// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed.
+/// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed. An error of `observe`
+/// ends the run.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] where every class has too few normal training images, where given draws do not fit the data set,
-/// and for a folder of another evaluation; otherwise as building banks and scoring.
+/// and for a folder of another evaluation; otherwise as building banks, scoring and `observe`.
 pub fn run(
     engine: &Engine,
     dataset: &Dataset,
     options: &Options,
     folder: &Path,
-    mut observe: impl FnMut(Event),
+    mut observe: impl FnMut(Event) -> Result<()>,
 ) -> Result<(Draws, Vec<Entry>, Vec<Failure>)> {
     let classes = options.classes(dataset)?;
     let (draws, failures) = draws(dataset, &classes, options)?;
@@ -112,14 +113,13 @@ pub fn run(
     }
     work.retain(|(_, items)| !items.is_empty());
     let prompts = |class: &str| unique(&draws, class).len();
-    observe(Event::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()));
+    observe(Event::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()))?;
     for (class, items) in work {
         let banks = banks(engine, dataset, class, options, &draws, || observe(Event::Done))?;
         let mut many = engine.multi_bank_scorer(&banks)?;
         score(&mut many, class, &items, |entry| {
             journal.add(entry)?;
-            observe(Event::Done);
-            Ok(())
+            observe(Event::Done)
         })?;
     }
     let entries = classes.iter().flat_map(|class| dataset.of(class, Split::Test));
@@ -258,7 +258,7 @@ fn banks(
     class: &str,
     options: &Options,
     draws: &Draws,
-    mut done: impl FnMut(),
+    mut done: impl FnMut() -> Result<()>,
 ) -> Result<Vec<Arc<PromptBank>>> {
     let mut spec = options.spec.clone();
     spec.class = Some(dataset.text(class).to_owned());
@@ -268,7 +268,7 @@ fn banks(
             Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))
         })?;
         builder.add(item.image()?.frame()).map_err(|error| error.at(&item.path))?;
-        done();
+        done()?;
     }
     let bank = |(run, shots): (usize, usize)| {
         let drawn = draws.of(class, run).map_or(&[][..], |draw| &draw.prompts[..shots]);

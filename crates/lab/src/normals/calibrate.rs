@@ -40,17 +40,17 @@ impl<'a> GoodParts<'a> {
 
     /// The bank with the thresholds that keep the promise: each image is scored by the bank, or each prompt by the others. `scorer`
     /// has the bank, and is left with a smaller one where prompts were scored. `scored` is called after each image, and
-    /// `precision` is that of the scorer's engine, in which alone the thresholds hold.
+    /// its error ends the work; `precision` is that of the scorer's engine, in which alone the thresholds hold.
     ///
     /// # Errors
-    /// As [`Calibration::new`], [`PromptBank::with_calibration`] and [`Scorer::score`].
+    /// As [`Calibration::new`], [`PromptBank::with_calibration`], [`Scorer::score`] and `scored`.
     pub fn calibrate(
         &self,
         scorer: &mut Scorer,
         bank: &PromptBank,
         max_false_reject: f64,
         precision: Precision,
-        mut scored: impl FnMut(),
+        mut scored: impl FnMut() -> Result<()>,
     ) -> Result<PromptBank> {
         self.enough(max_false_reject)?;
         let mut parts = Vec::new();
@@ -61,7 +61,7 @@ impl<'a> GoodParts<'a> {
             };
             let score = score.map_err(|error| error.at(&opened.path))?;
             parts.push(GoodPart { picture: opened.id, score: score.score, patch_max: score.map.largest() });
-            scored();
+            scored()?;
         }
         bank.with_calibration(Calibration::new(self.source, max_false_reject, &parts)?.computed_in(precision))
     }

@@ -93,16 +93,17 @@ fn all_or_none(bad: Vec<Error>, of: Option<usize>) -> Result<()> {
 
 /// Encodes `normals` into the builder's bank. Returns the bank, and how many of the images are copies of others, or of the prompts
 /// with the hashes `before`, which the bank had already. 16-bit pictures of files are white at `white`. `next` is called before
-/// each image with its number, counted from 0.
+/// each image with its number, counted from 0; its error ends the work.
 ///
 /// # Errors
-/// As [`BankBuilder::add`] and [`Image::open`]: the kind is that of the first image that is no good, the message names all.
+/// As [`BankBuilder::add`] and [`Image::open`]: the kind is that of the first image that is no good, the message names all. As
+/// `next`.
 pub fn build(
     builder: BankBuilder<'_>,
     normals: &[Normal<'_>],
     white: Option<WhiteLevel>,
     before: &[String],
-    next: impl FnMut(usize),
+    next: impl FnMut(usize) -> Result<()>,
 ) -> Result<(PromptBank, usize)> {
     build_with(builder, normals, white, before, next, |_, _| {})
 }
@@ -116,13 +117,13 @@ pub fn build_with(
     normals: &[Normal<'_>],
     white: Option<WhiteLevel>,
     before: &[String],
-    mut next: impl FnMut(usize),
+    mut next: impl FnMut(usize) -> Result<()>,
     making: impl FnMut(usize, usize),
 ) -> Result<(PromptBank, usize)> {
     let mut bad: Vec<Error> = Vec::new();
     let mut copies = Copies { before, seen: HashSet::new(), found: 0 };
     for (i, normal) in normals.iter().enumerate() {
-        next(i);
+        next(i)?;
         // After a failure the remaining images are only checked.
         let counted = bad.is_empty().then_some(&mut copies);
         bad.extend(add(&mut builder, normal, white, counted).err().map(|error| error.at(normal.name())));
