@@ -234,7 +234,7 @@ struct BankOptions {
     std::optional<std::string> method;     // such as "anomaly-dino"
     std::optional<std::string> class_name; // in words
     std::optional<std::int32_t> fit;       // one of INCTRL_FIT_*
-    std::vector<std::string> options;      // of the method, each "name=value"
+    std::vector<std::string> options;      // of the method or of tiles, each "name=value"
     const inctrl_frame *mask = nullptr;    // pixels to ignore
 };
 

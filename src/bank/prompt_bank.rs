@@ -242,7 +242,7 @@ impl PromptBank {
             );
             return Err(Error::new(ErrorKind::Bank, message));
         }
-        Ok(look)
+        Ok(look.of_query())
     }
 
     /// Refuses the map of a frame that the bank cannot judge.

@@ -15,8 +15,8 @@ const PATCH_MAX: &str = "patch_max";
 
 /// How anomalous an image is, and why. Larger is more anomalous.
 ///
-/// With tiles the outputs are those of the tile with the largest score, the first of several, except `patch_max`, which
-/// is the largest cell of the whole map.
+/// With tiles the outputs are those of the tile with the largest score, the first of several, from the cells that the
+/// map has from this tile, except `patch_max`, which is the largest cell of the whole map.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Score {

@@ -66,6 +66,12 @@ impl View {
         Ok(View { turn: Some(turn), ..View::whole(plan, mask.as_ref(), patch) })
     }
 
+    /// The same view, in which those cells do not count for which `counts` is false, either.
+    pub fn only(mut self, counts: impl Fn(usize) -> bool) -> Self {
+        self.valid.iter_mut().enumerate().filter(|(cell, _)| !counts(*cell)).for_each(|(_, valid)| *valid = 0.0);
+        self
+    }
+
     /// The same view of a frame that is already rotated.
     pub(crate) fn upright(&self) -> Self {
         View { turn: None, ..self.clone() }

@@ -266,6 +266,26 @@ void masked(const inctrl::Engine &engine, const inctrl::Slot &slot, const inctrl
     EXPECT(same_bits(good->score, bad->score));
 }
 
+/// Tiles of 48 pixels over the whole frame: the same calls, and a map of it all.
+void tiled(const inctrl::Engine &engine, const inctrl_frame &normal, const inctrl_frame &query) {
+    inctrl::BankOptions options;
+    options.method = "anomaly-dino";
+    options.options = {"tile=48", "overlap=16", "scale=1", "rotations=1"};
+    const auto bank = inctrl::Bank::build(engine, options, {normal});
+    const inctrl::Slot slot(engine, bank);
+    const inctrl::Scorer scorer(engine, slot, 1);
+    inctrl::Result good, bad(scorer.cells(WIDTH, HEIGHT));
+    inctrl::check(scorer.score(normal, good));
+    inctrl::check(scorer.score(query, bad));
+    EXPECT(scorer.cells(WIDTH, HEIGHT) == std::size_t{bad->grid_rows} * bad->grid_cols);
+    EXPECT(bad->grid_rows * WIDTH == bad->grid_cols * HEIGHT && bad->map_x == 0 && bad->map_width == WIDTH);
+    EXPECT(good->score < 1e-5F && bad->score > good->score && inctrl::map(*bad).size() == scorer.cells(WIDTH, HEIGHT));
+    options.options.push_back("bank-per=tile");
+    EXPECT(inctrl::Bank::build(engine, options, {normal}).id() != bank.id());
+    options.options = {"tile=480"};
+    THROWS(inctrl::Bank::build(engine, options, {normal}), INCTRL_ERROR_ARGUMENT, "which has 96 x 64");
+}
+
 int run(const std::string &weights, const std::string &folder) {
     inctrl::check_abi();
     EXPECT(inctrl::version() == inctrl_version() && inctrl::last_error().empty());
@@ -326,6 +346,7 @@ int run(const std::string &weights, const std::string &folder) {
     single(engine, scorer, query);
     several(engine, scorer, {normals[0], normals[1], normals[2], query});
     masked(engine, slot, scorer, normals[0], query);
+    tiled(engine, normals[0], query);
 
     auto careful = inctrl::sized<inctrl_scorer_options>();
     careful.late = INCTRL_LATE_REVIEW;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use inctrl::view::{BankPer, Layout, Tiling};
+use inctrl::view::{BankPer, Layout, Tiling, View};
 use inctrl::{BankSpec, Engine, Fit, Frame, PixelFormat, PromptBank, Score};
 
 /// A method, its options, and whether tiles share a bank.
@@ -79,24 +79,59 @@ pub fn texts(options: &[&str], tiling: &Tiling) -> Vec<String> {
     options.iter().map(|option| (*option).to_owned()).chain(tiling.to_string().split(' ').map(str::to_owned)).collect()
 }
 
-/// The definition: each tile is a frame of its own, the score is that of the worst, and each cell of the map comes from
-/// the tile in which it is most central.
+/// Whether a tile is the one in which a cell is most central, along an axis: the first of those with the nearest centre.
+fn is_nearest(starts: &[usize], tile: usize, size: usize, cell: usize) -> bool {
+    let away = |start: &usize| (2 * cell + 1).abs_diff(2 * start + size);
+    let nearest = (0..starts.len()).min_by_key(|i| away(&starts[*i])).unwrap();
+    starts[nearest] == starts[tile]
+}
+
+/// The definition: each tile is a frame of its own, in which those cells count that are most central in it; the score is
+/// that of the worst, and each cell of the map comes from its tile.
 fn by_hand(engine: &Engine, banks: &[Arc<PromptBank>], layout: &Layout, query: Frame<'_>) -> Vec<u32> {
-    let mut scorers: Vec<_> = banks.iter().map(|bank| engine.scorer(Arc::clone(bank)).unwrap()).collect();
-    let mut map = vec![f32::NAN; layout.grid().cells()];
-    let mut worst: Option<Score> = None;
-    for tile in 0..layout.tiles().cells() {
-        let own = if scorers.len() == 1 { 0 } else { tile };
-        let score = scorers[own].score(query.region(layout.region(tile)).unwrap()).unwrap();
-        layout.stitch(tile, &score.map.cells, &mut map, |cell| *cell);
-        if worst.as_ref().is_none_or(|worst| score.score > worst.score) {
-            worst = Some(score.clone());
-        }
+    let (vision, grid, tiles) = (&engine.arch().vision, layout.grid(), layout.tiles());
+    let size = layout.tile_grid().rows;
+    let first = |at: usize, cells: usize, side: usize| (at as f64 * cells as f64 / side as f64).round() as usize;
+    let region = |tile: usize| layout.region(tile);
+    let left: Vec<usize> = (0..tiles.cols).map(|i| first(region(i).x, grid.cols, query.width())).collect();
+    let top: Vec<usize> = (0..tiles.rows).map(|i| first(region(i * tiles.cols).y, grid.rows, query.height())).collect();
+    let outputs = banks[0].outputs();
+    let mut all = vec![f32::NAN; grid.cells()];
+    let mut worst = vec![f32::NEG_INFINITY; outputs.len()];
+    for tile in 0..tiles.cells() {
+        let bank = &banks[if banks.len() == 1 { 0 } else { tile }];
+        let (row, col) = (tile / tiles.cols, tile % tiles.cols);
+        let place = |cell: usize| [top[row] + cell / size, left[col] + cell % size];
+        let own = |cell: usize| {
+            let [y, x] = place(cell);
+            is_nearest(&top, row, size, y) && is_nearest(&left, col, size, x)
+        };
+        let cut = query.region(region(tile)).unwrap();
+        let plan = vision.plan(cut.width(), cut.height(), Fit::Stretch).unwrap();
+        let view = View::whole(plan, None, vision.patch_size).only(own);
+        let mut batch = engine.batch(bank, 1, 1).unwrap();
+        batch.begin(layout.tile_grid()).unwrap();
+        batch.place(cut.into(), None, &[view], |_| 0..1, |_, _, _| Ok(())).unwrap();
+        let device = engine.device_bank(bank).unwrap();
+        batch
+            .score(&[&device], &mut |_, values, map| {
+                for cell in (0..map.len()).filter(|cell| own(*cell)) {
+                    let [y, x] = place(cell);
+                    assert!(all[y * grid.cols + x].is_nan());
+                    all[y * grid.cols + x] = map[cell].max(0.0);
+                }
+                if values[0] > worst[0] {
+                    let clamped = values.iter().zip(outputs).map(|(x, output)| x.max(output.low).min(output.high));
+                    worst = clamped.collect();
+                }
+            })
+            .unwrap();
     }
-    let largest = map.iter().copied().fold(0.0, f32::max);
-    let outputs = worst.iter().flat_map(Score::outputs);
-    let outputs = outputs.map(|(output, value)| if output.name == "patch_max" { largest } else { value });
-    outputs.chain(map.iter().copied()).map(f32::to_bits).collect()
+    let largest = all.iter().copied().fold(0.0, f32::max);
+    let patch_max = outputs.iter().position(|output| output.name == "patch_max").unwrap();
+    assert!(worst[patch_max] <= largest);
+    worst[patch_max] = largest;
+    worst.iter().chain(&all).map(|x| x.to_bits()).collect()
 }
 
 /// Scores of the cases' methods by tiles have the bits of the definition: in any batch, alone and beside another bank.

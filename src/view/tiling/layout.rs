@@ -95,6 +95,13 @@ impl Layout {
         [tile / self.x.tiles(), tile % self.x.tiles()]
     }
 
+    /// Whether the frame has this cell of a tile from this tile, and not from one in which it is more central.
+    pub fn is_own(&self, tile: usize, cell: usize) -> bool {
+        let [row, col] = self.place(tile);
+        let (y, x) = (self.y.start(row) + cell / self.tile.cols, self.x.start(col) + cell % self.tile.cols);
+        self.y.own(row).contains(&y) && self.x.own(col).contains(&x)
+    }
+
     /// Writes those cells of `map`, a tile's, that the frame has from this tile, to their places in `all`, the frame's.
     /// Both are row by row; `of` makes a cell of the one a cell of the other.
     ///
@@ -147,7 +154,10 @@ mod tests {
                 let Roi { x, y, .. } = layout.region(number);
                 let place = |cell: usize| (x, y, cell / layout.tile.cols, cell % layout.tile.cols);
                 let map: Vec<_> = (0..layout.tile.cells()).map(|cell| Some(place(cell))).collect();
+                let before = all.iter().flatten().count();
                 layout.stitch(number, &map, &mut all, |cell| *cell);
+                let own = (0..layout.tile.cells()).filter(|cell| layout.is_own(number, *cell));
+                assert_eq!(all.iter().flatten().count() - before, own.count(), "a cell of two tiles, or another");
             }
             for (cell, found) in all.iter().enumerate() {
                 let (x, y, row, col) = found.unwrap_or_else(|| panic!("cell {cell} of {layout:?} is of no tile"));

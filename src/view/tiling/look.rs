@@ -16,7 +16,7 @@ pub(crate) struct Look {
     pub tiled: Option<Tiled>,
 }
 
-/// Tiles that are looked at: those that a mask does not cover.
+/// Tiles that are looked at: those of which a mask leaves a cell that the frame has from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiled {
     pub layout: Layout,
@@ -30,7 +30,7 @@ impl Look {
         Look { views: vec![view], tiled: None }
     }
 
-    /// The tiles of `layout`, without those that `mask` covers.
+    /// The tiles of `layout`, as a normal image is looked at: every cell counts that `mask` does not cover.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a mask that covers all, or of another size; [`ErrorKind::Device`] where there is no
@@ -54,7 +54,8 @@ impl Look {
                 }
             };
             let view = View::of_region(region, plan, mask, patch)?;
-            if view.valid().iter().any(|valid| *valid > 0.0) {
+            let counts = |(cell, valid): (usize, &f32)| *valid > 0.0 && layout.is_own(tile, cell);
+            if view.valid().iter().enumerate().any(counts) {
                 views.push(view);
                 tiles.push(tile);
             }
@@ -64,6 +65,15 @@ impl Look {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         Ok(Look { views, tiled: Some(Tiled { layout, tiles }) })
+    }
+
+    /// As a query is looked at: in a tile those cells count that the frame has from it, so that each is judged once.
+    pub fn of_query(mut self) -> Self {
+        if let Some(Tiled { layout, tiles }) = &self.tiled {
+            let own = |(view, tile): (View, &usize)| view.only(|cell| layout.is_own(*tile, cell));
+            self.views = self.views.into_iter().zip(tiles).map(own).collect();
+        }
+        self
     }
 
     /// Rows and columns of a view's map, in cells of `patch` pixels.
@@ -94,8 +104,11 @@ mod tests {
         // The left two thirds: tiles that begin at 0, 16 and 32 are covered, those at 48 and 64 half or not at all.
         let mask = IgnoreMask::from_rectangles(96, 64, &[Roi { x: 0, y: 0, width: 64, height: 64 }]).unwrap();
         let some = look(Some(&mask)).unwrap();
-        assert_eq!(some.tiled.unwrap().tiles, [3, 4, 8, 9, 13, 14]);
+        assert_eq!(some.tiled.as_ref().unwrap().tiles, [3, 4, 8, 9, 13, 14]);
         assert_eq!(some.views[0].valid(), [0.0, 0.0, 1.0, 1.0].repeat(4));
+        // Of the columns from the sixth on it has the seventh and the eighth, and of the rows the first three.
+        let query = some.of_query();
+        assert_eq!(query.views[0].valid(), [[0.0, 0.0, 1.0, 0.0].repeat(3), vec![0.0; 4]].concat());
         let mask = IgnoreMask::from_rectangles(96, 64, &[Roi { x: 0, y: 0, width: 96, height: 64 }]).unwrap();
         assert!(look(Some(&mask)).unwrap_err().to_string().contains("no cell of any tile"));
     }
