@@ -76,7 +76,7 @@ def _from_dlpack(picture: Any) -> numpy.ndarray:
         return numpy.from_dlpack(picture)
     except (BufferError, RuntimeError, ValueError) as error:
         raise ArgumentError(
-            f"{type(picture).__name__} does not become an array of numpy: {error}. Bring it to the host as uint8"
+            f"{type(picture).__name__} does not become an array of numpy: {error} (it must be uint8, in the host's memory)"
         ) from error
 
 
