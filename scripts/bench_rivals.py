@@ -5,6 +5,7 @@
     cargo build --release
     python scripts/bench_rivals.py [--repeats 3] [--rounds 15] [--batch-rounds 4] [--json benches/results/cpu.json]
     python scripts/bench_rivals.py --arch dinov2-vit-s-14 [--json benches/results/dinov2_cpu.json]    AnomalyDINO, with faiss
+    python scripts/bench_rivals.py --methods [--only NAME] [--json FILE]    methods beside anomalib's, see measuring/methods.py
     python scripts/bench_rivals.py --readme [--check]      the README's table from the JSON; needs no package
 
 All run the same seeded random weights in f32 on the same number of threads, one image a call and batches of 8. Ours is the
@@ -49,6 +50,8 @@ def arguments():
     parser.add_argument("--side", type=int, default=700, help="pixels of the side of DINOv2's pictures")
     parser.add_argument("--rivals", default="pytorch,torch.compile,onnxruntime,openvino")
     parser.add_argument("--trimmed", action="store_true", help="the rivals' last block computes the class token alone")
+    parser.add_argument("--methods", action="store_true", help="one frame of each method beside anomalib's model")
+    parser.add_argument("--only", help="with --methods: the cases whose name has this part")
     parser.add_argument("--json", help="write the figures here")
     parser.add_argument("--readme", action="store_true", help="put the table of benches/results/cpu.json into README.md")
     parser.add_argument("--check", action="store_true", help="with --readme: only say whether it is there")
@@ -243,11 +246,23 @@ def of_dinov2(args):
     return figures
 
 
+def of_methods(args):
+    use_threads(args.threads)
+    from measuring import methods
+
+    figures = methods.measure(args)
+    methods.tell(figures)
+    return figures
+
+
 def main():
     args = arguments()
     if args.readme:
         sys.exit(readme.update(args.check))
-    if args.arch.startswith("dinov2"):
+    if args.methods:
+        args.prompts = args.prompts or 4
+        figures = of_methods(args)
+    elif args.arch.startswith("dinov2"):
         args.prompts = args.prompts or 4
         figures = of_dinov2(args)
     else:

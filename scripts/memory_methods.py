@@ -36,14 +36,19 @@ def coreset(rows, count):
 
 
 def patchcore(prompts, query, share, around=9):
-    """Tapped tokens, lists of [images, cells, width] -> distances [cells], the largest, and that weighed by the neighbours of the
-    row that its patch is nearest to."""
+    """Tapped tokens, lists of [images, cells, width] -> as [`patchcore_of_rows`], of the unit tokens side by side."""
     join = lambda taps: torch.cat([unit(tap) for tap in taps], -1)
-    rows = join(prompts).flatten(0, 1)
+    return patchcore_of_rows(join(prompts), join(query), share, around)
+
+
+def patchcore_of_rows(prompts, query, share, around=9):
+    """Rows [images, cells, width] -> distances [cells], the largest, and that weighed by the neighbours of the row that its patch is
+    nearest to; the places of the coreset, and how close its closest choice was."""
+    rows = prompts.flatten(0, 1)
     taken, closest = list(range(len(rows))), 1.0
     if share < 1:
         taken, closest = coreset(rows, max(1, int(len(rows) * share)))
-    bank, patches = rows[taken], join(query).flatten(0, 1)
+    bank, patches = rows[taken], query.flatten(0, 1)
     all_of_them = distances(patches, bank)
     away, nearest = all_of_them.min(1)
     worst = int(away.argmax())
@@ -109,6 +114,32 @@ def spade(prompts, query, prompt_classes, query_class):
     cells = [distances(unit(own)[0], unit(rows).flatten(0, 1)).min(1).values for own, rows in zip(query, prompts)]
     score = distances(unit(query_class)[None], unit(prompt_classes))[0].mean()
     return {"distances": torch.stack(cells).mean(0), "score": score}
+
+
+def neighbourhoods(levels, each, every):
+    """Levels of a ResNet, [images, channels, rows, cols] -> [images, cells of the first, every], as the official PatchCore has them: 3 x 3
+    cells with zeros outside, the channel the slow index, averaged to `each` numbers, enlarged bilinearly, side by side, averaged."""
+    size, parts = levels[0].shape[2:], []
+    for level in levels:
+        wide = torch.nn.functional.unfold(level, 3, padding=1).mT
+        narrow = torch.nn.functional.adaptive_avg_pool1d(wide, each).mT.unflatten(2, level.shape[2:])
+        parts.append(torch.nn.functional.interpolate(narrow, size=tuple(size), mode="bilinear").flatten(2).mT)
+    return torch.nn.functional.adaptive_avg_pool1d(torch.cat(parts, -1), every)
+
+
+def side_by_side(levels):
+    """Levels -> [images, cells of the first, channels of all]: the nearest cell of each, as in PaDiM."""
+    size = tuple(levels[0].shape[2:])
+    return torch.cat([torch.nn.functional.interpolate(level, size=size).flatten(2).mT for level in levels], -1)
+
+
+def spade_of_levels(prompts, query, prompt_means, query_mean):
+    """Levels of prompts and of a query, and means of the last one -> as [`spade`], at no unit length; the map on the first grid."""
+    size, maps = tuple(query[0].shape[2:]), []
+    for own, rows in zip(query, prompts):
+        cells = distances(own[0].flatten(1).T, rows.permute(0, 2, 3, 1).flatten(0, 2)).min(1).values.reshape(own.shape[2:])
+        maps.append(torch.nn.functional.interpolate(cells[None, None], size=size, mode="bilinear").flatten())
+    return {"distances": torch.stack(maps).mean(0), "score": distances(query_mean[None], prompt_means)[0].mean()}
 
 
 STEP, WORD = 0x9E3779B97F4A7C15, (1 << 64) - 1

@@ -49,7 +49,7 @@
 //! |---|---|
 //! | this page: [`Engine`], [`PromptBank`], [`Scorer`], [`Score`] | all that an application needs |
 //! | [`methods`] | features to scores: InCTRL, AnomalyDINO |
-//! | [`encoder`] | the transformers of CLIP and DINOv2, written once over a backend |
+//! | [`encoder`] | the transformers of CLIP and DINOv2, and ResNets, written once over a backend |
 //! | [`backend`] | the operations, and the devices that run them |
 //! | [`image`] and [`view`] | picture files and frames to patches |
 //! | [`text`] | class names to token ids |
@@ -63,7 +63,7 @@
 //! # Not supported
 //!
 //! Scoring directly from a checkpoint that is not safetensors (convert it first); encoders other than the vision
-//! transformers of CLIP and DINOv2; devices other than the CPU and NVIDIA GPUs; training of encoders; floating-point
+//! transformers of CLIP and DINOv2 and torchvision's ResNets; devices other than the CPU and NVIDIA GPUs; training of encoders; floating-point
 //! images; video. Pixels outside the crop are not scored: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of
 //! an image matter.
 

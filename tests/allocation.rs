@@ -35,6 +35,8 @@ const CONFIG: &str = r#"{"embed_dim": 64,
     "inctrl": {"taps": [1]}}"#;
 
 const DINO: &str = r#"{"family": "dinov2", "image_size": 32, "patch_size": 16, "width": 64, "layers": 2}"#;
+const RESNET: &str =
+    r#"{"family": "resnet", "image_size": 32, "blocks": [1, 2, 1, 1], "stem": 8, "widths": [8, 16, 24, 32]}"#;
 const MASKS: [&str; 2] = ["mask=off", "mask=on"];
 
 fn main() {
@@ -58,7 +60,10 @@ fn main() {
     MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cpu, mask, on_cpu.min(2000)));
     tiles(&dino, Device::Cpu, on_cpu.min(500));
     memory_is_what_is_estimated(folder.path());
-    every_method(&weights, Device::Cpu, on_cpu.min(2000));
+    every_method(&weights, Device::Cpu, on_cpu.min(2000), &METHODS);
+    let resnet = folder.path().join("resnet.safetensors");
+    random::write(&resnet, &Arch::from_json(RESNET).unwrap(), 1, DType::F32).unwrap();
+    every_method(&resnet, Device::Cpu, on_cpu.min(2000), &ON_RESNETS);
     #[cfg(feature = "cuda")]
     match emulator::load() {
         Ok(()) => {
@@ -66,7 +71,7 @@ fn main() {
             allocates_nothing(&weights, Device::Cuda(0), None, emulated);
             MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cuda(0), mask, emulated));
             tiles(&dino, Device::Cuda(0), emulated.min(40));
-            every_method(&weights, Device::Cuda(0), emulated.min(100));
+            every_method(&weights, Device::Cuda(0), emulated.min(100), &METHODS);
             through_c(&weights, Device::Cuda(0), emulated);
         }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
@@ -207,8 +212,22 @@ fn tiles(weights: &Path, device: Device, count: usize) {
     }
 }
 
-/// The methods beside InCTRL and AnomalyDINO: single frames and batches.
-fn every_method(weights: &Path, device: Device, count: usize) {
+type Methods = [(&'static str, &'static [&'static str])];
+
+/// The methods beside InCTRL and AnomalyDINO.
+const METHODS: [(&str, &[&str]); 6] = [
+    ("patchcore", &["taps=1,2", "coreset=0.5", "reweight=on"]),
+    ("subspace", &["taps=1,2", "rotations=1"]),
+    ("padim", &["taps=1,2"]),
+    ("spade", &["taps=1,2"]),
+    ("winclip", &["size=48"]),
+    ("winclip-zero", &["size=48"]),
+];
+const ON_RESNETS: [(&str, &[&str]); 3] =
+    [("patchcore", &["dims=20", "level-dims=30", "reweight=on"]), ("padim", &["dims=20"]), ("spade", &[])];
+
+/// Single frames and batches.
+fn every_method(weights: &Path, device: Device, count: usize, methods: &Methods) {
     let mut options = EngineOptions::new(weights);
     options.device = device;
     options.threads = NonZeroUsize::new(2);
@@ -216,14 +235,7 @@ fn every_method(weights: &Path, device: Device, count: usize) {
     let bytes: Vec<u8> = (0..96 * 96).map(|i| (i * i * 37 % 251) as u8).collect();
     let frame = |from: usize| Frame::packed(&bytes[from..], 48, 48, PixelFormat::Grey8).unwrap();
     let frames = [frame(0), frame(100), frame(777), frame(3000)];
-    for (method, options) in [
-        ("patchcore", &["taps=1,2", "coreset=0.5", "reweight=on"][..]),
-        ("subspace", &["taps=1,2", "rotations=1"]),
-        ("padim", &["taps=1,2"]),
-        ("spade", &["taps=1,2"]),
-        ("winclip", &["size=48"]),
-        ("winclip-zero", &["size=48"]),
-    ] {
+    for &(method, options) in methods {
         let mut spec = BankSpec::default();
         (spec.method, spec.class) = (Some(method.to_owned()), Some("cat".to_owned()));
         spec.options = options.iter().map(|option| (*option).to_owned()).collect();
@@ -248,7 +260,7 @@ fn every_method(weights: &Path, device: Device, count: usize) {
 }
 
 /// A model of InCTRL's and one of DINOv2's, each with its method, at several widths, patches, and layers.
-const SIZES: [(&str, &str, &str); 7] = [
+const SIZES: [(&str, &str, &str); 10] = [
     (
         "inctrl",
         r#"{"embed_dim": 64,
@@ -295,6 +307,22 @@ const SIZES: [(&str, &str, &str); 7] = [
         "anomaly-dino",
         r#"{"family": "dinov2", "image_size": 112, "patch_size": 14, "width": 512, "layers": 2, "mlp": "swiglu"}"#,
         "size=336 rotations=1",
+    ),
+    (
+        "patchcore",
+        r#"{"family": "resnet", "image_size": 224, "blocks": [2, 2, 2, 2], "stem": 64, "widths": [64, 128, 256, 512]}"#,
+        "size=224",
+    ),
+    (
+        "padim",
+        r#"{"family": "resnet", "image_size": 224, "blocks": [1, 2, 1, 1], "bottleneck": true, "stem": 64,
+            "inner": [64, 128, 256, 512], "widths": [256, 512, 1024, 2048]}"#,
+        "size=256 single=on",
+    ),
+    (
+        "spade",
+        r#"{"family": "resnet", "image_size": 192, "blocks": [2, 2, 2, 2], "stem": 32, "widths": [64, 128, 256, 512]}"#,
+        "size=192",
     ),
 ];
 

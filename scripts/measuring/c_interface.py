@@ -88,10 +88,12 @@ class Library:
         )
         return bank
 
-    def bank_with(self, engine, method, options, pictures, mask=None):
+    def bank_with(self, engine, method, options, pictures, mask=None, class_name=None):
         """A bank of a method, whose options are texts "name=value"; pixels that are not 0 in `mask` are not judged."""
         texts = (c_char_p * len(options))(*(text.encode() for text in options))
         asked = BankOptions(struct_size=ctypes.sizeof(BankOptions), method=method.encode(), options=texts, option_count=len(options))
+        if class_name is not None:
+            asked.class_name = class_name.encode()
         if mask is not None:
             asked.mask = frames_of([mask])
         bank, frames = Handle(self, "bank"), frames_of(pictures)

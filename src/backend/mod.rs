@@ -13,20 +13,25 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::image::{AnyFrame, DeviceFrame};
 use crate::tensor::TensorView;
 use crate::view::View;
 
 mod bank;
+mod checks;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod levels;
 mod maps;
 mod precision;
 mod tokens;
 
 pub use bank::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, Search};
+pub(crate) use checks::{need, need_views, no_device_memory, unsupported};
+pub use levels::{Convolution, LevelOps, Resample, Then};
+pub(crate) use levels::{adaptive_bin, halved};
 pub use maps::{Enlarge, Largest, Subspace};
 pub use precision::{Precision, Role};
 pub use tokens::{AttentionShape, ImageTokens, PoolToken, Sequences, Windows};
@@ -374,6 +379,14 @@ pub trait Backend: Send + Sized + 'static {
         at: &Largest,
         out: &mut Self::Buffer,
     ) -> Result<()>;
+
+    /// The operations of convolutional encoders, on a device that has them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) on one that has not.
+    fn levels(&mut self) -> Result<&mut dyn LevelOps<Self::Buffer, Self::Linear, Self::Bank>> {
+        Err(unsupported(Self::KIND))
+    }
 }
 
 /// Layer-norm parameters, `[W]` each.
@@ -396,38 +409,4 @@ pub struct Embedding<B: Backend> {
     pub norm: Option<Arc<Norm<B>>>,
     /// The number of each.
     pub tokens: ImageTokens,
-}
-
-/// The error for a buffer that is too short for its shapes: a bug above the backend.
-pub(crate) fn need(op: &'static str, name: &'static str, found: usize, wanted: usize) -> Result<()> {
-    if found >= wanted {
-        return Ok(());
-    }
-    let message = format!("{op}: {name} holds {found} elements, the shapes ask for {wanted}");
-    Err(Error::new(ErrorKind::Internal, message).in_operation(op).with_shapes(&[wanted], &[found]))
-}
-
-/// Returns an error for views that are outside the frame or still to be rotated, and for a frame in a camera's format:
-/// [`Backend::preprocess`] takes only 8-bit grey and RGB as they are.
-pub(crate) fn need_views(frame: &AnyFrame<'_>, views: &[View]) -> Result<()> {
-    if views.is_empty() || views.iter().any(|view| view.turn().is_some()) {
-        let message =
-            format!("preprocess: of {} views, at least one must be there, and all rotated before", views.len());
-        return Err(Error::new(ErrorKind::Internal, message));
-    }
-    views.iter().try_for_each(|view| frame.region(view.region()).map(drop))?;
-    if frame.format() == frame.format().converted() {
-        return Ok(());
-    }
-    let message = format!("{frame:?} is placed before it is converted to Grey8 or Rgb8: convert it first");
-    Err(Error::new(ErrorKind::Argument, message))
-}
-
-/// The error for a device frame on another kind of device.
-pub(crate) fn no_device_memory(frame: &DeviceFrame) -> Error {
-    let message = format!(
-        "{frame:?} is in the memory of a GPU, and the engine runs on the processor: copy the frame to the host, or open the \
-         engine on that GPU"
-    );
-    Error::new(ErrorKind::Argument, message)
 }

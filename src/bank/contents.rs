@@ -66,7 +66,7 @@ impl PromptBank {
             };
             Ok(BankTensor { values, shape, role })
         };
-        self.method_entry().device_tensors().iter().map(tensor).collect()
+        self.method_entry().device_tensors(content).iter().map(tensor).collect()
     }
 
     /// A bank of some of the prompts, given by their indices in [`PromptBank::prompt_hashes`]. It has the same bits as

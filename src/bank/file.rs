@@ -80,7 +80,8 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
 
     let stored = SafeTensors::deserialize(file).map_err(|error| damaged("the bank is damaged").because(error))?;
     let read = |content: Option<usize>| {
-        method.file_tensors().iter().map(|name| read_tensor(&stored, name, content)).collect::<Result<Vec<_>>>()
+        let has = |name: &str| stored.tensor(&name_of(name, content)).is_ok();
+        method.file_tensors(&has).iter().map(|name| read_tensor(&stored, name, content)).collect::<Result<Vec<_>>>()
     };
     let mask = header.mask.map(|size| read_mask(&stored, size)).transpose()?.map(Arc::new);
     let (contents, found) = if version.version == 1 {

@@ -217,7 +217,7 @@ impl PromptBank {
     /// # Errors
     /// [`ErrorKind::Argument`] for frames that cannot be resized or tiled, or whose map the bank cannot judge.
     pub(crate) fn grid(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Grid> {
-        let patch = vision.patch_size;
+        let patch = self.setup.cell(vision);
         let grid = match self.tiling() {
             Some(tiling) => Layout::new(tiling, patch, width, height)?.grid(),
             None => self.setup.plan(vision, width, height, self.header.fit)?.grid(patch),
@@ -233,7 +233,7 @@ impl PromptBank {
     /// [`ErrorKind::Device`] where there is no memory for so many tiles.
     pub(crate) fn look(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Look> {
         let look = self.setup.look(vision, width, height, self.header.fit, self.mask())?;
-        self.check_grid(look.grid(vision.patch_size), width, height)?;
+        self.check_grid(look.grid(self.setup.cell(vision)), width, height)?;
         if self.setup.has_bank_per_tile() && look.views.len() != self.positions() {
             let message = format!(
                 "the bank has {} positions of a tile, and its frames have {}: build the bank again",

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use super::vit::layout;
 use crate::backend::{AttentionShape, Backend, Gelu, Norm, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
@@ -92,7 +93,7 @@ pub enum Served {
 /// Reads the layer norm `name`, with the epsilon of the encoder's family.
 pub fn load_norm<B: Backend>(backend: &mut B, weights: &Weights, name: &str) -> Result<Norm<B>> {
     Ok(Norm {
-        epsilon: weights.arch().family.vit().epsilon,
+        epsilon: layout(weights.arch())?.epsilon,
         weight: backend.constant(&weights.tensor(&format!("{name}.weight"))?)?,
         bias: backend.constant(&weights.tensor(&format!("{name}.bias"))?)?,
     })
@@ -102,7 +103,7 @@ impl<B: Backend> Block<B> {
     /// Reads the block whose tensor names begin with `prefix` (`blocks.3.`), to serve these tokens.
     pub fn load(backend: &mut B, weights: &Weights, prefix: &str, shape: BlockShape, served: Served) -> Result<Self> {
         let width = shape.attention.width();
-        let names = &weights.arch().family.vit().block;
+        let names = &layout(weights.arch())?.block;
         let scale = |sublayer: usize| names.scales.map(|scales| format!("{prefix}{}", scales[sublayer]));
         let mut linear = |module: &str, rows, scale: Option<String>| {
             let names = [".weight", ".bias"].map(|field| format!("{prefix}{module}{field}"));
@@ -123,7 +124,7 @@ impl<B: Backend> Block<B> {
     /// Reads the weights that serving these tokens needs, unless they are loaded.
     pub fn serve(&self, backend: &mut B, weights: &Weights, prefix: &str, served: Served) -> Result<()> {
         let width = self.shape.attention.width();
-        let names = weights.arch().family.vit().block.qkv.map(|name| format!("{prefix}{name}"));
+        let names = layout(weights.arch())?.block.qkv.map(|name| format!("{prefix}{name}"));
         let mut part = |rows| linear(backend, weights, &names, rows, None, served);
         // If two threads load the same weights, one copy is kept.
         match served {

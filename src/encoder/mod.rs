@@ -1,4 +1,5 @@
-//! Vision towers and CLIP's text tower: pre-norm transformer blocks, written once over [`crate::backend::Backend`].
+//! Vision towers and CLIP's text tower: pre-norm transformer blocks, written once over [`crate::backend::Backend`]; and
+//! ResNets (`resnet.rs`).
 //!
 //! A family of encoders is data ([`crate::weights::Family`]): prefix tokens, norms, the kind of MLP, names. LayerScale
 //! is folded into the layers before it. The two towers differ in their input and in their pooled token; they share
@@ -13,11 +14,14 @@
 
 pub mod block;
 pub mod positions;
+mod resnet;
 pub mod text;
 pub mod vision;
+mod vit;
 mod wants;
 mod windows;
 
+pub(crate) use resnet::{most_cells, workspace_len as resnet_len};
 pub use text::encode_texts;
 pub use vision::{HookPoint, Vision};
 pub use wants::Wants;

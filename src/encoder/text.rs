@@ -4,7 +4,7 @@
 //! lie end to end without padding: the tower is causal, so positions after the end of a text have no influence.
 
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
-use super::vision::gelu;
+use super::vit::gelu;
 use crate::backend::cpu::working_bytes;
 use crate::backend::{AttentionShape, Backend, PoolToken, Role, Sequences};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,16 +1,13 @@
-//! The image encoder: patches in, tapped patch tokens and the class embedding out.
+//! The image encoder: patch rows in, features out. It is a transformer or a ResNet.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::block::{Block, BlockShape, Served, Workspace, load_norm};
-use super::positions::Positions;
+use super::resnet::{ResNet, ResNetWorkspace};
+use super::vit::{Vit, VitWorkspace};
 use super::wants::Wants;
-use super::windows::{self, Tower, WindowFeatures, WindowWorkspace};
-use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, PoolToken, Role, Sequences};
+use super::windows::WindowFeatures;
+use crate::backend::{Backend, Embedding, Role};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory;
-use crate::process::{self, Origin};
-use crate::tensor::{DType, TensorView};
 use crate::view::{Grid, Normalised};
 use crate::weights::{Arch, Weights};
 
@@ -23,23 +20,16 @@ pub enum HookPoint {
     Block(usize),
 }
 
-/// The vision tower's weights on a device.
+/// The image encoder's weights on a device.
 pub struct Vision<B: Backend> {
     arch: Arch,
-    patch: B::Linear,
-    prefix: Arc<B::Constant>,
-    pre_norm: Option<Arc<Norm<B>>>,
-    positions: Positions,
-    /// What depends on the grid, for the most recent grids; the most recently used one is last.
-    embeddings: Mutex<Vec<(Grid, Arc<Embedding<B>>)>>,
-    origin: Origin,
-    blocks: Vec<Block<B>>,
-    final_norm: Norm<B>,
-    projection: Option<B::Linear>,
+    tower: Tower<B>,
 }
 
-/// Grids whose positions are kept on the device.
-const GRIDS: usize = 32;
+enum Tower<B: Backend> {
+    Vit(Box<Vit<B>>),
+    ResNet(ResNet<B>),
+}
 
 /// Activations and results of one pipeline, for up to `views` images of up to `cells` patches each.
 pub struct VisionWorkspace<B: Backend> {
@@ -47,21 +37,23 @@ pub struct VisionWorkspace<B: Backend> {
     cells: usize,
     wants: Wants,
     rows: B::Buffer,
-    embedded: B::Buffer,
-    blocks: Workspace<B>,
-    normalised: B::Buffer,
-    /// Where windows are wanted.
-    windows: Option<WindowWorkspace<B>>,
+    tower: TowerWorkspace<B>,
     /// The features of the last batch.
     pub features: Features<B>,
+}
+
+enum TowerWorkspace<B: Backend> {
+    Vit(Box<VitWorkspace<B>>),
+    ResNet(ResNetWorkspace<B>),
 }
 
 /// A grid that a pipeline is ready to encode.
 pub struct GridTokens<B: Backend> {
     /// The grid.
     pub grid: Grid,
-    embedding: Arc<Embedding<B>>,
-    /// `ends[..b]` describes a batch of `b` images.
+    /// That of a transformer.
+    embedding: Option<Arc<Embedding<B>>>,
+    /// `ends[..b]` describes a batch of `b` images of a transformer.
     ends: Vec<usize>,
 }
 
@@ -69,12 +61,12 @@ pub struct GridTokens<B: Backend> {
 pub struct Features<B: Backend> {
     /// Views in the batch, B.
     pub views: usize,
-    /// The grid of each view's N patches.
+    /// The grid of each view's N patches, or cells of the first wanted stage.
     pub grid: Grid,
     /// Width of a patch token, W.
     pub width: usize,
     /// Class embeddings f_v(x), not normalised, `[B, E]`: the class token after the final norm and, if there is one,
-    /// the projection. Empty where none are [wanted](Wants).
+    /// the projection; of a ResNet the mean over the cells of its last stage. Empty where none are [wanted](Wants).
     pub class: B::Buffer,
     /// Patch tokens of every tap, `[L, B, N, W]`: of unit length, or as they are, as is [wanted](Wants).
     pub taps: B::Buffer,
@@ -84,6 +76,18 @@ pub struct Features<B: Backend> {
     pub tokens: B::Buffer,
     /// The embeddings of windows, in the order in which they are [wanted](Wants).
     pub windows: Vec<WindowFeatures<B>>,
+    /// The wanted stages of a ResNet, in their order.
+    pub levels: Vec<Level<B>>,
+}
+
+/// The output of a stage of a ResNet.
+pub struct Level<B: Backend> {
+    /// Its grid.
+    pub grid: Grid,
+    /// Numbers of a cell.
+    pub width: usize,
+    /// `[B, rows, cols, width]`.
+    pub rows: B::Buffer,
 }
 
 impl<B: Backend> VisionWorkspace<B> {
@@ -95,39 +99,16 @@ impl<B: Backend> VisionWorkspace<B> {
 
 impl<B: Backend> Vision<B> {
     /// Uploads the tower, tensor by tensor, to serve [`Wants::of`] its architecture.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the device has not enough memory, or does not run this kind of encoder.
     pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
         let arch = weights.arch().clone();
-        let names = arch.family.vit();
-        let bias = names.patch_bias.map(|name| weights.tensor(name)).transpose()?;
-        let patch = backend.linear_weights(&weights.tensor(names.patch)?, 0..arch.vision.width, bias.as_ref())?;
-        let (layers, shape, wants) = (arch.vision.layers, block_shape(&arch), Wants::of(&arch));
-        let load = |i| Block::load(backend, weights, &block_name(&arch, i), shape, served(&wants, i, layers));
-        let blocks = (0..layers).map(load).collect::<Result<_>>()?;
-        let width = arch.vision.width;
-        let mut positions = weights.tensor(names.positions)?.to_f32()?;
-        let patch_positions = positions.split_off(width);
-        let mut prefix = weights.tensor(names.class)?.to_f32()?;
-        prefix.iter_mut().zip(positions).for_each(|(class, position)| *class += position);
-        if let Some(name) = names.registers.filter(|_| arch.vision.registers > 0) {
-            prefix.append(&mut weights.tensor(name)?.to_f32()?);
-        }
-        let pre_norm = names.pre_norm.map(|name| load_norm(backend, weights, name)).transpose()?;
-        let project = |name| backend.projection_weights(&weights.tensor(name)?);
-        let projection = names.projection.map(project).transpose()?;
-        let vision = Vision {
-            patch,
-            prefix: Arc::new(constant(backend, &[arch.vision.prefix(), width], &prefix)?),
-            pre_norm: pre_norm.map(Arc::new),
-            positions: Positions::new(patch_positions, Grid::square(arch.vision.grid()), arch.interpolation()),
-            embeddings: Mutex::default(),
-            origin: Origin::here(),
-            blocks,
-            final_norm: load_norm(backend, weights, names.final_norm)?,
-            projection,
-            arch,
+        let tower = match arch.vision.resnet {
+            Some(resnet) => Tower::ResNet(ResNet::load(backend, weights, resnet)?),
+            None => Tower::Vit(Box::new(Vit::load(backend, weights)?)),
         };
-        vision.embedding(backend, vision.grid())?;
-        Ok(vision)
+        Ok(Vision { arch, tower })
     }
 
     /// The architecture that it was loaded with.
@@ -145,55 +126,44 @@ impl<B: Backend> Vision<B> {
     /// # Errors
     /// As loading.
     pub fn serve(&self, backend: &mut B, weights: &Weights, wants: &Wants) -> Result<()> {
-        let layers = self.blocks.len();
-        let blocks = self.blocks.iter().enumerate().take(wants.blocks(layers));
-        blocks.into_iter().try_for_each(|(i, block)| {
-            block.serve(backend, weights, &block_name(&self.arch, i), served(wants, i, layers))
-        })?;
-        if wants.windows.is_empty() {
-            return Ok(());
+        match &self.tower {
+            Tower::Vit(vit) => vit.serve(backend, weights, wants),
+            Tower::ResNet(_) => Ok(()),
         }
-        self.blocks.iter().enumerate().try_for_each(|(i, block)| {
-            block.serve(backend, weights, &block_name(&self.arch, i), windows::served(i, layers))
-        })
     }
 
     /// Takes memory for batches of up to `views` images of up to `cells` patches each.
     pub fn workspace(&self, backend: &B, wants: &Wants, views: usize, cells: usize) -> Result<VisionWorkspace<B>> {
-        let vision = &self.arch.vision;
-        let tokens = vision.prefix() + cells;
+        let (vision, cell) = (&self.arch.vision, self.arch.vision.cell(&wants.taps));
         let classes = if wants.class { views } else { 0 };
-        let whole = if wants.tokens { views * tokens * vision.width } else { 0 };
-        let shape = block_shape(&self.arch);
-        let (windows, window_features) = if wants.windows.is_empty() {
-            (None, Vec::new())
-        } else {
-            let widths = [vision.prefix(), self.arch.embed_dim];
-            let (workspace, features) =
-                WindowWorkspace::new(backend, shape, widths, &wants.windows, wants.unit, [views, cells])?;
-            (Some(workspace), features)
+        let (tower, windows, levels) = match &self.tower {
+            Tower::Vit(vit) => {
+                let (workspace, windows) = vit.workspace(backend, wants, [views, cells])?;
+                (TowerWorkspace::Vit(Box::new(workspace)), windows, Vec::new())
+            }
+            Tower::ResNet(resnet) => {
+                let (workspace, levels) = resnet.workspace(backend, vision, wants, [views, cells])?;
+                (TowerWorkspace::ResNet(workspace), Vec::new(), levels)
+            }
         };
+        let tokens = if levels.is_empty() { wants.taps.len() * views * cells * vision.width } else { 0 };
+        let whole = if wants.tokens { views * (vision.prefix() + cells) * vision.width } else { 0 };
         Ok(VisionWorkspace {
             views,
             cells,
-            rows: backend.buffer(Role::Operand, views * cells * 3 * vision.patch_size * vision.patch_size)?,
-            embedded: backend.buffer(Role::Stream, views * cells * vision.width)?,
-            blocks: Workspace::new(backend, shape, views * tokens, classes)?,
-            normalised: backend.buffer(Role::Operand, classes * vision.width)?,
+            rows: backend.buffer(Role::Operand, views * cells * 3 * cell * cell)?,
+            tower,
             features: Features {
                 views: 0,
                 grid: self.grid(),
                 width: vision.width,
                 class: backend.buffer(Role::Stream, classes * self.arch.embed_dim)?,
-                taps: backend.buffer(
-                    if wants.unit { Role::UnitRows } else { Role::Stream },
-                    wants.taps.len() * views * cells * vision.width,
-                )?,
+                taps: backend.buffer(if wants.unit { Role::UnitRows } else { Role::Stream }, tokens)?,
                 prefix: vision.prefix(),
                 tokens: backend.buffer(Role::Stream, whole)?,
-                windows: window_features,
+                windows,
+                levels,
             },
-            windows,
             wants: wants.clone(),
         })
     }
@@ -203,36 +173,17 @@ impl<B: Backend> Vision<B> {
     /// # Errors
     /// [`ErrorKind::Device`] where the device has not enough memory for its positions.
     pub fn tokens(&self, backend: &mut B, grid: Grid, views: usize) -> Result<GridTokens<B>> {
-        let embedding = self.embedding(backend, grid)?;
+        let Tower::Vit(vit) = &self.tower else { return Ok(GridTokens { grid, embedding: None, ends: Vec::new() }) };
+        let embedding = vit.embedding(backend, grid)?;
         let ends = (1..=views).map(|image| image * embedding.tokens.count()).collect();
-        Ok(GridTokens { grid, embedding, ends })
-    }
-
-    /// The embedding of a grid, computed once for all pipelines.
-    fn embedding(&self, backend: &mut B, grid: Grid) -> Result<Arc<Embedding<B>>> {
-        let mut kept = process::lock(&self.embeddings, self.origin, "the engine")?;
-        if let Some(at) = kept.iter().rposition(|(kept, _)| *kept == grid) {
-            kept[at..].rotate_left(1);
-        } else {
-            let position = constant(backend, &[grid.cells(), self.arch.vision.width], &self.positions.of(grid)?)?;
-            if kept.len() == GRIDS {
-                kept.remove(0);
-            }
-            let embedding = Embedding {
-                prefix: Arc::clone(&self.prefix),
-                position,
-                norm: self.pre_norm.clone(),
-                tokens: ImageTokens { prefix: self.arch.vision.prefix(), patches: grid.cells() },
-            };
-            kept.push((grid, Arc::new(embedding)));
-        }
-        Ok(Arc::clone(&kept[kept.len() - 1].1))
+        Ok(GridTokens { grid, embedding: Some(embedding), ends })
     }
 
     /// The patch rows of the next batch, `[B * N, 3 P P]`, and the side P of a patch: [`Backend::preprocess`] fills
     /// them.
     pub fn patch_rows<'w>(&self, ws: &'w mut VisionWorkspace<B>) -> (&'w mut B::Buffer, usize) {
-        (&mut ws.rows, self.arch.vision.patch_size)
+        let cell = self.arch.vision.cell(&ws.wants.taps);
+        (&mut ws.rows, cell)
     }
 
     /// Places an image that is already normalised, as image 0 of the next batch, which must have the grid
@@ -246,120 +197,38 @@ impl<B: Backend> Vision<B> {
             );
             return Err(Error::new(ErrorKind::Image, message).with_shapes(&[expected; 2], &[found; 2]));
         }
-        backend.upload(&image.patch_rows(self.arch.vision.patch_size), &mut ws.rows)
+        let (rows, patch) = self.patch_rows(ws);
+        backend.upload(&image.patch_rows(patch), rows)
     }
 
-    /// Encodes the first `images` placed frames, which have the grid of `at`, into `ws.features`.
+    /// Encodes the first `images` placed frames, which have the grid of `at`, into `ws.features`. `observe` sees the
+    /// residual stream of a transformer at each [`HookPoint`].
     ///
-    /// Taps count blocks from 1. A tap is the residual stream, with or without the final norm; the class token is
-    /// dropped. `observe` sees the residual stream at each [`HookPoint`].
+    /// # Errors
+    /// [`ErrorKind::Internal`] for more images or patches than there is memory for.
     pub fn encode(
         &self,
         backend: &mut B,
         ws: &mut VisionWorkspace<B>,
         at: &GridTokens<B>,
         images: usize,
-        mut observe: impl FnMut(HookPoint, &B::Buffer),
+        observe: impl FnMut(HookPoint, &B::Buffer),
     ) -> Result<()> {
-        let (width, tokens, layers) = (self.arch.vision.width, at.embedding.tokens, self.blocks.len());
-        if images > ws.views.min(at.ends.len()) || at.grid.cells() > ws.cells {
-            let message = format!("{images} views of {} patches exceed the memory of the pipeline", at.grid);
-            return Err(Error::new(ErrorKind::Internal, message));
-        }
-        let VisionWorkspace { wants, features, .. } = ws;
-        let (norm, unit) = (wants.norm.then_some(&self.final_norm), wants.unit);
-        let sequences = Sequences { ends: &at.ends[..images] };
+        let cell = self.arch.vision.cell(&ws.wants.taps);
+        let VisionWorkspace { views, cells, wants, rows, tower, features } = ws;
         (features.views, features.grid) = (images, at.grid);
-        backend.linear(&ws.rows, images * tokens.patches, &self.patch, &mut ws.embedded)?;
-        let blocks = &self.blocks[..wants.blocks(layers)];
-        let (x, h) = (&mut ws.blocks.x, &mut ws.blocks.h);
-        match blocks.first() {
-            Some(first) => backend.embed_norm(&ws.embedded, images, &at.embedding, x, &first.ln_1, h)?,
-            None => backend.embed(&ws.embedded, images, &at.embedding, x)?,
-        }
-        observe(HookPoint::Embed, &ws.blocks.x);
-        if let Some(windows) = &mut ws.windows {
-            let tower = Tower {
-                blocks: &self.blocks,
-                final_norm: &self.final_norm,
-                projection: self.projection.as_ref(),
-                embedding: self.arch.embed_dim,
-            };
-            let extents = [images, tokens.prefix];
-            windows.encode(backend, &tower, &ws.blocks.x, extents, at.grid, &mut features.windows)?;
-        }
-        let mut tap = 0;
-        for (i, block) in blocks.iter().enumerate() {
-            let served = served(wants, i, layers);
-            block.forward(backend, &mut ws.blocks, sequences, PoolToken::First, served)?;
-            if served == Served::Pooled {
-                break;
+        let fits = images <= *views && at.grid.cells() <= *cells;
+        match (&self.tower, tower, &at.embedding) {
+            (Tower::Vit(vit), TowerWorkspace::Vit(ws), Some(embedding)) if fits && images <= at.ends.len() => {
+                vit.encode(backend, ws, (rows, &**embedding, &at.ends[..images]), wants, features, observe)
             }
-            observe(HookPoint::Block(i + 1), &ws.blocks.x);
-            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut features.taps);
-            let tapped = wants.taps.get(tap) == Some(&(i + 1));
-            match (blocks.get(i + 1), norm) {
-                (Some(next), None) if tapped && unit => {
-                    backend.layer_norm_unit_patches(x, images, tokens, width, &next.ln_1, h, tap, taps)?;
-                }
-                (next, norm) => {
-                    match tapped {
-                        true if unit => backend.unit_patches(x, images, tokens, width, norm, tap, taps)?,
-                        true => backend.plain_patches(x, images, tokens, width, norm, tap, taps)?,
-                        false => {}
-                    }
-                    if let Some(next) = next {
-                        backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?;
-                    }
-                }
+            (Tower::ResNet(resnet), TowerWorkspace::ResNet(ws), None) if fits => {
+                resnet.encode(backend, ws, rows, cell, wants, features)
             }
-            tap += usize::from(tapped);
+            _ => {
+                let message = format!("{images} views of {} patches exceed the memory of the pipeline", at.grid);
+                Err(Error::new(ErrorKind::Internal, message))
+            }
         }
-        if wants.tokens {
-            backend.layer_norm(&ws.blocks.x, sequences.rows(), &self.final_norm, &mut features.tokens)?;
-        }
-        if !wants.class {
-            return Ok(());
-        }
-        if !wants.pools_last(layers) {
-            backend.pool_rows(&ws.blocks.x, sequences, width, PoolToken::First, &mut ws.blocks.pooled)?;
-        }
-        let Some(projection) = &self.projection else {
-            return backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut features.class);
-        };
-        backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut ws.normalised)?;
-        backend.linear(&ws.normalised, images, projection, &mut features.class)
     }
-}
-
-/// The prefix of the tensor names of block `i`, counted from 0.
-fn block_name(arch: &Arch, i: usize) -> String {
-    format!("{}{i}.", arch.family.vit().blocks)
-}
-
-/// The tokens that block `i` of `layers`, counted from 0, serves.
-fn served(wants: &Wants, i: usize, layers: usize) -> Served {
-    if i + 1 == layers && wants.pools_last(layers) { Served::Pooled } else { Served::All }
-}
-
-fn constant<B: Backend>(backend: &mut B, shape: &[usize], values: &[f32]) -> Result<B::Constant> {
-    let mut bytes = memory::zeros::<u8>("the positions of patches", size_of_val(values))?;
-    bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, x)| *bytes = x.to_le_bytes());
-    backend.constant(&TensorView { name: "positions", dtype: DType::F32, shape, bytes: (&bytes).into() })
-}
-
-fn block_shape(arch: &Arch) -> BlockShape {
-    let vision = &arch.vision;
-    BlockShape {
-        attention: AttentionShape { heads: vision.heads, size: vision.width / vision.heads },
-        mlp: vision.mlp,
-        mlp_width: vision.mlp_width,
-        gelu: gelu(arch),
-        causal: false,
-    }
-}
-
-/// The activation that the weights were trained with, in both towers.
-pub(super) fn gelu(arch: &Arch) -> Gelu {
-    if arch.quick_gelu { Gelu::Quick } else { Gelu::Exact }
 }

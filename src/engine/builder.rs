@@ -154,10 +154,10 @@ impl<'e> BankBuilder<'e> {
     fn views_of(&self, width: usize, height: usize) -> Result<(Grid, Grid)> {
         let vision = &self.engine.arch().vision;
         let Some(tiling) = self.setup.tiling() else {
-            let grid = self.setup.plan(vision, width, height, self.fit)?.grid(vision.patch_size);
+            let grid = self.setup.plan(vision, width, height, self.fit)?.grid(self.setup.cell(vision));
             return Ok((Grid::square(1), grid));
         };
-        let layout = Layout::new(tiling, vision.patch_size, width, height)?;
+        let layout = Layout::new(tiling, self.setup.cell(vision), width, height)?;
         Ok((layout.tiles(), layout.tile_grid()))
     }
 
@@ -168,7 +168,7 @@ impl<'e> BankBuilder<'e> {
 
     /// How scale and overlap of tiles follow from the size of a defect, in words, where they do.
     pub fn tiling_reason(&self) -> Option<String> {
-        self.setup.tiling()?.reason(self.engine.arch().vision.patch_size)
+        self.setup.tiling()?.reason(self.setup.cell(&self.engine.arch().vision))
     }
 
     /// Bytes of the bank with `images` more images whose views are of `grid`, and of the prompts that are here.
@@ -224,7 +224,7 @@ impl<'e> BankBuilder<'e> {
             return Err(doubt.refuse());
         }
         let look = self.setup.look(vision, width, height, self.fit, mask)?;
-        let facts = PromptFacts::new(seen_of(&look, vision.patch_size), width, height, white);
+        let facts = PromptFacts::new(seen_of(&look, self.setup.cell(vision)), width, height, white);
         if let Some(prompts) = white.filter(|_| self.undeclared && facts.white > 0) {
             return Err(Error::new(
                 ErrorKind::Argument,
@@ -262,7 +262,7 @@ impl<'e> BankBuilder<'e> {
             }
         }
         self.keep(hash, found, facts)?;
-        self.positions = if per_tile { Positions::of(&look, vision.patch_size) } else { None };
+        self.positions = if per_tile { Positions::of(&look, self.setup.cell(vision)) } else { None };
         self.white = self.white.max(white.filter(|_| facts.white > 0));
         self.undeclared |= undeclared;
         Ok(())
@@ -270,7 +270,7 @@ impl<'e> BankBuilder<'e> {
 
     /// Refuses an image whose tiles are not those of the images before it, where each position has its own bank.
     fn check_positions(&self, look: &Look, width: usize, height: usize) -> Result<()> {
-        let own = Positions::of(look, self.engine.arch().vision.patch_size);
+        let own = Positions::of(look, self.setup.cell(&self.engine.arch().vision));
         if self.positions.is_none() || self.positions == own {
             return Ok(());
         }

@@ -8,6 +8,8 @@
 //!   P²` for
 //!   resizing one picture; `4 N (L + 4)` per result, and the memory of its score; on the CPU, the scratch memory of
 //!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
+//! - a pipeline of a ResNet: `4 (3 N P² + 2 X + 2 Y + levels)` per image, with the largest activations X of blocks and
+//!   Y inside them, and the unfolded rows of a band;
 //! - a pipeline in bf16 or int8: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
 //! - where windows of side `S` are wanted, `4 (C (P + S²) (5 W + M) + C (4 W + E))` for the `C` that are encoded at once,
 //!   and `4 N E` per image for their embeddings;
@@ -19,7 +21,7 @@
 //! - a frame that must be converted or masked: its copy.
 
 use crate::backend::cpu::working_bytes;
-use crate::encoder::{Wants, windows_at_once};
+use crate::encoder::{Wants, most_cells, resnet_len, windows_at_once};
 use crate::image::PixelFormat;
 use crate::weights::{Arch, Mlp, TensorSpec, Tower, table};
 
@@ -56,18 +58,23 @@ fn loaded<'a>(specs: impl Iterator<Item = &'a TensorSpec>, copies: usize) -> usi
 /// Bytes of a model's encoder on the CPU while it is loaded. The text tower is in memory only when a bank is begun.
 pub fn model_bytes(arch: &Arch) -> usize {
     // The second matrix of an MLP is multiplied by its scale. Behind a gate it has half the size of the first.
-    let scaled = arch.family.vit().block.scales.is_some() && arch.vision.mlp == Mlp::Gelu;
+    let scaled = match arch.family.vit() {
+        Some(names) => names.block.scales.is_some() && arch.vision.mlp == Mlp::Gelu,
+        // A convolution is multiplied while it is copied.
+        None => false,
+    };
     loaded(table(arch).iter().filter(|spec| spec.tower == Tower::Vision), if scaled { 3 } else { 2 })
 }
 
 /// Bytes of a model's encoder on a device that stores matrices with `operand` bytes per element and the rest in f32.
 pub fn model_bytes_on_device(arch: &Arch, operand: usize) -> usize {
-    let names = arch.family.vit();
+    let positions = arch.family.vit().map(|names| names.positions);
     let table = table(arch);
     let numbers = table.iter().filter(|spec| spec.tower == Tower::Vision).map(|spec| {
-        let matrix = longer_side(spec).is_some() && spec.name != names.positions;
+        let is_positions = positions.is_some_and(|name| name == spec.name);
+        let matrix = longer_side(spec).is_some() && !is_positions;
         // The table of positions stays beside the positions of the model's own grid.
-        let each = if spec.name == names.positions {
+        let each = if is_positions {
             2 * 4
         } else if matrix {
             operand
@@ -108,6 +115,9 @@ pub(super) struct PipelineSize<'a> {
 pub(super) fn pipeline_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
     let PipelineSize { wants, patches, views, slots, threads } = size;
     let vision = &arch.vision;
+    if vision.resnet.is_some() {
+        return resnet_bytes(arch, size);
+    }
     let (taps, width) = (wants.taps.len(), vision.width);
     let (tokens, patch) = (vision.prefix() + patches, 3 * vision.patch_size.pow(2));
     let mlp = match vision.mlp {
@@ -128,6 +138,23 @@ pub(super) fn pipeline_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
     large.saturating_add(large / 16)
 }
 
+/// Bytes of a pipeline of a ResNet on the CPU: its activations, the levels that are wanted, results.
+fn resnet_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
+    let PipelineSize { wants, patches, views, slots, threads } = size;
+    let (vision, resnet) = (&arch.vision, arch.vision.resnet.unwrap_or_default());
+    let cell = vision.cell(&wants.taps);
+    let [outer, inner, unfolded] = resnet_len(vision, &resnet, wants, patches);
+    let level = |&stage: &usize| most_cells(vision, stage, patches, cell).saturating_mul(resnet.widths[stage - 1]);
+    let levels = wants.taps.iter().map(level).fold(0, usize::saturating_add);
+    let class = if wants.class { arch.embed_dim } else { 0 };
+    let pixels = patches.saturating_mul(3 * cell * cell);
+    let image = pixels.saturating_add(2 * outer + 2 * inner).saturating_add(levels).saturating_add(class);
+    let working = working_bytes(1, 1, [0, 0, 1], threads);
+    let large = views.saturating_mul(4 * image).saturating_add(4 * unfolded).saturating_add(2 * pixels);
+    let large = large.saturating_add(working).saturating_add(results_bytes(0, patches, slots));
+    large.saturating_add(large / 16)
+}
+
 /// Bytes for the windows of images of `rows` patches in total, and their embeddings; `each` is the numbers of a token.
 fn windows_bytes(arch: &Arch, wants: &Wants, rows: usize, each: usize) -> usize {
     let (mut most, mut tokens, mut embeddings) = (0, 0, 0_usize);
@@ -144,6 +171,11 @@ fn windows_bytes(arch: &Arch, wants: &Wants, rows: usize, each: usize) -> usize 
 /// Bytes of a pipeline's copy of a product's left operand, where products round it: that of its largest product.
 pub(super) fn rounded_bytes(arch: &Arch, wants: &Wants, patches: usize, views: usize) -> usize {
     let vision = &arch.vision;
+    if let Some(resnet) = &vision.resnet {
+        // The rows of a band, or those of a product without any.
+        let [outer, inner, unfolded] = resnet_len(vision, resnet, wants, patches);
+        return (2 * unfolded).max(views.saturating_mul(2 * outer.max(inner)));
+    }
     let widest = vision.width.max(vision.mlp_width);
     let tokens = (vision.prefix() + patches) * widest;
     let images = views.saturating_mul(2 * tokens.max(3 * patches * vision.patch_size.pow(2)));

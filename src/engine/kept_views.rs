@@ -27,9 +27,9 @@ impl KeptViews {
         &self.vision
     }
 
-    /// Side of a patch of the encoder.
-    pub fn patch(&self) -> usize {
-        self.vision.patch_size
+    /// Side in pixels of a cell of the maps of `bank`.
+    pub fn patch(&self, bank: &PromptBank) -> usize {
+        bank.setup().cell(&self.vision)
     }
 
     /// Forgets all, as a bank with another fit or mask needs others.

@@ -126,7 +126,7 @@ impl MultiBankScorer {
 
     fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
         let MultiBankScorer { batch, banks, loaded, groups, members, views, regions, scores } = self;
-        let (bank, patch, size) = (&banks[0], views.patch(), [frame.width(), frame.height()]);
+        let (bank, patch, size) = (&banks[0], views.patch(&banks[0]), [frame.width(), frame.height()]);
         let Look { views, tiled } = views.of(&frame, bank)?;
         let Some(view) = views.first() else { return Ok(()) };
         let grid = view.grid(patch);

@@ -102,7 +102,7 @@ impl Scorer {
 
     fn time_stages(&mut self, frame: AnyFrame<'_>) -> Result<StageTimes> {
         self.follow();
-        let (bank, patch, devices) = (&self.loaded.bank, self.views.patch(), &self.loaded.devices);
+        let (bank, patch, devices) = (&self.loaded.bank, self.views.patch(&self.loaded.bank), &self.loaded.devices);
         let look = self.views.of(&frame, bank)?;
         let began = Instant::now();
         let (seen, session) = self.batch.prepared(frame, bank.mask())?;
@@ -215,7 +215,7 @@ impl Scorer {
         self.follow();
         self.grown = None;
         self.grids.clear();
-        let patch = self.views.patch();
+        let patch = self.views.patch(&self.loaded.bank);
         if self.loaded.bank.tiling().is_some() {
             return frames.iter().enumerate().try_for_each(|(image, frame)| self.score_tiles(image, (*frame).into()));
         }
@@ -231,7 +231,7 @@ impl Scorer {
     /// Scores one frame by its tiles.
     fn score_tiles(&mut self, image: usize, frame: AnyFrame<'_>) -> Result<()> {
         let Scorer { batch, loaded, views, regions, scores, grown, .. } = self;
-        let (bank, patch, score) = (&loaded.bank, views.patch(), &mut scores[image]);
+        let (bank, patch, score) = (&loaded.bank, views.patch(&loaded.bank), &mut scores[image]);
         let look = views.of(&frame, bank)?;
         let Some(tiled) = &look.tiled else {
             return Err(Error::new(ErrorKind::Internal, "a bank with tiles looks at a frame without them"));
@@ -266,7 +266,8 @@ impl Scorer {
         self.regions.reserve(grid)?;
         self.together.clear();
         let Scorer { batch, loaded, views, regions, scores, grids, together, .. } = self;
-        let (bank, patch) = (&loaded.bank, views.patch());
+        let bank = &loaded.bank;
+        let patch = views.patch(bank);
         for (image, frame) in frames.iter().enumerate().filter(|(image, _)| grids[*image] == Some(grid)) {
             let frame = (*frame).into();
             let size = [frame.width(), frame.height()];

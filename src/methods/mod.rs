@@ -25,6 +25,7 @@ mod compare;
 mod distances;
 mod groups;
 pub mod inctrl;
+mod levels;
 mod options;
 pub mod padim;
 pub mod patchcore;
@@ -341,11 +342,11 @@ pub trait Method: Sync {
         Ok(())
     }
 
-    /// The tensors that go to the device, in the order of the indices that operations use.
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)];
+    /// The tensors of a bank that go to the device, in the order of the indices that operations use.
+    fn device_tensors(&self, bank: &BankContent) -> &'static [(&'static str, BankRole)];
 
-    /// The tensors of a bank's file.
-    fn file_tensors(&self) -> &'static [&'static str];
+    /// The tensors of a bank's file; `has` says which tensors are there, for methods whose banks differ by the encoder.
+    fn file_tensors(&self, has: &dyn Fn(&str) -> bool) -> &'static [&'static str];
 
     /// Loads its own weights onto the CPU.
     ///

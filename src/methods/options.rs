@@ -230,12 +230,10 @@ impl Options {
         self.table.iter().zip(&self.settings)
     }
 
-    /// Names and values, as text for people.
+    /// Names and values, as text for people, of the options that have a meaning for the model.
     pub fn texts(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
-        self.all().map(|(option, setting)| match setting {
-            Setting::Model(()) => (option.name, option.default_text()),
-            _ => (option.name, setting.to_string()),
-        })
+        let settled = self.all().filter(|(_, setting)| **setting != Setting::Model(()));
+        settled.map(|(option, setting)| (option.name, setting.to_string()))
     }
 
     fn place(&self, name: &str) -> Result<usize> {

@@ -14,24 +14,21 @@ const SIGMA: f64 = 4.0;
 pub(crate) struct Blur<B: Backend> {
     weights: B::Constant,
     mirrored: bool,
-    /// Pixels of a cell.
-    patch: usize,
 }
 
 impl<B: Backend> Blur<B> {
-    /// Weights `exp(-i² / 2σ²)` over `|i| <= radius` that sum to 1, for cells of `patch` pixels; `mirrored` as in
-    /// [`Enlarge`].
+    /// Weights `exp(-i² / 2σ²)` over `|i| <= radius` that sum to 1; `mirrored` as in [`Enlarge`].
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no memory.
-    pub fn new(backend: &mut B, radius: i32, mirrored: bool, patch: usize) -> Result<Self> {
+    pub fn new(backend: &mut B, radius: i32, mirrored: bool) -> Result<Self> {
         let weights: Vec<f64> = (-radius..=radius).map(|i| (-f64::from(i * i) / (2.0 * SIGMA * SIGMA)).exp()).collect();
         let sum: f64 = weights.iter().sum();
         let bytes: Vec<u8> = weights.iter().flat_map(|weight| ((weight / sum) as f32).to_le_bytes()).collect();
         let shape = [weights.len()];
         let weights =
             backend.constant(&TensorView { name: "blur", dtype: DType::F32, shape: &shape, bytes: (&bytes).into() })?;
-        Ok(Blur { weights, mirrored, patch })
+        Ok(Blur { weights, mirrored })
     }
 }
 
@@ -43,23 +40,26 @@ pub(crate) fn bytes(cells: usize, patch: usize) -> usize {
 /// One scorer's memory: one image at a time, for any batch.
 pub(crate) struct Pixels<B: Backend> {
     blur: Arc<Blur<B>>,
+    /// Pixels of a cell.
+    patch: usize,
     columns: B::Buffer,
     pixels: B::Buffer,
     valid: B::Buffer,
 }
 
 impl<B: Backend> Pixels<B> {
-    /// Memory for maps of up to `cells` cells.
+    /// Memory for maps of up to `cells` cells of `patch` pixels.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Device`] where the device has no memory.
-    pub fn new(backend: &B, blur: Arc<Blur<B>>, cells: usize) -> Result<Self> {
-        let pixels = cells * blur.patch * blur.patch;
+    pub fn new(backend: &B, blur: Arc<Blur<B>>, patch: usize, cells: usize) -> Result<Self> {
+        let pixels = cells * patch * patch;
         Ok(Pixels {
-            columns: backend.buffer(Role::Stream, cells * blur.patch)?,
+            columns: backend.buffer(Role::Stream, cells * patch)?,
             pixels: backend.buffer(Role::Stream, pixels)?,
             valid: backend.buffer(Role::Stream, pixels)?,
             blur,
+            patch,
         })
     }
 
@@ -77,10 +77,9 @@ impl<B: Backend> Pixels<B> {
         [outputs, column]: [usize; 2],
     ) -> Result<()> {
         let (slots, grid) = (batch.slots(), batch.features.grid);
-        let Pixels { blur, columns, pixels, valid } = self;
+        let Pixels { blur, patch, columns, pixels, valid } = self;
         for slot in 0..slots {
-            let at =
-                Enlarge { map: slot, rows: grid.rows, cols: grid.cols, patch: blur.patch, mirrored: blur.mirrored };
+            let at = Enlarge { map: slot, rows: grid.rows, cols: grid.cols, patch: *patch, mirrored: blur.mirrored };
             backend.enlarge(&out.map, batch.valid, &at, &blur.weights, columns, pixels, valid)?;
             let largest = Largest {
                 maps: 1,

@@ -1,6 +1,6 @@
 //! A method with its options and its tiling. A bank is built for one setup, and a scorer runs one.
 
-use super::vit_options::{ROTATIONS, SIZE};
+use super::vit_options::{ROTATIONS, SIZE, TAPS};
 use super::{Method, Opt, OptKind, Options};
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +40,7 @@ impl Setup {
         let Some(tiling) = tiling else { return Ok(setup) };
         let vision = &arch.vision;
         let bank_per = if method.is_of_one_place() { BankPer::Tile } else { BankPer::Frame };
-        let tiling = tiling.settle(setup.size(vision)?, vision.patch_size, bank_per)?;
+        let tiling = tiling.settle(setup.size(vision)?, setup.cell(vision), bank_per)?;
         setup.tiled(tiling, arch, &own)
     }
 
@@ -103,9 +103,10 @@ impl Setup {
     /// [`ErrorKind::Argument`] as [`Tiling::check`], and for a tile of another size.
     pub(crate) fn check_tile(&self, vision: &VisionArch) -> Result<()> {
         let Some(tiling) = &self.tiling else { return Ok(()) };
-        tiling.check(vision.patch_size)?;
+        let cell = self.cell(vision);
+        tiling.check(cell)?;
         let size = self.size(vision)?;
-        if size / vision.patch_size == tiling.tile / vision.patch_size {
+        if size / cell == tiling.tile / cell {
             return Ok(());
         }
         let message = format!(
@@ -113,7 +114,7 @@ impl Setup {
              where the method has it",
             tiling.tile,
             self.method.name(),
-            size / vision.patch_size * vision.patch_size
+            size / cell * cell
         );
         Err(Error::new(ErrorKind::Argument, message))
     }
@@ -148,11 +149,12 @@ impl Setup {
         if let Some(mask) = mask {
             mask.check(width, height)?;
         }
+        let cell = self.cell(vision);
         match &self.tiling {
-            None => Ok(Look::whole(View::whole(self.plan(vision, width, height, fit)?, mask, vision.patch_size))),
+            None => Ok(Look::whole(View::whole(self.plan(vision, width, height, fit)?, mask, cell))),
             Some(tiling) => {
-                let layout = Layout::new(tiling, vision.patch_size, width, height)?;
-                Look::tiled(layout, mask, vision.patch_size, &vision.preprocessing)
+                let layout = Layout::new(tiling, cell, width, height)?;
+                Look::tiled(layout, mask, cell, &vision.preprocessing)
             }
         }
     }
@@ -181,19 +183,28 @@ impl Setup {
         self.method.wants(arch, &self.options)
     }
 
+    /// Side in pixels of a cell of its maps.
+    pub(crate) fn cell(&self, vision: &VisionArch) -> usize {
+        // A transformer has one side; a method without the option would make an error, which takes memory, of every frame.
+        match vision.resnet {
+            None => vision.patch_size,
+            Some(_) => vision.cell(self.options.counts(TAPS).unwrap_or_default()),
+        }
+    }
+
     /// The size that views are resized to.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a size smaller than a patch.
     pub(crate) fn size(&self, vision: &VisionArch) -> Result<usize> {
         let size = self.method.size(&self.options)?.unwrap_or(vision.image_size);
-        if size >= vision.patch_size {
+        let cell = self.cell(vision);
+        if size >= cell {
             return Ok(size);
         }
         let message = format!(
-            "the option `size` is {size}, but a patch of the encoder has {} x {0} pixels: use a size of several \
-            patches",
-            vision.patch_size
+            "the option `size` is {size}, but a patch of the encoder has {cell} x {cell} pixels: use a size of several \
+            patches"
         );
         Err(Error::new(ErrorKind::Argument, message))
     }
@@ -211,7 +222,7 @@ impl Setup {
     /// # Errors
     /// As [`Setup::size`].
     pub(crate) fn grid(&self, vision: &VisionArch) -> Result<Grid> {
-        Ok(Grid::square(self.size(vision)? / vision.patch_size))
+        Ok(Grid::square(self.size(vision)? / self.cell(vision)))
     }
 
     /// Checks that banks of `self` and of `other` can serve the same scorers. `what` names the holder of the current

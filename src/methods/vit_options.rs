@@ -20,7 +20,7 @@ const DINO_SIZE: usize = 448;
 pub(crate) const fn taps(default: &'static str) -> Opt {
     Opt {
         name: TAPS,
-        help: "encoder blocks whose patch tokens are compared, counted from 1, such as 6,12",
+        help: "encoder blocks whose patch tokens are compared, counted from 1, such as 6,12; stages of a ResNet",
         kind: OptKind::ModelCounts { low: 1, high: 1024, default },
         of_prompts: false,
     }

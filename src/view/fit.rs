@@ -13,7 +13,8 @@ use crate::error::{Error, ErrorKind};
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// The shorter side becomes `size` and the middle of the longer side is kept: torchvision's `Resize` and
-    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are cut off.
+    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are cut off. For an encoder that was
+    /// trained on the middle of larger pictures, the shorter side becomes 8/7 of `size`, and a margin is cut off, too.
     #[default]
     Crop,
     /// The longer side becomes `size`; the picture is centred on a canvas of neutral grey.
@@ -37,14 +38,17 @@ impl Fit {
         }
     }
 
-    /// The geometry of both axes for a picture of `width` x `height` pixels. None of the three numbers is zero.
-    pub(super) fn spans(self, width: usize, height: usize, size: usize) -> [Span; 2] {
+    /// The geometry of both axes for a picture of `width` x `height` pixels, whose shorter side becomes `crop` before the
+    /// crop. None of the numbers is zero.
+    pub(super) fn spans(self, width: usize, height: usize, size: usize, crop: usize) -> [Span; 2] {
         let (short, long) = (width.min(height), width.max(height));
         [width, height].map(|source| {
             let resized = match self {
                 // int(size * long / short): floor, as in torchvision.
-                Fit::Crop | Fit::Trim if source == short => size,
-                Fit::Crop | Fit::Trim => scaled(size, long, short, 0),
+                Fit::Crop if source == short => crop,
+                Fit::Crop => scaled(crop, long, short, 0),
+                Fit::Trim if source == short => size,
+                Fit::Trim => scaled(size, long, short, 0),
                 Fit::Letterbox if source == long => size,
                 Fit::Letterbox => scaled(size, short, long, long / 2).max(1),
                 Fit::Stretch => size,
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn sides_of_the_resized_picture() {
-        let resized = |fit: Fit, width, height, size| fit.spans(width, height, size).map(|span| span.resized);
+        let resized = |fit: Fit, width, height, size| fit.spans(width, height, size, size).map(|span| span.resized);
         assert_eq!(resized(Fit::Crop, 1280, 1024, 240), [300, 240]);
         assert_eq!(resized(Fit::Crop, 207, 301, 240), [240, 348]); // 348.98 rounds down
         assert_eq!(resized(Fit::Crop, 240, 999, 240), [240, 999]);
@@ -162,6 +166,9 @@ mod tests {
         assert_eq!(resized(Fit::Stretch, 1, 9000, 24), [24, 24]);
         assert_eq!(resized(Fit::Trim, 207, 301, 240), [240, 348]);
         assert_eq!(resized(Fit::Trim, 301, 207, 240), [348, 240]);
+        // torchvision's Resize(256) and CenterCrop(224), of either side.
+        let [x, y] = Fit::Crop.spans(301, 207, 224, 256);
+        assert_eq!((x.resized, x.kept, y.resized, y.kept), (372, 74..298, 256, 16..240));
     }
 
     #[test]

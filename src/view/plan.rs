@@ -55,7 +55,7 @@ impl Plan {
                 ));
             }
         }
-        let [x, y] = fit.spans(width, height, size);
+        let [x, y] = fit.spans(width, height, size, preprocessing.resize.before_crop(size));
         if x.target.max(y.target) > MAX_SIDE {
             let message = format!(
                 "a picture of {width} x {height} pixels whose shorter side becomes {size} is {} x {} pixels: the \

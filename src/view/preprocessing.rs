@@ -34,6 +34,9 @@ pub enum ResizeMode {
     Shortest,
     /// Both sides to the size of the input: [`Fit::Stretch`].
     Squash,
+    /// The shorter side to 8/7 of the size of the input, then the middle: torchvision's 256 and 224. [`Fit::Crop`] leaves
+    /// out this margin on every side.
+    Margin,
 }
 
 impl ResizeMode {
@@ -42,14 +45,23 @@ impl ResizeMode {
         match self {
             ResizeMode::Shortest => "shortest",
             ResizeMode::Squash => "squash",
+            ResizeMode::Margin => "margin",
         }
     }
 
     /// The same as a [`Fit`].
     pub fn fit(self) -> Fit {
         match self {
-            ResizeMode::Shortest => Fit::Crop,
+            ResizeMode::Shortest | ResizeMode::Margin => Fit::Crop,
             ResizeMode::Squash => Fit::Stretch,
+        }
+    }
+
+    /// What the shorter side of a picture becomes before the middle of `size` pixels is cut out.
+    pub(super) fn before_crop(self, size: usize) -> usize {
+        match self {
+            ResizeMode::Shortest | ResizeMode::Squash => size,
+            ResizeMode::Margin => size * 8 / 7,
         }
     }
 }
@@ -87,6 +99,10 @@ impl Preprocessing {
         filter: Filter::Bicubic,
         resize: ResizeMode::Shortest,
     };
+
+    /// That of torchvision's ResNets.
+    pub const TORCHVISION: Preprocessing =
+        Preprocessing { filter: Filter::Bilinear, resize: ResizeMode::Margin, ..Preprocessing::IMAGENET };
 
     /// `[channel][value]`: `(value / 255 - mean) / std`, each step rounded to f32 as torch does.
     pub fn value_table(&self) -> ValueTable {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::families::{Family, Interpolation, dinov2};
+use super::families::{Family, Interpolation, dinov2, resnet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::VOCABULARY;
 use crate::view::{Fit, Plan, Preprocessing};
@@ -28,16 +28,17 @@ pub struct Arch {
     pub alpha: f32,
 }
 
-/// The vision transformer.
+/// The image tower: a vision transformer, or a ResNet, which has the fields of a transformer as far as they have a
+/// meaning for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisionArch {
     /// Side of the square input in pixels.
     pub image_size: usize,
-    /// Side of a square patch in pixels.
+    /// Side of a square patch in pixels; of a ResNet, of a cell of its first stage.
     pub patch_size: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream; of a ResNet, of its last stage.
     pub width: usize,
-    /// Number of blocks.
+    /// Number of blocks; of a ResNet, of stages.
     pub layers: usize,
     /// Attention heads of a block.
     pub heads: usize,
@@ -49,6 +50,24 @@ pub struct VisionArch {
     pub mlp_width: usize,
     /// How pictures were prepared in training.
     pub preprocessing: Preprocessing,
+    /// The convolutions of a ResNet; none for a transformer.
+    pub resnet: Option<ResNetArch>,
+}
+
+/// Stages of a ResNet.
+pub const STAGES: usize = 4;
+
+/// A ResNet: a stem, and four stages of blocks. Each stage after the first halves the grid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResNetArch {
+    /// Width of the stem.
+    pub stem: usize,
+    /// Blocks of each stage.
+    pub blocks: [usize; STAGES],
+    /// Widths inside the bottlenecks of each stage; none for plain blocks of two convolutions.
+    pub inner: Option<[usize; STAGES]>,
+    /// Width of each stage.
+    pub widths: [usize; STAGES],
 }
 
 /// The MLP of a block.
@@ -88,6 +107,14 @@ impl VisionArch {
     /// As [`Plan::with`].
     pub fn plan(&self, width: usize, height: usize, fit: Fit) -> Result<Plan> {
         Plan::with(width, height, self.image_size, fit, &self.preprocessing)
+    }
+
+    /// Side in pixels of the cells of maps: a patch, or a cell of the first of the stages `taps` of a ResNet.
+    pub fn cell(&self, taps: &[usize]) -> usize {
+        match (self.resnet, taps.first()) {
+            (Some(_), Some(first)) => self.patch_size << first.saturating_sub(1).min(STAGES),
+            _ => self.patch_size,
+        }
     }
 
     /// Patches along one side; pixels beyond a whole number of patches are unused, as in a strided convolution.
@@ -211,6 +238,16 @@ impl Arch {
                 wrong.push(format!("{name} is {value}, expected {low} to {high}"));
             }
         }
+        if let Some(resnet) = &v.resnet {
+            let widths =
+                resnet.widths.iter().chain(resnet.inner.iter().flatten()).map(|&width| ("widths", width, 1, 16_384));
+            let blocks = resnet.blocks.iter().map(|&blocks| ("blocks", blocks, 1, 256));
+            for (name, value, low, high) in widths.chain(blocks).chain([("stem", resnet.stem, 1, 16_384)]) {
+                if !(low..=high).contains(&value) {
+                    wrong.push(format!("{name}: {value}, expected {low} to {high}"));
+                }
+            }
+        }
         if wrong.is_empty() {
             self.validate_relations(&mut wrong);
         }
@@ -235,12 +272,16 @@ impl Arch {
         } else if v.patches() > MAX_PATCHES {
             wrong.push(format!("an image has {} patches, expected at most {MAX_PATCHES}", v.patches()));
         }
-        let layout = self.family.vit();
-        if self.text.is_some() != self.family.has_text()
-            || (layout.projection.is_none() && self.embed_dim != v.width)
-            || (layout.registers.is_none() && v.registers > 0)
-            || (layout.block.gated_mlp.is_none() && v.mlp == Mlp::SwiGlu)
-        {
+        let parts = match self.family.vit() {
+            None => v.resnet.is_some() && self.embed_dim == v.width && v.registers == 0 && v.mlp == Mlp::Gelu,
+            Some(layout) => {
+                v.resnet.is_none()
+                    && (layout.projection.is_some() || self.embed_dim == v.width)
+                    && (layout.registers.is_some() || v.registers == 0)
+                    && (layout.block.gated_mlp.is_some() || v.mlp != Mlp::SwiGlu)
+            }
+        };
+        if self.text.is_some() != self.family.has_text() || !parts {
             wrong
                 .push(format!("a part that the family {} does not have, or lacks one that it has", self.family.name()));
         }
@@ -263,6 +304,17 @@ impl fmt::Display for Arch {
     /// One line each for the image tower, pixels, the text tower if there is one, and the rest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v = &self.vision;
+        if let Some(own) = &v.resnet {
+            let name = resnet::name_of(self).map(|name| format!(", {name}")).unwrap_or_default();
+            let kind = if own.inner.is_some() { "bottlenecks" } else { "blocks" };
+            writeln!(f, "ResNet{name}")?;
+            writeln!(
+                f,
+                "vision: image {0} x {0}, four stages of {1:?} {kind}, {2:?} wide, cells of 4, 8, 16 and 32 pixels",
+                v.image_size, own.blocks, own.widths
+            )?;
+            return write!(f, "pixels: {}\nembedding {}", v.preprocessing, self.embed_dim);
+        }
         if self.family == Family::Dinov2 {
             let name = dinov2::name_of(self);
             writeln!(f, "DINOv2{}", name.map(|name| format!(", {name}")).unwrap_or_default())?;

@@ -65,7 +65,8 @@ pub(crate) fn preprocessing(folder: &Path, arch: &Arch) -> Result<Option<Preproc
     let open_clip = |json: &Value| json.get("preprocess_cfg").map(|value| pixels::open_clip(value, side));
     let processor = |json: &Value| json.get("image_processor").map(|value| pixels::hugging_face(value, fixed));
     let preprocessor = |json: &Value| Some(pixels::hugging_face(json, fixed));
-    let timm = |json: &Value| json.get("pretrained_cfg").map(pixels::timm);
+    let usual = arch.family.preprocessing();
+    let timm = |json: &Value| json.get("pretrained_cfg").map(|value| pixels::timm(value, &usual));
     type Read<'a> = &'a dyn Fn(&Value) -> Option<Result<Preprocessing>>;
     let files: [(&str, Read<'_>); 4] = [
         ("open_clip_config.json", &open_clip),

@@ -177,7 +177,7 @@ impl<'a> Section<'a> {
         if key == "layers" && value.is_array() {
             return Err(self.wrong(
                 key,
-                "a positive whole number (a list means a ResNet, which this engine does not support)",
+                "a positive whole number (a list means a CLIP with a ResNet, which this engine does not support)",
                 value,
             ));
         }

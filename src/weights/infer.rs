@@ -9,12 +9,12 @@ use crate::tensor::shape_text;
 
 impl Arch {
     /// The architecture of a model whose tensors have these names and shapes. The family is recognised by the name of
-    /// the patch convolution.
+    /// the first convolution.
     ///
     /// Assumes what shapes do not show. CLIP: attention heads of width 64 in both towers, exact GELU (OpenAI's own
     /// weights need a configuration with `quick_gelu`), an image side that is a whole number of patches, CLIP's
     /// preprocessing, published taps, alpha 1. DINOv2: heads of width 64, ImageNet's preprocessing, the last block as
-    /// the tap.
+    /// the tap. ResNets: inputs of 224 pixels, torchvision's preprocessing.
     ///
     /// # Errors
     /// [`ErrorKind::Weights`] where a needed tensor is missing or has an unexpected shape, [`ErrorKind::Config`] where
@@ -65,8 +65,8 @@ impl Shapes<'_> {
 
 pub(super) fn unclear(kind: ErrorKind, why: &str) -> Error {
     let message = format!(
-        "cannot infer the architecture from the tensors alone: {why}; expected a CLIP model in open_clip's layout or \
-        a DINOv2 model in the official one. An unusual model needs its JSON configuration (--config, or \
+        "cannot infer the architecture from the tensors alone: {why}; expected a CLIP model in open_clip's layout, \
+        a DINOv2 model in the official one, or a ResNet in torchvision's. An unusual model needs its JSON configuration (--config, or \
         `config.json` beside the weights)"
     );
     Error::new(kind, message)

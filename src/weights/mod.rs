@@ -5,8 +5,8 @@
 //! files and checks them; [`random::write`] writes a seeded model of any architecture in the same layout; [`inspect()`]
 //! reports on a file without failing at the first problem.
 //!
-//! Names and shapes are those of the family's own files: open_clip's, as in the published InCTRL checkpoint, and
-//! DINOv2's official ones. A [`Family`] assigns a role to each name.
+//! Names and shapes are those of the family's own files: open_clip's, as in the published InCTRL checkpoint, DINOv2's
+//! official ones, and torchvision's. A [`Family`] assigns a role to each name.
 //!
 //! Invariants of an open [`Weights`]: every tensor of the table is present once, in f32, f16 or bf16, with the table's
 //! shape and only finite numbers; [`Weights::hash`] identifies architecture and contents; a tensor whose bytes have
@@ -48,10 +48,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use arch::{Arch, Mlp, TextArch, VisionArch};
+pub use arch::{Arch, Mlp, ResNetArch, STAGES, TextArch, VisionArch};
 pub(crate) use beside::{MAX_CONFIG, check_tokeniser, folder_of, preprocessing, read_text};
 pub(crate) use config::{is_hugging_face, is_timm, read as read_config};
-pub use families::{BlockLayout, Family, Interpolation, VitLayout};
+pub use families::{BlockLayout, Family, Interpolation, VitLayout, resnet};
 pub(crate) use file::{TensorFile, header_for, storage, stored_as};
 pub(crate) use foreign::common_prefix;
 pub use inspect::{FileSummary, Inspection, inspect};

@@ -127,8 +127,9 @@ pub(super) fn open_clip(value: &Value, side: usize) -> Result<Preprocessing> {
         None => ResizeMode::Shortest,
         Some(name) if name == "shortest" => ResizeMode::Shortest,
         Some(name) if name == "squash" => ResizeMode::Squash,
+        Some(name) if name == "margin" => ResizeMode::Margin,
         Some(other) => {
-            reader.refuse("resize_mode", "shortest or squash", other);
+            reader.refuse("resize_mode", "shortest, squash or margin", other);
             ResizeMode::Shortest
         }
     };
@@ -143,19 +144,25 @@ pub(super) fn open_clip(value: &Value, side: usize) -> Result<Preprocessing> {
     reader.finish(Preprocessing { mean, std, filter, resize })
 }
 
-/// timm's configuration of a pretrained model. Its sizes are ignored.
+/// timm's configuration of a pretrained model of a family that is prepared as in `usual`. Its sizes are ignored.
 ///
 /// # Errors
 /// As [`open_clip`].
-pub(super) fn timm(value: &Value) -> Result<Preprocessing> {
+pub(super) fn timm(value: &Value, usual: &Preprocessing) -> Result<Preprocessing> {
     let mut reader = Reader::new("pretrained_cfg", value)?;
-    let imagenet = Preprocessing::IMAGENET;
-    let (mean, std) = (reader.channels("mean", imagenet.mean), reader.channels("std", imagenet.std));
-    if let Some(other) = reader.get("interpolation").filter(|name| *name != "bicubic") {
-        reader.refuse("interpolation", "bicubic", other);
+    let (mean, std) = (reader.channels("mean", usual.mean), reader.channels("std", usual.std));
+    let filter = usual.filter.name();
+    if let Some(other) = reader.get("interpolation").filter(|name| *name != filter) {
+        reader.refuse("interpolation", filter, other);
+    }
+    // DINOv2 sees pictures of any size; a ResNet the middle of a larger one.
+    if usual.resize == ResizeMode::Margin
+        && let Some(other) = reader.get("crop_pct").filter(|share| share.as_f64() != Some(0.875))
+    {
+        reader.refuse("crop_pct", "0.875", other);
     }
     // The rest describes the model's origin, its classifier, and the size at which it was evaluated.
-    reader.finish(Preprocessing { mean, std, ..imagenet })
+    reader.finish(Preprocessing { mean, std, ..*usual })
 }
 
 /// Hugging Face's image processor, of a model with an input of `side` x `side` pixels (CLIP) or of any size (DINOv2).
@@ -293,8 +300,11 @@ mod tests {
         assert!(hugging_face(&dinov2, Some(256)).unwrap_err().to_string().contains("CLIPImageProcessor"));
         let pretrained = json!({"tag": "lvd142m", "input_size": [3, 518, 518], "interpolation": "bicubic", "crop_pct": 1.0,
             "mean": imagenet.mean, "std": HALF, "num_classes": 0});
-        assert_eq!(timm(&pretrained).unwrap(), Preprocessing { std: HALF, ..imagenet });
-        assert!(timm(&json!({"interpolation": "bilinear"})).is_err());
+        assert_eq!(timm(&pretrained, &imagenet).unwrap(), Preprocessing { std: HALF, ..imagenet });
+        assert!(timm(&json!({"interpolation": "bilinear"}), &imagenet).is_err());
+        let torchvision = Preprocessing::TORCHVISION;
+        assert_eq!(timm(&json!({"interpolation": "bilinear", "crop_pct": 0.875}), &torchvision).unwrap(), torchvision);
+        assert!(timm(&json!({"crop_pct": 0.95}), &torchvision).unwrap_err().to_string().contains("0.875"));
     }
 
     #[test]

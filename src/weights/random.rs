@@ -14,7 +14,7 @@ use super::arch::Arch;
 use super::families::Family;
 use super::file::{header_for, stored_as};
 use super::outliers::{Planted, planted};
-use super::table::{TensorSpec, table, unused};
+use super::table::{TensorSpec, table, takes_heads, unused};
 use crate::atomic_file::write_atomically;
 use crate::error::{Error, ErrorKind, Result};
 use crate::split_mix::{STEP, mix};
@@ -40,6 +40,10 @@ pub fn write(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Re
 /// # Errors
 /// As [`write()`].
 pub fn write_with_outliers(path: impl AsRef<Path>, arch: &Arch, seed: u64, dtype: DType) -> Result<()> {
+    if arch.family.vit().is_none() {
+        let message = "outliers are those of transformers, and this is a ResNet: leave them out";
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     write_planted(path.as_ref(), arch, seed, dtype, |name| planted(arch, seed, name))
 }
 
@@ -51,8 +55,10 @@ fn write_planted(
     planted: impl Fn(&str) -> Vec<Planted>,
 ) -> Result<()> {
     arch.validate()?;
-    // With heads, which belong to taps.
-    arch.trained_taps()?;
+    if takes_heads(arch) {
+        // With heads, which belong to taps.
+        arch.trained_taps()?;
+    }
     let mut tensors = Vec::new();
     for spec in table(arch).into_iter().chain(unused(arch)) {
         let Some(values) = values(&spec, arch) else {
@@ -110,6 +116,19 @@ fn values(spec: &TensorSpec, arch: &Arch) -> Option<Values> {
     let (module, field) = spec.name.rsplit_once('.').unwrap_or(("", &spec.name));
     let (parent, layer) = module.rsplit_once('.').unwrap_or(("", module));
     let residual = |layers: usize| (4.0 / layers as f64).min(1.0).sqrt();
+    if let Some(resnet) = &arch.vision.resnet {
+        // A rectifier halves the second moment, and the last convolution of a block adds little to what it passes on.
+        let last = if resnet.inner.is_some() { "bn3" } else { "bn2" };
+        return match (layer, field) {
+            (_, "num_batches_tracked") => Some(Values::Count(100)),
+            ("conv1" | "conv2" | "conv3" | "0", "weight") => normal(0.0, (2.0 / inputs).sqrt()),
+            (norm, "weight") if norm == last && !parent.is_empty() => normal(0.3, 0.05),
+            ("bn1" | "bn2" | "bn3" | "1", "weight" | "running_var") => normal(1.0, 0.1),
+            ("bn1" | "bn2" | "bn3" | "1", "bias") => normal(0.0, 0.1),
+            ("bn1" | "bn2" | "bn3" | "1", "running_mean") => normal(0.0, 0.2),
+            _ => None,
+        };
+    }
     if arch.family == Family::Dinov2 {
         return match (layer, field) {
             ("", "mask_token") => normal(0.0, 1.0),

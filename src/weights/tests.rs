@@ -29,6 +29,7 @@ pub(super) fn tiny() -> Arch {
             mlp: Mlp::Gelu,
             mlp_width: 20,
             preprocessing: Preprocessing::CLIP,
+            resnet: None,
         },
         text: Some(TextArch { context_length: 9, vocab_size: 50, width: 6, heads: 3, layers: 2, mlp_width: 24 }),
         quick_gelu: false,

@@ -49,6 +49,7 @@ mod ops;
 mod outliers;
 mod precision;
 mod preprocessing;
+mod resnet;
 mod rooms;
 mod tiles;
 #[path = "../common/tiles.rs"]

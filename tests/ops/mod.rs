@@ -29,6 +29,7 @@ mod gelu;
 mod inctrl_heads;
 mod join_layers;
 mod layer_norm;
+mod levels;
 mod linear;
 mod mean_of_largest;
 mod nearest_distance;

@@ -33,8 +33,15 @@ fn spade_image<B: SpadeOps>(backends: &mut [B]) {
             let bank = backend.bank(&[tensor]).unwrap();
             let class = input(backend, Role::Stream, &class);
             let mut out = output(backend, Role::Result, 3 * (views + 1));
-            let at =
-                ImageDistance { views: 0..views, first_slot: 1, images: 0, embedding: width, out_pitch: 3, column: 2 };
+            let at = ImageDistance {
+                views: 0..views,
+                first_slot: 1,
+                images: 0,
+                embedding: width,
+                unit: true,
+                out_pitch: 3,
+                column: 2,
+            };
             let with = backend.image_ops().unwrap();
             backend.image_distance(&with, &class, &at, &bank, &mut out).unwrap();
             let all = finish(backend, &out, 3 * (views + 1));

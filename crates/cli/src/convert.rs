@@ -9,7 +9,7 @@ use super::Outcome;
 use super::console::{Progress, result, say};
 use super::weights::DTypeName;
 
-/// Convert a checkpoint of CLIP or DINOv2 (PyTorch, open_clip, Hugging Face, timm, OpenAI) to a safetensors file for
+/// Convert a checkpoint of CLIP, DINOv2 or a ResNet (PyTorch, open_clip, Hugging Face, timm, OpenAI) to a safetensors file for
 /// --weights
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -227,8 +227,8 @@ impl Tally {
         doubts.tell(queries);
         if cut > 0 {
             say(&format!(
-                "note: {cut} of {queries} images are not square, and fit {fit} cuts off their ends (up to {:.0} % of \
-                the area); letterbox and stretch use the whole image",
+                "note: fit {fit} leaves out a part of {cut} of {queries} images (up to {:.0} % of the area); letterbox and \
+                stretch use the whole image",
                 100.0 * (1.0 - least_seen)
             ));
         }

@@ -16,7 +16,7 @@ use super::console::{Progress, result};
 #[derive(Subcommand)]
 pub enum Command {
     Inspect(InspectArgs),
-    Random(RandomArgs),
+    Random(Box<RandomArgs>),
 }
 
 /// Report on a model: files, architecture, size, and every problem; exit code 1 if it cannot be used
@@ -43,7 +43,8 @@ The same arguments give the same file on every machine.
 
 Example:
   inctrl weights random --arch vit-b-16-plus-240 --seed 1 -o W.safetensors
-  inctrl weights random --arch dinov2-vit-s-14-reg4 -o W.safetensors")]
+  inctrl weights random --arch dinov2-vit-s-14-reg4 -o W.safetensors
+  inctrl weights random --arch wide-resnet50-2 -o W.safetensors")]
 pub struct RandomArgs {
     #[command(flatten)]
     arch: ArchArgs,
@@ -111,6 +112,7 @@ pub fn run(command: Command) -> Result<Outcome> {
             }
         }
         Command::Random(args) => {
+            let args = *args;
             let arch = args.arch.read()?;
             let progress = Progress::new();
             progress.step("writing random weights");

@@ -39,6 +39,20 @@ pub(super) enum Epilogue {
     Store,
     Add,
     Gelu(Gelu),
+    Relu,
+    AddRelu,
+}
+
+impl Linear {
+    /// Numbers of a row that it multiplies.
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Numbers of a row of its result.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
 }
 
 impl Cpu {
@@ -276,6 +290,9 @@ impl Epilogue {
                 Epilogue::Store => y,
                 Epilogue::Add => simd.add(simd.load(out), y),
                 Epilogue::Gelu(kind) => math::gelu(simd, kind, y),
+                // The second operand wins where one is not a number.
+                Epilogue::Relu => simd.max(simd.splat(0.0), y),
+                Epilogue::AddRelu => simd.max(simd.splat(0.0), simd.add(simd.load(out), y)),
             };
             simd.store(y, out);
         }

@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{
-    AttentionShape, Backend, BankRole, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken,
-    Precision, Role, Search, Sequences, Subspace, Windows, need,
+    AttentionShape, Backend, BankRole, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, LevelOps, Norm,
+    PoolToken, Precision, Role, Search, Sequences, Subspace, Windows, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -22,9 +22,11 @@ use crate::tensor::TensorView;
 use crate::view::View;
 
 mod attention;
+mod bank;
 mod bf16;
 mod blocks;
 mod bytes;
+mod convolve;
 mod crew;
 mod embed;
 mod enlarge;
@@ -34,17 +36,24 @@ mod int8;
 mod join_layers;
 mod layer_norm;
 mod level;
+mod levels;
 mod linear;
 mod math;
+mod max_pool;
+mod mean_cells;
 mod mean_of_largest;
 mod nearest_distance;
+mod nearest_euclidean;
 mod packed;
 mod patch_nn;
 mod plain_patches;
 mod pool;
+mod pool_columns;
+mod pool_neighbours;
 mod pool_rows;
 mod preprocess;
 mod reduce;
+mod resample;
 mod residual_mean;
 mod roofline;
 mod rows;
@@ -56,12 +65,15 @@ mod unit_patches;
 mod window_tokens;
 
 use attention::{Operands, Queries};
+pub use bank::Bank;
+use bank::Tensor;
 use bf16::Bf16Isa;
 use bytes::ByteIsa;
+pub(crate) use convolve::unfolded_len;
 pub(crate) use gram::Matrices;
 use level::{Instructions, Level};
 use linear::{Epilogue, Linear};
-use patch_nn::{Candidate, Integers};
+use patch_nn::Candidate;
 use pool::Pool;
 pub use roofline::{InstructionPeak, roofline};
 pub(crate) use rows::RowArithmetic;
@@ -82,6 +94,8 @@ pub struct Cpu {
     int8: Option<ByteIsa>,
     /// The rounded or quantised left operand of a product.
     rounded: Vec<i32>,
+    /// The neighbourhoods of a band of a convolution.
+    unfolded: Vec<f32>,
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
     nearest: patch_nn::Memory,
@@ -112,50 +126,6 @@ impl Scratch {
     fn take_both(&mut self, floats: usize, words: usize) -> (&mut [f32], &mut [i32]) {
         (&mut self.floats[..floats], &mut self.words[..words])
     }
-}
-
-/// The tensors of a bank.
-pub struct Bank(Vec<Tensor>);
-
-/// A tensor where the bank keeps it; unit rows with a quarter as much again for their bytes, and of many rows up to an
-/// eighth for those along axes.
-struct Tensor {
-    values: Arc<Vec<f32>>,
-    /// Layers, rows of a layer, width.
-    shape: [usize; 3],
-    role: BankRole,
-    integers: Option<Integers>,
-}
-
-impl Bank {
-    /// The unit rows at place `tensor`.
-    fn rows(&self, op: &'static str, tensor: usize) -> Result<&Tensor> {
-        let found = self.0.get(tensor).filter(|found| found.role == BankRole::Rows);
-        found.ok_or_else(|| missing(op, tensor))
-    }
-
-    /// The unit rows at place `tensor`: the elements, and their layers, rows of a layer and width.
-    pub(crate) fn unit_rows(&self, op: &'static str, tensor: usize) -> Result<(&[f32], [usize; 3])> {
-        let found = self.rows(op, tensor)?;
-        Ok((&found.values, found.shape))
-    }
-
-    /// The numbers at place `tensor`, whatever their extents.
-    pub(crate) fn any_numbers(&self, op: &'static str, tensor: usize) -> Result<(&[f32], [usize; 3])> {
-        let found = self.0.get(tensor).filter(|found| found.role == BankRole::Numbers);
-        found.map(|found| (&found.values[..], found.shape)).ok_or_else(|| missing(op, tensor))
-    }
-
-    /// The numbers at place `tensor`, `len` of them.
-    pub(crate) fn numbers(&self, op: &'static str, tensor: usize, len: usize) -> Result<&[f32]> {
-        let found = self.0.get(tensor).filter(|found| found.role == BankRole::Numbers && found.values.len() == len);
-        found.map(|found| &found.values[..]).ok_or_else(|| missing(op, tensor))
-    }
-}
-
-fn missing(op: &'static str, tensor: usize) -> Error {
-    Error::new(ErrorKind::Internal, format!("{op}: the bank has no tensor of the kind and size at place {tensor}"))
-        .in_operation(op)
 }
 
 /// Bytes that a queue takes beside its buffers: the scratch memory of its `threads` threads for a tower of `tokens`
@@ -221,6 +191,7 @@ impl Cpu {
             bf16: bf16.filter(|_| precision != Precision::F32),
             int8: int8.filter(|_| precision == Precision::Int8),
             rounded: Vec::new(),
+            unfolded: Vec::new(),
             pool,
             preprocess: preprocess::Pixels::default(),
             nearest: patch_nn::Memory::default(),
@@ -261,6 +232,7 @@ impl Backend for Cpu {
             bf16: self.bf16,
             int8: self.int8,
             rounded: Vec::new(),
+            unfolded: Vec::new(),
             pool: self.pool.beside(Scratch::default),
             preprocess: preprocess::Pixels::default(),
             nearest: patch_nn::Memory::default(),
@@ -545,5 +517,9 @@ impl Backend for Cpu {
 
     fn mean_of_largest(&mut self, map: &Vec<f32>, valid: &Vec<f32>, at: &Largest, out: &mut Vec<f32>) -> Result<()> {
         self.run_mean_of_largest(map, valid, at, out)
+    }
+
+    fn levels(&mut self) -> Result<&mut dyn LevelOps<Vec<f32>, Linear, Bank>> {
+        Ok(self)
     }
 }

@@ -32,7 +32,7 @@ use cudarc::driver::CudaStream;
 
 use crate::backend::{
     AttentionShape, Backend, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision,
-    Role, Search, Sequences, Subspace, Windows, need,
+    Role, Search, Sequences, Subspace, Windows, need, unsupported,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -179,6 +179,9 @@ impl Cuda {
     /// [`ErrorKind::Config`] if they do not.
     pub fn check_arch(&self, arch: &Arch) -> Result<()> {
         let vision = &arch.vision;
+        if vision.resnet.is_some() {
+            return Err(unsupported(Self::KIND));
+        }
         let size = vision.width / vision.heads.max(1);
         if size == attention::HEAD_SIZE && vision.width.is_multiple_of(size) && vision.width <= layer_norm::MAX_WIDTH {
             return Ok(());

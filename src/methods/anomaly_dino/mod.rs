@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::distances::{self, FARTHEST};
 use super::{
-    BankContent, Fitting, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find,
+    BankContent, Fitting, Loaded, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, levels,
     load_on_every_device, rows,
 };
 use crate::backend::BankRole;
@@ -115,8 +115,8 @@ impl Method for AnomalyDino {
         turns.saturating_mul(cells).saturating_mul(4 * arch.vision.width)
     }
 
-    fn check_model(&self, _: &Weights) -> Result<()> {
-        Ok(())
+    fn check_model(&self, weights: &Weights) -> Result<()> {
+        levels::refuse(weights, self.name(), "compares the tokens of a transformer after its final norm")
     }
 
     fn join_views(&self, views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
@@ -152,11 +152,11 @@ impl Method for AnomalyDino {
         true
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         &[(PATCHES, BankRole::Rows)]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[PATCHES]
     }
 

@@ -169,11 +169,11 @@ impl Method for Inctrl {
         true
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         ON_DEVICE
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[TAPS, ADAPTED, CLS_MEAN, TEXT_PROTOTYPES]
     }
 

@@ -8,6 +8,7 @@ use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
 use crate::methods::distances::{OUTPUTS, largest_cell};
+use crate::methods::levels::{Join, Joined};
 use crate::methods::pixels::{Blur, Pixels};
 use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, not_finite};
 use crate::weights::{Arch, Weights};
@@ -28,7 +29,7 @@ struct Shared<B: Backend> {
 
 pub(super) fn load<B: Backend>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
     let arch = weights.arch().clone();
-    Ok(Arc::new(Shared { blur: Arc::new(Blur::new(backend, RADIUS, false, arch.vision.patch_size)?), arch }))
+    Ok(Arc::new(Shared { blur: Arc::new(Blur::new(backend, RADIUS, false)?), arch }))
 }
 
 /// One scorer's memory.
@@ -37,6 +38,8 @@ struct Comparer<B: Backend> {
     /// Which channels of the tokens side by side are compared.
     channels: Vec<f32>,
     pixels: Pixels<B>,
+    /// The rows of a ResNet.
+    levels: Option<Joined<B>>,
 }
 
 impl<B: Backend> Loaded<B> for Shared<B> {
@@ -44,12 +47,19 @@ impl<B: Backend> Loaded<B> for Shared<B> {
         self: Arc<Self>,
         backend: &B,
         options: &Options,
-        _: usize,
+        views: usize,
         _: usize,
         cells: usize,
     ) -> Result<Box<dyn Compare<B>>> {
-        let pixels = Pixels::new(backend, Arc::clone(&self.blur), cells)?;
-        Ok(Box::new(Comparer { taps: options.counts(TAPS)?.len(), channels: channels(&self.arch, options)?, pixels }))
+        let taps = options.counts(TAPS)?;
+        let pixels = Pixels::new(backend, Arc::clone(&self.blur), self.arch.vision.cell(taps), cells)?;
+        let levels = match self.arch.vision.resnet {
+            Some(_) => Some(Joined::new(backend, &self.arch, options, Join::Nearest, [views, cells])?),
+            None => None,
+        };
+        // The stages of a ResNet become one tap.
+        let taps = if levels.is_some() { 1 } else { taps.len() };
+        Ok(Box::new(Comparer { taps, channels: channels(&self.arch, options)?, pixels, levels }))
     }
 }
 
@@ -62,10 +72,17 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         after: &mut AfterStep<'_, B>,
     ) -> Result<()> {
         let (features, cells) = (batch.features, batch.cells());
+        let (tokens, width) = match &mut self.levels {
+            Some(levels) => {
+                let width = levels.width;
+                (levels.record(backend, features)?, width)
+            }
+            None => (&features.taps, features.width),
+        };
         for run in batch.runs {
-            let (at, shape) = (batch.search(run, DIRECTIONS), [self.taps, cells, features.width]);
+            let (at, shape) = (batch.search(run, DIRECTIONS), [self.taps, cells, width]);
             let bank = batch.banks[run.bank];
-            backend.subspace_distance(&features.taps, shape, &at, &BY, bank, batch.valid, &mut out.map)?;
+            backend.subspace_distance(tokens, shape, &at, &BY, bank, batch.valid, &mut out.map)?;
         }
         after(backend, "Mahalanobis")?;
         self.pixels.mean_of_largest(backend, batch, None, out, [OUTPUTS, 0])?;
@@ -76,9 +93,16 @@ impl<B: Backend> Compare<B> for Comparer<B> {
 
     /// Every patch leaves its token, also those that are not valid: places are compared, and these are left out of every map.
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, _: &[f32]) -> Result<Vec<NamedTensor>> {
-        let (grid, width) = (features.grid, features.width);
+        let grid = features.grid;
+        let (tokens, width) = match &mut self.levels {
+            Some(levels) => {
+                let width = levels.width;
+                (levels.record(backend, features)?, width)
+            }
+            None => (&features.taps, features.width),
+        };
         let mut taps = memory::zeros("the features of a prompt", self.taps * grid.cells() * width)?;
-        backend.download(&features.taps, &mut taps)?;
+        backend.download(tokens, &mut taps)?;
         if !taps.iter().all(|x| x.is_finite()) {
             return Err(not_finite("the features of a prompt"));
         }

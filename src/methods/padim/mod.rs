@@ -3,7 +3,8 @@
 //!
 //! | What | Where |
 //! |---|---|
-//! | features: concatenated tokens of the tapped blocks after the final norm, without scaling; a random subset of their channels | `compare.rs` |
+//! | features of a ResNet: its stages, on the grid of the first by the nearest cell, side by side | `methods/levels.rs` |
+//! | features of a transformer: concatenated tokens of the tapped blocks after the final norm, without scaling; a random subset of their channels | `compare.rs` |
 //! | a Gaussian for each position: covariance with divisor n - 1, plus 0.01 I | `gaussian.rs` |
 //! | distance of a patch: `sqrt((x - mean)ᵀ covariance⁻¹ (x - mean))` | `compare.rs` |
 //! | score of an image: the largest pixel of its blurred map | `compare.rs` |
@@ -17,12 +18,14 @@
 //! grid.
 
 use super::distances;
+use super::levels::{self, Join, Joined};
 use super::vit_options::{self, SIZE, TAPS};
 use super::{
-    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device,
-    pixels, rows,
+    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find,
+    load_on_every_device, pixels, rows,
 };
 use crate::backend::BankRole;
+use crate::backend::cpu::Cpu;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::split_mix::{STEP, mix};
@@ -68,11 +71,15 @@ impl Method for Padim {
         const {
             &[
                 vit_options::size(vit_options::USUAL_SIZE),
-                vit_options::taps("the last"),
+                vit_options::taps("the last; stages 1,2,3 of a ResNet"),
                 Opt {
                     name: DIMS,
                     help: "number of randomly drawn channels of the tokens to compare; all channels if there are no more",
-                    kind: OptKind::Count { low: 1, high: 65_536, default: 100 },
+                    kind: OptKind::ModelCount {
+                        low: 1,
+                        high: 65_536,
+                        default: "100; 550 of a ResNet with bottlenecks",
+                    },
                     of_prompts: false,
                 },
                 Opt {
@@ -92,7 +99,12 @@ impl Method for Padim {
     }
 
     fn settle(&self, arch: &Arch, options: &mut Options) {
+        if arch.vision.resnet.is_some() {
+            levels::settle(arch, options, &[1, 2, 3]);
+        }
         vit_options::settle(arch, options);
+        let bottlenecks = arch.vision.resnet.is_some_and(|resnet| resnet.inner.is_some());
+        options.settle(DIMS, Setting::Count(if bottlenecks { 550 } else { 100 }));
     }
 
     fn usual_fit(&self, arch: &Arch) -> Option<Fit> {
@@ -108,6 +120,9 @@ impl Method for Padim {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
+        if arch.vision.resnet.is_some() {
+            return levels::wants(options, false);
+        }
         Ok(Wants {
             taps: vit_options::tapped(arch, options)?,
             norm: true,
@@ -122,8 +137,11 @@ impl Method for Padim {
         cells.saturating_mul(8 * depth(arch, options))
     }
 
-    fn slot_bytes(&self, arch: &Arch, _: &Options, cells: usize) -> usize {
-        pixels::bytes(cells, arch.vision.patch_size)
+    fn slot_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
+        let rows =
+            if arch.vision.resnet.is_some() { Joined::<Cpu>::bytes(arch, options, Join::Nearest, cells) } else { 0 };
+        let cell = arch.vision.cell(options.counts(TAPS).unwrap_or_default());
+        pixels::bytes(cells, cell).saturating_add(rows)
     }
 
     fn announce(&self, arch: &Arch, options: &Options, prompts: usize, cells: usize) -> Option<String> {
@@ -214,7 +232,7 @@ impl Method for Padim {
         Ok(())
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         &[
             (MEAN, BankRole::Numbers),
             (DIRECTIONS, BankRole::Numbers),
@@ -223,7 +241,7 @@ impl Method for Padim {
         ]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[MEAN, DIRECTIONS, WEIGHTS, CHANNELS, GRID, TOKENS]
     }
 
@@ -232,6 +250,9 @@ impl Method for Padim {
 
 /// All channels of the tokens side by side.
 fn all_channels(arch: &Arch, options: &Options) -> usize {
+    if arch.vision.resnet.is_some() {
+        return levels::widths(arch, options).iter().sum();
+    }
     options.counts(TAPS).map_or(1, <[usize]>::len) * arch.vision.width
 }
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::reweight::{ReweightOps, Reweighted};
-use super::{PATCHES, REWEIGHT, TAPS};
+use super::{FEATURES, PATCHES, REWEIGHT, TAPS, join};
 use crate::backend::{Role, Search};
 use crate::encoder::vision::Features;
 use crate::error::Result;
 use crate::memory;
 use crate::methods::distances::{OUTPUTS, largest_cell};
+use crate::methods::levels::Joined;
 use crate::methods::{AfterStep, Batch, Compare, Loaded, NamedTensor, Options, Outputs, Run, not_finite, valid_rows};
-use crate::weights::Weights;
+use crate::weights::{Arch, Weights};
 
 /// Places of the bank's tensors on a device.
 const ROWS: usize = 0;
@@ -18,13 +19,12 @@ const AROUND: usize = 1;
 
 /// What all scorers share; the method has no weights of its own.
 struct Shared<B: ReweightOps> {
-    /// Width of a token.
-    width: usize,
+    arch: Arch,
     reweight: B::Reweight,
 }
 
 pub(super) fn load<B: ReweightOps>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
-    Ok(Arc::new(Shared::<B> { width: weights.arch().vision.width, reweight: backend.reweight_ops()? }))
+    Ok(Arc::new(Shared::<B> { arch: weights.arch().clone(), reweight: backend.reweight_ops()? }))
 }
 
 /// One scorer's memory.
@@ -34,6 +34,8 @@ struct Comparer<B: ReweightOps> {
     reweight: bool,
     /// The tokens of all taps side by side, `[views N, L W]`; empty for one tap.
     joined: B::Buffer,
+    /// The rows of a ResNet.
+    levels: Option<Joined<B>>,
     /// The nearest rows, `[slots, N]`.
     found: B::Buffer,
 }
@@ -43,18 +45,24 @@ impl<B: ReweightOps> Loaded<B> for Shared<B> {
         self: Arc<Self>,
         backend: &B,
         options: &Options,
-        _: usize,
+        views: usize,
         slots: usize,
         cells: usize,
     ) -> Result<Box<dyn Compare<B>>> {
-        let taps = options.counts(TAPS)?.len();
-        let width = if taps > 1 { taps * self.width } else { 0 };
+        let levels = match self.arch.vision.resnet {
+            Some(_) => Some(Joined::new(backend, &self.arch, options, join(options), [views, cells])?),
+            None => None,
+        };
+        // The stages of a ResNet become one tap.
+        let taps = if levels.is_some() { 1 } else { options.counts(TAPS)?.len() };
+        let width = if taps > 1 { taps * self.arch.vision.width } else { 0 };
         Ok(Box::new(Comparer::<B> {
             taps,
             reweight: options.switch(REWEIGHT)?,
             // No batch has more views than slots.
             joined: backend.buffer(Role::UnitRows, slots * cells * width)?,
             found: backend.buffer(Role::Nearest, slots * cells)?,
+            levels,
             shared: self,
         }))
     }
@@ -70,7 +78,10 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
     ) -> Result<()> {
         let (slots, cells, taps) = (batch.slots(), batch.cells(), self.taps as f32);
         let features = &batch.features;
-        let queries = if self.taps > 1 {
+        let is_unit = self.levels.is_none();
+        let queries = if let Some(levels) = &mut self.levels {
+            levels.record(backend, features)?
+        } else if self.taps > 1 {
             let shape = [self.taps, features.views * cells, features.width];
             backend.join_layers(&features.taps, shape, 1.0 / taps.sqrt(), &mut self.joined)?;
             &self.joined
@@ -79,6 +90,11 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
         };
         for run in batch.runs {
             let (at, bank) = (search(batch, run), batch.banks[run.bank]);
+            if !is_unit {
+                let (found, map) = (&mut self.found, &mut out.map);
+                backend.levels()?.nearest_euclidean(queries, &at, bank, found, Some(batch.valid), map)?;
+                continue;
+            }
             backend.nearest_distance(
                 queries,
                 &at,
@@ -114,7 +130,19 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
     }
 
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, valid: &[f32]) -> Result<Vec<NamedTensor>> {
-        let (cells, width) = (features.grid.cells(), features.width);
+        let cells = features.grid.cells();
+        if let Some(levels) = &mut self.levels {
+            let width = levels.width;
+            let mut found = memory::zeros("the features of a prompt", cells * width)?;
+            let rows = levels.record(backend, features)?;
+            backend.download(rows, &mut found)?;
+            if !found.iter().all(|x| x.is_finite()) {
+                return Err(not_finite("the features of a prompt"));
+            }
+            let (values, rows) = valid_rows(&found, valid, width)?;
+            return Ok(vec![NamedTensor { name: FEATURES, shape: vec![rows, width], values: values.into() }]);
+        }
+        let width = features.width;
         let mut taps = memory::zeros("the features of a prompt", self.taps * cells * width)?;
         backend.download(&features.taps, &mut taps)?;
         if !taps.iter().all(|x| x.is_finite()) {

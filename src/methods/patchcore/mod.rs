@@ -3,21 +3,25 @@
 //!
 //! | What | Where |
 //! |---|---|
-//! | features: tokens of the tapped blocks after the final norm, each scaled to unit length, concatenated, and divided by the root of their number | [`PatchCore`], `compare.rs` |
+//! | features of a transformer: tokens of the tapped blocks after the final norm, each scaled to unit length, concatenated, and divided by the root of their number | [`PatchCore`], `compare.rs` |
+//! | features of a ResNet, as the official code has them: the 3 x 3 neighbourhoods of a stage, averaged to 1024 numbers, enlarged to the grid of the first stage, side by side, averaged to 1024 | `methods/levels.rs` |
 //! | the bank: a coreset of all patches of the prompts, by greedy k-centre | `coreset.rs` |
 //! | distance of a patch: Euclidean, to the nearest row; of an image: the largest | `compare.rs` |
 //! | optional weight of the image's distance, from the neighbours of the nearest row | `reweight/` |
 //!
-//! A bank holds `patches` `[M, W]`, in the order in which they were chosen, and `neighbours` `[M, 9]`, the rows nearest
+//! A bank holds `patches` `[M, W]` of a transformer or `features` `[M, D]` of a ResNet, in the order in which they were chosen, and `neighbours` `[M, 9]`, the rows nearest
 //! to each (-1 if there are fewer) if the option `reweight` is on, and a single zero if it is off. Distances are those
 //! of the unit tokens side by side: the root of the number of tapped blocks is multiplied back.
 
 use super::distances;
+use super::levels::{self, Join, Joined};
 use super::vit_options::{self, ROTATIONS, SIZE, TAPS};
 use super::{
-    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, find, load_on_every_device, rows,
+    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find,
+    load_on_every_device, rows,
 };
 use crate::backend::BankRole;
+use crate::backend::cpu::Cpu;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
@@ -31,6 +35,7 @@ pub use reweight::{AROUND, ReweightOps, Reweighted};
 
 /// Names of the bank's tensors.
 const PATCHES: &str = "patches";
+const FEATURES: &str = "features";
 const NEIGHBOURS: &str = "neighbours";
 
 /// Options.
@@ -38,6 +43,12 @@ const CORESET: &str = "coreset";
 const ROWS: &str = "rows";
 const SEED: &str = "method-seed";
 const REWEIGHT: &str = "reweight";
+const LEVEL_DIMS: &str = "level-dims";
+const DIMS: &str = "dims";
+
+/// Their defaults.
+const USUAL_DIMS: &str = "1024 on a ResNet";
+const OFFICIAL_DIMS: usize = 1024;
 
 /// The method.
 pub struct PatchCore;
@@ -59,7 +70,7 @@ impl Method for PatchCore {
         const {
             &[
                 vit_options::size(vit_options::USUAL_SIZE),
-                vit_options::taps("the last"),
+                vit_options::taps("the last; stages 2,3 of a ResNet"),
                 vit_options::rotations(1),
                 Opt {
                     name: CORESET,
@@ -85,11 +96,29 @@ impl Method for PatchCore {
                     kind: OptKind::Switch { default: false },
                     of_prompts: false,
                 },
+                Opt {
+                    name: LEVEL_DIMS,
+                    help: "numbers that the neighbourhoods of each stage of a ResNet are averaged to",
+                    kind: OptKind::ModelCount { low: 1, high: 65_536, default: USUAL_DIMS },
+                    of_prompts: false,
+                },
+                Opt {
+                    name: DIMS,
+                    help: "numbers that the stages of a ResNet together are averaged to: the width of the bank",
+                    kind: OptKind::ModelCount { low: 1, high: 65_536, default: USUAL_DIMS },
+                    of_prompts: false,
+                },
             ]
         }
     }
 
     fn settle(&self, arch: &Arch, options: &mut Options) {
+        if arch.vision.resnet.is_some() {
+            levels::settle(arch, options, &[2, 3]);
+            for name in [LEVEL_DIMS, DIMS] {
+                options.settle(name, Setting::Count(OFFICIAL_DIMS));
+            }
+        }
         vit_options::settle(arch, options);
     }
 
@@ -106,6 +135,14 @@ impl Method for PatchCore {
     }
 
     fn wants(&self, arch: &Arch, options: &Options) -> Result<Wants> {
+        if arch.vision.resnet.is_some() {
+            return levels::wants(options, false);
+        }
+        if let Some(name) = [LEVEL_DIMS, DIMS].into_iter().find(|name| options.count(name).is_ok()) {
+            let message =
+                format!("the option `{name}` is for ResNets, and this encoder is a transformer: leave it out");
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         vit_options::unit_tokens(arch, options, false)
     }
 
@@ -115,6 +152,9 @@ impl Method for PatchCore {
     }
 
     fn slot_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize {
+        if arch.vision.resnet.is_some() {
+            return Joined::<Cpu>::bytes(arch, options, join(options), cells).saturating_add(4 * cells);
+        }
         // The tokens side by side, and the rows that were found.
         cells.saturating_mul(4 * width(arch, options) + 8)
     }
@@ -141,12 +181,12 @@ impl Method for PatchCore {
     }
 
     fn join_views(&self, views: Vec<Vec<NamedTensor>>, _: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
-        let views = views.iter().map(|view| find(view, PATCHES)).collect::<Result<Vec<_>>>()?;
+        let views = views.iter().map(|view| rows_of(view)).collect::<Result<Vec<_>>>()?;
         Ok(vec![rows::joined(&views)?])
     }
 
     fn fit(&self, prompts: &[Prompt], _: Vec<NamedTensor>, with: &mut Fitting<'_>) -> Result<BankContent> {
-        let parts = prompts.iter().map(|prompt| find(&prompt.tensors, PATCHES)).collect::<Result<Vec<_>>>()?;
+        let parts = prompts.iter().map(|prompt| rows_of(&prompt.tensors)).collect::<Result<Vec<_>>>()?;
         let all = rows::joined(&parts)?;
         let &[count, width] = &all.shape[..] else {
             return Err(Error::new(ErrorKind::Internal, "patches of several layers"));
@@ -161,7 +201,7 @@ impl Method for PatchCore {
                 coreset::choose(&mut (with.cpu)()?, &all.values, width, kept, with.options.count(SEED)?, with.progress);
             let values = chosen.iter().flat_map(|&row| &all.values[row * width..][..width]).copied();
             let values = memory::collected("the coreset", kept * width, values)?.into();
-            (NamedTensor { name: PATCHES, shape: vec![kept, width], values }, Vec::new())
+            (NamedTensor { name: all.name, shape: vec![kept, width], values }, Vec::new())
         };
         let neighbours = if with.options.switch(REWEIGHT)? {
             coreset::neighbours(&mut (with.cpu)()?, &patches.values, width, AROUND)
@@ -182,15 +222,16 @@ impl Method for PatchCore {
         if bank.rows.is_empty() {
             return Err(rows::inseparable(self.name()));
         }
-        Ok((rows::prompts(bank, PATCHES, hashes, places)?, Vec::new()))
+        Ok((rows::prompts(bank, rows_of(&bank.tensors)?.name, hashes, places)?, Vec::new()))
     }
 
     fn check_bank(&self, bank: &BankContent, prompts: usize, arch: &Arch, options: &Options) -> Result<()> {
-        let rows = bank.tensor(PATCHES)?.shape.first().copied().unwrap_or(0).max(1);
-        rows::check_shape(bank, PATCHES, &[rows, width(arch, options)])?;
+        let name = if arch.vision.resnet.is_some() { FEATURES } else { PATCHES };
+        let rows = bank.tensor(name)?.shape.first().copied().unwrap_or(0).max(1);
+        rows::check_shape(bank, name, &[rows, width(arch, options)])?;
         if !bank.rows.is_empty() {
             rows::check_counts(bank, prompts)?;
-            rows::check_shape(bank, PATCHES, &[bank.rows.iter().sum(), width(arch, options)])?;
+            rows::check_shape(bank, name, &[bank.rows.iter().sum(), width(arch, options)])?;
         }
         let neighbours = bank.tensor(NEIGHBOURS)?;
         let expected = if options.switch(REWEIGHT)? { [rows, AROUND] } else { [1, 1] };
@@ -206,19 +247,36 @@ impl Method for PatchCore {
         Ok(())
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, bank: &BankContent) -> &'static [(&'static str, BankRole)] {
+        if bank.tensor(FEATURES).is_ok() {
+            return &[(FEATURES, BankRole::Numbers), (NEIGHBOURS, BankRole::Numbers)];
+        }
         &[(PATCHES, BankRole::Rows), (NEIGHBOURS, BankRole::Numbers)]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
-        &[PATCHES, NEIGHBOURS]
+    fn file_tensors(&self, has: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
+        if has(FEATURES) { &[FEATURES, NEIGHBOURS] } else { &[PATCHES, NEIGHBOURS] }
     }
 
     load_on_every_device!(compare::load);
 }
 
+/// The rows of a bank, or of a prompt.
+fn rows_of(tensors: &[NamedTensor]) -> Result<&NamedTensor> {
+    find(tensors, FEATURES).or_else(|_| find(tensors, PATCHES))
+}
+
+/// How the stages of a ResNet become rows.
+fn join(options: &Options) -> Join {
+    let count = |name: &str| options.count(name).unwrap_or(OFFICIAL_DIMS);
+    Join::Neighbourhoods { each: count(LEVEL_DIMS), all: count(DIMS) }
+}
+
 /// Width of a row: the tapped blocks side by side.
 fn width(arch: &Arch, options: &Options) -> usize {
+    if arch.vision.resnet.is_some() {
+        return join(options).width(&[]);
+    }
     options.counts(TAPS).map_or(1, <[usize]>::len) * arch.vision.width
 }
 

@@ -22,10 +22,15 @@ const RADIUS: i32 = 1;
 const ONE_IN: usize = 100;
 
 /// What all scorers share.
-struct Shared<B: Backend>(Arc<Blur<B>>);
+struct Shared<B: Backend> {
+    blur: Arc<Blur<B>>,
+    /// Pixels of a patch.
+    patch: usize,
+}
 
 pub(super) fn load<B: Backend>(backend: &mut B, weights: &Weights) -> Result<Arc<dyn Loaded<B>>> {
-    Ok(Arc::new(Shared(Arc::new(Blur::new(backend, RADIUS, true, weights.arch().vision.patch_size)?))))
+    let blur = Arc::new(Blur::new(backend, RADIUS, true)?);
+    Ok(Arc::new(Shared { blur, patch: weights.arch().vision.patch_size }))
 }
 
 /// One scorer's memory.
@@ -43,7 +48,7 @@ impl<B: Backend> Loaded<B> for Shared<B> {
         _: usize,
         cells: usize,
     ) -> Result<Box<dyn Compare<B>>> {
-        let pixels = Pixels::new(backend, Arc::clone(&self.0), cells)?;
+        let pixels = Pixels::new(backend, Arc::clone(&self.blur), self.patch, cells)?;
         Ok(Box::new(Comparer { taps: options.counts(TAPS)?.len(), pixels }))
     }
 }

@@ -15,7 +15,7 @@
 use super::distances;
 use super::vit_options::{self, ROTATIONS, SIZE, TAPS};
 use super::{
-    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find,
+    BankContent, Fitting, Method, NamedTensor, Opt, OptKind, Options, Output, Prompt, Setting, find, levels,
     load_on_every_device, pixels, rows,
 };
 use crate::backend::BankRole;
@@ -162,8 +162,8 @@ impl Method for Subspace {
         ))
     }
 
-    fn check_model(&self, _: &Weights) -> Result<()> {
-        Ok(())
+    fn check_model(&self, weights: &Weights) -> Result<()> {
+        levels::refuse(weights, self.name(), "averages the tokens of a transformer's blocks, which have one width")
     }
 
     fn join_views(&self, views: Vec<Vec<NamedTensor>>, with: &mut Fitting<'_>) -> Result<Vec<NamedTensor>> {
@@ -223,11 +223,11 @@ impl Method for Subspace {
         rows::check_shape(bank, MOMENTS, &[prompts, 2, Moments::numbers(width)])
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         &[(MEAN, BankRole::Numbers), (COMPONENTS, BankRole::Numbers)]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[MEAN, COMPONENTS, VALUES, MOMENTS]
     }
 

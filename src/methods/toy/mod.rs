@@ -64,11 +64,11 @@ impl Method for MeanNearest {
         }
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         &[(ROWS, BankRole::Rows)]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[ROWS]
     }
 

@@ -140,11 +140,11 @@ impl Method for WinclipZero {
         })
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         &[(TEXT_PROTOTYPES, BankRole::Numbers)]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[TEXT_PROTOTYPES]
     }
 
@@ -251,7 +251,7 @@ impl Method for Winclip {
         Ok(())
     }
 
-    fn device_tensors(&self) -> &'static [(&'static str, BankRole)] {
+    fn device_tensors(&self, _: &BankContent) -> &'static [(&'static str, BankRole)] {
         &[
             (WINDOWS[0], BankRole::Rows),
             (WINDOWS[1], BankRole::Rows),
@@ -260,7 +260,7 @@ impl Method for Winclip {
         ]
     }
 
-    fn file_tensors(&self) -> &'static [&'static str] {
+    fn file_tensors(&self, _: &dyn Fn(&str) -> bool) -> &'static [&'static str] {
         &[WINDOWS[0], WINDOWS[1], PATCHES, TEXT_PROTOTYPES, WINDOW_COUNTS]
     }
 

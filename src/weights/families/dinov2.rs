@@ -67,6 +67,7 @@ fn published() -> impl Iterator<Item = (String, Arch)> {
             mlp,
             mlp_width: hidden_width(mlp, width),
             preprocessing: Family::Dinov2.preprocessing(),
+            resnet: None,
         };
         (format!("dinov2-vit-{letter}-14{suffix}"), with_default_taps(vision))
     };
@@ -169,6 +170,7 @@ pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
         mlp,
         mlp_width,
         preprocessing: Family::Dinov2.preprocessing(),
+        resnet: None,
     }))
 }
 
@@ -198,6 +200,7 @@ pub(super) fn read_config(root: &Section<'_>) -> Result<Arch> {
         mlp,
         mlp_width: root.count("mlp_width", Some(hidden_width(mlp, width)))?,
         preprocessing: pixels_of(root, image_size)?.unwrap_or(Family::Dinov2.preprocessing()),
+        resnet: None,
     };
     let mut arch = with_default_taps(vision);
     if let Some(value) = root.optional("taps") {

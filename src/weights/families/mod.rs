@@ -1,5 +1,5 @@
-//! Families of encoders. Each family's file defines its tensors' names and shapes, and how its vision transformer
-//! differs from the others. Differences are data: the forward pass is written once, in [`crate::encoder`].
+//! Families of encoders. Each family's file defines its tensors' names and shapes. How its vision transformer differs
+//! from the others is data: the forward pass is written once, in [`crate::encoder`]. A ResNet lists its convolutions.
 //!
 //! A new family needs a file here, a variant of [`Family`] and a line in each `match` below.
 
@@ -12,6 +12,7 @@ use crate::view::Preprocessing;
 
 pub(super) mod dinov2;
 pub(super) mod open_clip;
+pub mod resnet;
 
 /// The family of an encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,8 @@ pub enum Family {
     OpenClip,
     /// DINOv2 in its official layout: only an image tower.
     Dinov2,
+    /// ResNets in torchvision's layout: only an image tower, of convolutions.
+    ResNet,
 }
 
 /// How stored patch positions are interpolated to another grid: bicubic with a = -0.75 and half-pixel centres.
@@ -91,22 +94,29 @@ impl BlockLayout {
 
 impl Family {
     /// Every family.
-    pub(super) const ALL: [Family; 2] = [Family::OpenClip, Family::Dinov2];
+    pub(super) const ALL: [Family; 3] = [Family::OpenClip, Family::Dinov2, Family::ResNet];
 
     /// The lower-case name in configurations.
     pub fn name(self) -> &'static str {
         match self {
             Family::OpenClip => "open_clip",
             Family::Dinov2 => "dinov2",
+            Family::ResNet => "resnet",
         }
     }
 
-    /// The vision transformer.
-    pub fn vit(self) -> &'static VitLayout {
+    /// The vision transformer, if its image tower is one.
+    pub fn vit(self) -> Option<&'static VitLayout> {
         match self {
-            Family::OpenClip => &open_clip::VIT,
-            Family::Dinov2 => &dinov2::VIT,
+            Family::OpenClip => Some(&open_clip::VIT),
+            Family::Dinov2 => Some(&dinov2::VIT),
+            Family::ResNet => None,
         }
+    }
+
+    /// The tensor by which files of this family are recognised.
+    fn anchor(self) -> &'static str {
+        self.vit().map_or(resnet::STEM, |vit| vit.patch)
     }
 
     /// Whether it comes with a text tower.
@@ -119,6 +129,7 @@ impl Family {
         match self {
             Family::OpenClip => Preprocessing::CLIP,
             Family::Dinov2 => Preprocessing::IMAGENET,
+            Family::ResNet => Preprocessing::TORCHVISION,
         }
     }
 
@@ -127,6 +138,7 @@ impl Family {
         match self {
             Family::OpenClip => open_clip::named(name),
             Family::Dinov2 => dinov2::named(name),
+            Family::ResNet => resnet::named(name),
         }
     }
 
@@ -135,6 +147,7 @@ impl Family {
         match self {
             Family::OpenClip => open_clip::names(),
             Family::Dinov2 => dinov2::names(),
+            Family::ResNet => resnet::names(),
         }
     }
 
@@ -143,6 +156,7 @@ impl Family {
         match self {
             Family::OpenClip => open_clip::towers(arch),
             Family::Dinov2 => dinov2::towers(arch),
+            Family::ResNet => resnet::towers(arch),
         }
     }
 
@@ -151,6 +165,7 @@ impl Family {
         match self {
             Family::OpenClip => open_clip::unused(),
             Family::Dinov2 => dinov2::unused(arch),
+            Family::ResNet => resnet::unused(arch),
         }
     }
 
@@ -159,15 +174,17 @@ impl Family {
         match self {
             Family::OpenClip => open_clip::ignores(name),
             Family::Dinov2 => dinov2::ignores(name),
+            Family::ResNet => resnet::ignores(name),
         }
     }
 
-    /// The architecture for tensors of these names and shapes. The family is recognised by its patch convolution.
+    /// The architecture for tensors of these names and shapes. The family is recognised by its first convolution.
     pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
-        let found = Family::ALL.into_iter().find(|family| shapes.has(family.vit().patch));
+        let found = Family::ALL.into_iter().find(|family| shapes.has(family.anchor()));
         match found.unwrap_or(Family::OpenClip) {
             Family::OpenClip => open_clip::infer(shapes),
             Family::Dinov2 => dinov2::infer(shapes),
+            Family::ResNet => resnet::infer(shapes),
         }
     }
 
@@ -178,6 +195,7 @@ impl Family {
         match Family::ALL.into_iter().find(|family| value == family.name()) {
             Some(Family::OpenClip) => open_clip::read_config(root),
             Some(Family::Dinov2) => dinov2::read_config(root),
+            Some(Family::ResNet) => resnet::read_config(root),
             None => {
                 let known: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
                 let message = format!("family: expected {}, found {value}", known.join(" or "));
@@ -191,6 +209,7 @@ impl Family {
         match self {
             Family::OpenClip => open_clip::write_config(arch),
             Family::Dinov2 => dinov2::write_config(arch),
+            Family::ResNet => resnet::write_config(arch),
         }
     }
 }

@@ -107,6 +107,7 @@ pub(super) fn named(name: &str) -> Option<Arch> {
             mlp: Mlp::Gelu,
             mlp_width: 4 * width,
             preprocessing: Family::OpenClip.preprocessing(),
+            resnet: None,
         },
         text: Some(TextArch {
             context_length: 77,
@@ -202,6 +203,7 @@ pub(super) fn infer(shapes: &Shapes<'_>) -> Result<Arch> {
             mlp: Mlp::Gelu,
             mlp_width: vision_mlp,
             preprocessing: Family::OpenClip.preprocessing(),
+            resnet: None,
         },
         text: Some(TextArch {
             context_length,
@@ -239,6 +241,7 @@ pub(super) fn read_config(root: &Section<'_>) -> Result<Arch> {
         mlp: Mlp::Gelu,
         mlp_width: vision.mlp_width(width)?,
         preprocessing,
+        resnet: None,
     };
     let width = text.count("width", None)?;
     let text_arch = TextArch {

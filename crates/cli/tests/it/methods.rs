@@ -206,6 +206,51 @@ fn every_method_scores_a_folder() {
     }
 }
 
+/// A ResNet, from random weights to rows and an evaluation; and what does not run on one says why.
+#[test]
+fn a_resnet_scores_a_folder() {
+    let bench = Bench::new();
+    let config =
+        r#"{"family": "resnet", "image_size": 32, "blocks": [1, 2, 1, 1], "stem": 4, "widths": [4, 8, 8, 16]}"#;
+    std::fs::write(bench.path("r.json"), config).unwrap();
+    bench.run(&["weights", "random", "--config", "r.json", "--seed", "3", "-o", "r.safetensors"]).succeeded();
+    let report = bench.run(&["weights", "inspect", "r.safetensors"]).succeeded().stdout;
+    assert!(report.contains("ResNet") && report.contains("problems: none"), "{report}");
+    for (method, options) in [("patchcore", &["--dims", "20"][..]), ("padim", &["--dims", "9"]), ("spade", &[])] {
+        let bank = format!("{method}.bank");
+        let build =
+            ["bank", "build", "--weights", "r.safetensors", "--method", method, "--normals", "good", "-o", &bank];
+        let run = bench.run(&[&build[..], options].concat());
+        assert_eq!(run.code, 0, "{method}: {}", run.stderr);
+        let score = ["score", "--weights", "r.safetensors", "--bank", &bank, "--format", "jsonl", "--maps", method];
+        let run = bench.run(&[&score[..], &["query.png", "good/a.png"]].concat());
+        assert_eq!(run.code, 0, "{method}: {}", run.stderr);
+        let rows: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [query, prompt] = [&rows[0], &rows[1]].map(|row| row["score"].as_f64().unwrap());
+        assert!(query > prompt && prompt >= 0.0, "{method}: {query} and {prompt}");
+        assert!(bench.path(format!("{method}/query.overlay.png")).exists(), "{method}");
+    }
+    for i in 0..2 {
+        bench.picture(&format!("set/nut/train/good/{i}.png"), 48, 50, i);
+        bench.picture(&format!("set/nut/test/good/{i}.png"), 50, 48, 10 + i);
+        bench.picture(&format!("set/nut/test/bent/{i}.png"), 48, 48, 20 + i);
+    }
+    let eval =
+        ["eval", "--weights", "r.safetensors", "--dataset", "set", "--shots", "2", "-o", "out", "--method", "spade"];
+    assert_eq!(bench.run(&eval).code, 0);
+    for (method, reason) in [
+        ("subspace", "is a ResNet"),
+        ("anomaly-dino", "is a ResNet"),
+        ("winclip-zero", "no text tower"),
+        ("inctrl", "no text tower"),
+    ] {
+        let build =
+            ["bank", "build", "--weights", "r.safetensors", "--method", method, "--class", "nut", "-o", "x.bank"];
+        let run = bench.run(&[&build[..], &["--normals", "good"]].concat());
+        assert!(run.code == 1 && run.stderr.contains(reason), "{method}: {}", run.stderr);
+    }
+}
+
 #[test]
 fn what_the_other_methods_cannot_do_is_said_by_name() {
     let bench = Bench::new();

@@ -67,7 +67,7 @@ fn json_lines_are_the_librarys_numbers_to_the_last_bit() {
         assert_eq!(row["bank"], bank);
         assert!(["error", "verdict", "reason", "regions"].iter().all(|field| row[field].is_null()));
         assert_eq!(run.code, 0);
-        let note = "note: 1 of 1 images are not square";
+        let note = "note: fit crop leaves out a part of 1 of 1 images";
         assert_eq!(run.stderr.contains(note), fit == Fit::Crop, "{}", run.stderr);
     }
 }

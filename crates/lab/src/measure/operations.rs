@@ -134,7 +134,7 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
 }
 
 /// Times every operation of `arch` on batches of `images`, with banks of each of these numbers of prompts, each
-/// compared with its formula before it is timed. Calls `each` for each operation.
+/// compared with its formula before it is timed. Calls `each` for each operation. Those of a ResNet are not timed one by one.
 ///
 /// # Errors
 /// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory, [`inctrl::ErrorKind::Internal`] where
@@ -147,6 +147,9 @@ pub fn operations<B: HeadOps>(
     mut each: impl FnMut(OperationTime),
 ) -> Result<()> {
     let vision = &arch.vision;
+    if vision.resnet.is_some() {
+        return Ok(());
+    }
     let quick = usize::from(arch.quick_gelu);
     let (width, patches, tokens, prefix) = (vision.width, vision.patches(), vision.tokens(), vision.prefix());
     let (rows, taps, embed, hidden) = (images * tokens, arch.taps.len(), arch.embed_dim, vision.mlp_width);

@@ -24,7 +24,7 @@ impl ReweightOps for Cpu {
         map: &Vec<f32>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        let (rows, [_, _, width]) = bank.unit_rows(OP, at.search.tensor)?;
+        let (rows, [_, _, width]) = bank.any_rows(OP, at.search.tensor)?;
         let (neighbours, [_, _, around]) = bank.any_numbers(OP, at.neighbours)?;
         need(OP, "queries", queries.len(), at.search.query_len(1) * width)?;
         need(OP, "found", found.len(), at.search.out_len(1))?;

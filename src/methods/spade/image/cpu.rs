@@ -26,7 +26,9 @@ impl SpadeOps for Cpu {
         let rows = &mut out[at.first_slot * at.out_pitch..][..at.views.len() * at.out_pitch];
         self.each_row(rows, at.out_pitch, width, |row, out, unit, arithmetic| {
             unit.copy_from_slice(&class[(at.views.start + row) * width..][..width]);
-            arithmetic.unit(unit);
+            if at.unit {
+                arithmetic.unit(unit);
+            }
             let sum: f64 =
                 images.chunks_exact(width).map(|image| arithmetic.squared_distance(unit, image).sqrt()).sum();
             out[at.column] = (sum / count as f64) as f32;

@@ -20,6 +20,8 @@ pub struct ImageDistance {
     pub images: usize,
     /// Width of an embedding, E.
     pub embedding: usize,
+    /// Whether embeddings are scaled to unit length first.
+    pub unit: bool,
     /// Numbers of an image in the output.
     pub out_pitch: usize,
     /// Which of them is written.
@@ -46,7 +48,8 @@ pub trait SpadeOps: Backend {
     /// [`crate::ErrorKind::Device`] if it is not there.
     fn image_ops(&mut self) -> Result<Self::Images>;
 
-    /// `out[slot, column] = mean over K of |class / |class| - row|`, with `class` `[B, E]` and the unit rows of the bank.
+    /// `out[slot, column] = mean over K of |class / |class| - row|`, with `class` `[B, E]` and the unit rows of the bank; or
+    /// `|class - row|` of embeddings as they are.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Internal`] for buffers that are too short.
