@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--overlap", type=int, default=32)
     parser.add_argument("--method", default="anomaly-dino")
     parser.add_argument("--options", nargs="*", default=["--rotations", "1"])
-    parser.add_argument("--shots", type=int, default=2)
+    parser.add_argument("--shots", type=int, default=8)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--products", type=int, default=1)
     parser.add_argument("--images", type=int, default=16, help="test images of each product; every second gets a spot")
