@@ -77,10 +77,10 @@ impl Progress {
     }
 
     /// From now on `total` items are done one by one; see [`Progress::advance`].
-    pub fn count(&self, total: usize, doing: &'static str) {
+    pub fn count(&self, total: usize, doing: impl Into<String>) {
         self.0.reset();
         self.0.set_length(total as u64);
-        self.0.set_message(doing);
+        self.0.set_message(doing.into());
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} {msg}, {eta} left") {
             self.0.set_style(style);
         }

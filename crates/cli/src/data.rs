@@ -1,5 +1,6 @@
 //! `inctrl data`: check.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -84,12 +85,30 @@ impl LayoutArgs {
         let mut dataset = Dataset::open(folder, layout, self.seed)?;
         dataset.set_white_level(self.depth.white_level);
         if let Some(path) = &self.class_texts {
-            let text = read_text(path)?;
-            let texts = serde_json::from_str(&text)
-                .with_context(|| format!("{} is not a JSON object of classes and their words", path.display()))?;
-            dataset.describe(texts).with_context(|| path.display().to_string())?;
+            dataset.describe(self.texts()?).with_context(|| path.display().to_string())?;
         }
         Ok(dataset)
+    }
+
+    /// Opens one of several data sets, in `layout` if it is given. Words for classes that others have are ignored.
+    pub fn open_among_others(&self, folder: &PathBuf, layout: Option<Layout>) -> Result<Dataset> {
+        let layout = match self.layout {
+            Choice::Layout(chosen) => layout.or(Some(chosen)),
+            Choice::Auto => layout,
+        };
+        let mut dataset = Dataset::open(folder, layout, self.seed)?;
+        dataset.set_white_level(self.depth.white_level);
+        let mut texts = self.texts()?;
+        texts.retain(|class, _| dataset.classes().contains(&class.as_str()));
+        dataset.describe(texts)?;
+        Ok(dataset)
+    }
+
+    /// The words for classes, by class.
+    pub fn texts(&self) -> Result<BTreeMap<String, String>> {
+        let Some(path) = &self.class_texts else { return Ok(BTreeMap::new()) };
+        serde_json::from_str(&read_text(path)?)
+            .with_context(|| format!("{} is not a JSON object of classes and their words", path.display()))
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `bank.rs` | `inctrl bank`: build, append, info |
 //! | `calibrate.rs` | `inctrl bank`: calibrate, report |
 //! | `data.rs` | `inctrl data`: check |
-//! | `eval.rs` | `inctrl eval` |
+//! | `eval.rs`, `table.rs` | `inctrl eval`: of one method, and of several on several data sets |
 //! | `compare.rs` | `inctrl compare` |
 //! | `verify.rs` | `inctrl verify` |
 //! | `train.rs` | `inctrl train` |
@@ -46,6 +46,7 @@ mod queries;
 mod rows;
 mod score;
 mod synth;
+mod table;
 mod train;
 #[cfg(feature = "cuda")]
 mod tune;

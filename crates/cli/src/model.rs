@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use inctrl::{Device, Engine, EngineOptions, Precision};
 
@@ -43,7 +43,12 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// How to open the model; all its scorers share the threads.
     pub fn options(&self) -> EngineOptions {
-        let mut options = EngineOptions::new(&self.weights);
+        self.options_of(&self.weights)
+    }
+
+    /// How to open the model in `weights` instead of `--weights`.
+    pub fn options_of(&self, weights: &Path) -> EngineOptions {
+        let mut options = EngineOptions::new(weights);
         options.weights.heads.clone_from(&self.heads);
         options.weights.config.clone_from(&self.config);
         options.device = self.device.unwrap_or_default();
@@ -52,6 +57,11 @@ impl ModelArgs {
         options.algorithms.clone_from(&self.algorithms);
         options.threads = self.threads;
         options
+    }
+
+    /// Whether arguments name files that belong to one model alone.
+    pub fn names_parts(&self) -> bool {
+        self.heads.is_some() || self.config.is_some()
     }
 
     /// Opens the model.

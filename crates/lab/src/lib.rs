@@ -14,6 +14,7 @@
 //! | [`render`] | heat maps as pictures, sheets of many images, curves |
 //! | [`study`] | an evaluation from the data set to its report |
 //! | [`synth`] | procedural inspection images, good and defective |
+//! | [`table`] | every method on every data set: one table, and the images on which methods disagree |
 //! | [`verification`] | a bank in several precisions: scores, maps, and verdicts that change |
 //! | [`measure`] | timing |
 
@@ -28,5 +29,6 @@ pub mod render;
 pub mod report;
 pub mod study;
 pub mod synth;
+pub mod table;
 pub mod training;
 pub mod verification;

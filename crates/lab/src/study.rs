@@ -5,7 +5,7 @@ use std::path::Path;
 use inctrl::{Engine, Result};
 
 use crate::datasets::{self, Dataset};
-use crate::evaluation::{self, Options, Results};
+use crate::evaluation::{self, Entry, Options, Results};
 use crate::report::Report;
 
 /// What a study reports while it works.
@@ -21,6 +21,17 @@ pub enum Event {
     Report,
 }
 
+/// A finished evaluation.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// The figures.
+    pub results: Results,
+    /// What was evaluated: the options with the defaults of the method and the model.
+    pub options: Options,
+    /// The scores.
+    pub entries: Vec<Entry>,
+}
+
 /// Evaluates `dataset`, of which `checked` is what [`check`](datasets::check) says, and writes the report's files into
 /// `folder`, which is there. A run that was ended, as by an error of `observe`, goes on where it was.
 ///
@@ -33,7 +44,7 @@ pub fn run(
     mut options: Options,
     folder: &Path,
     mut observe: impl FnMut(Event) -> Result<()>,
-) -> Result<Results> {
+) -> Result<Study> {
     options.spec = engine.settle(&options.spec)?;
     options.shots.sort_unstable();
     options.shots.dedup();
@@ -47,5 +58,5 @@ pub fn run(
     let results = evaluation::evaluate(engine, dataset, &options, draws, &entries, unusable, checked)?;
     observe(Event::Report)?;
     Report { results: &results, dataset, options: &options, entries: &entries }.write(folder)?;
-    Ok(results)
+    Ok(Study { results, options, entries })
 }

@@ -141,12 +141,12 @@ pub fn evaluate(
         let mut dataset = Dataset::open(&dataset, layout, seed)?;
         dataset.set_white_level(white);
         let draws = prompts.as_deref().map(Draws::read).transpose()?;
-        let options = Options { shots, runs, seed, spec, classes, mask_side, draws };
+        let options = Options { shots, runs, seed, spec, classes, mask_side, draws, costs: false };
         let checked = datasets::check(&dataset, &options.classes(&dataset)?, || ());
         interrupt.check()?;
         std::fs::create_dir_all(&output).map_err(|error| inctrl::Error::io("create the folder", &output, error))?;
         study::run(engine, &dataset, &checked, options, &output, |_| interrupt.check())
     });
-    let results = interrupt.or_raise(py, results)?;
+    let results = interrupt.or_raise(py, results)?.results;
     serde_json::to_string(&results).map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))
 }

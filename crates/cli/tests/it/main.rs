@@ -20,6 +20,7 @@ mod precision;
 #[path = "../../../../tests/common/program.rs"]
 mod program;
 mod scoring;
+mod table;
 mod tiles;
 mod training;
 mod verdicts;

@@ -213,7 +213,8 @@ pub(super) fn sentences(comparison: &Comparison, verdict: &Verdict) -> Vec<Strin
 /// What a line is called: its method, and its model where another line has the same method.
 pub(super) fn title(line: &Line, comparison: &Comparison) -> String {
     let same = comparison.lines.iter().filter(|other| other.method == line.method).count();
-    if same > 1 { format!("{} on {}", line.method, line.model) } else { line.method.clone() }
+    let model = line.model.strip_suffix(".safetensors").unwrap_or(&line.model);
+    if same > 1 { format!("{} on {model}", line.method) } else { line.method.clone() }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::figures::{Figures, Verdict, kinds, sentences, title, verdict};
 use super::run::{Comparison, Judged, Line};
 use crate::render::ColourScale;
-use crate::report::{STYLE, beside, histogram};
+use crate::report::{begin, beside, histogram};
 use inctrl::internals::write_atomically;
 use inctrl::{Error, ErrorKind, Image, Result};
 
@@ -152,23 +152,29 @@ pub fn markdown(comparison: &Comparison) -> String {
 fn page(comparison: &Comparison) -> String {
     let [good, bad] =
         [false, true].map(|kind| comparison.pictures.iter().filter(|picture| picture.defective == kind).count());
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\"><title>inctrl compare</title><style>{STYLE}</style></head><body><main>\n\
-         <h1>Which method for these parts?</h1>\n<p class=\"lead\">{good} good and {bad} defective images. {} good ones are \
-         prompts, each scored against the others; all other images are scored against all prompts.</p>\n",
+    let mut html = begin("inctrl compare", "Which method for these parts?", true);
+    html += &format!(
+        "<p class=\"lead\">{good} good and {bad} defective images. {} good ones are prompts, each scored against the others; all \
+         other images are scored against all prompts.</p>\n",
         comparison.prompts
     );
     let verdict = verdict(comparison);
-    for sentence in sentences(comparison, &verdict) {
-        let _ = writeln!(html, "<p>{}</p>", escape_text(&sentence));
+    let sentences = sentences(comparison, &verdict);
+    // The first is of the best one, and what follows compares the others with it.
+    if let Some((first, rest)) = sentences.split_first() {
+        let _ = writeln!(html, "<p>{}</p>", escape_text(first));
+        if !rest.is_empty() {
+            let rest: String = rest.iter().map(|sentence| format!("<li>{}</li>", escape_text(sentence))).collect();
+            let _ = writeln!(html, "<ul>{rest}</ul>");
+        }
     }
     let columns = table(comparison);
-    html += "<div class=\"scroll\"><table><thead><tr><th>method</th>";
+    html += "<div class=\"scroll\"><table class=\"sticky\"><thead><tr><th>method</th>";
     columns.iter().for_each(|(title, _)| html += &format!("<th>{}</th>", escape_text(title)));
     html += "</tr></thead><tbody>";
     for (at, line) in comparison.lines.iter().enumerate() {
-        html += &format!("<tr><th>{}</th>", escape_text(title(line, comparison)));
+        let (method, model) = (escape_text(&line.method), escape_text(&line.model));
+        html += &format!("<tr><th>{method}<br><small>{model}</small></th>");
         match &line.judged {
             Ok(_) => columns.iter().for_each(|(_, cells)| html += &format!("<td>{}</td>", escape_text(&cells[at]))),
             Err(error) => html += &format!("<td colspan=\"{}\">{}</td>", columns.len(), escape_text(error)),
@@ -181,33 +187,31 @@ fn page(comparison: &Comparison) -> String {
         "<p><small>{told}The limit is that of <code>inctrl bank calibrate</code>; for a good image it is computed from the other \
          good ones. Scores of different methods are not comparable; deviations are.</small></p>\n"
     );
-    for line in &comparison.lines {
-        if let Ok(judged) = &line.judged {
-            section(&mut html, comparison, line, judged);
-        }
-    }
+    histograms(&mut html, comparison);
     images(&mut html, comparison);
     about(&mut html, comparison);
     html + "</main></body></html>\n"
 }
 
-fn section(html: &mut String, comparison: &Comparison, line: &Line, judged: &Judged) {
-    let [good, bad] = kinds(comparison, judged);
-    let figures = Figures::of(comparison, judged);
-    let limit = figures.limit.map(|limit| limit as f32);
-    let told = if limit.is_some() { "Scores; the line is the limit" } else { "Scores" };
-    let svg = histogram("Histogram of scores", &good, &bad, limit);
-    let name = title(line, comparison);
-    *html += &format!(
-        "<h2>{}</h2>\n<div class=\"charts\"><figure>{svg}<figcaption>{told}</figcaption></figure></div>\n",
-        escape_text(&name)
-    );
-    let failed = comparison.pictures.iter().zip(&judged.scores).filter_map(|(_, scored)| scored.score.as_ref().err());
-    let failed: Vec<&String> = failed.collect();
+/// The scores of each method, and the images that it could not judge.
+fn histograms(html: &mut String, comparison: &Comparison) {
+    *html += "<h2>Scores</h2>\n<div class=\"charts\">";
+    let mut failed = String::new();
+    for line in &comparison.lines {
+        let Ok(judged) = &line.judged else { continue };
+        let [good, bad] = kinds(comparison, judged);
+        let limit = Figures::of(comparison, judged).limit.map(|limit| limit as f32);
+        let told = if limit.is_some() { "; the line is the limit" } else { "" };
+        let svg = histogram("Histogram of scores", &good, &bad, limit);
+        let name = escape_text(title(line, comparison)).into_owned();
+        *html += &format!("<figure>{svg}<figcaption><b>{name}</b>{told}</figcaption></figure>");
+        for error in judged.scores.iter().filter_map(|scored| scored.score.as_ref().err()) {
+            failed += &format!("<li>{name}: {}</li>", escape_text(error.as_str()));
+        }
+    }
+    *html += "</div>\n";
     if !failed.is_empty() {
-        *html += "<ul class=\"notice\">";
-        failed.iter().for_each(|error| *html += &format!("<li>{}</li>", escape_text(error.as_str())));
-        *html += "</ul>\n";
+        *html += &format!("<ul class=\"notice\">{failed}</ul>\n");
     }
 }
 

@@ -3,9 +3,10 @@
 //! The file grows by whole lines. Only the last line can be incomplete after a kill, and it is dropped when the file is
 //! opened. Numbers are stored as hexadecimal bits, so they are read exactly as written.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,20 @@ pub struct Entry {
     pub place: [f64; 4],
     /// Rows and columns of the map.
     pub grid: Grid,
+}
+
+/// The file of the scores in the folder of an evaluation.
+pub(super) const JOURNAL: &str = "journal.jsonl";
+
+const DAMAGED: &str = "the journal is damaged: delete it to start again";
+
+/// Which image a line is of.
+#[derive(Deserialize)]
+struct Name<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    class: Cow<'a, str>,
 }
 
 /// The line of an entry.
@@ -174,10 +189,10 @@ impl Journal {
             }
             Some(found) if found == identity => {
                 for line in lines {
-                    let entry = serde_json::from_str(line).ok().and_then(Entry::from_line).ok_or_else(|| {
-                        let message = "the journal is damaged: delete it to start again";
-                        Error::new(ErrorKind::Argument, message).at(path)
-                    })?;
+                    let entry = serde_json::from_str(line)
+                        .ok()
+                        .and_then(Entry::from_line)
+                        .ok_or_else(|| Error::new(ErrorKind::Argument, DAMAGED).at(path))?;
                     entries.insert((entry.class.clone(), entry.name.clone()), entry);
                 }
                 file.set_len(whole as u64).map_err(io("continue"))?;
@@ -212,6 +227,26 @@ impl Journal {
         self.entries.insert((entry.class.clone(), entry.name.clone()), entry);
         Ok(())
     }
+}
+
+/// The entries that `wanted` names by class and image, from the journal of a finished evaluation in `folder`, in the journal's
+/// order. One line is in memory at a time, as a journal may be large.
+///
+/// # Errors
+/// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for a damaged journal.
+pub fn stored(folder: &Path, wanted: &HashSet<(&str, &str)>) -> Result<Vec<Entry>> {
+    let path = folder.join(JOURNAL);
+    let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
+    let mut found = Vec::new();
+    for line in BufReader::new(file).lines().skip(1) {
+        let line = line.map_err(|error| Error::io("read", &path, error))?;
+        let damaged = || Error::new(ErrorKind::Argument, DAMAGED).at(&path);
+        let name: Name<'_> = serde_json::from_str(&line).map_err(|error| damaged().because(error))?;
+        if wanted.contains(&(&*name.class, &*name.name)) {
+            found.push(serde_json::from_str(&line).ok().and_then(Entry::from_line).ok_or_else(damaged)?);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

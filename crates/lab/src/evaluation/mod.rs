@@ -13,6 +13,7 @@
 //! see are left out.
 
 mod chance;
+mod costs;
 mod draws;
 mod journal;
 mod paper;
@@ -20,8 +21,9 @@ mod results;
 mod run;
 
 pub use chance::Chance;
+pub use costs::{Cost, Costs};
 pub use draws::{Draw, Draws, Prompt};
-pub use journal::{BankResult, Entry, Journal};
-pub use paper::{PAPER_METHOD, PaperRow, paper_rows};
+pub use journal::{BankResult, Entry, Journal, stored};
+pub use paper::{PaperRow, paper_rows};
 pub use results::{Cell, ClassResults, MetricName, Results, Spread, Summary, evaluate};
 pub use run::{Event, Failure, Options, run};

@@ -6,7 +6,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::chance::{Chance, Counts};
-use super::{BankResult, Draws, Entry, Failure, Options, PAPER_METHOD, PaperRow, paper_rows};
+use super::{BankResult, Draws, Entry, Failure, Options, PaperRow, paper_rows};
 use crate::datasets::{self, ClassCounts, Dataset, Item, Label, Layout, Problem, Split};
 use crate::metrics::{Metric, Pixels, Ranking, Undefined};
 use crate::render::upsample;
@@ -158,7 +158,7 @@ pub struct Summary {
     pub shots: Vec<Cell>,
     /// The chance level of each metric: the mean over classes.
     pub chance: Chance,
-    /// The paper's figures, if it has the data set.
+    /// The published figures of the method, if there are any for the data set.
     pub paper: Vec<PaperRow>,
 }
 
@@ -247,10 +247,8 @@ pub fn evaluate(
             shots: overall(options, &classes),
             chance: Chance::mean(classes.iter().map(|(class, _)| &class.chance)),
             // Figures on a part of a data set, or on another one under its names, do not compare.
-            paper: if options.spec.method.as_deref() == Some(PAPER_METHOD)
-                && checked.classes.iter().all(ClassCounts::is_as_published)
-            {
-                paper_rows(&names, dataset.layout)
+            paper: if checked.classes.iter().all(ClassCounts::is_as_published) {
+                paper_rows(options.spec.method.as_deref().unwrap_or_default(), &names, dataset.layout)
             } else {
                 Vec::new()
             },

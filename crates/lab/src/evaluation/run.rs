@@ -9,7 +9,8 @@ use std::thread;
 use serde::Serialize;
 
 use super::draws::order;
-use super::{Draw, Draws, Entry, Journal, Prompt};
+use super::journal::JOURNAL;
+use super::{Costs, Draw, Draws, Entry, Journal, Prompt};
 use crate::datasets::{Dataset, Item, Label, Split};
 use inctrl::internals::{check_memory, without_signals};
 use inctrl::methods::by_name;
@@ -32,6 +33,8 @@ pub struct Options {
     pub mask_side: usize,
     /// Draws of an earlier run, to be repeated.
     pub draws: Option<Draws>,
+    /// Whether to measure [`Costs`], unless they are known.
+    pub costs: bool,
 }
 
 /// What a run reports while it works.
@@ -102,8 +105,7 @@ pub fn run(
     let classes = options.classes(dataset)?;
     let (draws, failures) = draws(dataset, &classes, options)?;
     let classes: Vec<&str> = classes.into_iter().filter(|class| draws.of(class, 0).is_some()).collect();
-    let mut journal =
-        Journal::open(&folder.join("journal.jsonl"), &identity(engine, dataset, &classes, options, &draws)?)?;
+    let mut journal = Journal::open(&folder.join(JOURNAL), &identity(engine, dataset, &classes, options, &draws)?)?;
     draws.write(&folder.join("prompts.json"))?;
 
     let mut work: Vec<(&str, Vec<&Item>)> = Vec::new();
@@ -111,11 +113,17 @@ pub fn run(
         let items = dataset.of(class, Split::Test).filter(|item| journal.get(class, &item.name).is_none());
         work.push((class, items.collect()));
     }
-    work.retain(|(_, items)| !items.is_empty());
+    let unmeasured = options.costs && !Costs::read(folder).is_ok_and(|known| known.cover(options));
+    let measured = classes.first().copied().filter(|_| unmeasured);
+    work.retain(|(class, items)| !items.is_empty() || Some(*class) == measured);
     let prompts = |class: &str| unique(&draws, class).len();
     observe(Event::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()))?;
     for (class, items) in work {
         let banks = banks(engine, dataset, class, options, &draws, || observe(Event::Done))?;
+        if Some(class) == measured {
+            let all: Vec<&Item> = dataset.of(class, Split::Test).collect();
+            Costs::measure(engine, class, options, &banks, &all)?.write(folder)?;
+        }
         let mut many = engine.multi_bank_scorer(&banks)?;
         score(&mut many, class, &items, |entry| {
             journal.add(entry)?;

@@ -6,7 +6,7 @@ use htmlize::{escape_all_quotes, escape_text};
 
 use super::Report;
 use super::charts::{Curve, curves, histogram};
-use super::mistakes::pictures;
+use super::mistakes::{Look, pictures};
 use super::tables::{NOTE, chance, paper, percent, shown_metrics};
 use crate::datasets::{Item, Label};
 use crate::evaluation::{BankResult, Cell, Chance, ClassResults, Entry, MetricName, PaperRow};
@@ -14,7 +14,7 @@ use crate::metrics::{Best, Confusion, Ranking};
 use crate::render::ColourScale;
 
 /// The look of every page.
-pub(crate) const STYLE: &str = include_str!("page.css");
+const STYLE: &str = include_str!("page.css");
 /// The residual at the upper end of the colour scale, as in `inctrl score --maps`.
 const MAP_MAX: f32 = 0.25;
 /// Mistakes of a kind that are shown of each class.
@@ -22,14 +22,20 @@ const SHOWN: usize = 4;
 /// Lines of faults and failures that are not folded away.
 const NOTICES: usize = 20;
 
+/// The beginning of a page with its heading. Only wide pages use all of a large screen.
+pub(crate) fn begin(title: &str, heading: &str, wide: bool) -> String {
+    let class = if wide { " class=\"wide\"" } else { "" };
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\"><title>{title}</title><style>{STYLE}</style></head><body><main{class}>\n\
+         <h1>{heading}</h1>\n"
+    )
+}
+
 /// The page.
 pub fn page(report: &Report<'_>) -> String {
     let results = report.results;
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\"><title>inctrl evaluation</title><style>{STYLE}</style></head><body><main>\n\
-         <h1>inctrl evaluation</h1>\n"
-    );
+    let mut html = begin("inctrl evaluation", "inctrl evaluation", false);
     let (normal, anomalous) = results.classes.iter().fold((0, 0), |(n, a), c| (n + c.normal, a + c.anomalous));
     let _ = writeln!(
         html,
@@ -262,7 +268,7 @@ fn mistakes(html: &mut String, judged: &[(&Item, &Entry)], bank: usize, threshol
         for (item, entry) in found.into_iter().take(SHOWN) {
             let name = escape_text(&item.name);
             *html += "<figure class=\"card\">";
-            match pictures(item, entry, bank, &scale) {
+            match pictures(item, entry, bank, &scale, Look::LARGE) {
                 Ok([image, heat]) => {
                     let alt = escape_all_quotes(&item.name);
                     *html +=

@@ -65,6 +65,7 @@ impl Report<'_> {
 }
 
 pub(crate) use charts::histogram;
-pub(crate) use html::STYLE;
-pub(crate) use mistakes::beside;
+pub(crate) use html::begin;
+pub(crate) use mistakes::{Look, beside, pictures};
 pub use tables::markdown;
+pub(crate) use tables::{chance, finished, internal, paper, percent};

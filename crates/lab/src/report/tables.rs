@@ -8,12 +8,12 @@ use inctrl::{Error, ErrorKind, Result};
 /// An explanation of columns and rows.
 pub const NOTE: &str = "Chance is the average for random scores; for F1-max it is the value of calling everything anomalous. The patch maximum is the largest residual of the map alone, for comparison.";
 
-fn finished(writer: csv::Writer<Vec<u8>>) -> Result<String> {
+pub(crate) fn finished(writer: csv::Writer<Vec<u8>>) -> Result<String> {
     let bytes = writer.into_inner().map_err(|error| internal(error.into_error()))?;
     String::from_utf8(bytes).map_err(internal)
 }
 
-fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(crate) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(ErrorKind::Internal, "cannot lay out the table").because(error)
 }
 
@@ -77,7 +77,7 @@ pub fn scores_csv(report: &Report<'_>) -> Result<String> {
 }
 
 /// Mean and standard deviation in percent, as papers print them.
-pub fn percent(spread: &Spread) -> String {
+pub(crate) fn percent(spread: &Spread) -> String {
     match (spread.mean, spread.std) {
         (Some(mean), Some(std)) => format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * std),
         _ => "-".to_owned(),
@@ -85,7 +85,7 @@ pub fn percent(spread: &Spread) -> String {
 }
 
 /// A level of chance in percent.
-pub fn chance(chance: &Chance, metric: MetricName) -> String {
+pub(crate) fn chance(chance: &Chance, metric: MetricName) -> String {
     chance.get(metric).map_or("-".to_owned(), |value| format!("{:.1}", 100.0 * value))
 }
 
@@ -105,10 +105,11 @@ pub fn shown_metrics(results: &Results) -> Vec<MetricName> {
     shown
 }
 
-/// The paper's AUROC at a number of shots.
-pub fn paper(rows: &[PaperRow], shots: usize) -> Option<String> {
+/// The published AUROC at a number of shots.
+pub(crate) fn paper(rows: &[PaperRow], shots: usize) -> Option<String> {
     let row = rows.iter().find(|row| row.shots == shots)?;
-    Some(format!("{:.1} ± {:.1}", 100.0 * row.auroc_mean, 100.0 * row.auroc_std))
+    let std = row.auroc_std.map(|std| format!(" ± {:.1}", 100.0 * std)).unwrap_or_default();
+    Some(format!("{:.1}{std}", 100.0 * row.auroc_mean))
 }
 
 /// Tables of all figures, in percent.

@@ -1,0 +1,289 @@
+//! From candidates and data sets to cells.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::disagreement::{self, Disagreement, Seen};
+use crate::comparison::Candidate;
+use crate::datasets::{self, ClassCounts, Dataset, Label, Layout, Split};
+use crate::evaluation::{Cell, Chance, Cost, Costs, MetricName, Options, PaperRow, Results};
+use crate::study::{self, Event, Study};
+use inctrl::methods::{Setup, by_name};
+use inctrl::view::Fit;
+use inctrl::{Error, Result};
+
+/// What all cells have in common.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Terms {
+    /// Numbers of prompts, ascending. Methods without prompts have 0.
+    pub shots: Vec<usize>,
+    /// Independent draws of the prompts.
+    pub runs: usize,
+    /// The seed of splits and draws.
+    pub seed: u64,
+    /// Longest side of maps and masks in the metrics of pixels; 0 for the images' own.
+    pub mask_side: usize,
+}
+
+/// A method on a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The method.
+    pub method: String,
+    /// The name of the model.
+    pub model: String,
+    /// The options of the method, each `name=value`.
+    pub options: String,
+    /// How images are fitted to the encoder.
+    pub fit: Fit,
+    /// The hash of the model.
+    pub hash: String,
+    /// The device.
+    pub device: String,
+}
+
+impl Row {
+    /// The row of a candidate.
+    pub fn of(candidate: &Candidate<'_>) -> Self {
+        let spec = &candidate.spec;
+        Row {
+            method: spec.method.clone().unwrap_or_default(),
+            model: candidate.model.clone(),
+            options: spec.options.join(" "),
+            fit: spec.fit.unwrap_or_default(),
+            hash: candidate.engine.model_hash().to_owned(),
+            device: candidate.engine.device(),
+        }
+    }
+
+    /// Its name among the folders of a data set.
+    pub fn folder(&self) -> String {
+        format!("{}@{}", self.method, self.model)
+    }
+}
+
+/// What is known of a finished cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Means over classes, then over runs, by number of shots.
+    pub shots: Vec<Cell>,
+    /// The chance level of each metric.
+    pub chance: Chance,
+    /// What is published of the method on this data set.
+    pub published: Vec<PaperRow>,
+    /// Time and memory.
+    pub costs: Option<Costs>,
+    /// Numbers of shots and classes that are left out, images that could not be used, prompts among the test images.
+    pub notes: Vec<String>,
+}
+
+impl Judged {
+    fn of(results: &Results, costs: Option<Costs>, refused: Vec<String>) -> Self {
+        let failures = results.failures.iter().map(|failure| format!("{}: {}", failure.name, failure.error));
+        let leaks = results.leaks.iter().map(|leak| format!("figures look better than they are: {leak}"));
+        Judged {
+            shots: results.overall.shots.clone(),
+            chance: results.overall.chance.clone(),
+            published: results.overall.paper.clone(),
+            costs,
+            notes: refused.into_iter().chain(failures).chain(leaks).collect(),
+        }
+    }
+
+    /// The metrics at a number of shots.
+    pub fn at(&self, shots: usize) -> Option<&Cell> {
+        self.shots.iter().find(|cell| cell.shots == shots)
+    }
+
+    /// The cost at a number of shots.
+    pub fn cost(&self, shots: usize) -> Option<&Cost> {
+        self.costs.as_ref()?.at(shots)
+    }
+}
+
+/// A data set with its cells.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Its name in the table.
+    pub name: String,
+    /// How it lies on disk.
+    pub layout: Layout,
+    /// The known data set that it is.
+    pub known: Option<&'static str>,
+    /// Whether it has as many images as are published, if that is known. Published figures are shown only then.
+    pub complete: bool,
+    /// Number of classes.
+    pub classes: usize,
+    /// Normal and anomalous images to be judged.
+    pub images: [usize; 2],
+    /// What is wrong with it.
+    pub faults: Vec<String>,
+    /// By row; an error where nothing was judged.
+    pub cells: Vec<Result<Judged, String>>,
+    /// The images on which the rows differ most.
+    pub disagreements: Vec<Disagreement>,
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// What all cells have in common.
+    pub terms: Terms,
+    /// Methods on models.
+    pub rows: Vec<Row>,
+    /// Data sets.
+    pub sets: Vec<Set>,
+    /// What could not take part: a data set or a model, with the reason.
+    pub left_out: Vec<String>,
+    /// A sentence for the top of the page.
+    pub note: Option<String>,
+}
+
+impl Table {
+    /// The name of a row: its method, and its model where another row has the same method.
+    pub fn title(&self, row: usize) -> String {
+        let Row { method, model, .. } = &self.rows[row];
+        let same = self.rows.iter().filter(|other| other.method == *method).count();
+        if same > 1 { format!("{method} on {model}") } else { method.clone() }
+    }
+
+    /// Whether any cell has a result.
+    pub fn has_results(&self) -> bool {
+        self.sets.iter().flat_map(|set| &set.cells).any(Result::is_ok)
+    }
+
+    /// All numbers of shots in the table, ascending.
+    pub fn shots(&self) -> Vec<usize> {
+        let cells = self.sets.iter().flat_map(|set| &set.cells).flatten().flat_map(|judged| &judged.shots);
+        let mut all: Vec<usize> = cells.map(|cell| cell.shots).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The metrics that are defined anywhere in the table.
+    pub fn metrics(&self) -> Vec<MetricName> {
+        use MetricName::*;
+        let cells = || self.sets.iter().flat_map(|set| &set.cells).flatten().flat_map(|judged| &judged.shots);
+        let defined = |metric: &MetricName| {
+            cells().any(|cell| cell.metrics.get(metric.name()).is_some_and(|spread| spread.mean.is_some()))
+        };
+        let rest = [ImageAuprc, ImageF1Max, PixelAuroc, PixelAuprc, PixelF1Max, PixelAupro].into_iter().filter(defined);
+        std::iter::once(ImageAuroc).chain(rest).collect()
+    }
+
+    /// The rows that have results at a number of shots.
+    pub fn rows_at(&self, shots: usize) -> Vec<usize> {
+        let has = |row: &usize| {
+            let mut cells = self.sets.iter().map(|set| &set.cells[*row]);
+            cells.any(|cell| cell.as_ref().is_ok_and(|judged| judged.at(shots).is_some()))
+        };
+        (0..self.rows.len()).filter(has).collect()
+    }
+
+    /// The cells without a result, each with its reason.
+    pub fn errors(&self) -> Vec<String> {
+        let of_set = |set: &Set| {
+            let failed = set.cells.iter().enumerate().filter_map(|(row, cell)| Some((row, cell.as_ref().err()?)));
+            failed.map(|(row, error)| format!("{}, {}: {error}", set.name, self.title(row))).collect::<Vec<_>>()
+        };
+        self.sets.iter().flat_map(of_set).collect()
+    }
+}
+
+/// A data set to be judged.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// Its name in the table, which is that of its folder, too.
+    pub name: &'a str,
+    /// The data set.
+    pub dataset: &'a Dataset,
+    /// What [`check`](datasets::check) says of it.
+    pub checked: &'a datasets::Report,
+    /// Whether the page shows images on which the rows differ.
+    pub pictures: bool,
+}
+
+/// Evaluates every candidate on a data set, in `folder`, which is that of the table. `observe` is called with the candidate's
+/// index and what its evaluation reports.
+///
+/// An error is part of its cell.
+pub fn judge(
+    candidates: &[Candidate<'_>],
+    given: Given<'_>,
+    terms: &Terms,
+    folder: &Path,
+    mut observe: impl FnMut(usize, Event),
+) -> Set {
+    let Given { name, dataset, checked, pictures } = given;
+    let (mut cells, mut seen) = (Vec::new(), Vec::new());
+    for (at, candidate) in candidates.iter().enumerate() {
+        let place = folder.join(name).join(Row::of(candidate).folder());
+        let (judged, of_images) = match cell(candidate, dataset, checked, terms, &place, |event| {
+            observe(at, event);
+            Ok(())
+        }) {
+            Ok((study, judged)) => (Ok(judged), Some(Seen::of(&study, dataset, place))),
+            Err(error) => (Err(error.chain()), None),
+        };
+        cells.push(judged);
+        seen.push(of_images);
+    }
+    let count = |label| {
+        let test = dataset.items.iter().filter(|item| item.split == Split::Test);
+        test.filter(|item| item.label == label).count()
+    };
+    Set {
+        name: name.to_owned(),
+        layout: dataset.layout,
+        known: checked.known,
+        complete: checked.classes.iter().all(ClassCounts::is_as_published),
+        classes: checked.classes.len(),
+        images: [count(Label::Normal), count(Label::Anomalous)],
+        faults: checked.problems.iter().filter(|problem| problem.fault).map(ToString::to_string).collect(),
+        disagreements: disagreement::find(dataset, &seen, pictures),
+        cells,
+    }
+}
+
+fn cell(
+    candidate: &Candidate<'_>,
+    dataset: &Dataset,
+    checked: &datasets::Report,
+    terms: &Terms,
+    folder: &Path,
+    observe: impl FnMut(Event) -> Result<()>,
+) -> Result<(Study, Judged)> {
+    let spec = &candidate.spec;
+    let method = by_name(spec.method.as_deref().unwrap_or_default())?;
+    let setup = Setup::parse(method, candidate.engine.arch(), spec.options.iter().map(String::as_str))?;
+    // A method may need more prompts than the fewest of the table.
+    let (mut shots, mut refused) = (terms.shots.clone(), Vec::new());
+    let mut first = None;
+    shots.retain(|&shots| match method.check_prompts(shots, setup.options()) {
+        Err(error) if method.takes_prompts() => {
+            refused.push(format!("no result for {shots} shots: {error}"));
+            first = Some(error);
+            false
+        }
+        _ => true,
+    });
+    if let (true, Some(error)) = (shots.is_empty(), first) {
+        return Err(error);
+    }
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("create the folder", folder, error))?;
+    let options = Options {
+        shots,
+        runs: terms.runs,
+        seed: terms.seed,
+        spec: spec.clone(),
+        classes: Vec::new(),
+        mask_side: terms.mask_side,
+        draws: None,
+        costs: true,
+    };
+    let study = study::run(candidate.engine, dataset, checked, options, folder, observe)?;
+    let judged = Judged::of(&study.results, Costs::read(folder).ok(), refused);
+    Ok((study, judged))
+}
