@@ -1,8 +1,8 @@
 """Methods beside anomalib's models of the same name, on the same encoder with the same random weights: one frame at K = 4.
 
 Ours goes from a decoded picture to score and map. anomalib's model gets the picture as a ready tensor, resized and normalised, and
-returns its score and its map at the size of the input. The two differ in what they compute (METHODS below); where they compute the
-same, their scores are compared before anything is timed.
+returns its score and its map at the size of the input. PatchCore and WinCLIP compute something else there; for the others the scores are
+compared before anything is timed.
 
     pip install anomalib==2.7.0 "open_clip_torch<2.26.1" safetensors
 """
@@ -19,6 +19,7 @@ from . import machine
 from .turns import CALLS, taken_in_turns
 
 ANOMALIB = "anomalib"
+THEIRS = (ANOMALIB, "torch", "timm", "open_clip_torch")
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 DINO, DINO_TIMM = "dinov2-vit-s-14", "vit_small_patch14_dinov2"
@@ -239,7 +240,7 @@ def measure(args):
         "threads": args.threads,
         "prompts": args.prompts,
         "repeats": args.repeats,
-        "versions": {"inctrl": library.version()} | {name: metadata.version(name) for name in (ANOMALIB, "torch", "timm", "open_clip_torch")},
+        "versions": {"inctrl": library.version()} | {name: metadata.version(name) for name in THEIRS},
         "skipped": missing,
         "cases": found,
     }
