@@ -6,7 +6,7 @@ use super::bf16::{self, attention::Bf16Head};
 use super::packed::{self, MAX_PANEL};
 use super::pool::Disjoint;
 use super::simd::{Isa, Kernel, Simd};
-use super::tile::{Lines, Product, Rows, multiply};
+use super::tile::{Lines, Product, Rows, Stored, multiply};
 use super::{Cpu, math};
 use crate::backend::{AttentionShape, Sequences, need};
 use crate::error::Result;
@@ -179,7 +179,7 @@ impl Kernel for F32Head<'_> {
             let rows = STRIP.min(queries - first);
             for (i, panel) in keys.chunks_exact(width * size).enumerate() {
                 let product = Product { a: q.part(first, 0, size), rows, panel, next: Lines::NONE };
-                multiply(simd, product, &mut scores[i * width..], padded, false);
+                multiply(simd, product, &mut scores[i * width..], padded, false, Stored);
             }
             let mut inverse = [0.0; STRIP];
             for (r, row) in scores.chunks_exact_mut(padded).take(rows).enumerate() {
@@ -190,7 +190,7 @@ impl Kernel for F32Head<'_> {
             let weights = Rows::new(scores, padded, tokens);
             let mut sums = [0.0; STRIP * MAX_PANEL];
             for (i, panel) in values.chunks_exact(width * tokens).enumerate() {
-                multiply(simd, Product { a: weights, rows, panel, next: Lines::NONE }, &mut sums, width, false);
+                multiply(simd, Product { a: weights, rows, panel, next: Lines::NONE }, &mut sums, width, false, Stored);
                 let columns = width.min(size - i * width);
                 for (r, sum) in sums.chunks_exact_mut(width).take(rows).enumerate() {
                     target.scaled(simd, first + r, i * width, columns, sum, inverse[r]);
@@ -214,13 +214,13 @@ pub(super) fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> f32 
     }
     let [a, b, c, d] = most;
     let largest = simd.splat(simd.max_lanes(simd.max(simd.max(a, b), simd.max(c, d))));
-    let scale = simd.splat(scale);
+    let scale = simd.splat(scale * std::f32::consts::LOG2_E);
     let mut sum = simd.splat(0.0);
     let mut whole = row.chunks_exact_mut(step);
     for x in &mut whole {
         let mut weights = most;
         for (weight, x) in weights.iter_mut().zip(x.chunks_exact(S::LANES)) {
-            *weight = math::exp_below(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
+            *weight = math::exp2(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
         }
         for (weight, x) in weights.into_iter().zip(x.chunks_exact_mut(S::LANES)) {
             sum = simd.add(sum, weight);
@@ -228,7 +228,7 @@ pub(super) fn exp_and_sum<S: Simd>(simd: S, row: &mut [f32], scale: f32) -> f32 
         }
     }
     for x in whole.into_remainder().chunks_exact_mut(S::LANES) {
-        let weight = math::exp_below(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
+        let weight = math::exp2(simd, simd.mul(scale, simd.sub(simd.load(x), largest)));
         sum = simd.add(sum, weight);
         simd.store(weight, x);
     }

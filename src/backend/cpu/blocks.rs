@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::packed::MAX_PANEL;
-use super::tile::{Arithmetic, Lines, Product, Rows, multiply};
+use super::tile::{AfterTile, Arithmetic, Lines, Product, Rows, multiply};
 
 /// Rows of a task: a multiple of every tile height, and few enough for their piece to stay in the second cache.
 pub(super) const BLOCK_ROWS: usize = 240;
@@ -34,8 +34,13 @@ pub(super) trait Panels<A: Arithmetic> {
     ) -> &'a [A::Word];
     /// The memory that [`Panels::piece`] reads.
     fn lines(&self, arithmetic: A, panel: usize, from: usize, length: usize) -> Lines<'_, A::Word>;
-    /// Takes the sums of a panel, `[rows, 2 * LANES]`.
-    fn finish(&mut self, arithmetic: A, panel: usize, sums: &[A::Word]);
+    /// Takes the sums of a panel in the rows of one tile, `[rows, 2 * LANES]`, the first of which is `first`. What it
+    /// writes goes to memory while the next tile multiplies: writing a whole panel at once makes the product wait.
+    #[inline(always)]
+    fn finish_rows(&self, _: A, _panel: usize, _first: usize, _sums: &[A::Word]) {}
+    /// Takes the sums of a whole panel, `[rows, 2 * LANES]`.
+    #[inline(always)]
+    fn finish(&mut self, _: A, _panel: usize, _sums: &[A::Word]) {}
 }
 
 /// The product of the first `rows` rows of `x`, at most [`BLOCK_ROWS`], and at most [`BLOCK_PANELS`] panels. `scratch` is
@@ -73,10 +78,27 @@ pub(super) fn walk<A: Arithmetic>(
                 sums,
                 width,
                 from > 0,
+                FinishRows { operand: &*operand, panel, whole: to == depth },
             );
             if to == depth {
                 operand.finish(arithmetic, panel, sums);
             }
+        }
+    }
+}
+
+/// Hands the rows of tiles over, if their sums are whole.
+struct FinishRows<'a, P> {
+    operand: &'a P,
+    panel: usize,
+    whole: bool,
+}
+
+impl<A: Arithmetic, P: Panels<A>> AfterTile<A> for FinishRows<'_, P> {
+    #[inline(always)]
+    fn tile(&self, arithmetic: A, first: usize, sums: &[A::Word]) {
+        if self.whole {
+            self.operand.finish_rows(arithmetic, self.panel, first, sums);
         }
     }
 }

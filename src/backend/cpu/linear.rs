@@ -226,8 +226,8 @@ impl<S: Simd> Panels<S> for Layer<'_> {
     }
 
     #[inline(always)]
-    fn finish(&mut self, simd: S, panel: usize, sums: &[f32]) {
-        self.finish.panel(simd, panel, sums);
+    fn finish_rows(&self, simd: S, panel: usize, first: usize, sums: &[f32]) {
+        self.finish.panel(simd, panel, first, sums);
     }
 }
 
@@ -249,11 +249,11 @@ impl Finish<'_> {
         Finish { rows, ..self.clone() }
     }
 
-    /// Takes the sums of a panel, `[rows, 2 * LANES]`.
+    /// Takes the sums of a panel in some rows from row `first` of `rows` on, `[count, 2 * LANES]`.
     #[inline(always)]
-    pub(super) fn panel<S: Simd>(&self, simd: S, panel: usize, sums: &[f32]) {
-        for (row, sums) in sums.chunks_exact(2 * S::LANES).enumerate().take(self.rows.len()) {
-            self.row(simd, panel, row, sums);
+    pub(super) fn panel<S: Simd>(&self, simd: S, panel: usize, first: usize, sums: &[f32]) {
+        for (row, sums) in sums.chunks_exact(2 * S::LANES).enumerate() {
+            self.row(simd, panel, first + row, sums);
         }
     }
 

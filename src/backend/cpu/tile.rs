@@ -174,6 +174,21 @@ impl<'a, T: Copy> Lines<'a, T> {
     }
 }
 
+/// What happens to the sums of a tile while the next one multiplies. A trait, as closures are not compiled for the
+/// instruction set.
+pub(crate) trait AfterTile<A: Arithmetic> {
+    /// Takes the tile's first row and its sums, rows of `2 * LANES`, as far apart as in the result.
+    fn tile(&self, arithmetic: A, first: usize, sums: &[A::Word]);
+}
+
+/// Nothing happens.
+pub(crate) struct Stored;
+
+impl<A: Arithmetic> AfterTile<A> for Stored {
+    #[inline(always)]
+    fn tile(&self, _: A, _: usize, _: &[A::Word]) {}
+}
+
 /// `sums = product`, or `sums += product` if `accumulate`; row `r` of the result is `sums[r * stride ..][..2 * LANES]`.
 #[inline(always)]
 pub(crate) fn multiply<A: Arithmetic>(
@@ -182,6 +197,7 @@ pub(crate) fn multiply<A: Arithmetic>(
     sums: &mut [A::Word],
     stride: usize,
     accumulate: bool,
+    after: impl AfterTile<A>,
 ) {
     let Product { a, rows, panel, mut next } = product;
     let segments = rows.div_ceil(A::TILE_ROWS) * a.depth.div_ceil(SEGMENT);
@@ -206,6 +222,7 @@ pub(crate) fn multiply<A: Arithmetic>(
             11 => tile::<A, 11>(arithmetic, a, panel, ahead, sums, stride, accumulate),
             _ => tile::<A, MAX_TILE_ROWS>(arithmetic, a, panel, ahead, sums, stride, accumulate),
         }
+        after.tile(arithmetic, row, &sums[..(count - 1) * stride + 2 * A::LANES]);
         row += count;
     }
 }

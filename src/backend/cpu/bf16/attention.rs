@@ -4,7 +4,7 @@
 use super::{Bf16, Bf16Isa, Bf16Kernel, as_floats, as_floats_mut, round_row, words};
 use crate::backend::cpu::attention::{Head, STRIP, exp_and_sum};
 use crate::backend::cpu::packed::{MAX_PANEL, pack_transposed};
-use crate::backend::cpu::tile::{Arithmetic, Lines, Product, Rows, multiply};
+use crate::backend::cpu::tile::{Arithmetic, Lines, Product, Rows, Stored, multiply};
 
 /// One head of one sequence, with [`scratch_len`] words.
 pub(in crate::backend::cpu) struct Bf16Head<'a> {
@@ -60,7 +60,7 @@ impl Bf16Kernel for Bf16Head<'_> {
             }
             for (i, panel) in keys.chunks_exact(width * depth).enumerate() {
                 let product = Product { a: Rows::new(strip, depth, depth), rows, panel, next: Lines::NONE };
-                multiply(bf16, product, &mut scores[i * width..], padded, false);
+                multiply(bf16, product, &mut scores[i * width..], padded, false, Stored);
             }
             let mut inverse = [0.0; STRIP];
             let rows_of_both = scores.chunks_exact_mut(padded).zip(weights.chunks_exact_mut(pairs));
@@ -74,7 +74,7 @@ impl Bf16Kernel for Bf16Head<'_> {
             let mut sums = [0; STRIP * MAX_PANEL];
             for (i, panel) in values.chunks_exact(width * pairs).enumerate() {
                 let product = Product { a: Rows::new(weights, pairs, pairs), rows, panel, next: Lines::NONE };
-                multiply(bf16, product, &mut sums, width, false);
+                multiply(bf16, product, &mut sums, width, false, Stored);
                 let columns = width.min(size - i * width);
                 for (r, sum) in as_floats_mut(&mut sums).chunks_exact_mut(width).take(rows).enumerate() {
                     target.scaled(simd, first + r, i * width, columns, sum, inverse[r]);

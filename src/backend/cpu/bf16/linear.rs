@@ -161,7 +161,7 @@ impl<H: Bf16> Panels<H> for Layer<'_> {
     }
 
     #[inline(always)]
-    fn finish(&mut self, bf16: H, panel: usize, sums: &[i32]) {
-        self.finish.panel(bf16.floats(), panel, as_floats(sums));
+    fn finish_rows(&self, bf16: H, panel: usize, first: usize, sums: &[i32]) {
+        self.finish.panel(bf16.floats(), panel, first, as_floats(sums));
     }
 }

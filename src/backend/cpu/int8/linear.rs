@@ -203,7 +203,7 @@ impl<B: Bytes> Panels<B> for Layer<'_> {
     }
 
     #[inline(always)]
-    fn finish(&mut self, bytes: B, panel: usize, sums: &[i32]) {
+    fn finish_rows(&self, bytes: B, panel: usize, first: usize, sums: &[i32]) {
         let (simd, lanes, width) = (bytes.floats(), B::LANES, 2 * B::LANES);
         let (planes, columns) = self.panel::<B>(panel).split_at(2 * width * self.w.depth);
         let (integers, lost) = planes.split_at(width * self.w.depth);
@@ -213,7 +213,7 @@ impl<B: Bytes> Panels<B> for Layer<'_> {
         let fine = simd.splat(1.0 / FINE);
         let mut y = [0.0; MAX_PANEL];
         for (r, sums) in sums.chunks_exact(width).enumerate() {
-            let head = Head::of(self.x.whole(r), self.w.depth);
+            let head = Head::of(self.x.whole(first + r), self.w.depth);
             let (scale, least) = (simd.splat(head.scale()), simd.splat(head.least()));
             for half in 0..2 {
                 let at = half * lanes;
@@ -228,7 +228,7 @@ impl<B: Bytes> Panels<B> for Layer<'_> {
                 }
                 simd.store(all, &mut y[at..]);
             }
-            self.finish.row(simd, panel, r, &y[..width]);
+            self.finish.row(simd, panel, first + r, &y[..width]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::backend::cpu::blocks::{self, BLOCK_PANELS, BLOCK_ROWS, Panels, walk};
+use crate::backend::cpu::blocks::{self, BLOCK_DEPTH, BLOCK_PANELS, BLOCK_ROWS, Panels, walk};
 use crate::backend::cpu::packed::{MAX_PANEL, pack_transposed};
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::cpu::tile::{Lines, Rows};
@@ -16,6 +16,8 @@ pub(super) struct Full<'a> {
     /// `[count, W]`.
     pub bank_rows: Rows<'a>,
     pub count: usize,
+    /// What the panels hold, where that is not the rows as they stand.
+    pub order: Option<&'a [u32]>,
     pub panels: Range<usize>,
     /// [`SCRATCH`] uninitialised floats.
     pub scratch: &'a mut [f32],
@@ -33,7 +35,7 @@ impl Kernel for Full<'_> {
         let (scratch, largest) = self.scratch.split_at_mut(blocks::SCRATCH);
         let largest = &mut largest[..rows * width];
         largest.fill(f32::NEG_INFINITY);
-        let mut bank_rows = BankRows { rows: self.bank_rows, count: self.count, largest };
+        let mut bank_rows = BankRows { rows: self.bank_rows, count: self.count, order: self.order, largest };
         let mut first = self.panels.start;
         while first < self.panels.end {
             let last = self.panels.end.min(first + BLOCK_PANELS);
@@ -51,6 +53,7 @@ pub(super) struct BankRows<'a> {
     /// `[count, W]`.
     pub rows: Rows<'a>,
     pub count: usize,
+    pub order: Option<&'a [u32]>,
     /// The largest cosines so far, one for each lane of a panel, `[rows, 2 * LANES]`.
     pub largest: &'a mut [f32],
 }
@@ -59,12 +62,25 @@ impl<S: Simd> Panels<S> for BankRows<'_> {
     #[inline(always)]
     fn piece<'a>(&'a self, simd: S, panel: usize, from: usize, length: usize, room: &'a mut [f32]) -> &'a [f32] {
         let first = panel * 2 * S::LANES;
-        pack_transposed(simd, self.rows.part(first, from, length), (self.count - first).min(2 * S::LANES), room);
+        let count = (self.count - first).min(2 * S::LANES);
+        match self.order {
+            None => pack_transposed(simd, self.rows.part(first, from, length), count, room),
+            Some(order) => {
+                let mut gathered = [0.0; BLOCK_DEPTH * MAX_PANEL];
+                for (row, out) in order[first..][..count].iter().zip(gathered.chunks_exact_mut(length.max(1))) {
+                    out.copy_from_slice(&self.rows.row(*row as usize)[from..][..length]);
+                }
+                pack_transposed(simd, Rows::new(&gathered, length, length), count, room);
+            }
+        }
         &room[..length * 2 * S::LANES]
     }
 
     #[inline(always)]
     fn lines(&self, _: S, panel: usize, from: usize, length: usize) -> Lines<'_> {
+        if self.order.is_some() {
+            return Lines::NONE;
+        }
         let first = panel * 2 * S::LANES;
         Lines::new(self.rows.part(first, from, length), (self.count - first).min(2 * S::LANES))
     }

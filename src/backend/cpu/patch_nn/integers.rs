@@ -2,16 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
-use super::axes::Axes;
+use super::axes::{Axes, Found};
+use super::order;
 use super::quantised::{self, Quantise, Quantised, chain_error};
 use super::rescore::Dot;
 use super::screen::{self, Screened, Table};
+use super::seek::{self, Seek};
 use super::{Queries, WHAT};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::bytes::ByteIsa;
 use crate::backend::cpu::packed::Aligned;
 use crate::backend::cpu::pool::{Disjoint, Pool};
 use crate::backend::cpu::simd::Isa;
+use crate::backend::cpu::tile::Rows;
 use crate::error::Result;
 use crate::memory::{grow, zeros};
 
@@ -28,8 +31,19 @@ pub(in crate::backend::cpu) struct Integers {
     width: usize,
     centres: Vec<Vec<f32>>,
     whole: Packed,
-    /// The same along a few axes, where that rules most of them out.
-    short: Option<(Vec<Axes>, Packed)>,
+    /// What rules most of them out first, in a large bank.
+    short: Option<Short>,
+}
+
+/// Bank rows along a few axes.
+struct Short {
+    axes: Vec<Axes>,
+    rows: Packed,
+    /// Of each layer, which bank row stands where, here and in the whole rows.
+    order: Vec<Vec<u32>>,
+    /// Of each layer, the bank rows that are looked at first.
+    seeds: Vec<Vec<u32>>,
+    seed_rows: Packed,
 }
 
 /// Rows as bytes, in panels.
@@ -73,6 +87,20 @@ struct Written {
     bases: Vec<f32>,
 }
 
+impl Packed {
+    /// `[panels, words, panel_width]` of a layer.
+    fn panels_of(&self, layer: usize) -> &[i32] {
+        let each = self.panels.as_slice().len() / self.layers.len();
+        &self.panels.as_slice()[layer * each..][..each]
+    }
+
+    /// `[panels, 3, panel_width]` of a layer.
+    fn columns_of(&self, layer: usize) -> &[f32] {
+        let each = self.columns.len() / self.layers.len();
+        &self.columns[layer * each..][..each]
+    }
+}
+
 impl Memory {
     /// How many bytes it grows to for `rows` query rows.
     pub(super) fn bytes(rows: usize, width: usize) -> usize {
@@ -107,6 +135,8 @@ struct Source<'a> {
     taps: &'a [f32],
     shape: [usize; 3],
     centres: &'a [Vec<f32>],
+    /// Of each layer, the rows that are packed, if not all as they stand.
+    order: Option<&'a [Vec<u32>]>,
     /// What shortens the rows of each layer, and to how many elements.
     axes: Option<(&'a [Axes], usize)>,
 }
@@ -120,7 +150,8 @@ impl Source<'_> {
     /// As bytes for `bytes`, and whether all rows are unit vectors.
     fn pack(&self, pool: &mut Pool<Scratch>, bytes: ByteIsa) -> Result<(Packed, bool)> {
         const WHAT: &str = "the search in a bank";
-        let ([layers, bank_rows, whole], width) = (self.shape, self.width());
+        let ([layers, all, whole], width) = (self.shape, self.width());
+        let bank_rows = self.order.map_or(all, |order| order.first().map_or(0, Vec::len));
         let (words, across) = (quantised::words(width), bytes.panel_width());
         let panels = bank_rows.div_ceil(across);
         let mut packed = Aligned::zeros(WHAT, layers * panels * words * across)?;
@@ -139,9 +170,14 @@ impl Source<'_> {
             let numbers = unsafe { numbers.slice(chunk * 3 * across, 3 * across) };
             // What lies beyond the last bank row is never above a floor.
             numbers[2 * across..].fill(f32::NEG_INFINITY);
-            let rows = &self.taps[(layer * bank_rows + first) * whole..][..count * whole];
             let centre = &self.centres[layer];
             let (room, floats) = floats.split_at_mut(4 * quantised::words(whole));
+            let (rows, floats) = floats.split_at_mut(count * whole);
+            for (place, row) in (first..).zip(rows.chunks_exact_mut(whole)) {
+                let from = self.order.map_or(place, |order| order[layer][place] as usize);
+                row.copy_from_slice(&self.taps[(layer * all + from) * whole..][..whole]);
+            }
+            let rows = &*rows;
             let shortened = shortened(self.isa, self.axes.map(|(axes, _)| &axes[layer]), rows, width, floats);
             for (column, row) in rows.chunks_exact(whole).enumerate() {
                 let (values, from): (&[f32], _) = match shortened {
@@ -207,22 +243,35 @@ impl Integers {
         screen::reserve(pool, width)?;
         let layer = |layer| centre(&taps[layer * bank_rows * width..][..bank_rows * width], width);
         let centres: Vec<Vec<f32>> = (0..layers).map(layer).collect();
-        let source = Source { isa, taps, shape, centres: &centres, axes: None };
+        let found = Axes::of(pool, isa, taps, &centres, shape)?;
+        let order = found.as_ref().map(|found| found.order.as_slice());
+        let source = Source { isa, taps, shape, centres: &centres, order, axes: None };
         let (whole, all_unit) = source.pack(pool, bytes)?;
         if !all_unit {
             return Ok(None);
         }
-        let short = match Axes::of(pool, isa, taps, &centres, shape)? {
-            Some((short, axes)) => {
-                let (packed, _) = Source { axes: Some((&axes, short)), ..source }.pack(pool, bytes)?;
-                Some((axes, packed))
+        let packed = match &found {
+            Some(Found { short, axes, order }) => {
+                let seeds: Vec<Vec<u32>> = order.iter().map(|order| order::of_leaves(order)).collect();
+                let source = Source { axes: Some((axes, *short)), ..source };
+                let (rows, _) = source.pack(pool, bytes)?;
+                let (seed_rows, _) = Source { order: Some(&seeds), ..source }.pack(pool, bytes)?;
+                Some((rows, seeds, seed_rows))
             }
             None => None,
         };
+        let short = found.zip(packed).map(|(Found { axes, order, .. }, (rows, seeds, seed_rows))| Short {
+            axes,
+            rows,
+            order,
+            seeds,
+            seed_rows,
+        });
         Ok(Some(Integers { isa: bytes, width, centres, whole, short }))
     }
 
-    /// Writes the query rows of a search as bytes; `None` if one is not a unit vector.
+    /// Writes the query rows of a search as bytes, and looks at the first bank rows, of those that [`Integers::new`] got;
+    /// `None` if a query row is not a unit vector.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
@@ -230,18 +279,19 @@ impl Integers {
         &'a self,
         pool: &mut Pool<Scratch>,
         isa: Isa,
+        taps: &[f32],
         queries: Queries<'_>,
-        rows: usize,
-        room: usize,
+        [rows, room]: [usize; 2],
         memory: &'a mut Memory,
     ) -> Result<Option<Screened<'a>>> {
         let layers = self.centres.len();
-        let short_width = self.short.as_ref().map_or(0, |(_, packed)| packed.width);
+        let short_width = self.short.as_ref().map_or(0, |short| short.rows.width);
         memory.whole.grow(room, self.width)?;
         memory.short.grow(if short_width > 0 { room } else { 0 }, short_width)?;
         grow(WHAT, &mut memory.known, room)?;
         memory.known[..layers * rows].iter_mut().for_each(|known| *known.get_mut() = ordered(f32::NEG_INFINITY));
         let (whole, short) = (Places::of(&mut memory.whole), Places::of(&mut memory.short));
+        let (known, bank_rows) = (memory.known.as_slice(), taps.len() / layers.max(1));
         let all_unit = AtomicBool::new(true);
         let blocks = rows.div_ceil(ROWS);
         pool.run(layers * blocks, |task, scratch| {
@@ -249,7 +299,7 @@ impl Integers {
             let count = ROWS.min(rows - first);
             let values = &queries.from(layer, first)[..count * self.width];
             let (room, floats) = scratch.floats.split_at_mut(4 * quantised::words(self.width));
-            let axes = self.short.as_ref().map(|(axes, _)| &axes[layer]);
+            let axes = self.short.as_ref().map(|short| &short.axes[layer]);
             let shortened = shortened(isa, axes, values, short_width, floats);
             for (i, row) in values.chunks_exact(self.width).enumerate() {
                 let (at, centre) = (layer * rows + first + i, self.centres[layer].as_slice());
@@ -259,12 +309,30 @@ impl Integers {
                     all_unit.store(false, Ordering::Relaxed);
                 }
                 whole.estimate(at, found, base + self.off(&self.whole.layers[layer], found, self.width));
-                if let (Some(axes), Some((_, packed)), Some(shortened)) = (axes, &self.short, shortened) {
+                if let (Some(axes), Some(Short { rows: packed, .. }), Some(shortened)) = (axes, &self.short, shortened)
+                {
                     let row = &shortened[i * short_width..][..short_width];
                     let found = short.write(self.isa, isa, at, row, None, room);
                     let (layer, lengths) =
                         (&packed.layers[layer], [f64::from(found.length), packed.layers[layer].length]);
                     short.estimate(at, found, base + self.off(layer, found, short_width) + axes.off(lengths));
+                }
+            }
+            if let Some(Short { seeds, seed_rows, .. }) = &self.short {
+                let mut nearest = [0; ROWS];
+                let (words, scales) = short.written(layer * rows + first, count, short_width);
+                self.isa.run(Seek {
+                    panels: seed_rows.panels_of(layer),
+                    columns: seed_rows.columns_of(layer),
+                    words: Rows::new(words, words.len() / count, words.len() / count),
+                    scales,
+                    sums: &mut scratch.words[..seek::WORDS],
+                    nearest: &mut nearest[..count],
+                });
+                for (i, (row, seed)) in values.chunks_exact(self.width).zip(nearest).enumerate() {
+                    let at = layer * bank_rows + seeds[layer][seed as usize] as usize * self.width;
+                    let cosine = isa.run(Dot(row, &taps[at..][..self.width]));
+                    known[layer * rows + first + i].store(ordered(cosine), Ordering::Relaxed);
                 }
             }
         });
@@ -283,7 +351,8 @@ impl Integers {
             layers,
             rows,
             whole: table(&self.whole, whole),
-            short: self.short.as_ref().map(|(_, packed)| table(packed, short)),
+            short: self.short.as_ref().map(|own| table(&own.rows, short)),
+            order: self.short.as_ref().map(|short| short.order.as_slice()),
             known,
         }))
     }
@@ -340,6 +409,16 @@ impl<'a> Places<'a> {
         let words = unsafe { self.words.slice(at * count, count) };
         let levels = bytes.levels();
         isa.run(Quantise { row, centre, levels, zero: levels, words, room: &mut room[..4 * count] })
+    }
+
+    /// The words and scales of `count` rows from `at` on, which one task has written.
+    fn written(&self, at: usize, count: usize, width: usize) -> (&[i32], &[f32]) {
+        let words = quantised::words(width);
+        // SAFETY: as in `write`; the task writes nothing more there.
+        #[allow(unsafe_code)]
+        unsafe {
+            (self.words.slice(at * words, count * words), self.scales.slice(at, count))
+        }
     }
 
     /// Writes what estimates of row `at` are compared by.

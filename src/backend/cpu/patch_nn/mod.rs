@@ -1,8 +1,9 @@
 //! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all bank rows. The working
 //! memory depends on what `taps` has room for and on the threads, not on the images of a call nor on the bank.
 //!
-//! Bytes screen the bank rows (`integers`, `screen`), those of a large bank first along a few axes (`axes`, `sieve`),
-//! and floats rescore what remains (`rescore`). The bits are those of a search by floats alone (`full`), which serves
+//! Bytes screen the bank rows (`integers`, `screen`), and floats rescore what remains (`rescore`). Those of a large bank
+//! stand in an order in which neighbours are alike (`order`); a first look at a few of them (`seek`) and bounds along a
+//! few axes (`axes`, `sieve`) rule most of them out. The bits are those of a search by floats alone (`full`), which serves
 //! where the processor's bytes are not faster, where a vector is not of unit length or not finite, and where too many
 //! patches are alike.
 
@@ -20,10 +21,12 @@ use crate::memory::grow;
 mod axes;
 mod full;
 mod integers;
+mod order;
 mod quantised;
 mod rescore;
 mod rows;
 mod screen;
+mod seek;
 mod sieve;
 
 use full::Full;
@@ -77,7 +80,9 @@ impl Cpu {
         let Memory { found, screen, .. } = &mut self.nearest;
         let isa = self.isa;
         let screened = match &tensor.integers {
-            Some(integers) => integers.prepare(&mut self.pool, isa, queries, rows, room.rows, screen)?,
+            Some(integers) => {
+                integers.prepare(&mut self.pool, isa, &tensor.values, queries, [rows, room.rows], screen)?
+            }
             None => None,
         };
         let len = parts.shares * layers * rows;
@@ -98,6 +103,7 @@ impl Cpu {
                     query,
                     bank_rows,
                     count: parts.bank_rows,
+                    order: screened.as_ref().and_then(|screened| screened.order(part.layer)),
                     panels: part.panels(isa.panel_width()),
                     scratch: scratch.take(full::SCRATCH),
                     best,

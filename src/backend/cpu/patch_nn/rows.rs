@@ -119,8 +119,10 @@ impl Kernel for FullRows<'_> {
         let (largest, words) = (&mut largest[..rows * width], &mut self.words[..rows * width]);
         largest.fill(f32::NEG_INFINITY);
         words.fill(NOWHERE);
-        let mut bank_rows =
-            Placed { bank_rows: BankRows { rows: self.bank_rows, count: self.count, largest }, places: words };
+        let mut bank_rows = Placed {
+            bank_rows: BankRows { rows: self.bank_rows, count: self.count, order: None, largest },
+            places: words,
+        };
         let mut first = self.panels.start;
         while first < self.panels.end {
             let last = self.panels.end.min(first + BLOCK_PANELS);

@@ -10,7 +10,7 @@ use super::integers::{ordered, unordered};
 use super::quantised::{self, chain_error};
 use super::rescore::{Candidate, Dot, Rescore};
 use super::sieve::{self, Sieve};
-use super::{Part, axes, full};
+use super::{Part, axes, full, seek};
 use crate::backend::cpu::Scratch;
 use crate::backend::cpu::blocks::{self, BLOCK_PANELS, BLOCK_ROWS, Panels, walk};
 use crate::backend::cpu::bytes::{ByteIsa, ByteKernel, Bytes, Columns};
@@ -34,13 +34,14 @@ const LINE: usize = 16;
 
 /// Floats that a thread works with.
 pub(in crate::backend::cpu) fn scratch_floats(width: usize) -> usize {
-    let shorten = MAX_PANEL * axes::longest(width) + axes::scratch_floats(width);
+    // Rows of a panel, and the same shortened.
+    let shorten = MAX_PANEL * (width + axes::longest(width)) + axes::scratch_floats(width);
     full::SCRATCH.max(4 * quantised::words(width) + shorten)
 }
 
 /// Words that a thread works with.
 pub(in crate::backend::cpu) fn scratch_words(width: usize) -> usize {
-    blocks::SCRATCH + sieve::words(width).max(quantised::words(width))
+    (blocks::SCRATCH + sieve::words(width)).max(seek::WORDS).max(quantised::words(width))
 }
 
 /// Bytes of the candidates that a thread keeps.
@@ -136,11 +137,18 @@ pub(super) struct Screened<'a> {
     pub whole: Table<'a>,
     /// Bounds that are less work.
     pub short: Option<Table<'a>>,
+    /// Of each layer, the bank row at each place of the tables, if not that of the place.
+    pub order: Option<&'a [Vec<u32>]>,
     /// The largest cosine known of each row, as [`ordered`] bits.
     pub known: &'a [AtomicI32],
 }
 
 impl<'a> Screened<'a> {
+    /// The bank row at each place of a layer's panels, if not that of the place.
+    pub(super) fn order(&self, layer: usize) -> Option<&'a [u32]> {
+        self.order.map(|order| order[layer].as_slice())
+    }
+
     /// Finds the largest cosine of each query row of a part by the chain, or minus infinity where one of another part
     /// is larger. Returns how many patches floats rescored, or `None` where they were so many that the whole part
     /// costs less by floats.
@@ -183,6 +191,7 @@ impl<'a> Screened<'a> {
                 table: whole,
                 query,
                 bank_rows,
+                order: self.order(part.layer),
                 tie: 4.0 * chain_error(query.depth()) as f32,
                 largest,
                 floors,
@@ -234,8 +243,13 @@ impl ByteKernel for Screen<'_> {
             if bank_rows.rescored * RESCORED > rows * (FIRST * RESCORED + seen * 2 * B::LANES) {
                 return;
             }
-            if kept > rows * (sieve::FIRST + seen / sieve::KEPT) {
-                short = None;
+            if let Some((table, ..)) = &short {
+                let [whole, few] = [bank_rows.table.words.depth(), table.words.depth()];
+                let [more, than] = sieve::DEARER;
+                // Where bounds and the estimates that follow cost more than estimates of all.
+                if kept * whole * more / than + rows * seen * few > rows * (sieve::FIRST + seen) * whole {
+                    short = None;
+                }
             }
         }
         bank_rows.settle();
@@ -249,6 +263,8 @@ pub(super) struct BankRows<'a> {
     pub table: Block<'a>,
     query: Rows<'a>,
     bank_rows: Rows<'a>,
+    /// The bank row at each place of the table, if not that of the place.
+    order: Option<&'a [u32]>,
     /// Cosines that differ by more are in the same order by the chain.
     tie: f32,
     /// The largest known cosine of each query patch, and what estimates of nearer ones exceed.
@@ -263,6 +279,12 @@ pub(super) struct BankRows<'a> {
 }
 
 impl BankRows<'_> {
+    /// The bank row at a place of the table.
+    #[inline(always)]
+    fn at(&self, place: usize) -> usize {
+        self.order.map_or(place, |order| order[place] as usize)
+    }
+
     /// Asks for the memory of the patches of a panel whose bits are set, unless they are many: of many the first
     /// rescored rules most out.
     #[inline(always)]
@@ -271,7 +293,7 @@ impl BankRows<'_> {
             return;
         }
         while above != 0 {
-            let bank_row = self.bank_rows.row(panel * 2 * B::LANES + above.trailing_zeros() as usize);
+            let bank_row = self.bank_rows.row(self.at(panel * 2 * B::LANES + above.trailing_zeros() as usize));
             bank_row.iter().step_by(LINE).for_each(|x| bytes.prefetch(x));
             above &= above - 1;
         }
@@ -299,7 +321,7 @@ impl BankRows<'_> {
                 return;
             }
             above &= !(1 << column);
-            let bank_row = first + column;
+            let bank_row = self.at(first + column);
             let cosine = self.isa.run(Dot(self.query.row(row), self.bank_rows.row(bank_row)));
             self.rescored += 1;
             if cosine > self.largest[row] {

@@ -6,12 +6,12 @@ use super::screen::{BankRows, Block};
 use crate::backend::cpu::blocks::{BLOCK_ROWS, Panels};
 use crate::backend::cpu::bytes::Bytes;
 use crate::backend::cpu::packed::MAX_PANEL;
-use crate::backend::cpu::tile::{Lines, MAX_TILE_ROWS, Product, Rows, multiply};
+use crate::backend::cpu::tile::{Lines, MAX_TILE_ROWS, Product, Rows, Stored, multiply};
 
 /// Panels of a row that may be kept before they are counted: the first ones raise the largest known cosine.
 pub(super) const FIRST: usize = 4;
-/// The share of a row's panels that may be kept, inverted: of more it costs less to estimate all whole.
-pub(super) const KEPT: usize = 3;
+/// What estimates of single rows cost beside those of blocks, as a fraction.
+pub(super) const DEARER: [usize; 2] = [6, 5];
 
 /// Words that a thread works with beside the sums.
 pub(super) fn words(width: usize) -> usize {
@@ -44,7 +44,7 @@ impl Sieve<'_, '_> {
         let sums = &mut sums[..rows.len() * width];
         let strip = whole.strip::<B>(panel, 0, depth);
         let product = Product { a: Rows::new(room, depth, depth), rows: rows.len(), panel: strip, next: Lines::NONE };
-        multiply(bytes, product, sums, width, false);
+        multiply(bytes, product, sums, width, false, Stored);
         let columns = whole.columns::<B>(panel);
         let mut above = [0; MAX_TILE_ROWS];
         for ((row, sums), above) in rows.iter().zip(sums.chunks_exact(width)).zip(&mut above) {

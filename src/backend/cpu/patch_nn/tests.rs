@@ -260,7 +260,8 @@ fn rescored(case: &Case, bytes: ByteIsa) -> Option<Vec<Option<usize>>> {
     let integers = bank.0.into_iter().next().unwrap().integers.unwrap();
     let queries = Queries { values: &case.query, pitch: rows, first: 0, width: case.width };
     screen::reserve(&mut cpu.pool, case.width).unwrap();
-    let screened = integers.prepare(&mut cpu.pool, cpu.isa, queries, rows, LAYERS * rows, &mut memory).unwrap()?;
+    let screened =
+        integers.prepare(&mut cpu.pool, cpu.isa, &case.taps, queries, [rows, LAYERS * rows], &mut memory).unwrap()?;
     let mut scratch = std::mem::take(cpu.pool.scratch_mut().next().unwrap());
     let part = |task| {
         let part = parts.part(task);
