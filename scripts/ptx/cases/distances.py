@@ -4,8 +4,9 @@ spade_image.cu."""
 import numpy as np
 
 from ..launch import U32, Launch, ceil_div, operand_type, rounding
+from ..parser import Fault
 from . import case
-from .ordered import key_of
+from .ordered import key_of, read_keys
 from .rows import EPSILON, WIDTHS, layer_norm, parameters
 
 
@@ -57,6 +58,7 @@ def difference(a, b):
         (3, 43, 50, 128, 50, True, True),
         (2, 225, 410, 384, 300, True, False),
         (1, 9, 20, 1344, 9, True, True),
+        (1, 3, 12, 768, 3, False, True),
     ],
 )
 def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored, some):
@@ -68,18 +70,32 @@ def nearest_distance(kernel, layers, count, rows, width, pitch, mirrored, some):
     places[:, 0] = rows - 1
     # The first query is the row that it is nearest to.
     queries[:, 0] = bank[:, rows - 1]
-    keys = launch.input(key_of(np.full(places.shape, 0.5, np.float32), places), "keys")
+    nearest = places.copy()
+    if count > 1:
+        # The second is row 1, but a row that is nearly the same was found.
+        queries[:, 1] = bank[:, 1]
+        bank[:, rows - 2] = bank[:, 1] * (1 + 2e-3)
+        places[:, 1], nearest[:, 1] = rows - 2, 1
+    keys = launch.changed(key_of(np.full(places.shape, 0.5, np.float32), places), "keys")
     valid = (np.arange(count) % 7 != 3).astype(np.float32) if some else np.ones(count, np.float32)
     table = launch.table(launch.input(bank, "bank"), rows)
     source, counts = launch.input(queries, "queries"), launch.input(valid, "valid") if some else None
     outputs = [launch.output(count, np.float32, name) for name in ("map", "mirror")[: 1 + mirrored]]
     launch.arguments = [source, pitch, count, table, layers, width, keys, pitch, 1.5, counts]
     launch.arguments += [outputs[0], outputs[1] if mirrored else None]
-    near = np.take_along_axis(bank, places[:, :count, None], axis=1)
+    near = np.take_along_axis(bank, nearest[:, :count, None], axis=1)
     lengths, errors = difference(queries[:, :count], near)
     exact, tolerance = valid * 1.5 * lengths.mean(axis=0), 1.5 * (errors + 8 * U32 * lengths).mean(axis=0)
     for out in outputs:
         launch.expect(out, exact, tolerance, launch.rows_near(count))
+    ran = np.zeros(pitch, bool)
+    ran[:count] = launch.rows_near(count)
+
+    def check():
+        if (read_keys(keys.found)[1] != np.where(ran, nearest, places)).any():
+            raise Fault("`keys` do not name the nearest rows")
+
+    launch.check(check)
     return launch
 
 
