@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{ArgMatches, FromArgMatches, Subcommand};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -70,6 +70,7 @@ same run: a plain copy, a large product. On a CPU the multiplying instructions a
 Examples:
   inctrl bench --weights W.safetensors --deadline-ms 20
   inctrl bench --weights W.safetensors --device cuda:0 --batches 1,8,64 --json bench.json
+  inctrl bench --weights dinov2.safetensors --bank nut.bank
   inctrl bench op patch_nn --q 1024 --rows 32768 --width 384 --rivals product,faiss")]
 pub struct Args {
     #[command(flatten)]
@@ -80,6 +81,9 @@ pub struct Args {
     /// Prompts of the bank; the nearest-neighbour search is timed for each number, scores only for the first
     #[arg(long, value_name = "K,..", value_delimiter = ',', default_value = "8")]
     prompts: Vec<NonZeroUsize>,
+    /// Score with this bank, of any method, instead of one of drawn prompts; single operations are then not timed
+    #[arg(long, value_name = "B", conflicts_with = "prompts")]
+    bank: Option<PathBuf>,
     /// Pauses between frames, in milliseconds
     #[arg(long, value_name = "MS,..", value_delimiter = ',', default_value = "0,10,1000")]
     gaps: Vec<u64>,
@@ -150,18 +154,21 @@ fn model(args: Args) -> Result<Outcome> {
     let engine = args.model.open()?;
     progress.step("building a bank");
     let frame = image.frame();
-    let bank = Arc::new(bank(&engine, prompts.get())?);
+    let bank = Arc::new(match &args.bank {
+        Some(path) => PromptBank::open(path)?,
+        None => bank(&engine, prompts.get())?,
+    });
 
     let mut report = json!({
         "program": env!("CARGO_PKG_VERSION"),
         "device": engine.device(),
         "model": engine.arch().to_string(),
         "frame": [frame.width(), frame.height()],
-        "prompts": prompts,
+        "prompts": args.bank.is_none().then_some(prompts),
     });
     result(&format!("device   {}\nmodel    {}", engine.device(), engine.arch()))?;
 
-    if !args.no_operations {
+    if !args.no_operations && args.bank.is_none() {
         if engine.device_used() == Device::Cpu {
             progress.step("timing instructions");
             let peaks = roofline(engine.options().cpu_threads())?;
@@ -204,7 +211,8 @@ fn model(args: Args) -> Result<Outcome> {
             "bank_over_encode": steps.bank_over_encode,
         }));
         let added = 100.0 * steps.bank_over_encode;
-        progress.aside(|| result(&format!("  a bank of {prompts} adds {added:.1} % to the encoder")))?;
+        let which = if args.bank.is_some() { "the bank".to_owned() } else { format!("a bank of {prompts}") };
+        progress.aside(|| result(&format!("  {which} adds {added:.1} % to the encoder")))?;
         latencies.push((gap, whole));
     }
     report["latency"] = found.into();
@@ -236,7 +244,9 @@ fn picture(width: usize, height: usize, seed: usize) -> Vec<u8> {
 
 fn bank(engine: &Engine, prompts: usize) -> Result<PromptBank> {
     let side = engine.arch().vision.image_size;
-    let mut builder = engine.bank_builder("object", Fit::Crop)?;
+    let mut builder = engine
+        .bank_builder("object", Fit::Crop)
+        .context("without --bank a bank for the method `inctrl` is drawn; build one of another method with inctrl bank build, and name it with --bank")?;
     builder.expect(prompts)?;
     for seed in 0..prompts {
         builder.add(Frame::packed(&picture(side, side, seed + 1), side, side, PixelFormat::Grey8)?)?;
