@@ -368,7 +368,7 @@ fn memory_is_what_is_estimated(folder: &Path) {
         builder.add(frame).unwrap();
         let bank = Arc::new(builder.finish().unwrap());
         let slot = Arc::new(engine.shared_bank(Arc::clone(&bank)).unwrap());
-        for capacity in [1, 4, 24] {
+        for capacity in [1, 4, 24, 100] {
             let images = NonZeroUsize::new(capacity).unwrap();
             let frames = vec![frame; capacity];
             let taken = counting::peak(|| {

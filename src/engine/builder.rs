@@ -323,6 +323,16 @@ impl<'e> BankBuilder<'e> {
             );
             return Err(Error::new(ErrorKind::Argument, message));
         }
+        if self.setup.cell(own) != own.patch_size {
+            let message = format!(
+                "the method `{}` looks at cells of {} pixels of this model, and this image is already cut into patches of {}: give \
+                the original pictures",
+                method.name(),
+                self.setup.cell(own),
+                own.patch_size
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         self.session.place_normalised(image)?;
         self.session.encode(1)?;
         let all = vec![1.0; self.engine.arch().vision.patches()];

@@ -89,7 +89,7 @@ impl<B: Backend> Memory<B> {
         let comparing = |method: &PipelineMethod<B>| -> Result<Comparing<B>> {
             Ok(Comparing {
                 compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), views, slots, cells)?,
-                out: Outputs::new(backend, slots, method.values(), slots * cells)?,
+                out: Outputs::new(backend, slots, method.values(), cells)?,
             })
         };
         Ok(Memory {

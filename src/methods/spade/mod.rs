@@ -21,6 +21,7 @@ use super::{
 use crate::backend::BankRole;
 use crate::encoder::Wants;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::shape_text;
 use crate::view::Fit;
 use crate::weights::{Arch, Weights};
 use level_maps::{LEVELS, MOST_LEVELS};
@@ -155,7 +156,13 @@ impl Method for Spade {
         let mut prompts = match bank.tensor(COUNTS) {
             Err(_) => rows::prompts(bank, PATCHES, hashes, places)?,
             Ok(counts) => {
-                let levels = counts.shape[1];
+                let [_, levels @ 1..=MOST_LEVELS] = *counts.shape else {
+                    let message = format!(
+                        "tensor `{COUNTS}` has shape {}: [prompts, levels] is needed",
+                        shape_text(&counts.shape)
+                    );
+                    return Err(Error::new(ErrorKind::Bank, message).of_tensor(COUNTS));
+                };
                 let mut prompts: Vec<Prompt> =
                     places.iter().map(|&k| Prompt { hash: hashes[k], tensors: Vec::new() }).collect();
                 for (level, name) in LEVELS.into_iter().take(levels).enumerate() {
@@ -175,6 +182,10 @@ impl Method for Spade {
         let taps = options.counts(TAPS)?.len();
         if arch.vision.resnet.is_some() {
             rows::check_shape(bank, COUNTS, &[prompts, taps])?;
+            if let Some(name) = LEVELS.get(taps).filter(|name| bank.tensor(name).is_ok()) {
+                let message = format!("tensor `{name}` is of more levels than the bank's {taps}: build the bank again");
+                return Err(Error::new(ErrorKind::Bank, message).of_tensor(*name));
+            }
             let counts = &bank.tensor(COUNTS)?.values;
             for ((level, name), width) in LEVELS.into_iter().enumerate().zip(levels::widths(arch, options)) {
                 let rows: f32 = counts.iter().skip(level).step_by(taps).sum();

@@ -291,7 +291,7 @@ impl Integers {
         grow(WHAT, &mut memory.known, room)?;
         memory.known[..layers * rows].iter_mut().for_each(|known| *known.get_mut() = ordered(f32::NEG_INFINITY));
         let (whole, short) = (Places::of(&mut memory.whole), Places::of(&mut memory.short));
-        let (known, bank_rows) = (memory.known.as_slice(), taps.len() / layers.max(1));
+        let (known, of_layer) = (memory.known.as_slice(), taps.len() / layers.max(1));
         let all_unit = AtomicBool::new(true);
         let blocks = rows.div_ceil(ROWS);
         pool.run(layers * blocks, |task, scratch| {
@@ -330,7 +330,7 @@ impl Integers {
                     nearest: &mut nearest[..count],
                 });
                 for (i, (row, seed)) in values.chunks_exact(self.width).zip(nearest).enumerate() {
-                    let at = layer * bank_rows + seeds[layer][seed as usize] as usize * self.width;
+                    let at = layer * of_layer + seeds[layer][seed as usize] as usize * self.width;
                     let cosine = isa.run(Dot(row, &taps[at..][..self.width]));
                     known[layer * rows + first + i].store(ordered(cosine), Ordering::Relaxed);
                 }
