@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import sys
 from typing import Any
@@ -64,11 +66,34 @@ def _is_pil(picture: Any) -> bool:
 def _from_interface(picture: Any) -> numpy.ndarray:
     interface = picture.__array_interface__
     data = interface.get("data") if isinstance(interface, dict) else None
-    if not isinstance(data, (tuple, type(None))) and interface.get("strides") is None:
-        # numpy would read past the end of a buffer that is too short for the shape.
-        count, offset = int(numpy.prod(interface["shape"], dtype=numpy.int64)), interface.get("offset") or 0
-        return numpy.frombuffer(data, interface["typestr"], count, offset).reshape(interface["shape"])
-    return numpy.asarray(picture)
+    if data is None or isinstance(data, tuple):
+        return numpy.asarray(picture)
+    try:
+        return _from_buffer(data, interface)
+    except (BufferError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ArgumentError(f"the __array_interface__ of {type(picture).__name__} does not fit its data: {error}") from error
+
+
+def _from_buffer(data: Any, interface: dict[str, Any]) -> numpy.ndarray:
+    """The array in a buffer, of which numpy.asarray does not ask whether it is long enough for the shape and the strides."""
+    shape = tuple(operator.index(side) for side in interface["shape"])
+    strides, dtype = interface.get("strides"), numpy.dtype(interface["typestr"])
+    if dtype.hasobject:
+        raise TypeError(f"the type {dtype} is of pointers")
+    # Unlike numpy.ndarray, it keeps a bytearray from being resized while its pixels are read.
+    held = numpy.frombuffer(data, numpy.uint8)
+    # The check of numpy.ndarray wraps around at 64 bits, and without strides it takes offsets below zero.
+    first = offset = operator.index(interface.get("offset") or 0)
+    if strides is None:
+        end = offset + math.prod(shape) * dtype.itemsize
+    else:
+        strides = tuple(operator.index(stride) for stride in strides)
+        ways = [stride * (side - 1) for side, stride in zip(shape, strides)]
+        first += sum(way for way in ways if way < 0)
+        end = offset + sum(way for way in ways if way > 0) + dtype.itemsize
+    if first < 0 or end > held.size:
+        raise ValueError(f"shape {shape}, strides {strides} and offset {offset} lead out of its {held.size} bytes")
+    return numpy.ndarray(shape, dtype, buffer=held, offset=offset, strides=strides)
 
 
 def _from_dlpack(picture: Any) -> numpy.ndarray:

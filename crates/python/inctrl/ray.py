@@ -82,6 +82,8 @@ class Scorer:
             "version": __version__,
             "library": _library(),
         }
+        # A wrong format or white level is an error here: met with a picture, it would pass for that picture's fault.
+        self._scorer.score_batch([], **self._how)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         column = next((name for name in _PICTURES if name in batch), None)

@@ -105,6 +105,12 @@ def test_tables_that_make_no_sense(fleet, weights, limits, tmp_path):
         inctrl.ray.Scorer(weights, limits, device="cpu", threads=0)
 
 
+@pytest.mark.parametrize(("wrong", "text"), [({"format": "bgr9"}, "bgr8"), ({"white_level": 7}, "white level")])
+def test_what_is_wrong_for_every_picture_is_no_row(weights, limits, wrong, text):
+    with pytest.raises(inctrl.ArgumentError, match=text):
+        inctrl.ray.Scorer(weights, limits, device="cpu", threads=1, **wrong)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_device_that_is_lost_is_no_fault_of_the_picture(fleet, bad):

@@ -56,6 +56,9 @@ def test_interfaces_that_lie(scorer, bad):
     expected = scorer.score(bad)
     assert same(scorer.score(Interface(data=bad.tobytes())), expected)
     assert same(scorer.score(Interface(data=b"\0" * 7 + bad.tobytes(), offset=7)), expected)
+    height, row = len(bad), bad[0].nbytes
+    backwards = {"data": bad[::-1].tobytes(), "strides": (-row, 3, 1)}
+    assert same(scorer.score(Interface(**backwards, offset=(height - 1) * row)), expected)
     for changed in (
         {"data": b"abc"},
         {"data": bad.tobytes()[:-1]},
@@ -67,6 +70,33 @@ def test_interfaces_that_lie(scorer, bad):
     ):
         with pytest.raises((TypeError, ValueError)):
             scorer.score(Interface(**changed))
+    # A buffer, and strides that leave it: by a little, by far, before its start, and by so much that 64 bits wrap around.
+    small = {"shape": (64, 64), "data": bytearray(8), "strides": (64, 1)}
+    for changed in (
+        small,
+        {**small, "strides": (1 << 20, 1)},
+        {**small, "strides": (64, 1), "data": bytearray(64 * 64), "offset": 1},
+        {**small, "strides": (-64, 1), "data": bytearray(64 * 64)},
+        {**small, "shape": (65, 64), "strides": (1 << 58, 1), "data": bytearray(64)},
+        {**small, "strides": (1 << 70, 1)},
+        {**small, "strides": (64,)},
+        {**small, "strides": 64},
+        {**small, "typestr": "|O", "data": bytearray(1 << 16), "strides": (512, 8)},
+        {"data": bad.tobytes(), "offset": -1},
+        backwards,
+    ):
+        with pytest.raises(inctrl.ArgumentError, match="__array_interface__ of Interface"):
+            scorer.score(Interface(**changed))
+
+
+def test_a_buffer_keeps_its_size_while_it_is_read(bad):
+    class Interface:
+        __array_interface__ = {"shape": bad.shape, "typestr": "|u1", "data": bytearray(bad), "version": 3}
+
+    array, buffer = inctrl._pictures.as_array(Interface()), Interface.__array_interface__["data"]
+    with pytest.raises(BufferError):
+        buffer.clear()
+    assert numpy.array_equal(array, bad)
 
 
 def test_dlpack_that_cannot_be_had(scorer, bad):
