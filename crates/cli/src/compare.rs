@@ -8,7 +8,7 @@ use inctrl::calibration::enough;
 use inctrl::methods::{able, by_name};
 use inctrl::pictures::{Depth, Found, summary};
 use inctrl::{Device, Engine, EngineOptions};
-use inctrl_lab::comparison::{self, Distinct, Options, Picture};
+use inctrl_lab::comparison::{self, Distinct, Options, Picture, check_options};
 use inctrl_lab::normals::{self, no_pictures};
 
 use super::Outcome;
@@ -27,8 +27,9 @@ show which method finds more of them: the AUROC with its interval, and whether a
 than the noise of so few images. OUT gets compare.html, compare.json, compare.md and scores.csv.
 
 --method takes several names, separated by commas. An option goes to the methods that have it.
-Models without a method and unreadable images are reported and the others are compared; the exit
-code is then 2.
+An option that none of them has is refused. Models without a method, methods that cannot use an
+option's value and unreadable images are reported and the others are compared; the exit code is
+then 2.
 
 Example:
   inctrl compare --weights clip.safetensors dinov2.safetensors --normals good/ --defects bad/ -o which/")]
@@ -114,10 +115,10 @@ pub fn run(args: Args) -> Result<Outcome> {
             }
         }
     }
-    let mut candidates = Vec::new();
+    let (mut candidates, mut methods) = (Vec::new(), Vec::new());
     for (path, engine) in &engines {
         let model = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let found = comparison::candidates(engine, &model, &spec, &wanted)?;
+        let found = comparison::candidates(engine, &model, &spec, &wanted);
         if found.is_empty() {
             faults += 1;
             let can: Vec<&str> = able(engine.weights()).map(|method| method.name()).collect();
@@ -125,7 +126,21 @@ pub fn run(args: Args) -> Result<Outcome> {
             progress
                 .aside(|| say(&format!("error: {}: cannot serve these methods; it can serve: {can}", path.display())));
         }
-        candidates.extend(found);
+        for (method, candidate) in found {
+            methods.push(method);
+            match candidate {
+                Ok(candidate) => candidates.push(candidate),
+                Err(error) => {
+                    faults += 1;
+                    progress.aside(|| say(&format!("error: {method} on {}: {}", path.display(), error.chain())));
+                }
+            }
+        }
+    }
+    if !methods.is_empty() {
+        methods.sort_unstable();
+        methods.dedup();
+        check_options(&spec, &methods)?;
     }
     if candidates.is_empty() {
         bail!("there is no method to compare: use other models in --weights, or another --method");

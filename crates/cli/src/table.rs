@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use inctrl::Engine;
 use inctrl::methods::{ALL, Method, able, by_name};
-use inctrl_lab::comparison::{Candidate, candidates};
+use inctrl_lab::comparison::{Candidate, candidates, check_options};
 use inctrl_lab::datasets::{self, Layout};
 use inctrl_lab::evaluation;
 use inctrl_lab::study::Event;
@@ -208,7 +208,7 @@ fn entrants<'a>(
     let named = !wanted.is_empty() || only.is_some();
     let wanted = if wanted.is_empty() { &everything } else { wanted };
     let mut rows: Vec<Candidate<'a>> = Vec::new();
-    let mut used = HashSet::new();
+    let (mut used, mut served) = (HashSet::new(), Vec::new());
     for Wanted { method, model } in wanted {
         let (mut found, mut reasons) = (false, Vec::new());
         for (of, engine) in engines.iter().filter(|(of, _)| model.as_ref().is_none_or(|model| *model == of.label)) {
@@ -216,12 +216,16 @@ fn entrants<'a>(
                 Ok(()) => {
                     found = true;
                     used.insert(of.label.as_str());
-                    let more = candidates(engine, &of.label, &spec, &[method.name().to_owned()])?;
-                    let is_new = |row: &Candidate<'_>| {
-                        !rows.iter().any(|known| known.model == row.model && known.spec.method == row.spec.method)
-                    };
-                    let more: Vec<Candidate<'a>> = more.into_iter().filter(is_new).collect();
-                    rows.extend(more);
+                    if served.contains(&(method.name(), of.label.as_str())) {
+                        continue;
+                    }
+                    served.push((method.name(), of.label.as_str()));
+                    for (name, row) in candidates(engine, &of.label, &spec, &[method.name().to_owned()]) {
+                        match row {
+                            Ok(row) => rows.push(row),
+                            Err(error) => left_out.push(format!("{name} on {}: {}", of.label, error.chain())),
+                        }
+                    }
                 }
                 Err(error) => reasons.push(format!("{}: {}", of.label, error.chain())),
             }
@@ -230,6 +234,11 @@ fn entrants<'a>(
             let why = if reasons.is_empty() { "its model is not there".to_owned() } else { reasons.join("; ") };
             left_out.push(format!("no model can serve the method `{}`: {why}", method.name()));
         }
+    }
+    if !served.is_empty() {
+        let mut methods: Vec<&str> = served.iter().map(|(method, _)| *method).collect();
+        methods.dedup();
+        check_options(&spec, &methods)?;
     }
     let unused = engines.iter().filter(|(model, _)| !used.contains(model.label.as_str()));
     let note = |(model, engine): &(&Model, Engine)| {

@@ -103,7 +103,7 @@ fn what_cannot_take_part_is_named_and_the_rest_goes_on() {
     // A picture cannot be good and defective; it judges no method.
     std::fs::copy(bench.path("parts/5.png"), bench.path("bad/deep/twin.png")).unwrap();
     std::fs::remove_file(bench.path("parts/torn.png")).unwrap();
-    let run = compare(&bench, "twins", &["--normals", "parts", "--defects", "bad", "--method", "inctrl"]);
+    let run = compare(&bench, "twins", &["--normals", "parts", "--defects", "bad", "--method", "patchcore"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     assert!(run.stderr.contains("5.png is good and ") && run.stderr.contains("twin.png defective"), "{}", run.stderr);
     let table = String::from_utf8(bench.read("twins/scores.csv")).unwrap();
@@ -111,5 +111,17 @@ fn what_cannot_take_part_is_named_and_the_rest_goes_on() {
 
     compare(&bench, "no", &["--normals", "parts/0.png"]).refused(&["1 good images can be prompts", "two are needed"]);
     compare(&bench, "no", &["--normals", "parts", "--method", "magic"]).refused(&["no method `magic`"]);
+    compare(&bench, "no", &["--normals", "parts", "--method", "inctrl"])
+        .refused(&["the option `size`", "inctrl has it"]);
+
+    // Options of tiles are not passed over, and a method that cannot use them does not end the rest.
+    let tiles = ["--normals", "parts", "--method", "patchcore,padim", "--tile", "48", "--scale", "2"];
+    let run = compare(&bench, "tiles", &[&tiles[..], &["--bank-per", "frame"]].concat());
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("error: padim on w.safetensors: "), "{}", run.stderr);
+    let result = found(&bench, "tiles");
+    assert_eq!(result["methods"].as_array().unwrap().len(), 1);
+    let options = result["methods"][0]["options"].as_str().unwrap();
+    assert!(options.contains("tile=48 overlap=8 scale=2 bank-per=frame"), "{options}");
     compare(&bench, "no", &["--normals", "parts", "--max-false-reject", "2"]).refused(&["must lie between 0 and 1"]);
 }

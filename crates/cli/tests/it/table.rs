@@ -185,7 +185,7 @@ fn a_table_that_was_killed_goes_on_to_the_same_bytes() {
     assert!(killed == files(&bench.path("killed")));
 
     // Another method and data set later: what is finished stays.
-    let more = ["--methods", "inctrl", "--datasets", "set"];
+    let more = ["--methods", "inctrl,patchcore@clip", "--datasets", "set"];
     assert_eq!(table(&bench, "grown", &more).code, 0);
     assert_eq!(whole(&bench, "grown").code, 0);
     let grown = files(&bench.path("grown"));
@@ -239,6 +239,23 @@ fn what_cannot_take_part_in_a_table_is_named_and_the_rest_goes_on() {
     refused(&["--datasets", "other", "--heads", "h.safetensors"], &["--heads and --config belong to one model"]);
     let twice = ["eval", "--weights", "w.safetensors,a/w.safetensors", "--datasets", "other", "-o", "no"];
     bench.run(&twice).refused(&["two models are called `w`"]);
+}
+
+/// A tile of 48 pixels is six patches of one model, and no whole number of the other's.
+#[test]
+fn options_of_tiles_go_to_every_row_and_none_is_passed_over() {
+    let bench = bench();
+    let tiles = ["--datasets", "other", "--tile", "48", "--scale", "2"];
+    let run = table(&bench, "out", &[&["--methods", "patchcore"][..], &tiles].concat());
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("error: patchcore on dino: a tile of 48 pixels"), "{}", run.stderr);
+    let rows = &json(&bench, "out/table.json")["rows"];
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    let options = rows[0]["options"].as_str().unwrap();
+    assert!(options.contains("tile=48 overlap=8 scale=2 bank-per=frame"), "{options}");
+
+    let lone = table(&bench, "no", &["--methods", "spade", "--datasets", "other", "--coreset", "0.5"]);
+    lone.refused(&["the option `coreset`", "none of the methods spade has it", "(patchcore)"]);
 }
 
 /// The pictures of a data set whose licence forbids it are in no table, and its images are named all the same.

@@ -17,4 +17,6 @@ mod run;
 
 pub use figures::{Figures, Ranked, Verdict, verdict};
 pub use page::{csv, markdown, write};
-pub use run::{Candidate, Comparison, Distinct, Judged, Line, Options, Picture, Scored, candidates, compare};
+pub use run::{
+    Candidate, Comparison, Distinct, Judged, Line, Options, Picture, Scored, candidates, check_options, compare,
+};

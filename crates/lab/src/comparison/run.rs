@@ -11,6 +11,7 @@ use crate::datasets::draw;
 use crate::prompt_check::without;
 use inctrl::methods::{able, all_options, by_name};
 use inctrl::pictures::PictureId;
+use inctrl::view::TILING;
 use inctrl::{BankSpec, Engine, Error, ErrorKind, Image, PromptBank, Result, Score, WhiteLevel};
 
 /// A picture file.
@@ -45,34 +46,52 @@ pub struct Candidate<'a> {
     pub spec: BankSpec,
 }
 
-/// Every method that a model can serve, or only those in `wanted`, if any are named. Each takes the options of `spec` that it
-/// has.
+/// Whether a method has the option of a text `name=value`: one of its own, or one of tiles, which each may look at.
+fn has(method: &str, option: &str) -> bool {
+    let name = option.split_once('=').map_or(option, |(name, _)| name);
+    let mut own = all_options().filter(|(of, _)| *of == method).flat_map(|(_, options)| options);
+    TILING.iter().any(|tiles| tiles.name == name) || own.any(|own| own.name == name)
+}
+
+/// Refuses options that would change nothing, because none of `methods` has them.
 ///
 /// # Errors
-/// As [`Engine::settle`].
+/// [`ErrorKind::Argument`], naming the option and the methods that have it.
+pub fn check_options(spec: &BankSpec, methods: &[&str]) -> Result<()> {
+    let Some(option) = spec.options.iter().find(|option| !methods.iter().any(|method| has(method, option))) else {
+        return Ok(());
+    };
+    let able: Vec<&str> = all_options().map(|(method, _)| method).filter(|method| has(method, option)).collect();
+    let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
+    let message = format!(
+        "the option `{name}` is given, and none of the methods {} has it: leave it out, or add a method that has it ({})",
+        methods.join(", "),
+        able.join(", ")
+    );
+    Err(Error::new(ErrorKind::Argument, message))
+}
+
+/// Every method that a model can serve, or only those in `wanted`, if any are named. Each takes the options of `spec` that it
+/// has. Beside the name of a method is its candidate, or why it cannot take part, as [`Engine::settle`] says.
 pub fn candidates<'a>(
     engine: &'a Engine,
     model: &str,
     spec: &BankSpec,
     wanted: &[String],
-) -> Result<Vec<Candidate<'a>>> {
+) -> Vec<(&'static str, Result<Candidate<'a>>)> {
     let names = able(engine.weights()).map(|method| method.name());
     let names = names.filter(|name| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name));
-    let candidate = |name: &str| {
-        let has = |option: &&String| {
-            let own = all_options().filter(|(method, _)| *method == name).flat_map(|(_, options)| options);
-            own.into_iter().any(|own| option.split_once('=').is_some_and(|(option, _)| option == own.name))
-        };
+    let candidate = |name: &str| -> Result<Candidate<'a>> {
         let mut own = spec.clone();
         own.method = Some(name.to_owned());
         // Without a name the texts are about any object.
         own.class = own
             .class
             .or_else(|| (!by_name(name).is_ok_and(|method| method.takes_prompts())).then(|| "object".to_owned()));
-        own.options = spec.options.iter().filter(has).cloned().collect();
+        own.options = spec.options.iter().filter(|option| has(name, option)).cloned().collect();
         Ok(Candidate { engine, model: model.to_owned(), spec: engine.settle(&own)? })
     };
-    names.map(candidate).collect()
+    names.map(|name| (name, candidate(name))).collect()
 }
 
 /// The result of a method for one picture.
