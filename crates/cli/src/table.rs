@@ -131,6 +131,9 @@ fn finish(args: &Args, table: &Table, classes: &HashSet<String>) -> Result<Outco
     failed.iter().for_each(|line| say(&format!("error: {line}")));
     let mut faulty = !failed.is_empty();
     for set in &table.sets {
+        for (row, judged) in set.cells.iter().enumerate().filter_map(|(row, cell)| Some((row, cell.as_ref().ok()?))) {
+            judged.refused.iter().for_each(|note| say(&format!("note: {}, {}: {note}", set.name, table.title(row))));
+        }
         let unused = set.cells.iter().flatten().map(|judged| judged.notes.len()).max().unwrap_or(0);
         if set.faults.len() + unused > 0 {
             faulty = true;

@@ -258,6 +258,18 @@ fn options_of_tiles_go_to_every_row_and_none_is_passed_over() {
     lone.refused(&["the option `coreset`", "none of the methods spade has it", "(patchcore)"]);
 }
 
+#[test]
+fn shots_that_a_method_refuses_are_told_and_no_fault() {
+    let bench = bench();
+    let run = table(&bench, "out", &["--methods", "padim@dino,patchcore@dino", "--datasets", "other"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("note: other, padim: no result for 1 shots: "), "{}", run.stderr);
+    assert!(!run.stderr.contains("not used"), "{}", run.stderr);
+    assert!(run.stdout.contains("no result for 1 shots: the method `padim`"), "{}", run.stdout);
+    let cells = &json(&bench, "out/table.json")["sets"][0]["cells"];
+    assert_eq!(cells[0]["notes"].as_array().unwrap().len(), 1, "{cells}");
+}
+
 /// The pictures of a data set whose licence forbids it are in no table, and its images are named all the same.
 #[test]
 fn pictures_stay_out_of_the_page_if_asked() {

@@ -74,7 +74,9 @@ pub struct Judged {
     pub published: Vec<PaperRow>,
     /// Time and memory.
     pub costs: Option<Costs>,
-    /// Numbers of shots and classes that are left out, images that could not be used, prompts among the test images.
+    /// Numbers of shots of which the method makes no bank, with its reason. This is no fault.
+    pub refused: Vec<String>,
+    /// Classes that are left out, images that could not be used, prompts among the test images.
     pub notes: Vec<String>,
 }
 
@@ -87,8 +89,14 @@ impl Judged {
             chance: results.overall.chance.clone(),
             published: results.overall.paper.clone(),
             costs,
-            notes: refused.into_iter().chain(failures).chain(leaks).collect(),
+            refused,
+            notes: failures.chain(leaks).collect(),
         }
+    }
+
+    /// All that is said beside the figures.
+    pub fn told(&self) -> impl Iterator<Item = &String> {
+        self.refused.iter().chain(&self.notes)
     }
 
     /// The metrics at a number of shots.

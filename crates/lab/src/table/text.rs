@@ -92,7 +92,7 @@ pub(super) fn notices(table: &Table) -> Vec<String> {
         // Most images fail for every method.
         let mut told: Vec<(&str, Vec<usize>)> = Vec::new();
         for (row, judged) in set.cells.iter().enumerate().filter_map(|(row, cell)| Some((row, cell.as_ref().ok()?))) {
-            for note in &judged.notes {
+            for note in judged.told() {
                 match told.iter_mut().find(|(known, _)| known == note) {
                     Some((_, rows)) => rows.push(row),
                     None => told.push((note, vec![row])),
@@ -250,7 +250,7 @@ pub fn json(table: &Table) -> Result<String> {
             })
         };
         let shots: Vec<Value> = judged.shots.iter().map(shots).collect();
-        object!({ "chance": judged.chance, "shots": shots, "notes": judged.notes })
+        object!({ "chance": judged.chance, "shots": shots, "notes": judged.told().collect::<Vec<_>>() })
     };
     let set = |set: &Set| {
         let cells = table.rows.iter().zip(&set.cells).map(|(row, judged)| {
