@@ -70,6 +70,15 @@ impl MultiBankScorer {
                 );
                 return Err(Error::new(ErrorKind::Argument, message));
             }
+            if bank.frame_positions() != first.frame_positions() {
+                let message = format!(
+                    "banks with {} and {} positions of a tile cannot be scored together: an image is cut once; build them from \
+                     images of one size and with one ignore mask",
+                    bank.positions(),
+                    first.positions()
+                );
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
             for (place, hash) in bank.prompt_hashes().iter().enumerate() {
                 let (owners, _) = owners.entry(hash).or_insert_with(|| (Vec::new(), place));
                 // A bank may hold a prompt twice. This changes no maximum.
@@ -139,9 +148,9 @@ impl MultiBankScorer {
             None => score.begin(view, patch, size),
         })?;
         let groups: Vec<&DeviceBank> = groups.iter().collect();
+        let per_tile = bank.setup().has_bank_per_tile();
         let devices = |view: usize| -> Vec<&DeviceBank> {
-            // Of one content, or of one for each view.
-            loaded.iter().map(|bank| &bank.devices[if bank.devices.len() == 1 { 0 } else { view }]).collect()
+            loaded.iter().map(|bank| &bank.devices[if per_tile { view } else { 0 }]).collect()
         };
         let mut doubts = Vec::with_capacity(banks.len());
         batch.score_groups(

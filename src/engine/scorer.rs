@@ -199,7 +199,11 @@ impl Scorer {
             return;
         }
         let (old, new) = (&self.loaded.bank, &current.bank);
-        if old.fit() != new.fit() || old.mask() != new.mask() || old.bound_grid() != new.bound_grid() {
+        let differ = old.fit() != new.fit()
+            || old.mask() != new.mask()
+            || old.bound_grid() != new.bound_grid()
+            || old.frame_positions() != new.frame_positions();
+        if differ {
             self.views.clear();
         }
         self.loaded = Arc::clone(&current);

@@ -272,6 +272,19 @@ fn what_cannot_be_tiled_is_refused_in_words() {
     let error = engine.append_to(&own).unwrap().add(Picture::new(200, 90, 1).frame()).unwrap_err();
     assert!(error.to_string().contains("one shape"), "{error}");
 
+    // Nor do banks with other positions go beside each other, and in a slot they take frames of their own only.
+    let wide = Picture::new(200, 90, 1);
+    let of_wide =
+        bank(&engine, "anomaly-dino", &texts(&["rotations=1"], &tiling(&engine, BankPer::Tile)), &[wide.frame()]);
+    assert_eq!(
+        engine.multi_bank_scorer(&[Arc::clone(&own), Arc::clone(&of_wide)]).err().unwrap().kind(),
+        ErrorKind::Argument
+    );
+    of_own.score(good.frame()).unwrap();
+    of_own.set_bank(of_wide).unwrap();
+    of_own.score(wide.frame()).unwrap();
+    assert!(of_own.score(good.frame()).unwrap_err().to_string().contains("knows each place of 5 x 10"));
+
     // Banks of another tiling do not go into the slot, nor beside each other.
     let untiled = bank(&engine, "anomaly-dino", &["size=48".to_owned(), "rotations=1".to_owned()], &[good.frame()]);
     for other in [&own, &untiled] {
