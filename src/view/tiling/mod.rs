@@ -32,6 +32,9 @@ pub use options::{TILING, TilingOption};
 /// Scales that are supported: pixels that a tile shows the encoder, for each pixel of the frame along an axis.
 const SCALES: [f64; 2] = [0.001, 16.0];
 
+/// The largest side of a tile, in pixels as the encoder sees it.
+const LARGEST_TILE: usize = 65_536;
+
 /// Which tiles share a bank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,12 +83,15 @@ impl Tiling {
         let Tiling { tile, overlap, scale, .. } = *self;
         let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
         for (name, value) in [("tile", tile), ("overlap", overlap)] {
+            let article = if name == "overlap" { "an" } else { "a" };
+            if value > LARGEST_TILE {
+                return fail(format!("{article} {name} of {value} pixels: at most {LARGEST_TILE} are supported"));
+            }
             if !value.is_multiple_of(patch) {
-                let (below, above) = (value / patch * patch, value.div_ceil(patch) * patch);
+                let below = value / patch * patch;
                 return fail(format!(
-                    "a{} {name} of {value} pixels: it must be a multiple of the encoder's patch of {patch}, such as {}",
-                    if name == "overlap" { "n" } else { "" },
-                    if below == 0 { above } else { below }
+                    "{article} {name} of {value} pixels: it must be a multiple of the encoder's patch of {patch}, such as {}",
+                    if below == 0 { patch } else { below }
                 ));
             }
         }
@@ -102,9 +108,7 @@ impl Tiling {
                 usual_overlap(tile, patch)
             ));
         }
-        if !(SCALES[0]..=SCALES[1]).contains(&scale) {
-            return fail(format!("a scale of {scale}: it must be from {} to {}, such as 0.5", SCALES[0], SCALES[1]));
-        }
+        check_scale(scale)?;
         if (scale * 1e6).round() / 1e6 != scale {
             return fail(format!("a scale of {scale}: six decimals count, such as {}", rounded(scale)));
         }
@@ -144,6 +148,15 @@ impl std::fmt::Display for Tiling {
         let Tiling { tile, overlap, scale, bank_per, .. } = self;
         write!(f, "tile={tile} overlap={overlap} scale={scale} bank-per={}", bank_per.name())
     }
+}
+
+/// Refuses a scale that is not supported.
+fn check_scale(scale: f64) -> Result<()> {
+    if (SCALES[0]..=SCALES[1]).contains(&scale) {
+        return Ok(());
+    }
+    let message = format!("a scale of {scale}: it must be from {} to {}, such as 0.5", SCALES[0], SCALES[1]);
+    Err(Error::new(ErrorKind::Argument, message))
 }
 
 /// A scale to the six decimals that a file stores exactly.

@@ -1,6 +1,6 @@
 //! The options of a tiling: one table for the command line, the C interface and `name=value` texts.
 
-use super::{BankPer, Tiling, rounded, usual_overlap};
+use super::{BankPer, Tiling, check_scale, rounded, usual_overlap};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An option of a tiling. Any of them asks for tiles; the others then have their defaults.
@@ -115,6 +115,7 @@ impl TilingOptions {
         let tile = self.tile.unwrap_or(size / patch * patch);
         let of_defect = self.defect.map_or(1.0, |defect| (patch as f64 / defect as f64).min(1.0));
         let scale = self.scale.unwrap_or(rounded(of_defect));
+        check_scale(scale)?;
         let overlap = self.overlap.unwrap_or_else(|| match self.defect {
             Some(defect) => ((defect as f64 * scale / patch as f64 - 1e-3).ceil() as usize + 1) * patch,
             None => usual_overlap(tile, patch),
@@ -185,6 +186,11 @@ mod tests {
             (&["bank-per=row"], "frame or tile"),
             (&["tile=448", "tile=448"], "twice"),
             (&["scale=nan"], "from 0.001 to 16"),
+            (&["scale=inf", "defect-size=30"], "from 0.001 to 16"),
+            (&["scale=1e300", "defect-size=30"], "from 0.001 to 16"),
+            (&["tile=18446744073709551615"], "a tile of 18446744073709551615 pixels: at most 65536 are supported"),
+            (&["overlap=18446744073709551615"], "an overlap of 18446744073709551615 pixels: at most 65536"),
+            (&["tile=13"], "such as 14"),
         ] {
             let error = settled(texts).unwrap_err();
             assert!(error.kind() == ErrorKind::Argument && error.to_string().contains(expected), "{error}");
