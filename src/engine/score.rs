@@ -165,7 +165,9 @@ impl Score {
     /// largest so far: an image is as anomalous as its worst tile.
     pub(super) fn add_tile(&mut self, tiled: &Tiled, view: usize, values: &[f32], map: &[f32]) {
         tiled.layout.stitch(tiled.tiles[view], map, &mut self.map.cells, |m| m.max(0.0));
-        if values.first().is_some_and(|score| *score > self.score) {
+        // As it would be kept, so that rounding past the range does not decide between tiles.
+        let score = values.first().zip(self.names.first()).map(|(score, output)| clamped(*score, output));
+        if score.is_some_and(|score| score > self.score) {
             self.keep(values);
         }
     }
@@ -176,14 +178,14 @@ impl Score {
         let largest = self.map.largest();
         let own = self.values.iter_mut().zip(self.names).find(|(_, output)| output.name == PATCH_MAX);
         if let Some((value, output)) = own {
-            *value = largest.max(output.low).min(output.high);
+            *value = clamped(largest, output);
         }
         self.judge(loaded, regions);
     }
 
     fn keep(&mut self, values: &[f32]) {
         for ((own, value), output) in self.values.iter_mut().zip(values).zip(self.names) {
-            *own = value.max(output.low).min(output.high);
+            *own = clamped(*value, output);
         }
         self.score = self.values.first().copied().unwrap_or(f32::NAN);
     }
@@ -196,5 +198,31 @@ impl Score {
             regions.find(&self.map, &self.ignored, thresholds.cell, size, &mut self.regions);
             Decision::of(self.score, !self.regions.is_empty(), thresholds)
         });
+    }
+}
+
+/// A value in the range of its output.
+fn clamped(value: f32, output: &Output) -> f32 {
+    value.max(output.low).min(output.high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{BankPer, Layout, Tiling};
+
+    #[test]
+    fn the_first_tile_of_the_largest_score_within_the_range_is_kept() {
+        static NAMES: [Output; 2] =
+            [Output { name: "score", low: 0.0, high: 1.0 }, Output { name: "other", low: 0.0, high: f32::INFINITY }];
+        let tiling = Tiling { tile: 32, overlap: 0, scale: 1.0, bank_per: BankPer::Frame, defect: None };
+        let layout = Layout::new(&tiling, 8, 128, 32).unwrap();
+        let tiled = Tiled { tiles: (0..layout.tiles().cells()).collect(), layout };
+        let mut score = Score::empty(&NAMES, tiled.layout.grid()).unwrap();
+        score.begin_tiles(&tiled, &[], [128, 32]).unwrap();
+        for (view, values) in [[0.5, 0.0], [1.1, 1.0], [1.3, 2.0], [0.9, 3.0]].iter().enumerate() {
+            score.add_tile(&tiled, view, values, &[0.0; 16]);
+        }
+        assert_eq!((score.score, score.output("other")), (1.0, Some(1.0)));
     }
 }
