@@ -41,6 +41,7 @@ struct Inner {
     tensor: Option<String>,
     shapes: Option<[Vec<usize>; 2]>,
     operation: Option<&'static str>,
+    result: Option<usize>,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -51,8 +52,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `message` says what was expected, what was found and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let (path, tensor, shapes, operation, source) = (None, None, None, None, None);
-        Error(Box::new(Inner { kind, path, tensor, shapes, operation, message: message.into(), source }))
+        let (path, tensor, shapes, operation, result, source) = (None, None, None, None, None, None);
+        Error(Box::new(Inner { kind, path, tensor, shapes, operation, result, message: message.into(), source }))
     }
 
     /// An operating-system error while doing `action` ("read", "create") to `path`.
@@ -92,6 +93,29 @@ impl Error {
     #[must_use]
     pub(crate) fn prefixed(mut self, thing: &str) -> Self {
         self.0.message = format!("{thing} {}", self.0.message);
+        self
+    }
+
+    /// Says which result of a batch the error is about, counted from 0. Callers who know what it shows name that.
+    #[must_use]
+    pub(crate) fn of_result(mut self, result: usize) -> Self {
+        self.0.result = Some(result);
+        self
+    }
+
+    /// Puts the name of the result that the error is about, if there is one, before the message.
+    #[must_use]
+    pub(crate) fn naming_result(mut self, name: impl FnOnce(usize) -> String) -> Self {
+        match self.0.result.take() {
+            Some(result) => self.prefixed(&format!("{}:", name(result))),
+            None => self,
+        }
+    }
+
+    /// Counts the result that the error is about in another way.
+    #[must_use]
+    pub(crate) fn renumbering_result(mut self, number: impl FnOnce(usize) -> usize) -> Self {
+        self.0.result = self.0.result.map(number);
         self
     }
 
@@ -159,5 +183,20 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_named_once_by_who_knows_it() {
+        let error = || Error::new(ErrorKind::Numeric, "the score is not finite").of_result(1);
+        let named = error().renumbering_result(|slot| 8 + slot).naming_result(|view| format!("tile {view}"));
+        assert_eq!(named.to_string(), "tile 9: the score is not finite");
+        assert_eq!(named.naming_result(|_| "another".to_owned()).to_string(), "tile 9: the score is not finite");
+        let other = Error::new(ErrorKind::Argument, "no").naming_result(|_| "another".to_owned());
+        assert_eq!(other.to_string(), "no");
     }
 }

@@ -101,7 +101,7 @@ impl Batch {
     /// outputs and map.
     ///
     /// # Errors
-    /// As [`Batch::begin`], [`Batch::place`] and [`Batch::score`].
+    /// As [`Batch::begin`], [`Batch::place`] and [`Batch::score`]; the result that an error is about is a view's.
     pub(super) fn score_views(
         &mut self,
         frame: AnyFrame<'_>,
@@ -136,7 +136,8 @@ impl Batch {
             }
             let count = if shared { 1 } else { views.len() };
             session
-                .score(views.len(), runs, &own[..count], &mut |slot, values, map| each(first + slot, values, map))?;
+                .score(views.len(), runs, &own[..count], &mut |slot, values, map| each(first + slot, values, map))
+                .map_err(|error| error.renumbering_result(|slot| first + slot))?;
         }
         Ok(())
     }
@@ -145,7 +146,7 @@ impl Batch {
     /// and then given to `seen`. `each` is called with each view's index, each bank's, outputs and map.
     ///
     /// # Errors
-    /// As [`Batch::place`] and [`Session::compare_groups`].
+    /// As [`Batch::place`] and [`Session::compare_groups`]; the result that an error is about is a view's.
     pub(super) fn score_groups(
         &mut self,
         (frame, mask): (AnyFrame<'_>, Option<&IgnoreMask>),
@@ -164,7 +165,9 @@ impl Batch {
             (0..banks.len()).try_for_each(|slot| session.set_valid(slot, view.valid()))?;
             session.encode(1)?;
             let each = &mut |slot, values: &[f32], map: &[f32]| each(i, slot, values, map);
-            session.compare_groups(&banks, many.groups, many.members, each)?;
+            session
+                .compare_groups(&banks, many.groups, many.members, each)
+                .map_err(|error| error.renumbering_result(|_| i))?;
         }
         Ok(())
     }

@@ -153,7 +153,7 @@ impl MultiBankScorer {
             loaded.iter().map(|bank| &bank.devices[if per_tile { view } else { 0 }]).collect()
         };
         let mut doubts = Vec::with_capacity(banks.len());
-        batch.score_groups(
+        let found = batch.score_groups(
             (frame, bank.mask()),
             views,
             &ManyBanks { of_view: &devices, groups: &groups, members },
@@ -162,7 +162,11 @@ impl MultiBankScorer {
                 Some(tiled) => scores[slot].add_tile(tiled, view, values, map),
                 None => scores[slot].fill(values, map, &loaded[slot], regions),
             },
-        )?;
+        );
+        found.map_err(|error| match tiled {
+            Some(tiled) => error.naming_result(|view| tiled.name(view)),
+            None => error,
+        })?;
         for ((score, loaded), doubt) in scores.iter_mut().zip(loaded.iter()).zip(doubts) {
             score.depth_doubt = doubt;
             if tiled.is_some() {

@@ -181,7 +181,7 @@ impl<B: Backend> Pipeline<B> {
         let rows = || values.chunks_exact(count).zip(map.chunks_exact(cells));
         if let Some(slot) = rows().position(|(values, map)| !finite(values) || !finite(map)) {
             setup.method().check_values(&values[slot * count..][..count])?;
-            return Err(not_finite(&format!("the score of image {slot} of the batch")));
+            return Err(not_finite("the score").of_result(slot));
         }
         rows().enumerate().for_each(|(slot, (values, map))| each(slot, values, map));
         Ok(())

@@ -221,7 +221,8 @@ impl Scorer {
         self.grids.clear();
         let patch = self.views.patch(&self.loaded.bank);
         if self.loaded.bank.tiling().is_some() {
-            return frames.iter().enumerate().try_for_each(|(image, frame)| self.score_tiles(image, (*frame).into()));
+            let mut each = frames.iter().enumerate();
+            return each.try_for_each(|(image, frame)| self.score_tiles(image, frames.len(), (*frame).into()));
         }
         for frame in frames {
             self.grids.push(Some(self.views.of(&(*frame).into(), &self.loaded.bank)?.view_grid(patch)));
@@ -232,8 +233,8 @@ impl Scorer {
         Ok(())
     }
 
-    /// Scores one frame by its tiles.
-    fn score_tiles(&mut self, image: usize, frame: AnyFrame<'_>) -> Result<()> {
+    /// Scores frame `image` of `count` by its tiles.
+    fn score_tiles(&mut self, image: usize, count: usize, frame: AnyFrame<'_>) -> Result<()> {
         let Scorer { batch, loaded, views, regions, scores, grown, .. } = self;
         let (bank, patch, score) = (&loaded.bank, views.patch(&loaded.bank), &mut scores[image]);
         let look = views.of(&frame, bank)?;
@@ -248,14 +249,19 @@ impl Scorer {
         score.begin_tiles(tiled, &look.views, [frame.width(), frame.height()])?;
         batch.begin(look.view_grid(patch))?;
         let mut doubt = None;
-        batch.score_views(
+        let scored = batch.score_views(
             frame,
             bank.mask(),
             &look.views,
             &loaded.devices,
             |seen| doubt = seen.depth_doubt_beside(bank.white_level()),
             &mut |view, values, map| score.add_tile(tiled, view, values, map),
-        )?;
+        );
+        let name = |view| match count {
+            1 => tiled.name(view),
+            _ => format!("{} of image {image} of the batch", tiled.name(view)),
+        };
+        scored.map_err(|error| error.naming_result(name))?;
         score.depth_doubt = doubt;
         score.finish_tiles(loaded, regions);
         Ok(())
@@ -288,8 +294,13 @@ impl Scorer {
             )?;
         }
         together.iter().for_each(|image| grids[*image] = None);
-        batch.score(&[&loaded.devices[0]], &mut |slot, values, map| {
+        let scored = batch.score(&[&loaded.devices[0]], &mut |slot, values, map| {
             scores[together[slot]].fill(values, map, loaded, regions);
+        });
+        // One image needs no number.
+        scored.map_err(|error| match frames.len() {
+            1 => error,
+            _ => error.naming_result(|slot| format!("image {} of the batch", together[slot])),
         })
     }
 }

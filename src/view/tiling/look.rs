@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Layout;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::IgnoreMask;
+use crate::image::{IgnoreMask, Roi};
 use crate::memory;
 use crate::view::{Fit, Grid, Plan, Preprocessing, View};
 
@@ -22,6 +22,14 @@ pub(crate) struct Tiled {
     pub layout: Layout,
     /// The tile of each view, ascending.
     pub tiles: Vec<usize>,
+}
+
+impl Tiled {
+    /// A view's tile in words, for messages.
+    pub fn name(&self, view: usize) -> String {
+        let Roi { x, y, width, height } = self.layout.region(self.tiles[view]);
+        format!("the tile of {width} x {height} pixels at {x}, {y}")
+    }
 }
 
 impl Look {
@@ -90,7 +98,6 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Roi;
     use crate::view::{BankPer, Tiling};
 
     #[test]
@@ -105,6 +112,7 @@ mod tests {
         let mask = IgnoreMask::from_rectangles(96, 64, &[Roi { x: 0, y: 0, width: 64, height: 64 }]).unwrap();
         let some = look(Some(&mask)).unwrap();
         assert_eq!(some.tiled.as_ref().unwrap().tiles, [3, 4, 8, 9, 13, 14]);
+        assert_eq!(some.tiled.as_ref().unwrap().name(2), "the tile of 32 x 32 pixels at 48, 16");
         assert_eq!(some.views[0].valid(), [0.0, 0.0, 1.0, 1.0].repeat(4));
         // Of the columns from the sixth on it has the seventh and the eighth, and of the rows the first three.
         let query = some.of_query();
