@@ -272,7 +272,7 @@ fn what_cannot_be_tiled_is_refused_in_words() {
     let error = engine.append_to(&own).unwrap().add(Picture::new(200, 90, 1).frame()).unwrap_err();
     assert!(error.to_string().contains("one shape"), "{error}");
 
-    // Nor do banks with other positions go beside each other, and in a slot they take frames of their own only.
+    // Banks with other positions do not go beside each other; in a slot each takes frames of its own only.
     let wide = Picture::new(200, 90, 1);
     let of_wide =
         bank(&engine, "anomaly-dino", &texts(&["rotations=1"], &tiling(&engine, BankPer::Tile)), &[wide.frame()]);

@@ -33,7 +33,7 @@ With --datasets the result is one table of all methods, data sets and shots: tab
 --weights then takes several models, separated by commas, each with a name before it or not:
 clip=A.safetensors,dinov2=B.safetensors. Every method runs on every model that can serve it; a
 method with a name behind it (patchcore@dinov2) runs on that model only. An option goes to
-the methods that have it. More methods and data sets can be added later with the same OUT.
+the methods that have it; one that none of them has is refused. More methods and data sets can be added later with the same OUT.
 
 Faults, as in inctrl data check, such as an image that cannot be used or that is both in the training
 and the test set, are listed here and in the report. What cannot be evaluated is listed, and the others

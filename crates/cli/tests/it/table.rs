@@ -264,7 +264,7 @@ fn shots_that_a_method_refuses_are_told_and_no_fault() {
     let run = table(&bench, "out", &["--methods", "padim@dino,patchcore@dino", "--datasets", "other"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("note: other, padim: no result for 1 shots: "), "{}", run.stderr);
-    assert!(!run.stderr.contains("not used"), "{}", run.stderr);
+    assert!(!run.stderr.contains("classes not used"), "{}", run.stderr);
     assert!(run.stdout.contains("no result for 1 shots: the method `padim`"), "{}", run.stdout);
     let cells = &json(&bench, "out/table.json")["sets"][0]["cells"];
     assert_eq!(cells[0]["notes"].as_array().unwrap().len(), 1, "{cells}");
