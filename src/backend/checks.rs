@@ -1,4 +1,4 @@
-//! Errors of wrong arguments, for all devices.
+//! Errors for wrong arguments, common to all devices.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};

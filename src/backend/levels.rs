@@ -1,5 +1,5 @@
-//! What operations on the levels of a convolutional encoder are told: grids of different sizes, cell by cell, the
-//! channels of a cell side by side.
+//! The arguments of operations on the levels of a convolutional encoder. Levels are grids of different sizes, cell by
+//! cell, with the channels of a cell side by side.
 
 use super::{Search, need};
 use crate::error::{Error, ErrorKind, Result};
@@ -66,7 +66,7 @@ impl Convolution {
     }
 }
 
-/// One cell for every `stride` cells in each direction, the last ones also for fewer.
+/// One cell for every `stride` cells in each direction; the last cells may stand for fewer.
 pub(crate) fn halved(grid: Grid, stride: usize) -> Grid {
     Grid::new(grid.rows.div_ceil(stride), grid.cols.div_ceil(stride))
 }
@@ -82,7 +82,7 @@ pub enum Then {
     AddRelu,
 }
 
-/// Maps of one grid, brought to another.
+/// Resampling of maps from one grid to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resample {
     /// The grid of the input, `[B, rows, cols, width]`.
@@ -91,11 +91,12 @@ pub struct Resample {
     pub width: usize,
     /// The grid of the output, `[B, rows, cols, pitch]`.
     pub to: Grid,
-    /// Numbers of a cell of the output, and the first of those that are written.
+    /// Numbers of a cell of the output.
     pub pitch: usize,
-    /// See there.
+    /// The first of them that is written.
     pub column: usize,
-    /// Between the centres of cells, clamped at the edges; otherwise the cell at `floor(row from / to)`.
+    /// Whether to interpolate between the centres of cells, clamped at the edges; otherwise the cell at
+    /// `floor(row from / to)` is taken.
     pub bilinear: bool,
 }
 
@@ -125,7 +126,7 @@ impl Resample {
     }
 }
 
-/// Bin `bin` of `bins` that `of` numbers are averaged to: bins overlap where the ratio is no whole number.
+/// Bin `bin` of the `bins` that `of` numbers are averaged to. Bins overlap if the ratio is not a whole number.
 pub(crate) fn adaptive_bin(bin: usize, bins: usize, of: usize) -> std::ops::Range<usize> {
     bin * of / bins..((bin + 1) * of).div_ceil(bins)
 }
@@ -165,7 +166,7 @@ pub trait LevelOps<Buffer, Linear, Bank> {
         out: &mut Buffer,
     ) -> Result<()>;
 
-    /// Maps of one grid, brought to another, as columns of its rows.
+    /// Resamples maps from one grid to another, as columns of its rows.
     fn resample(&mut self, x: &Buffer, images: usize, at: &Resample, out: &mut Buffer) -> Result<()>;
 
     /// Each row of `x`, `[rows, width]`, averaged to `bins` numbers as in [`LevelOps::pool_neighbours`], times the row's

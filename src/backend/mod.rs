@@ -383,7 +383,7 @@ pub trait Backend: Send + Sized + 'static {
     /// The operations of convolutional encoders, on a device that has them.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`](crate::ErrorKind::Device) on one that has not.
+    /// [`ErrorKind::Device`](crate::ErrorKind::Device) on a device without them.
     fn levels(&mut self) -> Result<&mut dyn LevelOps<Self::Buffer, Self::Linear, Self::Bank>> {
         Err(unsupported(Self::KIND))
     }

@@ -37,7 +37,7 @@ pub(super) fn fit_each(
 }
 
 impl PromptBank {
-    /// How many contents it has: 1, or as many as positions of a tile.
+    /// How many contents it has: 1, or one for each position of a tile.
     pub(crate) fn positions(&self) -> usize {
         self.contents.len()
     }

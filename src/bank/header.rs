@@ -1,4 +1,4 @@
-//! What a bank's file says of it beside its tensors.
+//! What a bank's file holds beside the tensors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) struct Positions {
 }
 
 impl Positions {
-    /// Those of frames that are looked at like this, if they are in tiles.
+    /// The positions of frames that `look` shows, if it shows tiles.
     pub fn of(look: &Look, patch: usize) -> Option<Self> {
         look.tiled.as_ref().map(|tiled| Positions { grid: look.grid(patch), tiles: tiled.tiles.len() })
     }

@@ -226,7 +226,7 @@ impl PromptBank {
         Ok(grid)
     }
 
-    /// What the bank is compared with of a frame of `width` x `height` pixels: all of it, or its tiles.
+    /// The views of a frame of `width` x `height` pixels that are compared with the bank: all of it, or its tiles.
     ///
     /// # Errors
     /// As [`PromptBank::grid`]; [`ErrorKind::Argument`] for a frame that does not have the ignore mask's size,
@@ -260,7 +260,7 @@ impl PromptBank {
         Err(Error::new(ErrorKind::Argument, message))
     }
 
-    /// The one grid whose maps it judges, where it is bound to one: that of a frame.
+    /// The one grid of a frame's map that it judges, if it is bound to one.
     pub(crate) fn bound_grid(&self) -> Option<Grid> {
         match (self.header.positions, self.tiling(), &self.contents[..]) {
             (Some(positions), ..) => Some(positions.grid),

@@ -39,10 +39,10 @@ pub(super) struct ResNet<B: Backend> {
 
 /// Activations for a batch.
 pub(super) struct ResNetWorkspace<B: Backend> {
-    /// What a block takes, and what it makes.
+    /// The input of a block, and its output.
     x: B::Buffer,
     y: B::Buffer,
-    /// Between its convolutions.
+    /// What its convolutions pass to each other.
     inner: [B::Buffer; 2],
 }
 
@@ -51,8 +51,8 @@ fn side(vision: &VisionArch, stage: usize) -> usize {
     vision.patch_size << stage.saturating_sub(1)
 }
 
-/// At most how many cells stage `stage` has where `cells` cells of `cell` pixels are looked at: a side of one cell stays
-/// one where the grid is halved.
+/// The largest number of cells of stage `stage` for a picture of `cells` cells of `cell` pixels. A side of one cell stays
+/// one when the grid is halved.
 pub(crate) fn most_cells(vision: &VisionArch, stage: usize, cells: usize, cell: usize) -> usize {
     let (mut own, mut most) = (side(vision, stage), cells);
     if own <= cell {
@@ -69,8 +69,8 @@ fn stages(wants: &Wants) -> usize {
     if wants.class { STAGES } else { wants.taps.last().map_or(0, |&last| last.min(STAGES)) }
 }
 
-/// Elements of [`ResNetWorkspace`] for an image: of its outer and of its inner buffers, each of which there are two, and
-/// of the rows that convolutions unfold.
+/// Elements for an image: of each of the two outer and of each of the two inner buffers of [`ResNetWorkspace`], and of
+/// the rows that convolutions unfold.
 pub(crate) fn workspace_len(vision: &VisionArch, resnet: &ResNetArch, wants: &Wants, cells: usize) -> [usize; 3] {
     let cell = vision.cell(&wants.taps);
     let at = |stage: usize| most_cells(vision, stage, cells, cell);
@@ -208,8 +208,8 @@ impl<B: Backend> Conv<B> {
     }
 }
 
-/// The bytes of a weight as `[outputs, y, x, inputs]`, times the scale of its normalisation, and of the bias that is left
-/// of it. Both are computed in f64 and rounded once.
+/// The bytes of a weight as `[outputs, y, x, inputs]`, times the scale of its normalisation, and those of the bias that
+/// the normalisation adds. Both are computed in f64 and rounded once.
 fn folded(weights: &Weights, names: &ConvNames) -> Result<(Vec<u8>, Vec<u8>)> {
     let ConvNames { weight, norm, shape: [outputs, inputs, side] } = names;
     let area = side * side;

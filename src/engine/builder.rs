@@ -250,7 +250,7 @@ impl<'e> BankBuilder<'e> {
                 _ => {
                     let frame = rotate(&frame, turn, &mut self.turned)?;
                     match mask {
-                        // The same views.
+                        // Without a mask the views of a turned frame are the same.
                         None => encode(&mut *self.session, frame, &look, &mut keep)?,
                         Some(mask) => {
                             let mask = rotate_mask(mask, turn)?;

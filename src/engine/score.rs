@@ -15,8 +15,8 @@ const PATCH_MAX: &str = "patch_max";
 
 /// How anomalous an image is, and why. Larger is more anomalous.
 ///
-/// With tiles the outputs are those of the tile with the largest score, the first of several, from the cells that the
-/// map has from this tile, except `patch_max`, which is the largest cell of the whole map.
+/// With tiles the outputs are those of the tile with the largest score (the first, if several have it), over the cells
+/// that the map takes from this tile. Only `patch_max` is the largest cell of the whole map.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Score {
@@ -129,8 +129,8 @@ impl Score {
         self.outputs().find(|(output, _)| output.name == name).map(|(_, value)| value)
     }
 
-    /// Prepares for the maps of tiles, which `views` show, of an image of `width` x `height` pixels. Until one is added
-    /// the score is that of no tile.
+    /// Prepares for the maps of the tiles in `views`, of an image of `width` x `height` pixels. Until one is added the score
+    /// is that of no tile.
     ///
     /// # Errors
     /// As [`Score::reserve`].
@@ -161,8 +161,8 @@ impl Score {
         self.judge(loaded, regions);
     }
 
-    /// Takes the cells that the image's map has from the map of a tile, and the outputs of the tile if its score is the
-    /// largest so far: an image is as anomalous as its worst tile.
+    /// Copies the cells that the image's map takes from a tile, and the outputs of the tile if its score is the largest so
+    /// far: an image is as anomalous as its worst tile.
     pub(super) fn add_tile(&mut self, tiled: &Tiled, view: usize, values: &[f32], map: &[f32]) {
         tiled.layout.stitch(tiled.tiles[view], map, &mut self.map.cells, |m| m.max(0.0));
         // As it would be kept, so that rounding past the range does not decide between tiles.
@@ -172,8 +172,8 @@ impl Score {
         }
     }
 
-    /// Decides when all tiles are added. The largest cell of the map is that of the whole map, which may be of another
-    /// tile than the score.
+    /// Decides when all tiles are added. The largest cell is that of the whole map, and may be in another tile than the
+    /// score.
     pub(super) fn finish_tiles(&mut self, loaded: &LoadedBank, regions: &mut Regions) {
         let largest = self.map.largest();
         let own = self.values.iter_mut().zip(self.names).find(|(_, output)| output.name == PATCH_MAX);

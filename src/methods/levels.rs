@@ -14,7 +14,7 @@ pub(crate) fn settle(arch: &Arch, options: &mut Options, stages: &[usize]) {
     options.settle(SIZE, Setting::Count(arch.vision.image_size));
 }
 
-/// The stages that the option `taps` names, as they are, and the mean of the last stage if `class` is.
+/// Asks for the stages that the option `taps` names, as they are, and for the mean of the last stage if `class` is true.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] for a stage that a ResNet does not have.
@@ -49,7 +49,7 @@ pub(crate) fn widths(arch: &Arch, options: &Options) -> Vec<usize> {
     taps.iter().filter_map(|stage| widths.get(stage.checked_sub(1)?)).copied().collect()
 }
 
-/// At most how many cells each of the stages has that are read, for `cells` cells of the first of them.
+/// The largest number of cells of each stage that is read, for `cells` cells of the first one.
 pub(crate) fn most(arch: &Arch, options: &Options, cells: usize) -> Vec<usize> {
     let taps = options.counts(TAPS).unwrap_or_default();
     let cell = arch.vision.cell(taps);

@@ -225,7 +225,7 @@ pub trait Method: Sync {
         Ok((0..turns).map(turn).collect())
     }
 
-    /// Whether its bank is that of one place, or of a whole view, so that tiles of a frame cannot share it.
+    /// Whether its bank is of one place or of a whole view, so that the tiles of a frame cannot share it.
     fn is_of_one_place(&self) -> bool {
         false
     }

@@ -66,7 +66,7 @@ impl View {
         Ok(View { turn: Some(turn), ..View::whole(plan, mask.as_ref(), patch) })
     }
 
-    /// The same view, in which those cells do not count for which `counts` is false, either.
+    /// The same view, in which the cells for which `counts` is false do not count either.
     pub fn only(mut self, counts: impl Fn(usize) -> bool) -> Self {
         self.valid.iter_mut().enumerate().filter(|(cell, _)| !counts(*cell)).for_each(|(_, valid)| *valid = 0.0);
         self

@@ -1,4 +1,4 @@
-//! Command-line options for methods: `--method`, and one for each entry of the methods' option tables and of the tiling's.
+//! Command-line options for methods: `--method`, and one for each entry of the option tables of methods and of tiles.
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use inctrl::methods::{Opt, OptKind, all_options, by_name};
@@ -23,7 +23,7 @@ impl MethodArgs {
         spec
     }
 
-    /// An error where options are given beside a bank, which has its own.
+    /// Returns an error if options are given beside a bank, which has its own.
     pub fn check_none_beside(&self, bank: &std::path::Path) -> inctrl::Result<()> {
         if self.options.is_empty() {
             return Ok(());

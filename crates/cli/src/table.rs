@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         };
         let judged = table::judge(&candidates, given, &table.terms, &args.output, observe);
         table.sets.push(judged);
-        // A table of what is finished, in case that the rest is interrupted. An earlier one is kept if there is nothing new.
+        // A table of what is finished, in case the rest is interrupted. Without any result an earlier table is kept.
         if table.has_results() {
             table::write(&table, &args.output)?;
         }
@@ -195,8 +195,8 @@ fn wanted(names: &[String], models: &[Model]) -> Result<Vec<Wanted>> {
     names.iter().map(one).collect()
 }
 
-/// The rows of the table: every wanted method on every model that can serve it, in the order of the methods; and the models
-/// that serve none of them.
+/// The rows of the table: every wanted method on every model that can serve it, in the order of the methods. Also a note for
+/// each model that serves none of them.
 fn entrants<'a>(
     args: &Args,
     engines: &'a [(&Model, Engine)],
@@ -204,7 +204,7 @@ fn entrants<'a>(
     left_out: &mut Vec<String>,
 ) -> Result<(Vec<Candidate<'a>>, Vec<String>)> {
     let spec = args.method.spec(None, args.fit);
-    // `--method` is one method of a table, too.
+    // `--method` asks for a table of one method.
     let only = spec.method.as_deref().map(by_name).transpose()?;
     let all = ALL.iter().copied().filter(|method| only.is_none_or(|only| only.name() == method.name()));
     let everything: Vec<Wanted> = all.map(|method| Wanted { method, model: None }).collect();

@@ -33,7 +33,7 @@ pub struct Study {
 }
 
 /// Evaluates `dataset`, of which `checked` is what [`check`](datasets::check) says, and writes the report's files into
-/// `folder`, which is there. A run that was ended, as by an error of `observe`, goes on where it was.
+/// `folder`, which exists. A run that was ended, for instance by an error of `observe`, continues where it stopped.
 ///
 /// # Errors
 /// As [`Engine::settle`], [`evaluation::run`], [`evaluation::evaluate`], [`Report::write`] and `observe`.

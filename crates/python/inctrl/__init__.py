@@ -92,8 +92,8 @@ def evaluate(
 ) -> dict[str, _Any]:
     """How good a method is on a data set, as ``inctrl eval`` does it.
 
-    The report goes into the folder ``output``; returned is the content of its ``results.json``. A run that was ended goes on where
-    it was when it is started again with the same arguments. Options of the method are keywords, such as ``size=448``.
+    The report goes into the folder ``output``; the content of its ``results.json`` is returned. A run that was ended continues where
+    it stopped when it is started again with the same arguments. Options of the method are keywords, such as ``size=448``.
     """
     text = _evaluate(
         engine,

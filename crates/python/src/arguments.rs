@@ -1,4 +1,4 @@
-//! Numbers and paths as callers of Python give them.
+//! Numbers and paths as callers from Python give them.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 use crate::errors::argument;
 
-/// A whole number from 0 on. One that is out of range is an error with the name of its keyword, not an overflow without.
+/// A whole number from 0 on. A number out of range is an error that names the keyword, instead of an overflow that does not.
 pub struct Whole(Result<usize, String>);
 
 impl Whole {
@@ -45,7 +45,7 @@ impl FromPyObject<'_, '_> for Whole {
     }
 }
 
-/// The path that an object is: text, or anything with `__fspath__`, which may give bytes. Nothing where it is neither.
+/// The path that an object is: text, or anything with `__fspath__`, which may give bytes. `None` for anything else.
 pub fn path_of(object: &Bound<'_, PyAny>) -> PyResult<Option<PathBuf>> {
     let py = object.py();
     let path: PathBuf = if object.is_instance_of::<PyString>() {

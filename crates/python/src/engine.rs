@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Builds a bank from images of good parts: a path, a folder, or a list of paths, arrays and pictures, mixed as they come. All are
-    /// used or none. ignore_mask is a picture of the size of all others, not 0 (or True) where nothing is judged. Options of the method are
+    /// used or none. ignore_mask is a picture of the size of all others: pixels that are not 0 (or that are True) are not judged. Options of the method are
     /// keywords as on the command line, such as size=448, rotations=8. Only method="winclip-zero" takes no images, but a class_name.
     #[pyo3(signature = (normals = None, *, method = None, class_name = None, fit = None, ignore_mask = None, format = None,
                         white_level = None, **options))]

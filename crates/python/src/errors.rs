@@ -38,7 +38,7 @@ fn path_of(error: &Error) -> Option<&Path> {
 
 /// The exception for an error.
 pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
-    // As text of Python, which has also names that are no UTF-8.
+    // As Python's text, which can also hold names that are not UTF-8.
     let path = path_of(error).map(Path::as_os_str);
     let made = || -> PyResult<Bound<'_, PyAny>> {
         let exception = py.import("inctrl._errors")?.getattr(class_of(error))?.call1((error.chain(),))?;

@@ -7,15 +7,15 @@ use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
 
-/// Ends work between two of its steps where a handler of a signal raises an exception, and keeps that exception.
+/// Ends work between two of its steps if a signal handler raises an exception, and keeps that exception.
 #[derive(Default)]
 pub struct Interrupt(Mutex<Option<PyErr>>);
 
 impl Interrupt {
-    /// Runs the handlers of signals that came, which Python does in its main thread alone.
+    /// Runs the handlers of pending signals, which Python does only in its main thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where one of them raised an exception; [`Interrupt::or_raise`] raises that instead.
+    /// [`ErrorKind::Io`] if one of them raised an exception; [`Interrupt::or_raise`] raises that instead.
     pub fn check(&self) -> Result<()> {
         // An interpreter that is shutting down has no handlers left to run.
         match Python::try_attach(|py| py.check_signals()) {

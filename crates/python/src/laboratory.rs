@@ -108,7 +108,7 @@ pub fn synth_dataset(
 }
 
 /// How good a method is on a data set, as `inctrl eval` does it: the report's files go into output, and the content of
-/// results.json is returned, as text. A run that was ended, as by Ctrl-C, goes on where it was.
+/// results.json is returned, as text. A run that was ended, for instance by Ctrl-C, continues where it stopped.
 #[pyfunction]
 #[pyo3(signature = (engine, dataset, output, *, shots, runs, seed, layout, method, classes, fit, mask_side, prompts, white_level,
                     options))]

@@ -38,7 +38,7 @@ pub fn white_of(py: Python<'_>, white_level: Option<Whole>) -> PyResult<Option<W
     Ok(Some(WhiteLevel::new(level.get(py, "white_level")?).or_raise(py)?))
 }
 
-/// Whether an object is one picture, and no list of several: an array of numpy can be both.
+/// Whether an object is one picture and not a list of several: an array of numpy can be either.
 pub fn is_one(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
         return Ok(false);
@@ -92,7 +92,7 @@ impl Picture {
     /// The picture that `object` is.
     pub fn of(object: &Bound<'_, PyAny>, how: Understood) -> PyResult<Self> {
         let py = object.py();
-        // Of its own class: a subclass may hold more than pixels, such as which of them are valid.
+        // Of exactly this class: a subclass may hold more than pixels, such as which of them are valid.
         if object.get_type().is(ndarray(py)?) {
             return Picture::of_array(object, how, true);
         }

@@ -60,8 +60,8 @@ impl Scorer {
     }
 
     /// Scores images in their order, of any sizes, as many at a time as the scorer's capacity. Each has the score that
-    /// it has alone, to the last bit. One that cannot be scored is an error, which says which. Of a generator no more
-    /// images are taken at once than are scored together.
+    /// it has alone, to the last bit. An image that cannot be scored is an error that names it. From a generator
+    /// no more images are taken at once than are scored together.
     #[pyo3(signature = (images, *, format = None, white_level = None))]
     fn score_batch(
         &self,

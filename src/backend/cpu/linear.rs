@@ -290,7 +290,7 @@ impl Epilogue {
                 Epilogue::Store => y,
                 Epilogue::Add => simd.add(simd.load(out), y),
                 Epilogue::Gelu(kind) => math::gelu(simd, kind, y),
-                // The second operand wins where one is not a number.
+                // If an operand is NaN, the result is the second one: NaN in the sums remains.
                 Epilogue::Relu => simd.max(simd.splat(0.0), y),
                 Epilogue::AddRelu => simd.max(simd.splat(0.0), simd.add(simd.load(out), y)),
             };

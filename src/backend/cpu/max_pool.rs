@@ -28,7 +28,7 @@ impl Cpu {
                 for r in (2 * row).saturating_sub(1)..(2 * row + 2).min(grid.rows) {
                     for c in (2 * col).saturating_sub(1)..(2 * col + 2).min(grid.cols) {
                         let cell = &x[((image * grid.rows + r) * grid.cols + c) * width..][..width];
-                        // What is not a number stays so, and is found.
+                        // NaN stays NaN, so that it is found later.
                         let larger = |out: f32, x: f32| if out > x || out.is_nan() { out } else { x };
                         out.iter_mut().zip(cell).for_each(|(out, x)| *out = larger(*out, *x));
                     }

@@ -48,7 +48,7 @@ impl Cpu {
                 let i = chunk * CELLS + i;
                 let a = &queries[i * width..][..width];
                 let b = &bank[found[i].to_bits() as usize * width..][..width];
-                // A product, not a branch: what is not finite stays so, and is found.
+                // A product, not a branch: infinity and NaN remain, so that they are found later.
                 *cell = valid.map_or(1.0, |valid| valid[i]) * isa.run(Squares { a, b, most: f32::INFINITY }).sqrt();
             }
         });

@@ -38,7 +38,7 @@ impl Cpu {
                 let row = chunk * ROWS + i;
                 average(&x[row * width..][..width], out);
                 if let Some(valid) = valid {
-                    // A product, not a branch: what is not finite stays so, and is found.
+                    // A product, not a branch: infinity and NaN remain, so that they are found later.
                     out.iter_mut().for_each(|out| *out *= valid[row]);
                 }
             }

@@ -1,4 +1,4 @@
-//! Maps of one grid, brought to another.
+//! Resampling of maps from one grid to another.
 
 use super::Cpu;
 use crate::backend::Resample;

@@ -4,7 +4,7 @@
 //! | What | Where |
 //! |---|---|
 //! | features of a transformer: tokens of the tapped blocks after the final norm, each scaled to unit length, concatenated, and divided by the root of their number | [`PatchCore`], `compare.rs` |
-//! | features of a ResNet, as the official code has them: the 3 x 3 neighbourhoods of a stage, averaged to 1024 numbers, enlarged to the grid of the first stage, side by side, averaged to 1024 | `methods/levels.rs` |
+//! | features of a ResNet, as the official code has them: the 3 x 3 neighbourhoods of a stage, averaged to `level-dims` numbers, enlarged to the grid of the first of the stages, side by side, averaged to `dims` | `methods/levels.rs` |
 //! | the bank: a coreset of all patches of the prompts, by greedy k-centre | `coreset.rs` |
 //! | distance of a patch: Euclidean, to the nearest row; of an image: the largest | `compare.rs` |
 //! | optional weight of the image's distance, from the neighbours of the nearest row | `reweight/` |

@@ -20,7 +20,7 @@ pub(super) fn cells_of(side: usize, scale: f64, patch: usize) -> usize {
     (side as f64 * scale / patch as f64).round() as usize
 }
 
-/// How many tiles of `tile` cells, `step` cells after one another, reach over `cells` cells.
+/// The number of tiles of `tile` cells, one every `step` cells, that cover `cells` cells.
 pub(super) fn tiles_of(cells: usize, tile: usize, step: usize) -> usize {
     1 + cells.saturating_sub(tile).div_ceil(step)
 }
@@ -54,15 +54,15 @@ impl Axis {
         self.starts[tile]
     }
 
-    /// The cells that the map takes from a tile: those to whose centres no other tile's is nearer.
+    /// The cells that the map takes from a tile: those whose centres are nearest to the centre of this tile.
     pub fn own(&self, tile: usize) -> Range<usize> {
         let first = if tile == 0 { 0 } else { self.border(tile) };
         let end = if tile + 1 == self.tiles() { self.cells } else { self.border(tile + 1) };
         first..end
     }
 
-    /// The first cell that `tile` has of its own after the tile before it. The centre of cell `c` lies at `c + 1/2`,
-    /// that of a tile at `start + tile / 2`; of two that are equally near the earlier one has the cell.
+    /// The first cell that the map takes from `tile` and not from the tile before it. The centre of cell `c` lies at
+    /// `c + 1/2`, that of a tile at `start + tile / 2`. If two are equally near, the cell is the earlier one's.
     fn border(&self, tile: usize) -> usize {
         (self.starts[tile - 1] + self.starts[tile] + self.tile).div_ceil(2)
     }

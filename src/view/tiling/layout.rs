@@ -95,18 +95,18 @@ impl Layout {
         [tile / self.x.tiles(), tile % self.x.tiles()]
     }
 
-    /// Whether the frame has this cell of a tile from this tile, and not from one in which it is more central.
+    /// Whether the frame's map takes this cell of a tile from this tile, and not from one in which it is more central.
     pub fn is_own(&self, tile: usize, cell: usize) -> bool {
         let [row, col] = self.place(tile);
         let (y, x) = (self.y.start(row) + cell / self.tile.cols, self.x.start(col) + cell % self.tile.cols);
         self.y.own(row).contains(&y) && self.x.own(col).contains(&x)
     }
 
-    /// Writes those cells of `map`, a tile's, that the frame has from this tile, to their places in `all`, the frame's.
-    /// Both are row by row; `of` makes a cell of the one a cell of the other.
+    /// Copies the cells that the frame's map takes from this tile, from the tile's `map` to their places in `all`, the
+    /// frame's. Both are row by row; `of` converts a cell.
     ///
     /// # Panics
-    /// Where a slice does not have the cells of its map, or there is no such tile.
+    /// If a slice does not have the cells of its map, or there is no such tile.
     pub fn stitch<T, U>(&self, tile: usize, map: &[T], all: &mut [U], of: impl Fn(&T) -> U) {
         let [row, col] = self.place(tile);
         let (columns, rows) = (self.x.own(col), self.y.own(row));

@@ -12,11 +12,11 @@ use crate::view::{Fit, Grid, Plan, Preprocessing, View};
 #[derive(Clone, Debug)]
 pub(crate) struct Look {
     pub views: Vec<View>,
-    /// How they are put together, if they are tiles.
+    /// How their maps become one, if they are tiles.
     pub tiled: Option<Tiled>,
 }
 
-/// Tiles that are looked at: those of which a mask leaves a cell that the frame has from them.
+/// The tiles that are looked at: from each the frame's map takes at least one cell that a mask does not cover.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiled {
     pub layout: Layout,
@@ -75,7 +75,8 @@ impl Look {
         Ok(Look { views, tiled: Some(Tiled { layout, tiles }) })
     }
 
-    /// As a query is looked at: in a tile those cells count that the frame has from it, so that each is judged once.
+    /// As a query is looked at: of a tile only the cells count that the frame's map takes from it, so that each is judged
+    /// once.
     pub fn of_query(mut self) -> Self {
         if let Some(Tiled { layout, tiles }) = &self.tiled {
             let own = |(view, tile): (View, &usize)| view.only(|cell| layout.is_own(*tile, cell));

@@ -1,4 +1,4 @@
-//! [`Tiling`]: a frame is looked at in tiles, at a scale at which small defects are seen.
+//! [`Tiling`]: a frame is cut into tiles, at a scale at which small defects are visible.
 //!
 //! ```text
 //! Tiling + frame size -> Layout   the lattice of cells over the whole frame, and the tiles on it
@@ -29,7 +29,7 @@ pub(crate) use look::{Look, Tiled};
 pub(crate) use options::TilingOptions;
 pub use options::{TILING, TilingOption};
 
-/// Scales that are supported: pixels that a tile shows the encoder, for each pixel of the frame along an axis.
+/// The smallest and the largest scale: pixels that the encoder sees for each pixel of the frame along an axis.
 const SCALES: [f64; 2] = [0.001, 16.0];
 
 /// The largest side of a tile, in pixels as the encoder sees it.
@@ -69,7 +69,8 @@ pub struct Tiling {
     pub scale: f64,
     /// Which tiles share a bank.
     pub bank_per: BankPer,
-    /// The width of the smallest defect that matters, in pixels of the frame, where scale and overlap follow from it.
+    /// The width of the smallest defect that matters, in pixels of the frame; `None` if scale and overlap do not follow
+    /// from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defect: Option<usize>,
 }

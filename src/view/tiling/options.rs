@@ -51,7 +51,7 @@ const NAMES: [&str; 5] = ["tile", "overlap", "scale", "defect-size", "bank-per"]
 /// The largest defect, in pixels.
 const LARGEST_DEFECT: usize = 65_535;
 
-/// What was said about tiles.
+/// The options of tiles that were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct TilingOptions {
     tile: Option<usize>,
@@ -62,7 +62,7 @@ pub(crate) struct TilingOptions {
 }
 
 impl TilingOptions {
-    /// Separates the options of tiles from those of the method. `None` where there is none about tiles.
+    /// Separates the options of tiles from those of the method. `None` if none is about tiles.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a malformed value, or an option that is given twice.
@@ -107,7 +107,8 @@ impl TilingOptions {
     /// `size`. `bank_per` is the method's default.
     ///
     /// A defect's size gives the scale at which the defect is as wide as a patch, at most 1 as enlarging adds no detail,
-    /// and an overlap of as many patches as it touches and one more, so that a defect on a seam lies whole in a tile.
+    /// and an overlap of its width in patches, rounded up, and one patch more, so that a defect on a seam lies whole in a
+    /// tile.
     ///
     /// # Errors
     /// As [`Tiling::check`].

@@ -49,7 +49,7 @@ pub(super) const JOURNAL: &str = "journal.jsonl";
 
 const DAMAGED: &str = "the journal is damaged: delete it to start again";
 
-/// Which image a line is of.
+/// The image of a line.
 #[derive(Deserialize)]
 struct Name<'a> {
     #[serde(borrow)]

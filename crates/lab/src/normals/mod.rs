@@ -96,8 +96,8 @@ fn all_or_none(bad: Vec<Error>, of: Option<usize>) -> Result<()> {
 /// each image with its number, counted from 0; its error ends the work.
 ///
 /// # Errors
-/// As [`BankBuilder::add`] and [`Image::open`]: the kind is that of the first image that is no good, the message names all. As
-/// `next`.
+/// As [`BankBuilder::add`], [`Image::open`] and `next`. The kind is that of the first image that cannot be used; the message
+/// names all of them.
 pub fn build(
     builder: BankBuilder<'_>,
     normals: &[Normal<'_>],

@@ -1,8 +1,9 @@
 //! The images on which the rows of a table differ most.
 //!
-//! Scores of different methods are not comparable. What is compared is the share of the good test images of the class that
-//! an image is above: 1 if a method finds it more anomalous than every good one, 0.5 in their middle. The images with the
-//! largest standard deviation of that share over the rows are shown, by the scores of the most shots in the first run.
+//! Scores of different methods are not comparable. So the share of the good test images of the class that score lower than
+//! an image is compared: 1 if a method finds it more anomalous than every good image, 0.5 in their middle. The page shows
+//! the images with the largest standard deviation of this share over the rows, by the scores of the first run with the
+//! most shots.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ pub struct Disagreement {
     pub deviation: f64,
     /// The picture, as data for a page.
     pub picture: Option<String>,
-    /// By row; none where the row has no score for it.
+    /// By row; none if the row has no score for it.
     pub views: Vec<Option<View>>,
 }
 
@@ -74,7 +75,7 @@ impl Seen {
         Seen { folder, bank, scores, scale: 2.0 * largest }
     }
 
-    /// For each image the share of the good images of its class that it is above, itself apart.
+    /// For each image the share of the other good images of its class that score lower.
     fn shares(&self, dataset: &Dataset) -> HashMap<(&str, &str), f64> {
         let mut good: HashMap<&str, Vec<f32>> = HashMap::new();
         let known =
@@ -124,7 +125,7 @@ pub(super) fn find(dataset: &Dataset, seen: &[Option<Seen>], with_pictures: bool
             picture: None,
             views: of_rows.iter().zip(seen).map(view).collect(),
         });
-        // The sort is stable: of equal ones the first stay first.
+        // The sort is stable, so equal images keep their order.
         found.sort_by(|a, b| b.deviation.total_cmp(&a.deviation));
         found.truncate(SHOWN);
     }
@@ -141,7 +142,7 @@ fn deviation(values: &[f64]) -> f64 {
     (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt()
 }
 
-/// Adds pictures and heat maps. An image that cannot be read any more has none.
+/// Adds pictures and heat maps. An image that can no longer be read has none.
 fn draw(dataset: &Dataset, seen: &[Option<Seen>], found: &mut [Disagreement]) {
     let names: Vec<(String, String)> = found.iter().map(|shown| (shown.class.clone(), shown.name.clone())).collect();
     let wanted: HashSet<(&str, &str)> = names.iter().map(|(class, name)| (class.as_str(), name.as_str())).collect();

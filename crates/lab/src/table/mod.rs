@@ -1,14 +1,14 @@
 //! Every method on every data set at every number of shots, by one protocol: the shape of Table 1 of the InCTRL paper.
 //!
 //! A *row* is a method on a model. A *cell* is an evaluation ([`crate::study`]) of a row on a data set, with a folder of its
-//! own, `<data set>/<method>@<model>`. So a cell that is finished is kept, whatever rows and data sets are added later, and
-//! an interrupted one continues from its journal. The failure of a cell, an image or a data set is reported, and the others
-//! go on.
+//! own, `<data set>/<method>@<model>`. So a finished cell is kept when rows and data sets are added later, and an
+//! interrupted one continues from its journal. If a cell, an image or a data set fails, this is reported, and the others
+//! continue.
 //!
-//! All methods get the same prompts, as the draws depend on the names of images and the seed only.
+//! All methods get the same prompts, as the draws depend only on the names of images and the seed.
 //!
-//! The table's numbers depend on the data sets, the models and the terms, and have the same bytes in every run. Times do
-//! not: they are measured once for each cell, kept in its `costs.json`, and shown by the page alone.
+//! The table's numbers depend on the data sets, the models and the terms, and have the same bytes in every run. Times
+//! differ between runs: they are measured once for each cell, kept in its `costs.json`, and shown only by the page.
 
 mod disagreement;
 mod latex;

@@ -70,7 +70,7 @@ pub struct Judged {
     pub shots: Vec<Cell>,
     /// The chance level of each metric.
     pub chance: Chance,
-    /// What is published of the method on this data set.
+    /// The published figures of the method on this data set.
     pub published: Vec<PaperRow>,
     /// Time and memory.
     pub costs: Option<Costs>,
@@ -115,17 +115,17 @@ impl Judged {
 pub struct Set {
     /// Its name in the table.
     pub name: String,
-    /// How it lies on disk.
+    /// Its layout on disk.
     pub layout: Layout,
-    /// The known data set that it is.
+    /// The name of the known data set that it is, if any.
     pub known: Option<&'static str>,
-    /// Whether it has as many images as are published, if that is known. Published figures are shown only then.
+    /// Whether it has the published numbers of images, as far as they are known. Published figures are shown only then.
     pub complete: bool,
     /// Number of classes.
     pub classes: usize,
     /// Normal and anomalous images to be judged.
     pub images: [usize; 2],
-    /// What is wrong with it.
+    /// Its faults.
     pub faults: Vec<String>,
     /// By row; an error where nothing was judged.
     pub cells: Vec<Result<Judged, String>>,
@@ -142,7 +142,7 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Data sets.
     pub sets: Vec<Set>,
-    /// What could not take part: a data set or a model, with the reason.
+    /// Data sets and models that are left out, each with the reason.
     pub left_out: Vec<String>,
     /// A sentence for the top of the page.
     pub note: Option<String>,
@@ -203,7 +203,7 @@ impl Table {
 /// A data set to be judged.
 #[derive(Clone, Copy)]
 pub struct Given<'a> {
-    /// Its name in the table, which is that of its folder, too.
+    /// Its name in the table, which is also that of its folder.
     pub name: &'a str,
     /// The data set.
     pub dataset: &'a Dataset,

@@ -89,7 +89,7 @@ pub(super) fn notices(table: &Table) -> Vec<String> {
     lines.extend(table.errors());
     for set in &table.sets {
         lines.extend(set.faults.iter().map(|fault| format!("{}: fault: {fault}", set.name)));
-        // Most images fail for every method.
+        // An image that cannot be used mostly fails for every method, so one line names all of them.
         let mut told: Vec<(&str, Vec<usize>)> = Vec::new();
         for (row, judged) in set.cells.iter().enumerate().filter_map(|(row, cell)| Some((row, cell.as_ref().ok()?))) {
             for note in judged.told() {
