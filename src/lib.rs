@@ -63,9 +63,9 @@
 //! # Not supported
 //!
 //! Scoring directly from a checkpoint that is not safetensors (convert it first); encoders other than the vision
-//! transformers of CLIP and DINOv2 and torchvision's ResNets; devices other than the CPU and NVIDIA GPUs; training of encoders; floating-point
-//! images; video. Pixels outside the crop are not scored: use [`Fit::Letterbox`] or [`Fit::Stretch`] where the ends of
-//! an image matter.
+//! transformers of CLIP and DINOv2 and torchvision's ResNets; devices other than the CPU and NVIDIA GPUs; training of
+//! encoders; floating-point images; video. Pixels outside the crop are not scored: use [`Fit::Letterbox`] or
+//! [`Fit::Stretch`] where the ends of an image matter.
 
 mod atomic_file;
 pub mod backend;

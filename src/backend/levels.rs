@@ -169,8 +169,8 @@ pub trait LevelOps<Buffer, Linear, Bank> {
     /// Resamples maps from one grid to another, as columns of its rows.
     fn resample(&mut self, x: &Buffer, images: usize, at: &Resample, out: &mut Buffer) -> Result<()>;
 
-    /// Each row of `x`, `[rows, width]`, averaged to `bins` numbers as in [`LevelOps::pool_neighbours`], times the row's
-    /// number in `valid`; without it every row counts. `out` is `[rows, bins]`.
+    /// Each row of `x`, `[rows, width]`, averaged to `bins` numbers as in [`LevelOps::pool_neighbours`], times the
+    /// row's number in `valid`; without it every row counts. `out` is `[rows, bins]`.
     fn pool_columns(
         &mut self,
         x: &Buffer,
@@ -181,8 +181,9 @@ pub trait LevelOps<Buffer, Linear, Bank> {
         out: &mut Buffer,
     ) -> Result<()>;
 
-    /// As [`Backend::nearest_distance`](super::Backend::nearest_distance) for rows of any length in one layer, of which the bank has
-    /// [numbers](super::BankRole::Numbers): the nearest by differences, the first of equals. `found` is `[out_pitch]`.
+    /// As [`Backend::nearest_distance`](super::Backend::nearest_distance) for rows of any length in one layer, of which
+    /// the bank has [numbers](super::BankRole::Numbers): the nearest by differences, the first of equals. `found` is
+    /// `[out_pitch]`.
     fn nearest_euclidean(
         &mut self,
         queries: &Buffer,

@@ -134,8 +134,8 @@ pub trait Backend: Send + Sized + 'static {
     ) -> Result<()>;
 
     /// 8-bit frame → the rows of the patch convolution of each of its views: resized, cropped or padded as its plan
-    /// says, normalised, cut into patches of `patch` x `patch`. View `i` becomes rows `(first + i) * N ..` of `patches`,
-    /// `[B * N, 3 * patch * patch]` in (channel, y, x) order; all views have N patches, and none is turned.
+    /// says, normalised, cut into patches of `patch` x `patch`. View `i` becomes rows `(first + i) * N ..` of
+    /// `patches`, `[B * N, 3 * patch * patch]` in (channel, y, x) order; all views have N patches, and none is turned.
     ///
     /// The pixels that the views need are copied once to memory that the device reads, if they are not there. Then
     /// `uploaded` is called with whether a copy was necessary. A frame in device memory must stay valid until the next
@@ -243,8 +243,8 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The tokens of windows: `x` is `[B * (P + N), W]`, `out` `[windows * (P + S²), W]`, with the prefix of its image and
-    /// then its patches, row by row, for each window.
+    /// The tokens of windows: `x` is `[B * (P + N), W]`, `out` `[windows * (P + S²), W]`, with the prefix of its image
+    /// and then its patches, row by row, for each window.
     fn window_tokens(&mut self, x: &Self::Buffer, at: &Windows, width: usize, out: &mut Self::Buffer) -> Result<()>;
 
     /// The patch tokens of a tap, after `norm` if there is one, scaled to unit length (zero stays zero). `x` is `[B *

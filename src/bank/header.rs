@@ -36,8 +36,8 @@ pub(crate) struct Header {
     /// Width and height of the frames that the ignore mask is for. Its runs are a tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<[usize; 2]>,
-    /// Rows of each prompt in the row tensors, where the bank keeps prompts apart; those of one position of a tile after
-    /// those of another. In version 1 all prompts have equally many.
+    /// Rows of each prompt in the row tensors, where the bank keeps prompts apart; those of one position of a tile
+    /// after those of another. In version 1 all prompts have equally many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<usize>,
     /// How the prompts were shown to the model; absent where all values are defaults.

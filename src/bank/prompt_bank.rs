@@ -59,8 +59,8 @@ pub struct BankInfo {
 }
 
 impl PromptBank {
-    /// Sorts the prompts and lets the method make a bank of them. There is at least one prompt, if the method takes any.
-    /// Each is a list: what it contributes to each content.
+    /// Sorts the prompts and lets the method make a bank of them. There is at least one prompt, if the method takes
+    /// any. Each is a list: what it contributes to each content.
     pub(crate) fn assemble(
         setup: Setup,
         facts: BankFacts,

@@ -1,7 +1,7 @@
 //! A ResNet: convolutions, their normalisations folded into them, in four stages of blocks.
 //!
-//! Activations are `[B, rows, cols, channels]`. A stage that is wanted leaves its output as a [`Level`]; stages after the
-//! last wanted one do not run.
+//! Activations are `[B, rows, cols, channels]`. A stage that is wanted leaves its output as a [`Level`]; stages after
+//! the last wanted one do not run.
 
 use super::vision::{Features, Level};
 use super::wants::Wants;
@@ -51,8 +51,8 @@ fn side(vision: &VisionArch, stage: usize) -> usize {
     vision.patch_size << stage.saturating_sub(1)
 }
 
-/// The largest number of cells of stage `stage` for a picture of `cells` cells of `cell` pixels. A side of one cell stays
-/// one when the grid is halved.
+/// The largest number of cells of stage `stage` for a picture of `cells` cells of `cell` pixels. A side of one cell
+/// stays one when the grid is halved.
 pub(crate) fn most_cells(vision: &VisionArch, stage: usize, cells: usize, cell: usize) -> usize {
     let (mut own, mut most) = (side(vision, stage), cells);
     if own <= cell {

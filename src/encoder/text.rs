@@ -63,8 +63,9 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     Ok(out)
 }
 
-/// Bytes of the tower on the CPU while `threads` threads encode `texts` texts of `tokens` tokens in total: its activations,
-/// one block padded to whole panels, and its largest tensor twice. An upper bound, at most half above what is taken.
+/// Bytes of the tower on the CPU while `threads` threads encode `texts` texts of `tokens` tokens in total: its
+/// activations, one block padded to whole panels, and its largest tensor twice. An upper bound, at most half above what
+/// is taken.
 pub fn text_bytes(arch: &Arch, tower: &TextArch, tokens: usize, texts: usize, threads: usize) -> usize {
     /// Columns of a panel of the widest instruction set.
     const PANEL: usize = 32;

@@ -12,8 +12,8 @@ use crate::methods::Run;
 use crate::view::{Grid, View};
 
 /// Views of frames that are encoded together. Each is compared with one bank or more, and each comparison has a slot,
-/// numbered in the order in which they are placed. The whole frames and the tiles of a [`crate::Scorer`], the many banks
-/// of a [`crate::MultiBankScorer`] and the rotations of a prompt are such batches.
+/// numbered in the order in which they are placed. The whole frames and the tiles of a [`crate::Scorer`], the many
+/// banks of a [`crate::MultiBankScorer`] and the rotations of a prompt are such batches.
 pub struct Batch {
     session: Box<dyn Session>,
     prep: FramePrep,
@@ -142,8 +142,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Scores each view of a frame, without the pixels that a mask covers, against many banks. The frame is prepared once
-    /// and then given to `seen`. `each` is called with each view's index, each bank's, outputs and map.
+    /// Scores each view of a frame, without the pixels that a mask covers, against many banks. The frame is prepared
+    /// once and then given to `seen`. `each` is called with each view's index, each bank's, outputs and map.
     ///
     /// # Errors
     /// As [`Batch::place`] and [`Session::compare_groups`]; the result that an error is about is a view's.

@@ -129,8 +129,8 @@ impl Score {
         self.outputs().find(|(output, _)| output.name == name).map(|(_, value)| value)
     }
 
-    /// Prepares for the maps of the tiles in `views`, of an image of `width` x `height` pixels. Until one is added the score
-    /// is that of no tile.
+    /// Prepares for the maps of the tiles in `views`, of an image of `width` x `height` pixels. Until one is added the
+    /// score is that of no tile.
     ///
     /// # Errors
     /// As [`Score::reserve`].
@@ -161,8 +161,8 @@ impl Score {
         self.judge(loaded, regions);
     }
 
-    /// Copies the cells that the image's map takes from a tile, and the outputs of the tile if its score is the largest so
-    /// far: an image is as anomalous as its worst tile.
+    /// Copies the cells that the image's map takes from a tile, and the outputs of the tile if its score is the largest
+    /// so far: an image is as anomalous as its worst tile.
     pub(super) fn add_tile(&mut self, tiled: &Tiled, view: usize, values: &[f32], map: &[f32]) {
         tiled.layout.stitch(tiled.tiles[view], map, &mut self.map.cells, |m| m.max(0.0));
         // As it would be kept, so that rounding past the range does not decide between tiles.

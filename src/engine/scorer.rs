@@ -181,8 +181,8 @@ impl Scorer {
         &self.shared
     }
 
-    /// From the next image on, this scorer and all others of its [`SharedBank`] score against `bank`, which must be of the same
-    /// model.
+    /// From the next image on, this scorer and all others of its [`SharedBank`] score against `bank`, which must be of
+    /// the same model.
     ///
     /// # Errors
     /// As [`SharedBank::swap`]; the old one stays in use.

@@ -254,8 +254,8 @@ impl Engine {
     /// Begins a bank for `spec`.
     ///
     /// # Errors
-    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an unknown option, a value out of range, or
-    /// no class name where the method has nothing else.
+    /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an unknown option, a value out of range,
+    /// or no class name where the method has nothing else.
     pub fn bank_builder_of(&self, spec: &BankSpec) -> Result<BankBuilder<'_>> {
         let (setup, fit) = self.setup_of(spec)?;
         let method = setup.method();

@@ -14,7 +14,8 @@ pub(crate) fn settle(arch: &Arch, options: &mut Options, stages: &[usize]) {
     options.settle(SIZE, Setting::Count(arch.vision.image_size));
 }
 
-/// Asks for the stages that the option `taps` names, as they are, and for the mean of the last stage if `class` is true.
+/// Asks for the stages that the option `taps` names, as they are, and for the mean of the last stage if `class` is
+/// true.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] for a stage that a ResNet does not have.
@@ -61,8 +62,8 @@ pub(crate) fn most(arch: &Arch, options: &Options, cells: usize) -> Vec<usize> {
 pub(crate) enum Join {
     /// The nearest cell of each stage, all channels side by side.
     Nearest,
-    /// The 3 x 3 neighbourhoods of each stage, averaged to `each` numbers, enlarged bilinearly, side by side, and averaged
-    /// to `all` numbers.
+    /// The 3 x 3 neighbourhoods of each stage, averaged to `each` numbers, enlarged bilinearly, side by side, and
+    /// averaged to `all` numbers.
     Neighbourhoods {
         /// Numbers of a stage.
         each: usize,

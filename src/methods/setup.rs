@@ -28,8 +28,8 @@ impl Setup {
     /// them ask for tiles.
     ///
     /// # Errors
-    /// As [`Options::parse`], naming the method; [`ErrorKind::Argument`] for tiles that are impossible, or that the method
-    /// cannot use.
+    /// As [`Options::parse`], naming the method; [`ErrorKind::Argument`] for tiles that are impossible, or that the
+    /// method cannot use.
     pub fn parse<'a>(
         method: &'static dyn Method,
         arch: &Arch,
@@ -185,7 +185,8 @@ impl Setup {
 
     /// Side in pixels of a cell of its maps.
     pub(crate) fn cell(&self, vision: &VisionArch) -> usize {
-        // A transformer needs no option here. A method that lacks it would make an error for every frame, which takes memory.
+        // A transformer needs no option here. A method that lacks it would make an error for every frame, which takes
+        // memory.
         match vision.resnet {
             None => vision.patch_size,
             Some(_) => vision.cell(self.options.counts(TAPS).unwrap_or_default()),

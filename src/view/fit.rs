@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind};
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
     /// The shorter side becomes `size` and the middle of the longer side is kept: torchvision's `Resize` and
-    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are cut off. For an encoder that was
-    /// trained on the middle of larger pictures, the shorter side becomes 8/7 of `size`, and a margin is cut off, too.
+    /// `CenterCrop`, as CLIP and the published InCTRL do. The ends of the longer side are cut off. For an encoder that
+    /// was trained on the middle of larger pictures, the shorter side becomes 8/7 of `size`, and a margin is cut off,
+    /// too.
     #[default]
     Crop,
     /// The longer side becomes `size`; the picture is centred on a canvas of neutral grey.
@@ -38,8 +39,8 @@ impl Fit {
         }
     }
 
-    /// The geometry of both axes for a picture of `width` x `height` pixels, whose shorter side becomes `crop` before the
-    /// crop. None of the numbers is zero.
+    /// The geometry of both axes for a picture of `width` x `height` pixels, whose shorter side becomes `crop` before
+    /// the crop. None of the numbers is zero.
     pub(super) fn spans(self, width: usize, height: usize, size: usize, crop: usize) -> [Span; 2] {
         let (short, long) = (width.min(height), width.max(height));
         [width, height].map(|source| {

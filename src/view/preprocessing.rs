@@ -34,8 +34,8 @@ pub enum ResizeMode {
     Shortest,
     /// Both sides to the size of the input: [`Fit::Stretch`].
     Squash,
-    /// The shorter side to 8/7 of the size of the input, then the middle: torchvision's 256 and 224. [`Fit::Crop`] leaves
-    /// out this margin on every side.
+    /// The shorter side to 8/7 of the size of the input, then the middle: torchvision's 256 and 224. [`Fit::Crop`]
+    /// leaves out this margin on every side.
     Margin,
 }
 

@@ -21,8 +21,8 @@ pub struct Arch {
     pub text: Option<TextArch>,
     /// Whether GELUs are x * sigmoid(1.702 x) instead of exact.
     pub quick_gelu: bool,
-    /// Vision blocks whose patch tokens InCTRL compares (equation 1): counted from 1, ascending, without repeats. None where
-    /// neither the configuration nor the depth names any.
+    /// Vision blocks whose patch tokens InCTRL compares (equation 1): counted from 1, ascending, without repeats. None
+    /// where neither the configuration nor the depth names any.
     pub taps: Vec<usize>,
     /// Weight of the maximum patch residual in the final score (after equation 7); 1 in the published code.
     pub alpha: f32,

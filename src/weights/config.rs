@@ -19,8 +19,8 @@ impl Arch {
     /// Reads a model's JSON: open_clip's with the optional section `inctrl: {"taps": [..], "alpha": 1}`, or the form of
     /// the family that it names (`"family": "dinov2"`).
     ///
-    /// Default taps of a CLIP tower are 7, 9, 11 for 12 blocks, 14, 18, 22 for 24 blocks, and none for other depths: only
-    /// InCTRL's heads need them ([`Arch::trained_taps`]). Taps are sorted and repeats are removed.
+    /// Default taps of a CLIP tower are 7, 9, 11 for 12 blocks, 14, 18, 22 for 24 blocks, and none for other depths:
+    /// only InCTRL's heads need them ([`Arch::trained_taps`]). Taps are sorted and repeats are removed.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for malformed JSON, a missing or wrong value, an option that this engine does not support,

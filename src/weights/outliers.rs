@@ -1,13 +1,13 @@
 //! Outliers for random models, as they were measured in trained ones.
 //!
-//! In the published CLIP and DINOv2 models a few fixed channels of the residual stream have values about a hundred times
-//! as large as the others, from a block in the first half on, at a few tokens of an image (Sun et al. 2024, "Massive
-//! Activations in Large Language Models"; Darcet et al. 2024, "Vision Transformers Need Registers"). The MLP of one
-//! block writes them: a hidden unit that responds to these tokens only has a large weight. Here these are the class
-//! token and patches at a few positions, whose position embeddings the unit recognises with a wide margin: rounding
-//! does not decide which tokens they are, just as in a trained model. Beside these, some channels have gains of layer
-//! norms that are several times as large as the others', and so outliers at every token (Kovaleva et al. 2021, "BERT
-//! Busters"). Rounding to few bits fails on both.
+//! In the published CLIP and DINOv2 models a few fixed channels of the residual stream have values about a hundred
+//! times as large as the others, from a block in the first half on, at a few tokens of an image (Sun et al. 2024,
+//! "Massive Activations in Large Language Models"; Darcet et al. 2024, "Vision Transformers Need Registers"). The MLP
+//! of one block writes them: a hidden unit that responds to these tokens only has a large weight. Here these are the
+//! class token and patches at a few positions, whose position embeddings the unit recognises with a wide margin:
+//! rounding does not decide which tokens they are, just as in a trained model. Beside these, some channels have gains
+//! of layer norms that are several times as large as the others', and so outliers at every token (Kovaleva et al. 2021,
+//! "BERT Busters"). Rounding to few bits fails on both.
 
 use super::arch::Arch;
 use crate::split_mix::{STEP, mix};

@@ -45,8 +45,8 @@ pub struct BuildArgs {
     method: MethodArgs,
     #[arg(long, value_name = "NAME", help = CLASS_HELP)]
     class: Option<String>,
-    /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt). Only the method
-    /// winclip-zero needs none
+    /// Normal images, folders of them (without their subfolders), or few-shot prompt lists of PyTorch (.pt). Only the
+    /// method winclip-zero needs none
     #[arg(long, value_name = "PATH", num_args = 1.., required_unless_present = "method")]
     normals: Vec<PathBuf>,
     #[arg(long, value_name = "FIT", help = FIT_HELP, value_parser = parse_fit)]

@@ -9,8 +9,8 @@ use super::Outcome;
 use super::console::{Progress, result, say};
 use super::weights::DTypeName;
 
-/// Convert a checkpoint of CLIP, DINOv2 or a ResNet (PyTorch, open_clip, Hugging Face, timm, OpenAI) to a safetensors file for
-/// --weights
+/// Convert a checkpoint of CLIP, DINOv2 or a ResNet (PyTorch, open_clip, Hugging Face, timm, OpenAI) to a safetensors
+/// file for --weights
 #[derive(clap::Args)]
 #[command(after_help = "\
 Nothing in the checkpoint is executed: anything but plain weights is refused.

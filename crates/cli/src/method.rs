@@ -58,7 +58,8 @@ fn table() -> Vec<(&'static str, Vec<(&'static str, &'static Opt)>)> {
     table
 }
 
-/// The help of an option: its methods, what it does, and its default. Methods with the same help and default are grouped.
+/// The help of an option: its methods, what it does, and its default. Methods with the same help and default are
+/// grouped.
 fn help(of: &[(&'static str, &'static Opt)]) -> String {
     let mut groups: Vec<(Vec<&str>, &Opt)> = Vec::new();
     for (method, option) in of {

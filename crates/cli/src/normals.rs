@@ -63,8 +63,8 @@ pub fn say_near_copies<'a>(pictures: impl Iterator<Item = &'a Thumbnail>, so: &s
 }
 
 /// Reports how large a bank of `normals` becomes if all are like the first picture, before any is encoded: where the
-/// method has something to say about it, or building it takes much memory. Nothing is known of a prompt list or of a file
-/// that is not a picture. Fails if the method makes no bank of so many images, or there is not enough memory.
+/// method has something to say about it, or building it takes much memory. Nothing is known of a prompt list or of a
+/// file that is not a picture. Fails if the method makes no bank of so many images, or there is not enough memory.
 fn say_size(
     builder: &BankBuilder<'_>,
     normals: &[Normal<'_>],

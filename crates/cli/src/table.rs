@@ -195,8 +195,8 @@ fn wanted(names: &[String], models: &[Model]) -> Result<Vec<Wanted>> {
     names.iter().map(one).collect()
 }
 
-/// The rows of the table: every wanted method on every model that can serve it, in the order of the methods. Also a note for
-/// each model that serves none of them.
+/// The rows of the table: every wanted method on every model that can serve it, in the order of the methods. Also a
+/// note for each model that serves none of them.
 fn entrants<'a>(
     args: &Args,
     engines: &'a [(&Model, Engine)],

@@ -8,7 +8,8 @@ use pyo3::types::PyString;
 
 use crate::errors::argument;
 
-/// A whole number from 0 on. A number out of range is an error that names the keyword, instead of an overflow that does not.
+/// A whole number from 0 on. A number out of range is an error that names the keyword, instead of an overflow that does
+/// not.
 pub struct Whole(Result<usize, String>);
 
 impl Whole {

@@ -115,8 +115,8 @@ impl Bank {
         Ok(Some(limits))
     }
 
-    /// What its limits were made from: {"source": "held-out" or "leave-one-out", "max_false_reject": .., "scores": [..]}; None where
-    /// nothing says so.
+    /// What its limits were made from: {"source": "held-out" or "leave-one-out", "max_false_reject": .., "scores":
+    /// [..]}; None where nothing says so.
     #[getter]
     fn calibration<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let Some(calibration) = self.0.calibration() else { return Ok(None) };
@@ -127,8 +127,8 @@ impl Bank {
         Ok(Some(said))
     }
 
-    /// The same bank with other limits: a score from review on is to be reviewed, from reject on rejected; a cell of the map from
-    /// cell on is defective.
+    /// The same bank with other limits: a score from review on is to be reviewed, from reject on rejected; a cell of
+    /// the map from cell on is defective.
     #[pyo3(signature = (*, review, reject, cell))]
     fn with_thresholds(&self, py: Python<'_>, review: f32, reject: f32, cell: f32) -> PyResult<Self> {
         let limits = Thresholds { review, reject, cell };

@@ -19,9 +19,10 @@ use crate::process::Here;
 use crate::score::Score;
 use crate::scorer::Scorer;
 
-/// A model on a device: open one, and share it between threads. weights is a safetensors file; device is "auto", "cpu", "cuda" or
-/// "cuda:N"; threads are those of all scorers together, one for each core where absent; precision is as on the command
-/// line ("f32", "bf16", "int8" or "f16", whichever the device supports), and so are fast and algorithms, for GPUs.
+/// A model on a device: open one, and share it between threads. weights is a safetensors file; device is "auto", "cpu",
+/// "cuda" or "cuda:N"; threads are those of all scorers together, one for each core where absent; precision is as on
+/// the command line ("f32", "bf16", "int8" or "f16", whichever the device supports), and so are fast and algorithms,
+/// for GPUs.
 #[pyclass(frozen, module = "inctrl")]
 pub struct Engine {
     engine: Here<inctrl::Engine>,
@@ -82,9 +83,10 @@ impl Engine {
         self.weights.clone()
     }
 
-    /// Builds a bank from images of good parts: a path, a folder, or a list of paths, arrays and pictures, mixed as they come. All are
-    /// used or none. ignore_mask is a picture of the size of all others: pixels that are not 0 (or that are True) are not judged. Options of the method are
-    /// keywords as on the command line, such as size=448, rotations=8. Only method="winclip-zero" takes no images, but a class_name.
+    /// Builds a bank from images of good parts: a path, a folder, or a list of paths, arrays and pictures, mixed as
+    /// they come. All are used or none. ignore_mask is a picture of the size of all others: pixels that are not 0 (or
+    /// that are True) are not judged. Options of the method are keywords as on the command line, such as size=448,
+    /// rotations=8. Only method="winclip-zero" takes no images, but a class_name.
     #[pyo3(signature = (normals = None, *, method = None, class_name = None, fit = None, ignore_mask = None, format = None,
                         white_level = None, **options))]
     #[expect(clippy::too_many_arguments, reason = "keywords")]
@@ -136,9 +138,9 @@ impl Engine {
         finished(py, interrupt.or_raise(py, built)?)
     }
 
-    /// The bank with thresholds from images of good parts, of which at most the share max_false_reject is going to be rejected.
-    /// Images that are not in the bank count, at least 1 / max_false_reject - 1 different ones; where all are in it, each is
-    /// judged by the others, and the bound is approximate.
+    /// The bank with thresholds from images of good parts, of which at most the share max_false_reject is going to be
+    /// rejected. Images that are not in the bank count, at least 1 / max_false_reject - 1 different ones; where all are
+    /// in it, each is judged by the others, and the bound is approximate.
     #[pyo3(signature = (bank, normals, *, max_false_reject = 0.01, format = None, white_level = None))]
     fn calibrate(
         &self,
@@ -164,8 +166,8 @@ impl Engine {
         Ok(Bank(Arc::new(interrupt.or_raise(py, calibrated)?)))
     }
 
-    /// Judges each image that a bank was built from by the others: a list of (score, whether it sticks out), in the order of the
-    /// images. One that sticks out may show a defect, or a kind of good part that needs more images.
+    /// Judges each image that a bank was built from by the others: a list of (score, whether it sticks out), in the
+    /// order of the images. One that sticks out may show a defect, or a kind of good part that needs more images.
     #[pyo3(signature = (bank, normals, *, format = None, white_level = None))]
     fn leave_one_out(
         &self,
@@ -199,7 +201,8 @@ impl Engine {
         checks.iter().zip(outliers(&scores)).map(line).collect()
     }
 
-    /// A scorer: one for each thread. capacity is how many images it encodes at once, at most; scores do not depend on it.
+    /// A scorer: one for each thread. capacity is how many images it encodes at once, at most; scores do not depend on
+    /// it.
     #[pyo3(signature = (bank, *, capacity = Whole::from(1)), text_signature = "($self, bank, *, capacity=1)")]
     fn scorer(&self, py: Python<'_>, bank: &Bound<'_, Bank>, capacity: Whole) -> PyResult<Scorer> {
         let capacity = at_least_one(py, "capacity", capacity)?;

@@ -1,7 +1,7 @@
 //! The engine for Python: the module `_inctrl` under the package `inctrl`.
 //!
-//! Objects of Python become arguments of the library and its results objects of Python; nothing is computed here. Whatever takes
-//! longer than a copy is done without the interpreter's lock.
+//! Objects of Python become arguments of the library and its results objects of Python; nothing is computed here.
+//! Whatever takes longer than a copy is done without the interpreter's lock.
 //!
 //! | file | job |
 //! |---|---|

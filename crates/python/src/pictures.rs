@@ -1,5 +1,5 @@
-//! What Python calls a picture, as a frame: a path, the bytes of a file, an array of numpy, whatever `inctrl._pictures` makes one
-//! of, or memory of a GPU. Pixels are read where they are, wherever their rows allow it.
+//! What Python calls a picture, as a frame: a path, the bytes of a file, an array of numpy, whatever `inctrl._pictures`
+//! makes one of, or memory of a GPU. Pixels are read where they are, wherever their rows allow it.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -169,8 +169,8 @@ impl Picture {
             ));
         };
         let Layout { width, height, stride, format, .. } = layout;
-        // SAFETY: the object says that the memory is its own, and `owner` keeps it until the last call with this picture is over;
-        // that nobody writes to it meanwhile is the caller's promise (docs/python.md), as for every array.
+        // SAFETY: the object says that the memory is its own, and `owner` keeps it until the last call with this picture
+        // is over; that nobody writes to it meanwhile is the caller's promise (docs/python.md), as for every array.
         let frame =
             unsafe { DeviceFrame::new(interface.address as u64, width, height, stride, format) }.or_raise(py)?;
         let frame = layout.white.map_or(Ok(frame), |white| frame.with_white_level(white)).or_raise(py)?;
@@ -207,9 +207,9 @@ impl Array {
     /// The pixels.
     pub fn frame(&self) -> inctrl::Result<Frame<'_>> {
         let Layout { width, height, stride, bytes, format, white } = self.layout;
-        // SAFETY: by the array interface the object owns memory at `address` for its shape and strides, of which `bytes` is the
-        // extent, and keeps it as long as it lives itself: `owner` lives as long as this borrow. That nobody writes to it during
-        // a call is the caller's promise (docs/python.md); bytes have no invalid values.
+        // SAFETY: by the array interface the object owns memory at `address` for its shape and strides, of which `bytes`
+        // is the extent, and keeps it as long as it lives itself: `owner` lives as long as this borrow. That nobody
+        // writes to it during a call is the caller's promise (docs/python.md); bytes have no invalid values.
         let data = unsafe { std::slice::from_raw_parts(self.address as *const u8, bytes) };
         let frame = Frame::new(data, width, height, stride, format)?;
         white.map_or(Ok(frame), |white| frame.with_white_level(white))

@@ -13,8 +13,8 @@ use crate::arguments::Whole;
 use crate::arrays;
 use crate::errors::OrRaise;
 
-/// Connected cells of the anomaly map that reach the bank's limit for cells; x, y, width and height are the box around them in
-/// pixels of the image, area their own in square pixels, peak their largest value.
+/// Connected cells of the anomaly map that reach the bank's limit for cells; x, y, width and height are the box around
+/// them in pixels of the image, area their own in square pixels, peak their largest value.
 #[pyclass(frozen, get_all, eq, module = "inctrl", from_py_object)]
 #[derive(Clone, PartialEq)]
 pub struct Region {
@@ -189,7 +189,8 @@ impl Score {
         self.pred_score
     }
 
-    /// Whether the score reaches the threshold "reject"; None where the bank has no thresholds. A verdict of "review" is not.
+    /// Whether the score reaches the threshold "reject"; None where the bank has no thresholds. A verdict of "review"
+    /// is not.
     #[getter]
     fn pred_label(&self) -> Option<bool> {
         self.verdict.as_ref().map(|verdict| verdict == "reject")
@@ -204,8 +205,9 @@ impl Score {
         Ok(Some(reached.call_method1("__and__", (judged,))?))
     }
 
-    /// The map in pixels of the image, float32 of shape (height, width) or as asked for: linear between the centres of cells, NaN
-    /// where the model does not see. Of a smaller or larger picture of the same view the rectangle is scaled with it.
+    /// The map in pixels of the image, float32 of shape (height, width) or as asked for: linear between the centres of
+    /// cells, NaN where the model does not see. Of a smaller or larger picture of the same view the rectangle is scaled
+    /// with it.
     #[pyo3(signature = (width = None, height = None))]
     fn map_in_pixels<'py>(
         &self,

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// The tensors of a bank.
 pub struct Bank(pub(super) Vec<Tensor>);
 
-/// A tensor where the bank keeps it. Unit rows take a quarter more memory for their bytes, and many rows up to an eighth
-/// more for those along axes.
+/// A tensor where the bank keeps it. Unit rows take a quarter more memory for their bytes, and many rows up to an
+/// eighth more for those along axes.
 pub(super) struct Tensor {
     pub values: Arc<Vec<f32>>,
     /// Layers, rows of a layer, width.

@@ -1,8 +1,8 @@
 //! A product in blocks: a task owns a block of rows and a few panels of columns.
 //!
-//! It walks the inner dimension in pieces, so that a piece of a panel stays in the first cache and the rows' piece in the
-//! second; partial sums wait in the thread's scratch memory. Storing and reloading an f32 changes no bit, so the result is
-//! one chain of multiply-adds whatever the blocking.
+//! It walks the inner dimension in pieces, so that a piece of a panel stays in the first cache and the rows' piece in
+//! the second; partial sums wait in the thread's scratch memory. Storing and reloading an f32 changes no bit, so the
+//! result is one chain of multiply-adds whatever the blocking.
 
 use std::ops::Range;
 
@@ -22,8 +22,8 @@ pub(super) const SCRATCH: usize = PARTIAL + BLOCK_DEPTH * MAX_PANEL;
 
 /// The right operand of a product, and what becomes of the sums.
 pub(super) trait Panels<A: Arithmetic> {
-    /// The elements `from .. from + length` of the inner dimension of a panel, packed: `[length, 2 * LANES]`. They may be
-    /// packed into `room`.
+    /// The elements `from .. from + length` of the inner dimension of a panel, packed: `[length, 2 * LANES]`. They may
+    /// be packed into `room`.
     fn piece<'a>(
         &'a self,
         arithmetic: A,
@@ -43,8 +43,8 @@ pub(super) trait Panels<A: Arithmetic> {
     fn finish(&mut self, _: A, _panel: usize, _sums: &[A::Word]) {}
 }
 
-/// The product of the first `rows` rows of `x`, at most [`BLOCK_ROWS`], and at most [`BLOCK_PANELS`] panels. `scratch` is
-/// [`SCRATCH`] uninitialised words.
+/// The product of the first `rows` rows of `x`, at most [`BLOCK_ROWS`], and at most [`BLOCK_PANELS`] panels. `scratch`
+/// is [`SCRATCH`] uninitialised words.
 #[inline(always)]
 pub(super) fn walk<A: Arithmetic>(
     arithmetic: A,
@@ -103,8 +103,8 @@ impl<A: Arithmetic, P: Panels<A>> AfterTile<A> for FinishRows<'_, P> {
     }
 }
 
-/// How a product is shared out: blocks of rows by groups of [`BLOCK_PANELS`] panels, and at the end single panels, so that
-/// threads that were interrupted or began late finish together. No sum depends on it.
+/// How a product is shared out: blocks of rows by groups of [`BLOCK_PANELS`] panels, and at the end single panels, so
+/// that threads that were interrupted or began late finish together. No sum depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shares {
     panels: usize,

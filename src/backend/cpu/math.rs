@@ -28,8 +28,8 @@ const ROUND: f32 = 12_582_912.0;
 /// The bias of an exponent.
 const BIAS: f32 = 127.0;
 
-/// `2^x` within 2 ulp for x in [-125, 127]: fewer steps than [`exp`], as what is left of x is exact. Below that it gives
-/// 1e-38 and not zero, also for minus infinity; NaN stays NaN.
+/// `2^x` within 2 ulp for x in [-125, 127]: fewer steps than [`exp`], as what is left of x is exact. Below that it
+/// gives 1e-38 and not zero, also for minus infinity; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
     power(s, s.max(s.splat(-126.0), x), BIAS)

@@ -174,8 +174,8 @@ impl<'a, T: Copy> Lines<'a, T> {
     }
 }
 
-/// What is done with the sums of a tile while the next tile multiplies. This is a trait because closures are not compiled
-/// for the instruction set.
+/// What is done with the sums of a tile while the next tile multiplies. This is a trait because closures are not
+/// compiled for the instruction set.
 pub(crate) trait AfterTile<A: Arithmetic> {
     /// Takes the tile's first row and its sums, rows of `2 * LANES`, as far apart as in the result.
     fn tile(&self, arithmetic: A, first: usize, sums: &[A::Word]);

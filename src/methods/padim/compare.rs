@@ -91,7 +91,8 @@ impl<B: Backend> Compare<B> for Comparer<B> {
         after(backend, "score")
     }
 
-    /// Every patch leaves its token, also those that are not valid: places are compared, and these are left out of every map.
+    /// Every patch leaves its token, also those that are not valid: places are compared, and these are left out of
+    /// every map.
     fn prompt(&mut self, backend: &mut B, features: &Features<B>, _: &[f32]) -> Result<Vec<NamedTensor>> {
         let grid = features.grid;
         let (tokens, width) = match &mut self.levels {

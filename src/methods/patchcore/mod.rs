@@ -9,9 +9,10 @@
 //! | distance of a patch: Euclidean, to the nearest row; of an image: the largest | `compare.rs` |
 //! | optional weight of the image's distance, from the neighbours of the nearest row | `reweight/` |
 //!
-//! A bank holds `patches` `[M, W]` of a transformer or `features` `[M, D]` of a ResNet, in the order in which they were chosen, and `neighbours` `[M, 9]`, the rows nearest
-//! to each (-1 if there are fewer) if the option `reweight` is on, and a single zero if it is off. Distances are those
-//! of the unit tokens side by side: the root of the number of tapped blocks is multiplied back.
+//! A bank holds `patches` `[M, W]` of a transformer or `features` `[M, D]` of a ResNet, in the order in which they were
+//! chosen, and `neighbours` `[M, 9]`, the rows nearest to each (-1 if there are fewer) if the option `reweight` is on,
+//! and a single zero if it is off. Distances are those of the unit tokens side by side: the root of the number of
+//! tapped blocks is multiplied back.
 
 use super::distances;
 use super::levels::{self, Join, Joined};

@@ -11,11 +11,12 @@
 //! | zero-shot map: harmonic mean of both sizes and the image's score | `scores/` |
 //! | few-shot map: arithmetic mean of both sizes and the patch's own distance; score: mean of its maximum and the zero-shot score | `compare.rs` |
 //!
-//! Numbers are those of mala-lab/WinCLIP, the code behind the rows in InCTRL's paper; the zero-shot map, which it lacks, is
-//! that of other public code. Pictures are fitted to the model as for other methods, not cut into squares.
+//! Numbers are those of mala-lab/WinCLIP, the code behind the rows in InCTRL's paper; the zero-shot map, which it
+//! lacks, is that of other public code. Pictures are fitted to the model as for other methods, not cut into squares.
 //!
 //! A bank of `winclip` holds `windows_2`, `windows_3` `[R, E]`, `patches` `[R, W]`, all unit rows, `text_prototypes`
-//! `[2, E]`, and `window_counts` `[K, 2]`, the rows of each prompt. A bank of `winclip-zero` holds `text_prototypes` alone.
+//! `[2, E]`, and `window_counts` `[K, 2]`, the rows of each prompt. A bank of `winclip-zero` holds `text_prototypes`
+//! alone.
 
 use super::vit_options::{self, SIZE};
 use super::{

@@ -75,8 +75,8 @@ impl Look {
         Ok(Look { views, tiled: Some(Tiled { layout, tiles }) })
     }
 
-    /// As a query is looked at: of a tile only the cells count that the frame's map takes from it, so that each is judged
-    /// once.
+    /// As a query is looked at: of a tile only the cells count that the frame's map takes from it, so that each is
+    /// judged once.
     pub fn of_query(mut self) -> Self {
         if let Some(Tiled { layout, tiles }) = &self.tiled {
             let own = |(view, tile): (View, &usize)| view.only(|cell| layout.is_own(*tile, cell));

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The lattice has `round(side * scale / patch)` cells along a side, at least as many as a tile, and covers the frame
-//! from edge to edge: no strip is left out. Tiles begin at cells of the lattice, and their regions at the pixels nearest
-//! to these cells, so maps of all tiles fit together cell by cell. Cells and scale of an axis differ from the nominal
-//! ones by less than a cell over the whole side.
+//! from edge to edge: no strip is left out. Tiles begin at cells of the lattice, and their regions at the pixels
+//! nearest to these cells, so maps of all tiles fit together cell by cell. Cells and scale of an axis differ from the
+//! nominal ones by less than a cell over the whole side.
 //!
 //! Tiles follow each other at `tile - overlap`; the last is pulled back to the edge. Each cell of the frame's map comes
 //! from the tile in which it is most central: along each axis from the tile whose centre is nearest, the earlier of two

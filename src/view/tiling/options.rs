@@ -106,9 +106,9 @@ impl TilingOptions {
     /// The tiling, for an encoder whose patches have `patch` pixels on a side and a method whose views usually have
     /// `size`. `bank_per` is the method's default.
     ///
-    /// A defect's size gives the scale at which the defect is as wide as a patch, at most 1 as enlarging adds no detail,
-    /// and an overlap of its width in patches, rounded up, and one patch more, so that a defect on a seam lies whole in a
-    /// tile.
+    /// A defect's size gives the scale at which the defect is as wide as a patch, at most 1 as enlarging adds no
+    /// detail, and an overlap of its width in patches, rounded up, and one patch more, so that a defect on a seam lies
+    /// whole in a tile.
     ///
     /// # Errors
     /// As [`Tiling::check`].

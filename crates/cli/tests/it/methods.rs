@@ -274,7 +274,8 @@ fn what_the_other_methods_cannot_do_is_said_by_name() {
     assert!(run.stderr.contains("36 places of 64 channels"), "its size is said beforehand: {}", run.stderr);
 }
 
-/// A method without normal images: from a name to rows, maps, limits, verdicts and an evaluation; and with a few images.
+/// A method without normal images: from a name to rows, maps, limits, verdicts and an evaluation; and with a few
+/// images.
 #[test]
 fn winclip_needs_a_name_and_no_images() {
     let bench = Bench::new();

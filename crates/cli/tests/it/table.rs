@@ -201,7 +201,8 @@ fn a_table_that_was_killed_goes_on_to_the_same_bytes() {
 #[test]
 fn what_cannot_take_part_in_a_table_is_named_and_the_rest_goes_on() {
     let bench = bench();
-    // Half of a data set is missing: a class has no good images, a picture is none, and another set is not there at all.
+    // Half of a data set is missing: a class has no good images, a picture is none, and another set is not there at
+    // all.
     (0..5).for_each(|i| std::fs::remove_file(bench.path(format!("set/nut/train/good/{i}.png"))).unwrap());
     bench.write("other/ring/test/good/9.png", "no picture");
     bench.write("torn.safetensors", "torn");

@@ -215,8 +215,8 @@ fn histograms(html: &mut String, comparison: &Comparison) {
     }
 }
 
-/// The good images with the largest scores of any method, and the defective ones with the smallest, with the maps of all methods
-/// side by side.
+/// The good images with the largest scores of any method, and the defective ones with the smallest, with the maps of
+/// all methods side by side.
 fn images(html: &mut String, comparison: &Comparison) {
     let score = |judged: &Judged, at: usize| judged.scores[at].score.as_ref().ok().map(|score| score.score);
     for (heading, defective) in

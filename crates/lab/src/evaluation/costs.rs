@@ -30,7 +30,8 @@ pub struct Cost {
 
 /// What the results of an evaluation cost: measured once, on its first class and the prompts of its first run.
 ///
-/// Times differ between two runs, so they are in a file of their own, and no other file of an evaluation depends on them.
+/// Times differ between two runs, so they are in a file of their own, and no other file of an evaluation depends on
+/// them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
     /// The class whose images were scored.

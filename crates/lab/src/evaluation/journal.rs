@@ -229,8 +229,8 @@ impl Journal {
     }
 }
 
-/// The entries that `wanted` names by class and image, from the journal of a finished evaluation in `folder`, in the journal's
-/// order. One line is in memory at a time, as a journal may be large.
+/// The entries that `wanted` names by class and image, from the journal of a finished evaluation in `folder`, in the
+/// journal's order. One line is in memory at a time, as a journal may be large.
 ///
 /// # Errors
 /// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for a damaged journal.

@@ -89,8 +89,8 @@ impl Options {
 /// all test images, in the order of the data set. The draws are written to `prompts.json` in `folder` before the first
 /// image is scored.
 ///
-/// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed. An error of `observe`
-/// ends the run.
+/// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed. An error of
+/// `observe` ends the run.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] where every class has too few normal training images, where given draws do not fit the data set,

@@ -134,7 +134,8 @@ pub fn peak<B: Backend>(backend: &mut B, copy: usize, side: usize) -> Result<Pea
 }
 
 /// Times every operation of `arch` on batches of `images`, with banks of each of these numbers of prompts, each
-/// compared with its formula before it is timed. Calls `each` for each operation. Those of a ResNet are not timed one by one.
+/// compared with its formula before it is timed. Calls `each` for each operation. Those of a ResNet are not timed one
+/// by one.
 ///
 /// # Errors
 /// [`inctrl::ErrorKind::Device`] where the device fails or has too little memory, [`inctrl::ErrorKind::Internal`] where

@@ -38,9 +38,10 @@ impl<'a> GoodParts<'a> {
         enough(self.used.len(), self.used.len() + self.copies, max_false_reject)
     }
 
-    /// The bank with the thresholds that keep the promise: each image is scored by the bank, or each prompt by the others. `scorer`
-    /// has the bank, and is left with a smaller one where prompts were scored. `scored` is called after each image, and
-    /// its error ends the work; `precision` is that of the scorer's engine, in which alone the thresholds hold.
+    /// The bank with the thresholds that keep the promise: each image is scored by the bank, or each prompt by the
+    /// others. `scorer` has the bank, and is left with a smaller one where prompts were scored. `scored` is called
+    /// after each image, and its error ends the work; `precision` is that of the scorer's engine, in which alone the
+    /// thresholds hold.
     ///
     /// # Errors
     /// As [`Calibration::new`], [`PromptBank::with_calibration`], [`Scorer::score`] and `scored`.

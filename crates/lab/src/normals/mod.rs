@@ -1,7 +1,7 @@
 //! Normal images from files, folders and memory: what a bank is built from, and what it is calibrated and judged by.
 //!
-//! Of a list of normal images all count or none does: [`build`] and [`open_all`] fail with every image that is no good, not only
-//! the first, so that one look at the error is enough to put the list right.
+//! Of a list of normal images all count or none does: [`build`] and [`open_all`] fail with every image that is no good,
+//! not only the first, so that one look at the error is enough to put the list right.
 
 mod calibrate;
 mod opened;
@@ -51,7 +51,8 @@ pub struct Listed {
     pub passed_over: Option<String>,
 }
 
-/// The files that `paths` name: a file itself, whether it is there or not, and a folder's pictures, not its subfolders'.
+/// The files that `paths` name: a file itself, whether it is there or not, and a folder's pictures, not its
+/// subfolders'.
 ///
 /// # Errors
 /// [`ErrorKind::Argument`] for a folder without a picture; [`ErrorKind::Io`] with everything that cannot be read.
@@ -91,13 +92,13 @@ fn all_or_none(bad: Vec<Error>, of: Option<usize>) -> Result<()> {
     Err(Error::new(first.kind(), format!("{}{of} normal images cannot be used:{list}", bad.len())))
 }
 
-/// Encodes `normals` into the builder's bank. Returns the bank, and how many of the images are copies of others, or of the prompts
-/// with the hashes `before`, which the bank had already. 16-bit pictures of files are white at `white`. `next` is called before
-/// each image with its number, counted from 0; its error ends the work.
+/// Encodes `normals` into the builder's bank. Returns the bank, and how many of the images are copies of others, or of
+/// the prompts with the hashes `before`, which the bank had already. 16-bit pictures of files are white at `white`.
+/// `next` is called before each image with its number, counted from 0; its error ends the work.
 ///
 /// # Errors
-/// As [`BankBuilder::add`], [`Image::open`] and `next`. The kind is that of the first image that cannot be used; the message
-/// names all of them.
+/// As [`BankBuilder::add`], [`Image::open`] and `next`. The kind is that of the first image that cannot be used; the
+/// message names all of them.
 pub fn build(
     builder: BankBuilder<'_>,
     normals: &[Normal<'_>],
@@ -108,7 +109,8 @@ pub fn build(
     build_with(builder, normals, white, before, next, |_, _| {})
 }
 
-/// As [`build`]; `making` is told how much of how much is done, for methods that take long to make a bank of encoded images.
+/// As [`build`]; `making` is told how much of how much is done, for methods that take long to make a bank of encoded
+/// images.
 ///
 /// # Errors
 /// As [`build`].

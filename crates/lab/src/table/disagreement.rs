@@ -1,9 +1,9 @@
 //! The images on which the rows of a table differ most.
 //!
-//! Scores of different methods are not comparable. So the share of the good test images of the class that score lower than
-//! an image is compared: 1 if a method finds it more anomalous than every good image, 0.5 in their middle. The page shows
-//! the images with the largest standard deviation of this share over the rows, by the scores of the first run with the
-//! most shots.
+//! Scores of different methods are not comparable. So the share of the good test images of the class that score lower
+//! than an image is compared: 1 if a method finds it more anomalous than every good image, 0.5 in their middle. The
+//! page shows the images with the largest standard deviation of this share over the rows, by the scores of the first
+//! run with the most shots.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

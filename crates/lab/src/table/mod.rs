@@ -1,9 +1,9 @@
 //! Every method on every data set at every number of shots, by one protocol: the shape of Table 1 of the InCTRL paper.
 //!
-//! A *row* is a method on a model. A *cell* is an evaluation ([`crate::study`]) of a row on a data set, with a folder of its
-//! own, `<data set>/<method>@<model>`. So a finished cell is kept when rows and data sets are added later, and an
-//! interrupted one continues from its journal. If a cell, an image or a data set fails, this is reported, and the others
-//! continue.
+//! A *row* is a method on a model. A *cell* is an evaluation ([`crate::study`]) of a row on a data set, with a folder
+//! of its own, `<data set>/<method>@<model>`. So a finished cell is kept when rows and data sets are added later, and
+//! an interrupted one continues from its journal. If a cell, an image or a data set fails, this is reported, and the
+//! others continue.
 //!
 //! All methods get the same prompts, as the draws depend only on the names of images and the seed.
 //!

@@ -213,8 +213,8 @@ pub struct Given<'a> {
     pub pictures: bool,
 }
 
-/// Evaluates every candidate on a data set, in `folder`, which is that of the table. `observe` is called with the candidate's
-/// index and what its evaluation reports.
+/// Evaluates every candidate on a data set, in `folder`, which is that of the table. `observe` is called with the
+/// candidate's index and what its evaluation reports.
 ///
 /// An error is part of its cell.
 pub fn judge(

@@ -1,5 +1,5 @@
-//! Attention whose two products are of bf16: queries, keys, values and the weights of values are rounded, scores, softmax and sums
-//! are f32.
+//! Attention whose two products are of bf16: queries, keys, values and the weights of values are rounded, scores,
+//! softmax and sums are f32.
 
 use super::{Bf16, Bf16Isa, Bf16Kernel, as_floats, as_floats_mut, round_row, words};
 use crate::backend::cpu::attention::{Head, STRIP, exp_and_sum};

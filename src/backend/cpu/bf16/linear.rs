@@ -21,7 +21,8 @@ pub(crate) struct Packed {
 }
 
 impl Cpu {
-    /// Packs a layer of `outputs` rows in bf16; `row(output, values)` yields the weights of one. `what` names the layer.
+    /// Packs a layer of `outputs` rows in bf16; `row(output, values)` yields the weights of one. `what` names the
+    /// layer.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.

@@ -2,8 +2,8 @@
 //!
 //! With orthonormal axes `V` and a centre `m`, a vector `x` becomes `x̃ = (V (x - m), r)`, where `r` is the length of
 //! what lies across the axes. Then `(x - m) · (y - m) <= x̃ · ỹ`: along the axes both are equal, and across them the
-//! Cauchy-Schwarz inequality holds. An estimate of `x̃ · ỹ` is a bound that costs a fraction of an estimate of the whole
-//! product.
+//! Cauchy-Schwarz inequality holds. An estimate of `x̃ · ỹ` is a bound that costs a fraction of an estimate of the
+//! whole product.
 //!
 //! The axes need not be the best ones, and they are orthonormal up to roundings only. With `e` at least 0 and the
 //! largest eigenvalue of `V Vᵀ - 1`, `r² >= |x - m|² (1 + 2 e) - |V (x - m)|²` keeps the inequality.

@@ -270,8 +270,8 @@ impl Integers {
         Ok(Some(Integers { isa: bytes, width, centres, whole, short }))
     }
 
-    /// Writes the query rows of a search as bytes, and looks at the first bank rows, of those that [`Integers::new`] got;
-    /// `None` if a query row is not a unit vector.
+    /// Writes the query rows of a search as bytes, and looks at the first bank rows, of those that [`Integers::new`]
+    /// got; `None` if a query row is not a unit vector.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.

@@ -1,11 +1,11 @@
 //! Fused patch-cosine nearest neighbour: for each query patch the largest cosine among all bank rows. The working
 //! memory depends on what `taps` has room for and on the threads, not on the images of a call nor on the bank.
 //!
-//! Bytes screen the bank rows (`integers`, `screen`), and floats rescore what remains (`rescore`). Those of a large bank
-//! stand in an order in which neighbours are alike (`order`); a first look at a few of them (`seek`) and bounds along a
-//! few axes (`axes`, `sieve`) rule most of them out. The bits are those of a search by floats alone (`full`), which serves
-//! where the processor's bytes are not faster, where a vector is not of unit length or not finite, and where too many
-//! patches are alike.
+//! Bytes screen the bank rows (`integers`, `screen`), and floats rescore what remains (`rescore`). Those of a large
+//! bank stand in an order in which neighbours are alike (`order`); a first look at a few of them (`seek`) and bounds
+//! along a few axes (`axes`, `sieve`) rule most of them out. The bits are those of a search by floats alone (`full`),
+//! which serves where the processor's bytes are not faster, where a vector is not of unit length or not finite, and
+//! where too many patches are alike.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
-//! An order of a large bank's rows in which neighbours are alike, so that those that may be nearest to a query patch lie in
-//! few panels.
+//! An order of a large bank's rows in which neighbours are alike, so that those that may be nearest to a query patch
+//! lie in few panels.
 //!
-//! The rows are halved at the median of the coordinate that differs most, and the halves again, until a panel holds them:
-//! a k-d tree (Bentley 1975), of which only the leaves are kept. One row of each leaf stands for it (`seek`).
+//! The rows are halved at the median of the coordinate that differs most, and the halves again, until a panel holds
+//! them: a k-d tree (Bentley 1975), of which only the leaves are kept. One row of each leaf stands for it (`seek`).
 
 use super::rescore::Dot;
 use crate::backend::cpu::Scratch;

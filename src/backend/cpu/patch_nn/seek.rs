@@ -1,5 +1,5 @@
-//! The first look at a large bank: of the few rows that stand for all, the one that seems nearest to a query row. A search
-//! that knows it rules most other rows out from the beginning.
+//! The first look at a large bank: of the few rows that stand for all, the one that seems nearest to a query row. A
+//! search that knows it rules most other rows out from the beginning.
 
 use super::integers::ROWS;
 use crate::backend::cpu::bytes::{ByteKernel, Bytes, Columns};

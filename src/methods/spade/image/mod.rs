@@ -48,8 +48,8 @@ pub trait SpadeOps: Backend {
     /// [`crate::ErrorKind::Device`] if it is not there.
     fn image_ops(&mut self) -> Result<Self::Images>;
 
-    /// `out[slot, column] = mean over K of |class / |class| - row|`, with `class` `[B, E]` and the unit rows of the bank; or
-    /// `|class - row|` of embeddings as they are.
+    /// `out[slot, column] = mean over K of |class / |class| - row|`, with `class` `[B, E]` and the unit rows of the
+    /// bank; or `|class - row|` of embeddings as they are.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Internal`] for buffers that are too short.
