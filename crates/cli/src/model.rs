@@ -10,14 +10,15 @@ use super::console::say;
 
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// The model: a safetensors file of a DINOv2 encoder, of a CLIP model with InCTRL's heads, or of a CLIP model with
-    /// the heads in --heads
+    /// The model: a safetensors file of a DINOv2 encoder, a ResNet, a CLIP model with InCTRL's heads, or a CLIP model
+    /// with the heads in --heads or without heads
     #[arg(long, value_name = "W")]
     pub weights: PathBuf,
     /// InCTRL's adapter and scoring heads, if the weights file has none
     #[arg(long, value_name = "H")]
     heads: Option<PathBuf>,
-    /// The model's JSON: open_clip's, with {"inctrl": {"taps": [..], "alpha": 1}}, or one with "family": "dinov2"
+    /// The model's JSON: open_clip's, with {"inctrl": {"taps": [..], "alpha": 1}}, or one with "family": "dinov2" or
+    /// "resnet"
     /// [default: W's own name with .json or config.json beside W, W's metadata, or inferred from the tensors' shapes]
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,

@@ -31,7 +31,7 @@ pub struct InspectArgs {
     /// InCTRL's adapter and scoring heads, if the weights file has none
     #[arg(long, value_name = "H")]
     heads: Option<PathBuf>,
-    /// The model's JSON: open_clip's, or one with "family": "dinov2"
+    /// The model's JSON: open_clip's, or one with "family": "dinov2" or "resnet"
     #[arg(long, value_name = "C")]
     config: Option<PathBuf>,
 }

@@ -50,9 +50,9 @@ impl Layout {
         let [columns, rows] = cells.map(|cells| tiles_of(cells, side, step));
         if columns.saturating_mul(rows) > MOST_TILES || cells[0].saturating_mul(cells[1]) > MOST_CELLS {
             return fail(format!(
-                "a frame of {width} x {height} pixels has {columns} x {rows} tiles and a map of {} x {} cells, at most {MOST_TILES} tiles \
-                 and {MOST_CELLS} cells are supported: use a larger tile, a smaller overlap or a smaller scale",
-                cells[1], cells[0]
+                "a frame of {width} x {height} pixels has {columns} x {rows} tiles and a map of {} x {} cells, but at most {MOST_TILES} \
+                 tiles and {MOST_CELLS} cells are supported: use a larger tile, a smaller overlap or a smaller scale",
+                cells[0], cells[1]
             ));
         }
         Ok(Layout {
