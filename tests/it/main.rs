@@ -51,6 +51,7 @@ mod precision;
 mod preprocessing;
 mod resnet;
 mod rooms;
+mod sameness;
 mod tiles;
 #[path = "../common/tiles.rs"]
 mod tiles_cases;

@@ -15,6 +15,7 @@ use inctrl::{BankSpec, Engine, ErrorKind, Fit, Frame, PixelFormat, PromptBank};
 use safetensors::SafeTensors;
 
 use crate::common::root;
+use crate::sameness;
 use crate::tiny::on_the_processor;
 
 /// The bound of features, relative to the largest of a tensor.
@@ -182,38 +183,15 @@ fn spade_is_the_oracle_s() {
 #[test]
 fn bits_depend_on_the_image_alone() {
     let fixture = Fixture::open("plain");
-    let bits = |score: &inctrl::Score| {
-        let numbers = score.outputs().map(|(_, x)| x).chain(score.map.cells.iter().copied());
-        numbers.map(f32::to_bits).collect::<Vec<_>>()
-    };
     let pictures: Vec<_> = QUERIES.iter().chain(&PROMPTS).map(|name| fixture.picture(name)).collect();
     let frames: Vec<Frame<'_>> = pictures.iter().map(|pixels| frame(pixels)).collect();
     for (method, options) in METHODS {
-        let mut expected: Option<(String, Vec<Vec<u32>>)> = None;
-        for (threads, backwards) in [(1, false), (3, true)] {
-            let mut engine_options = inctrl::EngineOptions::new(&fixture.weights);
-            engine_options.device = inctrl::Device::Cpu;
-            engine_options.threads = std::num::NonZeroUsize::new(threads);
-            let engine = Engine::with(&engine_options).unwrap();
+        let bank = |engine: &Engine, order: &[&str]| {
             let mut builder = engine.bank_builder_of(&spec(method, options)).unwrap();
-            let mut order: Vec<&str> = PROMPTS.to_vec();
-            if backwards {
-                order.reverse();
-            }
             order.iter().for_each(|name| builder.add(frame(&fixture.picture(name))).unwrap());
-            let bank = Arc::new(builder.finish().unwrap());
-            for batch in [1, 2, 7] {
-                let capacity = std::num::NonZeroUsize::new(batch).unwrap();
-                let mut scorer = engine.batch_scorer(Arc::clone(&bank), capacity).unwrap();
-                let found: Vec<_> = scorer.score_batch(&frames).unwrap().iter().map(bits).collect();
-                let (id, expected) = expected.get_or_insert_with(|| (bank.id().to_owned(), found.clone()));
-                assert!(bank.id() == id.as_str() && found == *expected, "{method}, {threads} threads, batch {batch}");
-            }
-            let mut many = engine.multi_bank_scorer(&[Arc::clone(&bank), bank]).unwrap();
-            for (frame, expected) in frames.iter().zip(&expected.as_ref().unwrap().1) {
-                assert!(many.score(*frame).unwrap().iter().all(|score| bits(score) == *expected), "{method}");
-            }
-        }
+            Arc::new(builder.finish().unwrap())
+        };
+        sameness::bits_depend_on_the_image_alone(method, &fixture.weights, &frames, [1, 2, 7], &PROMPTS, bank);
     }
 }
 

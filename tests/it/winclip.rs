@@ -2,18 +2,16 @@
 //! grid and at others; and what its banks can do.
 
 use std::fs;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use inctrl::tensor::DType;
 use inctrl::weights::{Arch, random};
-use inctrl::{
-    BankSpec, Device, Engine, EngineOptions, ErrorKind, Fit, Frame, IgnoreMask, PixelFormat, PromptBank, Roi, Score,
-};
+use inctrl::{BankSpec, Engine, ErrorKind, Fit, Frame, IgnoreMask, PixelFormat, PromptBank, Roi};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use crate::common::root;
+use crate::sameness::{self, bits};
 use crate::tiny::{self, on_the_processor};
 
 /// The bound of scores and of maps, relative to the largest of an image.
@@ -103,10 +101,6 @@ fn near(what: &str, found: &[f32], expected: &[f32]) {
     }
 }
 
-fn bits(score: &Score) -> Vec<u32> {
-    score.outputs().map(|(_, x)| x).chain(score.map.cells.iter().copied()).map(f32::to_bits).collect()
-}
-
 #[test]
 fn winclip_is_the_reference_s() {
     for model in MODELS {
@@ -158,31 +152,11 @@ fn bits_depend_on_the_image_alone() {
         let pictures: Vec<Pixels> = names.iter().map(|name| fixture.picture(name)).collect();
         let frames: Vec<Frame<'_>> = pictures.iter().map(Pixels::frame).cycle().take(17).collect();
         for zero in [true, false] {
-            let mut expected: Option<(String, Vec<Vec<u32>>)> = None;
-            for (threads, backwards) in [(1, false), (3, true)] {
-                let mut options = EngineOptions::new(&fixture.weights);
-                (options.device, options.threads) = (Device::Cpu, NonZeroUsize::new(threads));
-                let engine = Engine::with(&options).unwrap();
-                let mut order = PROMPTS;
-                if backwards {
-                    order.reverse();
-                }
-                let bank = if zero { fixture.zero(&engine) } else { fixture.bank(&engine, &order) };
-                for batch in [1, 5, 17] {
-                    let mut scorer = engine.batch_scorer(Arc::clone(&bank), NonZeroUsize::new(batch).unwrap()).unwrap();
-                    let found: Vec<_> = scorer.score_batch(&frames).unwrap().iter().map(bits).collect();
-                    let (id, expected) = expected.get_or_insert_with(|| (bank.id().to_owned(), found.clone()));
-                    assert!(
-                        bank.id() == id.as_str() && found == *expected,
-                        "{model}, {threads} threads, {batch} at once"
-                    );
-                }
-                // And beside other banks.
-                let mut several = engine.multi_bank_scorer(&[Arc::clone(&bank), bank]).unwrap();
-                for (frame, expected) in frames.iter().zip(&expected.as_ref().unwrap().1) {
-                    assert!(several.score(*frame).unwrap().iter().all(|score| bits(score) == *expected), "{model}");
-                }
-            }
+            let bank = |engine: &Engine, order: &[&str]| {
+                if zero { fixture.zero(engine) } else { fixture.bank(engine, order) }
+            };
+            let what = format!("{model}, zero-shot: {zero}");
+            sameness::bits_depend_on_the_image_alone(&what, &fixture.weights, &frames, [1, 5, 17], &PROMPTS, bank);
         }
     }
 }
