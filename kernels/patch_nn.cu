@@ -13,73 +13,12 @@
 // cosines the lowest index wins, NaN is above all; a maximum has no order, so that neither splits nor timing change a
 // bit.
 // REFERENCE: backend/cpu/patch_nn.
-#include "abi.cuh"
-#include "ordered.cuh"
-#include "reduce.cuh"
+#include "search.cuh"
 #include "vec.cuh"
 
 namespace patch_nn {
 
-constexpr int THREADS = 128;
-constexpr int QUERIES = 64;
-constexpr int BANK = 128;
-
-// The largest key of a query so far, in the order of the bank: a later equal does not replace it.
-struct Best {
-    uint32_t value = 0;
-    uint32_t index = 0;
-
-    __device__ __forceinline__ void offer(float cosine, uint32_t at, bool exists) {
-        const uint32_t candidate = ordered::from_float(cosine);
-        if (exists && candidate > value) {
-            value = candidate;
-            index = at;
-        }
-    }
-
-    // The better of this and the lane's across `mask`; of equal values the lower index, as lanes hold columns out of
-    // order.
-    __device__ __forceinline__ void meet(int mask) {
-        const uint32_t other = cu::shfl_xor(value, mask);
-        const uint32_t other_index = cu::shfl_xor(index, mask);
-        if (other > value || (other == value && other_index < index)) {
-            value = other;
-            index = other_index;
-        }
-    }
-
-    __device__ __forceinline__ void publish(unsigned long long* __restrict__ keys, int query, int queries) const {
-        if (query < queries && value != 0) cu::atomic_max(keys + query, ordered::key(value, index));
-    }
-};
-
-// What a block works on.
-template <class T>
-struct Work {
-    const T* queries;  // the block's first
-    const T* bank;     // the layer's first
-    unsigned long long* keys;
-    int query_count;
-    int bank_rows;
-    int first_tile;
-    int tile_step;
-    int tiles;  // of this block
-
-    __device__ __forceinline__ Work(const T* __restrict__ all_queries, int query_pitch, int count,
-                                    const BankTensor* __restrict__ tensor, int width,
-                                    unsigned long long* __restrict__ all_keys, int key_pitch) {
-        const int first = static_cast<int>(blockIdx.x) * QUERIES;
-        bank_rows = static_cast<int>(tensor->rows);
-        queries = all_queries + (static_cast<size_t>(blockIdx.z) * query_pitch + first) * width;
-        bank = static_cast<const T*>(tensor->data) + static_cast<size_t>(blockIdx.z) * bank_rows * width;
-        keys = all_keys + static_cast<size_t>(blockIdx.z) * key_pitch + first;
-        query_count = count - first < QUERIES ? count - first : QUERIES;
-        first_tile = static_cast<int>(blockIdx.y);
-        tile_step = static_cast<int>(gridDim.y);
-        const int all = (bank_rows + BANK - 1) / BANK;
-        tiles = first_tile < all ? (all - first_tile + tile_step - 1) / tile_step : 0;
-    }
-};
+using namespace search;
 
 namespace half_tiles {
 
@@ -109,7 +48,7 @@ struct Fragments {
     }
 };
 
-__device__ __forceinline__ void search(unsigned char* shared, const Work<half_t>& work, int width) {
+__device__ __forceinline__ void run(unsigned char* shared, const Work<half_t>& work, int width) {
     half_t* stages = reinterpret_cast<half_t*>(shared);
     const int thread = static_cast<int>(threadIdx.x);
     const int lane = thread % reduce::WARP;
@@ -227,7 +166,7 @@ constexpr int BANK_STEP = BANK / EACH;
 static_assert((QUERIES + BANK) * PITCH * 4 == 27648, "the launcher's shared memory");
 static_assert(QUERY_STEP * BANK_STEP == THREADS, "threads cover the tile");
 
-__device__ __forceinline__ void search(unsigned char* shared, const Work<float>& work, int width) {
+__device__ __forceinline__ void run(unsigned char* shared, const Work<float>& work, int width) {
     float* a = reinterpret_cast<float*>(shared);
     float* b = a + QUERIES * PITCH;
     const int thread = static_cast<int>(threadIdx.x);
@@ -295,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(128, 2)
     patch_nn_f16(const half_t* __restrict__ queries, int query_pitch, int count, const BankTensor* __restrict__ bank,
                  int width, unsigned long long* __restrict__ keys, int key_pitch) {
     CU_SHARED(shared);
-    patch_nn::half_tiles::search(shared, {queries, query_pitch, count, bank, width, keys, key_pitch}, width);
+    patch_nn::half_tiles::run(shared, {queries, query_pitch, count, bank, width, keys, key_pitch}, width);
 }
 CU_EXPORT(patch_nn_f16);
 
@@ -303,6 +242,6 @@ extern "C" __global__ void __launch_bounds__(128, 2)
     patch_nn_f32(const float* __restrict__ queries, int query_pitch, int count, const BankTensor* __restrict__ bank,
                  int width, unsigned long long* __restrict__ keys, int key_pitch) {
     CU_SHARED(shared);
-    patch_nn::single_tiles::search(shared, {queries, query_pitch, count, bank, width, keys, key_pitch}, width);
+    patch_nn::single_tiles::run(shared, {queries, query_pitch, count, bank, width, keys, key_pitch}, width);
 }
 CU_EXPORT(patch_nn_f32);

@@ -10,7 +10,7 @@
 //   out         [images, pitch]          f32, out: `column` of each row; the others stay
 //   mirror      [images, pitch]          f32, out, may be null: the same in the host's memory
 //
-// LAUNCH: grid images, block 256, shared 100 bytes. width a multiple of 8, around up to 9; pointers of rows 16-byte aligned.
+// LAUNCH: grid images, block 256, shared 100 bytes. around up to 9; pointers of rows 16-byte aligned.
 // NUMERICS: f32; expf of differences from the largest distance. NaN in the map is the largest.
 // REFERENCE: methods/patchcore/reweight/cpu.rs.
 #include "abi.cuh"
@@ -38,6 +38,32 @@ __device__ __forceinline__ void meet(uint32_t& value, uint32_t& place) {
             place = other_place;
         }
     }
+}
+
+// ||a - b||² of a lane's elements.
+template <class T>
+__device__ __forceinline__ float sum_of_squares(const T* __restrict__ a, const T* __restrict__ b, int width, int lane) {
+    float squares = 0.0f;
+    if (width % EACH != 0) {
+#pragma unroll 1
+        for (int at = lane; at < width; at += reduce::WARP) {
+            const float d = vec::scalar(a[at]) - vec::scalar(b[at]);
+            squares = fmaf(d, d, squares);
+        }
+        return squares;
+    }
+#pragma unroll 1
+    for (int at = lane * EACH; at < width; at += reduce::WARP * EACH) {
+        float x[EACH], y[EACH];
+        vec::load8(a + at, x);
+        vec::load8(b + at, y);
+#pragma unroll
+        for (int k = 0; k < EACH; k++) {
+            const float d = x[k] - y[k];
+            squares = fmaf(d, d, squares);
+        }
+    }
+    return squares;
 }
 
 template <class T>
@@ -83,18 +109,7 @@ __device__ __forceinline__ void image(unsigned char* shared, const T* __restrict
             continue;
         }
         const T* row = static_cast<const T*>(bank->data) + static_cast<size_t>(near[j]) * width;
-        float squares = 0.0f;
-#pragma unroll 1
-        for (int at = lane * EACH; at < width; at += reduce::WARP * EACH) {
-            float x[EACH], y[EACH];
-            vec::load8(query + at, x);
-            vec::load8(row + at, y);
-#pragma unroll
-            for (int k = 0; k < EACH; k++) {
-                const float d = x[k] - y[k];
-                squares = fmaf(d, d, squares);
-            }
-        }
+        float squares = sum_of_squares(query, row, width, lane);
         squares = reduce::sum(squares);
         if (lane == 0) distances[j] = scale * sqrtf(squares);
     }

@@ -1,8 +1,8 @@
-// The mean distance of an image's class embedding, scaled to unit length, to those of the normal images:
-// out = mean over images of || class / max(||class||, 1e-12) - image ||.
+// The mean distance of an image's class embedding, scaled to unit length where asked for, to those of the normal images:
+// out = mean over images of || class / max(||class||, 1e-12) - image ||, or of || class - image ||.
 //
-//   class   [views, width]  f32, in
-//   images  one BankTensor, in: [images->rows, width], f32, unit rows, at most 50
+//   class   [views, width]  f32, in: scaled where `unit_length` is not 0
+//   images  one BankTensor, in: [images->rows, width], f32, at most 50
 //   out     [views, pitch]  f32, out: `column` of each row; the others stay
 //   mirror  [views, pitch]  f32, out, may be null: the same in the host's memory
 //
@@ -21,8 +21,8 @@ constexpr int MOST = 50;
 }  // namespace spade
 
 extern "C" __global__ void __launch_bounds__(256)
-    spade_image(const float* __restrict__ class_embedding, int width, const BankTensor* __restrict__ images, int pitch,
-                int column, float* __restrict__ out, float* __restrict__ mirror) {
+    spade_image(const float* __restrict__ class_embedding, int width, const BankTensor* __restrict__ images,
+                int unit_length, int pitch, int column, float* __restrict__ out, float* __restrict__ mirror) {
     using namespace spade;
     CU_SHARED(shared);
     // Other threads write these: not `__restrict__`.
@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(256)
     float total = 0.0f;
 #pragma unroll
     for (int w = 0; w < WARPS; w++) total += warps[w];
-    const float scale = 1.0f / fmaxf(sqrtf(total), 1e-12f);
+    const float scale = unit_length != 0 ? 1.0f / fmaxf(sqrtf(total), 1e-12f) : 1.0f;
 #pragma unroll 1
     for (int image = warp; image < count; image += WARPS) {
         float sum = 0.0f;

@@ -46,6 +46,10 @@ OWN_TESTS = {
     "class_attention": "attention",
     "cuda": "inctrl_heads",
     "matmul": "linear",
+    "search": "patch_nn",
+    **dict.fromkeys(
+        ["bins", "convolve", "max_pool", "mean_cells", "nearest_euclidean", "pool_columns", "pool_neighbours", "resample"], "levels"
+    ),
 }
 OPERATIONS = sorted(path.stem for path in (ROOT / "tests" / "ops").glob("*.rs") if path.stem != "mod")
 OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")

@@ -72,6 +72,7 @@ fn main() {
             MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cuda(0), mask, emulated));
             tiles(&dino, Device::Cuda(0), emulated.min(40));
             every_method(&weights, Device::Cuda(0), emulated.min(100), &METHODS);
+            every_method(&resnet, Device::Cuda(0), emulated.min(60), &ON_RESNETS);
             through_c(&weights, Device::Cuda(0), emulated);
         }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),

@@ -37,11 +37,3 @@ pub(crate) fn no_device_memory(frame: &DeviceFrame) -> Error {
     );
     Error::new(ErrorKind::Argument, message)
 }
-
-/// The error for a kind of device that does not run convolutional encoders.
-pub(crate) fn unsupported(kind: &str) -> Error {
-    let message = format!(
-        "ResNets run on the processor only, and this is the device `{kind}`: open the engine on the device cpu"
-    );
-    Error::new(ErrorKind::Device, message)
-}

@@ -135,7 +135,10 @@ pub(crate) fn adaptive_bin(bin: usize, bins: usize, of: usize) -> std::ops::Rang
 /// [`Backend`](super::Backend).
 pub trait LevelOps<Buffer, Linear, Bank> {
     /// A convolution by a layer whose inputs are in the order (y, x, channel), then `then`. `x` is `[B, input,
-    /// channels]`, `out` `[B, output, outputs]`.
+    /// channels]`, a stream, or an operand where it consists of patch rows; `out` is `[B, output, outputs]`, a stream.
+    /// `unfolded` is memory of operands for neighbourhoods: the more it holds, up to
+    /// [`Backend::unfolded_len`](super::Backend::unfolded_len), the fewer products. Its length changes no bit.
+    #[expect(clippy::too_many_arguments, reason = "from where, by what, through what, and where to")]
     fn convolve(
         &mut self,
         x: &Buffer,
@@ -143,6 +146,7 @@ pub trait LevelOps<Buffer, Linear, Bank> {
         at: &Convolution,
         w: &Linear,
         then: Then,
+        unfolded: &mut Buffer,
         out: &mut Buffer,
     ) -> Result<()>;
 

@@ -29,7 +29,7 @@ mod precision;
 mod tokens;
 
 pub use bank::{BankRole, BankTensor, MAX_BANK_TENSORS, MAX_BANKS, Search};
-pub(crate) use checks::{need, need_views, no_device_memory, unsupported};
+pub(crate) use checks::{need, need_views, no_device_memory};
 pub use levels::{Convolution, LevelOps, Resample, Then};
 pub(crate) use levels::{adaptive_bin, halved};
 pub use maps::{Enlarge, Largest, Subspace};
@@ -380,13 +380,12 @@ pub trait Backend: Send + Sized + 'static {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// The operations of convolutional encoders, on a device that has them.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Device`](crate::ErrorKind::Device) on a device without them.
-    fn levels(&mut self) -> Result<&mut dyn LevelOps<Self::Buffer, Self::Linear, Self::Bank>> {
-        Err(unsupported(Self::KIND))
-    }
+    /// Elements of the memory in which [`LevelOps::convolve`] unfolds neighbourhoods: for `images` images of `cells` output
+    /// cells that are made of `inputs` numbers each. It is bounded, whatever the batch.
+    fn unfolded_len(inputs: usize, images: usize, cells: usize) -> usize;
+
+    /// The operations of convolutional encoders.
+    fn levels(&mut self) -> &mut dyn LevelOps<Self::Buffer, Self::Linear, Self::Bank>;
 }
 
 /// Layer-norm parameters, `[W]` each.

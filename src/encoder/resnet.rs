@@ -5,7 +5,7 @@
 
 use super::vision::{Features, Level};
 use super::wants::Wants;
-use crate::backend::{Backend, Convolution, ImageTokens, Role, Then, halved};
+use crate::backend::{Backend, Convolution, Resample, Role, Then, halved};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::tensor::{DType, TensorView};
@@ -44,6 +44,8 @@ pub(super) struct ResNetWorkspace<B: Backend> {
     y: B::Buffer,
     /// What its convolutions pass to each other.
     inner: [B::Buffer; 2],
+    /// The neighbourhoods that a convolution unfolds.
+    unfolded: B::Buffer,
 }
 
 /// The side in pixels of the cells of stage `stage`, counted from 1.
@@ -69,23 +71,36 @@ fn stages(wants: &Wants) -> usize {
     if wants.class { STAGES } else { wants.taps.last().map_or(0, |&last| last.min(STAGES)) }
 }
 
-/// Elements for an image: of each of the two outer and of each of the two inner buffers of [`ResNetWorkspace`], and of
-/// the rows that convolutions unfold.
-pub(crate) fn workspace_len(vision: &VisionArch, resnet: &ResNetArch, wants: &Wants, cells: usize) -> [usize; 3] {
+/// Elements of each of the two outer and of each of the two inner buffers of [`ResNetWorkspace`] for an image, and of the
+/// neighbourhoods that convolutions unfold of `views` images.
+pub(crate) fn workspace_len<B: Backend>(
+    vision: &VisionArch,
+    resnet: &ResNetArch,
+    wants: &Wants,
+    [views, cells]: [usize; 2],
+) -> [usize; 3] {
     let cell = vision.cell(&wants.taps);
     let at = |stage: usize| most_cells(vision, stage, cells, cell);
+    let unfolded_of = |conv: &ConvNames, cells: usize| {
+        let [_, channels, side] = conv.shape;
+        B::unfolded_len(side * side * channels, views, cells)
+    };
     // The stem's cells are half as large as those of the first stage.
-    let stem = 4 * at(1) * resnet.stem;
-    let (mut outer, mut inner) = (at(1) * resnet.stem, stem);
-    let mut unfolded = crate::backend::cpu::unfolded_len(49 * 3, 4 * at(1));
+    let first = 4 * at(1);
+    let (mut outer, mut inner) = (at(1) * resnet.stem, first * resnet.stem);
+    let mut unfolded = unfolded_of(&stem(resnet), first);
     for s in 0..stages(wants) {
         let width = resnet.inner.map_or(resnet.widths[s], |inner| inner[s]);
         let before = if s == 0 || resnet.inner.is_none() { at(s + 1) } else { at(s) };
         outer = outer.max(at(s + 1) * resnet.widths[s]);
         inner = inner.max(before * width);
-        let from = if s == 0 { resnet.stem } else { resnet.widths[s - 1] };
-        let inputs = if resnet.inner.is_some() { width } else { width.max(from) };
-        unfolded = unfolded.max(crate::backend::cpu::unfolded_len(9 * inputs, at(s + 1)));
+        // Blocks after the first are on the stage's own grid.
+        for block in stage(resnet, s).iter().take(2) {
+            let cells = |i: usize| if block.stride > 1 && i < block.strided { before } else { at(s + 1) };
+            let convs = block.convs.iter().enumerate().map(|(i, conv)| unfolded_of(conv, cells(i)));
+            let projection = block.projection.iter().map(|conv| unfolded_of(conv, at(s + 1)));
+            unfolded = convs.chain(projection).fold(unfolded, usize::max);
+        }
     }
     [outer, inner, unfolded]
 }
@@ -93,7 +108,6 @@ pub(crate) fn workspace_len(vision: &VisionArch, resnet: &ResNetArch, wants: &Wa
 impl<B: Backend> ResNet<B> {
     /// Uploads the tower, convolution by convolution.
     pub fn load(backend: &mut B, weights: &Weights, resnet: ResNetArch) -> Result<Self> {
-        backend.levels()?;
         let mut conv = |names: &ConvNames, stride| Conv::load(backend, weights, names, stride);
         let first = conv(&stem(&resnet), 2)?;
         let mut stages = Vec::with_capacity(STAGES);
@@ -119,7 +133,7 @@ impl<B: Backend> ResNet<B> {
         wants: &Wants,
         [views, cells]: [usize; 2],
     ) -> Result<(ResNetWorkspace<B>, Vec<Level<B>>)> {
-        let [outer, inner, _] = workspace_len(vision, &self.resnet, wants, cells);
+        let [outer, inner, unfolded] = workspace_len::<B>(vision, &self.resnet, wants, [views, cells]);
         let buffer = |len: usize| backend.buffer(Role::Stream, views * len);
         let cell = vision.cell(&wants.taps);
         let level = |&stage: &usize| {
@@ -129,7 +143,8 @@ impl<B: Backend> ResNet<B> {
         };
         let levels = wants.taps.iter().map(level).collect::<Result<_>>()?;
         let inner = [buffer(inner)?, buffer(inner)?];
-        Ok((ResNetWorkspace { x: buffer(outer)?, y: buffer(outer)?, inner }, levels))
+        let unfolded = backend.buffer(Role::Operand, unfolded)?;
+        Ok((ResNetWorkspace { x: buffer(outer)?, y: buffer(outer)?, inner, unfolded }, levels))
     }
 
     /// Encodes the images of `features`, given as patch rows of its grid, whose cells have `cell` pixels.
@@ -145,27 +160,28 @@ impl<B: Backend> ResNet<B> {
         let images = features.views;
         let pixels = Grid::new(features.grid.rows * cell, features.grid.cols * cell);
         let stem = Convolution { patch: Some(cell), ..self.stem.at(pixels) };
-        let ResNetWorkspace { x, y, inner: [first, second] } = ws;
-        backend.levels()?.convolve(rows, images, &stem, &self.stem.layer, Then::Relu, first)?;
+        let ResNetWorkspace { x, y, inner: [first, second], unfolded } = ws;
+        backend.levels().convolve(rows, images, &stem, &self.stem.layer, Then::Relu, unfolded, first)?;
         let mut grid = halved(stem.output(), 2);
-        backend.levels()?.max_pool(first, images, stem.output(), self.resnet.stem, x)?;
+        backend.levels().max_pool(first, images, stem.output(), self.resnet.stem, x)?;
         let mut tap = 0;
         for (number, blocks) in self.stages.iter().enumerate().take(stages(wants)) {
             for block in blocks {
-                block.forward(backend, images, grid, [&mut *x, &mut *y, &mut *first, &mut *second])?;
+                block.forward(backend, images, grid, [&mut *x, &mut *y, &mut *first, &mut *second, &mut *unfolded])?;
                 grid = halved(grid, block.stride);
             }
             if wants.taps.get(tap) == Some(&(number + 1)) {
                 let level = &mut features.levels[tap];
                 level.grid = grid;
-                let all = ImageTokens { prefix: 0, patches: grid.cells() };
-                backend.plain_patches(x, images, all, level.width, None, 0, &mut level.rows)?;
+                let width = level.width;
+                let copy = Resample { from: grid, width, to: grid, pitch: width, column: 0, bilinear: false };
+                backend.levels().resample(x, images, &copy, &mut level.rows)?;
                 tap += 1;
             }
         }
         if wants.class {
             let width = self.resnet.widths[STAGES - 1];
-            backend.levels()?.mean_cells(x, images, grid.cells(), width, &mut features.class)?;
+            backend.levels().mean_cells(x, images, grid.cells(), width, &mut features.class)?;
         }
         Ok(())
     }
@@ -173,23 +189,24 @@ impl<B: Backend> ResNet<B> {
 
 impl<B: Backend> Block<B> {
     /// `x = relu(x + f(x))`, or `relu(projection(x) + f(x))`.
-    fn forward(&self, backend: &mut B, images: usize, input: Grid, buffers: [&mut B::Buffer; 4]) -> Result<()> {
-        let [x, y, first, second] = buffers;
+    fn forward(&self, backend: &mut B, images: usize, input: Grid, buffers: [&mut B::Buffer; 5]) -> Result<()> {
+        let [x, y, first, second, unfolded] = buffers;
         let mut grid = input;
         let (mut from, mut to) = (first, second);
         let Some((last, before)) = self.convs.split_last() else { return Ok(()) };
         for (i, conv) in before.iter().enumerate() {
             let at = conv.at(grid);
             let source = if i == 0 { &*x } else { &*from };
-            backend.levels()?.convolve(source, images, &at, &conv.layer, Then::Relu, to)?;
+            backend.levels().convolve(source, images, &at, &conv.layer, Then::Relu, unfolded, to)?;
             grid = at.output();
             std::mem::swap(&mut from, &mut to);
         }
         if let Some(projection) = &self.projection {
-            backend.levels()?.convolve(x, images, &projection.at(input), &projection.layer, Then::Store, y)?;
+            let at = projection.at(input);
+            backend.levels().convolve(x, images, &at, &projection.layer, Then::Store, unfolded, y)?;
             std::mem::swap(x, y);
         }
-        backend.levels()?.convolve(from, images, &last.at(grid), &last.layer, Then::AddRelu, x)
+        backend.levels().convolve(from, images, &last.at(grid), &last.layer, Then::AddRelu, unfolded, x)
     }
 }
 

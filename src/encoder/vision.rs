@@ -101,7 +101,7 @@ impl<B: Backend> Vision<B> {
     /// Uploads the tower, tensor by tensor, to serve [`Wants::of`] its architecture.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] where the device has not enough memory, or does not run this kind of encoder.
+    /// [`ErrorKind::Device`] where the device has not enough memory.
     pub fn load(backend: &mut B, weights: &Weights) -> Result<Self> {
         let arch = weights.arch().clone();
         let tower = match arch.vision.resnet {

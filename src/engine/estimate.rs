@@ -20,7 +20,7 @@
 //! - a bank: what its method states per prompt;
 //! - a frame that must be converted or masked: its copy.
 
-use crate::backend::cpu::working_bytes;
+use crate::backend::cpu::{Cpu, working_bytes};
 use crate::encoder::{Wants, most_cells, resnet_len, windows_at_once};
 use crate::image::PixelFormat;
 use crate::weights::{Arch, Mlp, TensorSpec, Tower, table};
@@ -143,7 +143,7 @@ fn resnet_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
     let PipelineSize { wants, patches, views, slots, threads } = size;
     let (vision, resnet) = (&arch.vision, arch.vision.resnet.unwrap_or_default());
     let cell = vision.cell(&wants.taps);
-    let [outer, inner, unfolded] = resnet_len(vision, &resnet, wants, patches);
+    let [outer, inner, unfolded] = resnet_len::<Cpu>(vision, &resnet, wants, [views, patches]);
     let level = |&stage: &usize| most_cells(vision, stage, patches, cell).saturating_mul(resnet.widths[stage - 1]);
     let levels = wants.taps.iter().map(level).fold(0, usize::saturating_add);
     let class = if wants.class { arch.embed_dim } else { 0 };
@@ -173,7 +173,7 @@ pub(super) fn rounded_bytes(arch: &Arch, wants: &Wants, patches: usize, views: u
     let vision = &arch.vision;
     if let Some(resnet) = &vision.resnet {
         // The rows of a band, or those of a product without any.
-        let [outer, inner, unfolded] = resnet_len(vision, resnet, wants, patches);
+        let [outer, inner, unfolded] = resnet_len::<Cpu>(vision, resnet, wants, [views, patches]);
         return (2 * unfolded).max(views.saturating_mul(2 * outer.max(inner)));
     }
     let widest = vision.width.max(vision.mlp_width);

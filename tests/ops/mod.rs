@@ -181,6 +181,13 @@ pub fn input<B: Backend>(backend: &mut B, role: Role, host: &[f32]) -> B::Buffer
     guarded(backend, role, host, 0)
 }
 
+/// A buffer of `host` alone: a checker of memory sees what reads on.
+pub fn exactly<B: Backend>(backend: &mut B, role: Role, host: &[f32]) -> B::Buffer {
+    let mut buffer = backend.buffer(role, host.len()).unwrap();
+    backend.upload(host, &mut buffer).unwrap();
+    buffer
+}
+
 /// A buffer of `len` marked elements and a marked guard.
 pub fn output<B: Backend>(backend: &mut B, role: Role, len: usize) -> B::Buffer {
     guarded(backend, role, &[], len)

@@ -13,12 +13,20 @@ on_every_device! {
 }
 
 fn reweight<B: ReweightOps>(backends: &mut [B]) {
-    for (images, cells, rows, around, width) in
-        [(1, 1, 1, 1, 64), (3, 9, 40, 9, 192), (2, 50, 5, 5, 64), (2, 43, 150, 9, 128), (1, 9, 5, 5, 64)]
-    {
+    for (images, cells, rows, around, width, plain) in [
+        (1, 1, 1, 1, 64, false),
+        (3, 9, 40, 9, 192, false),
+        (2, 50, 5, 5, 64, false),
+        (2, 43, 150, 9, 128, false),
+        (1, 9, 5, 5, 64, false),
+        // Rows that were made of levels: of any length, in f32.
+        (2, 11, 150, 9, 77, true),
+        (1, 9, 40, 9, 96, true),
+    ] {
+        let (of_queries, of_rows) =
+            if plain { (Role::Stream, BankRole::Numbers) } else { (Role::UnitRows, BankRole::Rows) };
         let (queries, bank_rows) = (unit_rows(1, images * cells, width), unit_rows(2, rows, width));
-        let (queries, bank_rows) =
-            (rounded(backends, Role::UnitRows, queries), rounded(backends, Role::UnitRows, bank_rows));
+        let (queries, bank_rows) = (rounded(backends, of_queries, queries), rounded(backends, of_queries, bank_rows));
         // Any rows will do as neighbours.
         let gone = |i: usize| i % around > 1 && i % 5 == 2;
         let neighbours: Vec<f32> =
@@ -48,16 +56,22 @@ fn reweight<B: ReweightOps>(backends: &mut [B]) {
         for backend in &mut *backends {
             let (values, near): (Arc<Vec<f32>>, Arc<Vec<f32>>) = (bank_rows.clone().into(), neighbours.clone().into());
             let tensors = [
-                BankTensor { values: &values, shape: [1, rows, width], role: BankRole::Rows },
+                BankTensor { values: &values, shape: [1, rows, width], role: of_rows },
                 BankTensor { values: &near, shape: [1, rows, around], role: BankRole::Numbers },
             ];
             let bank = backend.bank(&tensors).unwrap();
             let valid = input(backend, Role::Stream, &vec![1.0; images * cells]);
-            let taps = input(backend, Role::UnitRows, &queries);
+            let taps = input(backend, of_queries, &queries);
             let mut found = backend.buffer(Role::Nearest, images * cells).unwrap();
             let mut distances = output(backend, Role::Result, images * cells);
             let search = Search::all(images * cells, 0);
-            backend.nearest_distance(&taps, &search, &bank, &mut found, 1.0, Some(&valid), &mut distances).unwrap();
+            if plain {
+                let (found, map) = (&mut found, &mut distances);
+                backend.levels().nearest_euclidean(&taps, &search, &bank, found, Some(&valid), map).unwrap();
+            } else {
+                let (found, map) = (&mut found, &mut distances);
+                backend.nearest_distance(&taps, &search, &bank, found, 1.0, Some(&valid), map).unwrap();
+            }
             let (map, mut out) = (input(backend, Role::Result, &host), output(backend, Role::Result, 2 * images));
             let at = Reweighted { search, cells, neighbours: 1, scale: 1.5, out_pitch: 2, column: 1 };
             let with = backend.reweight_ops().unwrap();

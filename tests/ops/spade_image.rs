@@ -12,11 +12,11 @@ on_every_device! {
     spade_image,
 }
 
-fn formula<T: Real>(class: &[f32], images: &[f32], width: usize) -> Vec<T> {
+fn formula<T: Real>(class: &[f32], images: &[f32], width: usize, unit: bool) -> Vec<T> {
     let (class, images) = (real::<T>(class), real::<T>(images));
     let length = |x: &[T]| x.iter().map(|&x| x * x).sum::<T>().sqrt();
     let mean = |own: &[T]| {
-        let norm = length(own).max(T::of(1e-12));
+        let norm = if unit { length(own).max(T::of(1e-12)) } else { T::of(1.0) };
         let away = |image: &[T]| length(&own.iter().zip(image).map(|(&x, &y)| x / norm - y).collect::<Vec<T>>());
         images.chunks(width).map(away).sum::<T>() / T::of((images.len() / width) as f64)
     };
@@ -24,9 +24,10 @@ fn formula<T: Real>(class: &[f32], images: &[f32], width: usize) -> Vec<T> {
 }
 
 fn spade_image<B: SpadeOps>(backends: &mut [B]) {
-    for (views, count, width) in [(1, 1, 1), (3, 9, 7), (2, 50, 640), (5, 2, 33)] {
+    for (views, count, width, unit) in [(1, 1, 1, true), (3, 9, 7, false), (2, 50, 640, true), (5, 2, 33, true)] {
         let (class, images) = (random(1, views * width, 3.0), unit_rows(2, count, width));
-        let (exact, naive) = (formula::<f64>(&class, &images, width), formula::<f32>(&class, &images, width));
+        let exact = formula::<f64>(&class, &images, width, unit);
+        let naive = formula::<f32>(&class, &images, width, unit);
         for backend in &mut *backends {
             let values: Arc<Vec<f32>> = images.clone().into();
             let tensor = BankTensor { values: &values, shape: [1, count, width], role: BankRole::Numbers };
@@ -38,7 +39,7 @@ fn spade_image<B: SpadeOps>(backends: &mut [B]) {
                 first_slot: 1,
                 images: 0,
                 embedding: width,
-                unit: true,
+                unit,
                 out_pitch: 3,
                 column: 2,
             };

@@ -202,6 +202,8 @@ def enlarge(kernel, rows, cols, patch, radius, mirrored):
         (2, 300, 410, 9, 384, True),
         (2, 9, 5, 5, 64, False),
         (1, 9, 20, 9, 1344, True),
+        # Rows of any length are taken an element at a time.
+        (1, 9, 20, 9, 77, True),
     ],
 )
 def reweight(kernel, images, cells, rows, around, width, mirrored):
@@ -234,16 +236,19 @@ def reweight(kernel, images, cells, rows, around, width, mirrored):
     return launch
 
 
-@case("spade_image", shapes=[(1, 1, 24, False), (3, 9, 64, True), (2, 50, 640, True), (1, 8, 1344, False)])
-def spade_image(kernel, views, count, width, mirrored):
+@case(
+    "spade_image",
+    shapes=[(1, 1, 24, True, False), (3, 9, 64, True, True), (2, 50, 640, False, True), (1, 8, 1344, True, False)],
+)
+def spade_image(kernel, views, count, width, unit_length, mirrored):
     random, pitch, column = np.random.default_rng(width), 2, 1
     launch = Launch(kernel, (views,), 256, (width + 58) * 4)
     own = (3 * random.standard_normal((views, width))).astype(np.float32)
     images = unit_rows(random, count, width).astype(np.float32)
     source, table = launch.input(own, "class"), launch.table(launch.input(images, "images"), count)
     outputs = [launch.output((views, pitch), np.float32, name) for name in ("out", "mirror")[: 1 + mirrored]]
-    launch.arguments = [source, width, table, pitch, column, outputs[0], outputs[1] if mirrored else None]
-    unit = own / np.linalg.norm(own.astype(np.float64), axis=1, keepdims=True)
+    launch.arguments = [source, width, table, int(unit_length), pitch, column, outputs[0], outputs[1] if mirrored else None]
+    unit = own / (np.linalg.norm(own.astype(np.float64), axis=1, keepdims=True) if unit_length else 1.0)
     exact = np.linalg.norm(unit[:, None] - images.astype(np.float64), axis=-1).mean(axis=1)
     # The unit vector's own rounding, that of a lane's sum, and the sum over images.
     tolerance = (2 * (width / 32 + 12) + count) * U32 * (exact + 1)

@@ -6,7 +6,6 @@ use super::Cpu;
 use super::linear::{Epilogue, Linear};
 use crate::backend::{Convolution, Then, need};
 use crate::error::Result;
-use crate::memory;
 
 /// Unfolded numbers of a band.
 const BAND: usize = 1 << 19;
@@ -31,11 +30,12 @@ fn band(inputs: usize) -> usize {
 }
 
 /// Elements of the memory for unfolded rows of `inputs` numbers, of an image of `cells` output cells.
-pub(crate) fn unfolded_len(inputs: usize, cells: usize) -> usize {
+pub(super) fn unfolded_len(inputs: usize, cells: usize) -> usize {
     band(inputs).min(cells).saturating_mul(inputs)
 }
 
 impl Cpu {
+    #[expect(clippy::too_many_arguments, reason = "those of the operation")]
     pub(super) fn run_convolve(
         &mut self,
         x: &[f32],
@@ -43,6 +43,7 @@ impl Cpu {
         at: &Convolution,
         w: &Linear,
         then: Then,
+        unfolded: &mut [f32],
         out: &mut [f32],
     ) -> Result<()> {
         const OP: &str = "convolve";
@@ -53,21 +54,18 @@ impl Cpu {
         if at.is_product() {
             return self.run_linear(x, images * cells, w, out, then.into());
         }
-        let band = band(inputs).min(cells);
-        let mut unfolded = std::mem::take(&mut self.unfolded);
-        memory::grow("the neighbourhoods of a convolution", &mut unfolded, band * inputs)?;
+        need(OP, "unfolded", unfolded.len(), cells.min(CELLS) * inputs)?;
+        let band = band(inputs).min(cells).min(unfolded.len() / inputs.max(1));
         let image = at.input.cells() * at.channels;
         // One image after the other, so that no batch takes more memory.
         let mut all = (0..images).flat_map(|image| (0..cells).step_by(band.max(1)).map(move |first| (image, first)));
-        let done = all.try_for_each(|(number, first)| {
+        all.try_for_each(|(number, first)| {
             let count = band.min(cells - first);
             let rows = &mut unfolded[..count * inputs];
             self.unfold(&x[number * image..][..image], at, first, rows);
             let out = &mut out[(number * cells + first) * outputs..][..count * outputs];
             self.run_linear(rows, count, w, out, then.into())
-        });
-        self.unfolded = unfolded;
-        done
+        })
     }
 
     /// The neighbourhoods of the output cells from `first` on, `[.., side, side, channels]`, with zeros outside.

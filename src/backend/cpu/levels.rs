@@ -13,9 +13,10 @@ impl LevelOps<Vec<f32>, Linear, Bank> for Cpu {
         at: &Convolution,
         w: &Linear,
         then: Then,
+        unfolded: &mut Vec<f32>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.run_convolve(x, images, at, w, then, out)
+        self.run_convolve(x, images, at, w, then, unfolded, out)
     }
 
     fn max_pool(&mut self, x: &Vec<f32>, images: usize, grid: Grid, width: usize, out: &mut Vec<f32>) -> Result<()> {

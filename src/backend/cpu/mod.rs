@@ -69,7 +69,6 @@ pub use bank::Bank;
 use bank::Tensor;
 use bf16::Bf16Isa;
 use bytes::ByteIsa;
-pub(crate) use convolve::unfolded_len;
 pub(crate) use gram::Matrices;
 use level::{Instructions, Level};
 use linear::{Epilogue, Linear};
@@ -94,8 +93,6 @@ pub struct Cpu {
     int8: Option<ByteIsa>,
     /// The rounded or quantised left operand of a product.
     rounded: Vec<i32>,
-    /// The neighbourhoods of a band of a convolution.
-    unfolded: Vec<f32>,
     pool: Pool<Scratch>,
     preprocess: preprocess::Pixels,
     nearest: patch_nn::Memory,
@@ -191,7 +188,6 @@ impl Cpu {
             bf16: bf16.filter(|_| precision != Precision::F32),
             int8: int8.filter(|_| precision == Precision::Int8),
             rounded: Vec::new(),
-            unfolded: Vec::new(),
             pool,
             preprocess: preprocess::Pixels::default(),
             nearest: patch_nn::Memory::default(),
@@ -232,7 +228,6 @@ impl Backend for Cpu {
             bf16: self.bf16,
             int8: self.int8,
             rounded: Vec::new(),
-            unfolded: Vec::new(),
             pool: self.pool.beside(Scratch::default),
             preprocess: preprocess::Pixels::default(),
             nearest: patch_nn::Memory::default(),
@@ -519,7 +514,11 @@ impl Backend for Cpu {
         self.run_mean_of_largest(map, valid, at, out)
     }
 
-    fn levels(&mut self) -> Result<&mut dyn LevelOps<Vec<f32>, Linear, Bank>> {
-        Ok(self)
+    fn unfolded_len(inputs: usize, _: usize, cells: usize) -> usize {
+        convolve::unfolded_len(inputs, cells)
+    }
+
+    fn levels(&mut self) -> &mut dyn LevelOps<Vec<f32>, Linear, Bank> {
+        self
     }
 }

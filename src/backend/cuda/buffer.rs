@@ -58,6 +58,11 @@ impl Buffer {
         Ok(Buffer { storage, memory, len, mirror })
     }
 
+    /// Elements.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The device address of the first element, if there are `wanted` elements stored as `storage`.
     pub(crate) fn pointer(&self, op: &'static str, name: &'static str, storage: Storage, wanted: usize) -> Result<u64> {
         need(op, name, self.len, wanted)?;

@@ -167,7 +167,7 @@ macro_rules! kernels {
 kernels! {
     by_type [
         patch_rows, embed, layer_norm, unit_patches, gelu_exact, gelu_quick, swiglu, class_attention, pool_rows, patch_nn,
-        join_layers, nearest_distance,
+        join_layers, nearest_distance, unfold, unfold_pixels,
     ]
     single [
         resize_horizontal,
@@ -178,6 +178,8 @@ kernels! {
         enlarge_columns, enlarge_rows,
         mean_of_largest,
         window_tokens,
+        rectify, max_pool, mean_cells, pool_neighbours, pool_columns, resample_maps,
+        nearest_euclidean, euclidean_map,
     ]
 }
 

@@ -23,6 +23,18 @@ pub struct Linear {
     inputs: usize,
 }
 
+impl Linear {
+    /// Outputs, N.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Inputs, K.
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+}
+
 /// Problems and algorithms that a queue has set up.
 #[derive(Default)]
 pub(super) struct Products(Vec<Product>);
@@ -119,7 +131,24 @@ impl Cuda {
         out: &mut Buffer,
         add: bool,
     ) -> Result<()> {
-        let half_out = out.storage == Storage::F16;
+        let stored = if out.storage == Storage::F16 { Storage::F16 } else { Storage::F32 };
+        let input = x.pointer("linear", "x", self.operand(), rows * w.inputs)?;
+        let output = out.pointer("linear", "out", stored, rows * w.outputs)?;
+        self.multiply(w, rows, input, output, stored, add)
+    }
+
+    /// The same of device addresses: `input` of `rows` rows of operands, and `output` of as many rows stored as `stored`,
+    /// which overlap nothing that is read. The caller has checked that they are there.
+    pub(super) fn multiply(
+        &mut self,
+        w: &Linear,
+        rows: usize,
+        input: u64,
+        output: u64,
+        stored: Storage,
+        add: bool,
+    ) -> Result<()> {
+        let half_out = stored == Storage::F16;
         let shape = Shape {
             outputs: w.outputs,
             inputs: w.inputs,
@@ -130,14 +159,9 @@ impl Cuda {
         };
         let operands = Operands {
             weight: w.weight.pointer(),
-            input: x.pointer("linear", "x", self.operand(), rows * w.inputs)?,
+            input,
             bias: w.bias.as_ref().map_or(0, |[single, half]| if half_out { half.pointer() } else { single.pointer() }),
-            output: out.pointer(
-                "linear",
-                "out",
-                if half_out { Storage::F16 } else { Storage::F32 },
-                rows * w.outputs,
-            )?,
+            output,
         };
         if rows == 0 {
             return Ok(());
@@ -145,8 +169,9 @@ impl Cuda {
         self.shared.bind()?;
         let at = self.product(shape, rows)?;
         let product = &self.products.0[at];
-        // SAFETY: the buffers hold what shape and rows ask for, checked above; weights and bias were stored with their
-        // sizes and outlive the queue's work, as buffers do; `out` is borrowed exclusively and is not `x`.
+        // SAFETY: input and output hold what shape and rows ask for, and do not overlap: the caller has checked the first
+        // and borrows the output exclusively; weights and bias were stored with their sizes and outlive the queue's work,
+        // as buffers do.
         unsafe { product.problem.run(&self.blas, &product.algorithm, operands, add, self.stream.cu_stream()) }
     }
 

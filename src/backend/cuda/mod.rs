@@ -1,6 +1,7 @@
 //! NVIDIA GPUs: products with cuBLASLt, everything else with the kernels in `kernels/`, a whole score as one graph.
 //!
-//! Operands are in half precision (or f32, for diagnosis), sums and the residual stream in f32. All memory is allocated
+//! Operands are in half precision (or f32, for diagnosis), sums, the residual stream and the activations of a ResNet in
+//! f32. All memory is allocated
 //! at load. Scoring copies a frame into page-locked memory (a frame in device memory is read in place), replays a
 //! recording, and reads results that kernels wrote to host memory. Kernels and cuBLASLt algorithms do not depend on the
 //! number of rows, so a score does not depend on it either, to the last bit.
@@ -31,8 +32,8 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::backend::{
-    AttentionShape, Backend, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, Norm, PoolToken, Precision,
-    Role, Search, Sequences, Subspace, Windows, need, unsupported,
+    AttentionShape, Backend, BankTensor, Embedding, Enlarge, Gelu, ImageTokens, Largest, LevelOps, Norm, PoolToken,
+    Precision, Role, Search, Sequences, Subspace, Windows, need,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -46,6 +47,7 @@ mod bank;
 mod buffer;
 mod class_attention;
 mod context;
+mod convolve;
 mod device_frame;
 mod embed;
 mod enlarge;
@@ -57,16 +59,23 @@ mod join_layers;
 mod kernels;
 pub(crate) mod launch;
 mod layer_norm;
+mod levels;
 mod libraries;
 mod linear;
 mod matmul;
+mod max_pool;
+mod mean_cells;
 mod mean_of_largest;
 mod memory;
 mod nearest_distance;
+mod nearest_euclidean;
 mod patch_nn;
 mod plain_patches;
+mod pool_columns;
+mod pool_neighbours;
 mod pool_rows;
 mod preprocess;
+mod resample;
 mod residual_mean;
 mod subspace_distance;
 mod swiglu;
@@ -180,7 +189,7 @@ impl Cuda {
     pub fn check_arch(&self, arch: &Arch) -> Result<()> {
         let vision = &arch.vision;
         if vision.resnet.is_some() {
-            return Err(unsupported(Self::KIND));
+            return Ok(());
         }
         let size = vision.width / vision.heads.max(1);
         if size == attention::HEAD_SIZE && vision.width.is_multiple_of(size) && vision.width <= layer_norm::MAX_WIDTH {
@@ -520,5 +529,13 @@ impl Backend for Cuda {
 
     fn mean_of_largest(&mut self, map: &Buffer, valid: &Buffer, at: &Largest, out: &mut Buffer) -> Result<()> {
         self.launch_mean_of_largest(map, valid, at, out)
+    }
+
+    fn unfolded_len(inputs: usize, images: usize, cells: usize) -> usize {
+        convolve::unfolded_len(inputs, images.saturating_mul(cells))
+    }
+
+    fn levels(&mut self) -> &mut dyn LevelOps<Buffer, Linear, Bank> {
+        self
     }
 }

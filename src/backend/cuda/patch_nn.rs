@@ -13,8 +13,8 @@ use crate::error::Result;
 
 /// Threads, query rows and bank rows of a block's tile.
 const THREADS: u32 = 128;
-const QUERIES: usize = 64;
-const BANK_ROWS: usize = 128;
+pub(super) const QUERIES: usize = 64;
+pub(super) const BANK_ROWS: usize = 128;
 /// Shared memory of a block: three stages of both tiles, 64 columns each, rows padded by 16 bytes.
 const SHARED_HALF: usize = 3 * (QUERIES + BANK_ROWS) * (64 + 8) * 2;
 const SHARED_SINGLE: usize = (QUERIES + BANK_ROWS) * (32 + 4) * 4;
@@ -53,8 +53,8 @@ impl Cuda {
         )
     }
 
-    /// Zero is below the key of every cosine.
-    fn clear_keys(&self, keys: u64, layers: usize, at: &Search) -> Result<()> {
+    /// Zero is below every key.
+    pub(super) fn clear_keys(&self, keys: u64, layers: usize, at: &Search) -> Result<()> {
         let (stream, size, count) = (self.stream.cu_stream(), Storage::Key.size(), at.queries.len());
         let clear = |first: usize, count: usize| {
             // SAFETY: `out` holds the keys of eight bytes up to `Search::out_len`, which the caller has checked.
@@ -70,6 +70,6 @@ impl Cuda {
 
 /// Blocks that share the bank's tiles, so that two blocks a processor run at a time; a maximum has no order, so that
 /// this changes no bit.
-fn splits(blocks: usize, tiles: usize, processors: usize) -> usize {
+pub(super) fn splits(blocks: usize, tiles: usize, processors: usize) -> usize {
     (2 * processors).div_ceil(blocks.max(1)).clamp(1, tiles.max(1))
 }

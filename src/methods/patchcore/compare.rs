@@ -92,7 +92,7 @@ impl<B: ReweightOps> Compare<B> for Comparer<B> {
             let (at, bank) = (search(batch, run), batch.banks[run.bank]);
             if !is_unit {
                 let (found, map) = (&mut self.found, &mut out.map);
-                backend.levels()?.nearest_euclidean(queries, &at, bank, found, Some(batch.valid), map)?;
+                backend.levels().nearest_euclidean(queries, &at, bank, found, Some(batch.valid), map)?;
                 continue;
             }
             backend.nearest_distance(

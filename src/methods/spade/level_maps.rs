@@ -49,7 +49,7 @@ impl<B: Backend> LevelMaps<B> {
     /// first stage.
     pub fn record(&mut self, backend: &mut B, batch: &Batch<'_, B>, out: &mut Outputs<B>) -> Result<()> {
         let (slots, to, all) = (batch.slots(), batch.features.grid, &batch.features.levels);
-        let device = backend.levels()?;
+        let device = backend.levels();
         for (column, Level { grid, rows, .. }) in all.iter().enumerate() {
             for run in batch.runs {
                 let at = batch.search_of(run, column, grid.cells());

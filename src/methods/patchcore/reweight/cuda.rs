@@ -11,20 +11,24 @@ const THREADS: u32 = 256;
 /// The largest cell of each warp with its place, and the distances.
 const SHARED: usize = THREADS as usize / 32 * 8 + AROUND * 4;
 
-/// The kernel for the type of the device's rows.
-pub struct Kernel(MethodKernel);
+/// The kernels for unit rows in the device's type, and for rows of numbers.
+pub struct Kernels {
+    unit: MethodKernel,
+    plain: MethodKernel,
+}
 
 impl ReweightOps for Cuda {
-    type Reweight = Kernel;
+    type Reweight = Kernels;
 
-    fn reweight_ops(&mut self) -> Result<Kernel> {
+    fn reweight_ops(&mut self) -> Result<Kernels> {
+        let plain = self.method_kernel("patchcore_reweight_f32")?;
         let half = self.stored(Role::UnitRows) == Storage::F16;
-        self.method_kernel(if half { "patchcore_reweight_f16" } else { "patchcore_reweight_f32" }).map(Kernel)
+        Ok(Kernels { unit: if half { self.method_kernel("patchcore_reweight_f16")? } else { plain }, plain })
     }
 
     fn reweight(
         &mut self,
-        Kernel(kernel): &Kernel,
+        with: &Kernels,
         queries: &Buffer,
         at: &Reweighted,
         bank: &Bank,
@@ -32,11 +36,15 @@ impl ReweightOps for Cuda {
         map: &Buffer,
         out: &mut Buffer,
     ) -> Result<()> {
-        let (rows, around) = (bank.rows(OP, at.search.tensor)?, bank.numbers(OP, at.neighbours)?);
+        let (kernel, stored, rows) = match bank.numbers(OP, at.search.tensor) {
+            Ok(rows) => (with.plain, Storage::F32, rows),
+            Err(_) => (with.unit, self.stored(Role::UnitRows), bank.rows(OP, at.search.tensor)?),
+        };
+        let around = bank.numbers(OP, at.neighbours)?;
         let width = rows[2];
         let tensor = self.bank_entry(bank, OP, at.search.tensor, rows)?;
         let neighbours = self.bank_entry(bank, OP, at.neighbours, around)?;
-        let (stored, images) = (self.stored(Role::UnitRows), at.images());
+        let images = at.images();
         at.check(usize::MAX, usize::MAX)?;
         let cells = at.search.first_out + at.search.queries.len();
         let first = (at.first() * at.out_pitch * 4) as u64;

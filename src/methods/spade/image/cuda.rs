@@ -4,7 +4,7 @@ use super::super::MOST;
 use super::{ImageDistance, SpadeOps};
 use crate::backend::cuda::launch::{Grid, int, launch};
 use crate::backend::cuda::{Bank, Buffer, Cuda, MethodKernel, Storage};
-use crate::backend::{Backend, need, unsupported};
+use crate::backend::need;
 use crate::error::Result;
 
 const OP: &str = "spade_image";
@@ -31,9 +31,6 @@ impl SpadeOps for Cuda {
         let shape @ [_, count, width] = bank.numbers(OP, at.images)?;
         need(OP, "images", width, at.embedding)?;
         need(OP, "neighbours", MOST, count)?;
-        if !at.unit {
-            return Err(unsupported(Self::KIND));
-        }
         at.check(usize::MAX, usize::MAX)?;
         let entry = self.bank_entry(bank, OP, at.images, shape)?;
         let first = (at.first_slot * at.out_pitch * 4) as u64;
@@ -50,6 +47,7 @@ impl SpadeOps for Cuda {
             class.pointer(OP, "class", Storage::F32, at.views.end * width)? + (at.views.start * width * 4) as u64,
             int(width)?,
             entry,
+            i32::from(at.unit),
             int(at.out_pitch)?,
             int(at.column)?,
             out.pointer(OP, "out", Storage::F32, (at.first_slot + at.views.len()) * at.out_pitch)? + first,
