@@ -43,13 +43,11 @@ PATIENCE = 10
 # The tests of the operation that a file is about, where it does not have the file's name; others are seen by many.
 OWN_TESTS = {
     "attention_tiles": "attention",
+    "bins": "pool_columns",
     "class_attention": "attention",
     "cuda": "inctrl_heads",
     "matmul": "linear",
     "search": "patch_nn",
-    **dict.fromkeys(
-        ["bins", "convolve", "max_pool", "mean_cells", "nearest_euclidean", "pool_columns", "pool_neighbours", "resample"], "levels"
-    ),
 }
 OPERATIONS = sorted(path.stem for path in (ROOT / "tests" / "ops").glob("*.rs") if path.stem != "mod")
 OUTCOMES = ("caught", "equivalent", "unmodelled", "survived")
