@@ -56,9 +56,12 @@ fn numbers(score: &Score) -> Vec<f32> {
 fn near(what: &str, found: &Score, expected: &Score, tolerance: f32) {
     let (found, expected) = (numbers(found), numbers(expected));
     let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    let mut worst = 0.0f32;
     for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
         assert!((a - b).abs() <= tolerance * largest, "{what} [{i}]: {a} is not {b}");
+        worst = worst.max((a - b).abs() / largest);
     }
+    println!("{what}: {worst:.1e} of the largest");
 }
 
 /// Single frames, exchanged banks, a batch and many banks against the CPU's scores, in every precision and schedule.
