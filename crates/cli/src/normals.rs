@@ -140,7 +140,11 @@ pub fn finish(
         progress.step(format!("encoding normal image {} of {all}{}", i + 1, left(began.elapsed(), i, all)));
         Ok(())
     };
-    let making = |done, of| progress.step(format!("making the bank: {done} of {of}"));
+    let mut chosen = None;
+    let making = |done, of| {
+        let began = *chosen.get_or_insert_with(Instant::now);
+        progress.step(format!("making the bank: {done} of {of}{}", left(began.elapsed(), done, of)));
+    };
     let (bank, copies) = normals::build_with(builder, normals, white, before, next, making)?;
     if copies > 0 {
         say(&format!("note: {copies} of the {} normal images are copies of others", bank.info().prompts));

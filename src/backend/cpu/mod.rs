@@ -21,6 +21,7 @@ use crate::memory;
 use crate::tensor::TensorView;
 use crate::view::View;
 
+mod above;
 mod attention;
 mod bank;
 mod bf16;
@@ -64,6 +65,7 @@ mod tile;
 mod unit_patches;
 mod window_tokens;
 
+pub(crate) use above::{Columns, Wanted};
 use attention::{Operands, Queries};
 pub use bank::Bank;
 use bank::Tensor;

@@ -40,6 +40,11 @@ impl Cpu {
 }
 
 impl RowArithmetic {
+    /// With these instructions.
+    pub(super) fn of(isa: Isa) -> Self {
+        RowArithmetic(isa)
+    }
+
     /// `Σ a b`
     pub fn dot(self, a: &[f32], b: &[f32]) -> f32 {
         struct Dot<'a>(&'a [f32], &'a [f32]);
@@ -89,6 +94,24 @@ impl RowArithmetic {
             }
         }
         self.0.run(Axpy(factor, x, out));
+    }
+
+    /// `out = (x - centre) m` in f64, where `m` is `[x.len(), out.len()]`.
+    pub fn centred_product(self, x: &[f32], centre: &[f64], m: &[f64], out: &mut [f64]) {
+        struct Product<'a>(&'a [f32], &'a [f64], &'a [f64], &'a mut [f64]);
+        impl Kernel for Product<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) {
+                let Product(x, centre, m, out) = self;
+                out.fill(0.0);
+                for ((x, centre), m) in x.iter().zip(centre).zip(m.chunks_exact(out.len())) {
+                    let x = f64::from(*x) - centre;
+                    out.iter_mut().zip(m).for_each(|(out, m)| *out += x * m);
+                }
+            }
+        }
+        self.0.run(Product(x, centre, m, out));
     }
 
     /// `out = W x + b`

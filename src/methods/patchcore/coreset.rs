@@ -3,29 +3,39 @@
 //!
 //! The distance of a row to the taken rows can only shrink. So the distance to some of them is an upper bound, and for
 //! most rows this bound is enough: rows wait in a heap by their bounds, and only those on top are compared with the
-//! rows taken since, in f32 if that shows that they are too far to shrink it. The choice is the same as that of the
-//! plain algorithm, on any number of threads, in memory that grows with the rows.
+//! rows taken since. Of these most are too far to shrink the distance, which products of [`Short`] rows show. The choice
+//! is the same as that of the plain algorithm, on any number of threads, in memory that grows with the rows.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::short::Short;
+use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::error::Result;
 use crate::split_mix::{STEP, mix};
 
 /// The place of a neighbour that is not there.
 pub(super) const NOBODY: f32 = -1.0;
-/// Rows that are measured together at first in a step, and at most.
-const TOGETHER: usize = 16;
+/// Rows that each thread measures at first in a step, and rows that all measure together at most.
+const EACH: usize = 12;
 const MOST: usize = 4096;
 /// Steps between two words to who waits.
 const TELL: usize = 64;
 
 /// A row that is not taken, and at most how far it is from the first `seen` of those that are: squared.
 #[derive(Clone, Copy)]
-pub(super) struct Bound {
+struct Bound {
     far: f64,
     row: u32,
     seen: u32,
+}
+
+impl Bound {
+    /// Whether its distance from the first `taken` rows is known: what is zero does not shrink.
+    fn is_known(&self, taken: usize) -> bool {
+        self.seen as usize == taken || self.far == 0.0
+    }
 }
 
 impl Ord for Bound {
@@ -48,8 +58,17 @@ impl PartialEq for Bound {
 
 impl Eq for Bound {}
 
+/// Bytes beside the rows that [`choose`] takes for `count` of `n` rows.
+pub(super) fn bytes(n: usize, count: usize) -> usize {
+    let taken = Short::columns_bytes(count).saturating_add(count.saturating_mul(size_of::<usize>()));
+    n.saturating_mul(size_of::<Bound>()).saturating_add(Short::bytes(n)).saturating_add(taken)
+}
+
 /// The places of `count` of the rows `[n, width]`, in the order in which they are taken. `count` is from 1 to n. `seed`
 /// 0 begins with the row that is farthest from the mean of all.
+///
+/// # Errors
+/// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
 pub(super) fn choose(
     cpu: &mut Cpu,
     rows: &[f32],
@@ -57,103 +76,108 @@ pub(super) fn choose(
     count: usize,
     seed: usize,
     progress: &mut dyn FnMut(usize, usize),
-) -> Vec<usize> {
+) -> Result<Vec<usize>> {
     let n = rows.len() / width;
     let row = |at: usize| &rows[at * width..][..width];
-    let first = if seed == 0 {
-        farthest_from_mean(cpu, rows, width)
-    } else {
-        (mix((seed as u64).wrapping_mul(STEP)) % n as u64) as usize
-    };
-    let mut taken = vec![first];
+    let short = Short::of(cpu, rows, width)?;
+    let first = if seed == 0 { short.farthest() } else { (mix((seed as u64).wrapping_mul(STEP)) % n as u64) as usize };
+    let mut columns = short.columns(cpu, count)?;
+    let mut taken = Vec::with_capacity(count);
     let mut bounds: Vec<Bound> = (0..n as u32)
         .filter(|&at| at as usize != first)
         .map(|row| Bound { far: f64::INFINITY, row, seen: 0 })
         .collect();
-    let squares: Vec<f64> =
-        rows.chunks_exact(width).map(|row| row.iter().map(|x| f64::from(*x).powi(2)).sum()).collect();
-    // A product in f32 errs by as many roundings as a lane has elements, of which there are at least four, and a few
-    // more.
-    let error = (width as f64 / 4.0 + 32.0) * f64::from(f32::EPSILON);
-    let measure = |cpu: &mut Cpu, bounds: &mut [Bound], taken: &[usize]| {
-        cpu.each_item(bounds, |bound, arithmetic| {
-            let (own, square) = (row(bound.row as usize), squares[bound.row as usize]);
-            for &other in &taken[bound.seen as usize..] {
-                // Most rows are too far for sure.
-                let sum = square + squares[other];
-                let about = sum - 2.0 * f64::from(arithmetic.dot(own, row(other)));
-                if about - error * sum < bound.far {
-                    bound.far = bound.far.min(arithmetic.squared_distance(own, row(other)));
-                }
-            }
-            bound.seen = taken.len() as u32;
-        });
+    let measure = |cpu: &mut Cpu, bounds: &mut [Bound], taken: &[usize], columns: &_| {
+        // Rows that have seen alike numbers lie together, so that they are compared with the same columns.
+        bounds.sort_unstable_by_key(|bound| (bound.seen, bound.row));
+        cpu.each_above(
+            bounds,
+            columns,
+            |bound| short.nearer_than(bound.far, bound.row as usize, bound.seen as usize),
+            |bound, column, arithmetic| {
+                let at = bound.row as usize;
+                bound.far = bound.far.min(arithmetic.squared_distance(row(at), row(taken[column])));
+                short.level(bound.far, at)
+            },
+        )?;
+        bounds.iter_mut().for_each(|bound| bound.seen = taken.len() as u32);
+        Result::Ok(())
     };
-    measure(cpu, &mut bounds, &taken);
+    let mut take = |taken: &mut Vec<usize>, columns: &mut _, row: usize| {
+        taken.push(row);
+        short.add_to(columns, row);
+        if taken.len().is_multiple_of(TELL) {
+            progress(taken.len(), count);
+        }
+    };
+    take(&mut taken, &mut columns, first);
+    measure(cpu, &mut bounds, &taken, &columns)?;
     let mut heap = BinaryHeap::from(bounds);
     let mut stale = Vec::with_capacity(MOST);
     while taken.len() < count {
-        let mut together = TOGETHER;
+        let mut together = MOST.min(EACH * cpu.threads());
         let next = loop {
-            while stale.len() < together && heap.peek().is_some_and(|top| (top.seen as usize) < taken.len()) {
+            while stale.len() < together && heap.peek().is_some_and(|top| !top.is_known(taken.len())) {
                 stale.extend(heap.pop());
             }
             if stale.is_empty() {
-                // The top has seen all, and no bound below it is larger.
+                // The distance of the top is known, and no bound below it is larger.
                 break heap.pop();
             }
-            measure(cpu, &mut stale, &taken);
+            measure(cpu, &mut stale, &taken, &columns)?;
             heap.extend(stale.drain(..));
             together = MOST.min(2 * together);
         };
         // There are more rows than are to be taken.
         let Some(next) = next else { break };
-        taken.push(next.row as usize);
-        if taken.len().is_multiple_of(TELL) {
-            progress(taken.len(), count);
-        }
+        take(&mut taken, &mut columns, next.row as usize);
     }
     progress(count, count);
-    taken
-}
-
-/// The first of the rows that are farthest from the mean of all.
-fn farthest_from_mean(cpu: &mut Cpu, rows: &[f32], width: usize) -> usize {
-    let mut mean = vec![0.0; width];
-    for row in rows.chunks_exact(width) {
-        mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += f64::from(*x));
-    }
-    let n = rows.len() / width;
-    mean.iter_mut().for_each(|mean| *mean /= n as f64);
-    let mut bounds: Vec<Bound> = (0..n as u32).map(|row| Bound { far: 0.0, row, seen: 0 }).collect();
-    cpu.each_item(&mut bounds, |bound, _| {
-        let row = &rows[bound.row as usize * width..][..width];
-        bound.far = row.iter().zip(&mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum();
-    });
-    bounds.iter().max().map_or(0, |bound| bound.row as usize)
+    Ok(taken)
 }
 
 /// The places of the `count` rows nearest to each row, itself the first of equals, `[n, count]`; [`NOBODY`] where there
 /// are fewer.
-pub(super) fn neighbours(cpu: &mut Cpu, rows: &[f32], width: usize, count: usize) -> Vec<f32> {
-    let n = rows.len() / width;
-    let mut found: Vec<Vec<f32>> = vec![Vec::new(); n];
-    let mut numbered: Vec<(usize, &mut Vec<f32>)> = found.iter_mut().enumerate().collect();
-    cpu.each_item(&mut numbered, |(at, found), arithmetic| {
-        let row = &rows[*at * width..][..width];
-        let mut nearest: Vec<(f64, usize)> = Vec::with_capacity(count + 1);
-        for (place, other) in rows.chunks_exact(width).enumerate() {
-            let far = arithmetic.squared_distance(row, other);
-            if nearest.len() < count || far < nearest[count - 1].0 {
-                let before = nearest.partition_point(|(near, _)| *near <= far);
-                nearest.insert(before, (far, place));
-                nearest.truncate(count);
-            }
+///
+/// # Errors
+/// As [`choose`].
+pub(super) fn neighbours(cpu: &mut Cpu, rows: &[f32], width: usize, count: usize) -> Result<Vec<f32>> {
+    /// Its nearest rows so far, by their distances and places.
+    struct Found {
+        at: usize,
+        nearest: Vec<(f64, usize)>,
+    }
+    impl Found {
+        /// A row that is as far is not among the nearest.
+        fn far(&self, count: usize) -> f64 {
+            if self.nearest.len() < count { f64::INFINITY } else { self.nearest[count - 1].0 }
         }
-        found.extend(nearest.iter().map(|(_, place)| *place as f32));
-        found.resize(count, NOBODY);
+    }
+    let n = rows.len() / width;
+    let row = |at: usize| &rows[at * width..][..width];
+    let short = Short::of(cpu, rows, width)?;
+    let mut columns = short.columns(cpu, n)?;
+    (0..n).for_each(|at| short.add_to(&mut columns, at));
+    let mut all: Vec<Found> = (0..n).map(|at| Found { at, nearest: Vec::with_capacity(count + 1) }).collect();
+    cpu.each_above(
+        &mut all,
+        &columns,
+        |found| short.nearer_than(found.far(count), found.at, 0),
+        |found, place, arithmetic| {
+            let far = arithmetic.squared_distance(row(found.at), row(place));
+            if far < found.far(count) {
+                let before = found.nearest.partition_point(|(near, _)| *near <= far);
+                found.nearest.insert(before, (far, place));
+                found.nearest.truncate(count);
+            }
+            short.level(found.far(count), found.at)
+        },
+    )?;
+    let places = all.into_iter().flat_map(|found| {
+        let places = found.nearest.into_iter().map(|(_, place)| place as f32);
+        places.chain(std::iter::repeat(NOBODY)).take(count)
     });
-    found.concat()
+    Ok(places.collect())
 }
 
 #[cfg(test)]
@@ -193,7 +217,8 @@ mod tests {
                 for seed in [0, 1, 7] {
                     let rows = rows(seed as u64 + 1, n, width, levels);
                     let mut told = Vec::new();
-                    let taken = choose(&mut cpu, &rows, width, count, seed, &mut |done, of| told.push((done, of)));
+                    let taken =
+                        choose(&mut cpu, &rows, width, count, seed, &mut |done, of| told.push((done, of))).unwrap();
                     assert_eq!(taken, plain(&rows, width, count, taken[0]), "{n} x {width}, seed {seed}");
                     assert_eq!(told.last(), Some(&(count, count)));
                 }
@@ -204,14 +229,14 @@ mod tests {
     #[test]
     fn the_first_row_is_the_farthest_from_the_mean() {
         let rows = [0.0f32, 0.0, 1.0, 0.0, 4.0, 4.0, 4.0, 4.0];
-        assert_eq!(choose(&mut Cpu::new(1).unwrap(), &rows, 2, 3, 0, &mut |_, _| ()), [0, 2, 1]);
+        assert_eq!(choose(&mut Cpu::new(1).unwrap(), &rows, 2, 3, 0, &mut |_, _| ()).unwrap(), [0, 2, 1]);
     }
 
     #[test]
     fn neighbours_begin_with_the_row_itself_or_an_equal_before_it() {
         let rows = [0.0f32, 3.0, 1.0, 3.0];
-        let found = neighbours(&mut Cpu::new(2).unwrap(), &rows, 1, 3);
+        let found = neighbours(&mut Cpu::new(2).unwrap(), &rows, 1, 3).unwrap();
         assert_eq!(found, [0.0, 2.0, 1.0, 1.0, 3.0, 2.0, 2.0, 0.0, 1.0, 1.0, 3.0, 2.0]);
-        assert_eq!(neighbours(&mut Cpu::new(1).unwrap(), &rows[..1], 1, 3), [0.0, NOBODY, NOBODY]);
+        assert_eq!(neighbours(&mut Cpu::new(1).unwrap(), &rows[..1], 1, 3).unwrap(), [0.0, NOBODY, NOBODY]);
     }
 }

@@ -32,6 +32,7 @@ use crate::weights::{Arch, Weights};
 mod compare;
 mod coreset;
 mod reweight;
+mod short;
 pub use reweight::{AROUND, ReweightOps, Reweighted};
 
 /// Names of the bank's tensors.
@@ -171,7 +172,8 @@ impl Method for PatchCore {
             megabytes(kept)
         );
         if kept < all {
-            let while_choosing = megabytes(all) + (all * size_of::<coreset::Bound>()) as f64 / 1e6;
+            // All patches exist twice: those of each image, and side by side.
+            let while_choosing = 2.0 * megabytes(all) + megabytes(kept) + coreset::bytes(all, kept) as f64 / 1e6;
             text += &format!(", and choosing them takes {while_choosing:.1} MB");
         }
         Some(text)
@@ -196,16 +198,15 @@ impl Method for PatchCore {
         let (patches, counts) = if kept == count && with.options.count(ROWS)? == 0 {
             (all, parts.iter().map(|part| part.shape[0]).collect())
         } else {
-            let bytes = count * (size_of::<coreset::Bound>() + size_of::<f64>());
-            memory::check("choosing patches", bytes, "use fewer normal images")?;
-            let chosen =
-                coreset::choose(&mut (with.cpu)()?, &all.values, width, kept, with.options.count(SEED)?, with.progress);
+            memory::check("choosing patches", coreset::bytes(count, kept), "use fewer normal images")?;
+            let seed = with.options.count(SEED)?;
+            let chosen = coreset::choose(&mut (with.cpu)()?, &all.values, width, kept, seed, with.progress)?;
             let values = chosen.iter().flat_map(|&row| &all.values[row * width..][..width]).copied();
             let values = memory::collected("the coreset", kept * width, values)?.into();
             (NamedTensor { name: all.name, shape: vec![kept, width], values }, Vec::new())
         };
         let neighbours = if with.options.switch(REWEIGHT)? {
-            coreset::neighbours(&mut (with.cpu)()?, &patches.values, width, AROUND)
+            coreset::neighbours(&mut (with.cpu)()?, &patches.values, width, AROUND)?
         } else {
             vec![0.0]
         };
