@@ -66,6 +66,16 @@ class Winclip(Oracle):
         return normalize(torch.stack([feature.mean(0) for feature in features]), dim=-1)
 
 
+def squares(width, height):
+    """What mala-lab/WinCLIP cuts a picture that is not square into: left, top, right, bottom of squares of the shorter side,
+    the last ones pulled back to the edge. There one may come twice. (Its own boxes of tall pictures lie beside them.)"""
+    side, long = sorted((width, height))
+    if side == long:
+        return [(0, 0, side, side)]
+    firsts = [min(first, long - side) for first in range(0, long, int(0.8 * side))]
+    return [(at, 0, at + side, side) if width > height else (0, at, side, at + side) for at in firsts]
+
+
 def text_score(x, texts):
     return (100 * normalize(x, dim=-1) @ texts.T).softmax(-1)[..., 1]
 
@@ -96,3 +106,11 @@ def few_shot(found, prompts_found, texts):
     cells = (sum(each) + distance(found["patches"], bank("patches"))) / (len(each) + 1)
     zero = text_score(found["image"], texts)
     return (cells.max() + zero) / 2, zero, cells
+
+
+def of_squares(found, prompts_found, texts):
+    """Zero-shot score, few-shot score, and the few-shot map of each square: means over the squares of a picture, each
+    compared with those at its place in the prompts."""
+    zero = torch.stack([text_score(square["image"], texts) for square in found]).mean()
+    maps = [few_shot(square, list(own), texts)[2] for square, *own in zip(found, *prompts_found, strict=True)]
+    return zero, (torch.stack([cells.max() for cells in maps]).mean() + zero) / 2, torch.stack(maps)

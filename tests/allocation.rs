@@ -216,12 +216,13 @@ fn tiles(weights: &Path, device: Device, count: usize) {
 type Methods = [(&'static str, &'static [&'static str])];
 
 /// The methods beside InCTRL and AnomalyDINO.
-const METHODS: [(&str, &[&str]); 6] = [
+const METHODS: [(&str, &[&str]); 7] = [
     ("patchcore", &["taps=1,2", "coreset=0.5", "reweight=on"]),
     ("subspace", &["taps=1,2", "rotations=1"]),
     ("padim", &["taps=1,2"]),
     ("spade", &["taps=1,2"]),
     ("winclip", &["size=48"]),
+    ("winclip", &["size=48", "squares=on"]),
     ("winclip-zero", &["size=48"]),
 ];
 const ON_RESNETS: [(&str, &[&str]); 3] =
@@ -234,9 +235,10 @@ fn every_method(weights: &Path, device: Device, count: usize, methods: &Methods)
     options.threads = NonZeroUsize::new(2);
     let engine = Engine::with(&options).unwrap();
     let bytes: Vec<u8> = (0..96 * 96).map(|i| (i * i * 37 % 251) as u8).collect();
-    let frame = |from: usize| Frame::packed(&bytes[from..], 48, 48, PixelFormat::Grey8).unwrap();
-    let frames = [frame(0), frame(100), frame(777), frame(3000)];
     for &(method, options) in methods {
+        let width = if options.contains(&"squares=on") { 72 } else { 48 };
+        let frames =
+            [0, 100, 777, 3000].map(|from| Frame::packed(&bytes[from..], width, 48, PixelFormat::Grey8).unwrap());
         let mut spec = BankSpec::default();
         (spec.method, spec.class) = (Some(method.to_owned()), Some("cat".to_owned()));
         spec.options = options.iter().map(|option| (*option).to_owned()).collect();
@@ -255,8 +257,8 @@ fn every_method(weights: &Path, device: Device, count: usize, methods: &Methods)
         };
         let warm_up = run(16);
         let steady = run(count);
-        println!("{device}, {method}: {warm_up} allocations at first, {steady} in {count} more");
-        assert_eq!(steady, 0, "{method}");
+        println!("{device}, {method} {options:?}: {warm_up} allocations at first, {steady} in {count} more");
+        assert_eq!(steady, 0, "{method} {options:?}");
     }
 }
 

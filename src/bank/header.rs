@@ -61,7 +61,7 @@ impl Header {
 /// The frames of a bank for each position of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Positions {
-    /// The map of a frame.
+    /// The map of a frame; of squares their rows and columns.
     pub grid: Grid,
     /// Tiles that an ignore mask does not cover.
     pub tiles: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Positions {
 impl Positions {
     /// The positions of frames that `look` shows, if it shows tiles.
     pub fn of(look: &Look, patch: usize) -> Option<Self> {
-        look.tiled.as_ref().map(|tiled| Positions { grid: look.grid(patch), tiles: tiled.tiles.len() })
+        look.tiled.as_ref().map(|tiled| Positions { grid: look.positions(patch), tiles: tiled.tiles.len() })
     }
 }
 

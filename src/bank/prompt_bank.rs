@@ -218,11 +218,17 @@ impl PromptBank {
     /// [`ErrorKind::Argument`] for frames that cannot be resized or tiled, or whose map the bank cannot judge.
     pub(crate) fn grid(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Grid> {
         let patch = self.setup.cell(vision);
-        let grid = match self.tiling() {
-            Some(tiling) => Layout::new(tiling, patch, width, height)?.grid(),
-            None => self.setup.plan(vision, width, height, self.header.fit)?.grid(patch),
+        let (grid, positions) = match self.tiling() {
+            Some(tiling) => {
+                let layout = Layout::new(tiling, patch, width, height)?;
+                (layout.grid(), layout.positions())
+            }
+            None => {
+                let grid = self.setup.plan(vision, width, height, self.header.fit)?.grid(patch);
+                (grid, grid)
+            }
         };
-        self.check_grid(grid, width, height)?;
+        self.check_grid(positions, width, height)?;
         Ok(grid)
     }
 
@@ -233,7 +239,7 @@ impl PromptBank {
     /// [`ErrorKind::Device`] where there is no memory for so many tiles.
     pub(crate) fn look(&self, vision: &VisionArch, width: usize, height: usize) -> Result<Look> {
         let look = self.setup.look(vision, width, height, self.header.fit, self.mask())?;
-        self.check_grid(look.grid(self.setup.cell(vision)), width, height)?;
+        self.check_grid(look.positions(self.setup.cell(vision)), width, height)?;
         if self.setup.has_bank_per_tile() && look.views.len() != self.positions() {
             let message = format!(
                 "the bank has {} positions of a tile, and its frames have {}: build the bank again",
@@ -245,9 +251,16 @@ impl PromptBank {
         Ok(look.of_query())
     }
 
-    /// Refuses the map of a frame that the bank cannot judge.
+    /// Refuses a frame whose map, or whose squares, the bank cannot judge.
     fn check_grid(&self, grid: Grid, width: usize, height: usize) -> Result<()> {
         let Some(bound) = self.bound_grid().filter(|bound| *bound != grid) else { return Ok(()) };
+        if self.tiling().is_some_and(|tiling| tiling.squares) {
+            let message = format!(
+                "a frame of {width} x {height} pixels is cut into {grid} squares, and the normal images of the bank into {bound}, each \
+                of which is compared with its own place: give frames of their shape, or build the bank with bank-per=frame"
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let remedy = match self.tiling() {
             Some(_) => "or build the bank with bank-per=frame, where the method can share tiles",
             None => "or build the bank with a fit that makes all alike, such as stretch",
@@ -260,7 +273,7 @@ impl PromptBank {
         Err(Error::new(ErrorKind::Argument, message))
     }
 
-    /// The one grid of a frame's map that it judges, if it is bound to one.
+    /// The one grid of a frame's map, or of its squares, that it judges, if it is bound to one.
     pub(crate) fn bound_grid(&self) -> Option<Grid> {
         match (self.header.positions, self.tiling(), &self.contents[..]) {
             (Some(positions), ..) => Some(positions.grid),

@@ -275,6 +275,15 @@ impl<'e> BankBuilder<'e> {
             return Ok(());
         }
         let grid = |positions: Option<Positions>| positions.map_or_else(Grid::default, |positions| positions.grid);
+        if self.setup.tiling().is_some_and(|tiling| tiling.squares) {
+            let message = format!(
+                "an image of {width} x {height} pixels is cut into {} squares, and the images before it into {}: with a bank for each \
+                 position all images must have one shape; use bank-per=frame for others",
+                grid(own),
+                grid(self.positions)
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let message = format!(
             "an image of {width} x {height} pixels is tiled over {} patches, and the images before it over {}: with a bank for each \
              position all images must have one shape; use bank-per=frame for others",

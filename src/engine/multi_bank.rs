@@ -169,8 +169,8 @@ impl MultiBankScorer {
         })?;
         for ((score, loaded), doubt) in scores.iter_mut().zip(loaded.iter()).zip(doubts) {
             score.depth_doubt = doubt;
-            if tiled.is_some() {
-                score.finish_tiles(loaded, regions);
+            if let Some(tiled) = tiled {
+                score.finish_tiles(tiled, loaded, regions);
             }
         }
         Ok(())

@@ -150,6 +150,7 @@ impl Score {
         }
         (self.width, self.height) = (width, height);
         self.score = f32::NEG_INFINITY;
+        self.values.fill(0.0);
         Ok(())
     }
 
@@ -162,9 +163,14 @@ impl Score {
     }
 
     /// Copies the cells that the image's map takes from a tile, and the outputs of the tile if its score is the largest
-    /// so far: an image is as anomalous as its worst tile.
+    /// so far: an image is as anomalous as its worst tile. The outputs of squares are added up.
     pub(super) fn add_tile(&mut self, tiled: &Tiled, view: usize, values: &[f32], map: &[f32]) {
         tiled.layout.stitch(tiled.tiles[view], map, &mut self.map.cells, |m| m.max(0.0));
+        if tiled.layout.is_of_squares() {
+            let times = tiled.layout.times(tiled.tiles[view]) as f32;
+            let each = self.values.iter_mut().zip(values).zip(self.names);
+            return each.for_each(|((sum, value), output)| *sum += times * clamped(*value, output));
+        }
         // As it would be kept, so that rounding past the range does not decide between tiles.
         let score = values.first().zip(self.names.first()).map(|(score, output)| clamped(*score, output));
         if score.is_some_and(|score| score > self.score) {
@@ -173,12 +179,18 @@ impl Score {
     }
 
     /// Decides when all tiles are added. The largest cell is that of the whole map, and may be in another tile than the
-    /// score.
-    pub(super) fn finish_tiles(&mut self, loaded: &LoadedBank, regions: &mut Regions) {
-        let largest = self.map.largest();
-        let own = self.values.iter_mut().zip(self.names).find(|(_, output)| output.name == PATCH_MAX);
-        if let Some((value, output)) = own {
-            *value = clamped(largest, output);
+    /// score. All outputs of squares are means.
+    pub(super) fn finish_tiles(&mut self, tiled: &Tiled, loaded: &LoadedBank, regions: &mut Regions) {
+        if tiled.layout.is_of_squares() {
+            let all: usize = tiled.tiles.iter().map(|tile| tiled.layout.times(*tile)).sum();
+            self.values.iter_mut().for_each(|value| *value /= all as f32);
+            self.score = self.values.first().copied().unwrap_or(f32::NAN);
+        } else {
+            let largest = self.map.largest();
+            let own = self.values.iter_mut().zip(self.names).find(|(_, output)| output.name == PATCH_MAX);
+            if let Some((value, output)) = own {
+                *value = clamped(largest, output);
+            }
         }
         self.judge(loaded, regions);
     }
@@ -215,7 +227,8 @@ mod tests {
     fn the_first_tile_of_the_largest_score_within_the_range_is_kept() {
         static NAMES: [Output; 2] =
             [Output { name: "score", low: 0.0, high: 1.0 }, Output { name: "other", low: 0.0, high: f32::INFINITY }];
-        let tiling = Tiling { tile: 32, overlap: 0, scale: 1.0, bank_per: BankPer::Frame, defect: None };
+        let tiling =
+            Tiling { tile: 32, overlap: 0, scale: 1.0, bank_per: BankPer::Frame, defect: None, squares: false };
         let layout = Layout::new(&tiling, 8, 128, 32).unwrap();
         let tiled = Tiled { tiles: (0..layout.tiles().cells()).collect(), layout };
         let mut score = Score::empty(&NAMES, tiled.layout.grid()).unwrap();

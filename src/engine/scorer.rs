@@ -263,7 +263,7 @@ impl Scorer {
         };
         scored.map_err(|error| error.naming_result(name))?;
         score.depth_doubt = doubt;
-        score.finish_tiles(loaded, regions);
+        score.finish_tiles(tiled, loaded, regions);
         Ok(())
     }
 

@@ -230,6 +230,11 @@ pub trait Method: Sync {
         false
     }
 
+    /// Whether pictures that are not square may be cut into squares, over which its outputs are means.
+    fn cuts_squares(&self) -> bool {
+        false
+    }
+
     /// Refuses options with which it cannot look at tiles.
     ///
     /// # Errors

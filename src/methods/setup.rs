@@ -39,7 +39,9 @@ impl Setup {
         let setup = Setup::of(method, arch, &own)?;
         let Some(tiling) = tiling else { return Ok(setup) };
         let vision = &arch.vision;
-        let bank_per = if method.is_of_one_place() { BankPer::Tile } else { BankPer::Frame };
+        // As published, a square is compared with the square at its place.
+        let own_place = method.is_of_one_place() || tiling.squares() && method.takes_prompts();
+        let bank_per = if own_place { BankPer::Tile } else { BankPer::Frame };
         let tiling = tiling.settle(setup.size(vision)?, setup.cell(vision), bank_per)?;
         setup.tiled(tiling, arch, &own)
     }
@@ -105,6 +107,14 @@ impl Setup {
         let Some(tiling) = &self.tiling else { return Ok(()) };
         let cell = self.cell(vision);
         tiling.check(cell)?;
+        if tiling.squares && !self.method.cuts_squares() {
+            let message = format!(
+                "the method `{}` does not cut pictures into squares, only winclip and winclip-zero do: use tiles, such as tile={}",
+                self.method.name(),
+                tiling.tile
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         let size = self.size(vision)?;
         if size / cell == tiling.tile / cell {
             return Ok(());

@@ -72,7 +72,7 @@ pub fn bits(score: &Score) -> Vec<u32> {
 /// number of pixels.
 pub fn tiling(engine: &Engine, bank_per: BankPer) -> Tiling {
     let vision = &engine.arch().vision;
-    Tiling { tile: vision.image_size, overlap: vision.patch_size, scale: 0.8, bank_per, defect: None }
+    Tiling { tile: vision.image_size, overlap: vision.patch_size, scale: 0.8, bank_per, defect: None, squares: false }
 }
 
 pub fn texts(options: &[&str], tiling: &Tiling) -> Vec<String> {

@@ -123,7 +123,7 @@ struct Seams {
 impl Seams {
     fn new(scale: f64) -> Self {
         let engine = engine();
-        let tiling = Tiling { tile: 96, overlap: 32, scale, bank_per: BankPer::Frame, defect: None };
+        let tiling = Tiling { tile: 96, overlap: 32, scale, bank_per: BankPer::Frame, defect: None, squares: false };
         let pixels = |length: usize| (length as f64 / scale).round() as usize;
         let sides = [pixels(3 * 96 - 2 * 32), pixels(2 * 96 - 32)];
         let layout = Layout::new(&tiling, 16, sides[0], sides[1]).unwrap();

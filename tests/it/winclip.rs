@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use inctrl::tensor::DType;
+use inctrl::view::{Grid, Layout};
 use inctrl::weights::{Arch, random};
 use inctrl::{BankSpec, Engine, ErrorKind, Fit, Frame, IgnoreMask, PixelFormat, PromptBank, Roi};
 use safetensors::SafeTensors;
@@ -278,6 +279,102 @@ fn masked_cells_and_their_windows_do_not_count() {
     let found =
         engine.scorer(masked("winclip-zero", cross, &[]).unwrap()).unwrap().score(picture.frame()).unwrap().clone();
     assert!(found.map.cells.iter().zip(&found.ignored).all(|(value, ignored)| (*value > 0.0) != *ignored));
+}
+
+/// Pictures that are not square, cut into squares: the published code's scores, and a map of each square's own cells.
+#[test]
+fn wide_and_tall_pictures_are_cut_into_squares_as_published() {
+    let fixture = Fixture::open("square");
+    let engine = on_the_processor(&fixture.weights);
+    let of = |options: &[&str], zero: bool, prompts: &[&str]| {
+        let mut spec = BankSpec::default();
+        (spec.method, spec.class) =
+            (Some(if zero { "winclip-zero" } else { "winclip" }.to_owned()), Some(fixture.about.class.clone()));
+        spec.options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut builder = engine.bank_builder_of(&spec).unwrap();
+        prompts.iter().for_each(|name| builder.add(fixture.picture(name).frame()).unwrap());
+        Arc::new(builder.finish().unwrap())
+    };
+    let names = |shape: &str| ["prompt_0", "prompt_1", "query"].map(|name| format!("{shape}_{name}"));
+    for (shape, squares) in [("wide", Grid::new(1, 2)), ("tall", Grid::new(2, 1))] {
+        let names = names(shape);
+        let [first, second, query] = names.each_ref().map(String::as_str);
+        let picture = fixture.picture(query);
+        let few = of(&["squares=on"], false, &[first, second]);
+        assert_eq!(few.info().positions, 2, "{shape}");
+        let layout = Layout::new(few.tiling().unwrap(), 16, picture.1[0], picture.1[1]).unwrap();
+        assert_eq!((layout.tiles(), layout.tile_grid()), (squares, Grid::square(5)));
+        let found = engine.scorer(Arc::clone(&few)).unwrap().score(picture.frame()).unwrap().clone();
+        near(&format!("{shape}.few"), &[found.score], &fixture.numbers(&format!("{shape}.few")));
+        let prior = found.output("text_prior").unwrap();
+        near(&format!("{shape}.zero"), &[prior], &fixture.numbers(&format!("{shape}.zero")));
+        let half = 0.5 * (found.output("patch_max").unwrap() + prior);
+        assert!((found.score - half).abs() <= 1e-6 * half, "{found:?}");
+        let maps = fixture.numbers(&format!("{shape}.maps"));
+        let mut expected = vec![0.0; layout.grid().cells()];
+        for (tile, map) in maps.chunks(25).take(2).enumerate() {
+            layout.stitch(tile, map, &mut expected, |cell| *cell);
+        }
+        assert_eq!(found.map.grid, layout.grid());
+        near(&format!("{shape}.map"), &found.map.cells, &expected);
+        let zero = engine.scorer(of(&["squares=on"], true, &[])).unwrap().score(picture.frame()).unwrap().clone();
+        assert_eq!((zero.score, zero.map.grid), (prior, layout.grid()));
+        // Its own prompts are at no distance, and files keep the squares.
+        let prompt = fixture.picture(first);
+        let score =
+            |bank: &Arc<PromptBank>| engine.scorer(Arc::clone(bank)).unwrap().score(prompt.frame()).unwrap().clone();
+        assert!(score(&few).map.cells.iter().all(|cell| *cell == 0.0));
+        let read = Arc::new(PromptBank::from_bytes(&few.to_bytes().unwrap()).unwrap());
+        assert_eq!((read.id(), read.tiling(), bits(&score(&read))), (few.id(), few.tiling(), bits(&score(&few))));
+    }
+    // A square picture is one square: the same bits as without.
+    let good = fixture.picture("good");
+    let score = |options: &[&str], zero: bool| {
+        let prompts = if zero { &[][..] } else { &PROMPTS };
+        bits(engine.scorer(of(options, zero, prompts)).unwrap().score(good.frame()).unwrap())
+    };
+    for zero in [true, false] {
+        assert_eq!(score(&["squares=on"], zero), score(&[], zero));
+    }
+
+    // Pictures of other shapes, where each square has its bank, and where all share one.
+    let (wide, tall) = (names("wide"), names("tall"));
+    let own = of(&["squares=on"], false, &[&wide[0]]);
+    let mut scorer = engine.scorer(Arc::clone(&own)).unwrap();
+    let before = bits(scorer.score(fixture.picture(&wide[2]).frame()).unwrap());
+    let error = scorer.score(fixture.picture(&tall[2]).frame()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("is cut into 2 x 1 squares"), "{error}");
+    assert_eq!(bits(scorer.score(fixture.picture(&wide[2]).frame()).unwrap()), before);
+    let error = engine.append_to(&own).unwrap().add(good.frame()).unwrap_err();
+    assert!(error.to_string().contains("into 1 x 1 squares, and the images before it into 1 x 2"), "{error}");
+    let shared = of(&["squares=on", "bank-per=frame"], false, &[&wide[0], &tall[1], "prompt_0"]);
+    let mut scorer = engine.scorer(shared).unwrap();
+    for name in [&wide[0], &tall[1]] {
+        assert_eq!(scorer.score(fixture.picture(name).frame()).unwrap().map.largest(), 0.0, "{name}");
+    }
+    let mut spec = BankSpec::default();
+    (spec.method, spec.options) = (Some("patchcore".to_owned()), vec!["squares=on".to_owned()]);
+    let error = engine.bank_builder_of(&spec).err().unwrap();
+    assert!(error.kind() == ErrorKind::Argument && error.to_string().contains("only winclip"), "{error}");
+    (spec.method, spec.fit) = (Some("winclip".to_owned()), Some(Fit::Crop));
+    assert!(engine.bank_builder_of(&spec).err().unwrap().to_string().contains("leave the fit out"));
+}
+
+#[test]
+fn bits_of_pictures_in_squares_depend_on_the_image_alone() {
+    let fixture = Fixture::open("square");
+    let names = ["wide_query", "wide_prompt_0", "wide_prompt_1"];
+    let pictures: Vec<Pixels> = names.iter().map(|name| fixture.picture(name)).collect();
+    let frames: Vec<Frame<'_>> = pictures.iter().map(Pixels::frame).collect();
+    let bank = |engine: &Engine, order: &[&str]| {
+        let mut spec = BankSpec::default();
+        (spec.method, spec.class) = (Some("winclip".to_owned()), Some("nut".to_owned()));
+        spec.options = vec!["squares=on".to_owned()];
+        let mut builder = engine.bank_builder_of(&spec).unwrap();
+        order.iter().for_each(|name| builder.add(fixture.picture(name).frame()).unwrap());
+        Arc::new(builder.finish().unwrap())
+    };
+    sameness::bits_depend_on_the_image_alone("squares", &fixture.weights, &frames, [1, 2, 3], &names[1..], bank);
 }
 
 #[test]

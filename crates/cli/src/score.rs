@@ -69,7 +69,8 @@ The other methods have patch_max, the largest value of the heat map, and score:
   winclip-zero    how much better texts about a damaged object match the image than texts about a flawless one
   winclip         the mean of patch_max and text_prior, the score of winclip-zero
 A bank knows its method; the columns are those of the method. With tiles (inctrl bank build --tile), the columns are those
-of the tile with the largest score, except patch_max, the largest value of the whole heat map.
+of the tile with the largest score, except patch_max, the largest value of the whole heat map; with --squares on they are
+means over the squares.
 
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
 part scores this high or higher, and scaled, the score from 0 to 1 with 0.5 at the threshold.

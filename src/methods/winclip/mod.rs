@@ -12,7 +12,8 @@
 //! | few-shot map: arithmetic mean of both sizes and the patch's own distance; score: mean of its maximum and the zero-shot score | `compare.rs` |
 //!
 //! Numbers are those of mala-lab/WinCLIP, the code behind the rows in InCTRL's paper; the zero-shot map, which it
-//! lacks, is that of other public code. Pictures are fitted to the model as for other methods, not cut into squares.
+//! lacks, is that of other public code. Pictures that are not square are fitted to the model as for other methods, or, as
+//! published, cut into squares (the option `squares` of tiles).
 //!
 //! A bank of `winclip` holds `windows_2`, `windows_3` `[R, E]`, `patches` `[R, W]`, all unit rows, `text_prototypes`
 //! `[2, E]`, and `window_counts` `[K, 2]`, the rows of each prompt. A bank of `winclip-zero` holds `text_prototypes`
@@ -69,6 +70,10 @@ impl Method for WinclipZero {
     }
 
     fn reads_class(&self) -> bool {
+        true
+    }
+
+    fn cuts_squares(&self) -> bool {
         true
     }
 
@@ -166,6 +171,10 @@ impl Method for Winclip {
     }
 
     fn reads_class(&self) -> bool {
+        true
+    }
+
+    fn cuts_squares(&self) -> bool {
         true
     }
 

@@ -1,7 +1,7 @@
 //! [`Layout`]: the tiles of frames of one size.
 
 use super::Tiling;
-use super::axis::{Axis, cells_of, tiles_of};
+use super::axis::{Axis, cells_of, square_step, tiles_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Roi;
 use crate::view::{Grid, Placement};
@@ -20,6 +20,8 @@ pub struct Layout {
     tile: Grid,
     /// Width and height of the frame in pixels.
     size: [usize; 2],
+    /// Whether the tiles are squares of the frame's shorter side, as in [`Tiling::squares`].
+    squares: bool,
 }
 
 impl Layout {
@@ -30,6 +32,9 @@ impl Layout {
     /// 16 million cells.
     pub fn new(tiling: &Tiling, patch: usize, width: usize, height: usize) -> Result<Self> {
         tiling.check(patch)?;
+        if tiling.squares {
+            return Self::of_squares(tiling.tile / patch, width, height);
+        }
         let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
         let Tiling { tile, overlap, scale, .. } = *tiling;
         let (side, step) = (tile / patch, (tile - overlap) / patch);
@@ -60,7 +65,43 @@ impl Layout {
             y: Axis::new(height, cells[1], side, step),
             tile: Grid::square(side),
             size: [width, height],
+            squares: false,
         })
+    }
+
+    /// Squares of the shorter side, of `side` x `side` cells.
+    fn of_squares(side: usize, width: usize, height: usize) -> Result<Self> {
+        let (square, long) = (width.min(height), width.max(height));
+        let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
+        if square == 0 {
+            return fail(format!("a frame of {width} x {height} pixels has no squares: give a larger frame"));
+        }
+        let (tiles, cells) = (long / square_step(square), (long / square + 1).saturating_mul(side * side));
+        if tiles > MOST_TILES || cells > MOST_CELLS {
+            return fail(format!(
+                "a frame of {width} x {height} pixels has {tiles} squares of its shorter side and a map of about {cells} cells, but at most \
+                {MOST_TILES} squares and {MOST_CELLS} cells are supported: cut the picture into parts"
+            ));
+        }
+        let [x, y] = [width, height].map(|length| Axis::of_squares(length, square, side));
+        Ok(Layout { x, y, tile: Grid::square(side), size: [width, height], squares: true })
+    }
+
+    /// Whether the tiles are squares of the frame's shorter side, each of which is judged as a whole.
+    pub fn is_of_squares(&self) -> bool {
+        self.squares
+    }
+
+    /// How often a tile counts among the others, in a mean.
+    pub fn times(&self, tile: usize) -> usize {
+        let [row, col] = self.place(tile);
+        self.y.times(row) * self.x.times(col)
+    }
+
+    /// What frames have in common if their tiles are at the same positions: the map's rows and columns, or those of
+    /// squares.
+    pub fn positions(&self) -> Grid {
+        if self.squares { self.tiles() } else { self.grid() }
     }
 
     /// Rows and columns of the frame's map.
@@ -98,8 +139,7 @@ impl Layout {
     /// Whether the frame's map takes this cell of a tile from this tile, and not from one in which it is more central.
     pub fn is_own(&self, tile: usize, cell: usize) -> bool {
         let [row, col] = self.place(tile);
-        let (y, x) = (self.y.start(row) + cell / self.tile.cols, self.x.start(col) + cell % self.tile.cols);
-        self.y.own(row).contains(&y) && self.x.own(col).contains(&x)
+        self.y.is_own(row, cell / self.tile.cols) && self.x.is_own(col, cell % self.tile.cols)
     }
 
     /// Copies the cells that the frame's map takes from this tile, from the tile's `map` to their places in `all`, the
@@ -109,13 +149,10 @@ impl Layout {
     /// If a slice does not have the cells of its map, or there is no such tile.
     pub fn stitch<T, U>(&self, tile: usize, map: &[T], all: &mut [U], of: impl Fn(&T) -> U) {
         let [row, col] = self.place(tile);
-        let (columns, rows) = (self.x.own(col), self.y.own(row));
-        let (left, top) = (self.x.start(col), self.y.start(row));
-        for y in rows {
-            let own = &map[(y - top) * self.tile.cols..][..self.tile.cols];
+        for y in self.y.own(row) {
+            let own = &map[self.y.cell_of(row, y) * self.tile.cols..][..self.tile.cols];
             let line = &mut all[y * self.x.cells..][..self.x.cells];
-            let own = &own[columns.start - left..columns.end - left];
-            line[columns.clone()].iter_mut().zip(own).for_each(|(cell, own)| *cell = of(own));
+            self.x.own(col).for_each(|x| line[x] = of(&own[self.x.cell_of(col, x)]));
         }
     }
 }
@@ -126,7 +163,7 @@ mod tests {
     use crate::view::BankPer;
 
     fn tiling(tile: usize, overlap: usize, scale: f64) -> Tiling {
-        Tiling { tile, overlap, scale, bank_per: BankPer::Frame, defect: None }
+        Tiling { tile, overlap, scale, bank_per: BankPer::Frame, defect: None, squares: false }
     }
 
     #[test]

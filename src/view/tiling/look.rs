@@ -62,7 +62,8 @@ impl Look {
                 }
             };
             let view = View::of_region(region, plan, mask, patch)?;
-            let counts = |(cell, valid): (usize, &f32)| *valid > 0.0 && layout.is_own(tile, cell);
+            let whole = layout.is_of_squares();
+            let counts = |(cell, valid): (usize, &f32)| *valid > 0.0 && (whole || layout.is_own(tile, cell));
             if view.valid().iter().enumerate().any(counts) {
                 views.push(view);
                 tiles.push(tile);
@@ -76,9 +77,9 @@ impl Look {
     }
 
     /// As a query is looked at: of a tile only the cells count that the frame's map takes from it, so that each is
-    /// judged once.
+    /// judged once. Squares are judged as a whole.
     pub fn of_query(mut self) -> Self {
-        if let Some(Tiled { layout, tiles }) = &self.tiled {
+        if let Some(Tiled { layout, tiles }) = self.tiled.as_ref().filter(|tiled| !tiled.layout.is_of_squares()) {
             let own = |(view, tile): (View, &usize)| view.only(|cell| layout.is_own(*tile, cell));
             self.views = self.views.into_iter().zip(tiles).map(own).collect();
         }
@@ -90,9 +91,9 @@ impl Look {
         self.views.first().map_or_else(Grid::default, |view| view.grid(patch))
     }
 
-    /// Rows and columns of the frame's map.
-    pub fn grid(&self, patch: usize) -> Grid {
-        self.tiled.as_ref().map_or_else(|| self.view_grid(patch), |tiled| tiled.layout.grid())
+    /// What frames have in common that are looked at in the same way: rows and columns of the map, or those of squares.
+    pub fn positions(&self, patch: usize) -> Grid {
+        self.tiled.as_ref().map_or_else(|| self.view_grid(patch), |tiled| tiled.layout.positions())
     }
 }
 
@@ -103,11 +104,12 @@ mod tests {
 
     #[test]
     fn tiles_without_a_cell_that_counts_are_not_looked_at() {
-        let tiling = Tiling { tile: 32, overlap: 16, scale: 1.0, bank_per: BankPer::Frame, defect: None };
+        let tiling =
+            Tiling { tile: 32, overlap: 16, scale: 1.0, bank_per: BankPer::Frame, defect: None, squares: false };
         let layout = || Layout::new(&tiling, 8, 96, 64).unwrap();
         let look = |mask: Option<&IgnoreMask>| Look::tiled(layout(), mask, 8, &Preprocessing::CLIP);
         let all = look(None).unwrap();
-        assert_eq!((all.views.len(), all.view_grid(8), all.grid(8)), (5 * 3, Grid::square(4), Grid::new(8, 12)));
+        assert_eq!((all.views.len(), all.view_grid(8), all.positions(8)), (5 * 3, Grid::square(4), Grid::new(8, 12)));
         assert!(all.views.iter().all(|view| view.valid() == [1.0; 16]));
         // The left two thirds: tiles that begin at 0, 16 and 32 are covered, those at 48 and 64 half or not at all.
         let mask = IgnoreMask::from_rectangles(96, 64, &[Roi { x: 0, y: 0, width: 64, height: 64 }]).unwrap();

@@ -14,6 +14,10 @@
 //! Tiles follow each other at `tile - overlap`; the last is pulled back to the edge. Each cell of the frame's map comes
 //! from the tile in which it is most central: along each axis from the tile whose centre is nearest, the earlier of two
 //! that are equally near. This is the stitching of SuperADD (anomalib 2.7.0).
+//!
+//! Squares ([`Tiling::squares`]) are the tiles of mala-lab/WinCLIP: squares of the frame's shorter side along the
+//! longer one. They begin at pixels of their own, so a cell of the map shows the cell of a square that lies there, which
+//! can be off by half a cell.
 
 mod axis;
 mod layout;
@@ -73,6 +77,10 @@ pub struct Tiling {
     /// from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defect: Option<usize>,
+    /// Whether frames are cut into squares of their shorter side, whatever their size, each resized to `tile`. Overlap and
+    /// scale say nothing then: squares follow each other at 0.8 of their side. Outputs are means over the squares.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub squares: bool,
 }
 
 impl Tiling {
@@ -146,7 +154,10 @@ impl Tiling {
 
 impl std::fmt::Display for Tiling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Tiling { tile, overlap, scale, bank_per, .. } = self;
+        let Tiling { tile, overlap, scale, bank_per, squares, .. } = self;
+        if *squares {
+            return write!(f, "squares=on bank-per={}", bank_per.name());
+        }
         write!(f, "tile={tile} overlap={overlap} scale={scale} bank-per={}", bank_per.name())
     }
 }

@@ -41,12 +41,19 @@ pub static TILING: &[TilingOption] = &[
         name: NAMES[4],
         value: "frame|tile",
         help: "Tiles: one bank for all tiles (frame: textures, parts that lie anywhere) or one for each position (tile: parts that \
-               always lie alike) [default: frame; padim and spade: tile]",
+               always lie alike) [default: frame; padim and spade, and winclip with squares: tile]",
+    },
+    TilingOption {
+        name: NAMES[5],
+        value: "on|off",
+        help: "For winclip and winclip-zero: cut pictures that are not square into squares of their shorter side, as published; the \
+                score is the mean over the squares [default: off]",
     },
 ];
 
 /// Their names.
-const NAMES: [&str; 5] = ["tile", "overlap", "scale", "defect-size", "bank-per"];
+const NAMES: [&str; 6] = ["tile", "overlap", "scale", "defect-size", "bank-per", SQUARES];
+const SQUARES: &str = "squares";
 
 /// The largest defect, in pixels.
 const LARGEST_DEFECT: usize = 65_535;
@@ -59,6 +66,7 @@ pub(crate) struct TilingOptions {
     scale: Option<f64>,
     defect: Option<usize>,
     bank_per: Option<BankPer>,
+    squares: bool,
 }
 
 impl TilingOptions {
@@ -85,22 +93,31 @@ impl TilingOptions {
                 3 => count()
                     .filter(|defect| (1..=LARGEST_DEFECT).contains(defect))
                     .map(|defect| options.defect = Some(defect)),
-                _ => [BankPer::Frame, BankPer::Tile]
+                4 => [BankPer::Frame, BankPer::Tile]
                     .into_iter()
                     .find(|per| per.name() == value)
                     .map(|per| options.bank_per = Some(per)),
+                _ => ["off", "on"].iter().position(|known| *known == value).map(|on| options.squares = on == 1),
             };
             if taken.is_none() {
                 let range = match place {
                     2 => "a number, such as 0.5".to_owned(),
                     3 => format!("a whole number of pixels from 1 to {LARGEST_DEFECT}"),
                     4 => "frame or tile".to_owned(),
+                    5 => "on or off".to_owned(),
                     _ => "a whole number of pixels".to_owned(),
                 };
                 return fail(format!("the option `{name}` is {value:?}: it must be {range}"));
             }
         }
+        // To do without squares is to ask for nothing.
+        named[5] = options.squares;
         Ok((named.contains(&true).then_some(options), others))
+    }
+
+    /// Whether frames are to be cut into squares.
+    pub fn squares(&self) -> bool {
+        self.squares
     }
 
     /// The tiling, for an encoder whose patches have `patch` pixels on a side and a method whose views usually have
@@ -111,8 +128,21 @@ impl TilingOptions {
     /// whole in a tile.
     ///
     /// # Errors
-    /// As [`Tiling::check`].
+    /// As [`Tiling::check`]; [`ErrorKind::Argument`] for squares whose size or place is given.
     pub fn settle(&self, size: usize, patch: usize, bank_per: BankPer) -> Result<Tiling> {
+        if self.squares {
+            let given = [self.tile.is_some(), self.overlap.is_some(), self.scale.is_some(), self.defect.is_some()];
+            if let Some(place) = given.iter().position(|given| *given) {
+                return fail(format!(
+                    "the option `{}` and {SQUARES}=on: squares follow from the picture's shorter side, leave one of both out",
+                    NAMES[place]
+                ));
+            }
+            let (tile, bank_per) = (size / patch * patch, self.bank_per.unwrap_or(bank_per));
+            let tiling = Tiling { tile, overlap: 0, scale: 1.0, bank_per, defect: None, squares: true };
+            tiling.check(patch)?;
+            return Ok(tiling);
+        }
         let tile = self.tile.unwrap_or(size / patch * patch);
         let of_defect = self.defect.map_or(1.0, |defect| (patch as f64 / defect as f64).min(1.0));
         let scale = self.scale.unwrap_or(rounded(of_defect));
@@ -122,7 +152,7 @@ impl TilingOptions {
             None => usual_overlap(tile, patch),
         });
         let bank_per = self.bank_per.unwrap_or(bank_per);
-        let tiling = Tiling { tile, overlap, scale, bank_per, defect: self.defect };
+        let tiling = Tiling { tile, overlap, scale, bank_per, defect: self.defect, squares: false };
         tiling.check(patch)?;
         Ok(tiling)
     }
@@ -147,11 +177,21 @@ mod tests {
         let (options, others) = TilingOptions::split(["size=448", "tile=56", "tiles=3", "mask=on"]).unwrap();
         assert_eq!((options.unwrap().tile, others), (Some(56), vec!["size=448", "tiles=3", "mask=on"]));
         assert_eq!(TilingOptions::split(["size=448"]).unwrap().0, None);
+        assert_eq!(TilingOptions::split(["squares=off"]).unwrap(), (None, Vec::new()));
+    }
+
+    #[test]
+    fn squares_have_the_method_s_size() {
+        let found = settled(&["squares=on"]).unwrap();
+        assert_eq!((found.tile, found.squares, found.bank_per), (448, true, BankPer::Frame));
+        assert_eq!(settled(&["squares=on", "bank-per=tile"]).unwrap().to_string(), "squares=on bank-per=tile");
+        assert_eq!(settled(&["squares=off", "tile=448"]).unwrap(), settled(&["tile=448"]).unwrap());
     }
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        let usual = Tiling { tile: 448, overlap: 56, scale: 0.5, bank_per: BankPer::Frame, defect: None };
+        let usual =
+            Tiling { tile: 448, overlap: 56, scale: 0.5, bank_per: BankPer::Frame, defect: None, squares: false };
         assert_eq!(settled(&["scale=0.5"]).unwrap(), usual);
         assert_eq!(
             settled(&["tile=448", "bank-per=tile"]).unwrap(),
@@ -185,6 +225,8 @@ mod tests {
             (&["scale=half"], "such as 0.5"),
             (&["defect-size=0"], "from 1 to 65535"),
             (&["bank-per=row"], "frame or tile"),
+            (&["squares=yes"], "on or off"),
+            (&["squares=on", "scale=0.5"], "`scale` and squares=on"),
             (&["tile=448", "tile=448"], "twice"),
             (&["scale=nan"], "from 0.001 to 16"),
             (&["scale=inf", "defect-size=30"], "from 0.001 to 16"),

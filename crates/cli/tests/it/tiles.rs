@@ -97,6 +97,25 @@ fn an_evaluation_with_tiles_scores_as_its_bank_does() {
 }
 
 #[test]
+fn winclip_cuts_wide_pictures_into_squares() {
+    let bench = bench();
+    let words =
+        ["bank", "build", "--weights", "w.safetensors", "--class", "nut", "--squares", "on", "-o", "squares.bank"];
+    let run = bench.run(&[&words[..], &["--method", "winclip", "--normals", "large"]].concat());
+    // Of 180 pixels, one at the left and one at the right edge.
+    assert!(run.code == 0 && run.stderr.contains("2 x 1 tiles"), "{} {}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("tiles    squares=on bank-per=tile"), "{}", run.stdout);
+    let rows = bench.score(&["--bank", "squares.bank", "--format", "jsonl", "other.png", "large/a.png"]).rows();
+    assert!(rows[0]["patch_max"].as_f64() > Some(0.0) && rows[1]["patch_max"] == 0.0, "{rows:?}");
+    let run = bench.run(&[&words[..], &["--method", "winclip-zero"]].concat());
+    assert!(run.code == 0 && run.stdout.contains("squares=on bank-per=frame"), "{} {}", run.stdout, run.stderr);
+    let zero = bench.score(&["--bank", "squares.bank", "--format", "jsonl", "other.png"]).rows();
+    assert_eq!(zero[0]["score"], rows[0]["text_prior"]);
+    let run = bench.run(&[&words[..], &["--method", "patchcore", "--normals", "large"]].concat());
+    assert!(run.code == 1 && run.stderr.contains("does not cut pictures into squares"), "{}", run.stderr);
+}
+
+#[test]
 fn tiles_that_cannot_be_are_refused_before_an_image_is_encoded() {
     let bench = bench();
     for (options, expected) in [
