@@ -51,7 +51,10 @@ pub fn run(args: Args) -> Result<Outcome> {
     cuda.check_arch(weights.arch())?;
     // Loading fixes an algorithm for every shape of the model; these shapes are measured.
     let _encoder = Vision::load(&mut cuda, &weights)?;
-    let tokens = weights.arch().vision.tokens();
+    let vision = &weights.arch().vision;
+    // Most of a ResNet's layers are in its third stage, whose cells have 16 pixels.
+    let cells = || vision.image_size.div_ceil(16).pow(2);
+    let tokens = if vision.resnet.is_some() { cells() } else { vision.tokens() };
     let rows: Vec<usize> = args.batches.iter().map(|batch| batch * tokens).collect();
     if args.list {
         // Single rows too: the class token in the last block.
