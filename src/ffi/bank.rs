@@ -109,8 +109,8 @@ fn warn_of_unseen(bank: &PromptBank) {
             INCTRL_LOG_WARNING,
             &format!(
                 "bank{class}: fit {fit} cuts the ends off {cut} of {all} normal images, up to {most:.0} \
-                % of the area, and off queries of the same shape: pixels there are not inspected; letterbox and \
-                stretch use the whole image"
+                % of the area, and off queries of the same shape: pixels there are not inspected; {}",
+                fit.remedy()
             ),
         );
     }

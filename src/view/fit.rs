@@ -39,6 +39,14 @@ impl Fit {
         }
     }
 
+    /// What shows the whole picture, in words, where this fit leaves a part of it out.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Fit::Crop | Fit::Trim => "letterbox and stretch use the whole image",
+            Fit::Letterbox | Fit::Stretch => "a size that is a multiple of the encoder's patch uses the whole image",
+        }
+    }
+
     /// The geometry of both axes for a picture of `width` x `height` pixels, whose shorter side becomes `crop` before
     /// the crop. None of the numbers is zero.
     pub(super) fn spans(self, width: usize, height: usize, size: usize, crop: usize) -> [Span; 2] {
@@ -181,5 +189,9 @@ mod tests {
         let error = "Crop".parse::<Fit>().unwrap_err();
         assert!(error.to_string().contains("letterbox"), "{error}");
         assert_eq!(Fit::default(), Fit::Crop);
+        // A fit is no remedy for itself.
+        for fit in [Fit::Letterbox, Fit::Stretch] {
+            assert!(!fit.remedy().contains(fit.name()) && Fit::Crop.remedy().contains(fit.name()), "{fit}");
+        }
     }
 }

@@ -249,8 +249,8 @@ fn tell(path: &Path, bank: &PromptBank) -> Result<()> {
     if !unseen.is_empty() {
         let mean = 100.0 * unseen.iter().sum::<f64>() / unseen.len() as f64;
         text.push_str(&format!(
-            "\n  unseen   {mean:.0} % of the area of all prompts: fit {fit} leaves it out, also in queries; \
-            letterbox and stretch use the whole image"
+            "\n  unseen   {mean:.0} % of the area of all prompts: fit {fit} leaves it out, also in queries; {}",
+            fit.remedy()
         ));
     }
     result(&text)

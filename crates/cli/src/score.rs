@@ -228,9 +228,9 @@ impl Tally {
         doubts.tell(queries);
         if cut > 0 {
             say(&format!(
-                "note: fit {fit} leaves out a part of {cut} of {queries} images (up to {:.0} % of the area); letterbox and \
-                stretch use the whole image",
-                100.0 * (1.0 - least_seen)
+                "note: fit {fit} leaves out a part of {cut} of {queries} images (up to {:.0} % of the area); {}",
+                100.0 * (1.0 - least_seen),
+                fit.remedy()
             ));
         }
         if failed == 0 {
