@@ -296,6 +296,16 @@
 #define INCTRL_FIT_TRIM 3
 
 /**
+ * Source: good images that are not in the bank. The bound on false rejects holds.
+ */
+#define INCTRL_SOURCE_HELD_OUT 0
+
+/**
+ * Source: the bank's own images, each against the others. The bound is approximate.
+ */
+#define INCTRL_SOURCE_LEAVE_ONE_OUT 1
+
+/**
  * Verdict: the bank has no thresholds.
  */
 #define INCTRL_VERDICT_NONE 0
@@ -362,6 +372,23 @@
 #define INCTRL_LATE_REVIEW 1
 
 /**
+ * Limits: the longer bank keeps the limits of the bank, and the images that it had when they were set. This is an error
+ * for methods whose scores may rise when a bank gets more images; "anomaly-dino" is one whose scores only fall.
+ */
+#define INCTRL_LIMITS_KEEP 0
+
+/**
+ * Limits: the longer bank has none, so that results have no verdict.
+ */
+#define INCTRL_LIMITS_DROP 1
+
+/**
+ * Appends images to the bank of a slot, one by one, while scorers use it. Any thread may use it, but only one at a
+ * time: a second thread gets INCTRL_ERROR_BUSY. A thread of its own is best.
+ */
+typedef struct inctrl_appender inctrl_appender;
+
+/**
  * The normal images of a class, encoded. It never changes; any number of threads may use it at once.
  */
 typedef struct inctrl_bank inctrl_bank;
@@ -370,6 +397,12 @@ typedef struct inctrl_bank inctrl_bank;
  * A model on a device. Any number of threads may use it at once.
  */
 typedef struct inctrl_engine inctrl_engine;
+
+/**
+ * Scores regions of a frame, each against whichever of its banks a call names. A region is encoded once, whatever the
+ * number of its banks. Any thread may use it, but only one at a time: a second thread gets INCTRL_ERROR_BUSY.
+ */
+typedef struct inctrl_roi_scorer inctrl_roi_scorer;
 
 /**
  * Scores frames against the bank of a slot. Make one for each thread or camera. Any thread may use it, but only one at
@@ -479,6 +512,28 @@ typedef struct inctrl_frame {
 } inctrl_frame;
 
 /**
+ * A rectangle of whole pixels inside a frame. This structure will not grow.
+ */
+typedef struct inctrl_roi {
+    /**
+     * First column.
+     */
+    uint32_t x;
+    /**
+     * First row.
+     */
+    uint32_t y;
+    /**
+     * Columns, at least 1.
+     */
+    uint32_t width;
+    /**
+     * Rows, at least 1.
+     */
+    uint32_t height;
+} inctrl_roi;
+
+/**
  * What a bank is built for. Begin with `inctrl_bank_options options = {0}; options.struct_size = sizeof options;`.
  * Fields that stay 0 have their defaults.
  */
@@ -517,6 +572,11 @@ typedef struct inctrl_bank_options {
      * One of the fits.
      */
     int32_t fit;
+    /**
+     * The region of each frame that the bank is for, as for inctrl_scorer_score_regions, or NULL for the whole frames. A
+     * mask must have the region's size.
+     */
+    const struct inctrl_roi *roi;
 } inctrl_bank_options;
 
 /**
@@ -548,6 +608,99 @@ typedef struct inctrl_thresholds {
      */
     uint32_t reserved;
 } inctrl_thresholds;
+
+/**
+ * What the limits of a bank were computed from. Begin with
+ * `inctrl_calibration calibration = {0}; calibration.struct_size = sizeof calibration;`.
+ */
+typedef struct inctrl_calibration {
+    /**
+     * sizeof(inctrl_calibration); set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * The share of good parts that may be rejected.
+     */
+    double max_false_reject;
+    /**
+     * The number of different good images.
+     */
+    size_t images;
+    /**
+     * One of INCTRL_SOURCE_*.
+     */
+    int32_t source;
+    /**
+     * Written as 0.
+     */
+    uint32_t reserved;
+} inctrl_calibration;
+
+/**
+ * One image of a report: a prompt of the bank against the others. Begin with
+ * `inctrl_prompt_check check = {0}; check.struct_size = sizeof check;`.
+ */
+typedef struct inctrl_prompt_check {
+    /**
+     * sizeof(inctrl_prompt_check); set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * 1 if the image was scored; 0 if it is not in the bank, or a copy of an image before it.
+     */
+    int32_t is_prompt;
+    /**
+     * 1 if its score sticks out: it may show a defect, or a kind of good part that needs more images.
+     */
+    int32_t outlier;
+    /**
+     * Its score against the others; NaN if it was not scored.
+     */
+    float score;
+    /**
+     * The largest residual of its map; NaN if it was not scored.
+     */
+    float patch_max;
+} inctrl_prompt_check;
+
+/**
+ * A report on a bank. Begin with `inctrl_report report = {0}; report.struct_size = sizeof report;`.
+ */
+typedef struct inctrl_report {
+    /**
+     * sizeof(inctrl_report); set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * The caller's memory for `map_capacity` residuals, or NULL: receives the mean map of the images, row by row. Where
+     * it is large, the object is badly covered.
+     */
+    float *mean_map;
+    /**
+     * Elements at `mean_map`. A map that does not fit is an error; rows and columns are written all the same.
+     */
+    size_t map_capacity;
+    /**
+     * Number of images that were scored.
+     */
+    size_t prompts;
+    /**
+     * Number of images of the bank that were not given.
+     */
+    size_t missing;
+    /**
+     * Number of images of the bank that are copies of others.
+     */
+    size_t copies;
+    /**
+     * Rows of the map.
+     */
+    uint32_t grid_rows;
+    /**
+     * Columns of the map.
+     */
+    uint32_t grid_cols;
+} inctrl_report;
 
 /**
  * How a scorer works. Begin with `inctrl_scorer_options options = {0}; options.struct_size = sizeof options;`.
@@ -716,29 +869,156 @@ typedef struct inctrl_result {
      * Columns of the map.
      */
     uint32_t grid_cols;
+    /**
+     * How often a good part scores this high or higher, from the bank's calibration; NaN if it has none.
+     */
+    double p_value;
+    /**
+     * The score on a scale from 0 to 1 with 0.5 at the limit `reject`, on which scores of different banks can be
+     * compared; NaN without limits.
+     */
+    float scaled;
+    /**
+     * Written as 0.
+     */
+    uint32_t reserved;
 } inctrl_result;
 
 /**
- * A rectangle of whole pixels inside a frame. This structure will not grow.
+ * A region of a frame, and what it is compared with. Begin with
+ * `inctrl_inspection inspection = {0}; inspection.struct_size = sizeof inspection;`.
  */
-typedef struct inctrl_roi {
+typedef struct inctrl_inspection {
     /**
-     * First column.
+     * sizeof(inctrl_inspection).
      */
-    uint32_t x;
+    size_t struct_size;
     /**
-     * First row.
+     * `slot_count` numbers of slots in the list that the scorer was made with, counted from 0. NULL with a `slot_count`
+     * of 0 means all of them. They must hold banks with one fit, ignore mask and layout of tiles.
      */
-    uint32_t y;
+    const size_t *slots;
     /**
-     * Columns, at least 1.
+     * Number of slots.
      */
-    uint32_t width;
+    size_t slot_count;
     /**
-     * Rows, at least 1.
+     * Limits for this region in place of those of its banks, or NULL.
      */
-    uint32_t height;
-} inctrl_roi;
+    const struct inctrl_thresholds *thresholds;
+    /**
+     * The region, if `has_roi` is 1.
+     */
+    struct inctrl_roi roi;
+    /**
+     * 1 if `roi` is set. With 0 the region is the whole frame.
+     */
+    int32_t has_roi;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+} inctrl_inspection;
+
+/**
+ * The bank that a region fits best: the one with the smallest score. If each bank is a product, this is the product that
+ * the region shows. Begin with `inctrl_best_bank best = {0}; best.struct_size = sizeof best;`.
+ */
+typedef struct inctrl_best_bank {
+    /**
+     * sizeof(inctrl_best_bank); set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * Its place among the slots of the inspection, counted from 0; of several with the same value, the first.
+     */
+    size_t place;
+    /**
+     * Its `scaled` score if `is_scaled` is 1, else its score.
+     */
+    float value;
+    /**
+     * By how much the second smallest value is larger: a small margin is a doubtful answer. NaN with one bank.
+     */
+    float margin;
+    /**
+     * 1 if all the banks have limits, so that their scores are compared as the results' field `scaled`; else 0.
+     */
+    int32_t is_scaled;
+    /**
+     * Written as 0.
+     */
+    uint32_t reserved;
+} inctrl_best_bank;
+
+/**
+ * How an appender works. Begin with `inctrl_append_options options = {0}; options.struct_size = sizeof options;`.
+ */
+typedef struct inctrl_append_options {
+    /**
+     * sizeof(inctrl_append_options).
+     */
+    size_t struct_size;
+    /**
+     * The most rows that the bank may have, the patches of the views of all its images; 0 for no cap. Of the images that
+     * were appended under a cap, the oldest leaves first, with all its rows; all others stay.
+     */
+    size_t max_rows;
+    /**
+     * The region of each image that the bank is for, as for inctrl_scorer_score_regions, or NULL.
+     */
+    const struct inctrl_roi *roi;
+    /**
+     * One of INCTRL_LIMITS_*.
+     */
+    int32_t limits;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+} inctrl_append_options;
+
+/**
+ * What became of an appended image. Begin with `inctrl_appended done = {0}; done.struct_size = sizeof done;`.
+ */
+typedef struct inctrl_appended {
+    /**
+     * sizeof(inctrl_appended); set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * Generation of the slot's bank.
+     */
+    uint64_t generation;
+    /**
+     * Rows of that bank.
+     */
+    size_t rows;
+    /**
+     * Number of its images.
+     */
+    size_t prompts;
+    /**
+     * Number of images that left because of the cap on rows.
+     */
+    size_t left;
+    /**
+     * Microseconds that encoding the image took.
+     */
+    uint64_t encoding_us;
+    /**
+     * Microseconds that making the longer bank, its limits and the exchange took.
+     */
+    uint64_t exchange_us;
+    /**
+     * 1 if the image was new; 0 if the bank had it already, to the pixel, so that nothing changed.
+     */
+    int32_t is_new;
+    /**
+     * Written as 0.
+     */
+    uint32_t reserved;
+} inctrl_appended;
 
 /**
  * The health of a scorer. Begin with `inctrl_health health = {0}; health.struct_size = sizeof health;`.
@@ -976,9 +1256,68 @@ const char *inctrl_bank_class_name(const struct inctrl_bank *bank);
 size_t inctrl_bank_prompts(const struct inctrl_bank *bank);
 
 /**
+ * Number of the bank's rows, the patches of the views of all its images, which a cap limits; 0 if `bank` is not a bank,
+ * and for methods that mix their images.
+ */
+size_t inctrl_bank_rows(const struct inctrl_bank *bank);
+
+/**
  * Closes a bank and sets the variable to NULL. Closing NULL does nothing. Slots that hold the bank keep it.
  */
 int32_t inctrl_bank_close(struct inctrl_bank **bank);
+
+/**
+ * The bank with limits from good images: at most the share `max_false_reject` of good parts will be rejected, whatever
+ * the distribution of their scores. This scores each image, one after another.
+ *
+ * Images that are not in the bank count; where all are in it, each is scored against the others, and the bound is
+ * approximate. A share of 0.01 needs 99 different images, 0.05 needs 19; with fewer it is an error.
+ *
+ * @param frames good images in host memory: an array of `count` structures, all with the first one's struct_size
+ * @param roi the region of each image that the bank is for, as for inctrl_scorer_score_regions, or NULL
+ * @param max_false_reject between 0 and 1, such as 0.01
+ * @param calibrated receives the new bank, NULL after an error; `bank` does not change
+ */
+int32_t inctrl_bank_calibrate(const struct inctrl_engine *engine,
+                              const struct inctrl_bank *bank,
+                              const struct inctrl_frame *frames,
+                              size_t count,
+                              const struct inctrl_roi *roi,
+                              double max_false_reject,
+                              struct inctrl_bank **calibrated);
+
+/**
+ * Reads what a bank's limits were computed from.
+ *
+ * @param present receives 1, or 0 if the bank has no calibration; `calibration` is then left unchanged
+ */
+int32_t inctrl_bank_calibration(const struct inctrl_bank *bank,
+                                struct inctrl_calibration *calibration,
+                                int32_t *present);
+
+/**
+ * How often a good part scores `score` or higher, from the bank's calibration; never below 1 / (images + 1). NaN if
+ * the bank has no calibration or is not a bank. Results have the number for their own score in `p_value`.
+ */
+double inctrl_bank_p_value(const struct inctrl_bank *bank, float score);
+
+/**
+ * Scores each image that a bank was built from against the others, one after another, to find odd images and parts of
+ * the object that the others do not cover. INCTRL_ERROR_ARGUMENT if no image is in the bank, or there is no other.
+ *
+ * @param frames images in host memory, recognised by their pixels: an array of `count` structures, all with the first
+ * one's struct_size
+ * @param roi the region of each image that the bank is for, or NULL
+ * @param checks an array of `count` structures, all with the first one's struct_size: one for each frame
+ * @param report receives the rest, or NULL
+ */
+int32_t inctrl_bank_report(const struct inctrl_engine *engine,
+                           const struct inctrl_bank *bank,
+                           const struct inctrl_frame *frames,
+                           size_t count,
+                           const struct inctrl_roi *roi,
+                           struct inctrl_prompt_check *checks,
+                           struct inctrl_report *report);
 
 /**
  * Makes a slot with a bank of the engine's model, as generation 1. INCTRL_ERROR_BANK for a bank of another model.
@@ -1106,6 +1445,115 @@ int32_t inctrl_scorer_warm_up(const struct inctrl_scorer *scorer,
  * affected.
  */
 int32_t inctrl_scorer_close(struct inctrl_scorer **scorer);
+
+/**
+ * Makes a scorer of regions for the banks in slots, which must be of one method with the same options. A slot can be
+ * given to other scorers, too; inctrl_slot_swap() replaces its bank for all of them.
+ *
+ * @param slots `slot_count` slots, at least one; an inspection names them by their places here
+ * @param options as for inctrl_scorer_create_with, or NULL; `capacity` is the number of regions encoded at once
+ * @param scorer receives the scorer, NULL after an error
+ */
+int32_t inctrl_roi_scorer_create(const struct inctrl_engine *engine,
+                                 const struct inctrl_slot *const *slots,
+                                 size_t slot_count,
+                                 const struct inctrl_scorer_options *options,
+                                 struct inctrl_roi_scorer **scorer);
+
+/**
+ * Scores regions of one frame, each against the banks of its inspection. A region that fails does not affect the
+ * others. Maps and regions of results are in pixels of the whole frame. After a call with the same inspections of a
+ * frame of the same format this allocates nothing and takes no lock.
+ *
+ * @param inspections `count` structures, all with the first one's struct_size
+ * @param deadline_us as for inctrl_scorer_score
+ * @param results an array of `result_count` structures, all with the first one's struct_size: one for each slot of the
+ * first inspection, then for each of the second, and so on; after any error their verdict is INCTRL_VERDICT_REVIEW
+ * @param result_count the number of all slots of all inspections
+ * @return INCTRL_OK, or the status of the first region that failed
+ */
+int32_t inctrl_roi_scorer_score(const struct inctrl_roi_scorer *scorer,
+                                const struct inctrl_frame *frame,
+                                const struct inctrl_inspection *inspections,
+                                size_t count,
+                                uint64_t deadline_us,
+                                struct inctrl_result *results,
+                                size_t result_count);
+
+/**
+ * Reads which bank an inspection of the scorer's last call fits best, and by how much.
+ *
+ * @param inspection which inspection of the last call, counted from 0
+ * @param best receives the bank; unchanged after an error, such as for a region that was not scored
+ */
+int32_t inctrl_roi_scorer_best(const struct inctrl_roi_scorer *scorer,
+                               size_t inspection,
+                               struct inctrl_best_bank *best);
+
+/**
+ * Reads one output of a result of the scorer's last call, as inctrl_scorer_output does.
+ *
+ * @param result which result of the last call, counted from 0
+ * @param value receives the number; NaN after an error, or if that result has no score
+ */
+int32_t inctrl_roi_scorer_output(const struct inctrl_roi_scorer *scorer, size_t result, const char *name, float *value);
+
+/**
+ * Closes a scorer of regions and sets the variable to NULL, as inctrl_scorer_close does.
+ */
+int32_t inctrl_roi_scorer_close(struct inctrl_roi_scorer **scorer);
+
+/**
+ * Begins to append images to the bank in `slot`. INCTRL_ERROR_ARGUMENT for a bank of a method that mixes its images
+ * ("patchcore" with a coreset), and for limits that do not hold for a longer bank.
+ *
+ * @param options may be freed afterwards; NULL for no cap and INCTRL_LIMITS_KEEP
+ * @param appender receives the appender, NULL after an error
+ */
+int32_t inctrl_appender_create(const struct inctrl_engine *engine,
+                               const struct inctrl_slot *slot,
+                               const struct inctrl_append_options *options,
+                               struct inctrl_appender **appender);
+
+/**
+ * Appends one normal image: encodes it, makes the longer bank and puts it into the slot, for all its scorers from their
+ * next frame on. After an error the slot keeps its bank, and the image is forgotten. INCTRL_ERROR_ARGUMENT where the cap
+ * on rows has no room for it, or another bank was put into the slot since the appender was made.
+ *
+ * @param done receives what became of the image, or NULL
+ */
+int32_t inctrl_appender_append(const struct inctrl_appender *appender,
+                               const struct inctrl_frame *frame,
+                               struct inctrl_appended *done);
+
+/**
+ * Appends one normal image, and gives the longer bank limits from good images, as inctrl_bank_calibrate does, before it
+ * is put into the slot. This scores each of them.
+ *
+ * @param good good images in host memory: an array of `count` structures, all with the first one's struct_size; the
+ * appender's region of each counts
+ * @param max_false_reject between 0 and 1, such as 0.01
+ * @param done receives what became of the image, or NULL
+ */
+int32_t inctrl_appender_append_calibrated(const struct inctrl_appender *appender,
+                                          const struct inctrl_frame *frame,
+                                          const struct inctrl_frame *good,
+                                          size_t count,
+                                          double max_false_reject,
+                                          struct inctrl_appended *done);
+
+/**
+ * The bank that the appender put into the slot last, or began with: to save it.
+ *
+ * @param bank receives the bank, NULL after an error; close it as any other
+ */
+int32_t inctrl_appender_bank(const struct inctrl_appender *appender, struct inctrl_bank **bank);
+
+/**
+ * Closes an appender and sets the variable to NULL. Closing NULL does nothing. An appender that another thread is using
+ * stays open, with INCTRL_ERROR_BUSY. Its slot keeps its bank.
+ */
+int32_t inctrl_appender_close(struct inctrl_appender **appender);
 
 /**
  * Reads a scorer's health. Any thread may call this, even while another one scores.

@@ -135,6 +135,7 @@ inline inctrl_result unscored() noexcept {
     result.reason = INCTRL_REASON_ERROR;
     result.score = result.holistic = result.patch_max = std::numeric_limits<float>::quiet_NaN();
     result.image_residual = result.text_prior = result.score;
+    result.p_value = result.scaled = result.score;
     result.map_x = result.map_y = result.map_width = result.map_height = std::numeric_limits<double>::quiet_NaN();
     return result;
 }
@@ -236,6 +237,7 @@ struct BankOptions {
     std::optional<std::int32_t> fit;       // one of INCTRL_FIT_*
     std::vector<std::string> options;      // of the method or of tiles, each "name=value"
     const inctrl_frame *mask = nullptr;    // pixels to ignore
+    const inctrl_roi *roi = nullptr;       // the region of each frame that the bank is for
 };
 
 /// The normal images of a class, encoded. It never changes.
@@ -255,6 +257,7 @@ class Bank {
         given.mask = options.mask;
         given.has_fit = options.fit ? 1 : 0;
         given.fit = options.fit.value_or(0);
+        given.roi = options.roi;
         inctrl_bank *handle = nullptr;
         check(inctrl_bank_build_with(engine.get(), &given, frames.data(), frames.size(), &handle));
         return Bank(handle);
@@ -320,12 +323,42 @@ class Bank {
         return present != 0 ? std::optional<inctrl_thresholds>(limits) : std::nullopt;
     }
 
+    /// The bank with limits from good images; see inctrl_bank_calibrate.
+    Bank calibrate(const Engine &engine, const std::vector<inctrl_frame> &frames, double max_false_reject = 0.01,
+                   const inctrl_roi *roi = nullptr) const {
+        inctrl_bank *handle = nullptr;
+        check(inctrl_bank_calibrate(engine.get(), get(), frames.data(), frames.size(), roi, max_false_reject, &handle));
+        return Bank(handle);
+    }
+
+    /// What its limits were computed from, if they were.
+    std::optional<inctrl_calibration> calibration() const {
+        auto found = sized<inctrl_calibration>();
+        std::int32_t present = 0;
+        check(inctrl_bank_calibration(get(), &found, &present));
+        return present != 0 ? std::optional<inctrl_calibration>(found) : std::nullopt;
+    }
+
+    /// How often a good part scores this high or higher; NaN without a calibration.
+    double p_value(float score) const noexcept { return inctrl_bank_p_value(get(), score); }
+
+    /// Each of its images against the others, one check for each frame; see inctrl_bank_report. `report` may have room
+    /// for the mean map.
+    std::vector<inctrl_prompt_check> report(const Engine &engine, const std::vector<inctrl_frame> &frames,
+                                            inctrl_report *report = nullptr, const inctrl_roi *roi = nullptr) const {
+        std::vector<inctrl_prompt_check> checks(frames.size(), sized<inctrl_prompt_check>());
+        check(inctrl_bank_report(engine.get(), get(), frames.data(), frames.size(), roi, checks.data(), report));
+        return checks;
+    }
+
+    std::size_t rows() const noexcept { return inctrl_bank_rows(get()); }
     std::string id() const { return detail::text(inctrl_bank_id(get())); }
     std::string class_name() const { return detail::text(inctrl_bank_class_name(get())); }
     std::size_t prompts() const noexcept { return inctrl_bank_prompts(get()); }
     const inctrl_bank *get() const noexcept { return handle_.get(); }
 
   private:
+    friend class Appender;
     explicit Bank(inctrl_bank *handle) noexcept : handle_(handle) {}
 
     Bank with(const inctrl_thresholds *limits) const {
@@ -532,6 +565,117 @@ class Scorer {
 
   private:
     detail::Handle<inctrl_scorer, inctrl_scorer_close> handle_;
+};
+
+/// A region of a frame and the slots, by their places, that it is compared with; all slots if there are none.
+struct Inspection {
+    std::optional<inctrl_roi> roi;               // the whole frame if not set
+    std::vector<std::size_t> slots;              // places in the list that the scorer was made with
+    std::optional<inctrl_thresholds> thresholds; // in place of the limits of the banks
+};
+
+/// Scores regions of a frame, each against several banks after one encoding; one for each thread or camera.
+class RoiScorer {
+  public:
+    RoiScorer(const Engine &engine, const std::vector<const Slot *> &slots, std::size_t capacity = 1)
+        : RoiScorer(engine, slots, options(capacity)) {}
+
+    /// `options` is `sized<inctrl_scorer_options>()` with the fields that you set.
+    RoiScorer(const Engine &engine, const std::vector<const Slot *> &slots, const inctrl_scorer_options &options)
+        : slots_(slots.size()) {
+        std::vector<const inctrl_slot *> handles;
+        for (const auto *slot : slots) {
+            handles.push_back(slot == nullptr ? nullptr : slot->get());
+        }
+        inctrl_roi_scorer *handle = nullptr;
+        check(inctrl_roi_scorer_create(engine.get(), handles.data(), handles.size(), &options, &handle));
+        handle_.reset(handle);
+    }
+
+    /// Scores the regions into `results`: one for each slot of the first, then for each of the second, and so on. Returns
+    /// the status of the first region that failed. Throws only std::bad_alloc, and only if there were never so many.
+    std::int32_t score(const inctrl_frame &frame, const std::vector<Inspection> &inspections, Results &results,
+                       std::uint64_t deadline_us = 0) {
+        asked_.clear();
+        std::size_t count = 0;
+        for (const auto &one : inspections) {
+            auto asked = sized<inctrl_inspection>();
+            asked.slots = one.slots.empty() ? nullptr : one.slots.data();
+            asked.slot_count = one.slots.size();
+            asked.thresholds = one.thresholds ? &*one.thresholds : nullptr;
+            asked.has_roi = one.roi ? 1 : 0;
+            asked.roi = one.roi.value_or(inctrl_roi{});
+            asked_.push_back(asked);
+            count += one.slots.empty() ? slots_ : one.slots.size();
+        }
+        results.resize(count);
+        return inctrl_roi_scorer_score(get(), &frame, asked_.data(), asked_.size(), deadline_us, results.raw(), count);
+    }
+
+    /// Which bank an inspection of the last call fits best, and by how much.
+    inctrl_best_bank best(std::size_t inspection) const {
+        auto best = sized<inctrl_best_bank>();
+        check(inctrl_roi_scorer_best(get(), inspection, &best));
+        return best;
+    }
+
+    /// An output of a result of the last call, by its name in the method.
+    float output(std::size_t result, const std::string &name) const {
+        float value = 0;
+        check(inctrl_roi_scorer_output(get(), result, name.c_str(), &value));
+        return value;
+    }
+
+    const inctrl_roi_scorer *get() const noexcept { return handle_.get(); }
+
+  private:
+    static inctrl_scorer_options options(std::size_t capacity) {
+        auto options = sized<inctrl_scorer_options>();
+        options.capacity = capacity;
+        return options;
+    }
+
+    std::size_t slots_;
+    std::vector<inctrl_inspection> asked_;
+    detail::Handle<inctrl_roi_scorer, inctrl_roi_scorer_close> handle_;
+};
+
+/// Appends images to the bank of a slot while scorers use it; see inctrl_appender_create.
+class Appender {
+  public:
+    /// `options` is `sized<inctrl_append_options>()` with the fields that you set.
+    Appender(const Engine &engine, const Slot &slot,
+             const inctrl_append_options &options = sized<inctrl_append_options>()) {
+        inctrl_appender *handle = nullptr;
+        check(inctrl_appender_create(engine.get(), slot.get(), &options, &handle));
+        handle_.reset(handle);
+    }
+
+    inctrl_appended append(const inctrl_frame &frame) const {
+        auto done = sized<inctrl_appended>();
+        check(inctrl_appender_append(get(), &frame, &done));
+        return done;
+    }
+
+    /// With limits from good images before the longer bank is used.
+    inctrl_appended append_calibrated(const inctrl_frame &frame, const std::vector<inctrl_frame> &good,
+                                      double max_false_reject = 0.01) const {
+        auto done = sized<inctrl_appended>();
+        check(inctrl_appender_append_calibrated(get(), &frame, good.data(), good.size(), max_false_reject, &done));
+        return done;
+    }
+
+    /// The bank that it put into the slot last, to save it.
+    Bank bank() const {
+        inctrl_bank *handle = nullptr;
+        check(inctrl_appender_bank(get(), &handle));
+        return Bank(handle);
+    }
+
+    const inctrl_appender *get() const noexcept { return handle_.get(); }
+
+  private:
+    detail::Handle<inctrl_appender, inctrl_appender_close> handle_;
 };
 
 } // namespace inctrl

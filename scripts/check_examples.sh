@@ -30,6 +30,7 @@ cpp=(g++ "${strict[@]}" -std=c++17)
 "${c[@]}" "$root/examples/c/score_pnm.c" "${flags[@]}" -o "$work/score_pnm"
 "${c[@]}" "$root/tests/clients/stranger.c" "${flags[@]}" -o "$work/stranger"
 "${cpp[@]}" "$root/examples/cpp/camera_loop.cpp" "${flags[@]}" -pthread -o "$work/camera_loop"
+"${cpp[@]}" "$root/examples/cpp/products.cpp" "${flags[@]}" -o "$work/products"
 # A second unit with the header in it: whatever is defined twice does not link.
 echo '#include <inctrl.hpp>' > "$work/second.cpp"
 "${cpp[@]}" "$root/tests/clients/everything.cpp" "$work/second.cpp" "${flags[@]}" -o "$work/everything"
@@ -65,6 +66,7 @@ elif [ $? -ne 1 ]; then
 fi
 grep -q "absent" "$work/error"
 "${check[@]}" "$work/camera_loop" "$weights" 5
+"${check[@]}" "$work/products" "$weights"
 "${check[@]}" "$work/stranger" "$weights" "$work/2.safetensors" "$work/c" | tee "$work/c/said"
 "${check[@]}" "$work/everything" "$weights" "$work/cpp" | tee "$work/cpp/said"
 # Both draw the same pictures: pictures, bank and the bits of the score are the same.

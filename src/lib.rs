@@ -94,8 +94,9 @@ pub use backend::Precision;
 pub use bank::{BankId, BankInfo, PromptBank};
 pub use calibration::Thresholds;
 pub use engine::{
-    AnomalyMap, BankBuilder, BankSize, BankSpec, Deadline, Decision, Device, Engine, EngineOptions, Late, Latencies,
-    MultiBankScorer, Reason, Region, Score, Scorer, SharedBank, StageTimes, Verdict,
+    AfterImage, AnomalyMap, AppendOptions, Appended, Appender, BankBuilder, BankReport, BankSize, BankSpec, BestBank,
+    Deadline, Decision, Device, Engine, EngineOptions, Inspection, Late, Latencies, MultiBankScorer, PromptCheck,
+    Reason, Region, ReportedPrompt, RoiScorer, Score, Scorer, SharedBank, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use image::{AnyFrame, DepthDoubt, DeviceFrame, Frame, IgnoreMask, Image, PixelFormat, Roi, WhiteLevel};

@@ -26,6 +26,8 @@ mod counting;
 mod emulator;
 #[path = "common/larger.rs"]
 mod larger;
+#[path = "counting/rois.rs"]
+mod rois;
 
 use counting::ALLOCATIONS;
 
@@ -59,6 +61,7 @@ fn main() {
     larger::write(&dino, DINO, 1, 12.0);
     MASKS.iter().for_each(|mask| grids_in_turn(&dino, Device::Cpu, mask, on_cpu.min(2000)));
     tiles(&dino, Device::Cpu, on_cpu.min(500));
+    rois::check(&dino, Device::Cpu, on_cpu.min(500));
     memory_is_what_is_estimated(folder.path());
     every_method(&weights, Device::Cpu, on_cpu.min(2000), &METHODS);
     let resnet = folder.path().join("resnet.safetensors");
@@ -74,6 +77,7 @@ fn main() {
             every_method(&weights, Device::Cuda(0), emulated.min(100), &METHODS);
             every_method(&resnet, Device::Cuda(0), emulated.min(60), &ON_RESNETS);
             through_c(&weights, Device::Cuda(0), emulated);
+            rois::check(&dino, Device::Cuda(0), emulated.min(40));
         }
         Err(reason) => println!("SKIP: no emulated GPU: {reason}"),
     }

@@ -8,7 +8,9 @@ use super::prompt_facts::PromptsShown;
 use crate::backend::BankTensor;
 use crate::backend::cpu::Cpu;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::Frame;
 use crate::methods::{BankContent, Fitting, Method, NamedTensor, Prompt};
+use crate::pictures::PictureId;
 
 /// Lets the method make `count` contents of what the prompts contribute to each, `prompts[k][content]`.
 ///
@@ -93,6 +95,25 @@ impl PromptBank {
         let shown = PromptsShown::of(&places.iter().map(|&k| self.prompt_facts(k)).collect::<Vec<_>>());
         let header = Header { prompts, thresholds: None, calibration: None, shown, ..self.header.clone() };
         Self::new(self.setup.clone(), header, contents, self.mask.clone())
+    }
+
+    /// The index of a prompt, with the image `frame`, and the bank without it and its copies.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] if the image is not a prompt of the bank, there is no other prompt, or the method cannot
+    /// separate its prompts.
+    pub fn without(&self, frame: Frame<'_>) -> Result<(usize, PromptBank)> {
+        let places: Vec<usize> = PictureId::prompt_places(frame, self.prompt_hashes())?.collect();
+        let Some(&place) = places.first() else {
+            let message = "the image is not a prompt of the bank: its pixels differ from all prompts";
+            return Err(Error::new(ErrorKind::Argument, message));
+        };
+        let others: Vec<usize> = (0..self.prompt_hashes().len()).filter(|k| !places.contains(k)).collect();
+        if others.is_empty() {
+            let message = "the bank has no other prompt to compare with: at least two are needed";
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        Ok((place, self.subset(&others)?))
     }
 
     /// Whether it keeps prompts apart, so that [`PromptBank::subset`] works.

@@ -7,11 +7,13 @@
 //! Version 1 knew only InCTRL, had equally many rows for every prompt, and stored `taps` as `[L, K, N, W]`. Its files
 //! can be read, and are written as version 2.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::Deserialize;
 
+use super::arrivals::Arrivals;
 use super::header::{Header, Positions};
 use super::prompt_bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,8 +30,10 @@ pub(super) const UNTILED: u32 = 2;
 const FIRST_METHOD: &str = "inctrl";
 /// The tensor of an ignore mask's runs, `[runs, 3]` u32: row, first column, end column.
 const RUNS: &str = "ignored_runs";
-/// The one metadata key of a bank file: a checksum, a space, and [`Header`] as JSON.
+/// The metadata key of a bank's header: a checksum, a space, and [`Header`] as JSON.
 const KEY: &str = "inctrl.bank";
+/// The metadata key of [`Arrivals`], as JSON. It is no part of a bank's identity, and older programs pass over it.
+const ARRIVALS: &str = "inctrl.arrivals";
 
 /// What is done, in words.
 const WRITING: &str = "writing a bank";
@@ -119,7 +123,8 @@ pub(super) fn read(file: &[u8]) -> Result<PromptBank> {
     {
         return Err(damaged("the bank's version, its tiles and its positions contradict each other"));
     }
-    Ok(PromptBank::from_file(setup, header, found, contents, mask))
+    let arrivals = arrivals(&metadata, &header)?;
+    Ok(PromptBank::from_file(setup, header, found, contents, mask).with_arrivals(arrivals))
 }
 
 /// The bytes of a bank's file.
@@ -157,7 +162,10 @@ pub(super) fn write(bank: &PromptBank) -> Result<Vec<u8>> {
             Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(internal)?))
         })
         .collect::<Result<Vec<_>>>()?;
-    let metadata = [(KEY.to_owned(), format!("{id} {}", header_json(&header)?))].into();
+    let mut metadata = HashMap::from([(KEY.to_owned(), format!("{id} {}", header_json(&header)?))]);
+    if !bank.arrivals.order().is_empty() {
+        metadata.insert(ARRIVALS.to_owned(), serde_json::to_string(&bank.arrivals).map_err(unwritable)?);
+    }
     safetensors::serialize(views, Some(metadata)).map_err(internal)
 }
 
@@ -224,8 +232,20 @@ fn finish(mut hasher: blake3::Hasher, mask: Option<&IgnoreMask>) -> String {
 }
 
 fn header_json(header: &Header) -> Result<String> {
-    serde_json::to_string(header)
-        .map_err(|error| Error::new(ErrorKind::Internal, "cannot write the bank's header").because(error))
+    serde_json::to_string(header).map_err(unwritable)
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Internal, "cannot write the bank's header").because(error)
+}
+
+/// In which order prompts were appended.
+fn arrivals(metadata: &Metadata, header: &Header) -> Result<Arrivals> {
+    let text = metadata.metadata().as_ref().and_then(|entries| entries.get(ARRIVALS));
+    let Some(text) = text else { return Ok(Arrivals::default()) };
+    let wrong = || damaged("the bank's list of appended prompts is damaged");
+    let found: Arrivals = serde_json::from_str(text).map_err(|error| wrong().because(error))?;
+    if found.fits(&header.prompts) { Ok(found) } else { Err(wrong()) }
 }
 
 /// What the file calls the tensor of a content.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::arrivals::Arrivals;
 use super::contents::fit_each;
 use super::file;
 use super::header::{BankFacts, Header};
@@ -30,6 +31,7 @@ pub struct PromptBank {
     /// What the method keeps: one content, or one for each position of a tile.
     pub(super) contents: Vec<BankContent>,
     pub(super) mask: Option<Arc<IgnoreMask>>,
+    pub(super) arrivals: Arrivals,
 }
 
 /// Identity of a bank: the first 64 bits of a hash of all its content. Displayed as 16 hexadecimal digits.
@@ -109,7 +111,7 @@ impl PromptBank {
         header.options = setup.options().to_header();
         header.rows = contents.iter().flat_map(|content| content.rows.iter().copied()).collect();
         let id = file::identity(&header, &contents, mask.as_deref())?;
-        Ok(PromptBank { header, id, setup, contents, mask })
+        Ok(PromptBank { header, id, setup, contents, mask, arrivals: Arrivals::default() })
     }
 
     /// A bank that was read from a file, with the file's identity.
@@ -120,7 +122,7 @@ impl PromptBank {
         contents: Vec<BankContent>,
         mask: Option<Arc<IgnoreMask>>,
     ) -> Self {
-        PromptBank { header, id, setup, contents, mask }
+        PromptBank { header, id, setup, contents, mask, arrivals: Arrivals::default() }
     }
 
     /// Reads a bank that [`PromptBank::save`] wrote, of this or an earlier version.
@@ -316,7 +318,7 @@ impl PromptBank {
         self.method_entry().outputs()
     }
 
-    fn check_limits(&self, thresholds: &Thresholds) -> Result<()> {
+    pub(crate) fn check_limits(&self, thresholds: &Thresholds) -> Result<()> {
         thresholds.check(&self.method_entry().outputs()[0], &self.method_entry().cells())
     }
 
@@ -333,7 +335,7 @@ impl PromptBank {
         if let Some(thresholds) = &thresholds {
             self.check_limits(thresholds)?;
         }
-        self.with_header(Header { thresholds, calibration: None, ..self.header.clone() })
+        self.with_limits(thresholds, None)
     }
 
     /// The scores of good parts that its thresholds were computed from, if they were.
@@ -353,11 +355,34 @@ impl PromptBank {
                 add prompts that are similar to them";
             Error::new(ErrorKind::Argument, message).because(error)
         })?;
-        self.with_header(Header { thresholds: Some(thresholds), calibration: Some(calibration), ..self.header.clone() })
+        self.with_limits(Some(thresholds), Some(calibration))
     }
 
-    fn with_header(&self, header: Header) -> Result<Self> {
-        Self::new(self.setup.clone(), header, self.contents.clone(), self.mask.clone())
+    /// The same bank with these limits, which hold for all its prompts.
+    pub(crate) fn with_limits(&self, thresholds: Option<Thresholds>, calibration: Option<Calibration>) -> Result<Self> {
+        let header = Header { thresholds, calibration, ..self.header.clone() };
+        let changed = Self::new(self.setup.clone(), header, self.contents.clone(), self.mask.clone())?;
+        Ok(changed.with_arrivals(self.arrivals.limits_set()))
+    }
+
+    /// Content hashes, in hexadecimal, of the prompts that were appended under a cap on rows, oldest first: the first of
+    /// them leaves first ([`crate::BankBuilder::limit_rows`]).
+    pub fn appended(&self) -> &[String] {
+        self.arrivals.order()
+    }
+
+    /// The same bank, whose prompts were appended in this order.
+    pub(crate) fn with_arrivals(self, arrivals: Arrivals) -> Self {
+        PromptBank { arrivals, ..self }
+    }
+
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    /// How many rows all prompts have together: the patches of their views. 0 for banks that do not keep prompts apart.
+    pub fn rows(&self) -> usize {
+        self.header.rows.iter().sum()
     }
 
     /// Hash of the model that it was built with.

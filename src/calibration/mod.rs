@@ -17,6 +17,8 @@
 //! successive frames of a part at rest, count separately, since pixels cannot distinguish them from similar parts.
 //! [`different`](crate::pictures::different) counts how many there are.
 
+mod good_images;
+mod outliers;
 mod thresholds;
 
 use std::collections::HashMap;
@@ -28,6 +30,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::methods::Output;
 use crate::pictures::PictureId;
 
+pub use good_images::GoodImages;
+pub use outliers::{outliers, spread};
 pub use thresholds::Thresholds;
 
 /// How much more often than a reject a good part may be sent to review.

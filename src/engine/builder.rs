@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::device::Session;
 use super::frame_prep::FramePrep;
-use super::shared::Engine;
+use super::growth::Growth;
+use super::held::Held;
 use crate::bank::PromptBank;
 use crate::bank::header::{BankFacts, Positions};
 use crate::bank::prompt_bank::of_class;
@@ -33,21 +34,22 @@ pub struct BankSize {
     pub encodings: usize,
 }
 
-/// Takes the normal images of a class one by one. Made by [`Engine::bank_builder`] or [`Engine::append_to`].
+/// Takes the normal images of a class one by one. Made by [`crate::Engine::bank_builder`] or
+/// [`crate::Engine::append_to`].
 pub struct BankBuilder<'e> {
-    engine: &'e Engine,
+    engine: Held<'e>,
     session: Box<dyn Session>,
-    setup: Setup,
+    pub(super) setup: Setup,
     class: String,
     fit: Fit,
     class_tensors: Vec<NamedTensor>,
     mask: Option<Arc<IgnoreMask>>,
     /// What each normal image contributes to each content of the bank.
-    prompts: Vec<Vec<Prompt>>,
+    pub(super) prompts: Vec<Vec<Prompt>>,
     /// The frames of a bank for each position of a tile, once there is one.
     positions: Option<Positions>,
     /// How each prompt was shown to the model.
-    facts: Vec<PromptFacts>,
+    pub(super) facts: Vec<PromptFacts>,
     prep: FramePrep,
     /// A rotated prompt.
     turned: Vec<u8>,
@@ -55,10 +57,13 @@ pub struct BankBuilder<'e> {
     white: Option<WhiteLevel>,
     /// Whether a 16-bit prompt had no declared white level.
     undeclared: bool,
+    /// How a bank grows that it began with.
+    pub(super) growth: Option<Growth>,
 }
 
 impl<'e> BankBuilder<'e> {
-    pub(super) fn new(engine: &'e Engine, setup: Setup, class: &str, fit: Fit) -> Result<Self> {
+    pub(super) fn new(engine: impl Into<Held<'e>>, setup: Setup, class: &str, fit: Fit) -> Result<Self> {
+        let engine = engine.into();
         // The text tower always runs on the CPU: it runs once per class and is not worth a GPU's memory.
         let method = setup.method();
         let class_tensors = if method.reads_class() {
@@ -67,8 +72,8 @@ impl<'e> BankBuilder<'e> {
             Vec::new()
         };
         Ok(BankBuilder {
-            engine,
             session: engine.session(Some(&setup), 1, 1)?,
+            engine,
             setup,
             class: class.to_owned(),
             fit,
@@ -81,15 +86,17 @@ impl<'e> BankBuilder<'e> {
             turned: Vec::new(),
             white: None,
             undeclared: false,
+            growth: None,
         })
     }
 
-    pub(super) fn from_bank(engine: &'e Engine, bank: &PromptBank) -> Result<Self> {
+    pub(super) fn from_bank(engine: impl Into<Held<'e>>, bank: &PromptBank) -> Result<Self> {
+        let engine = engine.into();
         let all: Vec<usize> = (0..bank.prompt_hashes().len()).collect();
         let (prompts, class_tensors) = bank.take_apart(&all)?;
         Ok(BankBuilder {
-            engine,
             session: engine.session(Some(bank.setup()), 1, 1)?,
+            engine,
             setup: bank.setup().clone(),
             class: bank.class().to_owned(),
             fit: bank.fit(),
@@ -102,6 +109,7 @@ impl<'e> BankBuilder<'e> {
             turned: Vec::new(),
             white: bank.white_level(),
             undeclared: false,
+            growth: Some(Growth::of(bank)),
         })
     }
 
@@ -216,7 +224,7 @@ impl<'e> BankBuilder<'e> {
 
     /// Adds an image as the model sees it, whose views are of `grid`.
     fn add_prepared(&mut self, frame: Frame<'_>, grid: Grid) -> Result<()> {
-        let (engine, mask) = (self.engine, self.mask.clone());
+        let (engine, mask) = (self.engine.clone(), self.mask.clone());
         let (vision, mask) = (&engine.arch().vision, mask.as_deref());
         let (width, height) = (frame.width(), frame.height());
         let (white, undeclared) = (frame.white_level(), frame.is_undeclared());
@@ -361,9 +369,18 @@ impl<'e> BankBuilder<'e> {
         let mut with = Fitting { options: self.setup.options(), cpu: &mut cpu, progress: &mut |_, _| {} };
         let method = self.setup.method();
         let prompt = |views| Ok(Prompt { hash, tensors: method.join_views(views, &mut with)? });
+        let is_new = !self.has(&hash);
         self.prompts.push(found.into_iter().map(prompt).collect::<Result<_>>()?);
         self.facts.push(facts);
+        if let Some(growth) = self.growth.as_mut().filter(|_| is_new) {
+            growth.arrivals.push(hex(&hash));
+        }
         Ok(())
+    }
+
+    /// Whether there is a prompt with this content hash.
+    pub(super) fn has(&self, hash: &[u8; 32]) -> bool {
+        self.prompts.iter().any(|prompt| hash_of(prompt) == *hash)
     }
 
     /// Number of prompts so far.
@@ -389,7 +406,11 @@ impl<'e> BankBuilder<'e> {
     /// # Errors
     /// As [`BankBuilder::finish`].
     pub fn finish_with(&self, mut progress: impl FnMut(usize, usize)) -> Result<PromptBank> {
-        self.bank_of_places((0..self.prompts.len()).collect(), &mut progress)
+        let bank = self.bank_of_places(self.staying()?, &mut progress)?;
+        match &self.growth {
+            Some(growth) => growth.finish(bank),
+            None => Ok(bank),
+        }
     }
 
     /// The bank of those prompts whose content hashes, in hexadecimal, are `hashes`: its bits are those of a bank that
@@ -423,6 +444,15 @@ impl<'e> BankBuilder<'e> {
         let mut cpu = || self.engine.options().text_cpu();
         PromptBank::assemble(self.setup.clone(), facts, self.class_tensors.clone(), prompts, &mut cpu, progress)
     }
+}
+
+/// The content hash of a prompt, of which these are the contributions to each content.
+pub(super) fn hash_of(prompt: &[Prompt]) -> [u8; 32] {
+    prompt.first().map_or([0; 32], |part| part.hash)
+}
+
+pub(super) fn hex(hash: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
 }
 
 /// Encodes the views of a frame one by one; `keep` is called with each view's index and what it contributes to a bank.

@@ -1,5 +1,7 @@
 //! The views of frames of each size, made once.
 
+use std::sync::Arc;
+
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -13,7 +15,7 @@ const SIZES: usize = 32;
 pub(super) struct KeptViews {
     vision: VisionArch,
     /// Width, height, and the views of such frames; the most recently used one is last.
-    kept: Vec<([usize; 2], Look)>,
+    kept: Vec<([usize; 2], Arc<Look>)>,
 }
 
 impl KeptViews {
@@ -41,12 +43,12 @@ impl KeptViews {
     ///
     /// # Errors
     /// As [`PromptBank::look`].
-    pub fn of(&mut self, frame: &AnyFrame<'_>, bank: &PromptBank) -> Result<&Look> {
+    pub fn of(&mut self, frame: &AnyFrame<'_>, bank: &PromptBank) -> Result<&Arc<Look>> {
         let size = [frame.width(), frame.height()];
         match self.kept.iter().rposition(|(kept, _)| *kept == size) {
             Some(at) => self.kept[at..].rotate_left(1),
             None => {
-                let look = bank.look(&self.vision, size[0], size[1])?;
+                let look = Arc::new(bank.look(&self.vision, size[0], size[1])?);
                 if self.kept.len() == SIZES {
                     self.kept.remove(0);
                 }
@@ -56,4 +58,12 @@ impl KeptViews {
         let kept = self.kept.last().map(|(_, look)| look);
         kept.ok_or_else(|| Error::new(ErrorKind::Internal, "no views are kept of a frame"))
     }
+}
+
+/// Whether two banks look at frames alike: with one fit, ignore mask and grid, and in the same tiles.
+pub(super) fn look_alike(a: &PromptBank, b: &PromptBank) -> bool {
+    a.fit() == b.fit()
+        && a.mask() == b.mask()
+        && a.bound_grid() == b.bound_grid()
+        && a.frame_positions() == b.frame_positions()
 }

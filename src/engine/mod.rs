@@ -6,17 +6,23 @@
 //! is built. After that a scorer only runs the image encoder, the nearest-neighbour search and the heads. It allocates
 //! nothing and takes no lock.
 
+mod appender;
 mod batch;
+mod best_bank;
 mod builder;
 mod device;
 mod encoder;
 mod estimate;
 mod frame_prep;
+mod good_images;
+mod growth;
+mod held;
 mod kept_views;
 mod late;
 mod latency;
 mod multi_bank;
 mod pipeline;
+mod roi_scorer;
 mod score;
 mod scorer;
 mod self_test;
@@ -25,15 +31,19 @@ mod shared_bank;
 mod verdict;
 mod workspace;
 
+pub use appender::{AppendOptions, Appended, Appender};
 pub use batch::Batch;
+pub use best_bank::BestBank;
 pub use builder::{BankBuilder, BankSize};
 pub use device::{DeviceBank, Session};
 pub use encoder::{Encoder, Features, Reference};
 pub use estimate::{model_bytes, model_bytes_on_device};
+pub use good_images::{AfterImage, BankReport, PromptCheck, ReportedPrompt};
 pub use late::{Deadline, Late};
 pub use latency::Latencies;
 pub use multi_bank::MultiBankScorer;
 pub use pipeline::{HostFeatures, Pipeline, StageTimes};
+pub use roi_scorer::{Inspection, RoiScorer};
 pub use score::{AnomalyMap, Score};
 pub use scorer::Scorer;
 pub use shared::{BankSpec, Device, Engine, EngineOptions};

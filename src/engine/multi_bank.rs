@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Score;
 use super::batch::{Batch, ManyBanks};
 use super::device::{DeviceBank, HasSession, Model, Session, on_lent};
 use super::kept_views::KeptViews;
 use super::shared_bank::{LoadedBank, upload};
 use super::verdict::Regions;
+use super::{BestBank, Score};
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -123,6 +123,11 @@ impl MultiBankScorer {
         &self.banks
     }
 
+    /// Which bank the last image fits best, and by how much.
+    pub fn best(&self) -> Option<BestBank> {
+        BestBank::among(&self.scores)
+    }
+
     /// Scores one image against each bank.
     ///
     /// # Errors
@@ -136,7 +141,8 @@ impl MultiBankScorer {
     fn run(&mut self, frame: AnyFrame<'_>) -> Result<()> {
         let MultiBankScorer { batch, banks, loaded, groups, members, views, regions, scores } = self;
         let (bank, patch, size) = (&banks[0], views.patch(&banks[0]), [frame.width(), frame.height()]);
-        let Look { views, tiled } = views.of(&frame, bank)?;
+        let look = views.of(&frame, bank)?;
+        let Look { views, tiled } = &**look;
         let Some(view) = views.first() else { return Ok(()) };
         let grid = view.grid(patch);
         if batch.begin(grid)? {
@@ -160,7 +166,7 @@ impl MultiBankScorer {
             |seen| doubts.extend(banks.iter().map(|bank| seen.depth_doubt_beside(bank.white_level()))),
             &mut |view, slot, values, map| match tiled {
                 Some(tiled) => scores[slot].add_tile(tiled, view, values, map),
-                None => scores[slot].fill(values, map, &loaded[slot], regions),
+                None => scores[slot].fill(values, map, loaded[slot].judge(), regions),
             },
         );
         found.map_err(|error| match tiled {
@@ -170,7 +176,7 @@ impl MultiBankScorer {
         for ((score, loaded), doubt) in scores.iter_mut().zip(loaded.iter()).zip(doubts) {
             score.depth_doubt = doubt;
             if let Some(tiled) = tiled {
-                score.finish_tiles(tiled, loaded, regions);
+                score.finish_tiles(tiled, loaded.judge(), regions);
             }
         }
         Ok(())

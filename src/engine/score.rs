@@ -4,6 +4,7 @@ use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
 use super::{Decision, Region};
 use crate::bank::BankId;
+use crate::calibration::{Thresholds, scaled};
 use crate::error::Result;
 use crate::image::DepthDoubt;
 use crate::memory;
@@ -39,6 +40,11 @@ pub struct Score {
     pub ignored: Vec<bool>,
     /// Why the model may have seen the image at a wrong brightness, where the range of its values is in doubt.
     pub depth_doubt: Option<DepthDoubt>,
+    /// How often a good part scores this high or higher; none where the bank has no calibration.
+    pub p_value: Option<f64>,
+    /// The score on a scale from 0 to 1 with 0.5 at the limit `reject`, on which scores of different banks can be
+    /// compared; none where there are no limits.
+    pub scaled: Option<f32>,
     /// The bank that it was scored against.
     pub bank: BankId,
     /// The generation of that bank in its slot, counted from 1.
@@ -83,6 +89,8 @@ impl Score {
             regions: Vec::new(),
             ignored: Vec::new(),
             depth_doubt: None,
+            p_value: None,
+            scaled: None,
             bank: BankId::default(),
             generation: 0,
         };
@@ -156,10 +164,10 @@ impl Score {
 
     /// Copies the outputs and the map of an image. Rounding leaves some a little outside their ranges, such as ±1e-7
     /// for residuals of identical patches. They are clamped.
-    pub(super) fn fill(&mut self, values: &[f32], map: &[f32], loaded: &LoadedBank, regions: &mut Regions) {
+    pub(super) fn fill(&mut self, values: &[f32], map: &[f32], judge: Judge<'_>, regions: &mut Regions) {
         self.keep(values);
         self.map.cells.iter_mut().zip(map).for_each(|(cell, m)| *cell = m.max(0.0));
-        self.judge(loaded, regions);
+        self.judge(judge, regions);
     }
 
     /// Copies the cells that the image's map takes from a tile, and the outputs of the tile if its score is the largest
@@ -180,7 +188,7 @@ impl Score {
 
     /// Decides when all tiles are added. The largest cell is that of the whole map, and may be in another tile than the
     /// score. All outputs of squares are means.
-    pub(super) fn finish_tiles(&mut self, tiled: &Tiled, loaded: &LoadedBank, regions: &mut Regions) {
+    pub(super) fn finish_tiles(&mut self, tiled: &Tiled, judge: Judge<'_>, regions: &mut Regions) {
         if tiled.layout.is_of_squares() {
             let all: usize = tiled.tiles.iter().map(|tile| tiled.layout.times(*tile)).sum();
             self.values.iter_mut().for_each(|value| *value /= all as f32);
@@ -192,7 +200,7 @@ impl Score {
                 *value = clamped(largest, output);
             }
         }
-        self.judge(loaded, regions);
+        self.judge(judge, regions);
     }
 
     fn keep(&mut self, values: &[f32]) {
@@ -202,15 +210,24 @@ impl Score {
         self.score = self.values.first().copied().unwrap_or(f32::NAN);
     }
 
-    fn judge(&mut self, loaded: &LoadedBank, regions: &mut Regions) {
+    fn judge(&mut self, Judge { loaded, limits }: Judge<'_>, regions: &mut Regions) {
         (self.bank, self.generation) = (loaded.id, loaded.generation);
+        self.p_value = loaded.bank.calibration().map(|calibration| calibration.p_value(self.score));
+        self.scaled = limits.zip(self.names.first()).map(|(limits, range)| scaled(self.score, limits.reject, range));
         self.regions.clear();
-        self.decision = loaded.bank.thresholds().map(|thresholds| {
+        self.decision = limits.map(|thresholds| {
             let size = [self.width, self.height];
             regions.find(&self.map, &self.ignored, thresholds.cell, size, &mut self.regions);
             Decision::of(self.score, !self.regions.is_empty(), thresholds)
         });
     }
+}
+
+/// A bank and the limits that apply, its own or others.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub loaded: &'a LoadedBank,
+    pub limits: Option<&'a Thresholds>,
 }
 
 /// A value in the range of its output.

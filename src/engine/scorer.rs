@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::batch::Batch;
 use super::device::{HasSession, Session, on_lent};
-use super::kept_views::KeptViews;
+use super::kept_views::{KeptViews, look_alike};
 use super::pipeline::StageTimes;
 use super::shared_bank::LoadedBank;
 use super::verdict::Regions;
@@ -198,12 +198,7 @@ impl Scorer {
         if current.generation == self.loaded.generation {
             return;
         }
-        let (old, new) = (&self.loaded.bank, &current.bank);
-        let differ = old.fit() != new.fit()
-            || old.mask() != new.mask()
-            || old.bound_grid() != new.bound_grid()
-            || old.frame_positions() != new.frame_positions();
-        if differ {
+        if !look_alike(&self.loaded.bank, &current.bank) {
             self.views.clear();
         }
         self.loaded = Arc::clone(&current);
@@ -263,7 +258,7 @@ impl Scorer {
         };
         scored.map_err(|error| error.naming_result(name))?;
         score.depth_doubt = doubt;
-        score.finish_tiles(tiled, loaded, regions);
+        score.finish_tiles(tiled, loaded.judge(), regions);
         Ok(())
     }
 
@@ -295,7 +290,7 @@ impl Scorer {
         }
         together.iter().for_each(|image| grids[*image] = None);
         let scored = batch.score(&[&loaded.devices[0]], &mut |slot, values, map| {
-            scores[together[slot]].fill(values, map, loaded, regions);
+            scores[together[slot]].fill(values, map, loaded.judge(), regions);
         });
         // One image needs no number.
         scored.map_err(|error| match frames.len() {

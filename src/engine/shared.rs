@@ -10,11 +10,11 @@ use super::batch::Batch;
 use super::device::{self, DeviceBank, Model, Session};
 use super::estimate::{self, PipelineSize};
 use super::pipeline;
-use super::{BankBuilder, MultiBankScorer, Scorer, SharedBank};
+use super::{BankBuilder, MultiBankScorer, RoiScorer, Scorer, SharedBank};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
-use crate::backend::{Precision, Role};
+use crate::backend::{MAX_BANKS, Precision, Role};
 use crate::bank::PromptBank;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::AnyFrame;
@@ -313,10 +313,12 @@ impl Engine {
         Ok((setup, fit))
     }
 
-    /// Begins a bank with the prompts of an existing one, so that more can be appended.
+    /// Begins a bank with the prompts of an existing one, so that more can be appended
+    /// ([`BankBuilder::limit_rows`], [`BankBuilder::keep_limits`]).
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Bank`] if the bank was built with another model.
+    /// [`crate::ErrorKind::Bank`] if the bank was built with another model, [`crate::ErrorKind::Argument`] for a method whose
+    /// banks do not keep prompts apart.
     pub fn append_to(&self, bank: &PromptBank) -> Result<BankBuilder<'_>> {
         bank.check_model(self.model_hash(), self.arch())?;
         BankBuilder::from_bank(self, bank)
@@ -355,22 +357,47 @@ impl Engine {
     /// # Errors
     /// As [`Engine::batch_scorer`].
     pub fn scorer_of(&self, slot: &Arc<SharedBank>, capacity: NonZeroUsize) -> Result<Scorer> {
-        if capacity.get() > MAX_CAPACITY {
-            let message = format!("a capacity of {capacity} images: at most {MAX_CAPACITY} are supported");
-            return Err(Error::new(ErrorKind::Argument, message));
-        }
-        if slot.model_hash() != self.model_hash() {
-            let message = format!(
-                "the slot holds banks of model {}, the engine is model {}: make the slot with this engine",
-                slot.model_hash(),
-                self.model_hash()
-            );
-            return Err(Error::new(ErrorKind::Bank, message));
-        }
+        check_capacity(capacity)?;
+        self.check_slot(slot)?;
         let (bank, _) = slot.current();
         let views = views_of(&bank, capacity);
         let session = self.session(Some(bank.setup()), views, views)?;
         Scorer::new(session, self.arch(), Arc::clone(slot), capacity.get())
+    }
+
+    /// Makes a scorer that scores regions of a frame, each against whichever of the banks in `slots` a call names, and
+    /// encodes up to `capacity` regions at once. Scores do not depend on `capacity`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Argument`] for no slots; [`crate::ErrorKind::Bank`] for slots of different methods, options or
+    /// tiles; otherwise as [`Engine::batch_scorer`].
+    pub fn roi_scorer(&self, slots: &[Arc<SharedBank>], capacity: NonZeroUsize) -> Result<RoiScorer> {
+        check_capacity(capacity)?;
+        let Some(first) = slots.first() else {
+            return Err(Error::new(ErrorKind::Argument, "no slots with banks were given: at least one is needed"));
+        };
+        let (bank, _) = first.current();
+        for slot in slots {
+            self.check_slot(slot)?;
+            bank.setup().check_same(slot.current().0.setup(), "the scorer's other slots")?;
+        }
+        let views = views_of(&bank, capacity);
+        // As many results at once as there are banks in one comparison.
+        let results = views.max(slots.len().min(MAX_BANKS));
+        let session = self.session(Some(bank.setup()), views, results)?;
+        RoiScorer::new(session, self.arch(), slots, results)
+    }
+
+    fn check_slot(&self, slot: &SharedBank) -> Result<()> {
+        if slot.model_hash() == self.model_hash() {
+            return Ok(());
+        }
+        let message = format!(
+            "the slot holds banks of model {}, the engine is model {}: make the slot with this engine",
+            slot.model_hash(),
+            self.model_hash()
+        );
+        Err(Error::new(ErrorKind::Bank, message))
     }
 
     /// Makes a scorer that scores each image against all of `banks`.
@@ -450,6 +477,14 @@ impl Engine {
         let own = setup.map_or(0, |setup| setup.method().slot_bytes(self.arch(), setup.options(), patches));
         Ok((grid, bytes.saturating_add(rounded).saturating_add(own.saturating_mul(slots))))
     }
+}
+
+fn check_capacity(capacity: NonZeroUsize) -> Result<()> {
+    if capacity.get() <= MAX_CAPACITY {
+        return Ok(());
+    }
+    let message = format!("a capacity of {capacity} images: at most {MAX_CAPACITY} are supported");
+    Err(Error::new(ErrorKind::Argument, message))
 }
 
 /// The views that a scorer of `capacity` images encodes at once.

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 
 use super::device::{DeviceBank, Model};
+use super::score::Judge;
 use crate::bank::{BankId, PromptBank};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory;
 use crate::process::{self, Origin};
 use crate::view::Grid;
@@ -38,6 +39,13 @@ pub(super) struct LoadedBank {
     pub generation: u64,
 }
 
+impl LoadedBank {
+    /// The bank with its own limits.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge { loaded: self, limits: self.bank.thresholds() }
+    }
+}
+
 struct Swaps {
     generation: u64,
     retired: Vec<Arc<LoadedBank>>,
@@ -67,12 +75,28 @@ impl SharedBank {
     /// [`crate::ErrorKind::Device`] where the device has not enough memory for it. After an error the old bank stays in
     /// use.
     pub fn swap(&self, bank: Arc<PromptBank>) -> Result<u64> {
+        self.exchange(bank, None)
+    }
+
+    /// [`SharedBank::swap`], if the current bank is that of generation `expected`.
+    ///
+    /// # Errors
+    /// As [`SharedBank::swap`]; [`ErrorKind::Argument`] if it is another one.
+    pub(super) fn exchange(&self, bank: Arc<PromptBank>, expected: Option<u64>) -> Result<u64> {
         bank.check_model(&self.model_hash, &self.arch)?;
         bank.check_precision(self.model.precision())?;
         self.current.load().bank.setup().check_same(bank.setup(), "the slot's scorers")?;
         let devices = upload(&*self.model, &bank)?;
         // The guarded data is consistent between any two statements.
         let mut swaps = process::lock(&self.swaps, self.origin, "the slot")?;
+        if let Some(expected) = expected.filter(|expected| *expected != swaps.generation) {
+            let message = format!(
+                "the slot's bank is of generation {}, and {expected} was expected: another bank was put into the slot in the \
+                 meantime; begin again with that bank",
+                swaps.generation
+            );
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
         swaps.generation += 1;
         let generation = swaps.generation;
         let replaced = self.current.swap(Arc::new(LoadedBank { id: bank.bank_id(), bank, devices, generation }));

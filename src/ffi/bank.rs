@@ -5,14 +5,15 @@ use std::mem::offset_of;
 use std::sync::Arc;
 
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, slice, string, write};
+use super::calibration::optional_roi;
 use super::engine::{c_string, inctrl_engine};
-use super::frame::{self, frames, inctrl_frame};
+use super::frame::{self, frames, inctrl_frame, inctrl_roi};
 use super::log::{INCTRL_LOG_WARNING, log};
 use super::status::{Failure, Outcome, guard};
 use crate::bank::PromptBank;
 use crate::calibration::Thresholds;
 use crate::engine::{BankBuilder, BankSpec};
-use crate::image::IgnoreMask;
+use crate::image::{IgnoreMask, Roi};
 use crate::view::Fit;
 
 /// Fit: the shorter side fills the model's input and the ends of the longer side are cut off, as published. Pixels
@@ -70,9 +71,13 @@ pub(super) struct Shared {
 handle!(inctrl_bank, Shared, 2, "bank");
 
 impl inctrl_bank {
-    fn new(bank: PromptBank) -> Self {
+    pub(super) fn new(bank: PromptBank) -> Self {
+        Self::shared(Arc::new(bank))
+    }
+
+    pub(super) fn shared(bank: Arc<PromptBank>) -> Self {
         let (id, class_name) = (c_string(bank.id()), c_string(bank.class()));
-        Shared { bank: Arc::new(bank), id, class_name }.into()
+        Shared { bank, id, class_name }.into()
     }
 }
 
@@ -80,7 +85,12 @@ impl inctrl_bank {
 ///
 /// # Safety
 /// As [`frames`].
-unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, count: usize) -> Outcome<inctrl_bank> {
+unsafe fn finish(
+    mut builder: BankBuilder<'_>,
+    pointer: *const inctrl_frame,
+    count: usize,
+    roi: Option<Roi>,
+) -> Outcome<inctrl_bank> {
     builder.expect(count)?;
     let mut added = Ok(());
     // SAFETY: as of this function.
@@ -88,7 +98,7 @@ unsafe fn finish(mut builder: BankBuilder<'_>, pointer: *const inctrl_frame, cou
         frames(pointer, count, |i, frame| {
             if added.is_ok() {
                 added = frame
-                    .and_then(|frame| Ok(builder.add(frame)?))
+                    .and_then(|frame| Ok(builder.add(roi.map_or(Ok(frame), |roi| frame.region(roi))?)?))
                     .map_err(|failure| Failure { text: format!("normal image {i}: {}", failure.text), ..failure });
             }
         })
@@ -113,6 +123,13 @@ fn warn_of_unseen(bank: &PromptBank) {
                 fit.remedy()
             ),
         );
+    }
+}
+
+impl inctrl_thresholds {
+    pub(super) fn get(&self) -> Thresholds {
+        let inctrl_thresholds { review, reject, cell, .. } = *self;
+        Thresholds { review, reject, cell }
     }
 }
 
@@ -144,7 +161,7 @@ pub unsafe extern "C" fn inctrl_bank_build(
                 if !mask.is_null() {
                     builder.set_mask(IgnoreMask::from_frame(frame::mask(mask)?)?)?;
                 }
-                finish(builder, frames, count)
+                finish(builder, frames, count, None)
             })
         }
     })
@@ -173,6 +190,9 @@ pub struct inctrl_bank_options {
     pub has_fit: i32,
     /// One of the fits.
     pub fit: i32,
+    /// The region of each frame that the bank is for, as for inctrl_scorer_score_regions, or NULL for the whole frames. A
+    /// mask must have the region's size.
+    pub roi: *const inctrl_roi,
 }
 
 // SAFETY: `repr(C)`, begins with its size; addresses and integers, which any bits are.
@@ -238,7 +258,7 @@ pub unsafe extern "C" fn inctrl_bank_build_with(
                 if !options.mask.is_null() {
                     builder.set_mask(IgnoreMask::from_frame(frame::mask(options.mask)?)?)?;
                 }
-                finish(builder, frames, count)
+                finish(builder, frames, count, optional_roi(options.roi))
             })
         }
     })
@@ -258,7 +278,7 @@ pub unsafe extern "C" fn inctrl_bank_append(
 ) -> i32 {
     // SAFETY: handles, structures and variable of the caller's, as the header asks.
     guard(|| unsafe {
-        hand_out(longer, || finish(object(engine)?.engine.append_to(&object(bank)?.bank)?, frames, count))
+        hand_out(longer, || finish(object(engine)?.engine.append_to(&object(bank)?.bank)?, frames, count, None))
     })
 }
 
@@ -317,8 +337,7 @@ pub unsafe extern "C" fn inctrl_bank_with_thresholds(
             hand_out(changed, || {
                 let mut limits = None;
                 if !thresholds.is_null() {
-                    let inctrl_thresholds { review, reject, cell, .. } = read(thresholds)?;
-                    limits = Some(Thresholds { review, reject, cell });
+                    limits = Some(read(thresholds)?.get());
                 }
                 Ok(inctrl_bank::new(object(bank)?.bank.with_thresholds(limits)?))
             })
@@ -370,6 +389,14 @@ pub unsafe extern "C" fn inctrl_bank_class_name(bank: *const inctrl_bank) -> *co
 pub unsafe extern "C" fn inctrl_bank_prompts(bank: *const inctrl_bank) -> usize {
     // SAFETY: a handle of the caller's.
     unsafe { object(bank) }.map_or(0, |bank| bank.bank.prompt_hashes().len())
+}
+
+/// Number of the bank's rows, the patches of the views of all its images, which a cap limits; 0 if `bank` is not a bank,
+/// and for methods that mix their images.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn inctrl_bank_rows(bank: *const inctrl_bank) -> usize {
+    // SAFETY: a handle of the caller's.
+    unsafe { object(bank) }.map_or(0, |bank| bank.bank.rows())
 }
 
 /// Closes a bank and sets the variable to NULL. Closing NULL does nothing. Slots that hold the bank keep it.

@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::abi::{Tagged, Versioned, close, hand_out, handle, object, path, read, string};
 use super::log::{INCTRL_LOG_INFO, log};
@@ -54,7 +55,7 @@ pub struct inctrl_engine {
 
 /// What the handle holds.
 pub(super) struct Opened {
-    pub(super) engine: Engine,
+    pub(super) engine: Arc<Engine>,
     model_hash: CString,
     device: CString,
 }
@@ -99,7 +100,7 @@ pub unsafe extern "C" fn inctrl_engine_open(
                         )));
                     }
                 };
-                let engine = Engine::with(&options)?;
+                let engine = Arc::new(Engine::with(&options)?);
                 log(INCTRL_LOG_INFO, &format!("model {} on {}", engine.model_hash(), engine.device()));
                 Ok(inctrl_engine::from(Opened {
                     model_hash: c_string(engine.model_hash()),

@@ -15,25 +15,32 @@
 )]
 
 mod abi;
+mod appender;
 mod bank;
+mod calibration;
 mod engine;
+mod exclusive;
 mod frame;
 mod health;
 mod log;
 mod places;
 mod result;
+mod roi_scorer;
 mod scorer;
 mod scorer_state;
 mod slot;
 mod status;
 
 pub use abi::{INCTRL_ABI_VERSION, inctrl_abi_version, inctrl_version};
+pub use appender::*;
 pub use bank::*;
+pub use calibration::*;
 pub use engine::*;
 pub use frame::*;
 pub use health::*;
 pub use log::*;
 pub use result::*;
+pub use roi_scorer::*;
 pub use scorer::*;
 pub use slot::*;
 pub use status::*;

@@ -113,6 +113,13 @@ pub struct inctrl_result {
     pub grid_rows: u32,
     /// Columns of the map.
     pub grid_cols: u32,
+    /// How often a good part scores this high or higher, from the bank's calibration; NaN if it has none.
+    pub p_value: f64,
+    /// The score on a scale from 0 to 1 with 0.5 at the limit `reject`, on which scores of different banks can be
+    /// compared; NaN without limits.
+    pub scaled: f32,
+    /// Written as 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, begins with its size; numbers and pointers, which any bits are.
@@ -175,6 +182,7 @@ impl Place {
         }
         (value.generation, value.latency_us, value.bank_id) = (0, 0, [0; 24]);
         (value.grid_rows, value.grid_cols) = (0, 0);
+        (value.p_value, value.scaled, value.reserved) = (f64::NAN, f32::NAN, 0);
         // SAFETY: `new`'s promise.
         unsafe { write(self.pointer, &self.value) }
     }
@@ -225,6 +233,7 @@ impl Place {
         (value.map_x, value.map_y) = (place.x + f64::from(origin.0), place.y + f64::from(origin.1));
         (value.map_width, value.map_height) = (place.width, place.height);
         (value.generation, value.latency_us, value.bank_id) = (score.generation, latency_us, bank_id(score.bank));
+        (value.p_value, value.scaled) = (score.p_value.unwrap_or(f64::NAN), score.scaled.unwrap_or(f32::NAN));
         // SAFETY: `new`'s promise.
         unsafe { write(self.pointer, &self.value) }
     }

@@ -4,14 +4,16 @@ use std::ffi::c_char;
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
 
-use super::abi::{Tagged, Versioned, abandon, close, hand_out, handle, object, read, slice, string};
+use super::abi::{Tagged, Versioned, hand_out, handle, object, read, slice, string};
 use super::engine::inctrl_engine;
+use super::exclusive::close_exclusive;
 use super::frame::{frame, frames, inctrl_frame, inctrl_roi, pixel_format};
 use super::result::inctrl_result;
 use super::scorer_state::{ScorerState, Work, call};
 use super::slot::inctrl_slot;
 use super::status::{Failure, Outcome, guard};
 use crate::engine::Late;
+use crate::methods::Output;
 
 /// Scores frames against the bank of a slot. Make one for each thread or camera. Any thread may use it, but only one at
 /// a time: a second thread gets INCTRL_ERROR_BUSY.
@@ -48,6 +50,16 @@ unsafe impl Versioned for inctrl_scorer_options {
     const FIRST: usize = offset_of!(inctrl_scorer_options, reserved) + size_of::<u32>();
     fn reserved(&self) -> u32 {
         self.reserved
+    }
+}
+
+impl inctrl_scorer_options {
+    pub(super) fn late(&self) -> Outcome<Late> {
+        match self.late {
+            INCTRL_LATE_MARK => Ok(Late::Mark),
+            INCTRL_LATE_REVIEW => Ok(Late::Review),
+            other => Err(Failure::argument(format!("{other} is not a value for `late`: use one of INCTRL_LATE_*"))),
+        }
     }
 }
 
@@ -100,15 +112,7 @@ pub unsafe extern "C" fn inctrl_scorer_create_with(
         unsafe {
             hand_out(scorer, || {
                 let options = read(options)?;
-                let late = match options.late {
-                    INCTRL_LATE_MARK => Late::Mark,
-                    INCTRL_LATE_REVIEW => Late::Review,
-                    other => {
-                        let text = format!("{other} is not a value for `late`: use one of INCTRL_LATE_*");
-                        return Err(Failure::argument(text));
-                    }
-                };
-                create(engine, slot, options.capacity.max(1), late)
+                create(engine, slot, options.capacity.max(1), options.late()?)
             })
         }
     })
@@ -208,23 +212,26 @@ pub unsafe extern "C" fn inctrl_scorer_output(
         let (state, name) = unsafe { (object(scorer)?, string(name, "name of an output")?) };
         let mut entered = state.enter()?;
         let Work { names, outputs, .. } = entered.work();
-        let Some(column) = names.iter().position(|output| output.name == name) else {
-            let known: Vec<&str> = names.iter().map(|output| output.name).collect();
-            return Err(Failure::argument(format!(
-                "the scorer's method has no output `{name}`: it has {}",
-                known.join(", ")
-            )));
-        };
-        let count = outputs.len() / names.len();
-        if result >= count {
-            return Err(Failure::argument(format!(
-                "result {result} was asked for, but the last call had {count}, counted from 0"
-            )));
-        }
+        let found = output_of(names, outputs, result, name)?;
         // SAFETY: as above.
-        unsafe { value.write(outputs[result * names.len() + column]) };
+        unsafe { value.write(found) };
         Ok(())
     })
+}
+
+/// Output `name` of result `result`, of outputs `[results, names]`.
+pub(super) fn output_of(names: &[Output], outputs: &[f32], result: usize, name: &str) -> Outcome<f32> {
+    let Some(column) = names.iter().position(|output| output.name == name) else {
+        let known: Vec<&str> = names.iter().map(|output| output.name).collect();
+        let text = format!("the scorer's method has no output `{name}`: it has {}", known.join(", "));
+        return Err(Failure::argument(text));
+    };
+    let count = outputs.len() / names.len();
+    if result >= count {
+        let text = format!("result {result} was asked for, but the last call had {count}, counted from 0");
+        return Err(Failure::argument(text));
+    }
+    Ok(outputs[result * names.len() + column])
 }
 
 /// Rows and columns of the map of a frame of `width` x `height` pixels with the current bank of the scorer's slot: with
@@ -282,27 +289,6 @@ pub unsafe extern "C" fn inctrl_scorer_warm_up(
 /// affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn inctrl_scorer_close(scorer: *mut *mut inctrl_scorer) -> i32 {
-    guard(|| {
-        if !scorer.is_null() {
-            // SAFETY: a variable of the caller's.
-            let pointer = unsafe { scorer.read() };
-            if !pointer.is_null() {
-                // SAFETY: a handle of the caller's. Whoever is in it is found; nobody may come after.
-                let state = unsafe { object(pointer) }?;
-                match state.enter() {
-                    Ok(entered) => drop(entered),
-                    // The thread that used it at the fork does not exist in the child, and what it was about to change
-                    // cannot be freed.
-                    Err(_) if state.origin.is_parent() => {
-                        // SAFETY: a variable of the caller's, with a handle of a scorer.
-                        unsafe { abandon(scorer) };
-                        return Ok(());
-                    }
-                    Err(busy) => return Err(busy),
-                }
-            }
-        }
-        // SAFETY: a variable of the caller's, whose handle nobody uses.
-        unsafe { close(scorer) }
-    })
+    // SAFETY: a variable of the caller's, with a handle of a scorer that nobody will use any more.
+    guard(|| unsafe { close_exclusive(scorer, |state| &state.work) })
 }

@@ -1,6 +1,5 @@
 //! What a scorer's handle holds, and a call of the hot path.
 
-use std::cell::UnsafeCell;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,24 +8,21 @@ use std::time::{Duration, Instant};
 
 use super::abi::object;
 use super::engine::c_string;
+use super::exclusive::{Entered, Exclusive, SCORER};
 use super::health::Counts;
 use super::log::{INCTRL_LOG_INFO, INCTRL_LOG_WARNING, log};
 use super::places::Places;
 use super::result::{Place, inctrl_result};
 use super::scorer::inctrl_scorer;
-use super::status::{Failure, INCTRL_ERROR_BUSY, Outcome};
+use super::status::{Failure, Outcome};
 use crate::engine::{Deadline, Engine, Late, Scorer, SharedBank};
 use crate::image::AnyFrame;
 use crate::memory;
 use crate::methods::Output;
-use crate::process::Origin;
 
 /// What the handle holds.
 pub(super) struct ScorerState {
-    /// Set while a call uses `work`.
-    busy: AtomicBool,
-    work: UnsafeCell<Work>,
-    pub(super) origin: Origin,
+    pub(super) work: Exclusive<Work>,
     late: Late,
     pub(super) slot: Arc<SharedBank>,
     pub(super) model_hash: CString,
@@ -56,27 +52,9 @@ struct Pending {
     origin: (u32, u32),
 }
 
-// SAFETY: `work` is reached through `enter` alone, which lets one thread in at a time and orders what it did before
-// what the next one sees; `Scorer` is `Send`. `Place` holds pointers of the caller during a call only. All else is
-// `Sync` by itself.
-unsafe impl Sync for ScorerState {}
-
-/// Releases the scorer when it is dropped, even after a panic.
-pub(super) struct Entered<'a>(&'a ScorerState);
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
-    }
-}
-
-impl Entered<'_> {
-    pub(super) fn work(&mut self) -> &mut Work {
-        // SAFETY: the flag was taken by this value and is given back when it is dropped; it is borrowed mutably
-        // meanwhile.
-        unsafe { &mut *self.0.work.get() }
-    }
-}
+// SAFETY: `Place` holds pointers of the caller during a call only, in which one thread has the value; all else is `Send`
+// by itself.
+unsafe impl Send for Work {}
 
 impl ScorerState {
     /// A scorer of the slot's bank that nobody is in.
@@ -89,9 +67,7 @@ impl ScorerState {
             outputs: Vec::new(),
         };
         Ok(ScorerState {
-            busy: AtomicBool::new(false),
-            work: UnsafeCell::new(work),
-            origin: Origin::here(),
+            work: Exclusive::new(work, SCORER),
             late,
             slot: Arc::clone(slot),
             model_hash: c_string(engine.model_hash()),
@@ -102,19 +78,8 @@ impl ScorerState {
     }
 
     /// Keeps other threads out until what it returns is dropped.
-    pub(super) fn enter(&self) -> Outcome<Entered<'_>> {
-        match self.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Ok(Entered(self)),
-            Err(_) => {
-                let text = if self.origin.is_parent() {
-                    "this scorer was in use when the process forked, or another thread is using it: make a scorer \
-                    for each thread of the child process"
-                } else {
-                    "another thread is using this scorer: make a scorer for each thread"
-                };
-                Err(Failure { code: INCTRL_ERROR_BUSY, text: text.into() })
-            }
-        }
+    pub(super) fn enter(&self) -> Outcome<Entered<'_, Work>> {
+        self.work.enter()
     }
 
     /// Scores the frames of `work`, up to the scorer's capacity at a time, into its places.

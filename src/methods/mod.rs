@@ -252,6 +252,21 @@ pub trait Method: Sync {
     /// Bytes that it keeps of a prompt whose views have `cells` cells each.
     fn prompt_bytes(&self, arch: &Arch, options: &Options, cells: usize) -> usize;
 
+    /// How many rows of a bank a prompt makes: the patches of its views.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for a prompt of another method.
+    fn prompt_rows(&self, prompt: &Prompt) -> Result<usize> {
+        let rows = |tensor: &NamedTensor| tensor.shape.len().checked_sub(2).map_or(0, |at| tensor.shape[at]);
+        Ok(prompt.tensors.iter().map(rows).max().unwrap_or(0))
+    }
+
+    /// Whether the score of an image and every cell of its map can only fall when the bank gets more prompts. Limits
+    /// from good images then keep their promise without a new calibration.
+    fn scores_only_fall(&self) -> bool {
+        false
+    }
+
     /// Extra bytes for each slot of a scorer with maps of `cells` cells.
     fn slot_bytes(&self, _arch: &Arch, _options: &Options, _cells: usize) -> usize {
         0

@@ -51,6 +51,7 @@ template <class T> constexpr bool moves_only() {
 }
 static_assert(moves_only<inctrl::Engine>() && moves_only<inctrl::Bank>() && moves_only<inctrl::Slot>());
 static_assert(moves_only<inctrl::Scorer>() && moves_only<inctrl::Result>() && moves_only<inctrl::Results>());
+static_assert(moves_only<inctrl::RoiScorer>() && moves_only<inctrl::Appender>());
 static_assert(!std::is_move_constructible_v<inctrl::Log> && std::is_nothrow_destructible_v<inctrl::Log>);
 
 Picture draw(unsigned seed, bool defect) {

@@ -45,6 +45,9 @@ mod methods;
 #[path = "../ops/mod.rs"]
 mod ops;
 mod queues;
+mod rois;
+#[path = "../common/rois.rs"]
+mod rois_cases;
 mod scores;
 #[path = "../emulator/selftest.rs"]
 mod selftest;

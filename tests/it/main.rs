@@ -26,6 +26,7 @@ macro_rules! on_every_device {
 }
 
 mod anomaly_dino;
+mod appending;
 mod bank_files;
 mod changed_weights;
 mod checkpoints;
@@ -39,6 +40,7 @@ mod external;
 mod ffi;
 mod fuzz;
 mod goldens;
+mod good_images;
 mod grids;
 mod invariance;
 #[path = "../common/larger.rs"]
@@ -50,6 +52,9 @@ mod outliers;
 mod precision;
 mod preprocessing;
 mod resnet;
+mod rois;
+#[path = "../common/rois.rs"]
+mod rois_cases;
 mod rooms;
 mod sameness;
 mod tiles;

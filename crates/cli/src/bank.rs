@@ -1,6 +1,7 @@
 //! `inctrl bank`: build, append, info. `calibrate.rs` has calibrate and report.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -63,8 +64,14 @@ pub struct BuildArgs {
 #[command(after_help = "\
 If an image is bad, the bank does not change.
 
-Example:
-  inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png")]
+With --max-rows the bank has a cap: of the images that were appended under it, the oldest leaves first, with all its rows;
+all others stay. Thresholds do not carry over, as scores change, except with --keep-thresholds: scores of anomaly-dino
+only fall, so that no more good parts are rejected than before; the images that the bank had when it was calibrated then
+stay, too.
+
+Examples:
+  inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png
+  inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png --max-rows 32768 --keep-thresholds")]
 pub struct AppendArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -76,6 +83,12 @@ pub struct AppendArgs {
     normals: Vec<PathBuf>,
     #[command(flatten)]
     depth: DepthArgs,
+    /// The most rows that the bank may have: the patches of the views of all its images
+    #[arg(long, value_name = "N")]
+    max_rows: Option<NonZeroUsize>,
+    /// Keep the thresholds of the bank, for methods whose scores only fall when a bank gets more images
+    #[arg(long)]
+    keep_thresholds: bool,
     /// The file for the longer bank [default: B is replaced]
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
@@ -138,12 +151,20 @@ fn append(args: AppendArgs) -> Result<()> {
     let bank = PromptBank::open(&args.bank)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    let builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
+    let mut builder = engine.append_to(&bank).with_context(|| args.bank.display().to_string())?;
+    args.max_rows.map_or(Ok(()), |most| builder.limit_rows(most.get()))?;
+    if args.keep_thresholds {
+        builder.keep_limits().with_context(|| args.bank.display().to_string())?;
+    }
     let longer = normals::finish(builder, &files, args.depth.white_level, bank.prompt_hashes(), &progress)?;
     let output = args.output.unwrap_or(args.bank);
     longer.save(&output)?;
     drop(progress);
-    if bank.thresholds().is_some() {
+    let left = bank.prompt_hashes().iter().filter(|hash| !longer.prompt_hashes().contains(hash)).count();
+    if left > 0 {
+        say(&format!("note: {left} images that were appended earlier left the bank because of --max-rows"));
+    }
+    if bank.thresholds().is_some() && longer.thresholds().is_none() {
         say("note: thresholds do not carry over to the longer bank: calibrate it again");
     }
     tell(&output, &longer)
@@ -166,8 +187,13 @@ struct Info<'a> {
     /// How many positions of a tile have such tensors of their own; 1 where all share them.
     positions: usize,
     bytes: usize,
+    /// Rows of all prompts, which a cap limits.
+    rows: usize,
     duplicates: usize,
     prompts: &'a [String],
+    /// Those that were appended under a cap on rows, oldest first.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    appended: &'a [String],
     /// Share of each prompt's area that the fit cuts off; empty if nothing is cut off.
     unseen: Vec<f64>,
     /// The largest white level declared for the prompts.
@@ -190,6 +216,8 @@ impl<'a> Info<'a> {
             bytes: sizes.bytes,
             duplicates: sizes.duplicates,
             prompts: bank.prompt_hashes(),
+            rows: bank.rows(),
+            appended: bank.appended(),
             unseen: bank.unseen().collect(),
             white_level: bank.white_level().map(WhiteLevel::get),
         }

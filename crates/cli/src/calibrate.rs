@@ -1,14 +1,12 @@
 //! `inctrl bank calibrate` and `inctrl bank report`: a bank against good images.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use inctrl::calibration::Source;
-use inctrl::{AnomalyMap, PromptBank, Scorer};
+use inctrl::{BankReport, Frame, PromptBank, ReportedPrompt};
 use inctrl_lab::normals::{GoodParts, Opened, distinct, open_all};
-use inctrl_lab::prompt_check::{PromptCheck, leave_one_out, outliers};
 use inctrl_lab::render::{ColourScale, Tile, contact_sheet, write_png};
 use serde::Serialize;
 
@@ -87,7 +85,7 @@ enum ReportFormat {
 
 pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     let progress = Progress::new();
-    let bank = Arc::new(PromptBank::open_without_thresholds(&args.bank)?);
+    let bank = PromptBank::open_without_thresholds(&args.bank)?;
     let images = open_all(&normals::list(&args.normals, &progress)?, args.depth.white_level, &bank)?;
     let good = GoodParts::of(images);
     if good.prompts > 0 {
@@ -97,12 +95,12 @@ pub fn calibrate(args: CalibrateArgs) -> Result<()> {
     good.enough(args.max_false_reject)?;
     progress.step("opening the model");
     let engine = args.model.open()?;
-    let mut scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(good.used.len(), "images scored");
-    let calibrated = good.calibrate(&mut scorer, &bank, args.max_false_reject, engine.precision(), || {
+    let calibrated = good.calibrate(&engine, &bank, args.max_false_reject, || {
         progress.advance();
         Ok(())
-    })?;
+    });
+    let calibrated = calibrated.with_context(|| args.bank.display().to_string())?;
     let output = args.output.unwrap_or(args.bank);
     calibrated.save(&output)?;
     drop(progress);
@@ -159,7 +157,7 @@ struct CellLine {
 }
 
 #[derive(Serialize)]
-struct BankReport<'a> {
+struct Report<'a> {
     bank: &'a str,
     class: &'a str,
     prompts: Vec<PromptLine<'a>>,
@@ -181,7 +179,7 @@ const NAMED: usize = 5;
 
 pub fn report(args: ReportArgs) -> Result<()> {
     let progress = Progress::new();
-    let bank = Arc::new(PromptBank::open(&args.bank)?);
+    let bank = PromptBank::open(&args.bank)?;
     let images = open_all(&normals::list(&args.normals, &progress)?, args.depth.white_level, &bank)?;
     let prompts = images.into_iter().filter(|image| image.prompt).collect();
     let (images, _) = distinct(prompts);
@@ -190,66 +188,64 @@ pub fn report(args: ReportArgs) -> Result<()> {
     }
     progress.step("opening the model");
     let engine = args.model.open()?;
-    let mut scorer: Scorer = engine.scorer(Arc::clone(&bank)).with_context(|| args.bank.display().to_string())?;
     progress.count(images.len(), "prompts scored");
-    let mut checks: Vec<(&Opened<'_>, PromptCheck)> = Vec::new();
-    for opened in &images {
-        let check = leave_one_out(&mut scorer, &bank, opened.frame()).map_err(|error| error.at(&opened.path))?;
-        checks.push((opened, check));
+    let frames: Vec<Frame<'_>> = images.iter().map(Opened::frame).collect();
+    let found = engine.report_with(&bank, &frames, &mut |i, checked| {
+        checked.map_err(|error| error.at(&images[i].path))?;
         progress.advance();
-    }
+        Ok(())
+    });
+    let found = found.with_context(|| args.bank.display().to_string())?;
     drop(progress);
-    let report = BankReport::new(&bank, &checks);
+    let report = Report::new(&bank, &found, &images);
     if let Some(path) = &args.picture {
-        draw(path, &report, &checks)?;
+        draw(path, &found, &images)?;
     }
     result(&match args.format {
         ReportFormat::Json => serde_json::to_string(&report)?,
         ReportFormat::Text => report.text(),
     })?;
-    let copies = bank.info().duplicates;
-    if copies > 0 {
-        say(&format!("note: {copies} of the bank's {} prompts are copies of others", bank.info().prompts));
+    if found.copies > 0 {
+        let (copies, all) = (found.copies, bank.info().prompts);
+        say(&format!("note: {copies} of the bank's {all} prompts are copies of others"));
     }
     say_near_copies(images.iter().map(|image| &image.thumbnail), "each of them scores low because of the others");
-    let missing = (bank.info().prompts - copies).saturating_sub(checks.len());
-    if missing > 0 {
-        say(&format!("note: {missing} prompts of the bank are not among the images"));
+    if found.missing > 0 {
+        say(&format!("note: {} prompts of the bank are not among the images", found.missing));
     }
     Ok(())
 }
 
-impl<'a> BankReport<'a> {
-    fn new(bank: &'a PromptBank, checks: &[(&Opened<'_>, PromptCheck)]) -> Self {
-        let scores: Vec<f32> = checks.iter().map(|(_, check)| check.score.score).collect();
-        let line = |((opened, check), outlier): (&(&Opened<'_>, PromptCheck), bool)| PromptLine {
-            path: opened.path.display().to_string(),
-            hash: &bank.prompt_hashes()[check.place],
-            score: check.score.score,
-            patch_max: check.score.map.largest(),
-            image_residual: check.score.output("image_residual"),
-            outlier,
+impl<'a> Report<'a> {
+    fn new(bank: &'a PromptBank, found: &BankReport, images: &[Opened<'_>]) -> Self {
+        let line = |prompt: &ReportedPrompt| {
+            let score = &prompt.check.score;
+            PromptLine {
+                path: images[prompt.image].path.display().to_string(),
+                hash: &bank.prompt_hashes()[prompt.check.place],
+                score: score.score,
+                patch_max: score.map.largest(),
+                image_residual: score.output("image_residual"),
+                outlier: prompt.outlier,
+            }
         };
-        let grid = checks[0].1.score.map.grid;
-        let maps: Vec<_> = checks.iter().map(|(_, check)| &check.score.map).filter(|map| map.grid == grid).collect();
-        let mean = |cell: usize| {
-            let sum: f64 = maps.iter().map(|map| f64::from(map.cells[cell])).sum();
-            (sum / maps.len() as f64) as f32
+        let mean = &found.mean_map;
+        let cell = |(i, residual): (usize, &f32)| CellLine {
+            row: i / mean.grid.cols,
+            column: i % mean.grid.cols,
+            residual: *residual,
         };
-        let mean_map: Vec<f32> = (0..grid.cells()).map(mean).collect();
-        let mut cells: Vec<CellLine> = (0..grid.cells())
-            .map(|cell| CellLine { row: cell / grid.cols, column: cell % grid.cols, residual: mean_map[cell] })
-            .collect();
+        let mut cells: Vec<CellLine> = mean.cells.iter().enumerate().map(cell).collect();
         cells.sort_by(|a, b| b.residual.total_cmp(&a.residual));
         cells.truncate(NAMED);
-        BankReport {
+        Report {
             bank: bank.id(),
             class: bank.class(),
-            prompts: checks.iter().zip(outliers(&scores)).map(line).collect(),
-            grid: grid.side(),
-            grid_rows: grid.rows,
-            grid_cols: grid.cols,
-            mean_map,
+            prompts: found.prompts.iter().map(line).collect(),
+            grid: mean.grid.side(),
+            grid_rows: mean.grid.rows,
+            grid_cols: mean.grid.cols,
+            mean_map: mean.cells.clone(),
             least_covered: cells,
         }
     }
@@ -279,20 +275,20 @@ impl<'a> BankReport<'a> {
 }
 
 /// Draws every prompt with its map, and the mean map over the first prompt.
-fn draw(path: &Path, report: &BankReport<'_>, checks: &[(&Opened<'_>, PromptCheck)]) -> Result<()> {
+fn draw(path: &Path, found: &BankReport, images: &[Opened<'_>]) -> Result<()> {
     let mut tiles = Vec::new();
-    for ((opened, check), line) in checks.iter().zip(&report.prompts) {
+    for prompt in &found.prompts {
+        let (opened, score) = (&images[prompt.image], &prompt.check.score);
         let name = opened.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let (frame, map) = (opened.frame(), &check.score.map);
-        let title = format!("{:.3} {name}", check.score.score);
-        tiles.push((check.score.score, Tile { frame, map, mask: None, title, anomalous: line.outlier }));
+        let (frame, map) = (opened.frame(), &score.map);
+        let title = format!("{:.3} {name}", score.score);
+        tiles.push((score.score, Tile { frame, map, mask: None, title, anomalous: prompt.outlier }));
     }
     tiles.sort_by(|a, b| b.0.total_cmp(&a.0));
     let order: Vec<_> = tiles.into_iter().map(|(_, tile)| tile).collect();
-    // `checks` is not empty, or there would be no report.
-    let (first, check) = &checks[0];
-    let mean = AnomalyMap { cells: report.mean_map.clone(), ..check.score.map.clone() };
-    let of_all = Tile { frame: first.frame(), map: &mean, mask: None, title: "mean".to_owned(), anomalous: false };
+    // A report has at least one prompt.
+    let first = images[found.prompts[0].image].frame();
+    let of_all = Tile { frame: first, map: &found.mean_map, mask: None, title: "mean".to_owned(), anomalous: false };
     let mut rows = vec![("mean residual against the others".to_owned(), vec![of_all])];
     for (i, tiles) in order.chunks(8).enumerate() {
         let label = if i == 0 { "prompts, highest score first".to_owned() } else { String::new() };

@@ -38,6 +38,7 @@ mod data;
 mod demo;
 mod depth;
 mod eval;
+mod judge;
 mod maps;
 mod method;
 mod model;

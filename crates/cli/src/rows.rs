@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use inctrl::calibration::{Calibration, scaled};
 use inctrl::methods::Output;
-use inctrl::{Decision, DepthDoubt, PromptBank, Region, Thresholds};
+use inctrl::{Decision, DepthDoubt, Region};
 use serde::{Serialize, Serializer};
+
+use super::judge::{Product, Source};
 
 /// Output format.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,7 +30,6 @@ pub struct Row {
 
 /// The numbers of an image, as in [`inctrl::Score`].
 pub struct Numbers {
-    pub score: f32,
     /// Every output of the method, the score first.
     pub outputs: Vec<f32>,
     pub width: usize,
@@ -41,6 +41,14 @@ pub struct Numbers {
     /// Absent where the bank has no thresholds.
     pub decision: Option<Decision>,
     pub regions: Vec<Region>,
+    /// Absent where the bank has no calibration.
+    pub p_value: Option<f64>,
+    /// Absent where the bank has no thresholds.
+    pub scaled: Option<f32>,
+    /// Identity of the bank.
+    pub bank: String,
+    /// The best of several banks.
+    pub product: Option<Product>,
 }
 
 /// The fields of a JSON line and the columns of CSV, in their order.
@@ -58,6 +66,8 @@ struct Record<'a> {
     error: Option<&'a str>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     calibrated: Option<Calibrated>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    best: Option<Best<'a>>,
 }
 
 /// The outputs of a method by name; empty for a query that failed.
@@ -90,6 +100,15 @@ struct Calibrated {
     scaled: Option<f32>,
 }
 
+/// The best of several banks.
+#[derive(Serialize)]
+struct Best<'a> {
+    /// The file of the bank against which the image has the smallest score.
+    product: Option<&'a str>,
+    /// By how much the next bank's is larger.
+    margin: Option<f32>,
+}
+
 /// A region of a JSON line, in pixels of the image.
 #[derive(Serialize)]
 struct RegionRow {
@@ -114,25 +133,29 @@ const CSV_REST: &str = "width,height,verdict,reason,regions,bank,error";
 /// Writes rows in one format.
 pub struct Printer {
     format: Format,
-    /// Identity of the bank, which JSON and CSV repeat in every line.
+    /// Identity of the bank, which JSON and CSV repeat in every line; empty with several banks.
     bank: String,
     /// The method's outputs.
     outputs: &'static [Output],
-    calibration: Option<(Calibration, Thresholds)>,
+    /// Whether a bank has a calibration.
+    calibrated: bool,
+    /// Whether there are several banks.
+    several: bool,
     /// Characters of the table's first column.
     path_width: usize,
 }
 
 impl Printer {
     /// `paths` are the queries' paths, as far as they are known: the table is aligned to the longest.
-    pub fn new<'a>(format: Format, bank: &PromptBank, paths: impl Iterator<Item = &'a Path>) -> Self {
+    pub fn new<'a>(format: Format, banks: &[Source], paths: impl Iterator<Item = &'a Path>) -> Self {
         let path_width = paths.map(|path| printable(&path.to_string_lossy()).chars().count()).max();
-        let calibration = bank.calibration().cloned().zip(bank.thresholds().copied());
+        let several = banks.len() > 1;
         Printer {
             format,
-            bank: bank.id().to_owned(),
-            outputs: bank.outputs(),
-            calibration,
+            bank: if several { String::new() } else { banks[0].bank.id().to_owned() },
+            outputs: banks[0].bank.outputs(),
+            calibrated: banks.iter().any(|source| source.bank.calibration().is_some()),
+            several,
             path_width: path_width.unwrap_or(40).max("path".len()),
         }
     }
@@ -142,13 +165,15 @@ impl Printer {
         match self.format {
             Format::Table => {
                 let names = self.outputs.iter().map(|output| format!("  {:>1$}", output.name, column_width(output)));
-                Some(format!("{:<w$}{}  size", "path", names.collect::<String>(), w = self.path_width))
+                let best = if self.several { "  product (margin)" } else { "" };
+                Some(format!("{:<w$}{}  size{best}", "path", names.collect::<String>(), w = self.path_width))
             }
             Format::Jsonl => None,
             Format::Csv => {
                 let names: Vec<&str> = self.outputs.iter().map(|output| output.name).collect();
-                let calibrated = if self.calibration.is_some() { ",p_value,scaled" } else { "" };
-                Some(format!("path,{},{CSV_REST}{calibrated}", names.join(",")))
+                let calibrated = if self.calibrated { ",p_value,scaled" } else { "" };
+                let best = if self.several { ",product,margin" } else { "" };
+                Some(format!("path,{},{CSV_REST}{calibrated}{best}", names.join(",")))
             }
         }
     }
@@ -177,6 +202,10 @@ impl Printer {
             let [p_value, scaled] = [p_value.map(|x| x.to_string()), scaled.map(|x| x.to_string())];
             line += &format!(",{},{}", p_value.unwrap_or_default(), scaled.unwrap_or_default());
         }
+        if let Some(Best { product, margin }) = r.best {
+            let margin = margin.map_or(String::new(), |x| x.to_string());
+            line += &format!(",{},{margin}", quoted(product.unwrap_or_default()));
+        }
         line
     }
 
@@ -188,11 +217,14 @@ impl Printer {
                 let columns = self.outputs.iter().zip(&n.outputs);
                 let columns = columns.map(|(output, value)| format!("  {value:>0$.4}", column_width(output)));
                 format!(
-                    "{path:<w$}{}  {}x{}{}",
+                    "{path:<w$}{}  {}x{}{}{}",
                     columns.collect::<String>(),
                     n.width,
                     n.height,
-                    n.decision.map_or(String::new(), |decision| format!("  {}", decision.verdict))
+                    n.decision.map_or(String::new(), |decision| format!("  {}", decision.verdict)),
+                    n.product.as_ref().map_or(String::new(), |Product { name, margin }| {
+                        format!("  {} ({margin:.4})", printable(name))
+                    })
                 )
             }
             Err(error) => format!("{path:<w$}  error: {}", printable(error)),
@@ -214,11 +246,15 @@ impl Printer {
                 .ok()
                 .filter(|n| n.decision.is_some())
                 .map(|n| n.regions.iter().map(RegionRow::of).collect()),
-            bank: &self.bank,
+            bank: numbers.map_or(&self.bank, |n| &n.bank),
             error: numbers.err().map(String::as_str),
-            calibrated: self.calibration.as_ref().map(|(calibration, limits)| Calibrated {
-                p_value: numbers.ok().map(|n| calibration.p_value(n.score)),
-                scaled: numbers.ok().map(|n| scaled(n.score, limits.reject, &self.outputs[0])),
+            calibrated: self.calibrated.then(|| Calibrated {
+                p_value: numbers.ok().and_then(|n| n.p_value),
+                scaled: numbers.ok().and_then(|n| n.scaled),
+            }),
+            best: self.several.then(|| {
+                let product = numbers.ok().and_then(|n| n.product.as_ref());
+                Best { product: product.map(|best| best.name.as_str()), margin: product.map(|best| best.margin) }
             }),
         }
     }

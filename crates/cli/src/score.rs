@@ -4,15 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ArgGroup;
 use inctrl::internals::check_memory;
-use inctrl::{BankSpec, Engine, Fit, PromptBank, Scorer, WhiteLevel};
+use inctrl::{BankSpec, Engine, Fit, WhiteLevel};
 use inctrl_lab::normals::Normal;
 
 use super::Outcome;
 use super::console::{Progress, result, say};
 use super::depth::{DepthArgs, Doubts};
+use super::judge::{self, Judge, Source};
 use super::maps::{DEFAULT_MAX, MapWriter};
 use super::method::MethodArgs;
 use super::model::ModelArgs;
@@ -51,7 +52,7 @@ pub struct Args {
 }
 
 const USAGE: &str = "\
-inctrl score --weights W --bank B [OPTIONS] QUERY...
+inctrl score --weights W --bank B [--bank B2 ...] [OPTIONS] QUERY...
        inctrl score --weights W --class NAME --normals PATH [OPTIONS] QUERY...";
 
 const AFTER_HELP: &str = "\
@@ -75,6 +76,10 @@ means over the squares.
 With a calibrated bank (inctrl bank calibrate), JSON and CSV have two more fields: p_value, how often a good
 part scores this high or higher, and scaled, the score from 0 to 1 with 0.5 at the threshold.
 
+With several banks of one method, such as one for each product, each line is that of the bank with the smallest score,
+and has two more fields: product, the file of that bank, and margin, by how much the score against the next bank is
+larger. If all the banks have limits, scores are compared on the scale of the field scaled, else as they are.
+
 A query that cannot be scored gives a line with its error, and the exit code is then 2. In folders and globs, files with
 a picture's extension or content are scored; others are ignored and counted at the end. Links are followed, each folder
 is searched once, and hidden files and folders are ignored.
@@ -87,15 +92,17 @@ Examples:
   inctrl score --weights W.safetensors --class 'metal nut' --normals good/ incoming/
   inctrl score --weights W.safetensors --method winclip-zero --class 'metal nut' incoming/
   inctrl score --weights W.safetensors --bank nut.bank 'new/*.png' --format csv > new.csv
+  inctrl score --weights W.safetensors --bank nut.bank --bank bolt.bank mixed/
   camera | inctrl score --weights W.safetensors --bank nut.bank - --format jsonl";
 
 /// A finished bank, or the arguments to build one.
 #[derive(clap::Args)]
 #[command(group = ArgGroup::new("prompts").args(["bank", "normals", "method"]).multiple(true).required(true))]
 struct PromptArgs {
-    /// A bank, made by inctrl bank build
+    /// A bank, made by inctrl bank build. With several (--bank A --bank B) each image is encoded once and shown with the
+    /// bank that it fits best
     #[arg(long, value_name = "B", conflicts_with_all = ["normals", "class", "fit", "method"])]
-    bank: Option<PathBuf>,
+    bank: Vec<PathBuf>,
     #[command(flatten)]
     method: MethodArgs,
     #[arg(long, value_name = "NAME", help = CLASS_HELP)]
@@ -119,17 +126,16 @@ pub fn run(args: Args) -> Result<Outcome> {
     progress.step("opening the model");
     let engine = args.model.open()?;
     let white = args.depth.white_level;
-    let (bank, source) = prompts.into_bank(&engine, white, &progress)?;
+    let banks = prompts.into_banks(&engine, white, &progress)?;
     // More than there are images would have nothing to do.
     let jobs = args.jobs.get().min(queries.len().unwrap_or(usize::MAX)).max(1);
-    let each = engine.scorer_bytes(&bank, NonZeroUsize::MIN)?.saturating_add(workers::THREADS_BYTES);
+    let each = engine.scorer_bytes(&banks[0].bank, NonZeroUsize::MIN)?.saturating_add(workers::THREADS_BYTES);
     let what = format!("scoring {jobs} images at the same time");
     check_memory(&what, each.saturating_mul(jobs), "use fewer --jobs")?;
-    let scorers: Vec<Scorer> =
-        (0..jobs).map(|_| engine.scorer(Arc::clone(&bank))).collect::<inctrl::Result<_>>().context(source)?;
+    let scorers = Judge::several(&engine, &banks, jobs)?;
     drop(engine);
 
-    let printer = Printer::new(args.format, &bank, queries.known_paths());
+    let printer = Printer::new(args.format, &banks, queries.known_paths());
     progress.results(queries.len());
     if let Some(header) = printer.header() {
         result(&header)?;
@@ -146,13 +152,13 @@ pub fn run(args: Args) -> Result<Outcome> {
     if let Some(passed_over) = passed_over {
         say(&format!("note: {passed_over}"));
     }
-    Ok(tally.tell(bank.fit()))
+    Ok(tally.tell(banks[0].bank.fit()))
 }
 
 /// Prompts, as far as they can be read without a model.
 enum Prompts {
-    /// The bank and its file.
-    Bank(Box<PromptBank>, PathBuf),
+    /// Finished banks, at least one.
+    Banks(Vec<Source>),
     Normals {
         spec: BankSpec,
         normals: Vec<Normal<'static>>,
@@ -161,10 +167,10 @@ enum Prompts {
 
 impl PromptArgs {
     fn read(self, progress: &Progress) -> Result<Prompts> {
-        Ok(match self.bank {
+        Ok(match self.bank.first() {
             Some(path) => {
-                self.method.check_none_beside(&path)?;
-                Prompts::Bank(Box::new(PromptBank::open(&path)?), path)
+                self.method.check_none_beside(path)?;
+                Prompts::Banks(judge::open(&self.bank)?)
             }
             None => {
                 normals::given(&self.normals, &self.method)?;
@@ -176,22 +182,17 @@ impl PromptArgs {
 }
 
 impl Prompts {
-    /// The bank, and its source for messages.
-    fn into_bank(
-        self,
-        engine: &Engine,
-        white: Option<WhiteLevel>,
-        progress: &Progress,
-    ) -> Result<(Arc<PromptBank>, String)> {
-        let (bank, source) = match self {
-            Prompts::Bank(bank, path) => (*bank, path.display().to_string()),
+    /// The banks, at least one.
+    fn into_banks(self, engine: &Engine, white: Option<WhiteLevel>, progress: &Progress) -> Result<Vec<Source>> {
+        match self {
+            Prompts::Banks(banks) => Ok(banks),
             Prompts::Normals { spec, normals } => {
                 progress.step("beginning the bank");
                 let builder = engine.bank_builder_of(&spec)?;
-                (normals::finish(builder, &normals, white, &[], progress)?, "the normal images".to_owned())
+                let bank = normals::finish(builder, &normals, white, &[], progress)?;
+                Ok(vec![Source { bank: Arc::new(bank), name: "the normal images".to_owned() }])
             }
-        };
-        Ok((Arc::new(bank), source))
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `inctrl verify`: a bank in other precisions, and on other devices.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -189,7 +188,7 @@ impl Args {
 
     /// Writes the bank with limits from the images that are not defective.
     fn recalibrate(&self, engine: &Engine, path: &Path, images: &[Shown], progress: &Progress) -> Result<()> {
-        let bank = Arc::new(PromptBank::open_without_thresholds(&self.bank)?);
+        let bank = PromptBank::open_without_thresholds(&self.bank)?;
         let good: Vec<Normal<'_>> =
             images.iter().filter(|image| !image.defective).map(|image| Normal::File(image.path.clone())).collect();
         let parts = GoodParts::of(open_all(&good, self.depth.white_level, &bank)?);
@@ -197,9 +196,8 @@ impl Args {
         let rate = self.max_false_reject.or(own.calibration().map(|calibration| calibration.max_false_reject()));
         let rate = rate.unwrap_or(0.01);
         parts.enough(rate)?;
-        let mut scorer = engine.scorer(Arc::clone(&bank))?;
         progress.count(parts.used.len(), "good parts scored");
-        let calibrated = parts.calibrate(&mut scorer, &bank, rate, engine.precision(), || {
+        let calibrated = parts.calibrate(engine, &bank, rate, || {
             progress.advance();
             Ok(())
         })?;

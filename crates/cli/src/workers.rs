@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
-use inctrl::{Image, Score, Scorer, WhiteLevel};
+use inctrl::{Image, Score, WhiteLevel};
 
+use super::judge::{Judge, Product};
 use super::maps::MapWriter;
 use super::queries::{Names, Query};
 use super::rows::{Numbers, Row};
@@ -45,7 +46,7 @@ struct Source<I> {
 pub fn run(
     queries: impl Iterator<Item = Query> + Send + 'static,
     white: Option<WhiteLevel>,
-    scorers: Vec<Scorer>,
+    scorers: Vec<Judge>,
     maps: Option<(Arc<MapWriter>, Names)>,
     mut each: impl FnMut(Row) -> Result<()>,
 ) -> Result<()> {
@@ -127,27 +128,26 @@ fn decode(
 }
 
 /// The row of a job. Only a map that cannot be written is an error.
-fn row(scorer: &mut Scorer, job: Job, writer: Option<&MapWriter>) -> Result<Row> {
+fn row(scorer: &mut Judge, job: Job, writer: Option<&MapWriter>) -> Result<Row> {
     let Job { path, name, image, .. } = job;
     let scored = image.and_then(|image| {
-        let score = scorer.score(image.frame()).map_err(|error| without_path(error.chain(), &path))?;
-        Ok((image, score))
+        let (score, product) = scorer.score(image.frame()).map_err(|error| without_path(error.chain(), &path))?;
+        Ok((image, score, product))
     });
     let numbers = match scored {
         Err(error) => Err(error),
-        Ok((image, score)) => {
+        Ok((image, score, product)) => {
             if let Some((writer, name)) = writer.zip(name) {
                 writer.write(&name, &image, score)?;
             }
-            Ok(numbers(score))
+            Ok(numbers(score, product))
         }
     };
     Ok(Row { path, numbers })
 }
 
-fn numbers(score: &Score) -> Numbers {
+fn numbers(score: &Score, product: Option<Product>) -> Numbers {
     Numbers {
-        score: score.score,
         outputs: score.outputs().map(|(_, value)| value).collect(),
         width: score.width,
         height: score.height,
@@ -155,6 +155,10 @@ fn numbers(score: &Score) -> Numbers {
         regions: score.regions.clone(),
         seen: score.map.placement.share_of(score.width, score.height),
         depth_doubt: score.depth_doubt,
+        p_value: score.p_value,
+        scaled: score.scaled,
+        bank: score.bank.to_string(),
+        product,
     }
 }
 

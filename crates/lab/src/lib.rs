@@ -10,7 +10,6 @@
 //! | [`comparison`] | all methods on one's own parts, and which differences are more than chance |
 //! | [`report`] | an evaluation as a page, JSON, CSV and Markdown |
 //! | [`training`] | training of InCTRL's heads: the paper's objective on an auxiliary data set |
-//! | [`prompt_check`] | the prompts of a bank against each other |
 //! | [`render`] | heat maps as pictures, sheets of many images, curves |
 //! | [`study`] | an evaluation from the data set to its report |
 //! | [`synth`] | procedural inspection images, good and defective |
@@ -24,7 +23,6 @@ pub mod evaluation;
 pub mod measure;
 pub mod metrics;
 pub mod normals;
-pub mod prompt_check;
 pub mod render;
 pub mod report;
 pub mod study;

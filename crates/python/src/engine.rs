@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use inctrl::{BankSpec, Device, EngineOptions, Precision, Scorer as RustScorer};
+use inctrl::calibration::outliers;
+use inctrl::{BankSpec, Device, EngineOptions, Precision, PromptCheck, Scorer as RustScorer};
 use inctrl_lab::normals::{self, GoodParts, Normal};
-use inctrl_lab::prompt_check::{PromptCheck, outliers};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -159,8 +159,7 @@ impl Engine {
             given.with(|normals| {
                 let good = GoodParts::of(normals::open_all(normals, how.white, &bank)?);
                 good.enough(max_false_reject)?;
-                let mut scorer = engine.scorer(Arc::clone(&bank))?;
-                good.calibrate(&mut scorer, &bank, max_false_reject, engine.precision(), || interrupt.check())
+                good.calibrate(engine, &bank, max_false_reject, || interrupt.check())
             })
         });
         Ok(Bank(Arc::new(interrupt.or_raise(py, calibrated)?)))
@@ -186,8 +185,7 @@ impl Engine {
                 let mut scorer: RustScorer = engine.scorer(Arc::clone(&bank))?;
                 let check = |opened: &normals::Opened<'_>| {
                     interrupt.check()?;
-                    inctrl_lab::prompt_check::leave_one_out(&mut scorer, &bank, opened.frame())
-                        .map_err(|error| error.at(&opened.path))
+                    scorer.leave_one_out(&bank, opened.frame()).map_err(|error| error.at(&opened.path))
                 };
                 normals::open_all(normals, how.white, &bank)?
                     .iter()

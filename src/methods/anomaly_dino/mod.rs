@@ -55,6 +55,11 @@ impl Method for AnomalyDino {
         const { &distances::outputs(FARTHEST) }
     }
 
+    /// Each distance is a minimum over the bank, and the score a mean of the largest.
+    fn scores_only_fall(&self) -> bool {
+        true
+    }
+
     fn cells(&self) -> Output {
         distances::cells(FARTHEST)
     }

@@ -162,6 +162,10 @@ impl Method for Subspace {
         ))
     }
 
+    fn prompt_rows(&self, prompt: &Prompt) -> Result<usize> {
+        Ok(Moments::from_values(&find(&prompt.tensors, MOMENTS)?.values)?.count())
+    }
+
     fn check_model(&self, weights: &Weights) -> Result<()> {
         levels::refuse(weights, self.name(), "averages the tokens of a transformer's blocks, which have one width")
     }

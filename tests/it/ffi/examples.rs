@@ -73,6 +73,22 @@ fn the_cpp_example_runs() {
 }
 
 #[test]
+fn the_example_of_products_tells_them_apart() {
+    if !has("g++") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("products");
+    compile("g++", "-std=c++17", "examples/cpp/products.cpp", &program, &["-linctrl"]);
+    let model = Model::new(MODELS[1].1, 7);
+    let mut command = Command::new(&program);
+    let said = run(command.env("LD_LIBRARY_PATH", runtime(folder.path())).arg(&model.path));
+    assert!(said.contains("at the right: bolt"), "{said}");
+    // The image that was appended is its own nearest.
+    assert!(said.contains("nut 0.000 with") && said.contains("of 3 images"), "{said}");
+}
+
+#[test]
 fn the_installed_package_is_found() {
     if !has("gcc") || !has("pkg-config") {
         return;

@@ -10,7 +10,21 @@ use super::{has, libraries, root, run};
 fn generated() -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["abi", "status", "log", "frame", "engine", "bank", "slot", "result", "scorer", "health"] {
+    for file in [
+        "abi",
+        "status",
+        "log",
+        "frame",
+        "engine",
+        "bank",
+        "calibration",
+        "slot",
+        "result",
+        "scorer",
+        "roi_scorer",
+        "appender",
+        "health",
+    ] {
         builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
     }
     let mut header = Vec::new();

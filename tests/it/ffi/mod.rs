@@ -1,6 +1,7 @@
 //! The C interface, from Rust, and from C and C++ as an integrator uses it.
 #![allow(unsafe_code)]
 
+mod banks;
 mod calls;
 #[cfg(target_os = "linux")]
 mod clients;
@@ -14,6 +15,7 @@ mod log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod process;
+mod products;
 mod swap;
 
 use crate::common::clients::{has, libraries, run};

@@ -17,6 +17,7 @@ mod four_ways;
 mod interruption;
 mod methods;
 mod precision;
+mod products;
 #[path = "../../../../tests/common/program.rs"]
 mod program;
 mod scoring;

@@ -5,8 +5,7 @@ use serde::Serialize;
 use super::noise::{LEAST, difference, half_width};
 use super::run::{Comparison, Judged, Line};
 use crate::metrics::auroc;
-use crate::prompt_check::spread;
-use inctrl::calibration::{Calibration, GoodPart, Source, needed};
+use inctrl::calibration::{Calibration, GoodPart, Source, needed, spread};
 use inctrl::pictures::PictureId;
 
 /// Figures of one method.

@@ -8,7 +8,6 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::datasets::draw;
-use crate::prompt_check::without;
 use inctrl::methods::{able, all_options, by_name};
 use inctrl::pictures::PictureId;
 use inctrl::view::TILING;
@@ -221,7 +220,7 @@ fn judge(
             if prompt {
                 // If the method mixes the rows of its prompts, the bank without one of them is built from images.
                 let others =
-                    if bank.has_separate_prompts() { without(&bank, image.frame())?.1 } else { build(Some(at))? };
+                    if bank.has_separate_prompts() { bank.without(image.frame())?.1 } else { build(Some(at))? };
                 scorer.set_bank(Arc::new(others))?;
             }
             let start = Instant::now();

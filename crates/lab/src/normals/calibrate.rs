@@ -1,12 +1,12 @@
 //! A bank's thresholds from good images.
 
-use inctrl::calibration::{Calibration, GoodPart, Source, enough};
-use inctrl::{Precision, PromptBank, Result, Scorer};
+use inctrl::calibration::{GoodImages, Source, enough};
+use inctrl::pictures::PictureId;
+use inctrl::{Engine, Frame, PromptBank, Result};
 
-use super::opened::{Opened, distinct};
-use crate::prompt_check::leave_one_out;
+use super::opened::Opened;
 
-/// The images that a bank is calibrated with: those that are no prompts of it, or, where all are, the prompts.
+/// The images that a bank is calibrated with, as [`GoodImages`] chooses them.
 pub struct GoodParts<'a> {
     /// Different images, all held out or all prompts.
     pub used: Vec<Opened<'a>>,
@@ -21,12 +21,10 @@ pub struct GoodParts<'a> {
 impl<'a> GoodParts<'a> {
     /// Chooses among `images`.
     pub fn of(images: Vec<Opened<'a>>) -> Self {
-        let all = images.len();
-        let held_out = images.iter().filter(|image| !image.prompt).count();
-        let source = if held_out > 0 { Source::HeldOut } else { Source::LeaveOneOut };
-        let used = images.into_iter().filter(|image| image.prompt == (source == Source::LeaveOneOut)).collect();
-        let (used, copies) = distinct(used);
-        let prompts = if source == Source::HeldOut { all - held_out } else { 0 };
+        let ids: Vec<(PictureId, bool)> = images.iter().map(|image| (image.id, image.prompt)).collect();
+        let GoodImages { used, source, prompts, copies } = GoodImages::among(&ids);
+        let is_used = |(i, image): (usize, Opened<'a>)| used.contains(&i).then_some(image);
+        let used = images.into_iter().enumerate().filter_map(is_used).collect();
         GoodParts { used, source, prompts, copies }
     }
 
@@ -38,32 +36,23 @@ impl<'a> GoodParts<'a> {
         enough(self.used.len(), self.used.len() + self.copies, max_false_reject)
     }
 
-    /// The bank with the thresholds that keep the promise: each image is scored by the bank, or each prompt by the
-    /// others. `scorer` has the bank, and is left with a smaller one where prompts were scored. `scored` is called
-    /// after each image, and its error ends the work; `precision` is that of the scorer's engine, in which alone the
-    /// thresholds hold.
+    /// The bank with the thresholds that keep the promise ([`Engine::calibrate`]). `scored` is called after each image,
+    /// and its error ends the work.
     ///
     /// # Errors
-    /// As [`Calibration::new`], [`PromptBank::with_calibration`], [`Scorer::score`] and `scored`.
+    /// As [`Engine::calibrate`] and `scored`.
     pub fn calibrate(
         &self,
-        scorer: &mut Scorer,
+        engine: &Engine,
         bank: &PromptBank,
         max_false_reject: f64,
-        precision: Precision,
         mut scored: impl FnMut() -> Result<()>,
     ) -> Result<PromptBank> {
         self.enough(max_false_reject)?;
-        let mut parts = Vec::new();
-        for opened in &self.used {
-            let score = match self.source {
-                Source::HeldOut => scorer.score(opened.frame()).cloned(),
-                Source::LeaveOneOut => leave_one_out(scorer, bank, opened.frame()).map(|check| check.score),
-            };
-            let score = score.map_err(|error| error.at(&opened.path))?;
-            parts.push(GoodPart { picture: opened.id, score: score.score, patch_max: score.map.largest() });
-            scored()?;
-        }
-        bank.with_calibration(Calibration::new(self.source, max_false_reject, &parts)?.computed_in(precision))
+        let parts: Vec<(PictureId, Frame<'_>)> = self.used.iter().map(|image| (image.id, image.frame())).collect();
+        engine.calibrate_with(bank, self.source, &parts, max_false_reject, &mut |i, outcome| {
+            outcome.map_err(|error| error.at(&self.used[i].path))?;
+            scored()
+        })
     }
 }
