@@ -107,12 +107,16 @@ pub trait Backend: Send + Sized + 'static {
 
     /// [`Backend::linear_weights`] of a layer that every token passes through, in a block of many: most of the work,
     /// and errors that are independent of each other. A device may store it in fewer bits ([`Role::TokenWeight`]).
+    /// `gains` are those of the layer norm whose result the layer reads, if it does: they tell how large each input is
+    /// beside the others.
     fn token_weights(
         &mut self,
         weight: &TensorView<'_>,
         rows: Range<usize>,
         bias: Option<&TensorView<'_>>,
+        gains: Option<&[f32]>,
     ) -> Result<Self::Linear> {
+        let _ = gains;
         self.linear_weights(weight, rows, bias)
     }
 

@@ -105,14 +105,15 @@ impl<B: Backend> Block<B> {
         let width = shape.attention.width();
         let names = &layout(weights.arch())?.block;
         let scale = |sublayer: usize| names.scales.map(|scales| format!("{prefix}{}", scales[sublayer]));
-        let mut linear = |module: &str, rows, scale: Option<String>| {
+        let mut linear = |module: &str, rows, scale: Option<String>, norm: Option<String>| {
             let names = [".weight", ".bias"].map(|field| format!("{prefix}{module}{field}"));
-            linear(backend, weights, &names, rows, scale.as_deref(), served)
+            linear(backend, weights, &names, rows, [scale, norm], served)
         };
         let [expand, contract] = names.mlp(shape.mlp);
-        let output = linear(names.output, 0..width, scale(0))?;
-        let expand = linear(expand, 0..shape.mlp.inner_width(shape.mlp_width), None)?;
-        let contract = linear(contract, 0..width, scale(1))?;
+        let output = linear(names.output, 0..width, scale(0), None)?;
+        let norm_2 = format!("{prefix}{}.weight", names.norm_2);
+        let expand = linear(expand, 0..shape.mlp.inner_width(shape.mlp_width), None, Some(norm_2))?;
+        let contract = linear(contract, 0..width, scale(1), None)?;
         let ln_1 = load_norm(backend, weights, &format!("{prefix}{}", names.norm_1))?;
         let ln_2 = load_norm(backend, weights, &format!("{prefix}{}", names.norm_2))?;
         let (joint, split) = (OnceLock::new(), OnceLock::new());
@@ -124,8 +125,10 @@ impl<B: Backend> Block<B> {
     /// Reads the weights that serving these tokens needs, unless they are loaded.
     pub fn serve(&self, backend: &mut B, weights: &Weights, prefix: &str, served: Served) -> Result<()> {
         let width = self.shape.attention.width();
-        let names = layout(weights.arch())?.block.qkv.map(|name| format!("{prefix}{name}"));
-        let mut part = |rows| linear(backend, weights, &names, rows, None, served);
+        let names = &layout(weights.arch())?.block;
+        let norm_1 = format!("{prefix}{}.weight", names.norm_1);
+        let names = names.qkv.map(|name| format!("{prefix}{name}"));
+        let mut part = |rows| linear(backend, weights, &names, rows, [None, Some(norm_1.clone())], served);
         // If two threads load the same weights, one copy is kept.
         match served {
             Served::All if self.joint.get().is_none() => drop(self.joint.set(part(0..3 * width)?)),
@@ -203,7 +206,8 @@ impl<B: Backend> Block<B> {
 }
 
 /// The rows `rows` of a layer, given the names of its weight and bias, with each row multiplied by its element of
-/// `scale`: a LayerScale is folded into the layer before it. Layers that serve all tokens may be stored in fewer bits.
+/// `scale`: a LayerScale is folded into the layer before it. `norm` names the gains of the norm that the layer reads.
+/// Layers that serve all tokens may be stored in fewer bits.
 ///
 /// The products are computed in f32 for every storage type and are exact for halves. A device that stores halves rounds
 /// the products once. With a scale of 1e-5, the initial value in training, a weight then keeps few digits, but its
@@ -213,16 +217,19 @@ fn linear<B: Backend>(
     weights: &Weights,
     [weight, bias]: &[String; 2],
     rows: Range<usize>,
-    scale: Option<&str>,
+    [scale, norm]: [Option<String>; 2],
     served: Served,
 ) -> Result<B::Linear> {
     let (mut weight, mut bias) = (weights.tensor(weight)?, weights.tensor(bias)?);
     if let Some(scale) = scale {
-        let scale = weights.tensor(scale)?.to_f32()?;
+        let scale = weights.tensor(&scale)?.to_f32()?;
         (weight, bias) = (scaled(weight, &scale)?, scaled(bias, &scale)?);
     }
     match served {
-        Served::All => backend.token_weights(&weight, rows, Some(&bias)),
+        Served::All => {
+            let gains = norm.map(|norm| weights.tensor(&norm)?.to_f32()).transpose()?;
+            backend.token_weights(&weight, rows, Some(&bias), gains.as_deref())
+        }
         Served::Pooled => backend.linear_weights(&weight, rows, Some(&bias)),
     }
 }

@@ -30,7 +30,7 @@ enum Weights {
     /// Panels of `[inputs, panel_width]`.
     F32(Aligned),
     Bf16(Bf16Isa, bf16::linear::Packed),
-    Int8(ByteIsa, int8::linear::Packed),
+    Int8(ByteIsa, int8::weights::Packed),
 }
 
 /// What happens to `x Wᵀ + b` before it is written.
@@ -66,6 +66,7 @@ impl Cpu {
         weight: &TensorView<'_>,
         rows: Range<usize>,
         bias: Option<&TensorView<'_>>,
+        gains: Option<&[f32]>,
     ) -> Result<Linear> {
         let inputs = weight.shape[1..].iter().product();
         let bias = bias.map(|bias| {
@@ -73,13 +74,13 @@ impl Cpu {
             bias.read_f32(rows.start, &mut values);
             values
         });
-        self.pack_linear(role, [inputs, rows.len()], bias.as_deref(), |output, values| {
+        self.pack_linear(role, [inputs, rows.len()], bias.as_deref(), gains, |output, values| {
             weight.read_f32((rows.start + output) * inputs, values);
         })
     }
 
     /// Packs a layer of `outputs` rows; `row(output, values)` yields the weights of one. `role` decides whether they
-    /// may be quantised.
+    /// may be quantised, and `gains` of the norm before it how.
     ///
     /// # Errors
     /// [`ErrorKind::Device`](crate::ErrorKind::Device) where memory is short.
@@ -88,6 +89,7 @@ impl Cpu {
         role: Role,
         [inputs, outputs]: [usize; 2],
         bias: Option<&[f32]>,
+        gains: Option<&[f32]>,
         row: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<Linear> {
         let what = format!("a layer of {outputs} x {inputs} weights");
@@ -97,7 +99,7 @@ impl Cpu {
         }
         let int8 = self.int8.filter(|_| role == Role::TokenWeight && int8::fits(inputs));
         let weights = match (int8, self.bf16) {
-            (Some(isa), _) => Weights::Int8(isa, self.pack_int8(isa, &what, [inputs, outputs], row)?),
+            (Some(isa), _) => Weights::Int8(isa, self.pack_int8(isa, &what, [inputs, outputs], gains, row)?),
             (None, Some(isa)) => Weights::Bf16(isa, self.pack_bf16(isa, &what, [inputs, outputs], row)?),
             (None, None) => Weights::F32(self.pack_f32(&what, inputs, outputs, row)?),
         };

@@ -287,7 +287,7 @@ impl Backend for Cpu {
         rows: Range<usize>,
         bias: Option<&TensorView<'_>>,
     ) -> Result<Linear> {
-        self.pack_rows(Role::Weight, weight, rows, bias)
+        self.pack_rows(Role::Weight, weight, rows, bias, None)
     }
 
     fn token_weights(
@@ -295,14 +295,15 @@ impl Backend for Cpu {
         weight: &TensorView<'_>,
         rows: Range<usize>,
         bias: Option<&TensorView<'_>>,
+        gains: Option<&[f32]>,
     ) -> Result<Linear> {
-        self.pack_rows(Role::TokenWeight, weight, rows, bias)
+        self.pack_rows(Role::TokenWeight, weight, rows, bias, gains)
     }
 
     fn projection_weights(&mut self, weight: &TensorView<'_>) -> Result<Linear> {
         let (inputs, outputs) = (weight.shape[0], weight.shape[1]);
         let values = weight.to_f32()?;
-        self.pack_linear(Role::Weight, [inputs, outputs], None, |output, column| {
+        self.pack_linear(Role::Weight, [inputs, outputs], None, None, |output, column| {
             column.iter_mut().enumerate().for_each(|(input, x)| *x = values[input * outputs + output]);
         })
     }

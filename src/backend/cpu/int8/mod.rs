@@ -18,6 +18,7 @@ use super::simd::Simd;
 use super::tile::Arithmetic;
 
 pub(super) mod linear;
+pub(super) mod weights;
 
 /// Standard deviations from a row's mean to the ends of its range, at most.
 const FAR: f32 = 6.0;
@@ -87,12 +88,24 @@ impl<'a> Head<'a> {
     fn apart(self, i: usize) -> (usize, f32) {
         (self.0[3 + 2 * i] as usize, f32::from_bits(self.0[4 + 2 * i] as u32))
     }
+
+    /// The element `column` of the row that these words are, as a product takes it.
+    #[inline(always)]
+    fn value(self, row: &[i32], column: usize) -> f32 {
+        let integer = row[column / 4] as u32 >> (8 * (column % 4)) & 0xff;
+        let near = self.scale().mul_add(integer as f32, self.least());
+        (0..self.count()).map(|i| self.apart(i)).find(|apart| apart.0 == column).map_or(near, |apart| near + apart.1)
+    }
 }
 
 /// Quantises rows of `[rows, columns]` into [`row_words`] each.
 struct QuantiseRows<'a> {
     x: &'a [f32],
     columns: usize,
+    /// What each column is multiplied by before, if anything.
+    factors: Option<&'a [f32]>,
+    /// Room for a row.
+    room: &'a mut [f32],
     rows: &'a mut [i32],
 }
 
@@ -101,6 +114,14 @@ impl ByteKernel for QuantiseRows<'_> {
     fn run<B: Bytes>(self, bytes: B) {
         let rows = self.rows.chunks_exact_mut(row_words(self.columns));
         for (x, row) in self.x.chunks_exact(self.columns).zip(rows) {
+            let x = match self.factors {
+                None => x,
+                Some(factors) => {
+                    let products = x.iter().zip(factors).map(|(x, factor)| x * factor);
+                    self.room.iter_mut().zip(products).for_each(|(room, product)| *room = product);
+                    &*self.room
+                }
+            };
             quantise(bytes, x, row);
         }
     }

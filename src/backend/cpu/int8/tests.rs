@@ -43,7 +43,7 @@ fn layer(
     let bias = bias.map(|bias| view("bias", &outputs_only, bytes(bias).into()));
     let weight = view("weight", &shape, bytes(weight).into());
     if quantised {
-        cpu.token_weights(&weight, 0..outputs, bias.as_ref()).unwrap()
+        cpu.token_weights(&weight, 0..outputs, bias.as_ref(), None).unwrap()
     } else {
         cpu.linear_weights(&weight, 0..outputs, bias.as_ref()).unwrap()
     }
@@ -64,7 +64,7 @@ struct Taken {
 impl Taken {
     fn of(isa: ByteIsa, row: &[f32]) -> Taken {
         let mut taken = vec![-1; row_words(row.len())];
-        isa.run(QuantiseRows { x: row, columns: row.len(), rows: &mut taken });
+        isa.run(QuantiseRows { x: row, columns: row.len(), factors: None, room: &mut [], rows: &mut taken });
         let head = Head::of(&taken, words(row.len()));
         let integers = taken.iter().flat_map(|word| word.to_le_bytes()).take(row.len());
         Taken {

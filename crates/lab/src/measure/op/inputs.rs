@@ -145,7 +145,7 @@ impl<B: Backend> LayerInput<B> {
         let view = TensorView { name: "weight", shape: &shape, dtype: DType::F32, bytes: (&weight_bytes).into() };
         let shape = [outputs];
         let view_bias = TensorView { name: "bias", shape: &shape, dtype: DType::F32, bytes: (&bias_bytes).into() };
-        let layer = backend.token_weights(&view, 0..outputs, Some(&view_bias))?;
+        let layer = backend.token_weights(&view, 0..outputs, Some(&view_bias), None)?;
         Ok(LayerInput { weight, bias, layer })
     }
 }
