@@ -64,6 +64,8 @@ impl<B: Backend> Workspace<B> {
 /// The layers of a block.
 pub struct Block<B: Backend> {
     shape: BlockShape,
+    /// Whether the projection to queries, keys and values keeps its bits.
+    early: bool,
     /// The norm of the first sublayer. The caller of [`Block::forward`] applies it.
     pub ln_1: Norm<B>,
     /// The projection to queries, keys and values, in the forms of [`Served`] that are loaded.
@@ -100,14 +102,23 @@ pub fn load_norm<B: Backend>(backend: &mut B, weights: &Weights, name: &str) -> 
 }
 
 impl<B: Backend> Block<B> {
-    /// Reads the block whose tensor names begin with `prefix` (`blocks.3.`), to serve these tokens.
-    pub fn load(backend: &mut B, weights: &Weights, prefix: &str, shape: BlockShape, served: Served) -> Result<Self> {
+    /// Reads the block whose tensor names begin with `prefix` (`blocks.3.`), to serve these tokens. An `early` block of
+    /// a tower keeps the bits of its queries, keys and values where other weights are quantised: all later blocks
+    /// carry on the errors of its attention, and those of its other layers are smaller.
+    pub fn load(
+        backend: &mut B,
+        weights: &Weights,
+        prefix: &str,
+        shape: BlockShape,
+        early: bool,
+        served: Served,
+    ) -> Result<Self> {
         let width = shape.attention.width();
         let names = &layout(weights.arch())?.block;
         let scale = |sublayer: usize| names.scales.map(|scales| format!("{prefix}{}", scales[sublayer]));
         let mut linear = |module: &str, rows, scale: Option<String>, norm: Option<String>| {
             let names = [".weight", ".bias"].map(|field| format!("{prefix}{module}{field}"));
-            linear(backend, weights, &names, rows, [scale, norm], served)
+            linear(backend, weights, &names, rows, [scale, norm], served == Served::All)
         };
         let [expand, contract] = names.mlp(shape.mlp);
         let output = linear(names.output, 0..width, scale(0), None)?;
@@ -117,7 +128,7 @@ impl<B: Backend> Block<B> {
         let ln_1 = load_norm(backend, weights, &format!("{prefix}{}", names.norm_1))?;
         let ln_2 = load_norm(backend, weights, &format!("{prefix}{}", names.norm_2))?;
         let (joint, split) = (OnceLock::new(), OnceLock::new());
-        let block = Block { shape, ln_1, joint, split, output, ln_2, expand, contract };
+        let block = Block { shape, early, ln_1, joint, split, output, ln_2, expand, contract };
         block.serve(backend, weights, prefix, served)?;
         Ok(block)
     }
@@ -127,8 +138,9 @@ impl<B: Backend> Block<B> {
         let width = self.shape.attention.width();
         let names = &layout(weights.arch())?.block;
         let norm_1 = format!("{prefix}{}.weight", names.norm_1);
+        let quantised = served == Served::All && !self.early;
         let names = names.qkv.map(|name| format!("{prefix}{name}"));
-        let mut part = |rows| linear(backend, weights, &names, rows, [None, Some(norm_1.clone())], served);
+        let mut part = |rows| linear(backend, weights, &names, rows, [None, Some(norm_1.clone())], quantised);
         // If two threads load the same weights, one copy is kept.
         match served {
             Served::All if self.joint.get().is_none() => drop(self.joint.set(part(0..3 * width)?)),
@@ -207,7 +219,7 @@ impl<B: Backend> Block<B> {
 
 /// The rows `rows` of a layer, given the names of its weight and bias, with each row multiplied by its element of
 /// `scale`: a LayerScale is folded into the layer before it. `norm` names the gains of the norm that the layer reads.
-/// Layers that serve all tokens may be stored in fewer bits.
+/// One that may be `quantised` may be stored in fewer bits.
 ///
 /// The products are computed in f32 for every storage type and are exact for halves. A device that stores halves rounds
 /// the products once. With a scale of 1e-5, the initial value in training, a weight then keeps few digits, but its
@@ -218,20 +230,18 @@ fn linear<B: Backend>(
     [weight, bias]: &[String; 2],
     rows: Range<usize>,
     [scale, norm]: [Option<String>; 2],
-    served: Served,
+    quantised: bool,
 ) -> Result<B::Linear> {
     let (mut weight, mut bias) = (weights.tensor(weight)?, weights.tensor(bias)?);
     if let Some(scale) = scale {
         let scale = weights.tensor(&scale)?.to_f32()?;
         (weight, bias) = (scaled(weight, &scale)?, scaled(bias, &scale)?);
     }
-    match served {
-        Served::All => {
-            let gains = norm.map(|norm| weights.tensor(&norm)?.to_f32()).transpose()?;
-            backend.token_weights(&weight, rows, Some(&bias), gains.as_deref())
-        }
-        Served::Pooled => backend.linear_weights(&weight, rows, Some(&bias)),
+    if !quantised {
+        return backend.linear_weights(&weight, rows, Some(&bias));
     }
+    let gains = norm.map(|norm| weights.tensor(&norm)?.to_f32()).transpose()?;
+    backend.token_weights(&weight, rows, Some(&bias), gains.as_deref())
 }
 
 /// The tensor with each row multiplied by its element of `scale`, in f32.

@@ -48,7 +48,7 @@ pub fn encode_texts<B: Backend>(backend: &mut B, weights: &Weights, texts: &[Vec
     backend.upload(&embed(weights, tower, texts)?, &mut ws.x)?;
     for i in 0..tower.layers {
         let served = if i + 1 == tower.layers { Served::Pooled } else { Served::All };
-        let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, served)?;
+        let block = Block::load(backend, weights, &format!("transformer.resblocks.{i}."), shape, false, served)?;
         backend.layer_norm(&ws.x, rows, &block.ln_1, &mut ws.h)?;
         block.forward(backend, &mut ws, sequences, PoolToken::Last, served)?;
     }

@@ -30,6 +30,8 @@ pub(super) struct Vit<B: Backend> {
     projection: Option<B::Linear>,
 }
 
+/// One block in so many counts as early ([`Block::load`]).
+const EARLY: usize = 3;
 /// Grids whose positions are kept on the device.
 const GRIDS: usize = 32;
 
@@ -50,7 +52,10 @@ impl<B: Backend> Vit<B> {
         let bias = names.patch_bias.map(|name| weights.tensor(name)).transpose()?;
         let patch = backend.linear_weights(&weights.tensor(names.patch)?, 0..arch.vision.width, bias.as_ref())?;
         let (layers, shape, wants) = (arch.vision.layers, block_shape(&arch), Wants::of(&arch));
-        let load = |i| Block::load(backend, weights, &block_name(names, i), shape, served(&wants, i, layers));
+        let load = |i| {
+            let early = i < layers / EARLY;
+            Block::load(backend, weights, &block_name(names, i), shape, early, served(&wants, i, layers))
+        };
         let blocks = (0..layers).map(load).collect::<Result<_>>()?;
         let width = arch.vision.width;
         let mut positions = weights.tensor(names.positions)?.to_f32()?;

@@ -11,6 +11,9 @@
 //! lies beyond is kept apart: such a column counts as the nearer end of the range, and its rest is multiplied in f32
 //! with weights of 16 bits. These are the integers `q` and, in a second byte, what `q` has lost, in steps of 1/254.
 //!
+//! The gains of the norm before a layer tell which columns are large in all rows: these are divided by their gain, and
+//! their weights multiplied by it. `weights` says how a few large weights are kept apart.
+//!
 //! Layers that are not quantised, and attention, compute in bf16 where the CPU does, or else in f32.
 
 use super::bytes::{ByteKernel, Bytes};

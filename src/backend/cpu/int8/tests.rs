@@ -37,13 +37,25 @@ fn layer(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Linear {
+    layer_after(cpu, quantised, [outputs, inputs], weight, bias, None)
+}
+
+/// [`layer`] behind a norm with these gains.
+fn layer_after(
+    cpu: &mut Cpu,
+    quantised: bool,
+    [outputs, inputs]: [usize; 2],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    gains: Option<&[f32]>,
+) -> Linear {
     let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let view = |name, shape, bytes| TensorView { name, dtype: DType::F32, shape, bytes };
     let (shape, outputs_only) = ([outputs, inputs], [outputs]);
     let bias = bias.map(|bias| view("bias", &outputs_only, bytes(bias).into()));
     let weight = view("weight", &shape, bytes(weight).into());
     if quantised {
-        cpu.token_weights(&weight, 0..outputs, bias.as_ref(), None).unwrap()
+        cpu.token_weights(&weight, 0..outputs, bias.as_ref(), gains).unwrap()
     } else {
         cpu.linear_weights(&weight, 0..outputs, bias.as_ref()).unwrap()
     }
@@ -198,10 +210,92 @@ fn linear_is_the_product_of_quantised_operands() {
     }
 }
 
+/// The largest element but for some columns.
+fn largest(row: &[f32], but: &[usize]) -> f64 {
+    let others = row.iter().enumerate().filter(|(c, _)| !but.contains(c));
+    others.fold(0.0, |most, (_, x)| f64::from(x.abs()).max(most))
+}
+
+/// A few large weights, and inputs that a norm makes large: every weight and every input is off by at most half a step
+/// of the others' range, as if there were none of them.
+#[test]
+fn large_weights_and_large_gains_do_not_widen_a_step() {
+    let [rows, inputs, outputs] = [9, 300, 70];
+    let large = [17, 120, 258];
+    let mut gains: Vec<f32> = random(11, inputs).iter().map(|x| 1.0 + 0.1 * x).collect();
+    large.iter().for_each(|&c| gains[c] = 6.0);
+    let (normal, mut weight) = (random(12, rows * inputs), random(13, outputs * inputs));
+    // Two outputs with a weight hundreds of times as large as their others, in columns of their own.
+    let (first, second) = ((5, 200), (66, 201));
+    for (output, column) in [first, second] {
+        weight[output * inputs + column] = 300.0;
+    }
+    let x: Vec<f32> = normal.iter().zip(gains.iter().cycle()).map(|(x, gain)| x * gain).collect();
+    for mut cpu in cpus(2) {
+        let w = layer_after(&mut cpu, true, [outputs, inputs], &weight, None, Some(&gains));
+        let mut out = vec![0.0; rows * outputs];
+        cpu.linear(&x, rows, &w, &mut out).unwrap();
+        for (r, x) in x.chunks_exact(inputs).enumerate() {
+            // An input counts as divided by 6, and its weight as multiplied; the median of the gains is 1.
+            let size = |c: usize| if large.contains(&c) { 6.0 / 0.9 } else { 1.0 };
+            let half_input = (largest(x, &large) + 1.1) / 255.0 / 2.0;
+            for (o, weight) in weight.chunks_exact(inputs).enumerate() {
+                let apart = [large.as_slice(), &[first.1, second.1]].concat();
+                let half_weight = largest(weight, &apart) / 127.0 / 2.0;
+                let (mut sum, mut budget) = (0.0, 0.0);
+                for (c, (x, weight)) in x.iter().zip(weight).enumerate() {
+                    let (x, weight) = (f64::from(*x), f64::from(*weight));
+                    sum += x * weight;
+                    let (x, weight) = (x.abs(), weight.abs());
+                    budget +=
+                        half_input * weight * size(c) + half_weight * x + 2e-6 * x * weight + half_input * half_weight;
+                }
+                let (found, difference) = (out[r * outputs + o], (f64::from(out[r * outputs + o]) - sum).abs());
+                // The errors of a few hundred products cancel: a quarter of the sum of their bounds is far from reached,
+                // and one large weight that makes the step coarse exceeds it many times.
+                let budget = if [first.0, second.0].contains(&o) { budget } else { 0.25 * budget };
+                assert!(
+                    difference <= budget,
+                    "{} [{r}, {o}]: {found}, {sum}: {difference:e} > {budget:e}",
+                    cpu.describe()
+                );
+            }
+        }
+    }
+}
+
+/// More columns with large weights than are kept apart: the step grows, and the product is still one.
+#[test]
+fn more_large_weights_than_are_kept_apart_make_the_step_larger() {
+    let [inputs, outputs] = [200, 8];
+    let (x, mut weight) = (random(14, inputs), random(15, outputs * inputs));
+    for c in 0..7 {
+        weight[3 * inputs + 20 * c] = 50.0 + c as f32;
+    }
+    for mut cpu in cpus(1) {
+        let w = layer(&mut cpu, true, [outputs, inputs], &weight, None);
+        let mut out = vec![0.0; outputs];
+        cpu.linear(&x, 1, &w, &mut out).unwrap();
+        for (o, weight) in weight.chunks_exact(inputs).enumerate() {
+            let sum: f64 = x.iter().zip(weight).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+            // The three largest of seven remain in the range of output 3.
+            let step = if o == 3 { 52.0 } else { 1.0 } / 127.0;
+            let budget: f64 = x
+                .iter()
+                .zip(weight)
+                .map(|(x, w)| f64::from(x.abs()) * step / 2.0 + f64::from(w.abs()) * (1.0 / 255.0 + 2e-6))
+                .sum();
+            let difference = (f64::from(out[o]) - sum).abs();
+            assert!(difference <= budget, "{} [{o}]: {sum}: {difference:e} > {budget:e}", cpu.describe());
+        }
+    }
+}
+
 #[test]
 fn rows_do_not_depend_on_batch_or_threads() {
     let (rows, inputs, outputs) = (250, 130, 47);
-    let (x, weight) = (with_outliers(4, rows, inputs), random(5, outputs * inputs));
+    let (x, mut weight) = (with_outliers(4, rows, inputs), random(5, outputs * inputs));
+    weight[3 * inputs + 7] = 400.0;
     for threads in [1, 3] {
         for (mut cpu, mut other) in cpus(2).into_iter().zip(cpus(threads)) {
             let w = layer(&mut cpu, true, [outputs, inputs], &weight, None);

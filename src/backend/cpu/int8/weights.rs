@@ -234,7 +234,7 @@ fn step(row: &[f32], apart: &[i32]) -> f32 {
 #[inline(always)]
 fn quantise_row(row: &[f32], step: f32, planes: [&mut [i32]; 2]) -> i32 {
     let inverse = if step >= LEAST_SCALE { 1.0 / step } else { 0.0 };
-    let [integers, lost] = planes.map(|plane| bytemuck::cast_slice_mut::<i32, i8>(plane));
+    let [integers, lost] = planes.map(bytemuck::cast_slice_mut::<i32, i8>);
     let mut sum = 0;
     for (x, (integer, lost)) in row.iter().zip(integers.iter_mut().zip(lost.iter_mut())) {
         let scaled = (x * inverse).clamp(-WEIGHT_LEVELS, WEIGHT_LEVELS);
