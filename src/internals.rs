@@ -15,8 +15,8 @@ pub use crate::engine::{Batch, DeviceBank, Encoder, Features, HostFeatures, Pipe
 
 /// Estimates of memory, and the refusal of what is not there.
 pub use crate::encoder::text::text_bytes;
-pub use crate::engine::{model_bytes, model_bytes_on_device};
-pub use crate::memory::{check as check_memory, collected};
+pub use crate::engine::{SCORING_COPIES, model_bytes, model_bytes_on_device};
+pub use crate::memory::{check as check_memory, collected, left as memory_left};
 
 /// Work that signals must not interrupt.
 pub use crate::process::without_signals;

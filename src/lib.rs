@@ -95,8 +95,9 @@ pub use bank::{BankId, BankInfo, PromptBank};
 pub use calibration::Thresholds;
 pub use engine::{
     AfterImage, AnomalyMap, AppendOptions, Appended, Appender, BankBuilder, BankReport, BankSize, BankSpec, BestBank,
-    Deadline, Decision, Device, Engine, EngineOptions, Inspection, Late, Latencies, MultiBankScorer, PromptCheck,
-    Reason, Region, ReportedPrompt, RoiScorer, Score, Scorer, SharedBank, StageTimes, Verdict,
+    Deadline, Decision, Device, Engine, EngineOptions, Inspection, Late, Latencies, Looks, MultiBankBuilder,
+    MultiBankScorer, MultiMethodScorer, PromptCheck, Reason, Region, ReportedPrompt, RoiScorer, Score, Scorer,
+    SharedBank, StageTimes, Verdict,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use image::{AnyFrame, DepthDoubt, DeviceFrame, Frame, IgnoreMask, Image, PixelFormat, Roi, WhiteLevel};

@@ -3,7 +3,7 @@
 //! Activations are `[B, rows, cols, channels]`. A stage that is wanted leaves its output as a [`Level`]; stages after
 //! the last wanted one do not run.
 
-use super::vision::{Features, Level};
+use super::vision::{Level, Wanted};
 use super::wants::Wants;
 use crate::backend::{Backend, Convolution, Resample, Role, Then, halved};
 use crate::error::{Error, ErrorKind, Result};
@@ -125,38 +125,49 @@ impl<B: Backend> ResNet<B> {
         Ok(ResNet { resnet, stem: first, stages })
     }
 
-    /// Takes memory for `views` images of up to `cells` cells, and for the levels that are wanted of them.
+    /// Takes memory for `views` images of up to `cells` cells.
     pub fn workspace(
+        &self,
+        backend: &B,
+        vision: &VisionArch,
+        wants: &[Wants],
+        [views, cells]: [usize; 2],
+    ) -> Result<ResNetWorkspace<B>> {
+        let each = wants.iter().map(|wants| workspace_len::<B>(vision, &self.resnet, wants, [views, cells]));
+        let [outer, inner, unfolded] = each.fold([0; 3], |most, own| std::array::from_fn(|i| most[i].max(own[i])));
+        let buffer = |len: usize| backend.buffer(Role::Stream, views * len);
+        let inner = [buffer(inner)?, buffer(inner)?];
+        let unfolded = backend.buffer(Role::Operand, unfolded)?;
+        Ok(ResNetWorkspace { x: buffer(outer)?, y: buffer(outer)?, inner, unfolded })
+    }
+
+    /// Takes memory for the levels that are wanted of `views` images of up to `cells` cells.
+    pub fn levels(
         &self,
         backend: &B,
         vision: &VisionArch,
         wants: &Wants,
         [views, cells]: [usize; 2],
-    ) -> Result<(ResNetWorkspace<B>, Vec<Level<B>>)> {
-        let [outer, inner, unfolded] = workspace_len::<B>(vision, &self.resnet, wants, [views, cells]);
-        let buffer = |len: usize| backend.buffer(Role::Stream, views * len);
+    ) -> Result<Vec<Level<B>>> {
         let cell = vision.cell(&wants.taps);
         let level = |&stage: &usize| {
             let width = self.resnet.widths[stage - 1];
-            let rows = buffer(most_cells(vision, stage, cells, cell) * width)?;
+            let rows = backend.buffer(Role::Stream, views * most_cells(vision, stage, cells, cell) * width)?;
             Ok(Level { grid: Grid::default(), width, rows })
         };
-        let levels = wants.taps.iter().map(level).collect::<Result<_>>()?;
-        let inner = [buffer(inner)?, buffer(inner)?];
-        let unfolded = backend.buffer(Role::Operand, unfolded)?;
-        Ok((ResNetWorkspace { x: buffer(outer)?, y: buffer(outer)?, inner, unfolded }, levels))
+        wants.taps.iter().map(level).collect()
     }
 
-    /// Encodes the images of `features`, given as patch rows of its grid, whose cells have `cell` pixels.
+    /// Encodes the images of `wanted`, given as patch rows of their grid, whose cells have `cell` pixels.
     pub fn encode(
         &self,
         backend: &mut B,
         ws: &mut ResNetWorkspace<B>,
         rows: &B::Buffer,
         cell: usize,
-        wants: &Wants,
-        features: &mut Features<B>,
+        wanted: &mut [Wanted<B>],
     ) -> Result<()> {
+        let Some(Wanted { features, .. }) = wanted.first() else { return Ok(()) };
         let images = features.views;
         let pixels = Grid::new(features.grid.rows * cell, features.grid.cols * cell);
         let stem = Convolution { patch: Some(cell), ..self.stem.at(pixels) };
@@ -164,23 +175,24 @@ impl<B: Backend> ResNet<B> {
         backend.levels().convolve(rows, images, &stem, &self.stem.layer, Then::Relu, unfolded, first)?;
         let mut grid = halved(stem.output(), 2);
         backend.levels().max_pool(first, images, stem.output(), self.resnet.stem, x)?;
-        let mut tap = 0;
-        for (number, blocks) in self.stages.iter().enumerate().take(stages(wants)) {
+        let most = wanted.iter().map(|wanted| stages(&wanted.wants)).max().unwrap_or(0);
+        for (number, blocks) in self.stages.iter().enumerate().take(most) {
             for block in blocks {
                 block.forward(backend, images, grid, [&mut *x, &mut *y, &mut *first, &mut *second, &mut *unfolded])?;
                 grid = halved(grid, block.stride);
             }
-            if wants.taps.get(tap) == Some(&(number + 1)) {
+            for Wanted { wants, features } in wanted.iter_mut() {
+                let Some(tap) = wants.taps.iter().position(|tap| *tap == number + 1) else { continue };
                 let level = &mut features.levels[tap];
                 level.grid = grid;
                 let width = level.width;
                 let copy = Resample { from: grid, width, to: grid, pitch: width, column: 0, bilinear: false };
                 backend.levels().resample(x, images, &copy, &mut level.rows)?;
-                tap += 1;
             }
         }
-        if wants.class {
-            let width = self.resnet.widths[STAGES - 1];
+        let width = self.resnet.widths[STAGES - 1];
+        // Whoever wants it has had all stages run.
+        for Wanted { features, .. } in wanted.iter_mut().filter(|wanted| wanted.wants.class) {
             backend.levels().mean_cells(x, images, grid.cells(), width, &mut features.class)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The image encoder: patch rows in, features out. It is a transformer or a ResNet.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::resnet::{ResNet, ResNetWorkspace};
 use super::vit::{Vit, VitWorkspace};
@@ -24,6 +25,8 @@ pub enum HookPoint {
 pub struct Vision<B: Backend> {
     arch: Arch,
     tower: Tower<B>,
+    /// Images that were encoded.
+    encoded: AtomicU64,
 }
 
 enum Tower<B: Backend> {
@@ -35,10 +38,19 @@ enum Tower<B: Backend> {
 pub struct VisionWorkspace<B: Backend> {
     views: usize,
     cells: usize,
-    wants: Wants,
+    /// Side in pixels of a cell.
+    cell: usize,
     rows: B::Buffer,
     tower: TowerWorkspace<B>,
-    /// The features of the last batch.
+    /// What is wanted of the last batch.
+    pub wanted: Vec<Wanted<B>>,
+}
+
+/// Features that one or several methods want, of which a batch is encoded once.
+pub struct Wanted<B: Backend> {
+    /// Which they are.
+    pub wants: Wants,
+    /// Those of the last batch.
     pub features: Features<B>,
 }
 
@@ -108,7 +120,17 @@ impl<B: Backend> Vision<B> {
             Some(resnet) => Tower::ResNet(ResNet::load(backend, weights, resnet)?),
             None => Tower::Vit(Box::new(Vit::load(backend, weights)?)),
         };
-        Ok(Vision { arch, tower })
+        Ok(Vision { arch, tower, encoded: AtomicU64::new(0) })
+    }
+
+    /// Counts images that a pipeline encodes; a device that repeats recorded work does not call [`Vision::encode`].
+    pub fn count(&self, images: usize) {
+        self.encoded.fetch_add(images as u64, Ordering::Relaxed);
+    }
+
+    /// Images that were encoded so far.
+    pub fn encoded(&self) -> u64 {
+        self.encoded.load(Ordering::Relaxed)
     }
 
     /// The architecture that it was loaded with.
@@ -132,28 +154,31 @@ impl<B: Backend> Vision<B> {
         }
     }
 
-    /// Takes memory for batches of up to `views` images of up to `cells` patches each.
-    pub fn workspace(&self, backend: &B, wants: &Wants, views: usize, cells: usize) -> Result<VisionWorkspace<B>> {
-        let (vision, cell) = (&self.arch.vision, self.arch.vision.cell(&wants.taps));
-        let classes = if wants.class { views } else { 0 };
-        let (tower, windows, levels) = match &self.tower {
-            Tower::Vit(vit) => {
-                let (workspace, windows) = vit.workspace(backend, wants, [views, cells])?;
-                (TowerWorkspace::Vit(Box::new(workspace)), windows, Vec::new())
-            }
-            Tower::ResNet(resnet) => {
-                let (workspace, levels) = resnet.workspace(backend, vision, wants, [views, cells])?;
-                (TowerWorkspace::ResNet(workspace), Vec::new(), levels)
+    /// Takes memory for batches of up to `views` images of up to `cells` patches each, and for each of the features that
+    /// are wanted of them. Those of a ResNet must have cells of one size.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] where the device has not enough memory, [`ErrorKind::Internal`] where nothing is wanted.
+    pub fn workspace(&self, backend: &B, wants: &[Wants], views: usize, cells: usize) -> Result<VisionWorkspace<B>> {
+        let vision = &self.arch.vision;
+        let mut sides = wants.iter().map(|wants| vision.cell(&wants.taps));
+        let cell = match sides.next() {
+            Some(cell) if sides.all(|other| other == cell) => cell,
+            _ => {
+                let message = "an image was to be encoded for nothing, or for cells of several sizes";
+                return Err(Error::new(ErrorKind::Internal, message));
             }
         };
-        let tokens = if levels.is_empty() { wants.taps.len() * views * cells * vision.width } else { 0 };
-        let whole = if wants.tokens { views * (vision.prefix() + cells) * vision.width } else { 0 };
-        Ok(VisionWorkspace {
-            views,
-            cells,
-            rows: backend.buffer(Role::Operand, views * cells * 3 * cell * cell)?,
-            tower,
-            features: Features {
+        let mut wanted = Vec::with_capacity(wants.len());
+        for wants in wants {
+            let (windows, levels) = match &self.tower {
+                Tower::Vit(vit) => (vit.windows(backend, wants, [views, cells])?, Vec::new()),
+                Tower::ResNet(resnet) => (Vec::new(), resnet.levels(backend, vision, wants, [views, cells])?),
+            };
+            let classes = if wants.class { views } else { 0 };
+            let tokens = if levels.is_empty() { wants.taps.len() * views * cells * vision.width } else { 0 };
+            let whole = if wants.tokens { views * (vision.prefix() + cells) * vision.width } else { 0 };
+            let features = Features {
                 views: 0,
                 grid: self.grid(),
                 width: vision.width,
@@ -163,9 +188,17 @@ impl<B: Backend> Vision<B> {
                 tokens: backend.buffer(Role::Stream, whole)?,
                 windows,
                 levels,
-            },
-            wants: wants.clone(),
-        })
+            };
+            wanted.push(Wanted { wants: wants.clone(), features });
+        }
+        let tower = match &self.tower {
+            Tower::Vit(vit) => TowerWorkspace::Vit(Box::new(vit.workspace(backend, wants, [views, cells])?)),
+            Tower::ResNet(resnet) => {
+                TowerWorkspace::ResNet(resnet.workspace(backend, vision, wants, [views, cells])?)
+            }
+        };
+        let rows = backend.buffer(Role::Operand, views * cells * 3 * cell * cell)?;
+        Ok(VisionWorkspace { views, cells, cell, rows, tower, wanted })
     }
 
     /// Prepares a grid for batches of up to `views` images.
@@ -182,8 +215,7 @@ impl<B: Backend> Vision<B> {
     /// The patch rows of the next batch, `[B * N, 3 P P]`, and the side P of a patch: [`Backend::preprocess`] fills
     /// them.
     pub fn patch_rows<'w>(&self, ws: &'w mut VisionWorkspace<B>) -> (&'w mut B::Buffer, usize) {
-        let cell = self.arch.vision.cell(&ws.wants.taps);
-        (&mut ws.rows, cell)
+        (&mut ws.rows, ws.cell)
     }
 
     /// Places an image that is already normalised, as image 0 of the next batch, which must have the grid
@@ -201,8 +233,8 @@ impl<B: Backend> Vision<B> {
         backend.upload(&image.patch_rows(patch), rows)
     }
 
-    /// Encodes the first `images` placed frames, which have the grid of `at`, into `ws.features`. `observe` sees the
-    /// residual stream of a transformer at each [`HookPoint`].
+    /// Encodes the first `images` placed frames, which have the grid of `at`, once for everything in `ws.wanted`. Each of
+    /// them has the bits that it has alone. `observe` sees the residual stream of a transformer at each [`HookPoint`].
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] for more images or patches than there is memory for.
@@ -214,16 +246,17 @@ impl<B: Backend> Vision<B> {
         images: usize,
         observe: impl FnMut(HookPoint, &B::Buffer),
     ) -> Result<()> {
-        let cell = self.arch.vision.cell(&ws.wants.taps);
-        let VisionWorkspace { views, cells, wants, rows, tower, features } = ws;
-        (features.views, features.grid) = (images, at.grid);
+        let VisionWorkspace { views, cells, cell, rows, tower, wanted } = ws;
+        for Wanted { features, .. } in wanted.iter_mut() {
+            (features.views, features.grid) = (images, at.grid);
+        }
         let fits = images <= *views && at.grid.cells() <= *cells;
         match (&self.tower, tower, &at.embedding) {
             (Tower::Vit(vit), TowerWorkspace::Vit(ws), Some(embedding)) if fits && images <= at.ends.len() => {
-                vit.encode(backend, ws, (rows, &**embedding, &at.ends[..images]), wants, features, observe)
+                vit.encode(backend, ws, (rows, &**embedding, &at.ends[..images]), wanted, observe)
             }
             (Tower::ResNet(resnet), TowerWorkspace::ResNet(ws), None) if fits => {
-                resnet.encode(backend, ws, rows, cell, wants, features)
+                resnet.encode(backend, ws, rows, *cell, wanted)
             }
             _ => {
                 let message = format!("{images} views of {} patches exceed the memory of the pipeline", at.grid);

@@ -1,10 +1,11 @@
 //! A vision transformer: patches in, tapped patch tokens and the class embedding out.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::block::{Block, BlockShape, Served, Workspace, load_norm};
 use super::positions::Positions;
-use super::vision::{Features, HookPoint};
+use super::vision::{Features, HookPoint, Wanted};
 use super::wants::Wants;
 use super::windows::{self, Tower, WindowFeatures, WindowWorkspace};
 use crate::backend::{AttentionShape, Backend, Embedding, Gelu, ImageTokens, Norm, PoolToken, Role, Sequences};
@@ -103,33 +104,33 @@ impl<B: Backend> Vit<B> {
             .try_for_each(|(i, block)| block.serve(backend, weights, &block_name(names, i), windows::served(i, layers)))
     }
 
-    /// Takes memory for batches of up to `views` images of up to `cells` patches each, and for the features that are
-    /// wanted of them.
-    pub fn workspace(
-        &self,
-        backend: &B,
-        wants: &Wants,
-        [views, cells]: [usize; 2],
-    ) -> Result<(VitWorkspace<B>, Vec<WindowFeatures<B>>)> {
+    /// Takes memory for batches of up to `views` images of up to `cells` patches each.
+    pub fn workspace(&self, backend: &B, wants: &[Wants], [views, cells]: [usize; 2]) -> Result<VitWorkspace<B>> {
         let vision = &self.arch.vision;
         let tokens = vision.prefix() + cells;
-        let classes = if wants.class { views } else { 0 };
+        let classes = if wants.iter().any(|wants| wants.class) { views } else { 0 };
         let shape = block_shape(&self.arch);
-        let (windows, features) = if wants.windows.is_empty() {
-            (None, Vec::new())
-        } else {
-            let widths = [vision.prefix(), self.arch.embed_dim];
-            let (workspace, features) =
-                WindowWorkspace::new(backend, shape, widths, &wants.windows, wants.unit, [views, cells])?;
-            (Some(workspace), features)
+        let sides: BTreeSet<usize> = wants.iter().flat_map(|wants| wants.windows.iter().copied()).collect();
+        let windows = match sides.is_empty() {
+            true => None,
+            false => Some(WindowWorkspace::new(backend, shape, self.window_widths(), sides, [views, cells])?),
         };
-        let workspace = VitWorkspace {
+        Ok(VitWorkspace {
             embedded: backend.buffer(Role::Stream, views * cells * vision.width)?,
             blocks: Workspace::new(backend, shape, views * tokens, classes)?,
             normalised: backend.buffer(Role::Operand, classes * vision.width)?,
             windows,
-        };
-        Ok((workspace, features))
+        })
+    }
+
+    /// Takes memory for the windows that are wanted of such batches.
+    pub fn windows(&self, backend: &B, wants: &Wants, most: [usize; 2]) -> Result<Vec<WindowFeatures<B>>> {
+        WindowFeatures::of(backend, wants, self.window_widths(), most)
+    }
+
+    /// Tokens before the patches of a window, and the width of an embedding.
+    fn window_widths(&self) -> [usize; 2] {
+        [self.arch.vision.prefix(), self.arch.embed_dim]
     }
 
     /// The embedding of a grid, computed once for all pipelines.
@@ -153,7 +154,7 @@ impl<B: Backend> Vit<B> {
         Ok(Arc::clone(&kept[kept.len() - 1].1))
     }
 
-    /// Encodes `images` images, given as patch rows, into `features`; `ends` describes the batch.
+    /// Encodes images, given as patch rows, once for everything in `wanted`; `ends` describes the batch.
     ///
     /// Taps count blocks from 1. A tap is the residual stream, with or without the final norm; the class token is
     /// dropped. `observe` sees the residual stream at each [`HookPoint`].
@@ -162,68 +163,97 @@ impl<B: Backend> Vit<B> {
         backend: &mut B,
         ws: &mut VitWorkspace<B>,
         (rows, embedding, ends): (&B::Buffer, &Embedding<B>, &[usize]),
-        wants: &Wants,
-        features: &mut Features<B>,
+        wanted: &mut [Wanted<B>],
         mut observe: impl FnMut(HookPoint, &B::Buffer),
     ) -> Result<()> {
-        let (width, tokens, layers) = (self.arch.vision.width, embedding.tokens, self.blocks.len());
-        let images = ends.len();
-        let (norm, unit) = (wants.norm.then_some(&self.final_norm), wants.unit);
+        let (tokens, layers, images) = (embedding.tokens, self.blocks.len(), ends.len());
         let sequences = Sequences { ends };
         backend.linear(rows, images * tokens.patches, &self.patch, &mut ws.embedded)?;
-        let blocks = &self.blocks[..wants.blocks(layers)];
+        let most = wanted.iter().map(|wanted| wanted.wants.blocks(layers)).max().unwrap_or(0);
+        let blocks = &self.blocks[..most];
         let (x, h) = (&mut ws.blocks.x, &mut ws.blocks.h);
         match blocks.first() {
             Some(first) => backend.embed_norm(&ws.embedded, images, embedding, x, &first.ln_1, h)?,
             None => backend.embed(&ws.embedded, images, embedding, x)?,
         }
         observe(HookPoint::Embed, &ws.blocks.x);
-        if let Some(windows) = &mut ws.windows {
+        if let (Some(windows), Some(grid)) = (&mut ws.windows, wanted.first().map(|wanted| wanted.features.grid)) {
             let tower = Tower {
                 blocks: &self.blocks,
                 final_norm: &self.final_norm,
                 projection: self.projection.as_ref(),
                 embedding: self.arch.embed_dim,
             };
-            let extents = [images, tokens.prefix];
-            windows.encode(backend, &tower, &ws.blocks.x, extents, features.grid, &mut features.windows)?;
+            windows.encode(backend, &tower, &ws.blocks.x, [images, tokens.prefix], grid, wanted)?;
         }
-        let mut tap = 0;
         for (i, block) in blocks.iter().enumerate() {
-            let served = served(wants, i, layers);
-            block.forward(backend, &mut ws.blocks, sequences, PoolToken::First, served)?;
-            if served == Served::Pooled {
+            let runs = |wants: &Wants| i < wants.blocks(layers);
+            // A block that serves the class token alone leaves the others as they are, for those who want them.
+            let is = |wants: &Wants, how: Served| runs(wants) && served(wants, i, layers) == how;
+            if wanted.iter().any(|wanted| is(&wanted.wants, Served::Pooled)) {
+                block.forward(backend, &mut ws.blocks, sequences, PoolToken::First, Served::Pooled)?;
+                for Wanted { features, .. } in wanted.iter_mut().filter(|wanted| is(&wanted.wants, Served::Pooled)) {
+                    self.embed_class(backend, ws, images, features)?;
+                }
+            }
+            if !wanted.iter().any(|wanted| is(&wanted.wants, Served::All)) {
                 break;
             }
+            block.forward(backend, &mut ws.blocks, sequences, PoolToken::First, Served::All)?;
             observe(HookPoint::Block(i + 1), &ws.blocks.x);
-            let (x, h, taps) = (&ws.blocks.x, &mut ws.blocks.h, &mut features.taps);
-            let tapped = wants.taps.get(tap) == Some(&(i + 1));
-            match (blocks.get(i + 1), norm) {
-                (Some(next), None) if tapped && unit => {
-                    backend.layer_norm_unit_patches(x, images, tokens, width, &next.ln_1, h, tap, taps)?;
-                }
-                (next, norm) => {
-                    match tapped {
-                        true if unit => backend.unit_patches(x, images, tokens, width, norm, tap, taps)?,
-                        true => backend.plain_patches(x, images, tokens, width, norm, tap, taps)?,
-                        false => {}
-                    }
-                    if let Some(next) = next {
-                        backend.layer_norm(x, sequences.rows(), &next.ln_1, h)?;
-                    }
-                }
+            self.tap(backend, ws, (i + 1, blocks.get(i + 1)), (images, tokens), wanted)?;
+        }
+        for Wanted { wants, features } in wanted.iter_mut() {
+            if wants.tokens {
+                backend.layer_norm(&ws.blocks.x, sequences.rows(), &self.final_norm, &mut features.tokens)?;
             }
-            tap += usize::from(tapped);
+            if wants.class && !wants.pools_last(layers) {
+                let width = self.arch.vision.width;
+                backend.pool_rows(&ws.blocks.x, sequences, width, PoolToken::First, &mut ws.blocks.pooled)?;
+                self.embed_class(backend, ws, images, features)?;
+            }
         }
-        if wants.tokens {
-            backend.layer_norm(&ws.blocks.x, sequences.rows(), &self.final_norm, &mut features.tokens)?;
+        Ok(())
+    }
+
+    /// Keeps the tokens of block `at`, counted from 1, for those who want them, and normalises them for the `next` one.
+    fn tap(
+        &self,
+        backend: &mut B,
+        ws: &mut VitWorkspace<B>,
+        (at, next): (usize, Option<&Block<B>>),
+        (images, tokens): (usize, ImageTokens),
+        wanted: &mut [Wanted<B>],
+    ) -> Result<()> {
+        let (x, h, width) = (&ws.blocks.x, &mut ws.blocks.h, self.arch.vision.width);
+        let mut normalised = false;
+        for Wanted { wants, features } in wanted.iter_mut() {
+            let Some(tap) = wants.taps.iter().position(|tap| *tap == at) else { continue };
+            let taps = &mut features.taps;
+            match (wants.norm.then_some(&self.final_norm), next) {
+                // To the bit the two operations.
+                (None, Some(next)) if wants.unit => {
+                    backend.layer_norm_unit_patches(x, images, tokens, width, &next.ln_1, h, tap, taps)?;
+                    normalised = true;
+                }
+                (norm, _) if wants.unit => backend.unit_patches(x, images, tokens, width, norm, tap, taps)?,
+                (norm, _) => backend.plain_patches(x, images, tokens, width, norm, tap, taps)?,
+            }
         }
-        if !wants.class {
-            return Ok(());
+        match next {
+            Some(next) if !normalised => backend.layer_norm(x, images * tokens.count(), &next.ln_1, h),
+            _ => Ok(()),
         }
-        if !wants.pools_last(layers) {
-            backend.pool_rows(&ws.blocks.x, sequences, width, PoolToken::First, &mut ws.blocks.pooled)?;
-        }
+    }
+
+    /// From the pooled class tokens to the class embeddings.
+    fn embed_class(
+        &self,
+        backend: &mut B,
+        ws: &mut VitWorkspace<B>,
+        images: usize,
+        features: &mut Features<B>,
+    ) -> Result<()> {
         let Some(projection) = &self.projection else {
             return backend.layer_norm(&ws.blocks.pooled, images, &self.final_norm, &mut features.class);
         };

@@ -5,8 +5,10 @@
 //! do not depend on the part, because rows are independent on every backend.
 
 use super::block::{Block, BlockShape, Served, Workspace};
+use super::vision::Wanted;
+use super::wants::Wants;
 use crate::backend::{Backend, ImageTokens, Norm, PoolToken, Role, Sequences, Windows};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::view::Grid;
 
 /// Tokens that are encoded at once, at most, unless one window has more.
@@ -24,6 +26,8 @@ pub struct WindowFeatures<B: Backend> {
     /// Class embeddings of the M windows of each view, `[B, M, E]`, [`Grid::windows`] row by row: of unit length, or as
     /// they are, as is [wanted](super::Wants).
     pub embeddings: B::Buffer,
+    /// Whether they are scaled to unit length.
+    unit: bool,
 }
 
 /// The parts of a vision tower that encode windows.
@@ -42,46 +46,37 @@ pub(super) struct WindowWorkspace<B: Backend> {
     normalised: B::Buffer,
     /// The embeddings of a part, `[C, E]`.
     class: B::Buffer,
-    /// For each side, the ends of the sequences of the largest part.
-    ends: Vec<Vec<usize>>,
-    /// Whether embeddings are scaled to unit length.
-    unit: bool,
+    /// Each side, with the ends of the sequences of its largest part.
+    sides: Vec<(usize, Vec<usize>)>,
 }
 
 impl<B: Backend> WindowWorkspace<B> {
-    /// Memory for windows with these `sides`, in batches of up to `views` images of up to `cells` patches each, and for
-    /// their embeddings.
+    /// Memory to encode windows with these `sides`, in batches of up to `views` images of up to `cells` patches each.
     pub fn new(
         backend: &B,
         shape: BlockShape,
         [prefix, embedding]: [usize; 2],
-        sides: &[usize],
-        unit: bool,
+        sides: impl IntoIterator<Item = usize>,
         [views, cells]: [usize; 2],
-    ) -> Result<(Self, Vec<WindowFeatures<B>>)> {
-        let mut features = Vec::with_capacity(sides.len());
-        let (mut ends, mut rows, mut most) = (Vec::with_capacity(sides.len()), 0, 0);
-        for &side in sides {
-            let (tokens, all) = (prefix + side * side, views * cells);
-            let count = windows_at_once(tokens, all);
-            // The parts are equal: each may have one window that is not needed.
-            let len = (all + all.div_ceil(count)) * embedding;
-            let role = if unit { Role::UnitRows } else { Role::Stream };
-            features.push(WindowFeatures { side, embeddings: backend.buffer(role, len)? });
-            ends.push((1..=count).map(|window| window * tokens).collect());
+    ) -> Result<Self> {
+        let (mut each, mut rows, mut most) = (Vec::new(), 0, 0);
+        for side in sides {
+            let tokens = prefix + side * side;
+            let count = windows_at_once(tokens, views * cells);
+            each.push((side, (1..=count).map(|window| window * tokens).collect()));
             (rows, most) = (rows.max(count * tokens), most.max(count));
         }
-        let workspace = WindowWorkspace {
+        Ok(WindowWorkspace {
             blocks: Workspace::new(backend, shape, rows, most)?,
             normalised: backend.buffer(Role::Operand, most * shape.attention.width())?,
             class: backend.buffer(Role::Stream, most * embedding)?,
-            ends,
-            unit,
-        };
-        Ok((workspace, features))
+            sides: each,
+        })
     }
 
-    /// Encodes all windows of `images` images of `grid`, whose token rows `x` are those before the first block.
+    /// Encodes all windows of `images` images of `grid`, whose token rows `x` are those before the first block, once for
+    /// everyone in `wanted` who wants them. A grid that is too small for a side has none of it, and the method that wants
+    /// them refuses the grid.
     pub fn encode(
         &mut self,
         backend: &mut B,
@@ -89,15 +84,14 @@ impl<B: Backend> WindowWorkspace<B> {
         x: &B::Buffer,
         [images, prefix]: [usize; 2],
         grid: Grid,
-        features: &mut [WindowFeatures<B>],
+        wanted: &mut [Wanted<B>],
     ) -> Result<()> {
         let width = tower.blocks.first().map_or(0, Block::width);
-        let WindowWorkspace { blocks, normalised, class, ends, unit } = self;
-        for (WindowFeatures { side, embeddings }, ends) in features.iter_mut().zip(ends.iter()) {
+        let WindowWorkspace { blocks, normalised, class, sides } = self;
+        for (side, ends) in sides.iter() {
             let mut at = Windows { images, prefix, grid, side: *side, first: 0, count: 0 };
             if at.all() == 0 {
-                let message = format!("{grid} patches have no windows of {side} x {side}: use a larger size");
-                return Err(Error::new(ErrorKind::Argument, message));
+                continue;
             }
             let parts = at.all().div_ceil(ends.len());
             at.count = at.all().div_ceil(parts);
@@ -108,14 +102,38 @@ impl<B: Backend> WindowWorkspace<B> {
                 at.first = part * at.count;
                 backend.window_tokens(x, &at, width, &mut blocks.x)?;
                 tower.run(backend, blocks, sequences, normalised, class)?;
-                if *unit {
-                    backend.unit_patches(class, 1, rows, tower.embedding, None, part, embeddings)?;
-                } else {
-                    backend.plain_patches(class, 1, rows, tower.embedding, None, part, embeddings)?;
+                let of_all = wanted.iter_mut().flat_map(|wanted| &mut wanted.features.windows);
+                for WindowFeatures { embeddings, unit, .. } in of_all.filter(|windows| windows.side == *side) {
+                    if *unit {
+                        backend.unit_patches(class, 1, rows, tower.embedding, None, part, embeddings)?;
+                    } else {
+                        backend.plain_patches(class, 1, rows, tower.embedding, None, part, embeddings)?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl<B: Backend> WindowFeatures<B> {
+    /// Memory for the embeddings of all windows that are wanted, in batches of up to `views` images of up to `cells`
+    /// patches each.
+    pub(super) fn of(
+        backend: &B,
+        wants: &Wants,
+        [prefix, embedding]: [usize; 2],
+        [views, cells]: [usize; 2],
+    ) -> Result<Vec<Self>> {
+        let of_side = |&side: &usize| {
+            let all = views * cells;
+            let count = windows_at_once(prefix + side * side, all);
+            // The parts are equal: each may have one window that is not needed.
+            let len = (all + all.div_ceil(count)) * embedding;
+            let role = if wants.unit { Role::UnitRows } else { Role::Stream };
+            Ok(WindowFeatures { side, embeddings: backend.buffer(role, len)?, unit: wants.unit })
+        };
+        wants.windows.iter().map(of_side).collect()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::builder::{BankBuilder, hash_of};
+use super::builder::BankBuilder;
+use super::draft::hash_of;
 use super::{Engine, SharedBank};
 use crate::bank::PromptBank;
 use crate::error::Result;
@@ -109,7 +110,7 @@ impl Appender {
         let began = Instant::now();
         self.builder.add(frame)?;
         let encoding = began.elapsed();
-        let [earlier @ .., newest] = &self.builder.prompts[..] else { return self.unchanged(encoding) };
+        let [earlier @ .., newest] = &self.builder.draft.prompts[..] else { return self.unchanged(encoding) };
         if earlier.iter().any(|prompt| hash_of(prompt) == hash_of(newest)) {
             self.builder.drop_newest();
             return self.unchanged(encoding);
@@ -130,7 +131,7 @@ impl Appender {
         let has = |hash: &String| self.bank.prompt_hashes().binary_search(hash).is_ok();
         let left = old.appended().iter().filter(|hash| !has(hash)).cloned().collect();
         self.builder.keep_only(&staying);
-        if let Some(growth) = &mut self.builder.growth {
+        if let Some(growth) = &mut self.builder.draft.growth {
             growth.follow(&self.bank);
         }
         Ok(left)

@@ -25,8 +25,10 @@ pub struct Batch {
     runs: Vec<Run>,
 }
 
-/// Banks that share prompts.
+/// Banks of a method that share prompts.
 pub(super) struct ManyBanks<'a> {
+    /// The number of the method in the session.
+    pub method: usize,
     /// Those that a view is compared with.
     pub of_view: &'a dyn Fn(usize) -> Vec<&'a DeviceBank>,
     /// Groups of prompts, each as a bank; none where each bank is compared by itself.
@@ -35,8 +37,8 @@ pub(super) struct ManyBanks<'a> {
     pub members: &'a [Vec<usize>],
 }
 
-/// Called with the index of a view, that of a bank, the method's outputs, and the unclamped map.
-pub(super) type EachBank<'a> = dyn FnMut(usize, usize, &[f32], &[f32]) + 'a;
+/// Called with the number of a method, the index of a view, that of a bank, the method's outputs, and the unclamped map.
+pub(super) type EachBank<'a> = dyn FnMut(usize, usize, usize, &[f32], &[f32]) + 'a;
 
 impl Batch {
     /// Batches of this session, at first empty.
@@ -142,32 +144,38 @@ impl Batch {
         Ok(())
     }
 
-    /// Scores each view of a frame, without the pixels that a mask covers, against many banks. The frame is prepared
-    /// once and then given to `seen`. `each` is called with each view's index, each bank's, outputs and map.
+    /// Scores each view of a frame, without the pixels that a mask covers, against the banks of several methods. The
+    /// frame is prepared once and then given to `seen`, and each view is encoded once. `each` is called with every
+    /// result. An error of a method goes to `failed`; the method has no more results, and the others continue.
     ///
     /// # Errors
-    /// As [`Batch::place`] and [`Session::compare_groups`]; the result that an error is about is a view's.
+    /// As [`Batch::place`] and [`Session::encode`]. The error that a method has is about the result of a view.
     pub(super) fn score_groups(
         &mut self,
         (frame, mask): (AnyFrame<'_>, Option<&IgnoreMask>),
         views: &[View],
-        many: &ManyBanks<'_>,
+        methods: &[ManyBanks<'_>],
         seen: impl FnOnce(&AnyFrame<'_>),
         each: &mut EachBank<'_>,
+        failed: &mut dyn FnMut(usize, Error),
     ) -> Result<()> {
         let Batch { session, prep, .. } = self;
         let session = &mut **session;
         let frame = prep.of(session, frame, mask)?;
         seen(&frame);
+        let mut alive = vec![true; methods.len()];
         for (i, view) in views.iter().enumerate() {
-            let banks = (many.of_view)(i);
             session.place(frame, std::slice::from_ref(view), 0)?;
-            (0..banks.len()).try_for_each(|slot| session.set_valid(slot, view.valid()))?;
             session.encode(1)?;
-            let each = &mut |slot, values: &[f32], map: &[f32]| each(i, slot, values, map);
-            session
-                .compare_groups(&banks, many.groups, many.members, each)
-                .map_err(|error| error.renumbering_result(|_| i))?;
+            for (many, alive) in methods.iter().zip(&mut alive).filter(|(_, alive)| **alive) {
+                let banks = (many.of_view)(i);
+                (0..banks.len()).try_for_each(|slot| session.set_valid(slot, view.valid()))?;
+                let each = &mut |slot, values: &[f32], map: &[f32]| each(many.method, i, slot, values, map);
+                if let Err(error) = session.compare_groups(many.method, &banks, many.groups, many.members, each) {
+                    *alive = false;
+                    failed(many.method, error.renumbering_result(|_| i));
+                }
+            }
         }
         Ok(())
     }

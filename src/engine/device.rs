@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::estimate;
-use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes, wants};
+use super::pipeline::{EachResult, HostFeatures, Pipeline, StageTimes};
 use super::shared::{Device, EngineOptions};
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{self, Cuda};
@@ -34,18 +34,21 @@ pub(super) trait Model: Send + Sync {
     /// Uploads a bank for all pipelines of the device.
     fn upload(&self, tensors: &[BankTensor<'_>]) -> Result<DeviceBank>;
 
-    /// Makes a pipeline with memory for `views` images of `grid` and, where it has a method, `slots` results.
+    /// Makes a pipeline with memory for `views` images of `grid` and, for each method, as many results.
     fn session(
         &self,
-        setup: Option<&Setup>,
+        methods: &[(&Setup, usize)],
         weights: &Weights,
         grid: Grid,
         views: usize,
-        slots: usize,
     ) -> Result<Box<dyn Session>>;
+
+    /// Images that were encoded so far.
+    fn encoded(&self) -> u64;
 }
 
-/// A pipeline on a device: one thread, one method.
+/// A pipeline on a device: one thread, one method or several that look at one encoding. Where a function has no number of
+/// a method, it means the first.
 pub trait Session: Send {
     /// The largest number of images that are encoded at once.
     fn capacity(&self) -> usize;
@@ -105,13 +108,14 @@ pub trait Session: Send {
     /// As [`Session::score`].
     fn compare(&mut self, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()>;
 
-    /// Compares the one encoded image with each bank, whose prompts are the `groups` listed in `members`. Without
-    /// groups each bank is compared by itself.
+    /// Compares the one encoded image with each bank of the method with this number. The banks' prompts are the `groups`
+    /// listed in `members`. Without groups each bank is compared by itself.
     ///
     /// # Errors
-    /// As [`Session::score`].
+    /// As [`Session::score`]; [`crate::ErrorKind::Argument`] for a grid that the method does not support.
     fn compare_groups(
         &mut self,
+        method: usize,
         banks: &[&DeviceBank],
         groups: &[&DeviceBank],
         members: &[Vec<usize>],
@@ -125,11 +129,12 @@ pub trait Session: Send {
     /// As [`Session::score`].
     fn stage_times(&mut self, frame: AnyFrame<'_>, view: &View, bank: &DeviceBank) -> Result<StageTimes>;
 
-    /// What the one encoded image contributes to a bank. `valid`, `[N]`, is 0 for patches that contribute nothing.
+    /// What the one encoded image contributes to a bank of the method with this number. `valid`, `[N]`, is 0 for patches
+    /// that contribute nothing.
     ///
     /// # Errors
-    /// As [`crate::methods::Compare::prompt`].
-    fn prompt(&mut self, valid: &[f32]) -> Result<Vec<NamedTensor>>;
+    /// As [`crate::methods::Compare::prompt`]; [`crate::ErrorKind::Argument`] for a grid that the method does not support.
+    fn prompt(&mut self, method: usize, valid: &[f32]) -> Result<Vec<NamedTensor>>;
 
     /// Downloads the features of the one encoded image.
     ///
@@ -276,20 +281,27 @@ impl<B: Runs> Model for OnDevice<B> {
 
     fn session(
         &self,
-        setup: Option<&Setup>,
+        methods: &[(&Setup, usize)],
         weights: &Weights,
         grid: Grid,
         views: usize,
-        slots: usize,
     ) -> Result<Box<dyn Session>> {
-        let loaded = setup.map(|setup| Ok((setup, self.method(setup.method(), weights)?))).transpose()?;
+        let mut served = Vec::with_capacity(methods.len());
+        for (setup, slots) in methods {
+            served.push((*setup, self.method(setup.method(), weights)?, *slots));
+        }
         let backend = {
             let mut backend = self.lock(&self.backend)?;
-            let wants = wants(setup, self.encoder.arch())?;
-            self.encoder.serve(&mut *backend, weights, &wants)?;
+            for (setup, _) in methods {
+                self.encoder.serve(&mut *backend, weights, &setup.wants(self.encoder.arch())?)?;
+            }
             backend.fork()?
         };
-        Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), loaded, grid, views, slots)?))
+        Ok(Box::new(Pipeline::new(backend, Arc::clone(&self.encoder), served, grid, views)?))
+    }
+
+    fn encoded(&self) -> u64 {
+        self.encoder.encoded()
     }
 }
 

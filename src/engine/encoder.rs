@@ -40,7 +40,7 @@ impl Engine {
     /// [`crate::ErrorKind::Device`] where the device runs out of memory or threads.
     #[doc(hidden)]
     pub fn encoder(&self, fit: Fit) -> Result<Encoder<'_>> {
-        Ok(Encoder { engine: self, session: self.session(None, 1, 0)?, fit, memory: Vec::new() })
+        Ok(Encoder { engine: self, session: self.session(&[], 1)?, fit, memory: Vec::new() })
     }
 }
 

@@ -10,6 +10,8 @@
 //!   threads and search ([`working_bytes`]); and a sixteenth of all that for small pieces;
 //! - a pipeline of a ResNet: `4 (3 N P² + 2 X + 2 Y + levels)` per image, with the largest activations X of blocks and
 //!   Y inside them, and the unfolded rows of a band;
+//! - where several methods look at one encoding, `4 L N W` per image for the features of each that wants others, and
+//!   the results of each;
 //! - a pipeline in bf16 or int8: `2 max(T max(W, M), 3 N P²)` per image more, the rounded operand of a product;
 //! - where windows of side `S` are wanted, `4 (C (P + S²) (5 W + M) + C (4 W + E))` for the `C` that are encoded at once,
 //!   and `4 N E` per image for their embeddings;
@@ -99,13 +101,13 @@ pub(super) fn results_bytes(taps: usize, patches: usize, slots: usize) -> usize 
 /// The sizes that determine a pipeline's memory.
 #[derive(Clone, Copy)]
 pub(super) struct PipelineSize<'a> {
-    /// What the method wants from the encoder.
-    pub wants: &'a Wants,
+    /// What the methods want from the encoder; at least one.
+    pub wants: &'a [Wants],
     /// Patches of a view.
     pub patches: usize,
     /// Images of a batch.
     pub views: usize,
-    /// Results of a batch.
+    /// Results of a batch, of all methods.
     pub slots: usize,
     /// Threads of the CPU that work for it.
     pub threads: usize,
@@ -118,19 +120,23 @@ pub(super) fn pipeline_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
     if vision.resnet.is_some() {
         return resnet_bytes(arch, size);
     }
-    let (taps, width) = (wants.taps.len(), vision.width);
+    let (all, width): (usize, usize) = (wants.iter().map(|wants| wants.taps.len()).sum(), vision.width);
+    let taps = wants.iter().map(|wants| wants.taps.len()).max().unwrap_or(0);
     let (tokens, patch) = (vision.prefix() + patches, 3 * vision.patch_size.pow(2));
     let mlp = match vision.mlp {
         Mlp::Gelu => vision.mlp_width,
         Mlp::SwiGlu => 3 * vision.mlp_width,
     };
-    let class = if wants.class { 4 * width + arch.embed_dim } else { 0 };
-    let unscaled = if wants.tokens { tokens * width + 2 * width * width + patches } else { 0 };
-    let encoder = patches * (patch + width + taps * width) + tokens * (5 * width + mlp) + class + unscaled;
+    let classes = wants.iter().filter(|wants| wants.class).count();
+    let class = 4 * width * classes.min(1) + classes * arch.embed_dim;
+    let whole = wants.iter().filter(|wants| wants.tokens).count();
+    let unscaled = whole * (tokens * width + 2 * width * width + patches);
+    let encoder = patches * (patch + width + all * width) + tokens * (5 * width + mlp) + class + unscaled;
     let buffers = views.saturating_mul(4 * encoder).saturating_add(results_bytes(taps, patches, slots));
     let picture = 2 * patch * patches;
     let rows = views.saturating_mul(patches);
-    let searched = if wants.windows.is_empty() { width } else { width.max(arch.embed_dim) };
+    let windowed = wants.iter().any(|wants| !wants.windows.is_empty());
+    let searched = if windowed { width.max(arch.embed_dim) } else { width };
     let working = working_bytes(tokens, width / vision.heads.max(1), [taps, rows, searched], threads);
     let windows = windows_bytes(arch, wants, rows, 5 * width + mlp);
     let large = buffers.saturating_add(picture).saturating_add(working).saturating_add(windows);
@@ -142,11 +148,12 @@ pub(super) fn pipeline_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
 fn resnet_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
     let PipelineSize { wants, patches, views, slots, threads } = size;
     let (vision, resnet) = (&arch.vision, arch.vision.resnet.unwrap_or_default());
-    let cell = vision.cell(&wants.taps);
-    let [outer, inner, unfolded] = resnet_len::<Cpu>(vision, &resnet, wants, [views, patches]);
+    let cell = wants.first().map_or(vision.patch_size, |wants| vision.cell(&wants.taps));
+    let each = wants.iter().map(|wants| resnet_len::<Cpu>(vision, &resnet, wants, [views, patches]));
+    let [outer, inner, unfolded] = each.fold([0; 3], |most, own| std::array::from_fn(|i| most[i].max(own[i])));
     let level = |&stage: &usize| most_cells(vision, stage, patches, cell).saturating_mul(resnet.widths[stage - 1]);
-    let levels = wants.taps.iter().map(level).fold(0, usize::saturating_add);
-    let class = if wants.class { arch.embed_dim } else { 0 };
+    let levels = wants.iter().flat_map(|wants| &wants.taps).map(level).fold(0, usize::saturating_add);
+    let class = wants.iter().filter(|wants| wants.class).count() * arch.embed_dim;
     let pixels = patches.saturating_mul(3 * cell * cell);
     let image = pixels.saturating_add(2 * outer + 2 * inner).saturating_add(levels).saturating_add(class);
     let working = working_bytes(1, 1, [0, 0, 1], threads);
@@ -156,9 +163,9 @@ fn resnet_bytes(arch: &Arch, size: PipelineSize<'_>) -> usize {
 }
 
 /// Bytes for the windows of images of `rows` patches in total, and their embeddings; `each` is the numbers of a token.
-fn windows_bytes(arch: &Arch, wants: &Wants, rows: usize, each: usize) -> usize {
+fn windows_bytes(arch: &Arch, wants: &[Wants], rows: usize, each: usize) -> usize {
     let (mut most, mut tokens, mut embeddings) = (0, 0, 0_usize);
-    for side in &wants.windows {
+    for side in wants.iter().flat_map(|wants| &wants.windows) {
         let window = arch.vision.prefix() + side * side;
         let count = windows_at_once(window, rows);
         (most, tokens) = (most.max(count), tokens.max(count * window));

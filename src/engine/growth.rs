@@ -4,7 +4,8 @@
 //! Where limits are kept, the images that the bank had when its limits were set stay, too: limits hold for every bank that
 //! has these images and others, if scores can only fall with more images.
 
-use super::builder::{BankBuilder, hash_of, hex};
+use super::builder::BankBuilder;
+use super::draft::{hash_of, hex};
 use crate::bank::PromptBank;
 use crate::bank::arrivals::Arrivals;
 use crate::calibration::{Calibration, Thresholds};
@@ -74,7 +75,7 @@ impl BankBuilder<'_> {
     /// [`ErrorKind::Argument`] for a builder that does not append to a bank, and for the limits of a bank whose scores may
     /// rise.
     pub fn keep_limits(&mut self) -> Result<()> {
-        let method = self.setup.method();
+        let method = self.draft.setup.method();
         let growth = self.growing()?;
         if growth.limits.0.is_some() && !method.scores_only_fall() {
             let message = format!(
@@ -89,7 +90,7 @@ impl BankBuilder<'_> {
     }
 
     fn growing(&mut self) -> Result<&mut Growth> {
-        self.growth.as_mut().ok_or_else(|| {
+        self.draft.growth.as_mut().ok_or_else(|| {
             Error::new(
                 ErrorKind::Argument,
                 "this bank is new: a cap on rows and kept limits are for a bank that is appended to",
@@ -102,12 +103,13 @@ impl BankBuilder<'_> {
     /// # Errors
     /// [`ErrorKind::Argument`] where the newest image does not fit beside those that stay.
     pub(super) fn staying(&self) -> Result<Vec<usize>> {
-        let all: Vec<usize> = (0..self.prompts.len()).collect();
-        let Some((growth, most)) = self.growth.as_ref().and_then(|growth| Some((growth, growth.max_rows?))) else {
+        let all: Vec<usize> = (0..self.draft.prompts.len()).collect();
+        let Some((growth, most)) = self.draft.growth.as_ref().and_then(|growth| Some((growth, growth.max_rows?)))
+        else {
             return Ok(all);
         };
-        let rows = self.prompts.iter().map(|prompt| self.rows_of(prompt)).collect::<Result<Vec<usize>>>()?;
-        let hashes: Vec<String> = self.prompts.iter().map(|prompt| hex(&hash_of(prompt))).collect();
+        let rows = self.draft.prompts.iter().map(|prompt| self.rows_of(prompt)).collect::<Result<Vec<usize>>>()?;
+        let hashes: Vec<String> = self.draft.prompts.iter().map(|prompt| hex(&hash_of(prompt))).collect();
         let mut stays = vec![true; all.len()];
         let sum =
             |stays: &[bool]| rows.iter().zip(stays).filter(|(_, stays)| **stays).map(|(rows, _)| *rows).sum::<usize>();
@@ -129,7 +131,7 @@ impl BankBuilder<'_> {
 
     /// Rows of a prompt in all contents.
     fn rows_of(&self, prompt: &[Prompt]) -> Result<usize> {
-        let rows = |part: &Prompt| self.setup.method().prompt_rows(part);
+        let rows = |part: &Prompt| self.draft.setup.method().prompt_rows(part);
         prompt.iter().map(rows).sum()
     }
 
@@ -137,18 +139,18 @@ impl BankBuilder<'_> {
     pub(super) fn keep_only(&mut self, places: &[usize]) {
         let mut place = 0..;
         let stays = |place: Option<usize>| place.is_some_and(|place| places.binary_search(&place).is_ok());
-        self.prompts.retain(|_| stays(place.next()));
+        self.draft.prompts.retain(|_| stays(place.next()));
         let mut place = 0..;
-        self.facts.retain(|_| stays(place.next()));
+        self.draft.facts.retain(|_| stays(place.next()));
     }
 
     /// Drops the newest prompt.
     pub(super) fn drop_newest(&mut self) {
-        let dropped = self.prompts.pop();
-        self.facts.pop();
+        let dropped = self.draft.prompts.pop();
+        self.draft.facts.pop();
         let Some(dropped) = dropped else { return };
-        let is_gone = !self.has(&hash_of(&dropped));
-        if let Some(growth) = self.growth.as_mut().filter(|_| is_gone) {
+        let is_gone = !self.draft.has(&hash_of(&dropped));
+        if let Some(growth) = self.draft.growth.as_mut().filter(|_| is_gone) {
             growth.arrivals.pop();
         }
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::device::{DeviceBank, Session};
 use super::estimate::{self, PipelineSize};
-use super::workspace::{Comparing, GRIDS, Memory, PipelineMethod, ReadyGrid, all_own, current, own};
+use super::workspace::{Comparing, GRIDS, Memory, PipelineMethod, ReadyGrid, all_own, current, own, without_method};
 use crate::backend::{Backend, BankRole, BankTensor, MAX_BANKS, Role, Search};
 use crate::bank::PromptBank;
-use crate::encoder::vision::Features;
+use crate::encoder::vision::{Features, Wanted};
 use crate::encoder::{HookPoint, Vision, Wants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{AnyFrame, DeviceFrame};
@@ -56,14 +56,16 @@ pub struct HostFeatures {
     pub class: Vec<f32>,
 }
 
-/// A queue of the device, its activations, a method's memory, and host memory for the results.
+/// A queue of the device, its activations, the memory of one method or of several that look at one encoding, and host
+/// memory for the results.
 pub struct Pipeline<B: Backend> {
     backend: B,
     encoder: Arc<Vision<B>>,
-    wants: Wants,
-    /// Absent for a pipeline that only encodes.
-    method: Option<PipelineMethod<B>>,
-    /// The largest numbers of views and of slots of a batch.
+    /// The different features that the methods want.
+    wants: Vec<Wants>,
+    /// None for a pipeline that only encodes.
+    methods: Vec<PipelineMethod<B>>,
+    /// The largest numbers of views and of slots of a batch, of any method.
     most: [usize; 2],
     memory: Memory<B>,
     /// The most recent grids, ready for batches. The last one is the next batch's.
@@ -73,42 +75,48 @@ pub struct Pipeline<B: Backend> {
     layout: Vec<usize>,
 }
 
+/// A method with its options, what is loaded of it, and the largest number of its slots.
+pub(super) type Served<'a, B> = (&'a Setup, Arc<dyn Loaded<B>>, usize);
+
 /// Called with the index of a result, the method's outputs, and the unclamped map `[N]`.
 pub type EachResult<'a> = dyn FnMut(usize, &[f32], &[f32]) + 'a;
 
 impl<B: Backend> Pipeline<B> {
-    /// Takes memory for batches of up to `views` images of `grid` with up to `slots` results. [`Session::prepare`]
-    /// takes more for larger grids. The encoder computes what the method wants.
+    /// Takes memory for batches of up to `views` images of `grid`. [`Session::prepare`] takes more for larger grids. The
+    /// encoder computes what the methods want; without a method, what its architecture names.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] where the device has not enough memory, [`ErrorKind::Argument`] for a grid for which the
     /// encoder has no positions.
-    pub fn new(
+    pub(super) fn new(
         mut backend: B,
         encoder: Arc<Vision<B>>,
-        method: Option<(&Setup, Arc<dyn Loaded<B>>)>,
+        served: Vec<Served<'_, B>>,
         grid: Grid,
         views: usize,
-        slots: usize,
     ) -> Result<Self> {
-        let slots = if method.is_some() { slots } else { 0 };
-        let wants = wants(method.as_ref().map(|(setup, _)| *setup), encoder.arch())?;
-        let method = method.map(|(setup, loaded)| PipelineMethod { loaded, setup: setup.clone() });
-        check_grid(method.as_ref(), encoder.arch(), grid)?;
+        let setups: Vec<&Setup> = served.iter().map(|(setup, ..)| *setup).collect();
+        let wants = wants(&setups, encoder.arch())?;
+        let method = |(setup, loaded, slots): Served<'_, B>| {
+            let own = setup.wants(encoder.arch())?;
+            let features = wants.iter().position(|wants| *wants == own).unwrap_or(0);
+            Ok(PipelineMethod { loaded, setup: setup.clone(), slots, features })
+        };
+        let methods = served.into_iter().map(method).collect::<Result<Vec<_>>>()?;
+        check_grid(&methods, encoder.arch(), grid)?;
+        let slots = methods.iter().map(|method| method.slots).max().unwrap_or(0);
+        let values = methods.iter().map(|method| method.slots * method.values()).max().unwrap_or(0);
         let tokens = encoder.tokens(&mut backend, grid, views)?;
-        let held = Memory::new(&backend, &encoder, &wants, method.as_ref(), grid.cells(), [views, slots])?;
+        let held = Memory::new(&backend, &encoder, &wants, &methods, grid.cells(), [views, slots])?;
         let mut grids = Vec::with_capacity(GRIDS);
         grids.push(ReadyGrid::new(&backend, tokens, slots)?);
         Ok(Pipeline {
-            host_values: memory::zeros(
-                "the results of a batch",
-                slots * method.as_ref().map_or(0, PipelineMethod::values),
-            )?,
+            host_values: memory::zeros("the results of a batch", values)?,
             layout: Vec::with_capacity(4 * MAX_BANKS + 3),
             recordings: B::Recordings::default(),
             most: [views, slots],
             wants,
-            method,
+            methods,
             memory: held,
             grids,
             encoder,
@@ -136,7 +144,7 @@ impl<B: Backend> Pipeline<B> {
         encoder.serve(&mut backend, weights, &setup.wants(weights.arch())?)?;
         let loaded = backend.load_method(method, weights)?;
         let grid = encoder.grid();
-        Self::new(backend, encoder, Some((&setup, loaded)), grid, views, slots)
+        Self::new(backend, encoder, vec![(&setup, loaded, slots)], grid, views)
     }
 
     /// Uploads a bank to the pipeline's device.
@@ -149,7 +157,7 @@ impl<B: Backend> Pipeline<B> {
 
     /// The device, and the features of the last batch.
     pub fn parts(&mut self) -> (&mut B, &Features<B>) {
-        (&mut self.backend, &self.memory.vision.features)
+        (&mut self.backend, &self.memory.vision.wanted[0].features)
     }
 
     /// Encodes the first `views` placed images and calls `observe` with the residual stream at each stage.
@@ -159,6 +167,7 @@ impl<B: Backend> Pipeline<B> {
     pub fn encode_observed(&mut self, views: usize, observe: impl FnMut(HookPoint, &B::Buffer)) -> Result<()> {
         self.check(views)?;
         let Pipeline { backend, encoder, memory, grids, .. } = self;
+        encoder.count(views);
         encoder.encode(backend, &mut memory.vision, &current(grids)?.tokens, views, observe)
     }
 
@@ -167,11 +176,11 @@ impl<B: Backend> Pipeline<B> {
         self.grids.last().map_or_else(Grid::default, |last| last.tokens.grid)
     }
 
-    fn read(&mut self, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
+    fn read(&mut self, method: usize, slots: usize, each: &mut EachResult<'_>) -> Result<()> {
         let cells = self.grid().cells();
         let Memory { comparing, host_map, .. } = &mut self.memory;
-        let Comparing { out, .. } = Comparing::of(comparing)?;
-        let Some(PipelineMethod { setup, .. }) = &self.method else { return Ok(()) };
+        let Comparing { out, .. } = Comparing::of(comparing, method)?;
+        let PipelineMethod { setup, .. } = self.methods.get(method).ok_or_else(without_method)?;
         let count = setup.method().outputs().len();
         let values = &mut self.host_values[..slots * count];
         let map = &mut host_map[..slots * cells];
@@ -196,33 +205,50 @@ impl<B: Backend> Pipeline<B> {
         Err(Error::new(ErrorKind::Argument, message))
     }
 
-    /// The slots of `runs`, for which there must be memory.
-    fn slots_of(&self, runs: &[Run]) -> Result<usize> {
-        let slots = runs.iter().map(|run| run.slots().end).max().unwrap_or(0);
-        self.check_slots(slots)?;
-        Ok(slots)
+    /// Which of the wanted features are those of a method that supports the grid.
+    fn checked(&self, method: usize) -> Result<usize> {
+        let PipelineMethod { setup, features, .. } = self.methods.get(method).ok_or_else(without_method)?;
+        setup.method().check_grid(self.encoder.arch(), self.grid())?;
+        Ok(*features)
     }
 
-    fn check_slots(&self, slots: usize) -> Result<()> {
-        let most = self.most[1];
-        if slots <= most {
-            return Ok(());
-        }
-        let message = format!("{slots} results in one batch, but the pipeline has memory for {most}");
-        Err(Error::new(ErrorKind::Argument, message))
+    /// The slots of a method's `runs`, for which there must be memory.
+    fn slots_of(&self, method: usize, runs: &[Run]) -> Result<usize> {
+        let slots = runs.iter().map(|run| run.slots().end).max().unwrap_or(0);
+        check_slots(slots, self.methods.get(method).map_or(0, |method| method.slots))?;
+        Ok(slots)
     }
 }
 
-/// The features that a method wants; without a method, those that the architecture names.
-pub(super) fn wants(setup: Option<&Setup>, arch: &Arch) -> Result<Wants> {
-    setup.map_or_else(|| Ok(Wants::of(arch)), |setup| setup.wants(arch))
+fn check_slots(slots: usize, most: usize) -> Result<()> {
+    if slots <= most {
+        return Ok(());
+    }
+    let message = format!("{slots} results in one batch, but the pipeline has memory for {most}");
+    Err(Error::new(ErrorKind::Argument, message))
+}
+
+/// The different features that methods want; without a method, those that the architecture names.
+pub(super) fn wants(setups: &[&Setup], arch: &Arch) -> Result<Vec<Wants>> {
+    let mut different: Vec<Wants> = Vec::with_capacity(setups.len().max(1));
+    for setup in setups {
+        let wants = setup.wants(arch)?;
+        if !different.contains(&wants) {
+            different.push(wants);
+        }
+    }
+    if setups.is_empty() {
+        different.push(Wants::of(arch));
+    }
+    Ok(different)
 }
 
 /// The largest number of cells of a view. A model's own size never has more.
 const MOST_CELLS: usize = 65_536;
 
-/// Refuses a grid that the encoder or the method does not support.
-fn check_grid<B: Backend>(method: Option<&PipelineMethod<B>>, arch: &Arch, grid: Grid) -> Result<()> {
+/// Refuses a grid that the encoder or the one method does not support. Of several methods each is asked when it compares,
+/// as the others may support the grid.
+fn check_grid<B: Backend>(methods: &[PipelineMethod<B>], arch: &Arch, grid: Grid) -> Result<()> {
     if !(1..=MOST_CELLS).contains(&grid.cells()) {
         let message = format!(
             "a view of {grid} patches: from 1 to {MOST_CELLS} are supported; use another size, another fit (crop, \
@@ -230,7 +256,10 @@ fn check_grid<B: Backend>(method: Option<&PipelineMethod<B>>, arch: &Arch, grid:
         );
         return Err(Error::new(ErrorKind::Argument, message));
     }
-    method.map_or(Ok(()), |method| method.setup.method().check_grid(arch, grid))
+    match methods {
+        [only] => only.setup.method().check_grid(arch, grid),
+        _ => Ok(()),
+    }
 }
 
 impl<B: Backend> Session for Pipeline<B> {
@@ -256,7 +285,7 @@ impl<B: Backend> Session for Pipeline<B> {
             return Ok(false);
         }
         let [views, slots] = self.most;
-        check_grid(self.method.as_ref(), self.encoder.arch(), grid)?;
+        check_grid(&self.methods, self.encoder.arch(), grid)?;
         if grid.cells() > self.memory.cells {
             if B::IN_HOST_MEMORY {
                 let threads = self.backend.threads();
@@ -265,8 +294,8 @@ impl<B: Backend> Session for Pipeline<B> {
                 let what = format!("work on {views} images of {grid} patches at once");
                 memory::check(&what, bytes, "use a smaller size or a smaller capacity")?;
             }
-            let Pipeline { backend, encoder, wants, method, most, .. } = self;
-            let larger = Memory::new(backend, encoder, wants, method.as_ref(), grid.cells(), *most)?;
+            let Pipeline { backend, encoder, wants, methods, most, .. } = self;
+            let larger = Memory::new(backend, encoder, wants, methods, grid.cells(), *most)?;
             // Recordings hold addresses of the old memory.
             self.recordings = B::Recordings::default();
             self.memory = larger;
@@ -300,7 +329,7 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn set_valid(&mut self, slot: usize, valid: &[f32]) -> Result<()> {
-        self.check_slots(slot + 1)?;
+        check_slots(slot + 1, self.most[1])?;
         let ReadyGrid { host_valid, valid_changed, .. } = current(&mut self.grids)?;
         let row = &mut host_valid[slot * valid.len()..][..valid.len()];
         if row != valid {
@@ -316,7 +345,7 @@ impl<B: Backend> Session for Pipeline<B> {
 
     fn score(&mut self, views: usize, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()> {
         self.check(views)?;
-        let slots = self.slots_of(runs)?;
+        let slots = self.slots_of(0, runs)?;
         let banks = own::<B>(banks)?;
         let banks = banks.as_slice();
         let grid = self.grid();
@@ -326,62 +355,67 @@ impl<B: Backend> Session for Pipeline<B> {
         self.layout.extend(runs.iter().flat_map(places));
         let Pipeline { backend, encoder, memory, grids, recordings, layout, .. } = self;
         let Memory { vision, comparing, .. } = memory;
-        let Comparing { compare, out } = Comparing::of(comparing)?;
+        let Comparing { compare, out } = Comparing::of(comparing, 0)?;
         let at = current(grids)?;
         at.upload_valid(backend)?;
         let ReadyGrid { tokens, valid, .. } = &*at;
+        encoder.count(views);
         backend.replay(recordings, layout, banks, |backend| {
             encoder.encode(backend, vision, tokens, views, |_, _| ())?;
-            let batch = Batch { features: &vision.features, valid, runs, banks };
+            let batch = Batch { features: &vision.wanted[0].features, valid, runs, banks };
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))
         })?;
-        self.read(slots, each)
+        self.read(0, slots, each)
     }
 
     fn compare(&mut self, runs: &[Run], banks: &[&DeviceBank], each: &mut EachResult<'_>) -> Result<()> {
-        let slots = self.slots_of(runs)?;
+        let slots = self.slots_of(0, runs)?;
         let banks = own::<B>(banks)?;
         let Pipeline { backend, memory, grids, .. } = self;
-        let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
+        let Comparing { compare, out } = Comparing::of(&mut memory.comparing, 0)?;
         let at = current(grids)?;
         at.upload_valid(backend)?;
-        let features = &memory.vision.features;
+        let features = &memory.vision.wanted[0].features;
         let batch = Batch { features, valid: &at.valid, runs, banks: banks.as_slice() };
         compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
-        self.read(slots, each)
+        self.read(0, slots, each)
     }
 
     fn compare_groups(
         &mut self,
+        method: usize,
         banks: &[&DeviceBank],
         groups: &[&DeviceBank],
         members: &[Vec<usize>],
         each: &mut EachResult<'_>,
     ) -> Result<()> {
         let runs: Vec<Run> = (0..banks.len()).map(|bank| Run { views: 0..1, first_slot: bank, bank }).collect();
-        let slots = self.slots_of(&runs)?;
+        let slots = self.slots_of(method, &runs)?;
         let (own_banks, own_groups) = (all_own::<B>(banks)?, all_own::<B>(groups)?);
+        let own = self.checked(method)?;
         let Pipeline { backend, memory, grids, .. } = self;
-        let Comparing { compare, out } = Comparing::of(&mut memory.comparing)?;
+        let Comparing { compare, out } = Comparing::of(&mut memory.comparing, method)?;
         let at = current(grids)?;
         at.upload_valid(backend)?;
-        let batch = Batch { features: &memory.vision.features, valid: &at.valid, runs: &runs, banks: &own_banks };
+        let features = &memory.vision.wanted[own].features;
+        let batch = Batch { features, valid: &at.valid, runs: &runs, banks: &own_banks };
         if groups.is_empty() {
             compare.record(backend, &batch, out, &mut |_, _| Ok(()))?;
         } else {
             compare.record_groups(backend, &batch, &Groups { groups: &own_groups, members }, out)?;
         }
-        self.read(slots, each)
+        self.read(method, slots, each)
     }
 
     fn stage_times(&mut self, frame: AnyFrame<'_>, view: &View, bank: &DeviceBank) -> Result<StageTimes> {
         let banks = own::<B>(&[bank])?;
         let Pipeline { backend, encoder, memory, grids, .. } = self;
         let Memory { vision, comparing, .. } = memory;
-        let Comparing { compare, out } = Comparing::of(comparing)?;
+        let Comparing { compare, out } = Comparing::of(comparing, 0)?;
         let at = current(grids)?;
         at.upload_valid(backend)?;
         let ReadyGrid { tokens, valid, .. } = &*at;
+        encoder.count(1);
         backend.wait()?;
         let mut last = Instant::now();
         let mut lap = |backend: &mut B| -> Result<Duration> {
@@ -400,7 +434,8 @@ impl<B: Backend> Session for Pipeline<B> {
         let encode = lap(backend)?;
         let mut steps = Vec::new();
         let runs = [Run { views: 0..1, first_slot: 0, bank: 0 }];
-        let batch = Batch { features: &vision.features, valid, runs: &runs, banks: banks.as_slice() };
+        let features = &vision.wanted[0].features;
+        let batch = Batch { features, valid, runs: &runs, banks: banks.as_slice() };
         compare.record(backend, &batch, out, &mut |backend, step| {
             steps.push((step, lap(backend)?));
             Ok(())
@@ -408,16 +443,18 @@ impl<B: Backend> Session for Pipeline<B> {
         Ok(StageTimes { upload, preprocess, encode, compare: steps })
     }
 
-    fn prompt(&mut self, valid: &[f32]) -> Result<Vec<NamedTensor>> {
+    fn prompt(&mut self, method: usize, valid: &[f32]) -> Result<Vec<NamedTensor>> {
+        let own = self.checked(method)?;
         let Memory { vision, comparing, .. } = &mut self.memory;
-        Comparing::of(comparing)?.compare.prompt(&mut self.backend, &vision.features, valid)
+        let features = &vision.wanted[own].features;
+        Comparing::of(comparing, method)?.compare.prompt(&mut self.backend, features, valid)
     }
 
     fn features(&mut self) -> Result<HostFeatures> {
-        let found = &self.memory.vision.features;
+        let Wanted { wants, features: found } = &self.memory.vision.wanted[0];
         let what = "the features of an image";
-        let mut taps = memory::zeros(what, self.wants.taps.len() * found.grid.cells() * found.width)?;
-        let mut class = memory::zeros(what, if self.wants.class { self.encoder.arch().embed_dim } else { 0 })?;
+        let mut taps = memory::zeros(what, wants.taps.len() * found.grid.cells() * found.width)?;
+        let mut class = memory::zeros(what, if wants.class { self.encoder.arch().embed_dim } else { 0 })?;
         self.backend.download(&found.taps, &mut taps)?;
         self.backend.download(&found.class, &mut class)?;
         if !taps.iter().chain(&class).all(|x| x.is_finite()) {
@@ -432,7 +469,7 @@ impl<B: Backend> Session for Pipeline<B> {
     }
 
     fn nearest_of(&mut self, taps: &[f32], bank: &DeviceBank, cosines: &mut [f32]) -> Result<()> {
-        let (layers, patches) = (self.wants.taps.len(), self.grid().cells());
+        let (layers, patches) = (self.wants[0].taps.len(), self.grid().cells());
         let bank = own::<B>(&[bank])?;
         let Memory { cells, vision, nearest, .. } = &mut self.memory;
         let found = match nearest {
@@ -440,7 +477,7 @@ impl<B: Backend> Session for Pipeline<B> {
             // Only the few callers that compare without a method take this, once.
             none => none.insert(self.backend.buffer(Role::Nearest, layers * *cells)?),
         };
-        let queries = &mut vision.features.taps;
+        let queries = &mut vision.wanted[0].features.taps;
         self.backend.upload(taps, queries)?;
         self.backend.patch_nn(queries, &Search::all(patches, 0), bank.as_slice()[0], found)?;
         self.backend.download(found, cosines)

@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::device::{self, DeviceBank, Model, Session};
 use super::estimate::{self, PipelineSize};
 use super::pipeline;
-use super::{BankBuilder, MultiBankScorer, RoiScorer, Scorer, SharedBank};
+use super::{BankBuilder, Looks, MultiBankBuilder, MultiBankScorer, MultiMethodScorer, RoiScorer, Scorer, SharedBank};
 use crate::backend::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::CudaOptions;
@@ -26,6 +26,10 @@ use crate::weights::{Arch, LoadOptions, Weights};
 
 /// The largest number of images that a scorer encodes at once. Larger batches are no faster.
 const MAX_CAPACITY: usize = 1024;
+
+/// How often scoring against many banks holds a bank: its rows, the bytes for the search, and the groups of prompts that
+/// banks share, with theirs.
+pub const SCORING_COPIES: usize = 3;
 
 /// How many tiles of an image a scorer encodes at once, at least.
 const TILES_AT_ONCE: usize = 8;
@@ -257,6 +261,22 @@ impl Engine {
     /// As [`Engine::bank_builder_for`], and [`crate::ErrorKind::Argument`] for an unknown option, a value out of range,
     /// or no class name where the method has nothing else.
     pub fn bank_builder_of(&self, spec: &BankSpec) -> Result<BankBuilder<'_>> {
+        let (setup, class, fit) = self.draft_of(spec)?;
+        BankBuilder::new(self, setup, &class, fit)
+    }
+
+    /// Begins a bank for each of `specs`, which must [look](Engine::looks) at images alike: an image is encoded once for
+    /// all of them.
+    ///
+    /// # Errors
+    /// As [`Engine::bank_builder_of`], and [`crate::ErrorKind::Argument`] where they look at images in different ways.
+    pub fn multi_bank_builder(&self, specs: &[BankSpec]) -> Result<MultiBankBuilder<'_>> {
+        Looks::check_alike(&specs.iter().map(|spec| self.looks(spec)).collect::<Result<Vec<_>>>()?)?;
+        MultiBankBuilder::new(self, specs.iter().map(|spec| self.draft_of(spec)).collect::<Result<_>>()?)
+    }
+
+    /// The setup, the class in words and the fit of a bank.
+    fn draft_of(&self, spec: &BankSpec) -> Result<(Setup, String, Fit)> {
         let (setup, fit) = self.setup_of(spec)?;
         let method = setup.method();
         let class = match spec.class.as_deref() {
@@ -277,7 +297,8 @@ impl Engine {
                 }
             }
         };
-        BankBuilder::new(self, setup, class, fit)
+        let class = class.to_owned();
+        Ok((setup, class, fit))
     }
 
     /// Fills the defaults of `spec` in: the method, the fit and every option for this model.
@@ -361,7 +382,7 @@ impl Engine {
         self.check_slot(slot)?;
         let (bank, _) = slot.current();
         let views = views_of(&bank, capacity);
-        let session = self.session(Some(bank.setup()), views, views)?;
+        let session = self.session(&[(bank.setup(), views)], views)?;
         Scorer::new(session, self.arch(), Arc::clone(slot), capacity.get())
     }
 
@@ -384,7 +405,7 @@ impl Engine {
         let views = views_of(&bank, capacity);
         // As many results at once as there are banks in one comparison.
         let results = views.max(slots.len().min(MAX_BANKS));
-        let session = self.session(Some(bank.setup()), views, results)?;
+        let session = self.session(&[(bank.setup(), results)], views)?;
         RoiScorer::new(session, self.arch(), slots, results)
     }
 
@@ -405,11 +426,55 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for no banks, or banks of different fits; otherwise as [`Engine::batch_scorer`].
     pub fn multi_bank_scorer(&self, banks: &[Arc<PromptBank>]) -> Result<MultiBankScorer> {
-        let Some(first) = banks.first() else {
+        Ok(MultiBankScorer::of(self.multi_method_scorer(&[banks])?))
+    }
+
+    /// Makes a scorer that encodes each image once and scores it against the banks of several methods: each element of
+    /// `methods` has the banks of one. All must [look](Engine::looks) at images alike.
+    ///
+    /// # Errors
+    /// As [`Engine::multi_bank_scorer`], and [`crate::ErrorKind::Argument`] for methods that look at images in different
+    /// ways.
+    pub fn multi_method_scorer(&self, methods: &[&[Arc<PromptBank>]]) -> Result<MultiMethodScorer> {
+        let firsts: Vec<&Arc<PromptBank>> = methods.iter().filter_map(|banks| banks.first()).collect();
+        if firsts.is_empty() || firsts.len() < methods.len() {
             return Err(Error::new(ErrorKind::Argument, "no banks were given: at least one is needed"));
-        };
-        let session = self.session(Some(first.setup()), 1, banks.len())?;
-        MultiBankScorer::new(session, &*self.model, self.model_hash(), self.arch(), banks)
+        }
+        let vision = &self.arch().vision;
+        let looks =
+            firsts.iter().map(|bank| Looks::new(bank.setup(), bank.fit(), vision)).collect::<Result<Vec<_>>>()?;
+        Looks::check_alike(&looks)?;
+        let served: Vec<(&Setup, usize)> =
+            methods.iter().zip(&firsts).map(|(banks, first)| (first.setup(), banks.len())).collect();
+        let session = self.session(&served, 1)?;
+        MultiMethodScorer::new(session, &*self.model, self.model_hash(), self.arch(), methods)
+    }
+
+    /// How a bank for `spec` looks at images: methods that look alike can [share](Engine::multi_method_scorer) an
+    /// encoding.
+    ///
+    /// # Errors
+    /// As [`Engine::settle`].
+    pub fn looks(&self, spec: &BankSpec) -> Result<Looks> {
+        let (setup, fit) = self.setup_of(spec)?;
+        Looks::new(&setup, fit, &self.arch().vision)
+    }
+
+    /// How often an image, a tile or a rotated view of one was encoded since the engine was opened.
+    pub fn encoded_views(&self) -> u64 {
+        self.model.encoded()
+    }
+
+    /// Bytes of what a bank for `spec` keeps of a normal image of `width` x `height` pixels, before the method chooses
+    /// from it. Scoring against a bank of it takes three times as much.
+    ///
+    /// # Errors
+    /// As [`Engine::settle`], and [`crate::ErrorKind::Argument`] for images that cannot be resized or tiled.
+    pub fn prompt_bytes(&self, spec: &BankSpec, width: usize, height: usize) -> Result<usize> {
+        let (setup, fit) = self.setup_of(spec)?;
+        let (tiles, grid) = setup.views_of(&self.arch().vision, width, height, fit)?;
+        let cells = tiles.cells().saturating_mul(grid.cells());
+        Ok(setup.method().prompt_bytes(self.arch(), setup.options(), cells))
     }
 
     /// Batches of up to `views` views in up to `slots` comparisons with banks of the setup of `bank`.
@@ -418,7 +483,7 @@ impl Engine {
     /// As [`Engine::batch_scorer`].
     #[doc(hidden)]
     pub fn batch(&self, bank: &PromptBank, views: usize, slots: usize) -> Result<Batch> {
-        Ok(Batch::new(self.session(Some(bank.setup()), views, slots)?))
+        Ok(Batch::new(self.session(&[(bank.setup(), slots)], views)?))
     }
 
     /// Uploads a bank for [`Batch::score`]: where each position of a tile has its own, that of the first.
@@ -442,12 +507,13 @@ impl Engine {
         &self.options
     }
 
-    pub(super) fn session(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<Box<dyn Session>> {
-        let (grid, bytes) = self.pipeline_of(setup, views, slots)?;
+    /// A pipeline for the views that the methods look at, with memory for as many results of each.
+    pub(super) fn session(&self, methods: &[(&Setup, usize)], views: usize) -> Result<Box<dyn Session>> {
+        let (grid, bytes) = self.pipeline_of(methods, views)?;
         let threads = self.options.cpu_threads();
         let what = format!("work on {views} images at once with {threads} threads");
         memory::check(&what, bytes, "use a smaller capacity or fewer threads")?;
-        self.model.session(setup, &self.weights, grid, views, slots)
+        self.model.session(methods, &self.weights, grid, views)
     }
 
     /// An upper bound of the host memory, in bytes, that a scorer of `capacity` images takes for square pictures and
@@ -457,25 +523,32 @@ impl Engine {
     /// [`crate::ErrorKind::Argument`] where the bank's options are not for this model.
     pub fn scorer_bytes(&self, bank: &PromptBank, capacity: NonZeroUsize) -> Result<usize> {
         let views = views_of(bank, capacity);
-        Ok(self.pipeline_of(Some(bank.setup()), views, views)?.1)
+        Ok(self.pipeline_of(&[(bank.setup(), views)], views)?.1)
     }
 
     /// The grid of a square picture, and the bytes of a pipeline for it.
-    fn pipeline_of(&self, setup: Option<&Setup>, views: usize, slots: usize) -> Result<(Grid, usize)> {
+    fn pipeline_of(&self, methods: &[(&Setup, usize)], views: usize) -> Result<(Grid, usize)> {
         let own = Grid::square(self.arch().vision.grid());
-        let grid = setup.map_or(Ok(own), |setup| setup.grid(&self.arch().vision))?;
-        let wants = pipeline::wants(setup, self.arch())?;
+        let grid = methods.first().map_or(Ok(own), |(setup, _)| setup.grid(&self.arch().vision))?;
+        let setups: Vec<&Setup> = methods.iter().map(|(setup, _)| *setup).collect();
+        let wants = pipeline::wants(&setups, self.arch())?;
+        let slots = methods.iter().map(|(_, slots)| slots).sum();
         let patches = grid.cells();
         if self.device != Device::Cpu {
-            return Ok((grid, estimate::results_bytes(wants.taps.len(), patches, slots)));
+            let taps = wants.iter().map(|wants| wants.taps.len()).max().unwrap_or(0);
+            return Ok((grid, estimate::results_bytes(taps, patches, slots)));
         }
         let threads = self.options.cpu_threads();
         let bytes =
             estimate::pipeline_bytes(self.arch(), PipelineSize { wants: &wants, patches, views, slots, threads });
         let rounds = self.precision().stores(Role::Operand) != DType::F32;
-        let rounded = if rounds { estimate::rounded_bytes(self.arch(), &wants, patches, views) } else { 0 };
-        let own = setup.map_or(0, |setup| setup.method().slot_bytes(self.arch(), setup.options(), patches));
-        Ok((grid, bytes.saturating_add(rounded).saturating_add(own.saturating_mul(slots))))
+        let rounded = |wants| estimate::rounded_bytes(self.arch(), wants, patches, views);
+        let rounded = if rounds { wants.iter().map(rounded).max().unwrap_or(0) } else { 0 };
+        let own = |(setup, slots): &(&Setup, usize)| {
+            setup.method().slot_bytes(self.arch(), setup.options(), patches).saturating_mul(*slots)
+        };
+        let own = methods.iter().map(own).fold(0, usize::saturating_add);
+        Ok((grid, bytes.saturating_add(rounded).saturating_add(own)))
     }
 }
 

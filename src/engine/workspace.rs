@@ -15,6 +15,10 @@ use crate::methods::{Compare, Loaded, Outputs, Setup};
 pub(super) struct PipelineMethod<B: Backend> {
     pub loaded: Arc<dyn Loaded<B>>,
     pub setup: Setup,
+    /// The largest number of its slots of a batch.
+    pub slots: usize,
+    /// Which of the wanted features are its own.
+    pub features: usize,
 }
 
 impl<B: Backend> PipelineMethod<B> {
@@ -29,7 +33,8 @@ pub(super) struct Memory<B: Backend> {
     /// The largest number of cells of a view.
     pub cells: usize,
     pub vision: VisionWorkspace<B>,
-    pub comparing: Option<Comparing<B>>,
+    /// Of each method.
+    pub comparing: Vec<Comparing<B>>,
     /// Largest cosines of [`Session::nearest_of`], `[L, N]`.
     pub nearest: Option<B::Buffer>,
     pub host_map: Vec<f32>,
@@ -42,11 +47,15 @@ pub(super) struct Comparing<B: Backend> {
 }
 
 impl<B: Backend> Comparing<B> {
-    pub fn of(method: &mut Option<Self>) -> Result<&mut Self> {
-        method
-            .as_mut()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "a pipeline without a method was asked to compare"))
+    /// That of the method with this number.
+    pub fn of(all: &mut [Self], method: usize) -> Result<&mut Self> {
+        all.get_mut(method).ok_or_else(without_method)
     }
+}
+
+/// The error of a pipeline that was asked to compare by a method that it does not have.
+pub(super) fn without_method() -> Error {
+    Error::new(ErrorKind::Internal, "a pipeline was asked to compare by a method that it does not have")
 }
 
 /// A grid for which a pipeline is ready.
@@ -81,21 +90,22 @@ impl<B: Backend> Memory<B> {
     pub fn new(
         backend: &B,
         encoder: &Vision<B>,
-        wants: &Wants,
-        method: Option<&PipelineMethod<B>>,
+        wants: &[Wants],
+        methods: &[PipelineMethod<B>],
         cells: usize,
         [views, slots]: [usize; 2],
     ) -> Result<Self> {
         let comparing = |method: &PipelineMethod<B>| -> Result<Comparing<B>> {
+            let (options, slots) = (method.setup.options(), method.slots);
             Ok(Comparing {
-                compare: Arc::clone(&method.loaded).compare(backend, method.setup.options(), views, slots, cells)?,
+                compare: Arc::clone(&method.loaded).compare(backend, options, views, slots, cells)?,
                 out: Outputs::new(backend, slots, method.values(), cells)?,
             })
         };
         Ok(Memory {
             cells,
             vision: encoder.workspace(backend, wants, views, cells)?,
-            comparing: method.map(comparing).transpose()?,
+            comparing: methods.iter().map(comparing).collect::<Result<_>>()?,
             nearest: None,
             host_map: memory::zeros("the maps of a batch", slots * cells)?,
         })

@@ -41,6 +41,11 @@ pub(crate) fn check_left(what: &str, bytes: usize, left: usize, limit: &str, rem
     Err(Error::new(ErrorKind::Device, message))
 }
 
+/// Bytes that are left, where the system says so.
+pub fn left() -> Option<usize> {
+    available::least().map(|left| left.bytes)
+}
+
 /// The error for memory that the system refused.
 fn refused(what: &str, bytes: usize) -> Error {
     let message = format!("{what} needs {} MB, which the system does not give", megabytes(bytes));

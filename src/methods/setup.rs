@@ -236,6 +236,19 @@ impl Setup {
         Ok(Grid::square(self.size(vision)? / self.cell(vision)))
     }
 
+    /// Rows and columns of tiles of a frame of `width` x `height` pixels, and the grid of each.
+    ///
+    /// # Errors
+    /// As [`Setup::plan`], and [`ErrorKind::Argument`] for frames that cannot be tiled.
+    pub(crate) fn views_of(&self, vision: &VisionArch, width: usize, height: usize, fit: Fit) -> Result<(Grid, Grid)> {
+        let cell = self.cell(vision);
+        let Some(tiling) = &self.tiling else {
+            return Ok((Grid::square(1), self.plan(vision, width, height, fit)?.grid(cell)));
+        };
+        let layout = Layout::new(tiling, cell, width, height)?;
+        Ok((layout.tiles(), layout.tile_grid()))
+    }
+
     /// Checks that banks of `self` and of `other` can serve the same scorers. `what` names the holder of the current
     /// bank.
     ///

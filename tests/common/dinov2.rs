@@ -123,7 +123,7 @@ impl<B: Backend> Model<B> {
     fn encode(&self, backend: &mut B, wants: &Wants, observe: impl FnMut(HookPoint, &B::Buffer)) -> Found {
         let (cells, vision) = (self.grid.cells(), &self.weights.arch().vision);
         self.vision.serve(backend, &self.weights, wants).unwrap();
-        let mut ws = self.vision.workspace(backend, wants, 2, cells).unwrap();
+        let mut ws = self.vision.workspace(backend, std::slice::from_ref(wants), 2, cells).unwrap();
         let at = self.vision.tokens(backend, self.grid, 2).unwrap();
         let rows = patch_rows(self.grid, vision.patch_size).repeat(2);
         backend.upload(&rows, self.vision.patch_rows(&mut ws).0).unwrap();
@@ -137,8 +137,8 @@ impl<B: Backend> Model<B> {
             assert_eq!(bits(&first), bits(&second), "{}: the second image of the batch", self.name);
             first.concat()
         };
-        let class = if wants.class { read(&ws.features.class, 1, vision.width) } else { Vec::new() };
-        Found { class, taps: read(&ws.features.taps, wants.taps.len(), cells * vision.width) }
+        let class = if wants.class { read(&ws.wanted[0].features.class, 1, vision.width) } else { Vec::new() };
+        Found { class, taps: read(&ws.wanted[0].features.taps, wants.taps.len(), cells * vision.width) }
     }
 
     /// The tokens that the goldens hold: 0, step, 2 step, ..

@@ -54,6 +54,9 @@ mod selftest;
 mod tiles;
 #[path = "../common/tiles.rs"]
 mod tiles_cases;
+mod together;
+#[path = "../common/together.rs"]
+mod together_cases;
 mod turn;
 mod views;
 #[path = "../common/views.rs"]

@@ -60,6 +60,9 @@ mod sameness;
 mod tiles;
 #[path = "../common/tiles.rs"]
 mod tiles_cases;
+mod together;
+#[path = "../common/together.rs"]
+mod together_cases;
 mod verdicts;
 mod views;
 #[path = "../common/views.rs"]

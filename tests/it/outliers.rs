@@ -24,7 +24,7 @@ fn streams(cpu: &mut Cpu, weights: &Weights) -> Vec<Vec<f32>> {
     let wants = Wants { taps: vec![arch.layers], unit: true, ..Wants::default() };
     vision.serve(cpu, weights, &wants).unwrap();
     let cells = vision.grid().cells();
-    let mut ws = vision.workspace(cpu, &wants, 1, cells).unwrap();
+    let mut ws = vision.workspace(cpu, std::slice::from_ref(&wants), 1, cells).unwrap();
     let at = vision.tokens(cpu, vision.grid(), 1).unwrap();
     let len = cells * 3 * arch.patch_size * arch.patch_size;
     let rows: Vec<f32> = (0..len).map(|i| (i.wrapping_mul(2_654_435_761) >> 7 & 0xff) as f32 / 64.0 - 2.0).collect();

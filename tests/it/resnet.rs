@@ -115,7 +115,7 @@ fn stages_are_torchvision_s() {
                     assert_eq!(cell, 16);
                     continue;
                 }
-                let mut ws = encoder.workspace(&cpu, &wants, 2, grid.cells()).unwrap();
+                let mut ws = encoder.workspace(&cpu, std::slice::from_ref(&wants), 2, grid.cells()).unwrap();
                 let at = encoder.tokens(&mut cpu, grid, 2).unwrap();
                 let (rows, patch) = encoder.patch_rows(&mut ws);
                 assert_eq!(patch, cell);
@@ -129,7 +129,7 @@ fn stages_are_torchvision_s() {
                     near(&format!("{}, {kind}, {what}", cpu.describe()), first, expected, FEATURES);
                     assert_eq!(first, &rest[..expected.len()], "{kind}, {what}");
                 };
-                for (level, stage) in ws.features.levels.iter().zip(&taps) {
+                for (level, stage) in ws.wanted[0].features.levels.iter().zip(&taps) {
                     assert_eq!(
                         level.grid.cells() * level.width,
                         fixture.numbers(&format!("{kind}.layer{stage}")).len()
@@ -137,7 +137,7 @@ fn stages_are_torchvision_s() {
                     both(&format!("stage {stage}"), &level.rows, &fixture.numbers(&format!("{kind}.layer{stage}")));
                 }
                 if class {
-                    both("the mean", &ws.features.class, &fixture.numbers(&format!("{kind}.mean")));
+                    both("the mean", &ws.wanted[0].features.class, &fixture.numbers(&format!("{kind}.mean")));
                 }
             }
         }

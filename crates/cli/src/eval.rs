@@ -34,6 +34,7 @@ With --datasets the result is one table of all methods, data sets and shots: tab
 clip=A.safetensors,dinov2=B.safetensors. Every method runs on every model that can serve it; a
 method with a name behind it (patchcore@dinov2) runs on that model only. An option goes to
 the methods that have it; one that none of them has is refused. More methods and data sets can be added later with the same OUT.
+Methods of one model that look at images alike (the same size and fit) share each encoding.
 
 Faults, as in inctrl data check, such as an image that cannot be used or that is both in the training
 and the test set, are listed here and in the report. What cannot be evaluated is listed, and the others
@@ -90,6 +91,10 @@ pub struct Args {
     /// Data sets of which the table's page shows no pictures, for instance because of their licence
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', requires = "datasets")]
     pub(super) without_pictures: Vec<String>,
+    /// Most memory for the banks that images are scored against at once, in MB; with less, images are encoded more often
+    /// [default: half of what is free]
+    #[arg(long, value_name = "MB", requires = "datasets")]
+    pub(super) bank_memory: Option<usize>,
     /// A sentence for the top of the table's page
     #[arg(long, value_name = "TEXT", requires = "datasets")]
     pub(super) note: Option<String>,
@@ -132,6 +137,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let study = study::run(&engine, &dataset, &checked, options, &args.output, |event| {
         match event {
             Event::Prompts => progress.step("drawing prompts"),
+            Event::Images(evaluation::Event::Banks { .. }) => {}
             Event::Images(evaluation::Event::Images(total)) => progress.count(total, "images encoded"),
             Event::Images(evaluation::Event::Done) => progress.advance(),
             Event::Metrics => progress.step("computing metrics"),

@@ -87,10 +87,16 @@ pub fn run(args: Args) -> Result<Outcome> {
         let checked = datasets::check(&dataset, &[], || progress.advance());
         let pictures = !args.without_pictures.contains(&set.name);
         let given = Given { name: &set.name, dataset: &dataset, checked: &checked, pictures };
-        let observe = |at: usize, event| {
-            let whole = format!("{}, {}", set.name, table.rows[at].folder());
+        let observe = |rows: &[usize], event| {
+            let whole = match rows {
+                [one] => format!("{}, {}", set.name, table.rows[*one].folder()),
+                several => format!("{}, {} methods on {}", set.name, several.len(), table.rows[several[0]].model),
+            };
             match event {
                 Event::Prompts => progress.step(format!("drawing prompts, {whole}")),
+                Event::Images(evaluation::Event::Banks { bytes, passes }) => {
+                    banks(&whole, bytes, passes).iter().for_each(|note| progress.aside(|| say(note)));
+                }
                 Event::Images(evaluation::Event::Images(total)) => {
                     progress.count(total, format!("images encoded, {whole}"));
                 }
@@ -99,7 +105,8 @@ pub fn run(args: Args) -> Result<Outcome> {
                 Event::Report => progress.step(format!("writing the report, {whole}")),
             }
         };
-        let judged = table::judge(&candidates, given, &table.terms, &args.output, observe);
+        let memory = args.bank_memory.map(|megabytes| megabytes.saturating_mul(1_000_000));
+        let judged = table::judge(&candidates, given, &table.terms, &args.output, memory, observe);
         table.sets.push(judged);
         // A table of what is finished, in case the rest is interrupted. Without any result an earlier table is kept.
         if table.has_results() {
@@ -110,11 +117,28 @@ pub fn run(args: Args) -> Result<Outcome> {
     finish(&args, &table, &classes)
 }
 
+/// Worth telling from this many bytes of banks on.
+const MANY_BYTES: usize = 1_000_000_000;
+
+/// What people should know of the memory of banks before they wait.
+fn banks(whole: &str, bytes: usize, passes: usize) -> Option<String> {
+    let megabytes = bytes.div_ceil(1_000_000);
+    match passes {
+        2.. => Some(format!(
+            "note: {whole}: the banks of all methods do not fit into memory together, so the images are encoded {passes} times, \
+             for some of the methods each time (up to {megabytes} MB of banks; --bank-memory sets the limit)"
+        )),
+        _ if bytes >= MANY_BYTES => Some(format!("note: {whole}: the banks take up to {megabytes} MB of memory")),
+        _ => None,
+    }
+}
+
 /// Prints the table and what is wrong with it.
 fn finish(args: &Args, table: &Table, classes: &HashSet<String>) -> Result<Outcome> {
     let failed: Vec<String> = table.left_out.iter().cloned().chain(table.errors()).collect();
     if !table.has_results() {
-        bail!("nothing could be evaluated{}", failed.iter().map(|line| format!("\n{line}")).collect::<String>());
+        let lines = failed.into_iter().chain(table.sets.iter().flat_map(faults));
+        bail!("nothing could be evaluated{}", lines.map(|line| format!("\n{line}")).collect::<String>());
     }
     table::write(table, &args.output)?;
     let text = match args.format.unwrap_or(Format::Md) {
@@ -135,13 +159,26 @@ fn finish(args: &Args, table: &Table, classes: &HashSet<String>) -> Result<Outco
             judged.refused.iter().for_each(|note| say(&format!("note: {}, {}: {note}", set.name, table.title(row))));
         }
         let unused = set.cells.iter().flatten().map(|judged| judged.notes.len()).max().unwrap_or(0);
-        if set.faults.len() + unused > 0 {
-            faulty = true;
-            let told = format!("{} faults of the data set, {unused} images or classes not used", set.faults.len());
-            say(&format!("error: {}: {told}; the page lists them", set.name));
+        faulty |= set.faults.len() + unused > 0;
+        faults(set).iter().for_each(|line| say(line));
+        if unused > 0 {
+            say(&format!("error: {}: images or classes that are not used: {unused}; the page lists them", set.name));
         }
     }
     Ok(if faulty { Outcome::SomeInputsFailed } else { Outcome::Done })
+}
+
+/// Faults of a data set that are printed.
+const FAULTS: usize = 3;
+
+/// The first faults of a data set, and how many more there are.
+fn faults(set: &table::Set) -> Vec<String> {
+    let mut lines: Vec<String> = set.faults.iter().take(FAULTS).map(|fault| format!("fault: {fault}")).collect();
+    let more = set.faults.len().saturating_sub(FAULTS);
+    if more > 0 {
+        lines.push(format!("faults of {} that are not shown here: {more}; inctrl data check lists them", set.name));
+    }
+    lines
 }
 
 /// The models in `--weights`: a file, or several separated by commas, with names or without.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use inctrl::{Engine, Result};
+use inctrl::{Engine, Error, ErrorKind, Result};
 
 use crate::datasets::{self, Dataset};
-use crate::evaluation::{self, Entry, Options, Results};
+use crate::evaluation::{self, Entry, Job, Options, Results, Scored, run_together};
 use crate::report::Report;
 
 /// What a study reports while it works.
@@ -36,26 +36,55 @@ pub struct Study {
 /// `folder`, which exists. A run that was ended, for instance by an error of `observe`, continues where it stopped.
 ///
 /// # Errors
-/// As [`Engine::settle`], [`evaluation::run`], [`evaluation::evaluate`], [`Report::write`] and `observe`.
+/// As [`settle`], [`run_together`], [`finish`] and `observe`.
 pub fn run(
     engine: &Engine,
     dataset: &Dataset,
     checked: &datasets::Report,
-    mut options: Options,
+    options: Options,
     folder: &Path,
     mut observe: impl FnMut(Event) -> Result<()>,
 ) -> Result<Study> {
+    let options = settle(engine, options)?;
+    observe(Event::Prompts)?;
+    let job = Job { options: &options, folder };
+    let mut scored = run_together(engine, dataset, &[job], None, &mut |event| observe(Event::Images(event)))?;
+    let none = || Err(Error::new(ErrorKind::Internal, "an evaluation has no result"));
+    let scored = scored.pop().unwrap_or_else(none)?;
+    finish(engine, dataset, checked, options, folder, scored, observe)
+}
+
+/// Fills in the defaults of the method and the model, and what they determine.
+///
+/// # Errors
+/// As [`Engine::settle`].
+pub fn settle(engine: &Engine, mut options: Options) -> Result<Options> {
     options.spec = engine.settle(&options.spec)?;
     options.shots.sort_unstable();
     options.shots.dedup();
     if !options.takes_prompts() {
         (options.shots, options.runs) = (vec![0], 1);
     }
-    observe(Event::Prompts)?;
-    let (draws, entries, unusable) =
-        evaluation::run(engine, dataset, &options, folder, |event| observe(Event::Images(event)))?;
+    Ok(options)
+}
+
+/// Computes the figures of what is scored, and writes the report's files into `folder`.
+///
+/// # Errors
+/// As [`Scored::entries`], [`evaluation::evaluate`], [`Report::write`] and `observe`.
+pub fn finish(
+    engine: &Engine,
+    dataset: &Dataset,
+    checked: &datasets::Report,
+    options: Options,
+    folder: &Path,
+    scored: Scored,
+    mut observe: impl FnMut(Event) -> Result<()>,
+) -> Result<Study> {
     observe(Event::Metrics)?;
-    let results = evaluation::evaluate(engine, dataset, &options, draws, &entries, unusable, checked)?;
+    let entries = scored.entries(dataset, folder)?;
+    let Scored { draws, failures } = scored;
+    let results = evaluation::evaluate(engine, dataset, &options, draws, &entries, failures, checked)?;
     observe(Event::Report)?;
     Report { results: &results, dataset, options: &options, entries: &entries }.write(folder)?;
     Ok(Study { results, options, entries })

@@ -23,6 +23,7 @@ mod program;
 mod scoring;
 mod table;
 mod tiles;
+mod together;
 mod training;
 mod verdicts;
 

@@ -26,10 +26,14 @@ fn bench() -> Bench {
 
 const METHODS: &str = "inctrl,winclip-zero,patchcore,spade@dino";
 
-fn table(bench: &Bench, out: &str, args: &[&str]) -> Run {
+fn table_args<'a>(out: &'a str, args: &[&'a str]) -> Vec<&'a str> {
     let first =
         ["eval", "--weights", "clip=w.safetensors,dino=d.safetensors", "--threads", "1", "--size", "48", "--runs", "2"];
-    bench.run(&[&first[..], &["--shots", "2,1", "-o", out], args].concat())
+    [&first[..], &["--shots", "2,1", "-o", out], args].concat()
+}
+
+fn table(bench: &Bench, out: &str, args: &[&str]) -> Run {
+    bench.run(&table_args(out, args))
 }
 
 fn whole(bench: &Bench, out: &str) -> Run {
@@ -196,6 +200,48 @@ fn a_table_that_was_killed_goes_on_to_the_same_bytes() {
     let run = table(&bench, "a", &["--methods", "inctrl,spade@dino", "--datasets", "set", "--seed", "3"]);
     run.refused(&["nothing could be evaluated", "journal of another evaluation"]);
     assert!(first == files(&bench.path("a")));
+}
+
+/// Bytes of all journals of a table.
+#[cfg(target_os = "linux")]
+fn journalled(bench: &Bench, out: &str) -> u64 {
+    let rows = ["inctrl@clip", "patchcore@clip", "patchcore@dino", "spade@dino", "winclip-zero@clip"];
+    let cells = ["set", "other"].iter().flat_map(|set| rows.map(|row| format!("{out}/{set}/{row}/journal.jsonl")));
+    cells.filter_map(|path| std::fs::metadata(bench.path(path)).ok()).map(|file| file.len()).sum()
+}
+
+/// SIGKILL in the middle of a line or not, wherever it meets the program.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_table_that_is_killed_again_and_again_has_the_same_bytes() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+
+    let bench = bench();
+    assert_eq!(whole(&bench, "a").code, 0);
+    let mut kills = 0;
+    for attempt in 0..20 {
+        let before = journalled(&bench, "b");
+        let mut command = bench.command(&table_args("b", &["--methods", METHODS, "--datasets", "set,other"]));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // More entries than the last time, so that there is an end.
+        while child.try_wait().unwrap().is_none() && journalled(&bench, "b") <= before + 1000 * attempt {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        // An error where it has ended.
+        let _ = child.kill();
+        if child.wait().unwrap().signal() != Some(9) {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills >= 2, "the program was killed {kills} times");
+    assert_eq!(whole(&bench, "b").code, 0);
+    let (first, second) = (files(&bench.path("a")), files(&bench.path("b")));
+    assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
+    for name in first.keys().filter(|name| !name.ends_with("costs.json") && *name != "table.html") {
+        assert!(first[name] == second[name], "{name} after {kills} kills");
+    }
 }
 
 #[test]

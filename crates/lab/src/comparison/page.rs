@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::figures::{Figures, Verdict, kinds, sentences, title, verdict};
 use super::run::{Comparison, Judged, Line};
 use crate::render::ColourScale;
-use crate::report::{begin, beside, histogram};
+use crate::report::{Look, begin, beside, histogram};
 use inctrl::internals::write_atomically;
 use inctrl::{Error, ErrorKind, Image, Result};
 
@@ -238,36 +238,47 @@ fn images(html: &mut String, comparison: &Comparison) {
         *html += &format!("<h2>{heading}</h2>\n<p>By any of the methods, with the maps of all.</p>\n");
         for at in shown {
             let name = comparison.pictures[at].path.display().to_string();
-            *html += &format!("<h3>{}</h3>\n<div class=\"cards\">", escape_text(&name));
+            *html += &format!("<h3>{}</h3>\n<div class=\"strip\">", escape_text(&name));
+            let mut picture = String::new();
+            let mut maps = String::new();
             for line in &comparison.lines {
                 let Ok(judged) = &line.judged else { continue };
-                card(html, comparison, line, judged, at);
+                map([&mut picture, &mut maps], comparison, line, judged, at);
             }
+            *html += &(picture + &maps);
             *html += "</div>\n";
         }
     }
 }
 
-fn card(html: &mut String, comparison: &Comparison, line: &Line, judged: &Judged, at: usize) {
+/// Adds a method's map of a picture to `maps`, and the picture itself to `shown` unless it is there.
+fn map([shown, maps]: [&mut String; 2], comparison: &Comparison, line: &Line, judged: &Judged, at: usize) {
     let picture = &comparison.pictures[at];
     let Ok(score) = &judged.scores[at].score else { return };
     // One scale for all images of a method: twice the largest value of its good images.
-    let maps = comparison.pictures.iter().zip(&judged.scores).filter(|(picture, _)| !picture.defective);
-    let most = maps.filter_map(|(_, scored)| scored.score.as_ref().ok()).map(|score| score.map.largest());
+    let good = comparison.pictures.iter().zip(&judged.scores).filter(|(picture, _)| !picture.defective);
+    let most = good.filter_map(|(_, scored)| scored.score.as_ref().ok()).map(|score| score.map.largest());
     let made = ColourScale::new(2.0 * most.fold(f32::MIN_POSITIVE, f32::max)).and_then(|scale| {
         let image = Image::open_with(&picture.path, comparison.options.white_level)?;
-        beside(image.frame(), &score.map, &scale)
+        beside(image.frame(), &score.map, &scale, Look::SMALL)
     });
-    let name = escape_all_quotes(&line.method).into_owned();
-    *html += "<figure class=\"card\">";
-    match made {
-        Ok([image, heat]) => {
-            *html += &format!("<img src=\"{image}\" alt=\"the image\"><img src=\"{heat}\" alt=\"heat map of {name}\">");
-        }
-        Err(error) => *html += &format!("<p>{}</p>", escape_text(error.chain())),
-    }
     let name = title(line, comparison);
-    *html += &format!("<figcaption><b>{:.4}</b> {}</figcaption></figure>", score.score, escape_text(&name));
+    let map = match made {
+        Ok([image, heat]) => {
+            if shown.is_empty() {
+                *shown = format!(
+                    "<figure><img src=\"{image}\" alt=\"the image\"><figcaption>the image</figcaption></figure>"
+                );
+            }
+            format!("<img src=\"{heat}\" alt=\"heat map of {}\">", escape_all_quotes(&line.method))
+        }
+        Err(error) => format!("<p>{}</p>", escape_text(error.chain())),
+    };
+    *maps += &format!(
+        "<figure>{map}<figcaption><b>{}</b><br>score {:.4}</figcaption></figure>",
+        escape_text(&name),
+        score.score
+    );
 }
 
 fn about(html: &mut String, comparison: &Comparison) {

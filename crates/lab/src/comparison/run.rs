@@ -201,12 +201,16 @@ fn judge(
     let open = |at: usize| open(&pictures[at], options);
     let method = by_name(candidate.spec.method.as_deref().unwrap_or_default())?;
     let prompts = if method.takes_prompts() { prompts } else { &[] };
+    let mut builder = candidate.engine.bank_builder_of(&candidate.spec)?;
+    let mut hashes: HashMap<usize, String> = HashMap::new();
+    for &prompt in prompts {
+        let image = open(prompt)?;
+        builder.add(image.frame()).map_err(|error| error.at(&pictures[prompt].path))?;
+        hashes.insert(prompt, blake3::Hash::from_bytes(image.frame().content_hash()?).to_hex().to_string());
+    }
     let build = |but: Option<usize>| -> Result<PromptBank> {
-        let mut builder = candidate.engine.bank_builder_of(&candidate.spec)?;
-        for &prompt in prompts.iter().filter(|prompt| Some(**prompt) != but) {
-            builder.add(open(prompt)?.frame()).map_err(|error| error.at(&pictures[prompt].path))?;
-        }
-        builder.finish()
+        let kept = prompts.iter().filter(|prompt| Some(**prompt) != but).filter_map(|prompt| hashes.get(prompt));
+        builder.bank_of(&kept.map(String::as_str).collect::<Vec<_>>())
     };
     let bank = Arc::new(build(None)?);
     let mut scorer = candidate.engine.scorer(Arc::clone(&bank))?;
@@ -218,7 +222,7 @@ fn judge(
         let prompt = prompts.contains(&at);
         let scored = open(at).and_then(|image| {
             if prompt {
-                // If the method mixes the rows of its prompts, the bank without one of them is built from images.
+                // If the method mixes the rows of its prompts, the bank is made anew of the others.
                 let others =
                     if bank.has_separate_prompts() { bank.without(image.frame())?.1 } else { build(Some(at))? };
                 scorer.set_bank(Arc::new(others))?;

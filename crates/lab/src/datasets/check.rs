@@ -163,7 +163,8 @@ pub fn check(dataset: &Dataset, classes: &[&str], mut each: impl FnMut()) -> Rep
     if let Some(known) = &known {
         compare(dataset, known, &counts, classes.is_empty(), &mut problems);
     }
-    problems.sort_by(|a, b| a.path.cmp(&b.path));
+    // Those of files first: what is wrong with the whole follows from them.
+    problems.sort_by(|a, b| (a.path == dataset.root, &a.path).cmp(&(b.path == dataset.root, &b.path)));
     Report { known: known.map(|known| known.dataset), classes: counts, problems, pictures }
 }
 

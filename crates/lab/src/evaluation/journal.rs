@@ -161,7 +161,8 @@ impl Entry {
 pub struct Journal {
     path: PathBuf,
     file: File,
-    entries: HashMap<(String, String), Entry>,
+    /// Classes and names of the entries. The entries themselves, with their maps, stay on disk.
+    names: HashSet<(String, String)>,
 }
 
 impl Journal {
@@ -180,7 +181,7 @@ impl Journal {
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
         let text = String::from_utf8_lossy(&text[..whole]).into_owned();
         let mut lines = text.lines();
-        let mut entries = HashMap::new();
+        let mut names = HashSet::new();
         match lines.next() {
             None => {
                 file.set_len(0).map_err(io("begin"))?;
@@ -193,7 +194,7 @@ impl Journal {
                         .ok()
                         .and_then(Entry::from_line)
                         .ok_or_else(|| Error::new(ErrorKind::Argument, DAMAGED).at(path))?;
-                    entries.insert((entry.class.clone(), entry.name.clone()), entry);
+                    names.insert((entry.class, entry.name));
                 }
                 file.set_len(whole as u64).map_err(io("continue"))?;
                 file.seek(SeekFrom::End(0)).map_err(io("continue"))?;
@@ -206,27 +207,44 @@ impl Journal {
                 return Err(Error::new(ErrorKind::Argument, message).at(path));
             }
         }
-        Ok(Journal { path: path.to_path_buf(), file, entries })
+        Ok(Journal { path: path.to_path_buf(), file, names })
     }
 
-    /// The entry of an image, if there is one.
-    pub fn get(&self, class: &str, name: &str) -> Option<&Entry> {
-        self.entries.get(&(class.to_owned(), name.to_owned()))
+    /// Whether there is an entry of an image.
+    pub fn has(&self, class: &str, name: &str) -> bool {
+        self.names.contains(&(class.to_owned(), name.to_owned()))
     }
 
     /// Adds an entry and writes it to the file.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
-    pub fn add(&mut self, entry: Entry) -> Result<()> {
+    pub fn add(&mut self, entry: &Entry) -> Result<()> {
         let line = serde_json::to_string(&entry.line())
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot write a line").because(error))?;
         // One write, so that a line is rarely incomplete.
         let write = self.file.write_all(format!("{line}\n").as_bytes());
         write.map_err(|error| Error::io("write", &self.path, error))?;
-        self.entries.insert((entry.class.clone(), entry.name.clone()), entry);
+        self.names.insert((entry.class.clone(), entry.name.clone()));
         Ok(())
     }
+}
+
+/// All entries of the journal in `folder`, by class and image. Of two for one image the later counts.
+///
+/// # Errors
+/// [`ErrorKind::Io`]; [`ErrorKind::Argument`] for a damaged journal.
+pub(super) fn all(folder: &Path) -> Result<HashMap<(String, String), Entry>> {
+    let path = folder.join(JOURNAL);
+    let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
+    let mut found = HashMap::new();
+    for line in BufReader::new(file).lines().skip(1) {
+        let line = line.map_err(|error| Error::io("read", &path, error))?;
+        let entry = serde_json::from_str(&line).ok().and_then(Entry::from_line);
+        let entry = entry.ok_or_else(|| Error::new(ErrorKind::Argument, DAMAGED).at(&path))?;
+        found.insert((entry.class.clone(), entry.name.clone()), entry);
+    }
+    Ok(found)
 }
 
 /// The entries that `wanted` names by class and image, from the journal of a finished evaluation in `folder`, in the
@@ -269,24 +287,27 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_a_line_cut_short_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
+        let path = folder.path().join(JOURNAL);
         let (one, wide) = (entry("1.png"), Entry { grid: Grid::new(1, 4), ..entry("4.png") });
         let bad = Entry::failed("2.png", "nut", "torn".to_owned());
         let mut journal = Journal::open(&path, "id").unwrap();
-        journal.add(one.clone()).unwrap();
-        journal.add(bad.clone()).unwrap();
-        journal.add(wide.clone()).unwrap();
+        journal.add(&one).unwrap();
+        journal.add(&bad).unwrap();
+        journal.add(&wide).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         let mut cut = whole.clone();
         cut.extend_from_slice(b"{\"name\":\"3.p");
         std::fs::write(&path, &cut).unwrap();
         let journal = Journal::open(&path, "id").unwrap();
-        assert_eq!(journal.get("nut", "1.png"), Some(&one));
-        assert_eq!(journal.get("nut", "2.png"), Some(&bad));
-        assert_eq!(journal.get("nut", "3.png"), None);
-        assert_eq!(journal.get("nut", "4.png"), Some(&wide));
+        assert!(
+            ["1.png", "2.png", "4.png"].iter().all(|name| journal.has("nut", name)) && !journal.has("nut", "3.png")
+        );
         drop(journal);
+        let mut found = all(folder.path()).unwrap();
+        let mut entry = |name: &str| found.remove(&("nut".to_owned(), name.to_owned()));
+        assert_eq!([entry("1.png"), entry("2.png"), entry("4.png")], [Some(one), Some(bad), Some(wide)]);
+        assert!(found.is_empty());
         assert_eq!(std::fs::read(&path).unwrap(), whole);
         let error = Journal::open(&path, "other").err().unwrap();
         assert!(error.to_string().contains("another evaluation"), "{error}");

@@ -1,138 +1,205 @@
-//! From a data set to scores.
+//! From a data set to scores: one evaluation, or several that share encodings.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use serde::Serialize;
+use super::drawing::{SeenPrompts, draws, unique};
+use super::journal::{self, JOURNAL};
+use super::{Costs, Draws, Entry, Event, Failure, Journal, Options, Prompt};
+use crate::datasets::{Dataset, Item, Split};
+use inctrl::internals::{SCORING_COPIES, memory_left, without_signals};
+use inctrl::{BankSpec, Engine, Error, ErrorKind, Image, PromptBank, Result, Score};
 
-use super::draws::order;
-use super::journal::JOURNAL;
-use super::{Costs, Draw, Draws, Entry, Journal, Prompt};
-use crate::datasets::{Dataset, Item, Label, Split};
-use inctrl::internals::{check_memory, without_signals};
-use inctrl::methods::by_name;
-use inctrl::{BankSpec, Engine, Error, ErrorKind, MultiBankScorer, PromptBank, Result};
+/// An evaluation that is to be run.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// What it is asked for.
+    pub options: &'a Options,
+    /// Its folder, which exists.
+    pub folder: &'a Path,
+}
 
-/// What to evaluate.
+/// An evaluation whose images are all scored. The scores are in its journal.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Numbers of prompts.
-    pub shots: Vec<usize>,
-    /// Independent draws of the prompts.
-    pub runs: usize,
-    /// Another seed gives other draws.
-    pub seed: u64,
-    /// The method, its options and the fit; the class names are the data set's.
-    pub spec: BankSpec,
-    /// The classes; all where empty.
-    pub classes: Vec<String>,
-    /// Longest side of maps and masks for the metrics of pixels; 0 for the images' own.
-    pub mask_side: usize,
-    /// Draws of an earlier run, to be repeated.
-    pub draws: Option<Draws>,
-    /// Whether to measure [`Costs`], unless they are known.
-    pub costs: bool,
+pub struct Scored {
+    /// The prompts.
+    pub draws: Draws,
+    /// What could not be used.
+    pub failures: Vec<Failure>,
 }
 
-/// What a run reports while it works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The number of images to encode.
-    Images(usize),
-    /// One more image is done.
-    Done,
-}
-
-/// An image that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// The image's name in the data set.
-    pub name: String,
-    /// The error.
-    pub error: String,
-}
-
-impl Options {
-    /// Whether the method compares with normal images. Others have no shots, and nothing to draw.
-    pub fn takes_prompts(&self) -> bool {
-        self.spec.method.as_deref().and_then(|name| by_name(name).ok()).is_none_or(|method| method.takes_prompts())
-    }
-
-    /// The banks of a class: run and shots of each, in the order of an entry's scores.
-    pub fn banks(&self) -> Vec<(usize, usize)> {
-        (0..self.runs).flat_map(|run| self.shots.iter().map(move |&shots| (run, shots))).collect()
-    }
-
-    /// The classes of a data set to evaluate.
+impl Scored {
+    /// The entries of all test images, in the order of the data set, from the journal in `folder`.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an unknown class, and for numbers out of range.
-    pub fn classes<'a>(&self, dataset: &'a Dataset) -> Result<Vec<&'a str>> {
-        let fail = |message: String| Err(Error::new(ErrorKind::Argument, message));
-        let least = usize::from(self.takes_prompts());
-        if self.shots.is_empty() || self.shots.iter().any(|shots| *shots < least) || self.runs == 0 {
-            return fail("the numbers of shots and runs must be at least 1".to_owned());
-        }
-        let all = dataset.classes();
-        if let Some(unknown) = self.classes.iter().find(|class| !all.contains(&class.as_str())) {
-            return fail(format!("the data set has no class `{unknown}`; it has {}", all.join(", ")));
-        }
-        let wanted = |class: &&str| self.classes.is_empty() || self.classes.iter().any(|wanted| wanted == class);
-        Ok(all.into_iter().filter(wanted).collect())
+    /// [`ErrorKind::Io`], and [`ErrorKind::Argument`] for a damaged journal.
+    pub fn entries(&self, dataset: &Dataset, folder: &Path) -> Result<Vec<Entry>> {
+        let mut stored = journal::all(folder)?;
+        let classes = dataset.classes().into_iter().filter(|class| self.draws.of(class, 0).is_some());
+        let items = classes.flat_map(|class| dataset.of(class, Split::Test));
+        Ok(items.filter_map(|item| stored.remove(&(item.class.clone(), item.name.clone()))).collect())
     }
 }
 
-/// Draws prompts, encodes images that are not yet in the journal of `folder`, and returns the draws and the entries of
-/// all test images, in the order of the data set. The draws are written to `prompts.json` in `folder` before the first
-/// image is scored.
+/// Runs evaluations whose methods [look](Engine::looks) at images alike, so that each image is encoded once for all of
+/// them: each normal image, each of its rotations, and each test image. Costs are measured besides.
 ///
-/// An unusable image affects only its own entry. An unusable training image is not drawn, and is listed. An error of
-/// `observe` ends the run.
+/// For each evaluation prompts are drawn, and `prompts.json` and a line of the journal for every test image are written
+/// to its folder; images that are in the journal are not scored again. The banks of a class are in memory at once, for
+/// all evaluations, runs and shots. Where they would take more than `memory` bytes (by default half of what is free),
+/// the evaluations are divided into passes, and each pass encodes the images anew. Results have the same bits in any
+/// case.
+///
+/// An unusable image affects only its own entry, and an error of an evaluation is its result: the others continue. An
+/// unusable training image is not drawn, and is listed.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] where every class has too few normal training images, where given draws do not fit the data set,
-/// and for a folder of another evaluation; otherwise as building banks, scoring and `observe`.
-pub fn run(
+/// Those of `observe`, which end everything. Those of an evaluation: [`ErrorKind::Argument`] where every class has too few
+/// normal training images, where given draws do not fit the data set, and for a folder of another evaluation; otherwise
+/// as building banks and scoring.
+pub fn run_together(
     engine: &Engine,
     dataset: &Dataset,
-    options: &Options,
-    folder: &Path,
-    mut observe: impl FnMut(Event) -> Result<()>,
-) -> Result<(Draws, Vec<Entry>, Vec<Failure>)> {
-    let classes = options.classes(dataset)?;
-    let (draws, failures) = draws(dataset, &classes, options)?;
-    let classes: Vec<&str> = classes.into_iter().filter(|class| draws.of(class, 0).is_some()).collect();
-    let mut journal = Journal::open(&folder.join(JOURNAL), &identity(engine, dataset, &classes, options, &draws)?)?;
-    draws.write(&folder.join("prompts.json"))?;
-
-    let mut work: Vec<(&str, Vec<&Item>)> = Vec::new();
-    for &class in &classes {
-        let items = dataset.of(class, Split::Test).filter(|item| journal.get(class, &item.name).is_none());
-        work.push((class, items.collect()));
-    }
-    let unmeasured = options.costs && !Costs::read(folder).is_ok_and(|known| known.cover(options));
-    let measured = classes.first().copied().filter(|_| unmeasured);
-    work.retain(|(class, items)| !items.is_empty() || Some(*class) == measured);
-    let prompts = |class: &str| unique(&draws, class).len();
-    observe(Event::Images(work.iter().map(|(class, items)| prompts(class) + items.len()).sum()))?;
-    for (class, items) in work {
-        let banks = banks(engine, dataset, class, options, &draws, || observe(Event::Done))?;
-        if Some(class) == measured {
-            let all: Vec<&Item> = dataset.of(class, Split::Test).collect();
-            Costs::measure(engine, class, options, &banks, &all)?.write(folder)?;
+    jobs: &[Job<'_>],
+    memory: Option<usize>,
+    observe: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<Vec<Result<Scored>>> {
+    let mut seen = SeenPrompts::default();
+    let mut all: Vec<Running<'_>> =
+        jobs.iter().map(|job| Running { job: *job, state: State::begin(engine, dataset, job, &mut seen) }).collect();
+    let most = memory.or_else(|| memory_left().map(|left| left / 2)).unwrap_or(usize::MAX);
+    let sizes = all.iter().map(|running| running.state.as_ref().map_or(0, |state| state.bytes));
+    let passes = passes(&sizes.collect::<Vec<_>>(), most);
+    let largest = passes.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    observe(Event::Banks { bytes: largest, passes: passes.len() })?;
+    for (pass, _) in passes {
+        let pass = &mut all[pass];
+        observe(Event::Images(dataset.classes().into_iter().map(|class| images(dataset, class, pass)).sum()))?;
+        for class in dataset.classes() {
+            let mut active: Vec<&mut Running<'_>> =
+                pass.iter_mut().filter(|running| running.has_work(dataset, class)).collect();
+            let shared = match score_class(engine, dataset, class, &mut active, observe) {
+                Err(Ended::Stopped(error)) => return Err(error),
+                Err(Ended::Failed(error)) if active.len() == 1 => {
+                    active[0].state = Err(error);
+                    continue;
+                }
+                shared => shared.is_ok(),
+            };
+            // Whose fault it was shows where each is alone.
+            for running in active.into_iter().filter(|running| !shared && running.state.is_ok()) {
+                match score_class(engine, dataset, class, &mut [&mut *running], observe) {
+                    Ok(()) => {}
+                    Err(Ended::Stopped(error)) => return Err(error),
+                    Err(Ended::Failed(error)) => running.state = Err(error),
+                }
+            }
         }
-        let mut many = engine.multi_bank_scorer(&banks)?;
-        score(&mut many, class, &items, |entry| {
-            journal.add(entry)?;
-            observe(Event::Done)
-        })?;
     }
-    let entries = classes.iter().flat_map(|class| dataset.of(class, Split::Test));
-    let entries = entries.filter_map(|item| journal.get(&item.class, &item.name).cloned()).collect();
-    Ok((draws, entries, failures))
+    let finished = |running: Running<'_>| running.state.map(|State { draws, failures, .. }| Scored { draws, failures });
+    Ok(all.into_iter().map(finished).collect())
+}
+
+/// Why scoring ended early.
+enum Ended {
+    /// The observer wants no more.
+    Stopped(Error),
+    /// An error of the evaluations.
+    Failed(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Ended::Failed(error)
+    }
+}
+
+/// An evaluation that is being run.
+struct Running<'a> {
+    job: Job<'a>,
+    state: Result<State<'a>>,
+}
+
+struct State<'a> {
+    draws: Draws,
+    failures: Vec<Failure>,
+    journal: Journal,
+    /// The class on which costs are to be measured.
+    measured: Option<&'a str>,
+    /// Memory that the banks of a class take at most, and what they are made from.
+    bytes: usize,
+}
+
+impl<'a> State<'a> {
+    fn begin(engine: &Engine, dataset: &'a Dataset, job: &Job<'_>, seen: &mut SeenPrompts) -> Result<Self> {
+        let Job { options, folder } = *job;
+        let classes = options.classes(dataset)?;
+        let (draws, failures) = draws(dataset, &classes, options, seen)?;
+        let classes: Vec<&str> = classes.into_iter().filter(|class| draws.of(class, 0).is_some()).collect();
+        let identity = identity(engine, dataset, &classes, options, &draws)?;
+        let journal = Journal::open(&folder.join(JOURNAL), &identity)?;
+        draws.write(&folder.join("prompts.json"))?;
+        let unmeasured = options.costs && !Costs::read(folder).is_ok_and(|known| known.cover(options));
+        let measured = classes.first().copied().filter(|_| unmeasured);
+        let lacks = |class: &&&str| dataset.of(class, Split::Test).any(|item| !journal.has(class, &item.name));
+        let sizes = classes.iter().filter(lacks).map(|class| bank_bytes(engine, class, options, &draws, seen));
+        let bytes = sizes.max().unwrap_or(0);
+        Ok(State { draws, failures, journal, measured, bytes })
+    }
+
+    fn lacks(&self, item: &Item) -> bool {
+        !self.journal.has(&item.class, &item.name)
+    }
+}
+
+impl Running<'_> {
+    fn has_work(&self, dataset: &Dataset, class: &str) -> bool {
+        self.state.as_ref().is_ok_and(|state| {
+            let is_lacking = || dataset.of(class, Split::Test).any(|item| state.lacks(item));
+            state.draws.of(class, 0).is_some() && (state.measured == Some(class) || is_lacking())
+        })
+    }
+
+    fn lacks(&self, item: &Item) -> bool {
+        self.state.as_ref().is_ok_and(|state| state.draws.of(&item.class, 0).is_some() && state.lacks(item))
+    }
+}
+
+/// Bytes of the banks of a class while images are scored against them, and of the prompts that they are made from.
+fn bank_bytes(engine: &Engine, class: &str, options: &Options, draws: &Draws, seen: &SeenPrompts) -> usize {
+    let prompts = unique([draws], class);
+    let size = prompts.first().and_then(|prompt| seen.size(class, &prompt.name));
+    // A frame that cannot be looked at is an error when it is encoded.
+    let each = size.and_then(|[width, height]| engine.prompt_bytes(&options.spec, width, height).ok()).unwrap_or(0);
+    let in_banks: usize = options.banks().iter().map(|(_, shots)| shots).sum();
+    each.saturating_mul(prompts.len().saturating_add(in_banks.saturating_mul(SCORING_COPIES)))
+}
+
+/// Divides evaluations, of which these are the sizes of their banks, so that those of a part take at most `most` bytes
+/// together, unless one alone takes more. Returns the parts with their sizes.
+fn passes(sizes: &[usize], most: usize) -> Vec<(Range<usize>, usize)> {
+    let mut parts: Vec<(Range<usize>, usize)> = Vec::new();
+    for (at, &size) in sizes.iter().enumerate() {
+        match parts.last_mut() {
+            Some((part, bytes)) if bytes.saturating_add(size) <= most => {
+                part.end = at + 1;
+                *bytes += size;
+            }
+            _ => parts.push((at..at + 1, size)),
+        }
+    }
+    parts
+}
+
+/// How many images of a class will be encoded: those to be scored, and the prompts if there are any.
+fn images(dataset: &Dataset, class: &str, pass: &[Running<'_>]) -> usize {
+    let active: Vec<&Running<'_>> = pass.iter().filter(|running| running.has_work(dataset, class)).collect();
+    let draws = active.iter().filter_map(|running| running.state.as_ref().ok()).map(|state| &state.draws);
+    let prompts = unique(draws, class).len();
+    prompts + dataset.of(class, Split::Test).filter(|item| active.iter().any(|running| running.lacks(item))).count()
 }
 
 /// Everything that identifies an evaluation, as one line of JSON.
@@ -166,156 +233,160 @@ fn identity(engine: &Engine, dataset: &Dataset, classes: &[&str], options: &Opti
     serde_json::to_string(&identity).map_err(internal)
 }
 
-/// The prompts of every run, all readable; the unreadable images, and the classes with too few images to draw from.
-///
-/// # Errors
-/// As [`run`].
-fn draws(dataset: &Dataset, classes: &[&str], options: &Options) -> Result<(Draws, Vec<Failure>)> {
-    let most = options.shots.iter().copied().max().unwrap_or(0);
-    let count = options.runs.saturating_mul(classes.len());
-    // A name and a hash in hexadecimal per prompt.
-    let bytes = count.saturating_mul(size_of::<Draw>().saturating_add(most.saturating_mul(size_of::<Prompt>() + 128)));
-    check_memory(&format!("{count} draws of {most} prompts"), bytes, "use fewer --runs")?;
-    let (mut draws, mut failures, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    let too_few = |class: &str, found: usize| {
-        let error = format!(
-            "class `{class}` has {found} usable normal training images, but {most} shots need {most}: lower --shots, or leave the class out with --classes"
-        );
-        Failure { name: class.to_owned(), error }
-    };
-    'classes: for &class in classes {
-        let normals: Vec<&Item> = dataset.of(class, Split::Train).filter(|item| item.label == Label::Normal).collect();
-        let mut hashes: HashMap<&str, Option<String>> = HashMap::new();
-        let mut hash = |item: &'_ Item| -> Option<String> {
-            match item.certain_image().and_then(|image| image.frame().content_hash()) {
-                Ok(hash) => Some(blake3::Hash::from_bytes(hash).to_hex().to_string()),
-                Err(error) => {
-                    failures.push(Failure { name: item.name.clone(), error: error.chain() });
-                    None
-                }
-            }
-        };
-        if normals.len() < most {
-            left_out.push(too_few(class, normals.len()));
-            continue;
-        }
-        for run in 0..options.runs {
-            let names = normals.iter().map(|item| item.name.as_str());
-            let candidates: Vec<&Item> = match options.draws.as_ref() {
-                Some(given) => chosen(given, class, run, &normals)?,
-                None => order(class, options.seed, run, names).into_iter().map(|index| normals[index]).collect(),
-            };
-            let mut prompts = Vec::new();
-            for item in candidates {
-                if prompts.len() == most {
-                    break;
-                }
-                if let Some(hash) = hashes.entry(&item.name).or_insert_with(|| hash(item)) {
-                    prompts.push(Prompt { name: item.name.clone(), hash: hash.clone() });
-                }
-            }
-            if prompts.len() < most {
-                left_out.push(too_few(class, prompts.len()));
-                draws.retain(|draw: &Draw| draw.class != class);
-                continue 'classes;
-            }
-            let draw = Draw { class: class.to_owned(), run, prompts };
-            match options.draws.as_ref().and_then(|given| given.of(class, run)) {
-                Some(given) if given.prompts[..most] != draw.prompts[..] => {
-                    let message =
-                        format!("the prompts of class `{class}`, run {run}, have changed: their hashes differ");
-                    return Err(Error::new(ErrorKind::Argument, message));
-                }
-                _ => draws.push(draw),
-            }
-        }
-    }
-    if let (true, Some(first)) = (draws.is_empty(), left_out.first()) {
-        return Err(Error::new(ErrorKind::Argument, first.error.clone()));
-    }
-    left_out.append(&mut failures);
-    Ok((Draws { draws }, left_out))
-}
-
-/// The normals that given draws name.
-fn chosen<'a>(given: &Draws, class: &str, run: usize, normals: &[&'a Item]) -> Result<Vec<&'a Item>> {
-    let fail = |message: String| Error::new(ErrorKind::Argument, message);
-    let draw = given.of(class, run).ok_or_else(|| fail(format!("the prompts have no run {run} of class `{class}`")))?;
-    let find = |prompt: &Prompt| {
-        let message = || format!("prompt {} is not a normal training image of class `{class}`", prompt.name);
-        normals.iter().find(|item| item.name == prompt.name).copied().ok_or_else(|| fail(message()))
-    };
-    draw.prompts.iter().map(find).collect()
-}
-
-/// The prompts of a class, each once.
-fn unique<'a>(draws: &'a Draws, class: &str) -> Vec<&'a Prompt> {
-    let mut prompts: Vec<&Prompt> = Vec::new();
-    for prompt in draws.draws.iter().filter(|draw| draw.class == class).flat_map(|draw| &draw.prompts) {
-        if prompts.iter().all(|known| known.hash != prompt.hash) {
-            prompts.push(prompt);
-        }
-    }
-    prompts
-}
-
-/// The banks of a class in the order of [`Options::banks`]; each prompt is encoded once.
-fn banks(
+/// Builds the banks of a class for `active` evaluations and scores the images that are not in their journals. An
+/// evaluation that fails by itself has its error and drops out.
+fn score_class(
     engine: &Engine,
     dataset: &Dataset,
     class: &str,
-    options: &Options,
-    draws: &Draws,
-    mut done: impl FnMut() -> Result<()>,
-) -> Result<Vec<Arc<PromptBank>>> {
-    let mut spec = options.spec.clone();
-    spec.class = Some(dataset.text(class).to_owned());
-    let mut builder = engine.bank_builder_of(&spec)?;
-    for prompt in unique(draws, class) {
-        let item = dataset.of(class, Split::Train).find(|item| item.name == prompt.name).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))
-        })?;
-        builder.add(item.image()?.frame()).map_err(|error| error.at(&item.path))?;
-        done()?;
+    active: &mut [&mut Running<'_>],
+    observe: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<(), Ended> {
+    if active.is_empty() {
+        return Ok(());
     }
-    let bank = |(run, shots): (usize, usize)| {
-        let drawn = draws.of(class, run).map_or(&[][..], |draw| &draw.prompts[..shots]);
-        let hashes: Vec<&str> = drawn.iter().map(|prompt| prompt.hash.as_str()).collect();
-        Ok(Arc::new(builder.bank_of(&hashes)?))
-    };
-    options.banks().into_iter().map(bank).collect()
+    let made = banks(engine, dataset, class, active, observe)?;
+    // The number of each, and its banks.
+    let mut able: Vec<(usize, Vec<Arc<PromptBank>>)> = Vec::new();
+    for (at, made) in made.into_iter().enumerate() {
+        match made.and_then(|banks| {
+            measure(engine, dataset, class, active[at], &banks)?;
+            Ok(banks)
+        }) {
+            Ok(banks) => able.push((at, banks)),
+            Err(error) => active[at].state = Err(error),
+        }
+    }
+    if able.is_empty() {
+        return Ok(());
+    }
+    let mut scorer = engine.multi_method_scorer(&able.iter().map(|(_, banks)| &banks[..]).collect::<Vec<_>>())?;
+    // Each image, with the methods that lack it by their numbers in the scorer.
+    let lacking =
+        |item: &Item| -> Vec<usize> { (0..able.len()).filter(|&method| active[able[method].0].lacks(item)).collect() };
+    let items = dataset.of(class, Split::Test).map(|item| (item, lacking(item)));
+    let items: Vec<(&Item, Vec<usize>)> = items.filter(|(_, lacking)| !lacking.is_empty()).collect();
+    each_decoded(&items, |item, lacking, image| {
+        let mut alive = lacking.to_vec();
+        alive.retain(|&method| active[able[method].0].state.is_ok());
+        let results: Vec<Result<Entry>> = match image.and_then(|image| {
+            let hash = blake3::Hash::from_bytes(image.frame().content_hash()?).to_hex().to_string();
+            let scored = scorer.score(image.frame(), &alive)?;
+            // What outlives the image: the entry, or the error.
+            let entry = |scored: Result<&[Score]>| Ok(Entry::of(&item.name, class, hash.clone(), scored?));
+            Ok(scored.into_iter().map(entry).collect())
+        }) {
+            Ok(results) => results,
+            Err(error) if error.kind() == ErrorKind::Device => return Err(error.into()),
+            Err(error) => {
+                let failed = || Ok(Entry::failed(&item.name, class, error.chain()));
+                alive.iter().map(|_| failed()).collect()
+            }
+        };
+        for (&method, result) in alive.iter().zip(results) {
+            let running = &mut *active[able[method].0];
+            let Ok(state) = &mut running.state else { continue };
+            let entry = match result {
+                Err(error) if error.kind() == ErrorKind::Device => Err(error),
+                Err(error) => Ok(Entry::failed(&item.name, class, error.chain())),
+                Ok(entry) => Ok(entry),
+            };
+            if let Err(error) = entry.and_then(|entry| state.journal.add(&entry)) {
+                running.state = Err(error);
+            }
+        }
+        observe(Event::Done).map_err(Ended::Stopped)
+    })
 }
 
-/// Scores `items` while the next ones are decoded.
-fn score(
-    many: &mut MultiBankScorer,
-    class: &str,
-    items: &[&Item],
-    mut each: impl FnMut(Entry) -> Result<()>,
-) -> Result<()> {
+/// Decodes the images of `items` while the ones before them are scored.
+fn each_decoded(
+    items: &[(&Item, Vec<usize>)],
+    mut each: impl FnMut(&Item, &[usize], Result<Image>) -> Result<(), Ended>,
+) -> Result<(), Ended> {
     thread::scope(|scope| {
         let (sender, decoded) = sync_channel(2);
         let decode = move || {
-            for item in items {
+            for (item, lacking) in items {
                 // After an error no images are taken any more.
-                if sender.send((item, item.certain_image())).is_err() {
+                if sender.send((item, lacking, item.certain_image())).is_err() {
                     return;
                 }
             }
         };
         without_signals(|| scope.spawn(decode));
-        for (item, image) in decoded {
-            let scored = image.and_then(|image| {
-                let hash = blake3::Hash::from_bytes(image.frame().content_hash()?).to_hex().to_string();
-                Ok(Entry::of(&item.name, class, hash, many.score(image.frame())?))
-            });
-            let entry = match scored {
-                Ok(entry) => entry,
-                Err(error) if error.kind() == ErrorKind::Device => return Err(error),
-                Err(error) => Entry::failed(&item.name, class, error.chain()),
-            };
-            each(entry)?;
-        }
-        Ok(())
+        decoded.into_iter().try_for_each(|(item, lacking, image)| each(item, lacking, image))
     })
+}
+
+/// Measures the costs of an evaluation, if this is the class to do it on.
+fn measure(
+    engine: &Engine,
+    dataset: &Dataset,
+    class: &str,
+    running: &mut Running<'_>,
+    banks: &[Arc<PromptBank>],
+) -> Result<()> {
+    let Ok(state) = &mut running.state else { return Ok(()) };
+    if state.measured == Some(class) {
+        let all: Vec<&Item> = dataset.of(class, Split::Test).collect();
+        Costs::measure(engine, class, running.job.options, banks, &all)?.write(running.job.folder)?;
+        state.measured = None;
+    }
+    Ok(())
+}
+
+/// The banks of a class for each evaluation, in the order of [`Options::banks`]. Each prompt is encoded once for all.
+fn banks(
+    engine: &Engine,
+    dataset: &Dataset,
+    class: &str,
+    active: &[&mut Running<'_>],
+    observe: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<Vec<Result<Vec<Arc<PromptBank>>>>, Ended> {
+    let spec = |running: &&mut Running<'_>| {
+        let mut spec: BankSpec = running.job.options.spec.clone();
+        spec.class = Some(dataset.text(class).to_owned());
+        spec
+    };
+    let mut builder = engine.multi_bank_builder(&active.iter().map(spec).collect::<Vec<_>>())?;
+    let draws: Vec<Option<&Draws>> =
+        active.iter().map(|running| running.state.as_ref().ok().map(|state| &state.draws)).collect();
+    let own: Vec<Vec<&Prompt>> = draws.iter().map(|draws| unique(*draws, class)).collect();
+    let mut fared: Vec<Result<()>> = active.iter().map(|_| Ok(())).collect();
+    for prompt in unique(draws.iter().copied().flatten(), class) {
+        let wants = |method: &usize| fared[*method].is_ok() && own[*method].iter().any(|own| own.hash == prompt.hash);
+        let methods: Vec<usize> = (0..active.len()).filter(wants).collect();
+        let item = dataset.of(class, Split::Train).find(|item| item.name == prompt.name).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, format!("the drawn prompt {} is not in the data set", prompt.name))
+        })?;
+        let results = builder.add(item.image()?.frame(), &methods).map_err(|error| error.at(&item.path))?;
+        for (&method, result) in methods.iter().zip(results) {
+            fared[method] = result.map_err(|error| error.at(&item.path));
+        }
+        observe(Event::Done).map_err(Ended::Stopped)?;
+    }
+    let of = |(method, (fared, draws)): (usize, (Result<()>, &Option<&Draws>))| {
+        fared?;
+        let bank = |(run, shots): (usize, usize)| {
+            let drawn = draws.and_then(|draws| draws.of(class, run)).map_or(&[][..], |draw| &draw.prompts[..shots]);
+            let hashes: Vec<&str> = drawn.iter().map(|prompt| prompt.hash.as_str()).collect();
+            Ok(Arc::new(builder.bank_of(method, &hashes)?))
+        };
+        active[method].job.options.banks().into_iter().map(bank).collect::<Result<Vec<_>>>()
+    };
+    Ok(fared.into_iter().zip(&draws).enumerate().map(of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_are_divided_where_their_banks_take_too_much_memory() {
+        assert_eq!(passes(&[], 10), []);
+        assert_eq!(passes(&[4, 6, 1, 12, 0, 3], 10), [(0..2, 10), (2..3, 1), (3..4, 12), (4..6, 3)]);
+        assert_eq!(passes(&[4, 6], usize::MAX), [(0..2, 10)]);
+        assert_eq!(passes(&[4, 0, 6], 0), [(0..1, 4), (1..2, 0), (2..3, 6)]);
+    }
 }

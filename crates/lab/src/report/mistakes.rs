@@ -43,8 +43,13 @@ pub(crate) fn pictures(
 }
 
 /// An image and its heat map as data for a page; the map is one of the image's own pixels.
-pub(crate) fn beside(frame: Frame<'_>, map: &AnomalyMap, scale: &ColourScale) -> Result<[String; 2], Error> {
-    let (width, height, pixels) = reduced(frame, Look::LARGE.side);
+pub(crate) fn beside(
+    frame: Frame<'_>,
+    map: &AnomalyMap,
+    scale: &ColourScale,
+    look: Look,
+) -> Result<[String; 2], Error> {
+    let (width, height, pixels) = reduced(frame, look.side);
     let [across, down] = [width as f64 / frame.width() as f64, height as f64 / frame.height() as f64];
     let place = map.placement;
     let placement =
@@ -52,7 +57,7 @@ pub(crate) fn beside(frame: Frame<'_>, map: &AnomalyMap, scale: &ColourScale) ->
     let reduced = Frame::packed(&pixels, width, height, PixelFormat::Rgb8)?;
     let heat = overlay(reduced, &AnomalyMap { placement, ..map.clone() }, scale)?;
     let written = |pixels: &[u8], width, height| {
-        jpeg(pixels, [width, height], Look::LARGE).map_err(|error| Error::new(ErrorKind::Internal, error))
+        jpeg(pixels, [width, height], look).map_err(|error| Error::new(ErrorKind::Internal, error))
     };
     Ok([written(&pixels, width, height)?, written(&heat.pixels, heat.width, heat.height)?])
 }

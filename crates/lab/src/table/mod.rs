@@ -5,7 +5,8 @@
 //! an interrupted one continues from its journal. If a cell, an image or a data set fails, this is reported, and the
 //! others continue.
 //!
-//! All methods get the same prompts, as the draws depend only on the names of images and the seed.
+//! All methods get the same prompts, as the draws depend only on the names of images and the seed. Methods of one model that
+//! look at images alike share each encoding ([`crate::evaluation::run_together`]).
 //!
 //! The table's numbers depend on the data sets, the models and the terms, and have the same bytes in every run. Times
 //! differ between runs: they are measured once for each cell, kept in its `costs.json`, and shown only by the page.

@@ -33,22 +33,23 @@ pub(super) fn page(table: &Table) -> String {
         many(table.terms.runs, "draw", "draws")
     );
     problems(&mut html, table);
-    let metrics = table.metrics();
-    for (at, &metric) in metrics.iter().enumerate() {
-        // The first three are of images, and shown at once.
-        let of_images = matches!(metric, MetricName::ImageAuroc | MetricName::ImageAuprc | MetricName::ImageF1Max);
-        let title = metric.title();
-        match of_images {
-            true => html += &format!("<h2>{title}</h2>\n"),
-            false => html += &format!("<details><summary>{title}</summary>\n"),
-        }
+    // Those of images are shown at once, side by side if there is room.
+    let of_images = |metric: &MetricName| {
+        matches!(metric, MetricName::ImageAuroc | MetricName::ImageAuprc | MetricName::ImageF1Max)
+    };
+    let (of_images, of_pixels): (Vec<MetricName>, Vec<MetricName>) = table.metrics().into_iter().partition(of_images);
+    html += "<div class=\"side\">\n";
+    for metric in of_images {
+        html += &format!("<section><h2>{}</h2>\n", metric.title());
         grid(&mut html, table, metric);
-        if at == 0 {
-            legend(&mut html, table);
-        }
-        if !of_images {
-            html += "</details>\n";
-        }
+        html += "</section>\n";
+    }
+    html += "</div>\n";
+    legend(&mut html, table);
+    for metric in of_pixels {
+        html += &format!("<details><summary>{}</summary>\n", metric.title());
+        grid(&mut html, table, metric);
+        html += "</details>\n";
     }
     for set in &table.sets {
         section(&mut html, table, set);
@@ -152,7 +153,7 @@ fn costs(cost: &Cost) -> String {
 }
 
 fn legend(html: &mut String, table: &Table) {
-    *html += "<p><small>Chance is the average for random scores; for F1-max it is the value of calling everything anomalous. Below \
+    *html += "<p class=\"legend\"><small>Chance is the average for random scores; for F1-max it is the value of calling everything anomalous. Below \
               each figure: the median time to score one decoded image, measured once during this run (<code>inctrl bench</code> \
               measures properly), and the size of the bank, both for the first class and draw.</small></p>\n";
     let partial: Vec<&str> =

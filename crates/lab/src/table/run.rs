@@ -1,17 +1,17 @@
 //! From candidates and data sets to cells.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::disagreement::{self, Disagreement, Seen};
 use crate::comparison::Candidate;
 use crate::datasets::{self, ClassCounts, Dataset, Label, Layout, Split};
-use crate::evaluation::{Cell, Chance, Cost, Costs, MetricName, Options, PaperRow, Results};
-use crate::study::{self, Event, Study};
+use crate::evaluation::{Cell, Chance, Cost, Costs, Job, MetricName, Options, PaperRow, Results, run_together};
+use crate::study::{self, Event};
 use inctrl::methods::{Setup, by_name};
 use inctrl::view::Fit;
-use inctrl::{Error, Result};
+use inctrl::{Error, Looks, Result};
 
 /// What all cells have in common.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -213,8 +213,9 @@ pub struct Given<'a> {
     pub pictures: bool,
 }
 
-/// Evaluates every candidate on a data set, in `folder`, which is that of the table. `observe` is called with the
-/// candidate's index and what its evaluation reports.
+/// Evaluates every candidate on a data set, in `folder`, which is that of the table. Candidates of one model that look at
+/// images alike are evaluated together ([`run_together`]), with at most `memory` bytes of banks. `observe` is called with the
+/// indices of the candidates and what their evaluation reports.
 ///
 /// An error is part of its cell.
 pub fn judge(
@@ -222,22 +223,48 @@ pub fn judge(
     given: Given<'_>,
     terms: &Terms,
     folder: &Path,
-    mut observe: impl FnMut(usize, Event),
+    memory: Option<usize>,
+    mut observe: impl FnMut(&[usize], Event),
 ) -> Set {
     let Given { name, dataset, checked, pictures } = given;
-    let (mut cells, mut seen) = (Vec::new(), Vec::new());
-    for (at, candidate) in candidates.iter().enumerate() {
-        let place = folder.join(name).join(Row::of(candidate).folder());
-        let (judged, of_images) = match cell(candidate, dataset, checked, terms, &place, |event| {
-            observe(at, event);
+    let place = |candidate: &Candidate<'_>| folder.join(name).join(Row::of(candidate).folder());
+    let plans: Vec<Result<Plan>> =
+        candidates.iter().map(|candidate| Plan::new(candidate, terms, place(candidate))).collect();
+    let mut cells: Vec<Option<Result<Judged, String>>> = vec![None; plans.len()];
+    let mut seen: Vec<Option<Seen>> = plans.iter().map(|_| None).collect();
+    for group in alike(candidates, &plans) {
+        let planned: Vec<(usize, &Plan)> =
+            group.iter().filter_map(|&at| Some((at, plans[at].as_ref().ok()?))).collect();
+        let Some(engine) = group.first().map(|&at| candidates[at].engine) else { continue };
+        let jobs: Vec<Job<'_>> =
+            planned.iter().map(|(_, plan)| Job { options: &plan.options, folder: &plan.folder }).collect();
+        observe(&group, Event::Prompts);
+        let all = run_together(engine, dataset, &jobs, memory, &mut |event| {
+            observe(&group, Event::Images(event));
             Ok(())
-        }) {
-            Ok((study, judged)) => (Ok(judged), Some(Seen::of(&study, dataset, place))),
-            Err(error) => (Err(error.chain()), None),
-        };
-        cells.push(judged);
-        seen.push(of_images);
+        });
+        let all = all.unwrap_or_else(|error| vec![Err(error)]);
+        for ((at, plan), scored) in planned.into_iter().zip(all) {
+            let study = scored.and_then(|scored| {
+                study::finish(engine, dataset, checked, plan.options.clone(), &plan.folder, scored, |event| {
+                    observe(&[at], event);
+                    Ok(())
+                })
+            });
+            cells[at] = Some(match study {
+                Ok(study) => {
+                    seen[at] = Some(Seen::of(&study, dataset, plan.folder.clone()));
+                    Ok(Judged::of(&study.results, Costs::read(&plan.folder).ok(), plan.refused.clone()))
+                }
+                Err(error) => Err(error.chain()),
+            });
+        }
     }
+    let failed = |plan: &Result<Plan>| match plan {
+        Err(error) => error.chain(),
+        Ok(_) => "was not evaluated".to_owned(),
+    };
+    let cells = cells.into_iter().zip(&plans).map(|(cell, plan)| cell.unwrap_or_else(|| Err(failed(plan))));
     let count = |label| {
         let test = dataset.items.iter().filter(|item| item.split == Split::Test);
         test.filter(|item| item.label == label).count()
@@ -251,47 +278,69 @@ pub fn judge(
         images: [count(Label::Normal), count(Label::Anomalous)],
         faults: checked.problems.iter().filter(|problem| problem.fault).map(ToString::to_string).collect(),
         disagreements: disagreement::find(dataset, &seen, pictures),
-        cells,
+        cells: cells.collect(),
     }
 }
 
-fn cell(
-    candidate: &Candidate<'_>,
-    dataset: &Dataset,
-    checked: &datasets::Report,
-    terms: &Terms,
-    folder: &Path,
-    observe: impl FnMut(Event) -> Result<()>,
-) -> Result<(Study, Judged)> {
-    let spec = &candidate.spec;
-    let method = by_name(spec.method.as_deref().unwrap_or_default())?;
-    let setup = Setup::parse(method, candidate.engine.arch(), spec.options.iter().map(String::as_str))?;
-    // A method may need more prompts than the fewest of the table.
-    let (mut shots, mut refused) = (terms.shots.clone(), Vec::new());
-    let mut first = None;
-    shots.retain(|&shots| match method.check_prompts(shots, setup.options()) {
-        Err(error) if method.takes_prompts() => {
-            refused.push(format!("no result for {shots} shots: {error}"));
-            first = Some(error);
-            false
+/// How a cell is evaluated.
+struct Plan {
+    options: Options,
+    /// Numbers of shots of which the method makes no bank, with its reason.
+    refused: Vec<String>,
+    /// How its method looks at images.
+    looks: Looks,
+    folder: PathBuf,
+}
+
+impl Plan {
+    /// Makes the cell's folder, too.
+    fn new(candidate: &Candidate<'_>, terms: &Terms, folder: PathBuf) -> Result<Self> {
+        let spec = &candidate.spec;
+        let method = by_name(spec.method.as_deref().unwrap_or_default())?;
+        let setup = Setup::parse(method, candidate.engine.arch(), spec.options.iter().map(String::as_str))?;
+        // A method may need more prompts than the fewest of the table.
+        let (mut shots, mut refused) = (terms.shots.clone(), Vec::new());
+        let mut first = None;
+        shots.retain(|&shots| match method.check_prompts(shots, setup.options()) {
+            Err(error) if method.takes_prompts() => {
+                refused.push(format!("no result for {shots} shots: {error}"));
+                first = Some(error);
+                false
+            }
+            _ => true,
+        });
+        if let (true, Some(error)) = (shots.is_empty(), first) {
+            return Err(error);
         }
-        _ => true,
-    });
-    if let (true, Some(error)) = (shots.is_empty(), first) {
-        return Err(error);
+        std::fs::create_dir_all(&folder).map_err(|error| Error::io("create the folder", &folder, error))?;
+        let options = Options {
+            shots,
+            runs: terms.runs,
+            seed: terms.seed,
+            spec: spec.clone(),
+            classes: Vec::new(),
+            mask_side: terms.mask_side,
+            draws: None,
+            costs: true,
+        };
+        let options = study::settle(candidate.engine, options)?;
+        let looks = candidate.engine.looks(&options.spec)?;
+        Ok(Plan { options, refused, looks, folder })
     }
-    std::fs::create_dir_all(folder).map_err(|error| Error::io("create the folder", folder, error))?;
-    let options = Options {
-        shots,
-        runs: terms.runs,
-        seed: terms.seed,
-        spec: spec.clone(),
-        classes: Vec::new(),
-        mask_side: terms.mask_side,
-        draws: None,
-        costs: true,
-    };
-    let study = study::run(candidate.engine, dataset, checked, options, folder, observe)?;
-    let judged = Judged::of(&study.results, Costs::read(folder).ok(), refused);
-    Ok((study, judged))
+}
+
+/// Groups of candidates of one model that look at images alike, by their indices; those without a plan are in none.
+fn alike(candidates: &[Candidate<'_>], plans: &[Result<Plan>]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(&Looks, Vec<usize>)> = Vec::new();
+    for (at, plan) in plans.iter().enumerate() {
+        let Ok(Plan { looks, .. }) = plan else { continue };
+        let same = |group: &&mut (&Looks, Vec<usize>)| {
+            group.0 == looks && std::ptr::eq(candidates[group.1[0]].engine, candidates[at].engine)
+        };
+        match groups.iter_mut().find(same) {
+            Some((_, group)) => group.push(at),
+            None => groups.push((looks, vec![at])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
 }
