@@ -189,9 +189,12 @@ fn section(html: &mut String, table: &Table, set: &Set) {
     if set.disagreements.is_empty() {
         return;
     }
-    *html += "<h3>Where the methods disagree</h3>\n<p>The images that the methods rank most differently. Below each map stands the \
-              share of the good images of the class that the method scores lower. It should be 100 % for an anomalous image. \
-              Colours go up to twice the largest value of the method's maps of good images.</p>\n";
+    *html += "<h3>Where the methods disagree</h3>\n<p>The images that the methods rank most differently. With each method stands the \
+              share of the good images of the class that it scores lower. It should be 100 % for an anomalous image.";
+    if set.disagreements.iter().any(|shown| shown.picture.is_some()) {
+        *html += " Colours go up to twice the largest value of the method's maps of good images.";
+    }
+    *html += "</p>\n";
     for shown in &set.disagreements {
         disagreement(html, table, shown);
     }
