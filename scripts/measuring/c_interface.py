@@ -8,6 +8,7 @@ import numpy as np
 
 ABI_VERSION = 1
 MONO8, RGB8 = 1, 3
+PRECISIONS = {"f32": 1, "bf16": 2, "int8": 3}
 FILE = {"darwin": "libinctrl.dylib", "win32": "inctrl.dll"}.get(sys.platform, "libinctrl.so")
 
 
@@ -73,9 +74,9 @@ class Library:
         if getattr(self.c, name)(*arguments) != 0:
             raise RuntimeError(f"{name}: {self.c.inctrl_last_error().decode()}")
 
-    def engine(self, weights, threads):
+    def engine(self, weights, threads, precision="f32"):
         """The model on the processor."""
-        options = Options(ctypes.sizeof(Options), str(weights).encode(), None, None, b"cpu", threads, 0)
+        options = Options(ctypes.sizeof(Options), str(weights).encode(), None, None, b"cpu", threads, PRECISIONS[precision])
         engine = Handle(self, "engine")
         self.call("inctrl_engine_open", byref(options), byref(engine.pointer))
         return engine

@@ -124,11 +124,12 @@ def onnxruntime(_tower, path, threads):
     return lambda images: session.run(None, {session.get_inputs()[0].name: images})
 
 
-def openvino(_tower, path, threads):
+def openvino(_tower, model, threads, precision="f32"):
+    """`model` is a file or a model in memory, `precision` the hint for what is not quantised."""
     import openvino as ov
 
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = ov.Core().compile_model(path, "CPU", settings)
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    compiled = ov.Core().compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
 
     def run(images):

@@ -126,7 +126,13 @@ def pool_neighbours(kernel, images, rows, cols, width, count):
 
 @case(
     "pool_columns",
-    shapes=[(1, 1, 1, False, False), (33, 200, 77, True, False), (300, 3, 1, True, True), (5, 4, 9, False, True), (7, 2048, 1024, False, False)],
+    shapes=[
+        (1, 1, 1, False, False),
+        (33, 200, 77, True, False),
+        (300, 3, 1, True, True),
+        (5, 4, 9, False, True),
+        (7, 2048, 1024, False, False),
+    ],
 )
 def pool_columns(kernel, rows, width, count, some, mirrored):
     launch = Launch(kernel, (ceil_div(rows * count, 256),), 256)
@@ -166,8 +172,8 @@ def resample(kernel, of, to, images, width, pitch, column, bilinear):
     exact = np.zeros((images, *to, width))
     for row, col in np.ndindex(*to):
         (top, bottom, down), (left, right, across) = between(row, of[0], to[0], bilinear), between(col, of[1], to[1], bilinear)
-        line = lambda r: (1 - across) * x[:, r, left].astype(np.float64) + across * x[:, r, right]
-        exact[:, row, col] = (1 - down) * line(top) + down * line(bottom)
+        lines = [(1 - across) * x[:, r, left].astype(np.float64) + across * x[:, r, right] for r in (top, bottom)]
+        exact[:, row, col] = (1 - down) * lines[0] + down * lines[1]
     launch = Launch(kernel, (ceil_div(exact.size, 256),), 256)
     source, out = launch.input(x, "x"), launch.output((images, *to, pitch), np.float32)
     launch.arguments = [source, *of, width, *to, pitch, column, int(bilinear), exact.size, out]
