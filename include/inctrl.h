@@ -373,7 +373,7 @@
 
 /**
  * Limits: the longer bank keeps the limits of the bank, and the images that it had when they were set. This is an error
- * for methods whose scores may rise when a bank gets more images; "anomaly-dino" is one whose scores only fall.
+ * for methods whose scores may rise when a bank gets more images; those of "anomaly-dino" can only fall.
  */
 #define INCTRL_LIMITS_KEEP 0
 
@@ -650,7 +650,7 @@ typedef struct inctrl_prompt_check {
      */
     int32_t is_prompt;
     /**
-     * 1 if its score sticks out: it may show a defect, or a kind of good part that needs more images.
+     * 1 if its score is an outlier: it may show a defect, or a kind of good part that needs more images.
      */
     int32_t outlier;
     /**
@@ -894,8 +894,8 @@ typedef struct inctrl_inspection {
      */
     size_t struct_size;
     /**
-     * `slot_count` numbers of slots in the list that the scorer was made with, counted from 0. NULL with a `slot_count`
-     * of 0 means all of them. They must hold banks with one fit, ignore mask and layout of tiles.
+     * `slot_count` places of slots in the list that the scorer was made with, counted from 0. NULL with a `slot_count`
+     * of 0 means all of them. They must hold banks with the same fit, ignore mask and layout of tiles.
      */
     const size_t *slots;
     /**
@@ -1190,7 +1190,8 @@ int32_t inctrl_bank_build_with(const struct inctrl_engine *engine,
                                struct inctrl_bank **bank);
 
 /**
- * A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change.
+ * A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change. Frames count as a
+ * whole: for the bank of a region use inctrl_appender_append().
  *
  * @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change
  * @param longer receives the longer bank, NULL after an error
@@ -1270,7 +1271,7 @@ int32_t inctrl_bank_close(struct inctrl_bank **bank);
  * The bank with limits from good images: at most the share `max_false_reject` of good parts will be rejected, whatever
  * the distribution of their scores. This scores each image, one after another.
  *
- * Images that are not in the bank count; where all are in it, each is scored against the others, and the bound is
+ * Only images that are not in the bank count; if all are in it, each is scored against the others, and the bound is
  * approximate. A share of 0.01 needs 99 different images, 0.05 needs 19; with fewer it is an error.
  *
  * @param frames good images in host memory: an array of `count` structures, all with the first one's struct_size
@@ -1530,8 +1531,8 @@ int32_t inctrl_appender_append(const struct inctrl_appender *appender,
  * Appends one normal image, and gives the longer bank limits from good images, as inctrl_bank_calibrate does, before it
  * is put into the slot. This scores each of them.
  *
- * @param good good images in host memory: an array of `count` structures, all with the first one's struct_size; the
- * appender's region of each counts
+ * @param good good images in host memory: an array of `count` structures, all with the first one's struct_size; of
+ * each the appender's region is scored
  * @param max_false_reject between 0 and 1, such as 0.01
  * @param done receives what became of the image, or NULL
  */

@@ -258,8 +258,8 @@ impl PromptBank {
         let Some(bound) = self.bound_grid().filter(|bound| *bound != grid) else { return Ok(()) };
         if self.tiling().is_some_and(|tiling| tiling.squares) {
             let message = format!(
-                "a frame of {width} x {height} pixels is cut into {grid} squares, and the normal images of the bank into {bound}, each \
-                of which is compared with its own place: give frames of their shape, or build the bank with bank-per=frame"
+                "a frame of {width} x {height} pixels is cut into {grid} squares, but the normal images of the bank into {bound}, and a \
+                square is compared with the one at its place: give frames of their shape, or build the bank with bank-per=frame"
             );
             return Err(Error::new(ErrorKind::Argument, message));
         }

@@ -15,8 +15,8 @@ use crate::image::{AnyFrame, Frame};
 pub struct AppendOptions {
     /// The most rows that the bank may have ([`BankBuilder::limit_rows`]); `None` for no cap.
     pub max_rows: Option<usize>,
-    /// Whether the longer bank has no limits. Otherwise it keeps those of the bank ([`BankBuilder::keep_limits`]), which is
-    /// an error for methods whose scores may rise.
+    /// Whether the longer bank loses the limits. Otherwise it keeps those of the bank ([`BankBuilder::keep_limits`]),
+    /// which is an error for methods whose scores may rise.
     pub drop_limits: bool,
 }
 

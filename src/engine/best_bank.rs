@@ -5,8 +5,9 @@ use super::Score;
 /// The bank that an image fits best: the one against which its score is smallest. If each bank is a product, this is the
 /// product that the image shows.
 ///
-/// Scores of different banks are comparable where the banks have limits: they are then compared as
-/// [`Score::scaled`], on which 0.5 is each bank's own limit. Otherwise the scores themselves are compared.
+/// Scores of different banks are comparable only if all the banks have limits: they are then compared as
+/// [`Score::scaled`], on which 0.5 is each bank's own limit. Otherwise the scores themselves are compared, which is
+/// less reliable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BestBank {

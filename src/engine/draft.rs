@@ -189,7 +189,7 @@ impl Draft {
         if self.setup.tiling().is_some_and(|tiling| tiling.squares) {
             let message = format!(
                 "an image of {width} x {height} pixels is cut into {} squares, and the images before it into {}: with a bank for each \
-                 position all images must have one shape; use bank-per=frame for others",
+                 position all images must have as many; use images of one shape, or bank-per=frame",
                 grid(own),
                 grid(self.positions)
             );

@@ -24,8 +24,8 @@ pub struct PromptCheck {
 pub struct BankReport {
     /// The prompts, in the order of their images.
     pub prompts: Vec<ReportedPrompt>,
-    /// The mean of the maps, where the object is badly covered if it is large: over those that have the rows and columns
-    /// of the first one.
+    /// The mean of those maps that have the rows and columns of the first one. Where it is large, the bank covers the
+    /// object badly.
     pub mean_map: AnomalyMap,
     /// Prompts of which no image was given.
     pub missing: usize,
@@ -64,7 +64,7 @@ impl Scorer {
 
 impl Engine {
     /// The bank with limits from good images: at most the share `max_false_reject` of good parts will be rejected
-    /// ([`crate::calibration`]). Images that are not prompts of the bank count; where all are prompts, each is scored
+    /// ([`crate::calibration`]). Only images that are not prompts of the bank count; if all are prompts, each is scored
     /// against the others, and the bound is approximate. Images of a region are [`Frame::region`]s, as they are scored.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::calibration::{Calibration, Thresholds};
 use crate::error::{Error, ErrorKind, Result};
 use crate::methods::Prompt;
 
-/// How a bank grows that a builder began with.
+/// How the bank grows that a builder began with.
 pub(super) struct Growth {
     /// Those of images that were appended under a cap before, and of all that are appended now.
     pub arrivals: Arrivals,
@@ -72,8 +72,8 @@ impl BankBuilder<'_> {
     /// too small. Images that the bank had when its limits were set stay in it.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a builder that does not append to a bank, and for the limits of a bank whose scores may
-    /// rise.
+    /// [`ErrorKind::Argument`] for a builder that does not append to a bank, and for limits of a method whose scores
+    /// may rise.
     pub fn keep_limits(&mut self) -> Result<()> {
         let method = self.draft.setup.method();
         let growth = self.growing()?;
@@ -93,7 +93,7 @@ impl BankBuilder<'_> {
         self.draft.growth.as_mut().ok_or_else(|| {
             Error::new(
                 ErrorKind::Argument,
-                "this bank is new: a cap on rows and kept limits are for a bank that is appended to",
+                "this bank is new: a cap on rows and kept limits are for a bank that is appended to; use Engine::append_to",
             )
         })
     }

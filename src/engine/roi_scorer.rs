@@ -105,8 +105,8 @@ impl RoiScorer {
     /// of the inspection before.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an inspection without banks, of a bank that the scorer does not have, or of banks that
-    /// do not look at frames alike; for a region outside the frame and limits out of range; and as
+    /// [`ErrorKind::Argument`] for an inspection without banks, with a bank that the scorer does not have, or with
+    /// banks that do not look at frames alike; for a region outside the frame and limits out of range; otherwise as
     /// [`crate::Scorer::score`]. The message names the inspection. There are no scores after an error.
     pub fn score<'a>(&mut self, frame: impl Into<AnyFrame<'a>>, inspections: &[Inspection<'_>]) -> Result<&[Score]> {
         let frame = frame.into();
@@ -378,7 +378,7 @@ fn check_alike(a: &PromptBank, b: &PromptBank, [first, other]: [usize; 2]) -> Re
     }
     let message = format!(
         "banks {first} (fit {}) and {other} (fit {}) do not look at the region alike, as their fits, ignore masks or grids differ: \
-         inspect the region twice, once for each",
+         give each an inspection, or a run, of its own, or build both in the same way",
         a.fit(),
         b.fit()
     );

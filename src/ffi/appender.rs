@@ -29,7 +29,7 @@ pub(super) struct AppenderState {
 }
 
 /// Limits: the longer bank keeps the limits of the bank, and the images that it had when they were set. This is an error
-/// for methods whose scores may rise when a bank gets more images; "anomaly-dino" is one whose scores only fall.
+/// for methods whose scores may rise when a bank gets more images; those of "anomaly-dino" can only fall.
 pub const INCTRL_LIMITS_KEEP: i32 = 0;
 /// Limits: the longer bank has none, so that results have no verdict.
 pub const INCTRL_LIMITS_DROP: i32 = 1;
@@ -175,8 +175,8 @@ pub unsafe extern "C" fn inctrl_appender_append(
 /// Appends one normal image, and gives the longer bank limits from good images, as inctrl_bank_calibrate does, before it
 /// is put into the slot. This scores each of them.
 ///
-/// @param good good images in host memory: an array of `count` structures, all with the first one's struct_size; the
-/// appender's region of each counts
+/// @param good good images in host memory: an array of `count` structures, all with the first one's struct_size; of
+/// each the appender's region is scored
 /// @param max_false_reject between 0 and 1, such as 0.01
 /// @param done receives what became of the image, or NULL
 #[unsafe(no_mangle)]

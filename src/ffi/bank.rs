@@ -264,7 +264,8 @@ pub unsafe extern "C" fn inctrl_bank_build_with(
     })
 }
 
-/// A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change.
+/// A bank with the normal images of `bank` and more. Thresholds are not kept, as scores change. Frames count as a
+/// whole: for the bank of a region use inctrl_appender_append().
 ///
 /// @param frames as for inctrl_bank_build; fit, class and mask are those of `bank`, which does not change
 /// @param longer receives the longer bank, NULL after an error

@@ -48,7 +48,7 @@ pub struct inctrl_prompt_check {
     pub struct_size: usize,
     /// 1 if the image was scored; 0 if it is not in the bank, or a copy of an image before it.
     pub is_prompt: i32,
-    /// 1 if its score sticks out: it may show a defect, or a kind of good part that needs more images.
+    /// 1 if its score is an outlier: it may show a defect, or a kind of good part that needs more images.
     pub outlier: i32,
     /// Its score against the others; NaN if it was not scored.
     pub score: f32,
@@ -129,7 +129,7 @@ pub(super) unsafe fn host_frames<'a>(
 /// The bank with limits from good images: at most the share `max_false_reject` of good parts will be rejected, whatever
 /// the distribution of their scores. This scores each image, one after another.
 ///
-/// Images that are not in the bank count; where all are in it, each is scored against the others, and the bound is
+/// Only images that are not in the bank count; if all are in it, each is scored against the others, and the bound is
 /// approximate. A share of 0.01 needs 99 different images, 0.05 needs 19; with fewer it is an error.
 ///
 /// @param frames good images in host memory: an array of `count` structures, all with the first one's struct_size

@@ -59,8 +59,8 @@ struct RoiWork {
 pub struct inctrl_inspection {
     /// sizeof(inctrl_inspection).
     pub struct_size: usize,
-    /// `slot_count` numbers of slots in the list that the scorer was made with, counted from 0. NULL with a `slot_count`
-    /// of 0 means all of them. They must hold banks with one fit, ignore mask and layout of tiles.
+    /// `slot_count` places of slots in the list that the scorer was made with, counted from 0. NULL with a `slot_count`
+    /// of 0 means all of them. They must hold banks with the same fit, ignore mask and layout of tiles.
     pub slots: *const usize,
     /// Number of slots.
     pub slot_count: usize,

@@ -39,7 +39,7 @@ impl Fit {
         }
     }
 
-    /// What shows the whole picture, in words, where this fit leaves a part of it out.
+    /// What to use instead, in words, where this fit leaves a part of a picture out.
     pub fn remedy(self) -> &'static str {
         match self {
             Fit::Crop | Fit::Trim => "letterbox and stretch use the whole image",

@@ -64,10 +64,10 @@ pub struct BuildArgs {
 #[command(after_help = "\
 If an image is bad, the bank does not change.
 
-With --max-rows the bank has a cap: of the images that were appended under it, the oldest leaves first, with all its rows;
-all others stay. Thresholds do not carry over, as scores change, except with --keep-thresholds: scores of anomaly-dino
-only fall, so that no more good parts are rejected than before; the images that the bank had when it was calibrated then
-stay, too.
+With --max-rows the bank has a cap: of the images that were appended under a cap, the oldest leaves first, with all its
+rows; all others stay. Thresholds do not carry over, as scores change. --keep-thresholds keeps them for anomaly-dino,
+whose scores can only fall, so no more good parts are rejected than before. The images that the bank had when it was
+calibrated then stay, too.
 
 Examples:
   inctrl bank append --weights W.safetensors --bank nut.bank --normals new.png
@@ -86,7 +86,7 @@ pub struct AppendArgs {
     /// The most rows that the bank may have: the patches of the views of all its images
     #[arg(long, value_name = "N")]
     max_rows: Option<NonZeroUsize>,
-    /// Keep the thresholds of the bank, for methods whose scores only fall when a bank gets more images
+    /// Keep the thresholds of the bank; only for anomaly-dino, whose scores can only fall when a bank gets more images
     #[arg(long)]
     keep_thresholds: bool,
     /// The file for the longer bank [default: B is replaced]
@@ -162,7 +162,7 @@ fn append(args: AppendArgs) -> Result<()> {
     drop(progress);
     let left = bank.prompt_hashes().iter().filter(|hash| !longer.prompt_hashes().contains(hash)).count();
     if left > 0 {
-        say(&format!("note: {left} images that were appended earlier left the bank because of --max-rows"));
+        say(&format!("note: {left} of the images that were appended earlier left the bank because of --max-rows"));
     }
     if bank.thresholds().is_some() && longer.thresholds().is_none() {
         say("note: thresholds do not carry over to the longer bank: calibrate it again");
@@ -191,7 +191,7 @@ struct Info<'a> {
     rows: usize,
     duplicates: usize,
     prompts: &'a [String],
-    /// Those that were appended under a cap on rows, oldest first.
+    /// Prompts that were appended under a cap on rows, oldest first.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     appended: &'a [String],
     /// Share of each prompt's area that the fit cuts off; empty if nothing is cut off.

@@ -1,4 +1,4 @@
-//! What images are scored against: one bank, or several, of which the best one counts.
+//! What images are scored against: one bank, or several, of which the one that an image fits best counts.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};

@@ -105,7 +105,7 @@ struct Calibrated {
 struct Best<'a> {
     /// The file of the bank against which the image has the smallest score.
     product: Option<&'a str>,
-    /// By how much the next bank's is larger.
+    /// By how much the score against the next bank is larger.
     margin: Option<f32>,
 }
 

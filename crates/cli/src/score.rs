@@ -78,7 +78,8 @@ part scores this high or higher, and scaled, the score from 0 to 1 with 0.5 at t
 
 With several banks of one method, such as one for each product, each line is that of the bank with the smallest score,
 and has two more fields: product, the file of that bank, and margin, by how much the score against the next bank is
-larger. If all the banks have limits, scores are compared on the scale of the field scaled, else as they are.
+larger. If all the banks have limits, scores are compared on the scale of the field scaled. Otherwise they are compared
+as they are, which is less reliable: calibrate the banks.
 
 A query that cannot be scored gives a line with its error, and the exit code is then 2. In folders and globs, files with
 a picture's extension or content are scored; others are ignored and counted at the end. Links are followed, each folder

@@ -1,10 +1,9 @@
 //! NVIDIA GPUs: products with cuBLASLt, everything else with the kernels in `kernels/`, a whole score as one graph.
 //!
 //! Operands are in half precision (or f32, for diagnosis), sums, the residual stream and the activations of a ResNet in
-//! f32. All memory is allocated
-//! at load. Scoring copies a frame into page-locked memory (a frame in device memory is read in place), replays a
-//! recording, and reads results that kernels wrote to host memory. Kernels and cuBLASLt algorithms do not depend on the
-//! number of rows, so a score does not depend on it either, to the last bit.
+//! f32. All memory is allocated at load. Scoring copies a frame into page-locked memory (a frame in device memory is
+//! read in place), replays a recording, and reads results that kernels wrote to host memory. Kernels and cuBLASLt
+//! algorithms do not depend on the number of rows, so a score does not depend on it either, to the last bit.
 //!
 //! Invariants: a [`Cuda`] is one queue, with its own stream, cuBLASLt handle and table of banks. All its work is in the
 //! order of that stream. Shared data (`context::Shared`, weights, banks) is not written after loading. No function of

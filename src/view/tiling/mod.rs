@@ -78,7 +78,7 @@ pub struct Tiling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defect: Option<usize>,
     /// Whether frames are cut into squares of their shorter side, whatever their size, each resized to `tile`. Overlap and
-    /// scale say nothing then: squares follow each other at 0.8 of their side. Outputs are means over the squares.
+    /// scale then mean nothing: squares follow each other at 0.8 of their side. Outputs are means over the squares.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub squares: bool,
 }

@@ -134,7 +134,7 @@ impl TilingOptions {
             let given = [self.tile.is_some(), self.overlap.is_some(), self.scale.is_some(), self.defect.is_some()];
             if let Some(place) = given.iter().position(|given| *given) {
                 return fail(format!(
-                    "the option `{}` and {SQUARES}=on: squares follow from the picture's shorter side, leave one of both out",
+                    "the options `{}` and {SQUARES}=on do not go together: squares follow from the picture's shorter side; leave one out",
                     NAMES[place]
                 ));
             }

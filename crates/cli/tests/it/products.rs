@@ -68,7 +68,7 @@ fn a_bank_grows_up_to_a_cap_and_keeps_its_limits() {
     assert_eq!(info("d")["appended"].as_array().unwrap().len(), 1);
     let last = append("d", "good/c.png", "e", &keep);
     assert!(
-        last.code == 0 && last.stderr.contains("note: 1 images that were appended earlier left"),
+        last.code == 0 && last.stderr.contains("note: 1 of the images that were appended earlier left"),
         "{}",
         last.stderr
     );
