@@ -77,9 +77,11 @@ impl Appender {
     ///
     /// # Errors
     /// As [`BankBuilder::add`], [`BankBuilder::finish`] and [`SharedBank::swap`]; [`crate::ErrorKind::Argument`] where the
-    /// cap on rows has no room for the image, and where another bank was put into the slot in the meantime. The slot then
-    /// keeps its bank, and the appender forgets the image.
+    /// cap on rows has no room for the image, where another bank was put into the slot in the meantime, and where
+    /// [`Appender::append_calibrated`] gave the bank limits that do not hold for a longer one. The slot then keeps its bank,
+    /// and the appender forgets the image.
     pub fn append<'a>(&mut self, frame: impl Into<AnyFrame<'a>>) -> Result<Appended> {
+        self.builder.check_kept()?;
         self.append_as(frame.into(), |_, bank| Ok(bank))
     }
 
@@ -107,16 +109,16 @@ impl Appender {
         frame: AnyFrame<'_>,
         limits: impl FnOnce(&Engine, PromptBank) -> Result<PromptBank>,
     ) -> Result<Appended> {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), self.builder.draft.brightness);
         self.builder.add(frame)?;
         let encoding = began.elapsed();
         let [earlier @ .., newest] = &self.builder.draft.prompts[..] else { return self.unchanged(encoding) };
         if earlier.iter().any(|prompt| hash_of(prompt) == hash_of(newest)) {
-            self.builder.drop_newest();
+            self.builder.drop_newest(before);
             return self.unchanged(encoding);
         }
         let began = Instant::now();
-        let left = self.exchange(limits).inspect_err(|_| self.builder.drop_newest())?;
+        let left = self.exchange(limits).inspect_err(|_| self.builder.drop_newest(before))?;
         let exchange = began.elapsed();
         let (bank, generation) = (Arc::clone(&self.bank), self.generation);
         Ok(Appended { bank, generation, is_new: true, left, encoding, exchange })
@@ -131,6 +133,7 @@ impl Appender {
         let has = |hash: &String| self.bank.prompt_hashes().binary_search(hash).is_ok();
         let left = old.appended().iter().filter(|hash| !has(hash)).cloned().collect();
         self.builder.keep_only(&staying);
+        self.builder.draft.brightness.white = self.bank.white_level();
         if let Some(growth) = &mut self.builder.draft.growth {
             growth.follow(&self.bank);
         }

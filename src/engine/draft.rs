@@ -28,12 +28,19 @@ pub(super) struct Draft {
     positions: Option<Positions>,
     /// How each prompt was shown to the model.
     pub facts: Vec<PromptFacts>,
-    /// The white level declared for the prompts.
-    white: Option<WhiteLevel>,
-    /// Whether a 16-bit prompt had no declared white level.
-    undeclared: bool,
+    /// What was declared of the brightness of the prompts.
+    pub brightness: Brightness,
     /// How a bank grows that it began with.
     pub growth: Option<Growth>,
+}
+
+/// What was declared of the brightness of images.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Brightness {
+    /// Their white level.
+    pub white: Option<WhiteLevel>,
+    /// Whether one of 16 bits had none.
+    undeclared: bool,
 }
 
 /// A normal image that is being encoded.
@@ -76,8 +83,7 @@ impl Draft {
             prompts: Vec::new(),
             positions: None,
             facts: Vec::new(),
-            white: None,
-            undeclared: false,
+            brightness: Brightness::default(),
             growth: None,
         })
     }
@@ -95,8 +101,7 @@ impl Draft {
             facts: (0..prompts.len()).map(|k| bank.prompt_facts(k)).collect(),
             prompts,
             positions: bank.frame_positions(),
-            white: bank.white_level(),
-            undeclared: false,
+            brightness: Brightness { white: bank.white_level(), undeclared: false },
             growth: Some(Growth::of(bank)),
         })
     }
@@ -139,12 +144,12 @@ impl Draft {
         let vision = &engine.arch().vision;
         let (width, height) = (frame.width(), frame.height());
         let (white, undeclared) = (frame.white_level(), frame.is_undeclared());
-        if let Some(doubt) = frame.depth_doubt_beside(self.white) {
+        if let Some(doubt) = frame.depth_doubt_beside(self.brightness.white) {
             return Err(doubt.refuse());
         }
         let look = self.setup.look(vision, width, height, self.fit, self.mask.as_deref())?;
         let facts = PromptFacts::new(seen_of(&look, self.setup.cell(vision)), width, height, white);
-        if let Some(prompts) = white.filter(|_| self.undeclared && facts.white > 0) {
+        if let Some(prompts) = white.filter(|_| self.brightness.undeclared && facts.white > 0) {
             return Err(Error::new(
                 ErrorKind::Argument,
                 format!(
@@ -174,8 +179,9 @@ impl Draft {
         }
         self.keep(engine, hash, contents, facts)?;
         self.positions = if per_tile { Positions::of(&look, self.setup.cell(&engine.arch().vision)) } else { None };
-        self.white = self.white.max(white.filter(|_| facts.white > 0));
-        self.undeclared |= undeclared;
+        let all = &mut self.brightness;
+        all.white = all.white.max(white.filter(|_| facts.white > 0));
+        all.undeclared |= undeclared;
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! has these images and others, if scores can only fall with more images.
 
 use super::builder::BankBuilder;
-use super::draft::{hash_of, hex};
+use super::draft::{Brightness, hash_of, hex};
 use crate::bank::PromptBank;
 use crate::bank::arrivals::Arrivals;
 use crate::calibration::{Calibration, Thresholds};
@@ -39,6 +39,11 @@ impl Growth {
         self.kept = self.kept.take().map(|_| limits.clone());
         self.limits = limits;
         self.arrivals = bank.arrivals().clone();
+    }
+
+    /// Whether there are limits that the longer bank keeps.
+    fn keeps_limits(&self) -> bool {
+        self.kept.as_ref().is_some_and(|(thresholds, _)| thresholds.is_some())
     }
 
     /// The longer bank with what it keeps.
@@ -75,18 +80,30 @@ impl BankBuilder<'_> {
     /// [`ErrorKind::Argument`] for a builder that does not append to a bank, and for limits of a method whose scores
     /// may rise.
     pub fn keep_limits(&mut self) -> Result<()> {
-        let method = self.draft.setup.method();
         let growth = self.growing()?;
-        if growth.limits.0.is_some() && !method.scores_only_fall() {
-            let message = format!(
-                "scores of the method `{}` may rise when its bank gets more images, so the bank's limits do not hold for a longer one: \
-                 calibrate the longer bank, or drop the limits",
-                method.name()
-            );
-            return Err(Error::new(ErrorKind::Argument, message));
-        }
         growth.kept = Some(growth.limits.clone());
-        Ok(())
+        self.check_kept().inspect_err(|_| {
+            if let Ok(growth) = self.growing() {
+                growth.kept = None;
+            }
+        })
+    }
+
+    /// Checks that the limits that are kept hold for a longer bank.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for limits of a method whose scores may rise.
+    pub(super) fn check_kept(&self) -> Result<()> {
+        let method = self.draft.setup.method();
+        if !self.draft.growth.as_ref().is_some_and(Growth::keeps_limits) || method.scores_only_fall() {
+            return Ok(());
+        }
+        let message = format!(
+            "scores of the method `{}` may rise when its bank gets more images, so the bank's limits do not hold for a longer one: \
+             calibrate the longer bank, or drop the limits",
+            method.name()
+        );
+        Err(Error::new(ErrorKind::Argument, message))
     }
 
     fn growing(&mut self) -> Result<&mut Growth> {
@@ -114,7 +131,7 @@ impl BankBuilder<'_> {
         let sum =
             |stays: &[bool]| rows.iter().zip(stays).filter(|(_, stays)| **stays).map(|(rows, _)| *rows).sum::<usize>();
         // The newest one never leaves.
-        let mut leaving = growth.arrivals.may_leave(growth.kept.is_some()).iter().rev().skip(1).rev();
+        let mut leaving = growth.arrivals.may_leave(growth.keeps_limits()).iter().rev().skip(1).rev();
         while sum(&stays) > most {
             let Some(oldest) = leaving.next() else {
                 let message = format!(
@@ -144,8 +161,9 @@ impl BankBuilder<'_> {
         self.draft.facts.retain(|_| stays(place.next()));
     }
 
-    /// Drops the newest prompt.
-    pub(super) fn drop_newest(&mut self) {
+    /// Drops the newest prompt, before which the builder knew this of the brightness of its images.
+    pub(super) fn drop_newest(&mut self, before: Brightness) {
+        self.draft.brightness = before;
         let dropped = self.draft.prompts.pop();
         self.draft.facts.pop();
         let Some(dropped) = dropped else { return };

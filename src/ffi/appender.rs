@@ -139,7 +139,8 @@ unsafe fn append(
     let own = (!done.is_null()).then(|| unsafe { read(done.cast_const()) }).transpose()?;
     // SAFETY: as above.
     let (state, frame) = unsafe { (object(appender)?, self::frame(frame)?) };
-    let frame = state.roi.map_or(Ok(frame), |roi| frame.region(roi))?;
+    // The depth of 16 bits is that of the whole frame, as it is when the region is scored.
+    let frame = state.roi.map_or(Ok(frame), |roi| frame.settled().region(roi))?;
     let Appended { bank, generation, is_new, left, encoding, exchange, .. } = work(state.work.enter()?.work(), frame)?;
     let Some(own) = own else { return Ok(()) };
     let said = inctrl_appended {

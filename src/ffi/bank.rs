@@ -98,7 +98,7 @@ unsafe fn finish(
         frames(pointer, count, |i, frame| {
             if added.is_ok() {
                 added = frame
-                    .and_then(|frame| Ok(builder.add(roi.map_or(Ok(frame), |roi| frame.region(roi))?)?))
+                    .and_then(|frame| Ok(builder.add(roi.map_or(Ok(frame), |roi| frame.settled().region(roi))?)?))
                     .map_err(|failure| Failure { text: format!("normal image {i}: {}", failure.text), ..failure });
             }
         })

@@ -112,7 +112,7 @@ pub(super) unsafe fn host_frames<'a>(
     let mut found: Vec<Outcome<Frame<'a>>> = Vec::new();
     let on_host = |frame: AnyFrame<'a>| -> Outcome<Frame<'a>> {
         match frame {
-            AnyFrame::Host(frame) => Ok(roi.map_or(Ok(frame), |roi| frame.region(roi))?),
+            AnyFrame::Host(frame) => Ok(roi.map_or(Ok(frame), |roi| frame.settled().region(roi))?),
             AnyFrame::Device(frame) => Err(Failure::argument(format!(
                 "{frame:?} is in device memory: copy it to host memory, INCTRL_MEMORY_HOST"
             ))),

@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use inctrl::{AppendOptions, Appender, BankSpec, Engine, ErrorKind, Fit, Frame, PromptBank, SharedBank, Thresholds};
+use inctrl::{
+    AppendOptions, Appender, BankSpec, Engine, ErrorKind, Fit, Frame, PixelFormat, PromptBank, SharedBank, Thresholds,
+    WhiteLevel,
+};
 
 use crate::tiles_cases::{Picture, bits};
 use crate::tiny::{MODELS, Model, saved};
@@ -181,6 +184,34 @@ fn limits_are_kept_or_computed_or_dropped() {
     let mut appender = engine.appender(&slot, &dropping).unwrap();
     assert!(appender.append(frames[6]).unwrap().bank.thresholds().is_none());
     assert!(appender.append_calibrated(frames[7], good, 0.2).unwrap().bank.thresholds().is_some());
+    // The limits that were computed for a bank do not become those of a longer one.
+    let (slot, mut appender) = begin(&engine, built(&engine, "inctrl", &[], &frames[..2]), &AppendOptions::default());
+    appender.append_calibrated(frames[6], good, 0.2).unwrap();
+    let error = appender.append(frames[7]).unwrap_err();
+    assert!(error.to_string().contains("scores of the method `inctrl` may rise"), "{error}");
+    assert_eq!((slot.current().1, appender.bank().prompt_hashes().len()), (2, 3));
+    assert!(appender.append_calibrated(frames[7], good, 0.2).unwrap().is_new);
+}
+
+/// An image that found no room leaves nothing behind: not even what it declared of its brightness.
+#[test]
+fn an_image_without_room_is_forgotten() {
+    let engine = Arc::new(Model::new(MODELS[1].1, 7).engine(1));
+    let pictures: Vec<Picture> = (0..2).map(|seed| Picture::new(60, 60, seed)).collect();
+    let frames: Vec<Frame<'_>> = pictures.iter().map(Picture::frame).collect();
+    let bank = built(&engine, "anomaly-dino", &["size=48", "rotations=1"], &frames);
+    let rows = bank.rows();
+    let (_, mut appender) = begin(&engine, bank, &capped(rows));
+    let sixteen = |most: u16| -> Vec<u8> {
+        (0..3600u32).flat_map(|i| ((i * u32::from(most) / 3599) as u16).to_le_bytes()).collect()
+    };
+    let (dim, bright) = (sixteen(4095), sixteen(65_535));
+    let frame = |data| Frame::packed(data, 60, 60, PixelFormat::Grey16).unwrap();
+    let declared = frame(&dim).with_white_level(WhiteLevel::new(4095).unwrap()).unwrap();
+    for frame in [declared, frame(&bright), declared] {
+        let error = appender.append(frame).unwrap_err();
+        assert!(error.to_string().contains("a cap of"), "{error}");
+    }
 }
 
 #[test]
