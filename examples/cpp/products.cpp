@@ -48,6 +48,7 @@ int run(const char *weights) {
     const auto bank = [&](const inctrl_roi &roi) {
         inctrl::BankOptions options;
         options.method = "anomaly-dino";
+        options.options = {"size=160", "rotations=2"}; // the regions have so many pixels, and parts lie straight
         options.roi = &roi;
         return inctrl::Bank::build(engine, options, normal).calibrate(engine, good, 0.1, &roi);
     };
