@@ -24,7 +24,7 @@ pub struct Options {
     pub mask_side: usize,
     /// Draws of an earlier run, to be repeated.
     pub draws: Option<Draws>,
-    /// Whether to measure [`Costs`], unless they are known.
+    /// Whether to measure [`Costs`](super::Costs), unless they are known.
     pub costs: bool,
 }
 
