@@ -134,6 +134,17 @@ pub fn run(args: Args) -> Result<Outcome> {
     let what = format!("scoring {jobs} images at the same time");
     check_memory(&what, each.saturating_mul(jobs), "use fewer --jobs")?;
     let scorers = Judge::several(&engine, &banks, jobs)?;
+    let unlimited: Vec<&str> =
+        banks.iter().filter(|one| one.bank.thresholds().is_none()).map(|one| one.name.as_str()).collect();
+    if banks.len() > 1 && !unlimited.is_empty() {
+        progress.aside(|| {
+            say(&format!(
+                "note: without limits: {}; so the banks are compared by their scores as they are, which is less reliable than by limits: \
+                 inctrl bank calibrate",
+                unlimited.join(", ")
+            ));
+        });
+    }
     drop(engine);
 
     let printer = Printer::new(args.format, &banks, queries.known_paths());

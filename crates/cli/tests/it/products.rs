@@ -37,10 +37,13 @@ fn each_image_is_shown_with_the_bank_that_it_fits_best() {
     assert_eq!([&both[0]["product"], &both[1]["product"]], ["a.bank", "b.bank"]);
     assert!(both[3]["product"].is_null() && both[3]["error"].is_string() && both[3]["verdict"] == "review");
     assert!(alone[0][0].get("product").is_none());
-    let csv = bench.score(&["--bank", "a.bank", "--bank", "b.bank", "query.png", "--format", "csv"]).succeeded().stdout;
+    let told = bench.score(&["--bank", "a.bank", "--bank", "b.bank", "query.png"]).stderr;
+    assert!(told.contains("note: without limits: a.bank, b.bank; so the banks are compared by their scores"), "{told}");
+    assert!(!bench.score(&["--bank", "a.bank", "query.png"]).stderr.contains("without limits"));
+    let csv = bench.score(&["--bank", "a.bank", "--bank", "b.bank", "query.png", "--format", "csv"]).stdout;
     assert!(csv.lines().next().unwrap().ends_with(",error,product,margin"), "{csv}");
     assert_eq!(csv.lines().map(|line| line.split(',').count()).collect::<Vec<_>>(), [12, 12], "{csv}");
-    let table = bench.score(&["--bank", "a.bank", "--bank", "b.bank", "good/b.png"]).succeeded().stdout;
+    let table = bench.score(&["--bank", "a.bank", "--bank", "b.bank", "good/b.png"]).stdout;
     assert!(table.lines().nth(1).unwrap().contains("  b.bank (0."), "{table}");
     // Banks of other methods do not go together.
     let normals = bank(&bench, "build", &["--normals", "good", "-o", "c.bank"]);
